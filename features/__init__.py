@@ -1,0 +1,1 @@
+"""What flows between the stages: manifests, images, splits, dumps and their types."""

@@ -1,0 +1,24 @@
+"""All of `params.yaml`, checked at once before any work; `inputs` is the only stage that asks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from features.demo_params import DemoSection
+from features.params import validate_params
+from features.prepare_params import Data, PrepareParams
+from features.stack_params import Decision, Stack
+from features.train_params import TrainParams
+
+
+class AllParams(TrainParams, PrepareParams, extra="forbid"):
+    """Every section that any stage reads. All must stand in the file, because DVC tracks them."""
+
+    data: Data  # type: ignore[assignment]  # the whole section, not the root alone
+    demo: DemoSection
+    stack: Stack
+    decision: Decision
+
+
+def check_all_params(values: Mapping[str, Any], source: str = "params.yaml") -> AllParams:
+    """`values` as settings of all stages; raises `ConfigError` with every problem of the file."""
+    return validate_params(AllParams, values, source)

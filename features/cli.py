@@ -1,0 +1,45 @@
+"""The command line that all stages share: options, logging, errors into exit codes.
+
+Exit codes: 0 done, 1 bug (with its traceback), 2 bad input (one message), 75 stopped and
+resumable, 130 interrupted with nothing to resume.
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from features.errors import PipelineError
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=VALUE", help="Set one value of params.yaml for this run."),
+]
+
+_START = time.perf_counter()  # this module comes before torch, whose import takes seconds
+_log = logging.getLogger("forgerystack")
+
+
+def run_stage(name: str, command: Callable[..., None]) -> None:
+    """Runs `command` with the options of its signature, and ends the process."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(command)
+    try:
+        app(prog_name=f"python -m {name}", standalone_mode=False)
+    except typer.Exit as stop:
+        raise SystemExit(stop.exit_code) from None
+    except (typer.Abort, KeyboardInterrupt):
+        raise SystemExit(130) from None
+    except PipelineError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except Exception as error:
+        if hasattr(error, "exit_code") and hasattr(error, "show"):  # click's usage errors
+            error.show()
+            raise SystemExit(2) from None
+        raise
+    _log.info("%s: done in %.1f s", name, time.perf_counter() - _START)

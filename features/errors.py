@@ -1,0 +1,93 @@
+"""Errors that a user can act on: constructors take facts and write the message.
+
+Only the command line catches `PipelineError` (one message on stderr, exit 2).
+Anything else is a bug and keeps its traceback.
+"""
+
+from collections.abc import Iterable, Sequence
+
+SHOWN = 10
+
+
+def list_problems(problems: Sequence[str]) -> str:
+    """The first ten problems, one a line, and the count of the rest."""
+    lines = [f"  {problem}" for problem in problems[:SHOWN]]
+    if len(problems) > SHOWN:
+        lines.append(f"  … and {len(problems) - SHOWN} more")
+    return "\n".join(lines)
+
+
+def list_ids(row_ids: Iterable[int]) -> str:
+    """`3, 5, 8 … (120 rows)` for a message."""
+    ids = [int(i) for i in row_ids]
+    shown = ", ".join(str(i) for i in ids[:SHOWN])
+    return f"{shown}{' …' if len(ids) > SHOWN else ''} ({len(ids)} rows)"
+
+
+class PipelineError(Exception):
+    """Something that the user can mend: bad input, a missing stage, a stale file."""
+
+
+class _ProblemsError(PipelineError):
+    """All problems of one source, reported together."""
+
+    def __init__(self, source: str, problems: Sequence[str], advice: str = "") -> None:
+        noun = "problem" if len(problems) == 1 else "problems"
+        text = f"{source}: {len(problems)} {noun}\n{list_problems(problems)}"
+        super().__init__(f"{text}\n{advice}" if advice else text)
+        self.problems = list(problems)
+
+
+class ConfigError(_ProblemsError):
+    """A parameter is unknown, of the wrong type or out of range."""
+
+
+class ManifestError(_ProblemsError):
+    """A label file or an image folder cannot be used as it is."""
+
+
+class MissingArtifactError(PipelineError):
+    """A file that another stage makes is not there."""
+
+    def __init__(self, path: object, stage: str) -> None:
+        super().__init__(f"{path} is missing. Stage `{stage}` makes it: dvc repro {stage}")
+
+
+class StaleArtifactError(PipelineError):
+    """A file was made from other inputs than those that are here now."""
+
+    def __init__(self, path: object, found: str, wanted: str, stage: str) -> None:
+        super().__init__(
+            f"{path} is stale: made from {found}, but {wanted} is here now. "
+            f"Make it again: dvc repro {stage}"
+        )
+
+
+class AlignmentError(PipelineError):
+    """Rows or columns of two tables do not match."""
+
+    def __init__(self, what: str, found: object, wanted: object) -> None:
+        super().__init__(f"{what} do not match: found {found}, wanted {wanted}")
+
+
+class LeakageError(PipelineError):
+    """A model would see, or be judged on, a row that it learned from."""
+
+    def __init__(self, what: str, row_ids: Iterable[int]) -> None:
+        super().__init__(f"Leakage: {what}; rows {list_ids(row_ids)}")
+
+
+class IntegrityError(PipelineError):
+    """A file is damaged, or was changed after it was written."""
+
+    def __init__(self, path: object, reason: str, advice: str) -> None:
+        super().__init__(f"{path} is damaged: {reason}. {advice}")
+
+
+class LockedError(PipelineError):
+    """Another process works on the same files."""
+
+    def __init__(self, path: object, pid: str) -> None:
+        super().__init__(
+            f"{path} is in use by process {pid}. Wait for it to end, or stop it: kill {pid}"
+        )

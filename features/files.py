@@ -1,0 +1,87 @@
+"""Files: the one atomic writer, digests, JSON."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from features.errors import IntegrityError, MissingArtifactError
+
+
+@contextmanager
+def write_atomic(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`, which becomes `path` only if all went well.
+
+    File and folder are synced to disk, so neither a full disk nor a power cut leaves a partial
+    file under the final name.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)  # safetensors makes files that only their owner can read
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` as UTF-8, atomically."""
+    with write_atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes `value` as readable JSON, atomically. NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """Writes an array as `.npy`, atomically."""
+    with write_atomic(path) as temporary, open(temporary, "wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def read_json(path: Path, stage: str) -> Any:
+    """Reads JSON that `stage` wrote."""
+    if not path.is_file():
+        raise MissingArtifactError(path, stage)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        advice = f"Make it again: dvc repro -f {stage}"
+        raise IntegrityError(path, f"no valid JSON ({error})", advice) from error
+
+
+def digest_bytes(content: bytes) -> str:
+    """sha256 of `content`, 64 hex digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """sha256 of a file, 64 hex digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_json(value: Any) -> str:
+    """sha256 of a value's canonical JSON (sorted keys, no spaces)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return digest_bytes(text.encode())

@@ -1,0 +1,63 @@
+"""Checks all of `params.yaml`, and notes what the label files hold now.
+
+Runs at every `dvc repro`: label files are named by params and may be absent, so they cannot be
+dependencies of a DVC stage themselves.
+
+Reads: params.yaml, data/demo, label files below data.root
+Writes: artifacts/inputs.json
+Params: –
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from features.all_params import AllParams, check_all_params
+from features.cli import Overrides, run_stage
+from features.errors import ManifestError
+from features.files import digest_file, write_json
+from features.manifest import ROLES
+from features.params import apply_overrides, read_yaml
+from features.prepare_params import Data
+
+OUT = Path("artifacts/inputs.json")
+
+
+def describe_inputs(data: Data) -> dict[str, Any]:
+    """Place, size and sha256 of each role's label file.
+
+    Raises `ManifestError` with every file or folder that is not there.
+    """
+    facts: dict[str, Any] = {"root": data.root}
+    problems = []
+    for role in ROLES:
+        files = getattr(data, role)
+        if files is None:
+            continue
+        labels, images = Path(data.root) / files.labels, Path(data.root) / files.images
+        if not images.is_dir():
+            problems.append(f"data.{role}.images: no folder {images}")
+        if not labels.is_file():
+            problems.append(f"data.{role}.labels: no file {labels}")
+            continue
+        size = labels.stat().st_size
+        facts[role] = {"labels": files.labels, "bytes": size, "sha256": digest_file(labels)}
+    if problems:
+        raise ManifestError("data", problems, "A role that you do not have is set to null.")
+    return facts
+
+
+def run(values: Mapping[str, Any], out: Path = OUT) -> AllParams:
+    """Checks all settings, then writes the facts of the label files to `out`."""
+    params = check_all_params(values)
+    write_json(out, describe_inputs(params.data))
+    return params
+
+
+def main(overrides: Overrides = None) -> None:
+    """Check params.yaml and note what the label files hold."""
+    run(apply_overrides(read_yaml(), overrides))
+
+
+if __name__ == "__main__":
+    run_stage("features.inputs", main)

@@ -1,0 +1,185 @@
+"""The manifest: one table of rows per role, and who may learn from which row.
+
+Written once by `prepare`. `row_id` (dense within its role) with the role is the only join key.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from features.errors import IntegrityError, LeakageError, MissingArtifactError
+from features.files import write_atomic
+
+Role = Literal["train", "val", "test"]
+ROLES: tuple[Role, ...] = ("train", "val", "test")
+Ids = npt.NDArray[np.int64]
+
+NO_LABEL = -1
+"""Label of test rows."""
+NO_FOLD = -1
+"""Fold of val and test rows, and of calibration rows: no member learns from them."""
+READABLE = "ok"
+
+SCHEMA = pa.schema(
+    [
+        ("row_id", pa.int64()),
+        ("img_name", pa.string()),
+        ("path", pa.string()),
+        ("label", pa.int8()),
+        ("weight", pa.float64()),
+        ("fold", pa.int16()),
+        ("group", pa.int64()),
+        ("generator", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("bytes", pa.int64()),
+        ("format", pa.string()),
+        ("sha256", pa.string()),
+        ("status", pa.string()),
+    ]
+)
+_DIGEST_KEY = b"forgerystack.digest"
+
+
+@dataclass(frozen=True)
+class LearnRows:
+    """Rows that member (·, fold) learns from. Made only by `Manifest.rows_to_learn`."""
+
+    fold: int
+    row_ids: Ids
+    manifest_digest: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The rows of one role, in the order of `row_id` 0 … n-1.
+
+    Columns as in `SCHEMA`: `path` is relative to the data root, `label` 0 real, 1 fake, -1 none,
+    `fold` -1 for rows that no member learns from, `status` `ok` or why the image cannot be read.
+    """
+
+    role: Role
+    table: pd.DataFrame
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @cached_property
+    def labels(self) -> npt.NDArray[np.int8]:
+        """`(n,)`, 0 real, 1 fake, -1 none."""
+        return self.table["label"].to_numpy(np.int8)
+
+    @cached_property
+    def weights(self) -> npt.NDArray[np.float64]:
+        """`(n,)`, positive."""
+        return self.table["weight"].to_numpy(np.float64)
+
+    @cached_property
+    def folds(self) -> npt.NDArray[np.int16]:
+        """`(n,)`, -1 where no member learns from the row."""
+        return self.table["fold"].to_numpy(np.int16)
+
+    @cached_property
+    def groups(self) -> Ids:
+        """`(n,)`: rows that must stay together share a number."""
+        return self.table["group"].to_numpy(np.int64)
+
+    def rows_to_learn(self, fold: int) -> LearnRows:
+        """Train rows of all folds but `fold`, without the calibration rows."""
+        self._check_role("train")
+        keep = (self.folds != fold) & (self.folds != NO_FOLD)
+        return LearnRows(fold, np.flatnonzero(keep).astype(np.int64), self.digest)
+
+    def rows_to_dump(self, fold: int) -> Ids:
+        """Rows that member (·, fold) is asked about: none of them did it learn from.
+
+        Train: fold `fold` and the calibration rows. Val and test: every readable row.
+        """
+        if self.role == "train":
+            keep = (self.folds == fold) | (self.folds == NO_FOLD)
+        else:
+            keep = (self.table["status"] == READABLE).to_numpy()
+        return np.flatnonzero(keep).astype(np.int64)
+
+    def fold_rows(self, fold: int) -> Ids:
+        """Train rows of `fold`: what stacker `fold` is fitted on."""
+        self._check_role("train")
+        return np.flatnonzero(self.folds == fold).astype(np.int64)
+
+    def calibration_rows(self) -> Ids:
+        """Train rows that neither members nor stackers learn from."""
+        self._check_role("train")
+        return np.flatnonzero(self.folds == NO_FOLD).astype(np.int64)
+
+    def check_not_learned(self, row_ids: Ids, fold: int) -> None:
+        """Raises `LeakageError` if member (·, fold) learned from any of these rows."""
+        if self.role != "train":
+            return
+        learned = np.intersect1d(row_ids, self.rows_to_learn(fold).row_ids)
+        if len(learned):
+            raise LeakageError(f"a member of fold {fold} scores rows that it learned from", learned)
+
+    def _check_role(self, role: Role) -> None:
+        if self.role != role:
+            raise ValueError(f"only the {role} manifest has this, not {self.role}")
+
+
+def digest_table(table: pd.DataFrame) -> str:
+    """sha256 over the contents of all columns of `SCHEMA`; independent of the file format."""
+    content = hashlib.sha256()
+    for field in SCHEMA:
+        column = table[field.name]
+        content.update(f"{field.name}:{field.type}:{len(column)}\n".encode())
+        if pa.types.is_string(field.type):
+            content.update("\0".join(column).encode())
+        else:
+            content.update(column.to_numpy(field.type.to_pandas_dtype()).tobytes())
+    return content.hexdigest()
+
+
+def write_manifest(table: pd.DataFrame, role: Role, path: Path) -> Manifest:
+    """Writes the rows of one role; `row_id` must be 0 … n-1."""
+    if not np.array_equal(table["row_id"], np.arange(len(table))):
+        raise ValueError("row_id must be 0 … n-1, in order")
+    digest = digest_table(table)
+    arrow = pa.Table.from_pandas(table, schema=SCHEMA, preserve_index=False)
+    arrow = arrow.replace_schema_metadata({_DIGEST_KEY: digest.encode()})
+    with write_atomic(path) as temporary:
+        pq.write_table(arrow, temporary)
+    return Manifest(role, table, digest)
+
+
+def read_manifest(folder: Path, role: Role) -> Manifest:
+    """Reads `<folder>/<role>.parquet` and checks its digest."""
+    path = folder / f"{role}.parquet"
+    if not path.is_file():
+        raise MissingArtifactError(path, "prepare")
+    advice = "Make it again: dvc repro -f prepare"
+    try:
+        arrow = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise IntegrityError(path, f"no valid parquet ({error})", advice) from error
+    metadata = arrow.schema.metadata or {}
+    table = arrow.replace_schema_metadata().to_pandas()
+    if list(table.columns) != SCHEMA.names:
+        raise IntegrityError(path, f"its columns are {list(table.columns)}", advice)
+    digest = digest_table(table)
+    if metadata.get(_DIGEST_KEY, b"").decode() != digest:
+        raise IntegrityError(path, "its digest does not match its rows", advice)
+    return Manifest(role, table, digest)
+
+
+def count_classes(labels: npt.NDArray[np.integer] | Sequence[int]) -> tuple[int, int]:
+    """Numbers of reals and of fakes."""
+    values = np.asarray(labels)
+    return int((values == 0).sum()), int((values == 1).sum())

@@ -1,0 +1,110 @@
+"""Settings of `prepare`: where the data are, how rows are split, how large images are kept."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+
+from features.params import Section, StageParams
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class RoleFiles(Section):
+    """The list of one role and the folder of its images, both below `data.root`."""
+
+    labels: str
+    """Text file with a header: names and, but for `test`, targets."""
+    images: str
+    """Folder that the names of the list are relative to."""
+
+
+class Columns(Section):
+    """Names of the label files' columns."""
+
+    name: str = "img_name"
+    target: str = "target"
+    weight: str | None = None
+    """Optional positive weight of a row in losses and fits."""
+    generator: str | None = None
+    """Optional name of what made a fake (empty for reals); val metrics are given by it."""
+
+
+class Classes(Section):
+    """Targets as written in the label files."""
+
+    real: tuple[str, ...] = ("0",)
+    fake: tuple[str, ...] = ("1",)
+
+    @model_validator(mode="after")
+    def _check_disjoint(self) -> Self:
+        if both := set(self.real) & set(self.fake):
+            raise ValueError(f"targets stand for both classes: {sorted(both)}")
+        return self
+
+
+class Data(Section):
+    """Where the data are and how the label files are read."""
+
+    root: str
+    """Folder of the data; no file outside it is ever opened."""
+    train: RoleFiles = RoleFiles(labels="trainset_label.txt", images="trainset")
+    val: RoleFiles | None = RoleFiles(labels="valset_label.txt", images="valset")
+    """`null`: val is carved out of train, by group (`split.val_fraction`)."""
+    test: RoleFiles | None = RoleFiles(labels="testset_nolabel.txt", images="testset")
+    """`null`: there is nothing to label."""
+    columns: Columns = Columns()
+    classes: Classes = Classes()
+    group_columns: tuple[str, ...] = ()
+    """Columns of the label files; rows that share a value stay together."""
+    max_pixels: PositiveInt = 50_000_000
+    """Larger images are quarantined before they are decoded."""
+    max_bad_fraction: Fraction = 0.01
+    """Share of a role's rows that may be quarantined before `prepare` fails."""
+
+
+class Split(Section):
+    """How val comes about."""
+
+    val_fraction: Fraction = 0.1
+    """Share of train carved out as val where `data.val` is null."""
+    blend_from_val: Fraction = 0.0
+    """Share of val moved, by group, into the only active fold, so that members learn from all of
+    train."""
+
+
+class Folds(Section):
+    """Folds of the train rows."""
+
+    count: Annotated[int, Field(ge=2)] = 5
+    """Members of fold k learn from the rows of the other `count - 1` folds."""
+    active: tuple[NonNegativeInt, ...]
+    """Folds that get members and stackers; `[0]` is a plain hold-out blend."""
+    calibration: Fraction = 0.05
+    """Share of train, by group, that nothing but thresholds learns from (several active folds)."""
+    calibration_min: PositiveInt = 100
+    """At least so many calibration rows of each class."""
+
+    @model_validator(mode="after")
+    def _check_active(self) -> Self:
+        if not self.active or len(set(self.active)) < len(self.active):
+            raise ValueError(
+                f"active must name each fold once, and at least one: {list(self.active)}"
+            )
+        if max(self.active) >= self.count:
+            raise ValueError(f"active folds are 0..{self.count - 1}, found {list(self.active)}")
+        return self
+
+
+class PrepareParams(StageParams):
+    """What `prepare` reads."""
+
+    seed: NonNegativeInt
+    data: Data
+    split: Split
+    folds: Folds
+
+    @model_validator(mode="after")
+    def _check_blend(self) -> Self:
+        if self.split.blend_from_val and len(self.folds.active) != 1:
+            raise ValueError("split.blend_from_val needs exactly one fold in folds.active")
+        return self

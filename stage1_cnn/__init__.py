@@ -1,0 +1,1 @@
+"""Stage 1: networks that learn from images and dump logits and embeddings."""

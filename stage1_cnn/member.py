@@ -1,0 +1,77 @@
+"""A trained member on disk: EMA weights as safetensors, and a JSON that says what they are."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from features.errors import IntegrityError, MissingArtifactError
+from features.files import digest_file, read_json, write_atomic, write_json
+from features.member_id import MemberId
+from features.train_params import MemberSettings
+from stage1_cnn.network import build_network
+
+WEIGHTS = "weights.safetensors"
+FACTS = "member.json"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network = backbone × fold, with what it learned from."""
+
+    id: MemberId
+    settings: MemberSettings
+    rows: int
+    reals: int
+    fakes: int
+    parameters: int
+
+
+def write_member(state: dict[str, Tensor], member: Member, folder: Path) -> Member:
+    """Writes weights and facts; returns the member with the digest of its weights."""
+    with write_atomic(folder / WEIGHTS) as temporary:
+        save_file({name: value.contiguous() for name, value in state.items()}, temporary)
+    digest = digest_file(folder / WEIGHTS)
+    identity = replace(member.id, digest=digest)
+    facts: dict[str, Any] = {
+        "member": asdict(identity),
+        "rows": member.rows,
+        "reals": member.reals,
+        "fakes": member.fakes,
+        "parameters": member.parameters,
+        "settings": member.settings.model_dump(),
+    }
+    write_json(folder / FACTS, facts)
+    return Member(
+        identity, member.settings, member.rows, member.reals, member.fakes, member.parameters
+    )
+
+
+def read_member(folder: Path, backbone: str, fold: int) -> Member:
+    """The facts of a member, its weights checked against their sha256 but not loaded."""
+    stage = f"train@{backbone}-{fold}"
+    facts = read_json(folder / FACTS, stage)
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise MissingArtifactError(path, stage)
+    identity = MemberId(**facts.pop("member"))
+    if digest_file(path) != identity.digest:
+        advice = f"Make it again: dvc repro -f {stage}"
+        raise IntegrityError(path, "its sha256 is not the one in member.json", advice)
+    settings = MemberSettings.model_validate(facts.pop("settings"))
+    return Member(identity, settings, **facts)
+
+
+def load_network(folder: Path, member: Member) -> nn.Module:
+    """The member's network with its EMA weights, in evaluation mode."""
+    network = build_network(member.settings, load=False)
+    try:
+        network.load_state_dict(load_file(folder / WEIGHTS))
+    except (RuntimeError, SafetensorError) as error:
+        advice = f"Make it again: dvc repro -f train@{member.id.name}"
+        reason = f"its weights do not fit {member.settings.model} ({error})"
+        raise IntegrityError(folder / WEIGHTS, reason, advice) from error
+    return network.eval()

@@ -1,0 +1,1 @@
+"""Stage 2: combines the dumps into final labels, and measures them."""

@@ -1,0 +1,134 @@
+"""What the members of one fold say about some rows, and which of it may be fitted on.
+
+Only `FoldColumns` carry labels that a model may learn from. Columns of val and test have none, so
+nothing can be fitted or chosen on them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from features.dumps import Dump, read_dump
+from features.errors import AlignmentError, LeakageError, StaleArtifactError
+from features.manifest import Ids, Manifest
+
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Members (·, fold) on `n` rows: corrected logits `(n, b)` and an embedding per backbone."""
+
+    fold: int
+    backbones: tuple[str, ...]
+    row_ids: Ids
+    logits: Floats
+    embeddings: tuple[npt.NDArray[np.float16], ...]
+
+    def __len__(self) -> int:
+        return len(self.row_ids)
+
+    def take(self, positions: Ids | npt.NDArray[np.bool_]) -> Self:
+        """The rows at these positions."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, value in values.items():
+            if isinstance(value, np.ndarray):
+                values[name] = value[positions]
+        values["embeddings"] = tuple(array[positions] for array in self.embeddings)
+        return type(self)(**values)
+
+
+@dataclass(frozen=True)
+class FoldColumns(Columns):
+    """Rows of `fold`, which its members did not learn from: what second-stage models learn from."""
+
+    labels: Labels
+    weights: Floats
+    groups: Ids
+
+
+@dataclass(frozen=True)
+class CalibrationColumns(Columns):
+    """Rows that no model learns from: thresholds are chosen on them, nothing is fitted."""
+
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class HeldOutColumns(Columns):
+    """Val or test rows, without labels."""
+
+
+def check_fittable(columns: Columns) -> None:
+    """Raises `LeakageError` for columns that nothing may be fitted on."""
+    if not isinstance(columns, FoldColumns):
+        raise LeakageError(f"a model would be fitted on {type(columns).__name__}", columns.row_ids)
+
+
+def read_dumps(folder: Path, manifest: Manifest, backbones: Sequence[str], fold: int) -> list[Dump]:
+    """The dumps of members (·, fold) on the manifest's role, in the order of `backbones`."""
+    dumps = [read_dump(folder / b / str(fold), manifest, b, fold) for b in backbones]
+    wanted = manifest.digest if manifest.role == "train" else dumps[0].member.train_digest
+    for dump in dumps:
+        if dump.member.train_digest != wanted:
+            found = f"train manifest {dump.member.train_digest[:8]}"
+            stage = f"train@{dump.member.name}"
+            raise StaleArtifactError(f"dump of {dump.member.name}", found, wanted[:8], stage)
+    return dumps
+
+
+def _build_parts(dumps: Sequence[Dump], positions: Ids) -> dict[str, object]:
+    return {
+        "fold": dumps[0].member.fold,
+        "backbones": tuple(dump.member.backbone for dump in dumps),
+        "row_ids": dumps[0].row_ids[positions],
+        "logits": np.stack([dump.corrected_logits[positions] for dump in dumps], axis=1),
+        "embeddings": tuple(dump.embeddings[positions] for dump in dumps),
+    }
+
+
+def build_fold_columns(
+    dumps: Sequence[Dump], train: Manifest
+) -> tuple[FoldColumns, CalibrationColumns]:
+    """The fold rows and the calibration rows of train dumps that belong to one fold."""
+    fold = dumps[0].member.fold
+    row_ids = dumps[0].row_ids
+    inside = np.flatnonzero(np.isin(row_ids, train.fold_rows(fold)))
+    spared = np.flatnonzero(np.isin(row_ids, train.calibration_rows()))
+    rows = row_ids[inside]
+    fold_columns = FoldColumns(
+        **_build_parts(dumps, inside),  # type: ignore[arg-type]
+        labels=train.labels[rows],
+        weights=train.weights[rows],
+        groups=train.groups[rows],
+    )
+    labels = train.labels[row_ids[spared]]
+    return fold_columns, CalibrationColumns(**_build_parts(dumps, spared), labels=labels)  # type: ignore[arg-type]
+
+
+def read_held_out(
+    folder: Path, manifest: Manifest, backbones: Sequence[str], folds: Sequence[int]
+) -> list[HeldOutColumns]:
+    """Columns of val or test, one per active fold, all on the same rows."""
+    if manifest.role == "train":
+        raise ValueError("train rows are read by build_fold_columns")
+    columns = []
+    for fold in folds:
+        dumps = read_dumps(folder, manifest, backbones, fold)
+        everything = np.arange(len(dumps[0]))
+        columns.append(HeldOutColumns(**_build_parts(dumps, everything)))  # type: ignore[arg-type]
+    return columns
+
+
+def check_same_rows(columns: Sequence[Columns]) -> None:
+    """Raises `AlignmentError` unless all columns stand for the same rows in the same order."""
+    for other in columns[1:]:
+        if not np.array_equal(columns[0].row_ids, other.row_ids):
+            raise AlignmentError(
+                f"rows of folds {columns[0].fold} and {other.fold}", len(other), len(columns[0])
+            )

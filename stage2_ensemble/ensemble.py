@@ -1,0 +1,62 @@
+"""The fitted second stage as a whole: candidates, what ships, thresholds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from features.errors import AlignmentError, StaleArtifactError
+from stage2_ensemble.columns import Columns, Floats, check_same_rows
+from stage2_ensemble.combiners import COMBINERS, Combiner
+from stage2_ensemble.stacker import Stacker
+
+LIGHTGBM = "lightgbm"
+CANDIDATES = (*COMBINERS, LIGHTGBM)
+"""What may ship, from simple to complex."""
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """What `stack` ships. Scores are log-odds of fake at the class shares of train."""
+
+    backbones: tuple[str, ...]
+    folds: tuple[int, ...]
+    train_digest: str
+    prior: float
+    """Share of fakes in train: the score of an image that cannot be read."""
+    shipped: str
+    combiners: Mapping[str, Combiner]
+    stackers: Mapping[int, Stacker]
+    oof_auc: Mapping[str, list[float]]
+    """Inner out-of-fold AUC of each candidate, by fold."""
+    thresholds: Mapping[str, float]
+    """By candidate, and by member as `<backbone>-<fold>`."""
+    threshold_rows: str
+    """Which rows the candidates' thresholds were chosen on."""
+
+    def score(self, name: str, columns: Sequence[Columns]) -> Floats:
+        """`(n,)` scores of one candidate: the mean over the folds of their log-odds.
+
+        `columns`: one per active fold, all on the same rows. Raises `AlignmentError`.
+        """
+        check_same_rows(columns)
+        found = tuple(c.fold for c in columns)
+        if found != self.folds:
+            raise AlignmentError("folds of ensemble and dumps", found, self.folds)
+        for c in columns:
+            if c.backbones != self.backbones:
+                raise AlignmentError("backbones", c.backbones, self.backbones)
+        return np.asarray(np.mean([self._score_fold(name, c) for c in columns], axis=0))
+
+    def _score_fold(self, name: str, columns: Columns) -> Floats:
+        if name == LIGHTGBM:
+            return self.stackers[columns.fold].score(columns)
+        return self.combiners[name].score(columns.logits)
+
+
+def check_members(ensemble: Ensemble, backbones: Sequence[str], folds: Sequence[int]) -> None:
+    """Raises `StaleArtifactError` if the ensemble was fitted on other members than are wanted."""
+    found = f"backbones {', '.join(ensemble.backbones)}, folds {list(ensemble.folds)}"
+    wanted = f"backbones {', '.join(backbones)}, folds {list(folds)}"
+    if found != wanted:
+        raise StaleArtifactError("the ensemble", found, wanted, "stack")

@@ -1,0 +1,83 @@
+"""Metrics on float64 log-odds, and thresholds."""
+
+import numpy as np
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    roc_auc_score,
+    roc_curve,
+)
+
+from features.manifest import count_classes
+from stage2_ensemble.columns import Floats, Labels
+
+FPR_GRID = np.concatenate([[0.0], np.geomspace(1e-4, 1.0, 201)])
+RECALL_GRID = np.linspace(0.01, 1.0, 100)
+RATES = {"tpr_at_fpr_1e-2": 1e-2, "tpr_at_fpr_1e-3": 1e-3}
+
+
+def measure_scores(labels: Labels, scores: Floats, threshold: float) -> dict[str, float | None]:
+    """The metrics of `(n,)` log-odds; a row is labelled fake at or above `threshold`."""
+    answers = scores >= threshold
+    return {
+        "auc": float(roc_auc_score(labels, scores)),
+        "ap": float(average_precision_score(labels, scores)),
+        "accuracy": float(accuracy_score(labels, answers)),
+        "balanced_accuracy": float(balanced_accuracy_score(labels, answers)),
+        **{name: measure_tpr(labels, scores, rate) for name, rate in RATES.items()},
+        "log_loss": measure_log_loss(labels, scores),
+    }
+
+
+def measure_tpr(labels: Labels, scores: Floats, rate: float) -> float | None:
+    """Highest share of fakes found while at most `rate` of the reals are at or above the threshold.
+
+    Ties count all in or all out. `None` where `rate` times the number of reals is below 1.
+    """
+    reals, _ = count_classes(labels)
+    if rate * reals < 1:
+        return None
+    fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
+    return float(tpr[fpr <= rate].max())
+
+
+def measure_log_loss(labels: Labels, scores: Floats) -> float:
+    """Mean of -log p(label), from log-odds, so that scores near 0 and 1 keep their value."""
+    signs = np.where(labels == 1, 1.0, -1.0)
+    return float(np.logaddexp(0.0, -signs * scores).mean())
+
+
+def choose_threshold(labels: Labels, scores: Floats, policy: str) -> float:
+    """The log-odds at or above which a row is labelled fake, half-way between two rows.
+
+    `policy`: `balanced_accuracy` or `accuracy`, maximised; the lowest of equal thresholds.
+    """
+    reals, fakes = count_classes(labels)
+    order = np.argsort(scores, kind="stable")
+    ordered, sorted_labels = scores[order], labels[order]
+    below = np.concatenate([[0], np.flatnonzero(np.diff(ordered)) + 1, [len(ordered)]])
+    reals_below = np.concatenate([[0], np.cumsum(sorted_labels == 0)])[below]
+    fakes_above = fakes - np.concatenate([[0], np.cumsum(sorted_labels == 1)])[below]
+    if policy == "balanced_accuracy":
+        values = reals_below / reals + fakes_above / fakes
+    else:
+        values = (reals_below + fakes_above) / len(labels)
+    place = below[int(np.argmax(values))]
+    if place == 0:
+        return float(ordered[0])
+    if place == len(ordered):
+        return float(np.nextafter(ordered[-1], np.inf))
+    below_it, above_it = float(ordered[place - 1]), float(ordered[place])
+    middle = below_it + (above_it - below_it) / 2
+    return middle if middle > below_it else above_it
+
+
+def trace_curves(labels: Labels, scores: Floats) -> tuple[Floats, Floats]:
+    """TPR on `FPR_GRID` and precision on `RECALL_GRID`: each the highest that can be had there."""
+    fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
+    reals, fakes = count_classes(labels)
+    highest_tpr = tpr[np.searchsorted(fpr, FPR_GRID, side="right") - 1]
+    precision = tpr[1:] * fakes / (tpr[1:] * fakes + fpr[1:] * reals)
+    best_from = np.maximum.accumulate(precision[::-1])[::-1]
+    return highest_tpr, best_from[np.searchsorted(tpr[1:], RECALL_GRID)]

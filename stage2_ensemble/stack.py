@@ -1,0 +1,79 @@
+"""Fits the second stage on rows that no member learned from, and chooses what ships.
+
+Reads: artifacts/manifest/train.parquet, artifacts/dumps
+Writes: artifacts/stackers
+Params: seed, folds.active, backbones, stack, decision
+"""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from features.cli import Overrides, run_stage
+from features.manifest import Manifest, count_classes, read_manifest
+from features.params import load_params
+from features.stack_params import StackParams
+from stage2_ensemble.bundle import write_ensemble
+from stage2_ensemble.choice import build_ensemble
+from stage2_ensemble.columns import CalibrationColumns, FoldColumns, build_fold_columns, read_dumps
+from stage2_ensemble.ensemble import CANDIDATES, Ensemble
+from stage2_ensemble.inner import fit_candidates
+
+MANIFEST = Path("artifacts/manifest")
+DUMPS = Path("artifacts/dumps")
+OUT = Path("artifacts/stackers")
+_log = logging.getLogger("forgerystack")
+
+
+def fit_ensemble(
+    folds: list[FoldColumns],
+    calibration: list[CalibrationColumns],
+    train: Manifest,
+    params: StackParams,
+) -> Ensemble:
+    """Fits every candidate on the fold rows and decides by inner out-of-fold AUC."""
+    fitted = fit_candidates(folds, params.stack, params.seed)
+    reals, fakes = count_classes(train.labels)
+    prior = fakes / (reals + fakes)
+    policy = params.decision.threshold
+    return build_ensemble(fitted, folds, calibration, policy, train.digest, prior)
+
+
+def run(params: StackParams, dumps: Path = DUMPS, out: Path = OUT) -> Ensemble:
+    """Reads the train manifest and the dumps of params' members, fits, writes the bundle."""
+    train = read_manifest(MANIFEST, "train")
+    _log_ignored(dumps, params)
+    columns = [
+        build_fold_columns(read_dumps(dumps, train, list(params.backbones), fold), train)
+        for fold in params.folds.active
+    ]
+    folds, calibration = [pair[0] for pair in columns], [pair[1] for pair in columns]
+    ensemble = fit_ensemble(folds, calibration, train, params)
+    write_ensemble(ensemble, out)
+    _log_choice(ensemble)
+    return ensemble
+
+
+def _log_ignored(dumps: Path, params: StackParams) -> None:
+    """Names dumps on disk that params no longer name: they are not used."""
+    there = {f"{path.parent.name}-{path.name}" for path in dumps.glob("*/*") if path.is_dir()}
+    wanted = {f"{name}-{fold}" for name in params.backbones for fold in params.folds.active}
+    if ignored := sorted(there - wanted):
+        _log.info("stack: not in params.yaml, ignored: %s", ", ".join(ignored))
+
+
+def _log_choice(ensemble: Ensemble) -> None:
+    for name in CANDIDATES:
+        by_fold = ensemble.oof_auc[name]
+        ships = "  <- ships" if name == ensemble.shipped else ""
+        _log.info("stack: inner out-of-fold AUC %.4f %s%s", np.mean(by_fold), name, ships)
+
+
+def main(overrides: Overrides = None) -> None:
+    """Fit the stackers and combiners, and choose what ships."""
+    run(load_params(StackParams, overrides))
+
+
+if __name__ == "__main__":
+    run_stage("stage2_ensemble.stack", main)
