@@ -1,0 +1,19 @@
+"""A small image task for the networks, as a fixture."""
+
+import numpy as np
+import pytest
+from small_task import make_pixels, make_table
+
+from features.images import ImageStore
+from features.manifest import Manifest, write_manifest
+
+
+@pytest.fixture(scope="session")
+def task(tmp_path_factory):
+    """`(manifest, store)`: 160 train rows, 1 real to 4 fakes, in 4 folds."""
+    folder = tmp_path_factory.mktemp("task")
+    labels = np.array([0, 1, 1, 1, 1] * 32, dtype=np.int8)
+    folds = np.repeat(np.arange(4), 40).astype(np.int16)
+    manifest: Manifest = write_manifest(make_table(labels, folds), "train", folder / "train.parquet")
+    np.save(folder / "images.npy", make_pixels(labels))
+    return manifest, ImageStore(folder / "images.npy")

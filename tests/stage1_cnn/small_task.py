@@ -1,0 +1,64 @@
+"""A small image task in memory: fakes carry a fine checkerboard, reals do not."""
+
+import numpy as np
+import pandas as pd
+
+from features.manifest import READABLE, SCHEMA
+from features.train_params import (
+    Augment,
+    Ema,
+    Loss,
+    MemberSettings,
+    Optimizer,
+    Sampling,
+    Schedule,
+    Weights,
+)
+
+SIZE = 32
+
+
+def make_settings(**changes):
+    values = {
+        "model": "test_resnet",
+        "pretrained": False,
+        "image_size": SIZE,
+        "sampling": Sampling(),
+        "loss": Loss(),
+        "optimizer": Optimizer(lr=3e-3),
+        "schedule": Schedule(epochs=4, warmup_epochs=0.5, batch_size=16),
+        "ema": Ema(half_life_epochs=0.3),
+        "augment": Augment(),
+        "weights": Weights(),
+        "seed": 0,
+    }
+    return MemberSettings(**(values | changes))
+
+
+def make_table(labels, folds):
+    n = len(labels)
+    columns = {
+        "row_id": np.arange(n),
+        "img_name": [f"{i}.png" for i in range(n)],
+        "path": [f"images/{i}.png" for i in range(n)],
+        "label": labels,
+        "weight": 1.0,
+        "fold": folds,
+        "group": np.arange(n),
+        "generator": "",
+        "width": SIZE,
+        "height": SIZE,
+        "bytes": 1,
+        "format": "PNG",
+        "sha256": [f"{i:064x}" for i in range(n)],
+        "status": READABLE,
+    }
+    return pd.DataFrame(columns)[SCHEMA.names]
+
+
+def make_pixels(labels, seed=0):
+    rng = np.random.default_rng(seed)
+    pixels = rng.normal(128, 20, (len(labels), SIZE, SIZE, 3))
+    board = np.indices((SIZE, SIZE)).sum(0) % 2 * 2.0 - 1
+    pixels += 12 * np.asarray(labels)[:, None, None, None] * board[None, :, :, None]
+    return np.clip(pixels, 0, 255).astype(np.uint8)

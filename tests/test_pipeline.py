@@ -1,0 +1,232 @@
+"""The real `dvc repro` of `presets/tiny.yaml`, in a clone of its own, changed step by step."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.slow
+
+
+@dataclass
+class Project:
+    """A copy of the code with its own data, cache and git repository."""
+
+    folder: Path
+
+    def run(self, *command: str, check: bool = True) -> str:
+        bin_folder = str(Path(sys.executable).parent)
+        path = os.pathsep.join([bin_folder, os.environ["PATH"]])
+        environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
+        environment.pop("PYTHONPATH", None)
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600,
+        )  # fmt: skip
+        assert done.returncode == 0 or not check, done.stdout
+        return done.stdout
+
+    def repro(self) -> list[str]:
+        """Names of the stages that ran."""
+        return re.findall(r"^Running stage '(\S+)'", self.run("dvc", "repro"), re.MULTILINE)
+
+    def read_params(self) -> dict:
+        return yaml.safe_load((self.folder / "params.yaml").read_text())
+
+    def write_params(self, values: dict) -> None:
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+
+    def read_metrics(self) -> dict:
+        return json.loads((self.folder / "artifacts" / "metrics.json").read_text())
+
+    def digest(self) -> dict[str, str]:
+        files = sorted(p for p in (self.folder / "artifacts").rglob("*") if p.is_file())
+        return {
+            p.relative_to(self.folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+            for p in files
+        }
+
+
+def copy_project(target: Path) -> Project:
+    target.mkdir(parents=True)
+    for name in ("features", "stage1_cnn", "stage2_ensemble"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, target / name, ignore=ignored)
+    (target / ".dvc").mkdir()
+    for name in (".dvc/config", ".dvcignore", ".gitignore", "dvc.yaml"):
+        shutil.copy(ROOT / name, target / name)
+    shutil.copy(ROOT / "presets" / "tiny.yaml", target / "params.yaml")
+    project = Project(target)
+    project.run("git", "init", "-q")
+    return project
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Project:
+    """The tiny pipeline after its first `dvc repro`. Folder with a space and an accent."""
+    project = copy_project(tmp_path_factory.mktemp("pipeline") / "a b é")
+    expected = ["demo", "inputs", "prepare", "train@resnet-0", "train@efficientnet-0"]
+    expected += ["dump@resnet-0", "dump@efficientnet-0", "stack", "evaluate", "label"]
+    assert sorted(project.repro()) == sorted(expected)
+    return project
+
+
+@pytest.fixture
+def project(finished, tmp_path) -> Project:
+    """A copy of the finished project, to change. Hard links into DVC's cache are copied too."""
+    target = tmp_path / "copy"
+    shutil.copytree(finished.folder, target)
+    return Project(target)
+
+
+def test_all_promised_files_are_there(finished):
+    files = set(finished.digest())
+    assert {
+        "artifacts/inputs.json",
+        "artifacts/labels.csv",
+        "artifacts/prediction.txt",
+        "artifacts/metrics.json",
+        "artifacts/plots/roc.csv",
+        "artifacts/plots/pr.csv",
+        "artifacts/manifest/train.parquet",
+        "artifacts/manifest/quarantine.csv",
+        "artifacts/stackers/MANIFEST.json",
+        "artifacts/members/resnet/0/weights.safetensors",
+        "artifacts/members/resnet/0/history.csv",
+        "artifacts/dumps/efficientnet/0/test.logits.npy",
+    } <= files
+    assert not [name for name in files if "tmp" in name or name.endswith((".pkl", ".joblib"))]
+
+
+def test_every_listed_image_gets_one_label_in_order(finished):
+    listed = pd.read_csv(finished.folder / "data/demo/testset_nolabel.txt", dtype=str)
+    labels = pd.read_csv(finished.folder / "artifacts/labels.csv", dtype={"img_name": str})
+    submission = pd.read_csv(finished.folder / "artifacts/prediction.txt", dtype={"img_name": str})
+    assert list(labels["img_name"]) == list(listed["img_name"]) == list(submission["img_name"])
+    assert list(submission.columns) == ["img_name", "y_pred"]
+    assert labels["score"].between(0, 1).all()
+    assert set(labels["label"]) <= {0, 1}
+
+
+def test_a_second_repro_runs_only_inputs_and_changes_no_byte(finished):
+    before = finished.digest()
+    assert finished.repro() == ["inputs"]
+    assert finished.digest() == before
+
+
+def test_dvc_reads_metrics_and_plots(finished):
+    shown = json.loads(finished.run("dvc", "metrics", "show", "--json"))
+    values = shown[""]["data"]["artifacts/metrics.json"]["data"]
+    assert values["val"]["stack"]["auc"] == finished.read_metrics()["val"]["stack"]["auc"]
+    page = finished.run("dvc", "plots", "show")
+    assert "index.html" in page
+
+
+def test_changing_one_backbone_runs_it_and_what_follows(project):
+    params = project.read_params()
+    params["backbones"]["resnet"]["optimizer"] = {"lr": 1e-3}
+    project.write_params(params)
+    assert "train@efficientnet-0" not in (ran := project.repro())
+    assert {"inputs", "train@resnet-0", "dump@resnet-0", "stack", "evaluate"} <= set(ran)
+    assert not {"demo", "prepare", "dump@efficientnet-0"} & set(ran)
+
+
+def test_a_removed_backbone_is_gone_from_every_result(project):
+    params = project.read_params()
+    del params["backbones"]["resnet"]
+    project.write_params(params)
+    ran = project.repro()
+    assert not [stage for stage in ran if stage.startswith(("train", "dump", "prepare"))]
+    assert list(project.read_metrics()["val"]["members"]) == ["efficientnet-0"]
+    ensemble = json.loads((project.folder / "artifacts/stackers/ensemble.json").read_text())
+    names = ensemble["stackers"]["0"]["names"]
+    assert names
+    assert not [name for name in names if "resnet" in name]
+
+
+def test_ten_new_test_images_and_a_mended_val_label_retrain_nothing(project):
+    data = project.folder / "data" / "demo"
+    rng = np.random.default_rng(0)
+    names = [f"new{i}.png" for i in range(10)]
+    for name in names:
+        pixels = rng.integers(0, 256, (48, 48, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(data / "testset" / name)
+    listed = data / "testset_nolabel.txt"
+    listed.write_text(listed.read_text() + "\n".join(names) + "\n")
+    labels = data / "valset_label.txt"
+    header, first, *rest = labels.read_text().splitlines()
+    name, target, *others = first.split(",")
+    mended = ",".join([name, str(1 - int(target)), *others])
+    labels.write_text("\n".join([header, mended, *rest]) + "\n")
+    project.run("dvc", "commit", "-f", "demo")
+    stackers = {k: v for k, v in project.digest().items() if "/stackers/" in k}
+    ran = project.repro()
+    assert not [stage for stage in ran if stage.startswith("train")]
+    assert {"prepare", "label", "evaluate"} <= set(ran)
+    answers = pd.read_csv(project.folder / "artifacts/labels.csv")
+    assert list(answers["img_name"][-10:]) == names
+    assert {k: v for k, v in project.digest().items() if "/stackers/" in k} == stackers
+
+
+def test_a_wrong_key_stops_before_any_work_and_names_the_nearest(project):
+    params = project.read_params()
+    params["schedule"]["epoch"] = params["schedule"].pop("epochs")
+    params["stack"]["inner_fold"] = 3
+    project.write_params(params)
+    output = project.run("dvc", "repro", check=False)
+    assert "schedule.epoch: unknown; did you mean epochs?" in output
+    assert "stack.inner_fold: unknown; did you mean inner_folds?" in output
+    assert "train@" not in output
+
+
+def test_a_member_by_hand_needs_a_folder_only_if_its_settings_differ(project):
+    train = ("python", "-m", "stage1_cnn.train", "--backbone")
+    output = project.run(*train, "resnet", "--fold", "0")
+    assert "dvc commit -f train@resnet-0" in output
+    assert project.repro() == ["inputs"]  # the same bytes as before
+    output = project.run(*train, "resnet", "--set", "optimizer.lr=0.5", check=False)
+    assert "--out DIR" in output
+    new = ("--set", "backbones.mine.model=test_resnet", "--out", "mine")
+    project.run(*train, "mine", *new)
+    assert sorted(os.listdir(project.folder / "mine")) == [
+        "history.csv",
+        "member.json",
+        "weights.safetensors",
+    ]
+    output = project.run(*train, "resnett", check=False)
+    assert "did you mean resnet?" in output
+
+
+def test_stack_and_label_run_alone_on_dumps_that_exist(project):
+    shutil.rmtree(project.folder / "artifacts" / "stackers")
+    before = project.digest()
+    for module in ("stack", "label"):
+        project.run("python", "-m", f"stage2_ensemble.{module}")
+    after = project.digest()
+    assert {name: after[name] for name in before} == before
+    shutil.rmtree(project.folder / "artifacts" / "dumps" / "resnet")
+    output = project.run("python", "-m", "stage2_ensemble.stack", check=False)
+    assert "dvc repro dump@resnet-0" in output
+
+
+def test_a_damaged_file_from_the_cache_is_refused(project):
+    path = project.folder / "artifacts/dumps/resnet/0/val.logits.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.unlink()
+    path.write_bytes(content)
+    output = project.run("python", "-m", "stage2_ensemble.evaluate", check=False)
+    assert "val.logits.npy is damaged" in output
+    assert "Traceback" not in output
