@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 from joblib import Parallel, delayed
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from features.errors import ManifestError, StaleArtifactError
 from features.files import digest_bytes, digest_json, write_atomic
@@ -77,7 +77,7 @@ def decode_image(content: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Pixels, 
                 name = image.format or ""
                 image.load()
                 return np.asarray(_convert_to_rgb(_rotate_upright(image))), name
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise ImageProblem(f"none of the formats {', '.join(FORMATS)}") from None
     except Image.DecompressionBombError:
         raise ImageProblem("far more pixels than max_pixels") from None
@@ -173,7 +173,9 @@ def _fill_store(manifest: Manifest, root: Path, size: int, path: Path) -> None:
     shape = (len(manifest), size, size, 3)
     with write_atomic(path) as temporary:
         pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-        for rows, block in _decode_blocks(readable["row_id"], readable["path"], root, size):
+        for rows, block in _decode_blocks(
+            list(readable["row_id"]), list(readable["path"]), root, size
+        ):
             pixels[rows] = block
         pixels.flush()
         del pixels

@@ -4,7 +4,6 @@ Written once by `prepare`. `row_id` (dense within its role) with the role is the
 """
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -179,7 +178,7 @@ def read_manifest(folder: Path, role: Role) -> Manifest:
     return Manifest(role, table, digest)
 
 
-def count_classes(labels: npt.NDArray[np.integer] | Sequence[int]) -> tuple[int, int]:
+def count_classes(labels: npt.ArrayLike) -> tuple[int, int]:
     """Numbers of reals and of fakes."""
     values = np.asarray(labels)
     return int((values == 0).sum()), int((values == 1).sum())

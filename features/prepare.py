@@ -1,6 +1,6 @@
 """Label files and image folders into one manifest per role.
 
-Reads: artifacts/inputs.json, label files and images below data.root
+Reads: data/demo, artifacts/inputs.json, label files and images below data.root
 Writes: artifacts/manifest/train.parquet, artifacts/manifest/val.parquet,
     artifacts/manifest/test.parquet, artifacts/manifest/quarantine.csv,
     artifacts/manifest/summary.json
@@ -42,7 +42,7 @@ def attach_scans(rows: pd.DataFrame, scans: list[Scan]) -> pd.DataFrame:
     return pd.concat([rows, facts], axis=1)
 
 
-def split_roles(tables: Mapping[str, pd.DataFrame], params: PrepareParams) -> dict[str, Any]:
+def split_roles(tables: Mapping[Role, pd.DataFrame], params: PrepareParams) -> dict[str, Any]:
     """Rows of train, val and test with `group` and `fold`, moved between roles as params say."""
     labelled = pd.concat([tables["train"], tables.get("val")], ignore_index=True)
     labelled["group"] = build_groups(labelled[[*params.data.group_columns, "sha256"]])

@@ -140,6 +140,7 @@ def test_params_file_is_valid_and_holds_all_that_dvc_tracks(path):
     for stage in STAGES.values():
         for name in stage.get("params", []):
             node: typing.Any = values
-            for part in name.replace("${item.backbone}", next(iter(values["backbones"]))).split("."):
+            backbone = next(iter(values["backbones"]))
+            for part in name.replace("${item.backbone}", backbone).split("."):
                 assert part in node, f"{path.name} lacks {name}"
                 node = node[part]

@@ -5,7 +5,7 @@ import pytest
 from small_task import make_pixels, make_table
 
 from features.images import ImageStore
-from features.manifest import Manifest, write_manifest
+from features.manifest import write_manifest
 
 
 @pytest.fixture(scope="session")
@@ -14,6 +14,6 @@ def task(tmp_path_factory):
     folder = tmp_path_factory.mktemp("task")
     labels = np.array([0, 1, 1, 1, 1] * 32, dtype=np.int8)
     folds = np.repeat(np.arange(4), 40).astype(np.int16)
-    manifest: Manifest = write_manifest(make_table(labels, folds), "train", folder / "train.parquet")
+    manifest = write_manifest(make_table(labels, folds), "train", folder / "train.parquet")
     np.save(folder / "images.npy", make_pixels(labels))
     return manifest, ImageStore(folder / "images.npy")

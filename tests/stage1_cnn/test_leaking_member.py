@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from small_task import SIZE, make_settings, make_table
 from sklearn.metrics import roc_auc_score
+from small_task import SIZE, make_settings, make_table
 
 from features.dumps import Dump, check_dump
 from features.errors import LeakageError

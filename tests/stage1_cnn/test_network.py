@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from small_task import make_settings
 from safetensors.torch import save_file
+from small_task import make_settings
 
 from features.errors import ConfigError
 from features.train_params import Weights

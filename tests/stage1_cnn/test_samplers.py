@@ -36,10 +36,10 @@ def test_no_row_of_a_class_repeats_before_the_class_is_used_up():
     rows = draw(Sampling(), 200)
     for label in (0, 1):
         drawn = rows[LABELS[rows] == label]
-        size = (LABELS == label).sum()
-        counts = np.bincount(drawn, minlength=len(LABELS))[LABELS == label]
+        size = (label == LABELS).sum()
+        counts = np.bincount(drawn, minlength=len(LABELS))[label == LABELS]
         assert counts.max() - counts.min() <= 1 + 8 // size
-        assert (counts > 0).all() == (len(drawn) >= size)
+        assert all(counts > 0) is bool(len(drawn) >= size)
 
 
 @given(st.integers(0, 10_000), st.integers(0, 1_000))

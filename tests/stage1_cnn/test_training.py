@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from small_task import make_settings
 from sklearn.metrics import roc_auc_score
+from small_task import make_settings
 
 from features.manifest import LearnRows
 from features.train_params import Ema, Optimizer, Schedule
@@ -87,7 +87,6 @@ def test_decay_halves_after_its_half_life(half_life, steps):
 
 
 def test_a_loss_that_is_no_number_stops_and_names_rows(task):
-    manifest, _ = task
     with pytest.raises(DivergedError, match="row ids"):
         train(task, optimizer=Optimizer(name="sgd", lr=1e20))
 
