@@ -4,11 +4,12 @@ Exit codes: 0 done, 1 bug (with its traceback), 2 bad input (one message), 75 st
 resumable, 130 interrupted with nothing to resume.
 """
 
+import functools
 import logging
 import sys
 import time
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,19 +28,22 @@ def run_stage(name: str, command: Callable[..., None]) -> None:
     """Runs `command` with the options of its signature, and ends the process."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(command)
-    try:
-        app(prog_name=f"python -m {name}", standalone_mode=False)
-    except typer.Exit as stop:
-        raise SystemExit(stop.exit_code) from None
-    except (typer.Abort, KeyboardInterrupt):
-        raise SystemExit(130) from None
-    except PipelineError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except Exception as error:
-        if hasattr(error, "exit_code") and hasattr(error, "show"):  # click's usage errors
-            error.show()
+    app.command()(_guard(name, command))
+    app(prog_name=f"python -m {name}")
+
+
+def _guard(name: str, command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with its errors turned into messages and exit codes, and its seconds logged."""
+
+    @functools.wraps(command)
+    def guarded(**options: Any) -> None:
+        try:
+            command(**options)
+        except PipelineError as error:
+            print(f"{name}: {error}", file=sys.stderr)
             raise SystemExit(2) from None
-        raise
-    _log.info("%s: done in %.1f s", name, time.perf_counter() - _START)
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
+        _log.info("%s: done in %.1f s", name, time.perf_counter() - _START)
+
+    return guarded

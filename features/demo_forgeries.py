@@ -43,7 +43,7 @@ def draw_mask(image: Pixels, rng: np.random.Generator) -> Mask:
     y, x = max(places, key=lambda place: float(detail[int(place[0]), int(place[1])]))
     rows, columns = np.mgrid[:size, :size]
     angle = np.arctan2(rows - y, columns - x)
-    radius = np.full((size, size), rng.uniform(0.24, 0.36) * size)
+    radius = np.full((size, size), rng.uniform(0.28, 0.42) * size)
     for wave in (2, 3, 4):
         swing = rng.uniform(0.0, 0.15) / wave
         radius *= 1.0 + swing * np.cos(wave * angle + rng.uniform(0.0, 2 * np.pi))

@@ -24,6 +24,7 @@ class _Reader:
     data: Data
     files: RoleFiles
     labelled: bool
+    width: int = 0
     places: dict[str, int] = field(default_factory=dict)
     first_lines: dict[str, tuple[int, int]] = field(default_factory=dict)
     rows: list[tuple[object, ...]] = field(default_factory=list)
@@ -35,7 +36,7 @@ def read_labels(data: Data, files: RoleFiles, labelled: bool) -> tuple[pd.DataFr
     """Rows of one label file, and the number of repeated lines that were dropped.
 
     Columns: `line` (its number in the file), `img_name`, `path` (relative to the data root),
-    `label` (-1 where not `labelled`), `weight`, `generator` and `data.group_columns`.
+    `label` (-1 where not `labelled`), `weight`, `generator` and `list_group_keys`.
     Raises `ManifestError` with every bad line.
     """
     path = Path(data.root) / files.labels
@@ -51,8 +52,13 @@ def read_labels(data: Data, files: RoleFiles, labelled: bool) -> tuple[pd.DataFr
         reader.problems.append("there is no row below the header")
     if reader.problems:
         raise ManifestError(str(path), reader.problems)
-    names = ["line", "img_name", "path", "label", "weight", "generator", *data.group_columns]
+    names = ["line", "img_name", "path", "label", "weight", "generator", *list_group_keys(data)]
     return pd.DataFrame(reader.rows, columns=names), reader.repeated
+
+
+def list_group_keys(data: Data) -> list[str]:
+    """Names of `data.group_columns` in the rows: a file may well call its own column `path`."""
+    return [f"group:{column}" for column in data.group_columns]
 
 
 def _read_text(path: Path) -> str:
@@ -88,6 +94,7 @@ def _read_header(reader: _Reader, header: list[str], path: Path) -> None:
             problems.append(f"line 1: column {name!r} stands twice")
     if problems:
         raise ManifestError(str(path), problems, "A header of comma-separated names is needed.")
+    reader.width = len(names)
     reader.places = {name: i for i, name in enumerate(names)}
 
 
@@ -97,8 +104,8 @@ def _read_rows(reader: _Reader, lines: Iterator[list[str]]) -> None:
         values = [cell.strip() for cell in cells]
         if not any(values):
             continue
-        if len(values) != len(reader.places):
-            problem = f"line {line}: {len(values)} fields instead of {len(reader.places)}"
+        if len(values) != reader.width:
+            problem = f"line {line}: {len(values)} fields instead of {reader.width}"
             reader.problems.append(problem)
             continue
         _read_row(reader, line, values)

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.errors import IntegrityError, LeakageError, MissingArtifactError
+from features.errors import ConfigError, IntegrityError, LeakageError, MissingArtifactError
 from features.files import write_atomic
 
 Role = Literal["train", "val", "test"]
@@ -94,8 +94,14 @@ class Manifest:
         return self.table["group"].to_numpy(np.int64)
 
     def rows_to_learn(self, fold: int) -> LearnRows:
-        """Train rows of all folds but `fold`, without the calibration rows."""
+        """Train rows of all folds but `fold`, without the calibration rows.
+
+        Raises `ConfigError` for a fold that no row belongs to.
+        """
         self._check_role("train")
+        if fold < 0 or not (self.folds == fold).any():
+            known = sorted({int(f) for f in self.folds} - {NO_FOLD})
+            raise ConfigError("--fold", [f"there is no fold {fold} in train; folds: {known}"])
         keep = (self.folds != fold) & (self.folds != NO_FOLD)
         return LearnRows(fold, np.flatnonzero(keep).astype(np.int64), self.digest)
 
@@ -166,14 +172,15 @@ def read_manifest(folder: Path, role: Role) -> Manifest:
     advice = "Make it again: dvc repro -f prepare"
     try:
         arrow = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
+        metadata = arrow.schema.metadata or {}
+        arrow = arrow.replace_schema_metadata()
+        if arrow.schema != SCHEMA or any(column.null_count for column in arrow.columns):
+            raise IntegrityError(path, "its columns are others, or have empty cells", advice)
+        table = arrow.to_pandas()
+        digest = digest_table(table)
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: text that is no UTF-8
         raise IntegrityError(path, f"no valid parquet ({error})", advice) from error
-    metadata = arrow.schema.metadata or {}
-    table = arrow.replace_schema_metadata().to_pandas()
-    if list(table.columns) != SCHEMA.names:
-        raise IntegrityError(path, f"its columns are {list(table.columns)}", advice)
-    digest = digest_table(table)
-    if metadata.get(_DIGEST_KEY, b"").decode() != digest:
+    if metadata.get(_DIGEST_KEY) != digest.encode():
         raise IntegrityError(path, "its digest does not match its rows", advice)
     return Manifest(role, table, digest)
 

@@ -40,13 +40,17 @@ def read_yaml(path: Path = PARAMS_FILE) -> dict[str, Any]:
     if not path.is_file():
         advice = "Run in the project's folder, or copy one of presets/*.yaml to params.yaml."
         raise ConfigError(str(path), [f"there is no such file in {Path.cwd()}"], advice)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(str(path), [f"no valid YAML: {error}"]) from error
+    values = _parse_yaml(path.read_bytes(), str(path))
     if not isinstance(values, dict):
         raise ConfigError(str(path), ["the top level must be a mapping of sections"])
     return values
+
+
+def _parse_yaml(text: str | bytes, source: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-01
+        raise ConfigError(source, [f"no valid YAML: {error}"]) from error
 
 
 def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str] | None) -> dict[str, Any]:
@@ -64,7 +68,7 @@ def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str] | None) 
             if not isinstance(child, dict):
                 raise ConfigError("--set", [f"{name}: {parent} is {child!r}, not a section"])
             node = child
-        node[last] = yaml.safe_load(text)
+        node[last] = _parse_yaml(text, f"--set {name}")
     return result
 
 

@@ -9,6 +9,7 @@ Params: seed, data, split, folds
 
 import logging
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from features.cli import Overrides, run_stage
 from features.errors import ManifestError
 from features.files import write_json, write_text
 from features.images import Scan, scan_files
-from features.labels import read_labels
+from features.labels import list_group_keys, read_labels
 from features.manifest import NO_FOLD, READABLE, ROLES, SCHEMA, Role, count_classes, write_manifest
 from features.params import load_params
 from features.prepare_params import Folds, PrepareParams
@@ -37,7 +38,8 @@ _log = logging.getLogger("forgerystack")
 
 def attach_scans(rows: pd.DataFrame, scans: list[Scan]) -> pd.DataFrame:
     """`rows` with width, height, bytes, format, sha256 and status of each file."""
-    facts = pd.DataFrame(scans, index=rows.index)
+    columns = [field.name for field in fields(Scan)]  # without any row there are none to infer
+    facts = pd.DataFrame(scans, index=rows.index, columns=columns)
     facts["status"] = facts.pop("problem").replace("", READABLE)
     return pd.concat([rows, facts], axis=1)
 
@@ -45,7 +47,7 @@ def attach_scans(rows: pd.DataFrame, scans: list[Scan]) -> pd.DataFrame:
 def split_roles(tables: Mapping[Role, pd.DataFrame], params: PrepareParams) -> dict[str, Any]:
     """Rows of train, val and test with `group` and `fold`, moved between roles as params say."""
     labelled = pd.concat([tables["train"], tables.get("val")], ignore_index=True)
-    labelled["group"] = build_groups(labelled[[*params.data.group_columns, "sha256"]])
+    labelled["group"] = build_groups(labelled[[*list_group_keys(params.data), "sha256"]])
     if "val" in tables:
         held = labelled.index.to_numpy() >= len(tables["train"])
     else:
@@ -124,7 +126,9 @@ def check_bad_share(role: str, rows: pd.DataFrame, limit: float) -> None:
     raise ManifestError(f"{role} images", reasons, advice)
 
 
-def summarise(roles: Mapping[str, pd.DataFrame], folds: Folds) -> dict[str, Any]:
+def summarise(
+    roles: Mapping[Role, pd.DataFrame], unreadable: Mapping[Role, int], folds: Folds
+) -> dict[str, Any]:
     """Counts for people: rows and classes by role and by fold, groups, formats, sizes."""
     summary: dict[str, Any] = {}
     for role, rows in roles.items():
@@ -134,7 +138,7 @@ def summarise(roles: Mapping[str, pd.DataFrame], folds: Folds) -> dict[str, Any]
             "reals": reals,
             "fakes": fakes,
             "groups": int(rows["group"].nunique()),
-            "unreadable": int((rows["status"] != READABLE).sum()),
+            "unreadable": unreadable.get(role, 0),
             "formats": {str(k): int(v) for k, v in rows["format"].value_counts().items() if k},
         }
     train = roles["train"]
@@ -168,30 +172,34 @@ def _scan_roles(params: PrepareParams) -> tuple[dict[Role, pd.DataFrame], int]:
     return tables, repeated
 
 
-def _quarantine(tables: dict[Role, pd.DataFrame], params: PrepareParams, out: Path) -> None:
-    """Lists what cannot be used; takes it out of train and val, keeps it in test."""
+def _quarantine(
+    tables: dict[Role, pd.DataFrame], params: PrepareParams, out: Path
+) -> dict[Role, int]:
+    """Lists what cannot be used; takes it out of train and val, keeps it in test. Counts it."""
     columns = ["role", "line", "img_name", "path", "status"]
     bad = pd.concat([rows[rows["status"] != READABLE].assign(role=r) for r, rows in tables.items()])
     write_text(out / "quarantine.csv", bad[columns].to_csv(index=False))
+    unreadable = {role: int((rows["status"] != READABLE).sum()) for role, rows in tables.items()}
     for role, rows in tables.items():
         if role != "test":
             check_bad_share(role, rows, params.data.max_bad_fraction)
             tables[role] = rows[rows["status"] == READABLE].reset_index(drop=True)
+    return unreadable
 
 
 def run(params: PrepareParams, out: Path = OUT) -> None:
     """Reads label files and images, writes the manifests, the quarantine and the summary."""
     tables, repeated = _scan_roles(params)
-    _quarantine(tables, params, out)
+    unreadable = _quarantine(tables, params, out)
     _check_both_classes(tables)
-    roles = split_roles(tables, params)
-    roles = {role: finish_role(rows) for role, rows in roles.items()}
+    parts = split_roles(tables, params)
+    roles = {role: finish_role(parts[role]) for role in ROLES}
     check_classes(
         roles["train"]["label"].to_numpy(), roles["train"]["fold"].to_numpy(), params.folds.active
     )
     for role in ROLES:
         write_manifest(roles[role], role, out / f"{role}.parquet")
-    summary = summarise(roles, params.folds)
+    summary = summarise(roles, unreadable, params.folds)
     summary["repeated lines dropped"] = repeated
     write_json(out / "summary.json", summary)
     _log_summary(summary, params.folds)

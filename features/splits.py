@@ -3,6 +3,8 @@
 Everything is drawn by a seeded hash of names, so that new rows move as few old ones as possible.
 """
 
+import heapq
+import warnings
 from collections.abc import Sequence
 from hashlib import blake2b
 
@@ -79,8 +81,21 @@ def split_evenly(labels: Labels, groups: Ids, count: int, seed: int) -> npt.NDAr
     single = np.setdiff1d(np.arange(len(labels)), grouped)
     rng = np.random.default_rng(seed)
     for label in (0, 1):
+        sizes = np.bincount(parts[grouped[labels[grouped] == label]], minlength=count)
         rows = rng.permutation(single[labels[single] == label])
-        parts[rows] = np.arange(len(rows)) % count
+        parts[rows] = _fill_up(sizes.tolist(), len(rows))
+    return parts
+
+
+def _fill_up(sizes: list[int], n: int) -> npt.NDArray[np.int16]:
+    """`(n,)` parts for `n` more rows, each into a part that has the fewest by then."""
+    heap = [(size, part) for part, size in enumerate(sizes)]
+    heapq.heapify(heap)
+    parts = np.empty(n, np.int16)
+    for i in range(n):
+        size, part = heap[0]
+        parts[i] = part
+        heapq.heapreplace(heap, (size + 1, part))
     return parts
 
 
@@ -94,8 +109,13 @@ def _split_groups(labels: Labels, groups: Ids, count: int, seed: int) -> npt.NDA
     from sklearn.model_selection import StratifiedGroupKFold
 
     parts = np.empty(len(labels), np.int16)
-    if len(labels):
-        splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    _, numbers = np.unique(groups, return_inverse=True)
+    if numbers.max(initial=-1) + 1 < count:  # scikit-learn refuses fewer groups than parts
+        return np.random.default_rng(seed).permutation(count)[numbers].astype(np.int16)
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        # It warns of few rows of a class, but the single rows are still to come.
+        warnings.simplefilter("ignore", UserWarning)
         for part, (_, held) in enumerate(splitter.split(groups, labels, groups)):
             parts[held] = part
     return parts
@@ -134,7 +154,10 @@ def draw_calibration(
     reals, fakes = (max(round(share * n), least) for n in counts)
     if not share or reals > AFFORDABLE * counts[0] or fakes > AFFORDABLE * counts[1]:
         return np.zeros(len(labels), bool)
-    return draw_groups(labels, groups, names, (reals, fakes), seed, "calibration")
+    drawn = draw_groups(labels, groups, names, (reals, fakes), seed, "calibration")
+    taken = count_classes(labels[drawn])  # the last group may bring far more than wanted
+    affordable = all(t <= AFFORDABLE * n for t, n in zip(taken, counts, strict=True))
+    return drawn if affordable else np.zeros(len(labels), bool)
 
 
 def check_classes(labels: Labels, folds: npt.NDArray[np.int16], active: Sequence[int]) -> None:

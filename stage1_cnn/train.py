@@ -9,6 +9,7 @@ Params: seed, data.root, images.size, weights, sampling, loss, optimizer, schedu
 """
 
 import logging
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -92,8 +93,8 @@ def main(
     params = load_params(TrainParams, overrides)
     params.resolve_backbone(backbone)
     run(params, backbone, fold, find_out(params, backbone, fold, out))
-    if out is None:
-        _log.info("Keep it (outside of dvc repro): dvc commit -f train@%s-%d", backbone, fold)
+    if out is None and "DVC_STAGE" not in os.environ:
+        _log.info("Keep it: dvc commit -f train@%s-%d", backbone, fold)
 
 
 if __name__ == "__main__":

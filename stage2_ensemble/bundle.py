@@ -62,7 +62,8 @@ def read_ensemble(folder: Path) -> Ensemble:
     """
     sums = _check_files(folder)
     facts = json.loads((folder / ENSEMBLE).read_text(encoding="utf-8"))
-    wanted = {f"fold-{fold}/lightgbm.txt" for fold in facts["folds"]}
+    parts = ("lightgbm.txt", *(f"pca-{backbone}.npy" for backbone in facts["backbones"]))
+    wanted = {f"fold-{fold}/{part}" for fold in facts["folds"] for part in parts}
     if lacking := wanted - set(sums):
         raise IntegrityError(folder / MANIFEST, f"it does not list {sorted(lacking)}", ADVICE)
     combiners = {name: COMBINERS[name].from_json(c) for name, c in facts["combiners"].items()}

@@ -70,15 +70,20 @@ def check_fittable(columns: Columns) -> None:
         raise LeakageError(f"a model would be fitted on {type(columns).__name__}", columns.row_ids)
 
 
-def read_dumps(folder: Path, manifest: Manifest, backbones: Sequence[str], fold: int) -> list[Dump]:
-    """The dumps of members (·, fold) on the manifest's role, in the order of `backbones`."""
+def read_dumps(
+    folder: Path, manifest: Manifest, backbones: Sequence[str], fold: int, train_digest: str
+) -> list[Dump]:
+    """The dumps of members (·, fold) on the manifest's role, in the order of `backbones`.
+
+    Raises `StaleArtifactError` for members that learned from another train manifest than
+    `train_digest`, or as `read_dump`.
+    """
     dumps = [read_dump(folder / b / str(fold), manifest, b, fold) for b in backbones]
-    wanted = manifest.digest if manifest.role == "train" else dumps[0].member.train_digest
     for dump in dumps:
-        if dump.member.train_digest != wanted:
+        if dump.member.train_digest != train_digest:
             found = f"train manifest {dump.member.train_digest[:8]}"
             stage = f"train@{dump.member.name}"
-            raise StaleArtifactError(f"dump of {dump.member.name}", found, wanted[:8], stage)
+            raise StaleArtifactError(f"dump of {dump.member.name}", found, train_digest[:8], stage)
     return dumps
 
 
@@ -112,14 +117,18 @@ def build_fold_columns(
 
 
 def read_held_out(
-    folder: Path, manifest: Manifest, backbones: Sequence[str], folds: Sequence[int]
+    folder: Path,
+    manifest: Manifest,
+    backbones: Sequence[str],
+    folds: Sequence[int],
+    train_digest: str,
 ) -> list[HeldOutColumns]:
     """Columns of val or test, one per active fold, all on the same rows."""
     if manifest.role == "train":
         raise ValueError("train rows are read by build_fold_columns")
     columns = []
     for fold in folds:
-        dumps = read_dumps(folder, manifest, backbones, fold)
+        dumps = read_dumps(folder, manifest, backbones, fold, train_digest)
         everything = np.arange(len(dumps[0]))
         columns.append(HeldOutColumns(**_build_parts(dumps, everything)))  # type: ignore[arg-type]
     return columns

@@ -7,7 +7,7 @@ interface is scikit-learn's: the constructor only stores, `fit` sets attributes 
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
-from scipy.special import expit, logit
+from scipy.special import log_expit, logit, logsumexp
 from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -16,6 +16,8 @@ from stage2_ensemble.columns import Floats, Labels
 
 KNOTS = 1001
 """Quantiles kept of each backbone's scores."""
+FLAT = 1e-6
+"""A backbone whose scores deviate less says nothing."""
 
 
 class Combiner(Protocol):
@@ -87,10 +89,10 @@ class RankMean:
         parts = []
         for column, scores, ranks in zip(logits.T, self.scores_, self.ranks_, strict=True):
             beyond = column - np.clip(column, scores[0], scores[-1])
-            parts.append(expit(np.interp(column, scores, ranks) + beyond))
-        mean = np.mean(parts, axis=0)
-        tiny = np.finfo(np.float64).eps
-        return np.asarray(logit(np.clip(mean, tiny, 1 - tiny)))
+            parts.append(np.interp(column, scores, ranks) + beyond)
+        above, below = log_expit(parts), log_expit(np.negative(parts))
+        # A rank itself would round to 0 or 1 far out, and tie the most extreme rows.
+        return np.asarray(logsumexp(above, axis=0) - logsumexp(below, axis=0))
 
     def to_json(self) -> dict[str, Any]:
         """The quantiles."""
@@ -117,7 +119,8 @@ class Logistic:
 
     def fit(self, logits: Floats, labels: Labels, weights: Floats) -> Self:
         """scikit-learn's `LogisticRegression`; coefficients are kept for raw logits."""
-        mean, scale = logits.mean(axis=0), logits.std(axis=0) + 1e-9
+        mean, scale = logits.mean(axis=0), logits.std(axis=0)
+        scale = np.where(scale > FLAT, scale, 1.0)  # else rounding becomes a huge coefficient
         model = LogisticRegression().fit((logits - mean) / scale, labels, weights)
         self.coefficients_ = model.coef_[0] / scale
         self.intercept_ = float(model.intercept_[0] - mean @ self.coefficients_)

@@ -55,8 +55,11 @@ class Ensemble:
 
 
 def check_members(ensemble: Ensemble, backbones: Sequence[str], folds: Sequence[int]) -> None:
-    """Raises `StaleArtifactError` if the ensemble was fitted on other members than are wanted."""
-    found = f"backbones {', '.join(ensemble.backbones)}, folds {list(ensemble.folds)}"
-    wanted = f"backbones {', '.join(backbones)}, folds {list(folds)}"
+    """Raises `StaleArtifactError` if the ensemble was fitted on other members than are wanted.
+
+    Their order is the ensemble's own; DVC, too, sees no change in params that change places.
+    """
+    found = f"backbones {', '.join(sorted(ensemble.backbones))}, folds {sorted(ensemble.folds)}"
+    wanted = f"backbones {', '.join(sorted(backbones))}, folds {sorted(folds)}"
     if found != wanted:
         raise StaleArtifactError("the ensemble", found, wanted, "stack")

@@ -13,7 +13,7 @@ from features.manifest import count_classes
 from stage2_ensemble.columns import Floats, Labels
 
 FPR_GRID = np.concatenate([[0.0], np.geomspace(1e-4, 1.0, 201)])
-RECALL_GRID = np.linspace(0.01, 1.0, 100)
+RECALL_GRID = np.arange(1, 101) / 100  # divided as recalls are, so that equal shares are equal
 RATES = {"tpr_at_fpr_1e-2": 1e-2, "tpr_at_fpr_1e-3": 1e-3}
 
 
@@ -60,9 +60,9 @@ def choose_threshold(labels: Labels, scores: Floats, policy: str) -> float:
     reals_below = np.concatenate([[0], np.cumsum(sorted_labels == 0)])[below]
     fakes_above = fakes - np.concatenate([[0], np.cumsum(sorted_labels == 1)])[below]
     if policy == "balanced_accuracy":
-        values = reals_below / reals + fakes_above / fakes
+        values = reals_below * fakes + fakes_above * reals  # in whole numbers ties stay ties
     else:
-        values = (reals_below + fakes_above) / len(labels)
+        values = reals_below + fakes_above
     place = below[int(np.argmax(values))]
     if place == 0:
         return float(ordered[0])

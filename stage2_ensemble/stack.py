@@ -44,8 +44,9 @@ def run(params: StackParams, dumps: Path = DUMPS, out: Path = OUT) -> Ensemble:
     """Reads the train manifest and the dumps of params' members, fits, writes the bundle."""
     train = read_manifest(MANIFEST, "train")
     _log_ignored(dumps, params)
+    names = list(params.backbones)
     columns = [
-        build_fold_columns(read_dumps(dumps, train, list(params.backbones), fold), train)
+        build_fold_columns(read_dumps(dumps, train, names, fold, train.digest), train)
         for fold in params.folds.active
     ]
     folds, calibration = [pair[0] for pair in columns], [pair[1] for pair in columns]

@@ -4,13 +4,15 @@ Embedding axes of two separately trained networks have nothing to do with each o
 that uses embeddings belongs to one fold: all its rows come from the same networks.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import lightgbm
 import numpy as np
 import numpy.typing as npt
 from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from features.errors import AlignmentError
 from features.stack_params import Stack
@@ -38,7 +40,9 @@ class Projection:
         if n > PCA_ROWS:
             rows = np.sort(np.random.default_rng(seed).choice(n, PCA_ROWS, replace=False))
         count = max(1, min(components, n // 4, width))
-        model = PCA(count, svd_solver="full").fit(embeddings[rows].astype(np.float32))
+        with threadpool_limits(1, "blas"):  # its sums, so the model's bytes, depend on the threads
+            model = PCA(count, svd_solver="covariance_eigh")
+            model.fit(embeddings[rows].astype(np.float64))
         return cls(model.mean_.astype(np.float32), model.components_.astype(np.float32))
 
     def apply(self, embeddings: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
@@ -114,7 +118,8 @@ def _train(
     names = name_columns(columns.backbones, projections)
     weights, shift = weigh_rows(columns.labels, columns.weights, settings.class_weight)
     data = _build_dataset(columns, projections, weights)
-    valid, callbacks = [], []
+    valid: list[lightgbm.Dataset] = []
+    callbacks: list[Callable[..., Any]] = []
     if stop is not None:
         # An unweighted metric would stop class-weighted boosting at its first round.
         held, _ = weigh_rows(stop.labels, stop.weights, settings.class_weight)
@@ -159,5 +164,6 @@ def fit_stacker(columns: FoldColumns, settings: Stack, seed: int, rounds: int) -
 
 def find_rounds(learn: FoldColumns, stop: FoldColumns, settings: Stack, seed: int) -> int:
     """Rounds at which a stacker fitted on `learn` has its lowest weighted log loss on `stop`."""
+    check_fittable(stop)
     stacker = _train(learn, settings, seed, settings.max_rounds, stop)
     return max(1, stacker.booster.best_iteration)

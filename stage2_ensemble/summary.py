@@ -6,6 +6,7 @@ Reads: artifacts/metrics.json, artifacts/labels.csv
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -18,20 +19,22 @@ LABELS = Path("artifacts/labels.csv")
 SHOWN = {
     "auc": "AUC",
     "ap": "AP",
-    "balanced_accuracy": "balanced acc.",
-    "accuracy": "accuracy",
-    "tpr_at_fpr_1e-2": "TPR at FPR 1 %",
-    "log_loss": "log loss",
+    "balanced_accuracy": "bal.\nacc.",
+    "accuracy": "acc.",
+    "tpr_at_fpr_1e-2": "TPR at\nFPR 1 %",
+    "log_loss": "log\nloss",
 }
 
 
 def build_table(metrics: dict[str, Any]) -> Table:
     """Members first, then the combiners; what ships is marked."""
     rows = metrics["rows"]["val"]
-    table = Table(title=f"val: {rows['reals']} real, {rows['fakes']} fake")
-    table.add_column("model")
+    table = Table(
+        title=f"val: {rows['reals']} real, {rows['fakes']} fake", box=SIMPLE, padding=(0, 1, 0, 0)
+    )
+    table.add_column("model", overflow="fold")  # nothing is cut: a long name takes two lines
     for title in SHOWN.values():
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True)
     val = metrics["val"]
     members = val["members"]
     combined = {k: v for k, v in val.items() if k not in ("members", "stack", "shipped")}
@@ -47,7 +50,7 @@ def main() -> None:
     for path, stage in ((METRICS, "evaluate"), (LABELS, "label")):
         if not path.is_file():
             raise MissingArtifactError(path, stage)
-    console = Console(width=None)
+    console = Console()
     console.print(build_table(read_json(METRICS, "evaluate")))
     console.print(f"Final labels: {LABELS}", highlight=False)
 

@@ -1,0 +1,51 @@
+"""Worlds that were stacked, evaluated and labelled once, and copies of them to work in."""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from synthetic_world import Plan, World, build_world, run_stages
+
+# On a busy machine threads that wait actively cost LightGBM a hundredfold on such small tables.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+PLANS = {"one fold": Plan(active=(0,)), "three folds": Plan(active=(0, 1, 2), calibration=60)}
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Callable[[str], World]:
+    """A finished world by the name of its plan; only to be read."""
+    made: dict[str, World] = {}
+
+    def finish(name: str) -> World:
+        if name not in made:
+            made[name] = build_world(tmp_path_factory.mktemp("world") / "it", PLANS[name])
+            run_stages(made[name])
+        return made[name]
+
+    return finish
+
+
+@pytest.fixture(params=PLANS)
+def done(request, finished, monkeypatch) -> World:
+    """Each finished world in turn, entered; only to be read."""
+    world = finished(request.param)
+    monkeypatch.chdir(world.root)
+    return world
+
+
+@pytest.fixture
+def enter(finished, tmp_path, monkeypatch) -> Callable[[str], World]:
+    """A copy of a finished world by name, entered, to be changed at will."""
+
+    def copy(name: str) -> World:
+        world = finished(name)
+        root: Path = tmp_path / "copy"
+        shutil.copytree(world.root, root)
+        monkeypatch.chdir(root)
+        return replace(world, root=root)
+
+    return copy

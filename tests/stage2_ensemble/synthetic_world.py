@@ -1,0 +1,219 @@
+"""A synthetic world: manifests and dumps of made-up members whose signal is known.
+
+A member's log-odds are `strength · ±1 + N(0, 1)`, so their AUC is Φ(√2 · strength). Its embedding
+holds a second, independent signal in one direction of axes that each member draws for itself.
+"""
+
+from contextlib import chdir
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from features.dumps import Dump, write_dump
+from features.manifest import NO_FOLD, NO_LABEL, READABLE, Manifest, write_manifest
+from features.member_id import MemberId
+from stage2_ensemble.columns import FoldColumns, HeldOutColumns
+
+STRENGTHS = {"net-a": 0.5, "net-b": 0.8, "net_c": 0.3}
+BACKBONES = tuple(STRENGTHS)
+WIDTH = 10
+SHIFT = 0.7
+ODD_NAMES = ("=cmd", "007", "NA", 'say "hi".png', "a,b.png", "1e5", "nan", "-0", "übel 1.png")
+UNREADABLE = "truncated image"
+STACK = {"inner_folds": 3, "pca_components": 4, "max_rounds": 12, "learning_rate": 0.2}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a world holds."""
+
+    active: tuple[int, ...] = (0,)
+    reals: int = 60
+    """Train rows of class 0 a fold; there are 1.5 times as many fakes."""
+    calibration: int = 0
+    """Reals, and as many fakes, that nothing learns from."""
+    shuffled: bool = False
+    """Train labels say nothing about the images."""
+    seed: int = 0
+    strengths: dict[str, float] = field(default_factory=lambda: dict(STRENGTHS))
+    test_names: tuple[str, ...] = ODD_NAMES
+
+
+@dataclass(frozen=True)
+class World:
+    """Where a world lies, and its manifests. `truth`: what the images show, by role."""
+
+    root: Path
+    plan: Plan
+    train: Manifest
+    val: Manifest
+    test: Manifest
+    truth: dict[str, np.ndarray]
+
+
+def draw_rows(labels: np.ndarray, groups: np.ndarray, folds: np.ndarray, seed: int) -> pd.DataFrame:
+    """A manifest table; names follow the order, weights lie between 0.5 and 1.5."""
+    n, rng = len(labels), np.random.default_rng(seed)
+    names = [f"{i:05d}.png" for i in range(n)]
+    generators = np.where(labels == 1, rng.choice(["gan", "diffusion", ""], n), "")
+    return pd.DataFrame(
+        {
+            "row_id": np.arange(n, dtype=np.int64),
+            "img_name": names,
+            "path": names,
+            "label": labels.astype(np.int8),
+            "weight": rng.uniform(0.5, 1.5, n),
+            "fold": folds.astype(np.int16),
+            "group": groups.astype(np.int64),
+            "generator": generators.astype(object),
+            "width": np.full(n, 8, np.int32),
+            "height": np.full(n, 8, np.int32),
+            "bytes": np.full(n, 100, np.int64),
+            "format": "PNG",
+            "sha256": "0" * 64,
+            "status": READABLE,
+        }
+    )
+
+
+def draw_train(plan: Plan) -> pd.DataFrame:
+    """Three folds and calibration rows, in mixed order; a third of the rows are in pairs."""
+    rng = np.random.default_rng(plan.seed)
+    counts = [(k, plan.reals, plan.reals * 3 // 2) for k in range(3)]
+    counts.append((NO_FOLD, plan.calibration, plan.calibration))
+    parts, group = [], 0
+    for fold, reals, fakes in counts:
+        for label, count in ((0, reals), (1, fakes)):
+            pairs = count // 6
+            groups = np.concatenate([np.repeat(np.arange(pairs), 2), np.arange(2 * pairs, count)])
+            parts.append(pd.DataFrame({"label": label, "fold": fold, "group": groups + group}))
+            group += count
+    rows = pd.concat(parts, ignore_index=True)
+    rows = rows.iloc[rng.permutation(len(rows))]
+    return draw_rows(*(rows[c].to_numpy() for c in ("label", "group", "fold")), plan.seed)
+
+
+def draw_axes(seed: int) -> np.ndarray:
+    """Random orthogonal axes: those of two members have nothing to do with each other."""
+    return np.linalg.qr(np.random.default_rng(seed).normal(size=(WIDTH, WIDTH)))[0]
+
+
+def draw_member(
+    truth: np.ndarray, strength: float, seed: int, axes: np.ndarray, hidden: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log-odds `(n,)` and float16 embeddings `(n, WIDTH)` about rows of these true labels."""
+    rng = np.random.default_rng(seed)
+    signs = 2.0 * truth - 1
+    logits = strength * signs + rng.normal(size=len(truth))
+    inner = rng.normal(size=(len(truth), WIDTH))
+    inner[:, 0] = 2 * (hidden * signs + inner[:, 0])
+    return logits, (inner @ axes).astype(np.float16)
+
+
+def draw_columns(
+    fold: int = 0, reals: int = 80, fakes: int = 120, seed: int = 0, hidden: float = 1.0
+) -> FoldColumns:
+    """Fold rows of the three backbones in mixed order, in groups of one, row ids 1000, 1001, …"""
+    n, rng = reals + fakes, np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat([0, 1], [reals, fakes])).astype(np.int8)
+    drawn = [
+        draw_member(labels, strength, seed + 10 * i, draw_axes(100 * i + fold), hidden)
+        for i, strength in enumerate(STRENGTHS.values())
+    ]
+    return FoldColumns(
+        fold=fold,
+        backbones=BACKBONES,
+        row_ids=np.arange(1000, 1000 + n),
+        logits=np.stack([logits for logits, _ in drawn], axis=1),
+        embeddings=tuple(embeddings for _, embeddings in drawn),
+        labels=labels,
+        weights=np.ones(n),
+        groups=np.arange(n),
+    )
+
+
+def hold_out(columns: FoldColumns) -> HeldOutColumns:
+    """The same rows without labels."""
+    kept = ("fold", "backbones", "row_ids", "logits", "embeddings")
+    return HeldOutColumns(**{name: getattr(columns, name) for name in kept})
+
+
+def build_world(root: Path, plan: Plan) -> World:
+    """Writes manifests, the dumps of all members, and `params.yaml`, below `root`."""
+    train = draw_train(plan)
+    truth = {"train": train["label"].to_numpy(copy=True)}
+    if plan.shuffled:
+        train["label"] = np.random.default_rng(plan.seed + 1).permutation(truth["train"])
+    rng = np.random.default_rng(plan.seed + 2)
+    truth["val"] = rng.permutation(np.repeat([0, 1], [120, 180]))
+    truth["test"] = rng.integers(0, 2, len(plan.test_names))
+    none = {role: np.full(len(truth[role]), NO_FOLD) for role in ("val", "test")}
+    groups = {role: np.arange(len(truth[role])) for role in ("val", "test")}
+    val = draw_rows(truth["val"], groups["val"], none["val"], plan.seed + 3)
+    test = draw_rows(truth["test"], groups["test"], none["test"], plan.seed + 4)
+    test = test.assign(label=np.int8(NO_LABEL), generator="")
+    test["img_name"] = list(plan.test_names)
+    if len(test) > 3:
+        test.loc[3, "status"] = UNREADABLE
+    folder = root / "artifacts" / "manifest"
+    manifests = {
+        role: write_manifest(table, role, folder / f"{role}.parquet")
+        for role, table in (("train", train), ("val", val), ("test", test))
+    }
+    world = World(root, plan, truth=truth, **manifests)
+    for backbone in plan.strengths:
+        for fold in plan.active:
+            for role in manifests:
+                write_member_dump(world, backbone, fold, role)
+    write_params(world)
+    return world
+
+
+def write_member_dump(world: World, backbone: str, fold: int, role: str, **changes: object) -> None:
+    """What member (backbone, fold) says; `changes` replace fields of its `MemberId`."""
+    manifest: Manifest = getattr(world, role)
+    place = list(world.plan.strengths).index(backbone)
+    row_ids = manifest.rows_to_dump(fold)
+    seed = [world.plan.seed, place, fold, ["train", "val", "test"].index(role)]
+    axes = draw_axes(world.plan.seed + 100 * place + fold)
+    strength = world.plan.strengths[backbone]
+    logits, embeddings = draw_member(world.truth[role][row_ids], strength, seed, axes)
+    member = MemberId(backbone, fold, "m" * 64, world.train.digest, SHIFT)
+    dump = Dump(
+        role=role,
+        member=replace(member, **changes),
+        row_ids=row_ids,
+        logits=(logits - SHIFT).astype(np.float32),
+        embeddings=embeddings,
+    )
+    folder = world.root / "artifacts" / "dumps" / backbone / str(fold)
+    write_dump(dump, manifest, folder)
+
+
+def write_params(world: World, **sections: object) -> None:
+    """`params.yaml` of the second stage, `sections` replaced."""
+    values = {
+        "seed": 0,
+        "folds": {"count": 3, "active": list(world.plan.active)},
+        "backbones": {name: {"model": "none"} for name in world.plan.strengths},
+        "stack": STACK,
+        "decision": {"threshold": "balanced_accuracy"},
+        "schedule": {"epochs": 1},
+    }
+    text = yaml.safe_dump(values | sections, sort_keys=False)
+    (world.root / "params.yaml").write_text(text, encoding="utf-8")
+
+
+def run_stages(world: World) -> None:
+    """Runs stack, evaluate and label in the world's folder."""
+    from features.params import load_params
+    from features.stack_params import MembersParams, StackParams
+    from stage2_ensemble import evaluate, label, stack
+
+    with chdir(world.root):
+        stack.run(load_params(StackParams))
+        evaluate.run(load_params(MembersParams))
+        label.run(load_params(MembersParams))

@@ -1,0 +1,194 @@
+"""The stage `label`: every test row once, in its order, and nothing lost on the way to the file."""
+
+import csv
+import logging
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit, logit
+from synthetic_world import (
+    BACKBONES,
+    ODD_NAMES,
+    UNREADABLE,
+    Plan,
+    World,
+    build_world,
+    run_stages,
+    write_member_dump,
+    write_params,
+)
+
+from features.errors import StaleArtifactError
+from features.manifest import write_manifest
+from features.params import load_params
+from features.stack_params import MembersParams
+from stage2_ensemble import label
+from stage2_ensemble.bundle import read_ensemble
+from stage2_ensemble.columns import read_held_out
+
+
+def read_rows(world: World, name: str) -> list[dict[str, str]]:
+    with open(world.root / "artifacts" / name, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def score_test(world: World):
+    ensemble = read_ensemble(label.STACKERS)
+    members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
+    columns = read_held_out(label.DUMPS, world.test, *members)
+    return ensemble, columns[0].row_ids, ensemble.score(ensemble.shipped, columns)
+
+
+def test_every_row_stands_once_in_the_order_of_the_list(done):
+    rows = read_rows(done, "labels.csv")
+    assert list(rows[0]) == ["img_name", "score", "label", "log_odds", "status"]
+    assert [row["img_name"] for row in rows] == list(ODD_NAMES)
+    assert [row["status"] for row in rows] == ["ok"] * 3 + [UNREADABLE] + ["ok"] * 5
+
+
+def test_odd_names_come_back_through_pandas(done):
+    rows = pd.read_csv(done.root / "artifacts/labels.csv", dtype=str, keep_default_na=False)
+    assert tuple(rows["img_name"]) == ODD_NAMES
+
+
+def test_scores_are_the_shipped_ones_to_the_last_bit(done):
+    rows = read_rows(done, "labels.csv")
+    ensemble, row_ids, log_odds = score_test(done)
+    assert len(row_ids) == len(rows) - 1
+    for row_id, value in zip(row_ids, log_odds, strict=True):
+        row = rows[row_id]
+        assert float(row["log_odds"]) == value
+        assert float(row["score"]) == expit(value)
+        assert row["label"] == str(int(value >= ensemble.thresholds[ensemble.shipped]))
+    assert {row["label"] for row in rows} == {"0", "1"}
+
+
+def test_an_unreadable_image_gets_the_prior(done):
+    row = read_rows(done, "labels.csv")[3]
+    prior = np.mean(done.train.labels)
+    ensemble = read_ensemble(label.STACKERS)
+    assert float(row["score"]) == pytest.approx(prior, rel=1e-12)
+    assert row["label"] == str(int(logit(prior) >= ensemble.thresholds[ensemble.shipped]))
+
+
+def test_the_submission_holds_names_and_scores(done):
+    labels, rows = read_rows(done, "labels.csv"), read_rows(done, "prediction.txt")
+    assert list(rows[0]) == ["img_name", "y_pred"]
+    assert [(r["img_name"], r["y_pred"]) for r in rows] == [
+        (r["img_name"], r["score"]) for r in labels
+    ]
+
+
+def test_scores_next_to_one_stay_apart(enter):
+    world = enter("one fold")
+    ensemble = replace(read_ensemble(label.STACKERS), shipped="mean", thresholds={"mean": 0.0})
+    columns = read_held_out(label.DUMPS, world.test, BACKBONES, (0,), world.train.digest)
+    high = [replace(columns[0], logits=columns[0].logits * 0 + np.linspace(33, 34, 8)[:, None])]
+    table = label.label_rows(ensemble, high, world.test)
+    written = table.to_csv(index=False, float_format=label.DIGITS).splitlines()[1:]
+    names = table["img_name"].map(lambda name: name not in ("a,b.png", 'say "hi".png'))
+    scores = [
+        float(line.split(",")[1]) for line, plain in zip(written, names, strict=True) if plain
+    ]
+    assert scores == table["score"][names].tolist()
+    assert len(set(scores)) > 3
+    assert max(scores) < 1
+
+
+def test_labels_follow_the_threshold_of_what_ships(enter):
+    world = enter("one fold")
+    columns = read_held_out(label.DUMPS, world.test, BACKBONES, (0,), world.train.digest)
+    ensemble = read_ensemble(label.STACKERS)
+    scores = np.sort(ensemble.score("mean", columns))
+    for place in (0, 4, 7):
+        thresholds = {"mean": scores[place], "lightgbm": -99.0}
+        table = label.label_rows(
+            replace(ensemble, shipped="mean", thresholds=thresholds), columns, world.test
+        )
+        readable = table["status"] == "ok"
+        assert table["label"][readable].sum() == 8 - place  # a row at the threshold is fake
+
+
+def test_no_test_list_leaves_headers(tmp_path, caplog):
+    world = build_world(tmp_path, Plan(reals=30, test_names=()))
+    with caplog.at_level(logging.INFO, "forgerystack"):
+        run_stages(world)
+    assert (tmp_path / "artifacts/labels.csv").read_text().splitlines() == [
+        "img_name,score,label,log_odds,status"
+    ]
+    assert (tmp_path / "artifacts/prediction.txt").read_text().splitlines() == ["img_name,y_pred"]
+    assert any("no test list" in message for message in caplog.messages)
+
+
+def test_a_test_list_of_unreadable_images_gets_the_prior(tmp_path):
+    world = build_world(tmp_path, Plan(reals=30, test_names=("a", "b", "c", "d")))
+    table = world.test.table.assign(status=UNREADABLE)
+    path = tmp_path / "artifacts/manifest/test.parquet"
+    changed = replace(world, test=write_manifest(table, "test", path))
+    for backbone in BACKBONES:
+        write_member_dump(changed, backbone, 0, "test")
+    run_stages(changed)
+    scores = {row["score"] for row in read_rows(world, "labels.csv")}
+    assert len(scores) == 1
+    assert float(scores.pop()) == pytest.approx(0.6)
+
+
+def test_labels_need_neither_train_nor_val(enter):
+    world = enter("three folds")
+    before = (world.root / "artifacts/labels.csv").read_bytes()
+    for role in ("train", "val"):
+        (world.root / f"artifacts/manifest/{role}.parquet").unlink()
+        for path in (world.root / "artifacts/dumps").rglob(f"{role}.*"):
+            path.unlink()
+    label.run(load_params(MembersParams))
+    assert (world.root / "artifacts/labels.csv").read_bytes() == before
+
+
+def test_a_new_test_list_needs_new_dumps_and_no_new_stackers(enter):
+    world = enter("one fold")
+    table = world.test.table.iloc[::-1].assign(row_id=np.arange(len(world.test)))
+    table = table.reset_index(drop=True)
+    path = world.root / "artifacts/manifest/test.parquet"
+    changed = replace(world, test=write_manifest(table, "test", path))
+    with pytest.raises(StaleArtifactError, match="dvc repro dump@net-a-0"):
+        label.run(load_params(MembersParams))
+    for backbone in BACKBONES:
+        write_member_dump(changed, backbone, 0, "test")
+    label.run(load_params(MembersParams))
+    names = [row["img_name"] for row in read_rows(world, "labels.csv")]
+    assert names == list(ODD_NAMES[::-1])
+
+
+def test_an_ensemble_of_other_members_is_stale(enter):
+    world = enter("one fold")
+    write_params(world, backbones={"net-b": {}, "net-a": {}})
+    with pytest.raises(StaleArtifactError, match="dvc repro stack"):
+        label.run(load_params(MembersParams))
+
+
+def test_members_that_change_places_in_params_change_no_label(enter):
+    world = enter("one fold")
+    before = (world.root / "artifacts/labels.csv").read_bytes()
+    write_params(world, backbones={"net_c": {}, "net-a": {}, "net-b": {}})
+    label.run(load_params(MembersParams))
+    assert (world.root / "artifacts/labels.csv").read_bytes() == before
+
+
+def test_members_of_another_train_manifest_than_the_ensembles_are_stale(enter):
+    world = enter("one fold")
+    for backbone in BACKBONES:
+        write_member_dump(world, backbone, 0, "test", train_digest="c" * 64)
+    with pytest.raises(StaleArtifactError, match="cccccccc"):
+        label.run(load_params(MembersParams))
+
+
+def test_a_removed_backbones_folder_does_not_disturb(enter):
+    world = enter("one fold")
+    before = (world.root / "artifacts/labels.csv").read_bytes()
+    dumps = world.root / "artifacts/dumps"
+    shutil.copytree(dumps / "net-a", dumps / "gone")
+    label.run(load_params(MembersParams))
+    assert (world.root / "artifacts/labels.csv").read_bytes() == before

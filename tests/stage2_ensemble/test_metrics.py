@@ -1,0 +1,206 @@
+"""Metrics against scikit-learn, hand-computed values and brute force."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as peer
+
+from stage2_ensemble.metrics import (
+    FPR_GRID,
+    RECALL_GRID,
+    choose_threshold,
+    measure_log_loss,
+    measure_scores,
+    measure_tpr,
+    trace_curves,
+)
+
+FEW_VALUES = st.integers(-3, 3).map(float)
+ROWS = st.lists(st.tuples(st.integers(0, 1), FEW_VALUES), min_size=2, max_size=25).filter(
+    lambda rows: {label for label, _ in rows} == {0, 1}
+)
+
+
+def split_rows(rows: list[tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]:
+    labels, scores = zip(*rows, strict=True)
+    return np.array(labels, np.int8), np.array(scores)
+
+
+def draw_scores(reals: int, fakes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    labels = np.repeat([0, 1], [reals, fakes]).astype(np.int8)
+    return labels, np.random.default_rng(seed).normal(size=reals + fakes) + labels
+
+
+# --- TPR at FPR
+
+
+def test_tpr_by_hand():
+    labels = np.array([0] * 200 + [1] * 4, np.int8)
+    scores = np.concatenate([np.arange(200.0), [500, 199.5, 198.5, 197.5]])
+    assert measure_tpr(labels, scores, 1e-2) == 3 / 4 + 1 / 4  # two reals may stand above: 198, 199
+    scores[-1] = 196.5  # 197, 198, 199 stand above it: one too many
+    assert measure_tpr(labels, scores, 1e-2) == 3 / 4
+
+
+def test_a_real_that_ties_with_a_fake_counts_as_above_it():
+    labels = np.array([0] * 100 + [1] * 2, np.int8)
+    scores = np.concatenate([np.zeros(98), [5.0, 5.0], [5.0, 9.0]])
+    assert measure_tpr(labels, scores, 1e-2) == 1 / 2  # the tie holds two reals: all out
+    scores[98] = 0
+    assert measure_tpr(labels, scores, 1e-2) == 1.0  # one real of 100: all in
+
+
+@settings(max_examples=150, deadline=None)
+@given(ROWS, st.sampled_from([0.1, 0.25, 0.5, 1.0]))
+def test_tpr_against_brute_force(rows, rate):
+    labels, scores = split_rows(rows)
+    reals, fakes = scores[labels == 0], scores[labels == 1]
+    shares = [
+        float(np.mean(fakes >= t))
+        for t in [*scores, np.inf]
+        if Fraction(int((reals >= t).sum()), len(reals)) <= Fraction(rate)
+    ]
+    wanted = None if rate * len(reals) < 1 else max(shares)
+    assert measure_tpr(labels, scores, rate) == wanted
+
+
+@pytest.mark.parametrize(
+    ("reals", "rate", "is_measured"),
+    [(99, 1e-2, False), (100, 1e-2, True), (999, 1e-3, False), (1000, 1e-3, True)],
+)
+def test_tpr_is_none_where_less_than_one_real_may_stand_above(reals, rate, is_measured):
+    labels, scores = draw_scores(reals, 50)
+    assert (measure_tpr(labels, scores, rate) is not None) == is_measured
+
+
+def test_scores_next_to_one_keep_their_order():
+    labels, scores = draw_scores(1000, 1000)
+    measured = measure_tpr(labels, scores + 60, 1e-3)  # as probabilities all would be 1.0
+    assert measured == measure_tpr(labels, scores, 1e-3) > 0
+
+
+# --- log loss
+
+
+def test_log_loss_is_scikit_learns():
+    labels, scores = draw_scores(60, 90)
+    wanted = peer.log_loss(labels, 1 / (1 + np.exp(-scores)))
+    assert measure_log_loss(labels, scores) == pytest.approx(wanted, rel=1e-12)
+
+
+def test_log_loss_stays_finite_and_exact_far_out():
+    labels = np.array([0, 1, 0, 1], np.int8)
+    assert measure_log_loss(labels, np.array([1000.0, -1000, -1000, 1000])) == 500.0
+    assert measure_log_loss(labels, np.array([-50.0, 50, -50, 50])) == pytest.approx(np.exp(-50.0))
+
+
+# --- all of them
+
+
+def test_measures_are_scikit_learns():
+    labels, scores = draw_scores(120, 180)
+    found = measure_scores(labels, scores, 0.4)
+    answers = scores >= 0.4
+    assert found["auc"] == pytest.approx(peer.roc_auc_score(labels, scores))
+    assert found["ap"] == pytest.approx(peer.average_precision_score(labels, scores))
+    assert found["accuracy"] == pytest.approx(np.mean(answers == labels))
+    halves = (np.mean(answers[labels == 1]), np.mean(~answers[labels == 0]))
+    assert found["balanced_accuracy"] == pytest.approx(np.mean(halves))
+    assert found["tpr_at_fpr_1e-3"] is None
+
+
+def test_a_row_at_the_threshold_is_labelled_fake():
+    labels = np.array([0, 0, 1, 1], np.int8)
+    found = measure_scores(labels, np.array([0.0, 1.0, 1.0, 2.0]), 1.0)
+    assert found["accuracy"] == 3 / 4  # the real at 1.0 is wrong, the fake at 1.0 is right
+    assert found["balanced_accuracy"] == 3 / 4
+
+
+def test_separable_scores():
+    labels = np.repeat([0, 1], 1000).astype(np.int8)
+    scores = np.where(labels == 1, 2.0, -2.0)
+    threshold = choose_threshold(labels, scores, "accuracy")
+    found = measure_scores(labels, scores, threshold)
+    assert threshold == 0.0
+    assert found.pop("log_loss") == pytest.approx(np.log1p(np.exp(-2.0)))
+    assert set(found.values()) == {1.0}
+
+
+def test_constant_scores():
+    labels = np.repeat([0, 1], [400, 600]).astype(np.int8)
+    scores = np.full(1000, 3.0)
+    found = measure_scores(labels, scores, choose_threshold(labels, scores, "accuracy"))
+    assert (found["auc"], found["accuracy"], found["tpr_at_fpr_1e-2"]) == (0.5, 0.6, 0.0)
+
+
+# --- thresholds
+
+
+def rate_threshold(labels, scores, threshold, policy) -> Fraction:
+    """What the policy maximises, without rounding."""
+    right_reals = int(((scores < threshold) & (labels == 0)).sum())
+    right_fakes = int(((scores >= threshold) & (labels == 1)).sum())
+    if policy == "accuracy":
+        return Fraction(right_reals + right_fakes, len(labels))
+    reals, fakes = int((labels == 0).sum()), int((labels == 1).sum())
+    return Fraction(right_reals, reals) + Fraction(right_fakes, fakes)
+
+
+@settings(max_examples=200, deadline=None)
+@given(ROWS, st.sampled_from(["balanced_accuracy", "accuracy"]))
+def test_threshold_is_the_lowest_of_the_best(rows, policy):
+    labels, scores = split_rows(rows)
+    values = np.unique(scores)
+    tried = [values[0], *((values[:-1] + values[1:]) / 2), np.nextafter(values[-1], np.inf)]
+    rates = [rate_threshold(labels, scores, t, policy) for t in tried]
+    assert choose_threshold(labels, scores, policy) == tried[rates.index(max(rates))]
+
+
+def test_equal_thresholds_are_equal_though_floats_round():
+    # At 0.5 one of 2 reals and 4 of 6 fakes are right, at 1.5 two and one: 7/6 both times.
+    labels = np.array([0, 0, 1, 1, 1, 1, 1, 1], np.int8)
+    scores = np.array([0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 2.0])
+    assert 1 / 2 + 4 / 6 < 2 / 2 + 1 / 6
+    assert choose_threshold(labels, scores, "balanced_accuracy") == 0.5
+
+
+def test_policies_differ_where_fakes_are_the_majority():
+    labels, scores = draw_scores(200, 800)
+    balanced = choose_threshold(labels, scores, "balanced_accuracy")
+    accurate = choose_threshold(labels, scores, "accuracy")
+    assert accurate < balanced - 0.5
+
+
+def test_threshold_between_neighbouring_floats_separates_them():
+    low, high = 1.0, float(np.nextafter(1.0, 2.0))
+    labels, scores = np.array([0, 1], np.int8), np.array([low, high])
+    assert choose_threshold(labels, scores, "accuracy") == high
+
+
+# --- curves
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_curves_are_the_best_of_scikit_learns(ties):
+    labels, scores = draw_scores(1000, 100)
+    if ties:
+        scores = scores.round()
+    fpr, tpr, _ = peer.roc_curve(labels, scores, drop_intermediate=False)
+    precision, recall, _ = peer.precision_recall_curve(labels, scores)
+    found_tpr, found_precision = trace_curves(labels, scores)
+    assert found_tpr.tolist() == [tpr[fpr <= x].max() for x in FPR_GRID]
+    # The last point of scikit-learn's, precision 1 at recall 0, stands for no row.
+    wanted = [precision[:-1][recall[:-1] >= x - 1e-9].max() for x in np.arange(1, 101) / 100]
+    np.testing.assert_allclose(RECALL_GRID, np.arange(1, 101) / 100)
+    np.testing.assert_allclose(found_precision, wanted)
+
+
+def test_roc_curve_agrees_with_the_metric():
+    labels, scores = draw_scores(1000, 500)
+    curve = dict(zip(FPR_GRID, trace_curves(labels, scores)[0], strict=True))
+    assert curve[1e-2] == measure_tpr(labels, scores, 1e-2)
+    assert curve[1e-3] == measure_tpr(labels, scores, 1e-3)
+    assert curve[1.0] == 1.0

@@ -1,0 +1,196 @@
+"""The stage `stack`, end to end on synthetic dumps."""
+
+import logging
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from synthetic_world import (
+    BACKBONES,
+    STACK,
+    draw_train,
+    run_stages,
+    write_member_dump,
+    write_params,
+)
+
+from features.errors import MissingArtifactError, StaleArtifactError
+from features.files import digest_file, read_json
+from features.manifest import write_manifest
+from features.params import load_params
+from features.stack_params import MembersParams, StackParams
+from stage2_ensemble import evaluate, stack
+from stage2_ensemble.bundle import read_ensemble
+from stage2_ensemble.columns import build_fold_columns, read_dumps
+from stage2_ensemble.ensemble import CANDIDATES
+from stage2_ensemble.metrics import choose_threshold
+
+
+def digest_stackers(root) -> dict[str, str]:
+    folder = root / "artifacts" / "stackers"
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return {str(p.relative_to(folder)): digest_file(p) for p in files}
+
+
+def test_files_are_those_of_the_members_in_params(done):
+    parts = ["lightgbm.txt", *(f"pca-{backbone}.npy" for backbone in BACKBONES)]
+    wanted = {f"fold-{k}/{part}" for k in done.plan.active for part in parts}
+    assert set(digest_stackers(done.root)) == wanted | {"MANIFEST.json", "ensemble.json"}
+
+
+def test_facts_of_the_ensemble(done):
+    facts = read_json(done.root / "artifacts/stackers/ensemble.json", "stack")
+    assert facts["backbones"] == list(BACKBONES)
+    assert facts["folds"] == list(done.plan.active)
+    assert facts["train_manifest"] == done.train.digest
+    assert facts["prior"] == pytest.approx(np.mean(done.train.labels))
+    assert facts["threshold_rows"] == (
+        "calibration" if done.plan.calibration else "inner out-of-fold"
+    )
+    assert facts["shipped"] == "lightgbm"  # the embeddings know more than the logits
+    assert {name: len(auc) for name, auc in facts["oof_auc"].items()} == dict.fromkeys(
+        CANDIDATES, len(done.plan.active)
+    )
+
+
+def test_calibration_rows_set_the_thresholds_and_teach_nothing(enter):
+    world = enter("three folds")
+    before = read_ensemble(stack.OUT)
+    rows = world.train.calibration_rows()
+    # Members say something else about the calibration rows: what is learned must stay the same.
+    mirrored = world.truth["train"].copy()
+    mirrored[rows] = 1 - mirrored[rows]
+    changed = replace(world, truth=world.truth | {"train": mirrored})
+    for backbone in BACKBONES:
+        for fold in (0, 1, 2):
+            write_member_dump(changed, backbone, fold, "train")
+    after = stack.run(load_params(StackParams))
+    assert after.oof_auc == before.oof_auc
+    for fold, stacker in after.stackers.items():
+        text = stacker.booster.model_to_string()
+        assert text == before.stackers[fold].booster.model_to_string()
+    for name in CANDIDATES:
+        assert after.thresholds[name] != before.thresholds[name]
+
+
+def test_thresholds_of_three_folds_are_best_on_the_calibration_rows(enter):
+    world = enter("three folds")
+    ensemble = read_ensemble(stack.OUT)
+    spared = [
+        build_fold_columns(
+            read_dumps(stack.DUMPS, world.train, BACKBONES, k, world.train.digest), world.train
+        )[1]
+        for k in (0, 1, 2)
+    ]
+    labels = world.train.labels[world.train.calibration_rows()]
+    wanted = choose_threshold(labels, ensemble.score("logistic", spared), "balanced_accuracy")
+    assert ensemble.thresholds["logistic"] == wanted
+
+
+def test_a_second_run_writes_the_same_bytes(enter):
+    world = enter("one fold")
+    before = digest_stackers(world.root)
+    shutil.rmtree(stack.OUT)
+    stack.run(load_params(StackParams))
+    assert digest_stackers(world.root) == before
+    write_params(world, seed=1)
+    stack.run(load_params(StackParams))
+    assert digest_stackers(world.root) != before
+
+
+def test_policy_and_settings_come_from_params(enter):
+    world = enter("one fold")
+    before = read_ensemble(stack.OUT)
+    settings = STACK | {"pca_components": 2}
+    write_params(world, stack=settings, decision={"threshold": "accuracy"})
+    after = stack.run(load_params(StackParams))
+    assert len(after.stackers[0].names) == len(before.stackers[0].names) - 2 * len(BACKBONES)
+    assert after.thresholds["mean"] != before.thresholds["mean"]
+
+
+def test_val_changes_nothing_in_the_stackers(enter):
+    world = enter("one fold")
+    before = digest_stackers(world.root)
+    metrics = read_json(world.root / "artifacts/metrics.json", "evaluate")
+    table = world.val.table.assign(label=1 - world.val.labels)
+    path = world.root / "artifacts/manifest/val.parquet"
+    changed = replace(world, val=write_manifest(table, "val", path))
+    for backbone in BACKBONES:
+        write_member_dump(changed, backbone, 0, "val")
+    run_stages(changed)
+    assert digest_stackers(world.root) == before
+    mended = read_json(world.root / "artifacts/metrics.json", "evaluate")
+    for name in CANDIDATES:
+        assert mended["val"][name]["auc"] == pytest.approx(1 - metrics["val"][name]["auc"])
+
+
+def test_stack_needs_no_val_and_no_test(enter):
+    world = enter("one fold")
+    before = digest_stackers(world.root)
+    for role in ("val", "test"):
+        (world.root / f"artifacts/manifest/{role}.parquet").unlink()
+        for path in (world.root / "artifacts/dumps").rglob(f"{role}.*"):
+            path.unlink()
+    shutil.rmtree(stack.OUT)
+    stack.run(load_params(StackParams))
+    assert digest_stackers(world.root) == before
+
+
+# --- members that are not there, no longer there, or others
+
+
+def test_a_backbone_without_dumps_names_its_dump_stage(enter):
+    world = enter("one fold")
+    write_params(world, backbones={name: {} for name in (*BACKBONES, "new")})
+    with pytest.raises(MissingArtifactError, match="dvc repro dump@new-0"):
+        stack.run(load_params(StackParams))
+
+
+def test_a_fold_without_dumps_names_its_dump_stage(enter):
+    world = enter("one fold")
+    write_params(world, folds={"count": 3, "active": [0, 2]})
+    with pytest.raises(MissingArtifactError, match="dvc repro dump@net-a-2"):
+        stack.run(load_params(StackParams))
+
+
+def test_dumps_of_removed_members_are_ignored_and_named(enter, caplog):
+    world = enter("three folds")
+    names = ("net-a", "net_c")
+    write_params(world, backbones={n: {} for n in names}, folds={"count": 3, "active": [0, 2]})
+    with caplog.at_level(logging.INFO, "forgerystack"):
+        ensemble = stack.run(load_params(StackParams))
+    line = next(m for m in caplog.messages if "ignored" in m)
+    assert line.split(": ")[-1] == "net-a-1, net-b-0, net-b-1, net-b-2, net_c-1"
+    assert (ensemble.backbones, ensemble.folds) == (names, (0, 2))
+    assert not {n for n in ensemble.thresholds if n.startswith("net-b")}
+
+
+def test_nothing_is_named_where_nothing_is_ignored(enter, caplog):
+    enter("one fold")
+    with caplog.at_level(logging.INFO, "forgerystack"):
+        stack.run(load_params(StackParams))
+    assert not [m for m in caplog.messages if "ignored" in m]
+    assert [m for m in caplog.messages if m.endswith("lightgbm  <- ships")]
+
+
+def test_dumps_of_another_train_manifest_are_stale(enter):
+    world = enter("one fold")
+    table = draw_train(replace(world.plan, seed=9))
+    write_manifest(table, "train", world.root / "artifacts/manifest/train.parquet")
+    with pytest.raises(StaleArtifactError, match=r"dvc repro dump@net-a-0"):
+        stack.run(load_params(StackParams))
+
+
+def test_members_of_another_train_manifest_are_stale(enter):
+    world = enter("one fold")
+    write_member_dump(world, "net-b", 0, "train", train_digest="e" * 64)
+    with pytest.raises(StaleArtifactError, match=r"eeeeeeee.*dvc repro train@net-b-0"):
+        stack.run(load_params(StackParams))
+
+
+def test_an_ensemble_of_other_members_is_stale(enter):
+    world = enter("one fold")
+    write_params(world, backbones={"net-a": {}, "net-b": {}})
+    with pytest.raises(StaleArtifactError, match=r"(?s)net_c.*dvc repro stack"):
+        evaluate.run(load_params(MembersParams))
