@@ -41,7 +41,7 @@ _log = logging.getLogger("forgerystack")
 DEMO_ROOT = Path("data/demo")
 FAKES_A_REAL = {"train": 4.3, "val": 1.5, "test": 1.5}
 LAST_QUALITY = 92  # every file's last save, without chroma subsampling
-MATCHING_GRAINS = (0.0, 1.0, 2.0, 2.8, 3.6, 4.4, 5.2)  # grey levels
+MATCHING_GRAINS = (0.0, 0.8, 1.6, 2.4, 3.2, 3.8)  # grey levels
 BATCH = 40  # images a task of a worker process
 IMAGES_A_TILE = 8  # with few images use fewer tiles, so that a group still has both classes
 

@@ -175,7 +175,7 @@ def draw_look(rng: np.random.Generator) -> Look:
         method=int(rng.integers(0, 3)),
         blur=float(rng.uniform(0.3, 0.7)) if rng.random() < 0.2 else 0.0,
         shrink=float(rng.uniform(0.7, 0.95)) if rng.random() < 0.2 else 1.0,
-        grain=float(rng.uniform(5.0, 7.0)),
+        grain=float(rng.uniform(4.0, 6.0)),
         quality=int(rng.integers(88, 99)),
         subsampling=int(rng.choice([0, 2])),
     )

@@ -38,6 +38,7 @@ def build_ensemble(
         backbones=folds[0].backbones,
         folds=tuple(columns.fold for columns in folds),
         train_digest=train_digest,
+        digests={columns.fold: columns.digests for columns in folds},
         prior=prior,
         shipped=choose_candidate(oof_auc),
         combiners=fitted.combiners,

@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Columns:
     """Members (·, fold) on `n` rows: corrected logits `(n, b)` and an embedding per backbone."""
 
@@ -29,6 +29,8 @@ class Columns:
     row_ids: Ids
     logits: Floats
     embeddings: tuple[npt.NDArray[np.float16], ...]
+    digests: tuple[str, ...] = ()
+    """sha256 of each backbone's member: which network it was."""
 
     def __len__(self) -> int:
         return len(self.row_ids)
@@ -43,7 +45,7 @@ class Columns:
         return type(self)(**values)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FoldColumns(Columns):
     """Rows of `fold`, which its members did not learn from: what second-stage models learn from."""
 
@@ -52,14 +54,14 @@ class FoldColumns(Columns):
     groups: Ids
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CalibrationColumns(Columns):
     """Rows that no model learns from: thresholds are chosen on them, nothing is fitted."""
 
     labels: Labels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class HeldOutColumns(Columns):
     """Val or test rows, without labels."""
 
@@ -94,6 +96,7 @@ def _build_parts(dumps: Sequence[Dump], positions: Ids) -> dict[str, object]:
         "row_ids": dumps[0].row_ids[positions],
         "logits": np.stack([dump.corrected_logits[positions] for dump in dumps], axis=1),
         "embeddings": tuple(dump.embeddings[positions] for dump in dumps),
+        "digests": tuple(dump.member.digest for dump in dumps),
     }
 
 

@@ -22,6 +22,8 @@ class Ensemble:
     backbones: tuple[str, ...]
     folds: tuple[int, ...]
     train_digest: str
+    digests: Mapping[int, tuple[str, ...]]
+    """sha256 of each fold's members, in the order of `backbones`."""
     prior: float
     """Share of fakes in train: the score of an image that cannot be read."""
     shipped: str
@@ -37,16 +39,24 @@ class Ensemble:
     def score(self, name: str, columns: Sequence[Columns]) -> Floats:
         """`(n,)` scores of one candidate: the mean over the folds of their log-odds.
 
-        `columns`: one per active fold, all on the same rows. Raises `AlignmentError`.
+        `columns`: one per active fold, all on the same rows. Raises `AlignmentError`, or
+        `StaleArtifactError` for members that were trained again since the fit.
         """
         check_same_rows(columns)
         found = tuple(c.fold for c in columns)
         if found != self.folds:
             raise AlignmentError("folds of ensemble and dumps", found, self.folds)
         for c in columns:
-            if c.backbones != self.backbones:
-                raise AlignmentError("backbones", c.backbones, self.backbones)
+            self._check_members(c)
         return np.asarray(np.mean([self._score_fold(name, c) for c in columns], axis=0))
+
+    def _check_members(self, columns: Columns) -> None:
+        if columns.backbones != self.backbones:
+            raise AlignmentError("backbones", columns.backbones, self.backbones)
+        fitted = self.digests[columns.fold]
+        if columns.digests != fitted:
+            names = [", ".join(d[:8] for d in digests) for digests in (fitted, columns.digests)]
+            raise StaleArtifactError("the ensemble", f"members {names[0]}", names[1], "stack")
 
     def _score_fold(self, name: str, columns: Columns) -> Floats:
         if name == LIGHTGBM:

@@ -14,6 +14,7 @@ ENSEMBLE = Ensemble(
     backbones=("net-a", "net-b", "net_c"),
     folds=(0, 1),
     train_digest="d" * 64,
+    digests={0: (), 1: ()},
     prior=0.6,
     shipped="mean",
     combiners={"mean": Mean()},
@@ -76,3 +77,9 @@ def test_members_may_change_places_in_params():
 
 def test_candidates_stand_from_simple_to_complex():
     assert CANDIDATES == ("mean", "rank_mean", "logistic", "best_single", "lightgbm")
+
+
+def test_members_trained_again_since_the_fit_are_stale():
+    columns = [replace(c, digests=("e" * 64,)) for c in draw_both()]
+    with pytest.raises(StaleArtifactError, match=r"eeeeeeee.*dvc repro stack"):
+        ENSEMBLE.score("mean", columns)
