@@ -12,7 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from features.errors import AlignmentError, IntegrityError, MissingArtifactError, StaleArtifactError
+from features.errors import (
+    AlignmentError,
+    IntegrityError,
+    MissingArtifactError,
+    NotFiniteError,
+    StaleArtifactError,
+)
 from features.files import digest_file, read_json, write_array, write_json
 from features.manifest import Ids, Manifest, Role
 from features.member_id import MemberId
@@ -43,7 +49,7 @@ def check_dump(dump: Dump, manifest: Manifest) -> None:
     """Raises unless the dump covers just the rows of `manifest` that its member may be asked.
 
     `LeakageError` for rows that the member learned from, `AlignmentError` for missing or repeated
-    rows, `ValueError` for logits that are not finite.
+    rows, `NotFiniteError` for logits that are none.
     """
     manifest.check_not_learned(dump.row_ids, dump.member.fold)
     name = f"dump of {dump.member.name}, {dump.role}"
@@ -55,8 +61,9 @@ def check_dump(dump: Dump, manifest: Manifest) -> None:
     shapes = (dump.logits.shape, dump.embeddings.shape[:1])
     if shapes != ((len(dump),), (len(dump),)):
         raise AlignmentError(f"array lengths of the {name}", shapes, len(dump))
-    if not np.isfinite(dump.logits).all():
-        raise ValueError(f"{name}: logits that are not finite; lower the learning rate")
+    finite = np.isfinite(dump.logits)
+    if not finite.all():
+        raise NotFiniteError(f"logits of the {name}", dump.row_ids[~finite])
 
 
 def write_dump(dump: Dump, manifest: Manifest, folder: Path) -> None:

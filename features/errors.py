@@ -84,6 +84,16 @@ class IntegrityError(PipelineError):
         super().__init__(f"{path} is damaged: {reason}. {advice}")
 
 
+class NotFiniteError(PipelineError):
+    """A loss or a score is no longer a number."""
+
+    def __init__(self, what: str, row_ids: Iterable[int]) -> None:
+        super().__init__(
+            f"{what}: not a finite number; rows {list_ids(row_ids)}. "
+            "Lower optimizer.lr, or raise schedule.warmup_epochs"
+        )
+
+
 class LockedError(PipelineError):
     """Another process works on the same files."""
 

@@ -26,7 +26,7 @@ class _Reader:
     labelled: bool
     width: int = 0
     places: dict[str, int] = field(default_factory=dict)
-    first_lines: dict[str, tuple[int, int]] = field(default_factory=dict)
+    first_rows: dict[str, tuple[object, ...]] = field(default_factory=dict)
     rows: list[tuple[object, ...]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     repeated: int = 0
@@ -126,12 +126,13 @@ def _read_row(reader: _Reader, line: int, values: list[str]) -> None:
         if columns.generator:
             generator = values[reader.places[columns.generator]]
         groups = [values[reader.places[column]] for column in reader.data.group_columns]
-    if name in reader.first_lines:
-        _note_repeated(reader, line, name, label)
-        return
-    reader.first_lines[name] = (line, label)
     path = str(PurePosixPath(reader.files.images) / name)
-    reader.rows.append((line, name, path, label, weight, generator, *groups))
+    row = (line, name, path, label, weight, generator, *groups)
+    if name in reader.first_rows:
+        _note_repeated(reader, row, reader.first_rows[name])
+        return
+    reader.first_rows[name] = row
+    reader.rows.append(row)
 
 
 def _read_target(reader: _Reader, line: int, text: str) -> int:
@@ -155,11 +156,11 @@ def _read_weight(reader: _Reader, line: int, text: str) -> float:
     return weight
 
 
-def _note_repeated(reader: _Reader, line: int, name: str, label: int) -> None:
-    first, first_label = reader.first_lines[name]
-    if label != first_label:
-        problem = f"line {line}: {name!r} has another target than in line {first}"
-        reader.problems.append(problem)
+def _note_repeated(reader: _Reader, row: tuple[object, ...], first: tuple[object, ...]) -> None:
+    if row[1:] != first[1:]:
+        line, name, _, label, *_ = row
+        what = "target" if label != first[3] else "weight, generator or group"
+        reader.problems.append(f"line {line}: {name!r} has another {what} than in line {first[0]}")
     reader.repeated += 1
 
 

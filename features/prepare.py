@@ -84,6 +84,8 @@ def _draw_blend(train: pd.DataFrame, val: pd.DataFrame, params: PrepareParams) -
         free = ~val["group"].isin(train["group"]).to_numpy()
         share = params.split.blend_from_val
         moved[free] = _draw_share(val[free], share, params.seed, "blend")
+        if not moved.any():
+            _log.warning("prepare: split.blend_from_val found no val group that train has not")
     return moved
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from features.params import Section, StageParams
 
@@ -60,6 +60,13 @@ class Data(Section):
     """Larger images are quarantined before they are decoded."""
     max_bad_fraction: Fraction = 0.01
     """Share of a role's rows that may be quarantined before `prepare` fails."""
+
+    @field_validator("group_columns")
+    @classmethod
+    def _check_once(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(columns)) < len(columns):
+            raise ValueError("a column stands twice")
+        return columns
 
 
 class Split(Section):

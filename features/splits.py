@@ -150,10 +150,10 @@ def draw_calibration(
 
     All false where that would take more than a quarter of a class.
     """
+    if not share:
+        return np.zeros(len(labels), bool)
     counts = count_classes(labels)
     reals, fakes = (max(round(share * n), least) for n in counts)
-    if not share or reals > AFFORDABLE * counts[0] or fakes > AFFORDABLE * counts[1]:
-        return np.zeros(len(labels), bool)
     drawn = draw_groups(labels, groups, names, (reals, fakes), seed, "calibration")
     taken = count_classes(labels[drawn])  # the last group may bring far more than wanted
     affordable = all(t <= AFFORDABLE * n for t, n in zip(taken, counts, strict=True))

@@ -14,7 +14,7 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from features.errors import PipelineError
+from features.errors import NotFiniteError
 from features.images import ImageStore
 from features.manifest import LearnRows
 from features.train_params import Ema, MemberSettings, Optimizer
@@ -23,17 +23,6 @@ from stage1_cnn.network import build_network, get_normalisation
 from stage1_cnn.samplers import StratifiedBatches, build_batches
 
 _log = logging.getLogger("forgerystack")
-
-
-class DivergedError(PipelineError):
-    """The loss is no longer a number."""
-
-    def __init__(self, step: int, rows: npt.NDArray[np.integer]) -> None:
-        ids = ", ".join(str(row) for row in rows[:10])
-        super().__init__(
-            f"the loss is not finite at step {step}; row ids of that batch: {ids} …. "
-            "Lower optimizer.lr, or raise schedule.warmup_epochs"
-        )
 
 
 @dataclass
@@ -133,7 +122,7 @@ def train_network(
 ) -> Trained:
     """Trains on `rows` only. `labels`, `weights` `(n,)` are those of all rows of the store.
 
-    A fixed schedule; the last EMA weights are the result. Raises `DivergedError`.
+    A fixed schedule; the last EMA weights are the result. Raises `NotFiniteError`.
     """
     torch.manual_seed(seed)
     batch_size = min(settings.schedule.batch_size, len(rows.row_ids))
@@ -170,7 +159,7 @@ def _train_epoch(
     if not np.isfinite(loss):
         first = int(np.flatnonzero(~torch.stack(losses).isfinite().cpu().numpy())[0])
         bad = epoch * len(batches) + first
-        raise DivergedError(bad, rows.row_ids[batches.batch(bad)])
+        raise NotFiniteError(f"loss at step {bad}", rows.row_ids[batches.batch(bad)])
     seconds = time.perf_counter() - start
     decay = trainer.ema.get_decay(trainer.step)
     _log.info(

@@ -87,7 +87,7 @@ def test_held_out_columns_carry_no_labels(shared_world):
     columns = read_role(shared_world, "val", folds=(1, 0))
     assert [c.fold for c in columns] == [1, 0]
     names = {field.name for field in fields(HeldOutColumns)}
-    assert names == {"fold", "backbones", "row_ids", "logits", "embeddings"}
+    assert names == {"fold", "backbones", "row_ids", "logits", "embeddings", "digests"}
     assert len(columns[0]) == len(shared_world.val)
 
 

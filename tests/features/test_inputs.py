@@ -1,0 +1,82 @@
+"""Stage `inputs`: all settings and all files are looked at before any work."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from made_data import SETTINGS, write_data
+
+from features.errors import ConfigError, ManifestError
+from features.files import digest_file
+from features.inputs import describe_inputs, main, run
+from features.prepare_params import Data
+
+
+@pytest.fixture
+def settings(data: Path) -> dict[str, Any]:
+    return {**yaml.safe_load(SETTINGS), "data": {"root": str(data)}}
+
+
+def test_place_size_and_digest_of_each_label_file_are_noted(
+    settings: dict[str, Any], data: Path, tmp_path: Path
+) -> None:
+    run(settings, tmp_path / "inputs.json")
+    facts = json.loads((tmp_path / "inputs.json").read_text())
+    assert facts["root"] == str(data)
+    names = {
+        "train": "trainset_label.txt",
+        "val": "valset_label.txt",
+        "test": "testset_nolabel.txt",
+    }
+    for role, name in names.items():
+        path = data / name
+        size = path.stat().st_size
+        assert facts[role] == {"labels": name, "bytes": size, "sha256": digest_file(path)}
+
+
+def test_one_changed_byte_changes_one_digest(data: Path) -> None:
+    before = describe_inputs(Data(root=str(data)))
+    path = data / "valset_label.txt"
+    path.write_text(path.read_text().replace("val00.png,0", "val00.png,1"))
+    after = describe_inputs(Data(root=str(data)))
+    assert [role for role in before if before[role] != after[role]] == ["val"]
+
+
+def test_a_role_that_is_null_is_left_out(data: Path) -> None:
+    (data / "testset_nolabel.txt").unlink()
+    facts = describe_inputs(Data(root=str(data), test=None, val=None))
+    assert list(facts) == ["root", "train"]
+
+
+def test_every_missing_file_and_folder_is_told(data: Path, tmp_path: Path) -> None:
+    (data / "trainset_label.txt").unlink()
+    (data / "valset_label.txt").rename(tmp_path / "elsewhere.txt")
+    (data / "testset").rename(tmp_path / "testset")
+    with pytest.raises(ManifestError, match="set to null") as caught:
+        describe_inputs(Data(root=str(data)))
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [
+        "data.train.labels",
+        "data.val.labels",
+        "data.test.images",
+    ]
+
+
+def test_nothing_is_written_for_settings_that_are_wrong(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    settings["stack"] = {"roundz": 1}
+    with pytest.raises(ConfigError, match=r"stack\.roundz: unknown"):
+        run(settings, tmp_path / "inputs.json")
+    assert not (tmp_path / "inputs.json").exists()
+
+
+def test_params_yaml_and_overrides_are_read_in_the_folder_it_runs_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(SETTINGS)
+    write_data(Path("here"))
+    main(["data.root=here", "data.test=null"])
+    assert list(json.loads(Path("artifacts/inputs.json").read_text())) == ["root", "train", "val"]

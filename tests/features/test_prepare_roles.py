@@ -1,0 +1,112 @@
+"""How `prepare` deals rows out to roles and folds: carved val, calibration rows, blends."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_data import make_rows, prepare_params
+
+from features.errors import ManifestError
+from features.manifest import Manifest
+from features.prepare import finish_role, split_roles
+
+
+def split(
+    train: pd.DataFrame, val: pd.DataFrame | None, **sections: dict[str, Any]
+) -> dict[str, pd.DataFrame]:
+    tables = {"train": train} if val is None else {"train": train, "val": val}
+    roles = split_roles(tables, prepare_params(Path("data"), **sections))
+    return {role: finish_role(rows) for role, rows in roles.items()}
+
+
+def sources(rows: pd.DataFrame, prefix: str, size: int) -> pd.DataFrame:
+    return rows.assign(**{"group:source": [f"{prefix}{i // size}" for i in range(len(rows))]})
+
+
+SOURCE = {"group_columns": ["source"]}
+
+
+def test_val_is_carved_out_of_train_by_group() -> None:
+    train = sources(make_rows([0, 1, 1, 1] * 100), "s", 4)
+    roles = split(train, None, data={"val": None, **SOURCE}, split={"val_fraction": 0.2})
+    assert not set(roles["train"]["group"]) & set(roles["val"]["group"])
+    assert len(roles["train"]) + len(roles["val"]) == 400
+    assert roles["val"]["label"].value_counts().to_dict() == {1: 60, 0: 20}
+    assert set(roles["val"]["fold"]) == {-1}
+
+
+def test_a_carved_val_without_a_class_is_refused() -> None:
+    train = make_rows([0] * 4 + [1] * 100)
+    with pytest.raises(ManifestError, match=r"0 reals and 10 fakes[\s\S]*split\.val_fraction"):
+        split(train, None, data={"val": None}, split={"val_fraction": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("active", "reals", "spared"),
+    [([0], 2000, 0), ([0, 1], 2000, 100), ([0, 1, 2], 399, 0), ([0, 1, 2], 400, 100)],
+)
+def test_calibration_rows_need_several_active_folds_and_enough_rows(
+    active: list[int], reals: int, spared: int
+) -> None:
+    train = make_rows([0] * reals + [1] * 2000)
+    folds = {"count": 3, "active": active, "calibration": 0.05, "calibration_min": 100}
+    rows = split(train, make_rows([0, 1], "v"), folds=folds)["train"]
+    assert (rows["label"][rows["fold"] == -1] == 0).sum() == spared
+    assert len(rows) == reals + 2000
+
+
+def blend(share: float = 0.5, active: int = 0) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
+    """Roles after a blend, and the val rows: a quarter of val's sources are train's as well."""
+    train = sources(make_rows([0, 1, 1, 1] * 50), "s", 4)
+    val = sources(make_rows([0, 1] * 100, "v"), "v", 5)
+    val.loc[:49, "group:source"] = [f"s{i // 5}" for i in range(50)]
+    folds = {"count": 4, "active": [active]}
+    roles = split(train, val, data=SOURCE, folds=folds, split={"blend_from_val": share})
+    return roles, val
+
+
+@pytest.mark.parametrize("active", [0, 3])
+def test_with_blended_val_rows_members_learn_from_all_of_train(active: int) -> None:
+    roles, _ = blend(active=active)
+    manifest = Manifest("train", roles["train"], "digest")
+    learned = manifest.table.loc[manifest.rows_to_learn(active).row_ids, "img_name"]
+    assert sorted(learned) == sorted(f"t{i}.png" for i in range(200))
+
+
+@pytest.mark.parametrize("active", [0, 3])
+def test_blended_val_rows_are_the_active_fold_alone(active: int) -> None:
+    roles, val = blend(active=active)
+    train = roles["train"]
+    moved = train["img_name"].str.startswith("v")
+    assert set(train["fold"][moved]) == {active}
+    assert set(train["fold"][~moved]) == {0, 1, 2, 3} - {active}
+    assert sorted([*train["img_name"][moved], *roles["val"]["img_name"]]) == sorted(val["img_name"])
+
+
+def test_blended_val_rows_come_by_whole_groups_that_train_does_not_have() -> None:
+    roles, _ = blend()
+    train, val = roles["train"], roles["val"]
+    moved = train["img_name"].str.startswith("v")
+    groups = set(train["group"][moved])
+    assert not groups & set(train["group"][~moved])
+    assert not groups & set(val["group"])
+    assert 75 <= moved.sum() <= 80
+    assert train["label"][moved].mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_without_a_blend_no_val_row_moves() -> None:
+    roles, val = blend(share=0.0)
+    assert roles["val"]["img_name"].tolist() == val["img_name"].tolist()
+    assert set(roles["train"]["fold"]) == {0, 1, 2, 3}
+
+
+def test_a_test_list_of_its_own_changes_no_other_role() -> None:
+    tables = {"train": make_rows([0, 1] * 20), "val": make_rows([0, 1], "v")}
+    params = prepare_params(Path("data"))
+    alone = split_roles(tables, params)
+    beside = split_roles({**tables, "test": make_rows([-1] * 5, "x")}, params)
+    for role in ("train", "val"):
+        pd.testing.assert_frame_equal(alone[role], beside[role])
+    assert np.unique(beside["test"]["group"]).size == 5
