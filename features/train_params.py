@@ -95,28 +95,23 @@ class Backbone(Section):
     augment: Augment | None = None
 
 
-SHARED = {
-    "sampling": Sampling,
-    "loss": Loss,
-    "optimizer": Optimizer,
-    "schedule": Schedule,
-    "ema": Ema,
-    "augment": Augment,
-}
+class TrainingSections(Section):
+    """The global sections that a backbone may override."""
 
-
-class MemberSettings(Section):
-    """Everything that one member's training is made of, resolved."""
-
-    model: str
-    pretrained: bool | str
-    image_size: int
     sampling: Sampling
     loss: Loss
     optimizer: Optimizer
     schedule: Schedule
     ema: Ema
     augment: Augment
+
+
+class MemberSettings(TrainingSections):
+    """Everything that one member's training is made of, resolved."""
+
+    model: str
+    pretrained: bool | str
+    image_size: int
     weights: Weights
     seed: int
 
@@ -128,19 +123,13 @@ class DumpParams(StageParams):
     images: Images
 
 
-class TrainParams(StageParams):
+class TrainParams(TrainingSections, StageParams):
     """What `train` reads."""
 
     seed: NonNegativeInt
     data: DataRoot
     images: Images
     weights: Weights
-    sampling: Sampling
-    loss: Loss
-    optimizer: Optimizer
-    schedule: Schedule
-    ema: Ema
-    augment: Augment
     backbones: Annotated[dict[BackboneName, Backbone], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -177,10 +166,10 @@ class TrainParams(StageParams):
             raise ConfigError("params.yaml", [advice], hint)
         entry = self.backbones[name]
         merged = {}
-        for key, model in SHARED.items():
-            override = getattr(entry, key)
+        for key in TrainingSections.model_fields:
+            section, override = getattr(self, key), getattr(entry, key)
             given = override.model_dump(exclude_unset=True) if override else {}
-            merged[key] = model(**{**getattr(self, key).model_dump(), **given})
+            merged[key] = type(section)(**{**section.model_dump(), **given})
         return MemberSettings(
             model=entry.model,
             pretrained=entry.pretrained,

@@ -1,4 +1,4 @@
-"""Batches of pixels on the training device: resized, flipped and normalised as a whole."""
+"""Whole batches of pixels: flipped; resized and normalised on the training device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from features.images import ImageStore, Pixels
-from features.manifest import Ids
+from features.images import Pixels
 from features.train_params import Augment
 
 
@@ -42,8 +41,3 @@ def flip_batch(pixels: Pixels, augment: Augment, seed: int, step: int) -> Pixels
     pixels[across] = pixels[across, :, ::-1]
     pixels[down] = pixels[down, ::-1]
     return pixels
-
-
-def load_batch(store: ImageStore, rows: Ids, augment: Augment, seed: int, step: int) -> Pixels:
-    """One gather from the store, flipped."""
-    return flip_batch(store.gather(rows), augment, seed, step)

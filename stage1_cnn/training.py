@@ -18,9 +18,9 @@ from features.errors import NotFiniteError
 from features.images import ImageStore
 from features.manifest import LearnRows
 from features.train_params import Ema, MemberSettings, Optimizer
-from stage1_cnn.batches import Normaliser, load_batch
+from stage1_cnn.batches import Normaliser
+from stage1_cnn.loader import Batch, BatchLoader
 from stage1_cnn.network import build_network, get_normalisation
-from stage1_cnn.samplers import StratifiedBatches, build_batches
 
 _log = logging.getLogger("forgerystack")
 
@@ -57,10 +57,11 @@ class Trainer:
         self.ema = ModelEmaV3(self.network, decay=decay, use_warmup=True)
         self.step = 0
 
-    def advance(self, pixels: Any, labels: Tensor, weights: Tensor) -> Tensor:
+    def advance(self, batch: Batch) -> Tensor:
         """One step on one batch; returns its loss, still on the device."""
         self.scheduler.step_update(self.step)
-        images = self.normalise(pixels)
+        images = self.normalise(batch.pixels)
+        labels, weights = batch.labels.to(self.device), batch.weights.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
             logits = self.network(images)
         smoothing = self.settings.loss.label_smoothing
@@ -125,47 +126,34 @@ def train_network(
     A fixed schedule; the last EMA weights are the result. Raises `NotFiniteError`.
     """
     torch.manual_seed(seed)
-    batch_size = min(settings.schedule.batch_size, len(rows.row_ids))
-    batches = build_batches(labels[rows.row_ids], settings.sampling, batch_size, seed)
-    trainer = Trainer(settings, len(batches), device)
+    loader = BatchLoader(store, rows, labels, weights, settings, seed)
+    trainer = Trainer(settings, len(loader), device)
     trained = Trained({}, sum(p.numel() for p in trainer.network.parameters()))
     for epoch in range(settings.schedule.epochs):
-        row = _train_epoch(trainer, batches, epoch, store, rows, labels, weights, seed)
-        trained.history.append(row)
+        trained.history.append(_train_epoch(trainer, loader, epoch))
     trained.state = {k: v.detach().cpu() for k, v in trainer.ema.module.state_dict().items()}
     return trained
 
 
-def _train_epoch(
-    trainer: Trainer,
-    batches: StratifiedBatches,
-    epoch: int,
-    store: ImageStore,
-    rows: LearnRows,
-    labels: npt.NDArray[np.integer],
-    weights: npt.NDArray[np.float64],
-    seed: int,
-) -> dict[str, float]:
-    start = time.perf_counter()
+def _train_epoch(trainer: Trainer, loader: BatchLoader, epoch: int) -> dict[str, float]:
+    start, images = time.perf_counter(), 0
     losses = []
     trainer.network.train()
-    for step in range(epoch * len(batches), (epoch + 1) * len(batches)):
-        row_ids = rows.row_ids[batches.batch(step)]
-        pixels = load_batch(store, row_ids, trainer.settings.augment, seed, step)
-        targets = torch.from_numpy(labels[row_ids].astype(np.int64)).to(trainer.device)
-        row_weights = torch.from_numpy(weights[row_ids].astype(np.float32)).to(trainer.device)
-        losses.append(trainer.advance(pixels, targets, row_weights))
+    first = epoch * len(loader)
+    for step in range(first, first + len(loader)):
+        batch = loader.load(step)
+        losses.append(trainer.advance(batch))
+        images += len(batch.row_ids)
+    finite = torch.stack(losses).isfinite().cpu().numpy()
+    if not finite.all():
+        bad = first + int(np.argmin(finite))
+        raise NotFiniteError(f"loss at step {bad}", loader.row_ids(bad))
     loss = float(torch.stack(losses).mean())
-    if not np.isfinite(loss):
-        first = int(np.flatnonzero(~torch.stack(losses).isfinite().cpu().numpy())[0])
-        bad = epoch * len(batches) + first
-        raise NotFiniteError(f"loss at step {bad}", rows.row_ids[batches.batch(bad)])
-    seconds = time.perf_counter() - start
     decay = trainer.ema.get_decay(trainer.step)
     _log.info(
         "epoch %d/%d: loss %.4f, lr %.2e, EMA decay %.4f, %.0f images/s",
         epoch + 1, trainer.settings.schedule.epochs, loss, trainer.learning_rate, decay,
-        len(batches) * batches.batch_size / seconds,
+        images / (time.perf_counter() - start),
     )  # fmt: skip
     # Seconds stay out of the history: same seed and machine, same bytes.
     return {"epoch": epoch + 1, "loss": loss, "lr": trainer.learning_rate, "ema_decay": decay}

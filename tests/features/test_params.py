@@ -12,7 +12,7 @@ from features.all_params import AllParams, check_all_params
 from features.errors import ConfigError
 from features.params import apply_overrides, load_params, read_yaml, suggest_name
 from features.prepare_params import PrepareParams
-from features.train_params import SHARED, TrainParams
+from features.train_params import TrainingSections, TrainParams
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_a_small_number_may_be_written_in_any_way(text: str) -> None:
 def test_a_backbone_changes_only_what_it_gives() -> None:
     settings = check()
     small, large = (settings.resolve_backbone(name) for name in ("small", "large"))
-    for section in SHARED:
+    for section in TrainingSections.model_fields:
         assert getattr(small, section) == getattr(settings, section)
     assert large.schedule == settings.schedule.model_copy(update={"epochs": 12})
     assert large.optimizer == settings.optimizer.model_copy(update={"lr": 5e-4})
