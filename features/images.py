@@ -80,6 +80,8 @@ def decode_image(content: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Pixels, 
                 name = image.format or ""
                 image.load()
                 return np.asarray(_convert_to_rgb(_rotate_upright(image))), name
+    except (ImageProblem, MemoryError):
+        raise
     except UnidentifiedImageError:
         raise ImageProblem(f"none of the formats {', '.join(FORMATS)}") from None
     except Image.DecompressionBombError:

@@ -50,7 +50,8 @@ def score_rows(
         embeddings[rows] = vectors.float().clamp(-65_504, 65_504).cpu().numpy()
         logits[rows] = scores.float().cpu().numpy()
     if embeddings is None:
-        embeddings = np.empty((0, network.num_features), np.float16)  # type: ignore[arg-type]
+        width = getattr(network, "head_hidden_size", network.num_features)
+        embeddings = np.empty((0, width), np.float16)  # type: ignore[arg-type]
     return logits, embeddings
 
 

@@ -46,9 +46,7 @@ def describe_member(
     return Member(identity, settings, len(labels), reals, fakes, parameters)
 
 
-def run(
-    params: TrainParams, backbone: str, fold: int, out: Path, manifest: Path = MANIFEST
-) -> None:
+def run(params: TrainParams, backbone: str, fold: int, out: Path) -> None:
     """Reads the train manifest and images, trains, writes weights, facts and history."""
     settings = params.resolve_backbone(backbone)
     train = read_manifest(MANIFEST, "train")

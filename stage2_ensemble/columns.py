@@ -89,7 +89,8 @@ def read_dumps(
     return dumps
 
 
-def _build_parts(dumps: Sequence[Dump], positions: Ids) -> dict[str, object]:
+def _build_parts(dumps: Sequence[Dump], positions: Ids | slice) -> dict[str, object]:
+    """Values of the common fields; with a slice the embeddings stay memory-mapped."""
     return {
         "fold": dumps[0].member.fold,
         "backbones": tuple(dump.member.backbone for dump in dumps),
@@ -132,8 +133,7 @@ def read_held_out(
     columns = []
     for fold in folds:
         dumps = read_dumps(folder, manifest, backbones, fold, train_digest)
-        everything = np.arange(len(dumps[0]))
-        columns.append(HeldOutColumns(**_build_parts(dumps, everything)))  # type: ignore[arg-type]
+        columns.append(HeldOutColumns(**_build_parts(dumps, slice(None))))  # type: ignore[arg-type]
     return columns
 
 

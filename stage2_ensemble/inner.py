@@ -4,7 +4,7 @@ A fitted stacker has seen its fold's labels, so thresholds and choices use these
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,7 @@ def score_combiner(
     kind: type[Combiner], folds: Sequence[FoldColumns], parts: Sequence[Parts]
 ) -> list[Floats]:
     """Inner out-of-fold scores of a pooled combiner: part j of all folds is held out at once."""
+    folds = [replace(columns, embeddings=()) for columns in folds]  # unused here, and large
     scores = [np.empty(len(columns)) for columns in folds]
     for held in range(int(parts[0].max()) + 1):
         rest = [c.take(part != held) for c, part in zip(folds, parts, strict=True)]
