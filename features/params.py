@@ -101,10 +101,11 @@ def describe_problems(model: type[BaseModel], error: ValidationError) -> list[st
         elif item["type"] == "missing":
             problems.append(f"{place}: missing")
         else:
-            message = item["msg"].removeprefix("Value error, ")
+            head = f"{place}: " if place else ""
             scalar = not isinstance(item["input"], dict | BaseModel)
             found = f", found {item['input']!r}" if scalar else ""
-            problems.append(f"{place}: {message}{found}" if place else f"{message}{found}")
+            lines = item["msg"].removeprefix("Value error, ").splitlines()
+            problems += [f"{head}{line}{found}" for line in lines]
     return problems
 
 

@@ -136,7 +136,7 @@ class TrainParams(TrainingSections, StageParams):
     def _check_backbones(self) -> Self:
         problems = [p for name in self.backbones for p in self._find_problems(name)]
         if problems:
-            raise ValueError("; ".join(problems))
+            raise ValueError("\n".join(problems))  # one problem a line
         return self
 
     def _find_problems(self, name: str) -> list[str]:
