@@ -19,7 +19,7 @@ from features.errors import (
     NotFiniteError,
     StaleArtifactError,
 )
-from features.files import digest_file, read_json, write_array, write_json
+from features.files import digest_file, read_sealed, write_array, write_sealed
 from features.manifest import Ids, Manifest, Role
 from features.member_id import MemberId
 
@@ -85,7 +85,7 @@ def write_dump(dump: Dump, manifest: Manifest, folder: Path) -> None:
         "shift": dump.member.shift,
         "sha256": digests,
     }
-    write_json(folder / f"{dump.role}.json", facts)
+    write_sealed(folder / f"{dump.role}.json", facts)
 
 
 def read_dump(folder: Path, manifest: Manifest, backbone: str, fold: int) -> Dump:
@@ -96,7 +96,7 @@ def read_dump(folder: Path, manifest: Manifest, backbone: str, fold: int) -> Dum
     """
     stage = f"dump@{backbone}-{fold}"
     path = folder / f"{manifest.role}.json"
-    facts = read_json(path, stage)
+    facts = read_sealed(path, stage)
     if facts["manifest"] != manifest.digest:
         versions = (f"manifest {facts['manifest'][:8]}", f"manifest {manifest.digest[:8]}")
         raise StaleArtifactError(path, *versions, stage)

@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from features.errors import IntegrityError, MissingArtifactError
 
+SEAL = "sha256 of the rest"
+
 
 @contextmanager
 def write_atomic(path: Path) -> Iterator[Path]:
@@ -68,6 +70,21 @@ def read_json(path: Path, stage: str) -> Any:
     except ValueError as error:
         advice = f"Make it again: dvc repro -f {stage}"
         raise IntegrityError(path, f"no valid JSON ({error})", advice) from error
+
+
+def write_sealed(path: Path, facts: dict[str, Any]) -> None:
+    """Writes facts as JSON with their own sha256, which `read_sealed` checks."""
+    write_json(path, {**facts, SEAL: digest_json(facts)})
+
+
+def read_sealed(path: Path, stage: str) -> dict[str, Any]:
+    """Facts that `stage` wrote with `write_sealed`; raises `IntegrityError` if any was changed."""
+    facts = read_json(path, stage)
+    seal = facts.pop(SEAL, None) if isinstance(facts, dict) else None
+    if seal is None or seal != digest_json(facts):
+        advice = f"Make it again: dvc repro -f {stage}"
+        raise IntegrityError(path, "it was changed after it was written", advice)
+    return dict(facts)
 
 
 def digest_bytes(content: bytes) -> str:

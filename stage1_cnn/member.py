@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from features.errors import IntegrityError, MissingArtifactError
-from features.files import digest_file, read_json, write_atomic, write_json
+from features.files import digest_file, read_sealed, write_atomic, write_sealed
 from features.member_id import MemberId
 from features.train_params import MemberSettings
 from stage1_cnn.network import build_network
@@ -44,7 +44,7 @@ def write_member(state: dict[str, Tensor], member: Member, folder: Path) -> Memb
         "parameters": member.parameters,
         "settings": member.settings.model_dump(),
     }
-    write_json(folder / FACTS, facts)
+    write_sealed(folder / FACTS, facts)
     return Member(
         identity, member.settings, member.rows, member.reals, member.fakes, member.parameters
     )
@@ -53,7 +53,7 @@ def write_member(state: dict[str, Tensor], member: Member, folder: Path) -> Memb
 def read_member(folder: Path, backbone: str, fold: int) -> Member:
     """The facts of a member, its weights checked against their sha256 but not loaded."""
     stage = f"train@{backbone}-{fold}"
-    facts = read_json(folder / FACTS, stage)
+    facts = read_sealed(folder / FACTS, stage)
     path = folder / WEIGHTS
     if not path.is_file():
         raise MissingArtifactError(path, stage)

@@ -1,5 +1,6 @@
 """Dumps: leakage and damage are found when they are written and when they are read."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from features.errors import (
     PipelineError,
     StaleArtifactError,
 )
-from features.files import digest_file, read_json, write_array, write_json
+from features.files import digest_file, read_sealed, write_array, write_sealed
 from features.member_id import MemberId
 
 FOLDS = [0, 1, 0, 1, 0, 1, 0, 1, -1, -1]
@@ -36,17 +37,17 @@ def make_dump(row_ids: list[int], role: str = "train") -> Dump:
 
 def forge(folder: Path, dump: Dump) -> None:
     """Puts other arrays under a written dump, with digests that fit."""
-    facts = read_json(folder / "train.json", "dump")
+    facts = read_sealed(folder / "train.json", "dump")
     for name in ARRAYS:
         path = folder / f"train.{name}.npy"
         write_array(path, getattr(dump, name))
         facts["sha256"][name] = digest_file(path)
-    write_json(folder / "train.json", facts)
+    write_sealed(folder / "train.json", facts)
 
 
 def edit_facts(folder: Path, **changes: object) -> None:
     path = folder / "train.json"
-    write_json(path, {**read_json(path, "dump"), **changes})
+    write_sealed(path, {**read_sealed(path, "dump"), **changes})
 
 
 @pytest.fixture
@@ -185,3 +186,13 @@ def test_a_refused_dump_leaves_the_old_one_as_it_was(folder: Path) -> None:
     with pytest.raises(LeakageError):
         write_dump(make_dump([*range(10)]), TRAIN, folder)
     assert len(read_dump(folder, TRAIN, "net", 0)) == len(SCORED)
+
+
+@pytest.mark.parametrize("change", [("shift", 0.5), ("manifest", "0" * 64), ("note", "")])
+def test_facts_edited_by_hand_are_refused(folder: Path, change: tuple[str, object]) -> None:
+    path = folder / "train.json"
+    facts = json.loads(path.read_text())
+    facts[change[0]] = change[1]
+    path.write_text(json.dumps(facts))
+    with pytest.raises(IntegrityError, match="changed after it was written"):
+        read_dump(folder, TRAIN, "net", 0)

@@ -5,7 +5,7 @@ from small_task import make_settings
 
 from features.errors import IntegrityError, MissingArtifactError
 from features.member_id import MemberId
-from stage1_cnn.member import WEIGHTS, Member, load_network, read_member, write_member
+from stage1_cnn.member import FACTS, WEIGHTS, Member, load_network, read_member, write_member
 from stage1_cnn.network import build_network
 
 
@@ -49,3 +49,11 @@ def test_weights_of_another_network_are_named(written):
     other = make_settings(model="test_efficientnet")
     with pytest.raises(IntegrityError, match="do not fit test_efficientnet"):
         load_network(folder, Member(member.id, other, 10, 4, 6, 123))
+
+
+def test_a_shift_edited_by_hand_is_refused(written):
+    _, _, folder = written
+    path = folder / FACTS
+    path.write_text(path.read_text().replace("-1.25", "-2.25"))
+    with pytest.raises(IntegrityError, match="changed after it was written"):
+        read_member(folder, "r", 0)

@@ -10,7 +10,7 @@ from sklearn import metrics as peer
 from synthetic_world import BACKBONES, write_member_dump, write_params
 
 from features.errors import MissingArtifactError, StaleArtifactError
-from features.files import digest_file, read_json, write_json
+from features.files import digest_file, read_json, read_sealed, write_sealed
 from features.params import load_params
 from features.stack_params import MembersParams
 from stage2_ensemble import evaluate
@@ -121,9 +121,9 @@ def test_the_log_says_when_what_ships_is_below_the_mean(enter, caplog):
     for backbone in BACKBONES:  # the embeddings on val say the opposite of those on fold 0
         path = place / backbone / "0" / "val.embeddings.npy"
         np.save(path, -np.load(path))
-        facts = read_json(path.with_name("val.json"), "dump")
+        facts = read_sealed(path.with_name("val.json"), "dump")
         facts["sha256"]["embeddings"] = digest_file(path)
-        write_json(path.with_name("val.json"), facts)
+        write_sealed(path.with_name("val.json"), facts)
     with caplog.at_level(logging.INFO, "forgerystack"):
         val = evaluate.run(load_params(MembersParams))["val"]
     assert val["stack"]["auc"] < val["mean"]["auc"]
