@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from features.errors import StaleArtifactError
+
 
 @dataclass(frozen=True)
 class MemberId:
@@ -20,3 +22,10 @@ class MemberId:
     def name(self) -> str:
         """`<backbone>-<fold>`, as DVC names it."""
         return f"{self.backbone}-{self.fold}"
+
+    def check_train_digest(self, train_digest: str) -> None:
+        """Raises `StaleArtifactError` if the member learned from another train manifest."""
+        if self.train_digest != train_digest:
+            found = f"train manifest {self.train_digest[:8]}"
+            stage = f"train@{self.name}"
+            raise StaleArtifactError(f"member {self.name}", found, train_digest[:8], stage)

@@ -18,7 +18,7 @@ from torch import nn
 
 from features.cli import Overrides, run_stage
 from features.dumps import Dump, write_dump
-from features.errors import AlignmentError, StaleArtifactError
+from features.errors import AlignmentError
 from features.images import ImageStore, open_store
 from features.manifest import ROLES, Ids, Manifest, read_manifest
 from features.params import load_params
@@ -59,12 +59,7 @@ def check_member(member: Member, train: Manifest, fold: int) -> None:
     """Raises unless the member left out `fold` of this very train manifest."""
     if member.id.fold != fold:
         raise AlignmentError("folds of the member", member.id.fold, fold)
-    if member.id.train_digest != train.digest:
-        found = f"train manifest {member.id.train_digest[:8]}"
-        wanted = f"{train.digest[:8]}"
-        raise StaleArtifactError(
-            f"member {member.id.name}", found, wanted, f"train@{member.id.name}"
-        )
+    member.id.check_train_digest(train.digest)
 
 
 def dump_role(

@@ -45,9 +45,7 @@ def write_member(state: dict[str, Tensor], member: Member, folder: Path) -> Memb
         "settings": member.settings.model_dump(),
     }
     write_sealed(folder / FACTS, facts)
-    return Member(
-        identity, member.settings, member.rows, member.reals, member.fakes, member.parameters
-    )
+    return replace(member, id=identity)
 
 
 def read_member(folder: Path, backbone: str, fold: int) -> Member:

@@ -47,15 +47,13 @@ def build_ensemble(
         thresholds={},
         threshold_rows="calibration" if spared else "inner out-of-fold",
     )
-    labels = np.concatenate([columns.labels for columns in folds])
-    thresholds = {}
-    for name in CANDIDATES:
-        if spared:
-            scores = ensemble.score(name, calibration)
-            thresholds[name] = choose_threshold(calibration[0].labels, scores, policy)
-        else:
-            scores = np.concatenate(fitted.scores[name])
-            thresholds[name] = choose_threshold(labels, scores, policy)
+    if spared:
+        labels = calibration[0].labels
+        scores = {name: ensemble.score(name, calibration) for name in CANDIDATES}
+    else:
+        labels = np.concatenate([columns.labels for columns in folds])
+        scores = {name: np.concatenate(fitted.scores[name]) for name in CANDIDATES}
+    thresholds = {name: choose_threshold(labels, scores[name], policy) for name in CANDIDATES}
     thresholds.update(_choose_member_thresholds(folds, policy))
     return replace(ensemble, thresholds=thresholds)
 

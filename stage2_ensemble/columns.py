@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.dumps import Dump, read_dump
-from features.errors import AlignmentError, LeakageError, StaleArtifactError
+from features.errors import AlignmentError, LeakageError
 from features.manifest import Ids, Manifest
 
 Floats = npt.NDArray[np.float64]
@@ -82,10 +82,7 @@ def read_dumps(
     """
     dumps = [read_dump(folder / b / str(fold), manifest, b, fold) for b in backbones]
     for dump in dumps:
-        if dump.member.train_digest != train_digest:
-            found = f"train manifest {dump.member.train_digest[:8]}"
-            stage = f"train@{dump.member.name}"
-            raise StaleArtifactError(f"dump of {dump.member.name}", found, train_digest[:8], stage)
+        dump.member.check_train_digest(train_digest)
     return dumps
 
 
