@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 bug (with its traceback), 2 bad input (one message), 75 st
 resumable, 130 interrupted with nothing to resume.
 """
 
+import errno
 import functools
 import logging
 import sys
@@ -20,6 +21,10 @@ Overrides = Annotated[
     typer.Option("--set", metavar="A.B=VALUE", help="Set one value of params.yaml for this run."),
 ]
 
+_FULL = (
+    "What was finished is kept; free some space and run it again. Decoded images are the largest "
+    "part: images.store none does without them, images.store_dir puts them on another disk."
+)
 _START = time.perf_counter()  # this module comes before torch, whose import takes seconds
 _log = logging.getLogger("forgerystack")
 
@@ -41,6 +46,12 @@ def _guard(name: str, command: Callable[..., None]) -> Callable[..., None]:
             command(**options)
         except PipelineError as error:
             print(f"{name}: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            place = f" ({error.filename})" if error.filename else ""
+            print(f"{name}: {error.strerror}{place}. {_FULL}", file=sys.stderr)
             raise SystemExit(2) from None
         except KeyboardInterrupt:
             raise SystemExit(130) from None

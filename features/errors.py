@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 SHOWN = 10
 
 
-def list_problems(problems: Sequence[str]) -> str:
-    """The first ten problems, one a line, and the count of the rest."""
+def list_problems(problems: Sequence[str], count: int) -> str:
+    """The first ten of `count` problems, one a line, and how many more there are."""
     lines = [f"  {problem}" for problem in problems[:SHOWN]]
-    if len(problems) > SHOWN:
-        lines.append(f"  … and {len(problems) - SHOWN} more")
+    if count > len(lines):
+        lines.append(f"  … and {count - len(lines)} more")
     return "\n".join(lines)
 
 
@@ -31,9 +31,13 @@ class PipelineError(Exception):
 class _ProblemsError(PipelineError):
     """All problems of one source, reported together."""
 
-    def __init__(self, source: str, problems: Sequence[str], advice: str = "") -> None:
-        noun = "problem" if len(problems) == 1 else "problems"
-        text = f"{source}: {len(problems)} {noun}\n{list_problems(problems)}"
+    def __init__(
+        self, source: str, problems: Sequence[str], advice: str = "", count: int | None = None
+    ) -> None:
+        """`count` is that of all problems, where `problems` are but the first ones."""
+        count = len(problems) if count is None else count
+        noun = "problem" if count == 1 else "problems"
+        text = f"{source}: {count} {noun}\n{list_problems(problems, count)}"
         super().__init__(f"{text}\n{advice}" if advice else text)
         self.problems = list(problems)
 

@@ -1,9 +1,9 @@
-"""Checks all of `params.yaml`, and notes what the label files hold now.
+"""Checks all of `params.yaml`, and notes what the label files and class folders hold now.
 
-Runs at every `dvc repro`: label files are named by params and may be absent, so they cannot be
+Runs at every `dvc repro`: these are named by params and may be absent, so they cannot be
 dependencies of a DVC stage themselves.
 
-Reads: params.yaml, data/demo, label files below data.root
+Reads: params.yaml, data/demo, label files and class folders below data.root
 Writes: artifacts/inputs.json
 Params: –
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from features.all_params import AllParams, check_all_params
+from features.class_folders import describe_folder
 from features.cli import Overrides, run_stage
 from features.errors import ManifestError
 from features.files import digest_file, write_json
@@ -24,7 +25,7 @@ OUT = Path("artifacts/inputs.json")
 
 
 def describe_inputs(data: Data) -> dict[str, Any]:
-    """Place, size and sha256 of each role's label file.
+    """Place, size and sha256 of each role's label file, or count and digest of its class folders.
 
     Raises `ManifestError` with every file or folder that is not there.
     """
@@ -34,9 +35,14 @@ def describe_inputs(data: Data) -> dict[str, Any]:
         files = getattr(data, role)
         if files is None:
             continue
-        labels, images = Path(data.root) / files.labels, Path(data.root) / files.images
+        images = Path(data.root) / files.images
         if not images.is_dir():
             problems.append(f"data.{role}.images: no folder {images}")
+        if files.labels is None:
+            if images.is_dir():
+                facts[role] = {"images": files.images, **describe_folder(images)}
+            continue
+        labels = Path(data.root) / files.labels
         if not labels.is_file():
             problems.append(f"data.{role}.labels: no file {labels}")
             continue
@@ -48,14 +54,14 @@ def describe_inputs(data: Data) -> dict[str, Any]:
 
 
 def run(values: Mapping[str, Any], out: Path = OUT) -> AllParams:
-    """Checks all settings, then writes the facts of the label files to `out`."""
+    """Checks all settings, then writes the facts of label files and class folders to `out`."""
     params = check_all_params(values)
     write_json(out, describe_inputs(params.data))
     return params
 
 
 def main(overrides: Overrides = None) -> None:
-    """Check params.yaml and note what the label files hold."""
+    """Check params.yaml and note what the label files and class folders hold."""
     run(apply_overrides(read_yaml(), overrides))
 
 

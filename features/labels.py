@@ -1,59 +1,70 @@
 """Label files into rows: checked line by line, all problems of a file reported together."""
 
-import csv
-import io
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from features.errors import ManifestError
+from features.csv_blocks import Block, Problems, iterate_blocks, open_records, read_header
+from features.errors import SHOWN, ManifestError
 from features.manifest import NO_LABEL
+from features.names import screen_repeated
 from features.params import suggest_name
 from features.prepare_params import Data, RoleFiles
 
 MAX_NAME_BYTES = 255
+ODD_NAME = r"\\|\x00|\.\.|//|\A/|/\z|(\A|/)\.(/|\z)|\A\z"
+"""What a name has that `find_path_problem` refuses or `PurePosixPath` spells otherwise, but for
+its length: a first look at very many names."""
+TEXT = pa.large_string()
 
 
-@dataclass
-class _Reader:
-    """What is collected while the lines of one file are read."""
+@dataclass(frozen=True)
+class _Layout:
+    """What the cells of a line are: places of columns, -1 for those that are not read."""
 
-    data: Data
-    files: RoleFiles
-    labelled: bool
-    width: int = 0
-    places: dict[str, int] = field(default_factory=dict)
-    first_rows: dict[str, tuple[object, ...]] = field(default_factory=dict)
-    rows: list[tuple[object, ...]] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    repeated: int = 0
+    width: int
+    name: int
+    target: int
+    weight: int
+    texts: Mapping[str, int]
+    """Columns of the result to the places that they are copied from."""
+    labels: Mapping[str, int]
+    folder: PurePosixPath
 
 
-def read_labels(data: Data, files: RoleFiles, labelled: bool) -> tuple[pd.DataFrame, int]:
+def read_labels(
+    data: Data, files: RoleFiles, labelled: bool, hold_out: Sequence[str] = ()
+) -> tuple[pd.DataFrame, int]:
     """Rows of one label file, and the number of repeated lines that were dropped.
 
     Columns: `line` (its number in the file), `img_name`, `path` (relative to the data root),
-    `label` (-1 where not `labelled`), `weight`, `generator` and `list_group_keys`.
-    Raises `ManifestError` with every bad line.
+    `label` (-1 where not `labelled`), `weight`, `generator`, `list_group_keys` and, of a file that
+    is `labelled`, `hold:<column>` for each column of `hold_out`.
+    Raises `ManifestError` with the first bad lines and the count of all.
     """
+    if files.labels is None:
+        raise ValueError("there is no label file to read")
     path = Path(data.root) / files.labels
-    text = _read_text(path)
-    lines = csv.reader(io.StringIO(text), skipinitialspace=True, strict=True)
-    reader = _Reader(data, files, labelled)
-    try:
-        _read_header(reader, next(lines, []), path)
-        _read_rows(reader, lines)
-    except csv.Error as error:
-        reader.problems.append(f"line {lines.line_num}: {error}")
-    if not reader.rows and not reader.problems and labelled:
-        reader.problems.append("there is no row below the header")
-    if reader.problems:
-        raise ManifestError(str(path), reader.problems)
-    names = ["line", "img_name", "path", "label", "weight", "generator", *list_group_keys(data)]
-    return pd.DataFrame(reader.rows, columns=names), reader.repeated
+    problems = Problems()
+    with open_records(path) as records:
+        header = read_header(records, path)
+        layout = _find_columns(header, data, files, labelled, hold_out, path)
+        blocks = [_read_block(b, layout, problems) for b in iterate_blocks(records, problems)]
+    rows, repeated = _drop_repeated(_join_blocks(blocks), problems)
+    if problems.count:
+        raise ManifestError(str(path), problems.list_texts(), count=problems.count)
+    if labelled and not len(rows):
+        raise ManifestError(str(path), ["there is no row below the header"])
+    return rows, repeated
 
 
 def list_group_keys(data: Data) -> list[str]:
@@ -61,107 +72,170 @@ def list_group_keys(data: Data) -> list[str]:
     return [f"group:{column}" for column in data.group_columns]
 
 
-def _read_text(path: Path) -> str:
-    if not path.is_file():
-        raise ManifestError(str(path), ["there is no such file"], "data.root or a path below it?")
-    content = path.read_bytes()
-    if not content.strip():
-        raise ManifestError(str(path), ["the file is empty"])
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        guess = "UTF-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "Latin-1 or the like"
-        problem = f"line {line}: no valid UTF-8 ({guess}?)"
-        raise ManifestError(str(path), [problem], "Save the file as UTF-8.") from error
-    # Null bytes are found by the path check; every kind of line end is one line.
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _read_header(reader: _Reader, header: list[str], path: Path) -> None:
-    columns = reader.data.columns
-    names = [name.strip() for name in header]
-    wanted = [columns.name]
-    if reader.labelled:
-        optional = (columns.weight, columns.generator)
-        wanted += [columns.target, *(name for name in optional if name)]
-        wanted += reader.data.group_columns
+def check_hold_out(rows: pd.DataFrame, hold_out: Mapping[str, Sequence[str]]) -> None:
+    """Raises `ManifestError` with each value to hold out that no row has."""
     problems = []
-    for name in wanted:
-        if name not in names:
-            problems.append(f"line 1: no column {name!r}{suggest_name(name, names)}")
-        elif names.count(name) > 1:
+    for column, values in hold_out.items():
+        known = pd.Series(rows[f"hold:{column}"].unique()).sort_values()
+        shown = ", ".join(repr(value) for value in known.head(SHOWN))
+        listed = f"{shown}{' …' if len(known) > SHOWN else ''} ({len(known)} values)"
+        for value in values:
+            if not (known == value).any():
+                problems.append(f"split.hold_out.{column}: no row has {value!r}; known: {listed}")
+    if problems:
+        raise ManifestError("train", problems)
+
+
+def _find_columns(
+    header: list[str],
+    data: Data,
+    files: RoleFiles,
+    labelled: bool,
+    hold_out: Sequence[str],
+    path: Path,
+) -> _Layout:
+    columns, classes = data.columns, data.classes
+    texts: dict[str, str] = {}
+    wanted = [columns.name]
+    if labelled:
+        texts = {"generator": columns.generator} if columns.generator else {}
+        texts |= dict(zip(list_group_keys(data), data.group_columns, strict=True))
+        texts |= {f"hold:{column}": column for column in hold_out}
+        wanted += [columns.target, *([columns.weight] if columns.weight else []), *texts.values()]
+    problems = []
+    for name in dict.fromkeys(wanted):
+        if name not in header:
+            problems.append(f"line 1: no column {name!r}{suggest_name(name, header)}")
+        elif header.count(name) > 1:
             problems.append(f"line 1: column {name!r} stands twice")
     if problems:
         raise ManifestError(str(path), problems, "A header of comma-separated names is needed.")
-    reader.width = len(names)
-    reader.places = {name: i for i, name in enumerate(names)}
+    absent = dict.fromkeys(["generator", *list_group_keys(data)], -1)
+    return _Layout(
+        width=len(header),
+        name=header.index(columns.name),
+        target=header.index(columns.target) if labelled else -1,
+        weight=header.index(columns.weight) if labelled and columns.weight else -1,
+        texts={**absent, **{column: header.index(name) for column, name in texts.items()}},
+        labels={**dict.fromkeys(classes.real, 0), **dict.fromkeys(classes.fake, 1)},
+        folder=PurePosixPath(files.images),
+    )
 
 
-def _read_rows(reader: _Reader, lines: Iterator[list[str]]) -> None:
-    for cells in lines:
-        line = lines.line_num  # type: ignore[attr-defined]
-        values = [cell.strip() for cell in cells]
-        if not any(values):
-            continue
-        if len(values) != reader.width:
-            problem = f"line {line}: {len(values)} fields instead of {reader.width}"
-            reader.problems.append(problem)
-            continue
-        _read_row(reader, line, values)
+def _read_block(block: Block, layout: _Layout, problems: Problems) -> dict[str, Any]:
+    """Columns of the rows of one block, as arrays of NumPy and of Arrow."""
+    _drop_malformed(block, layout, problems)
+    names, paths = _read_names(block, layout, problems)
+    labels, weights = np.full(len(names), NO_LABEL, np.int8), np.ones(len(names))
+    if layout.target >= 0:
+        labels = _read_targets(block, layout, problems)
+    if layout.weight >= 0:
+        weights = _read_weights(block, layout, problems)
+    columns = {"img_name": names, "path": paths, "label": labels, "weight": weights}
+    for column, place in layout.texts.items():
+        texts = block.read_column(place) if place >= 0 else [""] * len(names)
+        columns[column] = pa.array(texts, TEXT)
+    return {"line": np.asarray(block.lines, np.int64), **columns}
 
 
-def _read_row(reader: _Reader, line: int, values: list[str]) -> None:
-    columns = reader.data.columns
-    name = values[reader.places[columns.name]]
-    if problem := find_path_problem(name):
-        reader.problems.append(f"line {line}: {name!r} {problem}")
+def _drop_malformed(block: Block, layout: _Layout, problems: Problems) -> None:
+    """Drops blank lines, and those of another number of fields than the header has."""
+    width, name = layout.width, layout.name
+    records = enumerate(block.records)
+    odd = [i for i, cells in records if len(cells) != width or not cells[name].strip()]
+    if not odd:
         return
-    label, weight = NO_LABEL, 1.0
-    generator, groups = "", [""] * len(reader.data.group_columns)
-    if reader.labelled:
-        label = _read_target(reader, line, values[reader.places[columns.target]])
-        if columns.weight:
-            weight = _read_weight(reader, line, values[reader.places[columns.weight]])
-        if columns.generator:
-            generator = values[reader.places[columns.generator]]
-        groups = [values[reader.places[column]] for column in reader.data.group_columns]
-    path = str(PurePosixPath(reader.files.images) / name)
-    row = (line, name, path, label, weight, generator, *groups)
-    if name in reader.first_rows:
-        _note_repeated(reader, row, reader.first_rows[name])
-        return
-    reader.first_rows[name] = row
-    reader.rows.append(row)
+    keep = np.ones(len(block.lines), bool)
+    for i in odd:
+        cells = block.records[i]
+        blank = not any(map(str.strip, cells))
+        keep[i] = not blank and len(cells) == width
+        if not blank and len(cells) != width:
+            problems.add(block.lines[i], f"{len(cells)} fields instead of {width}")
+    block.keep(keep)
 
 
-def _read_target(reader: _Reader, line: int, text: str) -> int:
-    classes = reader.data.classes
-    if text in classes.real:
-        return 0
-    if text in classes.fake:
-        return 1
-    known = ", ".join([*classes.real, *classes.fake])
-    reader.problems.append(f"line {line}: target {text!r} is none of {known} (data.classes)")
-    return NO_LABEL
+def _read_names(block: Block, layout: _Layout, problems: Problems) -> tuple[pa.Array, pa.Array]:
+    """Names and paths of a block's rows; drops those that may not be opened."""
+    names = pa.array(block.read_column(layout.name), TEXT)
+    prefix = str(layout.folder / "-")[:-1]
+    paths = pc.binary_join_element_wise(pa.scalar(prefix, TEXT), names, pa.scalar("", TEXT))
+    long = pc.greater(pc.binary_length(names), MAX_NAME_BYTES)
+    is_odd = pc.or_(pc.match_substring_regex(names, ODD_NAME), long)
+    odd = np.flatnonzero(is_odd)
+    if not len(odd):
+        return names, paths
+    keep, mended = np.ones(len(names), bool), []
+    for i in odd:
+        name = names[i].as_py()
+        mended.append(str(layout.folder / name))
+        if problem := find_path_problem(name):
+            problems.add(block.lines[i], f"{name!r} {problem}")
+            keep[i] = False
+    paths = pc.replace_with_mask(paths, is_odd, pa.array(mended, TEXT))
+    block.keep(keep)
+    return names.filter(pa.array(keep)), paths.filter(pa.array(keep))
 
 
-def _read_weight(reader: _Reader, line: int, text: str) -> float:
+def _read_targets(block: Block, layout: _Layout, problems: Problems) -> npt.NDArray[np.int8]:
+    texts = block.read_column(layout.target)
+    found = map(layout.labels.get, texts, repeat(NO_LABEL))
+    labels = np.fromiter(found, np.int8, len(texts))
+    for i in np.flatnonzero(labels == NO_LABEL):
+        known = ", ".join(layout.labels)
+        problems.add(block.lines[i], f"target {texts[i]!r} is none of {known} (data.classes)")
+    return labels
+
+
+def _read_weights(block: Block, layout: _Layout, problems: Problems) -> npt.NDArray[np.float64]:
+    texts = block.read_column(layout.weight)
+    weights = np.fromiter(map(_parse_weight, texts), np.float64, len(texts))
+    for i in np.flatnonzero(weights == 0):
+        problems.add(block.lines[i], f"weight {texts[i]!r} is no positive number")
+    return weights
+
+
+def _parse_weight(text: str) -> float:
+    """0 for what is no positive number."""
     try:
         weight = float(text)
     except ValueError:
-        weight = math.nan
-    if not (math.isfinite(weight) and weight > 0):
-        reader.problems.append(f"line {line}: weight {text!r} is no positive number")
-    return weight
+        return 0.0
+    return weight if 0 < weight < math.inf else 0.0
 
 
-def _note_repeated(reader: _Reader, row: tuple[object, ...], first: tuple[object, ...]) -> None:
-    if row[1:] != first[1:]:
-        line, name, _, label, *_ = row
-        what = "target" if label != first[3] else "weight, generator or group"
-        reader.problems.append(f"line {line}: {name!r} has another {what} than in line {first[0]}")
-    reader.repeated += 1
+def _join_blocks(blocks: list[dict[str, Any]]) -> pd.DataFrame:
+    """One table; column by column, so that no more than one of them is there twice."""
+    columns: dict[str, Any] = {}
+    for name in list(blocks[0]):
+        parts = [block.pop(name) for block in blocks]
+        is_text = isinstance(parts[0], pa.Array)
+        columns[name] = pa.concat_arrays(parts) if is_text else np.concatenate(parts)
+        if is_text:
+            columns[name] = pd.Series(columns[name], dtype="str")
+    return pd.DataFrame(columns, copy=False)
+
+
+def _drop_repeated(rows: pd.DataFrame, problems: Problems) -> tuple[pd.DataFrame, int]:
+    """`rows` without those whose name stands above, and how many these are."""
+    at = screen_repeated(rows["img_name"])
+    codes, names = pd.factorize(rows["img_name"].iloc[at])
+    first = np.empty(len(names), np.int64)
+    first[codes[::-1]] = at[::-1]  # the last one written is the first in the file
+    first = first[codes]
+    first, again = first[first != at], at[first != at]
+    if not len(again):
+        return rows, 0
+    one, other = (rows.iloc[i].reset_index(drop=True) for i in (first, again))
+    sources = [column for column in rows if column not in ("line", "img_name", "path", "label")]
+    differ = {c: (one[c] != other[c]).to_numpy(bool) for c in ("label", *sources)}
+    for i in np.flatnonzero(np.logical_or.reduce(list(differ.values()))):
+        what = "target" if differ["label"][i] else "weight, generator or group"
+        above = f"has another {what} than in line {one['line'][i]}"
+        problems.add(int(other["line"][i]), f"{other['img_name'][i]!r} {above}")
+    keep = np.ones(len(rows), bool)
+    keep[again] = False
+    return rows[keep].reset_index(drop=True), len(again)
 
 
 def find_path_problem(name: str) -> str:

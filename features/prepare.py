@@ -1,109 +1,55 @@
-"""Label files and image folders into one manifest per role.
+"""Label files or class folders, and their images, into one manifest per role.
 
 Reads: data/demo, artifacts/inputs.json, label files and images below data.root
 Writes: artifacts/manifest/train.parquet, artifacts/manifest/val.parquet,
     artifacts/manifest/test.parquet, artifacts/manifest/quarantine.csv,
-    artifacts/manifest/summary.json
-Params: seed, data, split, folds
+    artifacts/manifest/duplicates.csv, artifacts/manifest/summary.json,
+    artifacts/manifest/summary.md
+Params: seed, data, split, folds, images.size, images.equalize
 """
 
 import logging
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+import typer
 
+from features.class_folders import read_rows
 from features.cli import Overrides, run_stage
 from features.errors import ManifestError
 from features.files import write_json, write_text
-from features.images import Scan, scan_files
-from features.labels import list_group_keys, read_labels
-from features.manifest import NO_FOLD, READABLE, ROLES, SCHEMA, Role, count_classes, write_manifest
+from features.image_cache import ImageCache
+from features.labels import check_hold_out, list_group_keys
+from features.manifest import READABLE, ROLES, SCHEMA, Role, count_classes, write_manifest
 from features.params import load_params
-from features.prepare_params import Folds, PrepareParams
-from features.splits import (
-    assign_folds,
-    build_groups,
-    check_classes,
-    draw_calibration,
-    draw_groups,
+from features.prepare_params import PrepareParams
+from features.prepare_summary import build_markdown, summarise
+from features.roles import hold_out, split_roles
+from features.same_pictures import (
+    SamePictures,
+    apply_policy,
+    count_pairs,
+    find_conflicts,
+    find_same_pictures,
+    list_pairs,
 )
+from features.scans import Thumbnails
+from features.splits import build_groups, check_classes
+from features.store import keep_pixels
+from features.verify import verify_data
 
 OUT = Path("artifacts/manifest")
 _log = logging.getLogger("forgerystack")
 
 
-def attach_scans(rows: pd.DataFrame, scans: list[Scan]) -> pd.DataFrame:
-    """`rows` with width, height, bytes, format, sha256 and status of each file."""
-    columns = [field.name for field in fields(Scan)]  # without any row there are none to infer
-    facts = pd.DataFrame(scans, index=rows.index, columns=columns)
-    facts["status"] = facts.pop("problem").replace("", READABLE)
-    return pd.concat([rows, facts], axis=1)
-
-
-def split_roles(tables: Mapping[Role, pd.DataFrame], params: PrepareParams) -> dict[str, Any]:
-    """Rows of train, val and test with `group` and `fold`, moved between roles as params say."""
-    labelled = pd.concat([tables["train"], tables.get("val")], ignore_index=True)
-    labelled["group"] = build_groups(labelled[[*list_group_keys(params.data), "sha256"]])
-    if "val" in tables:
-        held = labelled.index.to_numpy() >= len(tables["train"])
-    else:
-        held = _draw_share(labelled, params.split.val_fraction, params.seed, "val")
-        _check_carved(labelled, held)
-    train, val = labelled[~held], labelled[held]
-    moved = _draw_blend(train, val, params)
-    train = _assign_train(train, params)
-    if moved.any():
-        train = _blend(train, val[moved], params.folds)
-    test = tables.get("test", labelled.iloc[:0])
-    test = test.assign(group=np.arange(len(test)), fold=NO_FOLD)
-    return {"train": train, "val": val[~moved].assign(fold=NO_FOLD), "test": test}
-
-
-def _draw_share(rows: pd.DataFrame, share: float, seed: int, why: str) -> np.ndarray[Any, Any]:
-    reals, fakes = count_classes(rows["label"])
-    wanted = (round(share * reals), round(share * fakes))
-    labels, groups = rows["label"].to_numpy(), rows["group"].to_numpy()
-    return draw_groups(labels, groups, list(rows["img_name"]), wanted, seed, why)
-
-
-def _check_carved(rows: pd.DataFrame, held: np.ndarray[Any, Any]) -> None:
-    reals, fakes = count_classes(rows["label"][held])
-    if not reals or not fakes:
-        problem = f"{reals} reals and {fakes} fakes were carved out of train, but both are needed"
-        raise ManifestError("val", [problem], "Raise split.val_fraction, or name data.val.")
-
-
-def _draw_blend(train: pd.DataFrame, val: pd.DataFrame, params: PrepareParams) -> Any:
-    """Val rows to move into the active fold: only groups that no train row belongs to."""
-    moved = np.zeros(len(val), bool)
-    if params.split.blend_from_val:
-        free = ~val["group"].isin(train["group"]).to_numpy()
-        share = params.split.blend_from_val
-        moved[free] = _draw_share(val[free], share, params.seed, "blend")
-        if not moved.any():
-            _log.warning("prepare: split.blend_from_val found no val group that train has not")
-    return moved
-
-
-def _assign_train(rows: pd.DataFrame, params: PrepareParams) -> pd.DataFrame:
-    labels, groups = rows["label"].to_numpy(), rows["group"].to_numpy()
-    names = list(rows["img_name"])
-    folds = assign_folds(labels, groups, names, params.folds.count, params.seed)
-    if len(params.folds.active) > 1:
-        share, least = params.folds.calibration, params.folds.calibration_min
-        folds[draw_calibration(labels, groups, names, share, least, params.seed)] = NO_FOLD
-    return rows.assign(fold=folds)
-
-
-def _blend(train: pd.DataFrame, moved: pd.DataFrame, folds: Folds) -> pd.DataFrame:
-    """The moved rows become the active fold; train rows of that fold join the next one."""
-    active = folds.active[0]
-    others = train["fold"].replace(active, (active + 1) % folds.count)
-    return pd.concat([train.assign(fold=others), moved.assign(fold=active)])
+def attach_scans(rows: pd.DataFrame, scans: pd.DataFrame) -> pd.DataFrame:
+    """`rows` with what their files hold (fields of `Scan`), and `status`."""
+    facts = scans.set_axis(rows.index)
+    status = facts.pop("problem").where(lambda problem: problem != "", READABLE)
+    return pd.concat([rows, facts.assign(status=status)], axis=1)
 
 
 def finish_role(rows: pd.DataFrame) -> pd.DataFrame:
@@ -115,130 +61,118 @@ def finish_role(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.reindex(columns=SCHEMA.names).astype(numbers)
 
 
-def check_bad_share(role: str, rows: pd.DataFrame, limit: float) -> None:
-    """Raises `ManifestError` with the reasons if too many of a role's images cannot be used."""
-    bad = rows[rows["status"] != READABLE]
-    if len(bad) <= limit * len(rows):
-        return
-    reasons = [f"{row.path} (line {row.line}): {row.status}" for row in bad.itertuples()]
-    advice = (
-        f"{len(bad)} of {len(rows)} {role} images cannot be used, more than "
-        f"data.max_bad_fraction {limit:g} allows. The whole list: {OUT / 'quarantine.csv'}"
-    )
-    raise ManifestError(f"{role} images", reasons, advice)
-
-
-def summarise(
-    roles: Mapping[Role, pd.DataFrame], unreadable: Mapping[Role, int], folds: Folds
-) -> dict[str, Any]:
-    """Counts for people: rows and classes by role and by fold, groups, formats, sizes."""
-    summary: dict[str, Any] = {}
-    for role, rows in roles.items():
-        reals, fakes = count_classes(rows["label"])
-        summary[role] = {
-            "rows": len(rows),
-            "reals": reals,
-            "fakes": fakes,
-            "groups": int(rows["group"].nunique()),
-            "unreadable": unreadable.get(role, 0),
-            "formats": {str(k): int(v) for k, v in rows["format"].value_counts().items() if k},
-        }
-    train = roles["train"]
-    held = {f"fold {k}": train["fold"] == k for k in folds.active}
-    held["calibration"] = train["fold"] == NO_FOLD
-    summary["folds"] = {
-        name: dict(zip(("reals", "fakes"), count_classes(train["label"][keep]), strict=True))
-        for name, keep in held.items()
-    }
-    return summary
-
-
-def _scan_roles(params: PrepareParams) -> tuple[dict[Role, pd.DataFrame], int]:
-    """All rows of all roles with what their files hold; raises all label problems first."""
-    tables, problems, repeated = {}, [], 0
+def _read_tables(params: PrepareParams) -> tuple[pd.DataFrame, int]:
+    """Rows of all roles, and how many repeated lines were dropped; raises all problems at once."""
+    tables, problems, repeated = [], [], 0
     for role in ROLES:
-        files = getattr(params.data, role)
-        if files is None:
+        if getattr(params.data, role) is None:
             continue
         try:
-            tables[role], dropped = read_labels(params.data, files, labelled=role != "test")
-            repeated += dropped
+            rows, dropped = read_rows(params.data, params.split.hold_out, role)
+            if role == "train":
+                check_hold_out(rows, params.split.hold_out)
         except ManifestError as error:
             problems.append(str(error))
+            continue
+        tables.append(rows.assign(role=role))
+        repeated += dropped
     if problems:
         raise ManifestError("label files", problems)
-    root = Path(params.data.root)
-    for role, rows in tables.items():
-        scans = scan_files(root, list(rows["path"]), params.data.max_pixels, f"scan {role}")
-        tables[role] = attach_scans(rows, scans)
-    return tables, repeated
+    return pd.concat(tables, ignore_index=True), repeated
 
 
-def _quarantine(
-    tables: dict[Role, pd.DataFrame], params: PrepareParams, out: Path
-) -> dict[Role, int]:
-    """Lists what cannot be used; takes it out of train and val, keeps it in test. Counts it."""
+def _scan_rows(rows: pd.DataFrame, params: PrepareParams, cache: ImageCache) -> pd.DataFrame:
+    """`rows` with what their files hold; the cache holds their pixels afterwards if it should."""
+    root, paths = Path(params.data.root), rows["path"].tolist()
+    missing = cache.find_missing(root, paths, pixels=True)
+    pixels = keep_pixels(params.images, len(missing))
+    return attach_scans(rows, cache.scan(root, paths, params.data, pixels, "read images"))
+
+
+def quarantine(rows: pd.DataFrame, params: PrepareParams, out: Path) -> pd.DataFrame:
+    """Lists what cannot be used; takes it out of train and val, keeps it in test.
+
+    Raises `ManifestError` where too much of train or val, or all of test, cannot be used.
+    """
+    conflicts = find_conflicts(rows)
+    status = rows["status"].mask(conflicts, "the same file stands under both labels")
+    rows = rows.assign(status=status)
+    bad = rows[rows["status"] != READABLE]
+    path = out / "quarantine.csv"
     columns = ["role", "line", "img_name", "path", "status"]
-    bad = pd.concat([rows[rows["status"] != READABLE].assign(role=r) for r, rows in tables.items()])
-    write_text(out / "quarantine.csv", bad[columns].to_csv(index=False))
-    unreadable = {role: int((rows["status"] != READABLE).sum()) for role, rows in tables.items()}
-    for role, rows in tables.items():
-        if role != "test":
-            check_bad_share(role, rows, params.data.max_bad_fraction)
-            tables[role] = rows[rows["status"] == READABLE].reset_index(drop=True)
-    return unreadable
-
-
-def run(params: PrepareParams, out: Path = OUT) -> None:
-    """Reads label files and images, writes the manifests, the quarantine and the summary."""
-    tables, repeated = _scan_roles(params)
-    unreadable = _quarantine(tables, params, out)
-    _check_both_classes(tables)
-    parts = split_roles(tables, params)
-    roles = {role: finish_role(parts[role]) for role in ROLES}
-    check_classes(
-        roles["train"]["label"].to_numpy(), roles["train"]["fold"].to_numpy(), params.folds.active
-    )
+    write_text(path, bad[columns].to_csv(index=False))
+    problems, counts = [], []
     for role in ROLES:
-        write_manifest(roles[role], role, out / f"{role}.parquet")
-    summary = summarise(roles, unreadable, params.folds)
-    summary["repeated lines dropped"] = repeated
-    write_json(out / "summary.json", summary)
-    _log_summary(summary, params.folds)
+        part, total = bad[bad["role"] == role], int((rows["role"] == role).sum())
+        limit = params.data.max_bad_fraction if role != "test" else 0.999999
+        if len(part) > limit * total:
+            allowed = f"more than data.max_bad_fraction {limit:g} allows"
+            why = allowed if role != "test" else "none can be labelled"
+            counts.append(f"{len(part)} of {total} {role} images cannot be used: {why}.")
+            problems += [f"{row.path} (line {row.line}): {row.status}" for row in part.itertuples()]
+    if problems:
+        raise ManifestError("images", problems, " ".join([*counts, f"The whole list: {path}"]))
+    return rows[(rows["status"] == READABLE) | (rows["role"] == "test")].reset_index(drop=True)
 
 
-def _check_both_classes(tables: Mapping[Role, pd.DataFrame]) -> None:
+def group_rows(rows: pd.DataFrame, params: PrepareParams, same: SamePictures) -> pd.DataFrame:
+    """`rows` with `group`: rows that share a picture or a value of a group column."""
+    keys = rows[list_group_keys(params.data)]
+    return rows.assign(group=build_groups(keys, same.links))
+
+
+def _check_both_classes(parts: Mapping[Role, pd.DataFrame]) -> None:
     problems = []
     for role in ("train", "val"):
-        if role in tables:
-            reals, fakes = count_classes(tables[role]["label"])
-            if not reals or not fakes:
-                problems.append(f"{role}: {reals} reals and {fakes} fakes, but both are needed")
+        reals, fakes = count_classes(parts[role]["label"])
+        if not reals or not fakes:
+            problems.append(f"{role}: {reals} reals and {fakes} fakes, but both are needed")
     if problems:
         raise ManifestError("labels", problems)
 
 
-def _log_summary(summary: Mapping[str, Any], folds: Folds) -> None:
+def run(params: PrepareParams, out: Path = OUT) -> None:
+    """Reads lists and images, writes manifests, quarantine, same pictures and the summary."""
+    rows, repeated = _read_tables(params)
+    with ImageCache(params.images) as cache:
+        rows = _scan_rows(rows, params, cache)
+        listed = rows[["role", "status"]]
+        rows = quarantine(rows, params, out)
+        rows = hold_out(rows, params.split.hold_out)
+        thumbnails = Thumbnails(cache.thumbnails_path, rows["slot"].to_numpy(np.int64))
+        same = find_same_pictures(rows, thumbnails)
+    dropped = apply_policy(rows, same, params.split.cross_role_duplicates)
+    pairs = list_pairs(rows, same, dropped)
+    rows = group_rows(rows, params, same)[~dropped]
+    parts = split_roles(rows, params)
+    _check_both_classes(parts)
+    roles = {role: finish_role(parts[role]) for role in ROLES}
+    train = roles["train"]
+    check_classes(train["label"].to_numpy(), train["fold"].to_numpy(), params.folds.active)
     for role in ROLES:
-        facts = summary[role]
-        _log.info(
-            "prepare: %s %d rows (%d real, %d fake) in %d groups, %d unreadable",
-            role, facts["rows"], facts["reals"], facts["fakes"], facts["groups"],
-            facts["unreadable"],
-        )  # fmt: skip
-    if summary["repeated lines dropped"]:
-        _log.warning("prepare: %d repeated lines dropped", summary["repeated lines dropped"])
-    spared = summary["folds"]["calibration"]
-    if len(folds.active) > 1 and folds.calibration and not spared["fakes"]:
-        _log.warning(
-            "prepare: too few rows for calibration rows (%d of each class wanted): thresholds "
-            "come from out-of-fold scores of single stackers", folds.calibration_min,
-        )  # fmt: skip
+        write_manifest(roles[role], role, out / f"{role}.parquet")
+    write_text(out / "duplicates.csv", pairs.to_csv(index=False))
+    summary = summarise(roles, listed, params.folds)
+    summary["repeated lines dropped"] = repeated
+    summary["same pictures"] = count_pairs(pairs, same, dropped)
+    write_json(out / "summary.json", summary)
+    text = build_markdown(summary, params)
+    write_text(out / "summary.md", text)
+    _log.info("%s", text)
 
 
-def main(overrides: Overrides = None) -> None:
-    """Turn label files and image folders into one manifest per role."""
-    run(load_params(PrepareParams, overrides))
+def main(
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read all files again and compare; write nothing.")
+    ] = False,
+    overrides: Overrides = None,
+) -> None:
+    """Turn lists and image folders into one manifest per role."""
+    params = load_params(PrepareParams, overrides)
+    if verify:
+        verify_data(params, OUT)
+    else:
+        run(params)
 
 
 if __name__ == "__main__":

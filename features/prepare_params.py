@@ -1,9 +1,10 @@
 """Settings of `prepare`: where the data are, how rows are split, how large images are kept."""
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
+from features.images_params import Images, Limits
 from features.params import Section, StageParams
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -12,8 +13,9 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 class RoleFiles(Section):
     """The list of one role and the folder of its images, both below `data.root`."""
 
-    labels: str
-    """Text file with a header: names and, but for `test`, targets."""
+    labels: str | None
+    """Text file with a header: names and, but for `test`, targets. `null`: there is no list, and
+    `images` holds a folder of each class (`test`: the images themselves)."""
     images: str
     """Folder that the names of the list are relative to."""
 
@@ -30,20 +32,24 @@ class Columns(Section):
 
 
 class Classes(Section):
-    """Targets as written in the label files."""
+    """Targets as written in the label files, and names of class folders where there is no list."""
 
     real: tuple[str, ...] = ("0",)
     fake: tuple[str, ...] = ("1",)
+    real_folders: tuple[str, ...] = ("real",)
+    fake_folders: tuple[str, ...] = ("fake",)
 
     @model_validator(mode="after")
     def _check_disjoint(self) -> Self:
         if both := set(self.real) & set(self.fake):
             raise ValueError(f"targets stand for both classes: {sorted(both)}")
+        if both := set(self.real_folders) & set(self.fake_folders):
+            raise ValueError(f"folders stand for both classes: {sorted(both)}")
         return self
 
 
-class Data(Section):
-    """Where the data are and how the label files are read."""
+class Data(Limits):
+    """Where the data are, how the label files are read, which images are used."""
 
     root: str
     """Folder of the data; no file outside it is ever opened."""
@@ -56,8 +62,6 @@ class Data(Section):
     classes: Classes = Classes()
     group_columns: tuple[str, ...] = ()
     """Columns of the label files; rows that share a value stay together."""
-    max_pixels: PositiveInt = 50_000_000
-    """Larger images are quarantined before they are decoded."""
     max_bad_fraction: Fraction = 0.01
     """Share of a role's rows that may be quarantined before `prepare` fails."""
 
@@ -70,13 +74,29 @@ class Data(Section):
 
 
 class Split(Section):
-    """How val comes about."""
+    """How val comes about, and what happens to pictures that stand in two roles."""
+
+    hold_out: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Label column to values: such train rows move to val, as domains that no member has seen."""
+    cross_role_duplicates: Literal["drop_train", "report", "error"] = "drop_train"
+    """What happens to train rows that show the same picture as a val row."""
 
     val_fraction: Fraction = 0.1
     """Share of train carved out as val where `data.val` is null."""
     blend_from_val: Fraction = 0.0
     """Share of val moved, by group, into the only active fold, so that members learn from all of
     train."""
+
+    @field_validator("hold_out", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        """One value instead of a list is fine, and so is a number: cells of a file are text."""
+        if not isinstance(value, dict):
+            return value
+        listed = {k: v if isinstance(v, list | tuple) else [v] for k, v in value.items()}
+        return {
+            k: [str(x) if isinstance(x, int | float) else x for x in v] for k, v in listed.items()
+        }
 
 
 class Folds(Section):
@@ -109,6 +129,7 @@ class PrepareParams(StageParams):
     data: Data
     split: Split
     folds: Folds
+    images: Images
 
     @model_validator(mode="after")
     def _check_blend(self) -> Self:

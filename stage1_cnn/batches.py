@@ -1,15 +1,18 @@
-"""Whole batches of pixels: flipped; resized and normalised on the training device."""
+"""Whole batches of pixels: flipped, resized and normalised on the training device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from features.images import Pixels
 from features.train_params import Augment
+
+Flips = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -21,23 +24,41 @@ class Normaliser:
     size: int
     device: torch.device
 
-    def __call__(self, pixels: Pixels) -> Tensor:
-        """`pixels`: uint8 `(b, s, s, 3)` with s at least `size`. Channels-last in memory."""
-        images = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float()
-        if images.shape[-1] != self.size:
-            shape = (self.size, self.size)
-            images = interpolate(images, shape, mode="bilinear", antialias=True)
+    def __call__(self, pixels: Pixels, flips: Flips | None = None) -> Tensor:
+        """`pixels`: uint8 `(b, s, s, 3)` with s at least `size`; `flips` as of `draw_flips`.
+
+        Channels-last in memory. `pixels` may be changed.
+        """
+        images = torch.from_numpy(pixels).to(self.device)
+        if flips is not None:
+            flip_images(images, flips)
+        images = images.float()
+        if images.shape[1] != self.size:
+            images = self._resize(images)
+        # Whole lines of pixels: with the three channels alone as the innermost axis the same
+        # arithmetic takes 2.7 times as long on a CPU.
+        lines = images.view(len(images), self.size, self.size * 3)
+        lines.sub_(self._repeat(self.mean)).div_(self._repeat(self.std))
+        return images.permute(0, 3, 1, 2)
+
+    def _resize(self, images: Tensor) -> Tensor:
+        shape = (self.size, self.size)
+        planes = interpolate(images.permute(0, 3, 1, 2), shape, mode="bilinear", antialias=True)
+        return planes.permute(0, 2, 3, 1).contiguous()
+
+    def _repeat(self, values: Sequence[float]) -> Tensor:
         # ImageNet statistics are given for 0 … 1, pixels are 0 … 255.
-        mean = torch.tensor(self.mean, device=self.device).mul(255).view(1, 3, 1, 1)
-        std = torch.tensor(self.std, device=self.device).mul(255).view(1, 3, 1, 1)
-        return images.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)
+        return torch.tensor(values, device=self.device).mul(255).repeat(self.size)
 
 
-def flip_batch(pixels: Pixels, augment: Augment, seed: int, step: int) -> Pixels:
-    """Flips each image of `(b, s, s, 3)` by chance: a pure function of (seed, step)."""
-    rng = np.random.default_rng([seed, 2, step])
-    chances = rng.random((2, len(pixels)))
-    across, down = chances[0] < augment.hflip, chances[1] < augment.vflip
-    pixels[across] = pixels[across, :, ::-1]
-    pixels[down] = pixels[down, ::-1]
-    return pixels
+def draw_flips(augment: Augment, count: int, seed: int, step: int) -> Flips:
+    """`(2, count)`: images to mirror left to right, and upside down; a function of (seed, step)."""
+    chances = np.random.default_rng([seed, 2, step]).random((2, count))
+    return chances < np.array([[augment.hflip], [augment.vflip]])
+
+
+def flip_images(images: Tensor, flips: Flips) -> None:
+    """Flips `(b, s, s, 3)` in place, on the device where they are."""
+    for chosen, axis in zip(flips, (2, 1), strict=True):
+        rows = torch.from_numpy(np.flatnonzero(chosen)).to(images.device)
+        images[rows] = images[rows].flip(axis)

@@ -4,7 +4,7 @@ Reads: artifacts/members/<backbone>/<fold>/weights.safetensors,
     artifacts/members/<backbone>/<fold>/member.json, artifacts/manifest/train.parquet,
     artifacts/manifest/val.parquet, artifacts/manifest/test.parquet, images below data.root
 Writes: artifacts/dumps/<backbone>/<fold>
-Params: data.root, images.size
+Params: data.root, images.size, images.equalize
 """
 
 import logging
@@ -19,9 +19,9 @@ from torch import nn
 from features.cli import Overrides, run_stage
 from features.dumps import Dump, write_dump
 from features.errors import AlignmentError
-from features.images import ImageStore, open_store
 from features.manifest import ROLES, Ids, Manifest, read_manifest
 from features.params import load_params
+from features.store import ImageStore, open_store
 from features.train_params import DumpParams
 from stage1_cnn.batches import Normaliser
 from stage1_cnn.member import Member, load_network, read_member

@@ -4,8 +4,8 @@ Reads: artifacts/manifest/train.parquet, images below data.root, pretrained weig
 Writes: artifacts/members/<backbone>/<fold>/weights.safetensors,
     artifacts/members/<backbone>/<fold>/member.json,
     artifacts/members/<backbone>/<fold>/history.csv
-Params: seed, data.root, images.size, weights, sampling, loss, optimizer, schedule, ema, augment,
-    backbones.<backbone>
+Params: seed, data.root, images.size, images.equalize, weights, sampling, loss, optimizer,
+    schedule, ema, augment, backbones.<backbone>
 """
 
 import logging
@@ -19,10 +19,10 @@ import typer
 from features.cli import Overrides, run_stage
 from features.errors import ConfigError
 from features.files import digest_json, write_text
-from features.images import open_store
 from features.manifest import Manifest, count_classes, read_manifest
 from features.member_id import MemberId
 from features.params import load_params
+from features.store import open_store
 from features.train_params import MemberSettings, TrainParams
 from stage1_cnn.correction import compute_shift
 from stage1_cnn.member import Member, write_member

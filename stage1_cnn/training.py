@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from features.errors import NotFiniteError
-from features.images import ImageStore
 from features.manifest import LearnRows
+from features.store import ImageStore
 from features.train_params import Ema, MemberSettings, Optimizer
 from stage1_cnn.batches import Normaliser
 from stage1_cnn.loader import Batch, BatchLoader
@@ -60,7 +60,7 @@ class Trainer:
     def advance(self, batch: Batch) -> Tensor:
         """One step on one batch; returns its loss, still on the device."""
         self.scheduler.step_update(self.step)
-        images = self.normalise(batch.pixels)
+        images = self.normalise(batch.pixels, batch.flips)
         labels, weights = batch.labels.to(self.device), batch.weights.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
             logits = self.network(images)
@@ -140,8 +140,7 @@ def _train_epoch(trainer: Trainer, loader: BatchLoader, epoch: int) -> dict[str,
     losses = []
     trainer.network.train()
     first = epoch * len(loader)
-    for step in range(first, first + len(loader)):
-        batch = loader.load(step)
+    for batch in loader.iterate(first, first + len(loader)):
         losses.append(trainer.advance(batch))
         images += len(batch.row_ids)
     finite = torch.stack(losses).isfinite().cpu().numpy()

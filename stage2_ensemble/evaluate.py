@@ -1,31 +1,34 @@
 """Measures members, combiners and what ships on val; nothing is fitted or chosen here.
 
-Reads: artifacts/stackers, artifacts/dumps, artifacts/manifest/val.parquet
+Reads: artifacts/stackers, artifacts/dumps, artifacts/manifest/val.parquet, artifacts/null_model
 Writes: artifacts/metrics.json, artifacts/plots
 Params: backbones, folds.active
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from sklearn.metrics import roc_auc_score
 
 from features.cli import Overrides, run_stage
 from features.files import write_json, write_text
+from features.intervals import AucEstimate, measure_auc
 from features.manifest import Manifest, count_classes, read_manifest
+from features.null_facts import NullModel, find_headline_rows, read_null_model
 from features.params import load_params
 from features.stack_params import MembersParams
 from stage2_ensemble.bundle import read_ensemble
 from stage2_ensemble.columns import Columns, Floats, read_held_out
+from stage2_ensemble.domains import ADJECTIVES, measure_domains, measure_generators
 from stage2_ensemble.ensemble import CANDIDATES, Ensemble, check_members
 from stage2_ensemble.metrics import FPR_GRID, RECALL_GRID, measure_scores, trace_curves
 
 MANIFEST = Path("artifacts/manifest")
 DUMPS = Path("artifacts/dumps")
 STACKERS = Path("artifacts/stackers")
+NULL_MODEL = Path("artifacts/null_model")
 OUT = Path("artifacts")
 _log = logging.getLogger("forgerystack")
 
@@ -41,44 +44,48 @@ def score_all(ensemble: Ensemble, columns: Sequence[Columns]) -> dict[str, Float
     return scores
 
 
-def measure_val(ensemble: Ensemble, scores: dict[str, Floats], val: Manifest) -> dict[str, Any]:
-    """The fixed form of `metrics.json`."""
+def measure_val(
+    ensemble: Ensemble, scores: dict[str, Floats], val: Manifest, null: NullModel
+) -> dict[str, Any]:
+    """The fixed form of `metrics.json`.
+
+    `val` and `rows` are about the headline rows, `generators` and `domains` about all of val.
+    """
+    rows = find_headline_rows(val)
+    labels, groups = val.labels[rows], val.groups[rows]
     measured = {
-        name: measure_scores(val.labels, score, ensemble.thresholds[name])
+        name: measure_scores(labels, score[rows], groups, ensemble.thresholds[name])
         for name, score in scores.items()
     }
     members = {name: measured[name] for name in scores if name not in CANDIDATES}
     combined: dict[str, Any] = {name: measured[name] for name in CANDIDATES}
     combined["stack"] = measured[ensemble.shipped]
     combined["shipped"] = ensemble.shipped
-    reals, fakes = count_classes(val.labels)
-    generators = measure_generators(scores[ensemble.shipped], val)
+    combined["null_model"] = {
+        **measure_auc(labels, null.scores[rows], groups).to_metrics(),
+        "told_apart": null.facts["told_apart"],
+        "main_feature": null.facts["main_feature"],
+    }
+    reals, fakes = count_classes(labels)
+    shipped = scores[ensemble.shipped]
     return {
         "val": {"members": members, **combined},
         "rows": {"val": {"reals": reals, "fakes": fakes}},
-        "generators": generators,
+        "generators": measure_generators(shipped, null.scores, val),
+        "domains": measure_domains(shipped, null.scores, val),
     }
-
-
-def measure_generators(scores: Floats, val: Manifest) -> dict[str, Any]:
-    """AUC of each generator's fakes against all reals of val."""
-    generators = val.table["generator"].to_numpy()
-    reals = val.labels == 0
-    result = {}
-    for name in sorted(set(generators[(val.labels == 1) & (generators != "")])):
-        fakes = (val.labels == 1) & (generators == name)
-        keep = reals | fakes
-        auc = float(roc_auc_score(val.labels[keep], scores[keep]))
-        result[str(name)] = {"auc": auc, "fakes": int(fakes.sum()), "reals": int(reals.sum())}
-    return result
 
 
 def build_plots(
     scores: dict[str, Floats], shipped: str, val: Manifest
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """ROC and PR of every candidate and of what ships, one column each, on common grids."""
-    drawn = {name: scores[name] for name in CANDIDATES} | {"stack": scores[shipped]}
-    curves = {name: trace_curves(val.labels, score) for name, score in drawn.items()}
+    """ROC and PR of every candidate and of what ships, one column each, on common grids.
+
+    On the headline rows.
+    """
+    rows = find_headline_rows(val)
+    drawn = {name: scores[name][rows] for name in CANDIDATES} | {"stack": scores[shipped][rows]}
+    curves = {name: trace_curves(val.labels[rows], score) for name, score in drawn.items()}
     roc = pd.DataFrame({"fpr": FPR_GRID} | {name: roc for name, (roc, _) in curves.items()})
     pr = pd.DataFrame({"recall": RECALL_GRID} | {name: pr for name, (_, pr) in curves.items()})
     return roc, pr
@@ -89,10 +96,11 @@ def run(params: MembersParams, out: Path = OUT) -> dict[str, Any]:
     ensemble = read_ensemble(STACKERS)
     check_members(ensemble, list(params.backbones), params.folds.active)
     val = read_manifest(MANIFEST, "val")
+    null = read_null_model(NULL_MODEL, val, ensemble.train_digest)
     members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
     columns = read_held_out(DUMPS, val, *members)
     scores = score_all(ensemble, columns)
-    metrics = measure_val(ensemble, scores, val)
+    metrics = measure_val(ensemble, scores, val, null)
     roc, pr = build_plots(scores, ensemble.shipped, val)
     write_text(out / "plots" / "roc.csv", roc.to_csv(index=False))
     write_text(out / "plots" / "pr.csv", pr.to_csv(index=False))
@@ -104,18 +112,37 @@ def run(params: MembersParams, out: Path = OUT) -> dict[str, Any]:
 def _log_metrics(metrics: dict[str, Any]) -> None:
     val = metrics["val"]
     for name in (*val["members"], *CANDIDATES):
-        values = val["members"].get(name) or val[name]
         ships = "  <- ships" if name == val["shipped"] else ""
-        _log.info("evaluate: val AUC %.4f %s%s", values["auc"], name, ships)
-    for name, values in metrics["generators"].items():
-        _log.info(
-            "evaluate: val AUC %.4f on %s (%d fakes against %d reals)",
-            values["auc"], name, values["fakes"], values["reals"],
-        )  # fmt: skip
+        values = val["members"].get(name) or val[name]
+        _log.info("evaluate: val AUC %s %s%s", _describe(values), name, ships)
+    _log.info("evaluate: val AUC %s null model, without any picture", _describe(val["null_model"]))
+    _log_domains(metrics)
     if val["stack"]["auc"] < val["mean"]["auc"]:
         _log.info(
             "evaluate: on val, %s (ships) is below the plain mean of the members", val["shipped"]
         )
+
+
+def _log_domains(metrics: dict[str, Any]) -> None:
+    """What ships by generator and, where val has unseen rows, by domain."""
+    domains = dict(metrics["domains"])
+    gap = domains.pop("gap", None)
+    parts = [(f"; {ADJECTIVES[v['domain']]}", v) for v in metrics["generators"].values()]
+    if len(domains) > 1:
+        parts += [("", values) for values in domains.values()]
+    for domain, values in parts:
+        null = AucEstimate(values["null_auc"]).describe(digits=4)
+        _log.info(
+            "evaluate: val AUC %s on %s (null model %s%s)",
+            _describe(values), values["against"], null, domain,
+        )  # fmt: skip
+    if gap:
+        text = AucEstimate.from_metrics(gap).describe(digits=4, sign="+")
+        _log.info("evaluate: gap %s: %s", text, gap["against"])
+
+
+def _describe(values: Mapping[str, Any]) -> str:
+    return AucEstimate.from_metrics(values).describe(digits=4)
 
 
 def main(overrides: Overrides = None) -> None:

@@ -5,11 +5,11 @@ from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
     balanced_accuracy_score,
-    roc_auc_score,
     roc_curve,
 )
 
-from features.manifest import count_classes
+from features.intervals import measure_auc
+from features.manifest import Ids, count_classes
 from stage2_ensemble.columns import Floats, Labels
 
 FPR_GRID = np.concatenate([[0.0], np.geomspace(1e-4, 1.0, 201)])
@@ -17,11 +17,16 @@ RECALL_GRID = np.arange(1, 101) / 100  # divided as recalls are, so that equal s
 RATES = {"tpr_at_fpr_1e-2": 1e-2, "tpr_at_fpr_1e-3": 1e-3}
 
 
-def measure_scores(labels: Labels, scores: Floats, threshold: float) -> dict[str, float | None]:
-    """The metrics of `(n,)` log-odds; a row is labelled fake at or above `threshold`."""
+def measure_scores(
+    labels: Labels, scores: Floats, groups: Ids, threshold: float
+) -> dict[str, float | None]:
+    """The metrics of `(n,)` log-odds; a row is labelled fake at or above `threshold`.
+
+    Rows of a group may depend on each other: the AUC's bounds count groups.
+    """
     answers = scores >= threshold
     return {
-        "auc": float(roc_auc_score(labels, scores)),
+        **measure_auc(labels, scores, groups).to_metrics(),
         "ap": float(average_precision_score(labels, scores)),
         "accuracy": float(accuracy_score(labels, answers)),
         "balanced_accuracy": float(balanced_accuracy_score(labels, answers)),

@@ -1,13 +1,16 @@
-"""Prints the table of val metrics and the place of the final labels. No stage: it writes nothing.
+"""Prints the tables of val metrics and the place of the final labels. No stage: it writes nothing.
 
 Reads: artifacts/metrics.json, artifacts/labels.csv
 """
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from features.cli import run_stage
@@ -17,32 +20,90 @@ from features.files import read_json
 METRICS = Path("artifacts/metrics.json")
 LABELS = Path("artifacts/labels.csv")
 SHOWN = {
-    "auc": "AUC",
     "ap": "AP",
     "balanced_accuracy": "bal.\nacc.",
     "accuracy": "acc.",
     "tpr_at_fpr_1e-2": "TPR at\nFPR 1 %",
     "log_loss": "log\nloss",
 }
+NULL = "null model"
+NO_VALUE = "–"
 
 
-def build_table(metrics: dict[str, Any]) -> Table:
-    """Members first, then the combiners; what ships is marked."""
+def build_table(metrics: Mapping[str, Any]) -> Table:
+    """Members first, then the combiners, then the null model; what ships is marked."""
     rows = metrics["rows"]["val"]
-    table = Table(
-        title=f"val: {rows['reals']} real, {rows['fakes']} fake", box=SIMPLE, padding=(0, 1, 0, 0)
-    )
+    table = Table(title=f"val: {rows['reals']} real, {rows['fakes']} fake", box=SIMPLE, padding=0)
     table.add_column("model", overflow="fold")  # nothing is cut: a long name takes two lines
-    for title in SHOWN.values():
+    for title in ("AUC [95 %]", *SHOWN.values()):
         table.add_column(title, justify="right", no_wrap=True)
     val = metrics["val"]
     members = val["members"]
-    combined = {k: v for k, v in val.items() if k not in ("members", "stack", "shipped")}
+    apart = ("members", "stack", "shipped", "null_model")
+    combined = {k: v for k, v in val.items() if k not in apart}
+    ends = {list(members)[-1], list(combined)[-1]}
     for name, values in (members | combined).items():
         mark = f"{name} (ships)" if name == val["shipped"] else name
-        cells = ["–" if values[key] is None else f"{values[key]:.4f}" for key in SHOWN]
-        table.add_row(mark, *cells, end_section=name == list(members)[-1])
+        cells = [format_number(values[key]) for key in SHOWN]
+        table.add_row(mark, format_auc(values), *cells, end_section=name in ends)
+    table.add_row(NULL, format_auc(val["null_model"]), *(NO_VALUE for _ in SHOWN))
     return table
+
+
+def build_parts(metrics: Mapping[str, Any]) -> Table | None:
+    """What ships by generator and by domain, with the null model beside; `None` without either."""
+    domains = dict(metrics["domains"])
+    gap = domains.pop("gap", None)
+    generators = metrics["generators"]
+    if not generators and len(domains) < 2:
+        return None
+    title = "what ships, by generator and domain"
+    table = Table(title=title, box=SIMPLE, padding=0)
+    table.add_column("AUC [95 %]", justify="right", no_wrap=True)
+    table.add_column(NULL.replace(" ", "\n"), justify="right", no_wrap=True)
+    table.add_column("domain", no_wrap=True)
+    table.add_column("rows", overflow="fold")
+    for values in generators.values():
+        _add_part(table, values, values["domain"])
+    table.add_section()
+    if len(domains) > 1:
+        for name, values in domains.items():
+            _add_part(table, values, name)
+    if gap:
+        table.add_row(format_gap(gap), "", "gap", escape(gap["against"]))
+    return table
+
+
+def _add_part(table: Table, values: Mapping[str, Any], domain: str) -> None:
+    null = format_number(values["null_auc"])
+    # A generator may be called [b], which is no markup.
+    rows = escape(values["against"])
+    table.add_row(format_auc(values), null, domain.replace("_", "-"), rows)
+
+
+def format_number(value: float | None) -> str:
+    """Four digits, or a dash."""
+    return NO_VALUE if value is None else f"{value:.4f}"
+
+
+def format_auc(values: Mapping[str, Any]) -> str:
+    """`0.9560 [.941–.968]`."""
+    return format_number(values["auc"]) + _format_bounds(values, "–")
+
+
+def format_gap(values: Mapping[str, Any]) -> str:
+    """`+0.155 [+.100, +.211]`."""
+    return f"{values['auc']:+.3f}" + _format_bounds(values, ", ", "+")
+
+
+def _format_bounds(values: Mapping[str, Any], between: str, sign: str = "") -> str:
+    """Three digits, rounded outwards: an interval never shrinks to fit the table."""
+    if values["auc_low"] is None:
+        return ""
+    low = math.floor(values["auc_low"] * 1000 + 1e-9) / 1000
+    high = math.ceil(values["auc_high"] * 1000 - 1e-9) / 1000
+    texts = [f"{bound:{sign}.3f}".replace("0.", ".", 1) for bound in (low, high)]
+    return f" [{between.join(texts)}]"
 
 
 def main() -> None:
@@ -51,7 +112,10 @@ def main() -> None:
         if not path.is_file():
             raise MissingArtifactError(path, stage)
     console = Console()
-    console.print(build_table(read_json(METRICS, "evaluate")))
+    metrics = read_json(METRICS, "evaluate")
+    console.print(build_table(metrics))
+    if parts := build_parts(metrics):
+        console.print(parts)
     console.print(f"Final labels: {LABELS}", highlight=False)
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import pandas as pd
 from PIL import Image
 
 from features.images import Scan
+from features.labels import list_group_keys
 from features.manifest import Manifest, Role, digest_table
 from features.prepare import attach_scans, finish_role
 from features.prepare_params import PrepareParams
+from features.roles import hold_out, split_roles
+from features.splits import build_groups
 
 SETTINGS = """
 seed: 0
@@ -87,6 +91,7 @@ def prepare_params(root: Path, **sections: dict[str, Any]) -> PrepareParams:
         "data": {"root": str(root)},
         "split": {},
         "folds": {"count": 2, "active": [0]},
+        "images": {"size": 16, "store_dir": str(root.parent / ".store")},
     }
     for name, section in sections.items():
         values[name] = {**values[name], **section}
@@ -106,13 +111,23 @@ def make_rows(labels: Sequence[int], prefix: str = "t", **columns: Any) -> pd.Da
         "generator": "",
         **columns,
     }
-    scans = [Scan("", 8, 8, 100 + i, "PNG", f"{prefix}-{i}") for i in range(n)]
-    return attach_scans(pd.DataFrame(facts), scans)
+    scans = [Scan("", 8, 8, 100 + i, "PNG", "RGB", sha256=f"{prefix}-{i}") for i in range(n)]
+    columns = [field.name for field in fields(Scan)]
+    return attach_scans(pd.DataFrame(facts), pd.DataFrame(scans, columns=columns))
+
+
+def deal_roles(tables: dict[Role, pd.DataFrame], params: PrepareParams) -> dict[Role, pd.DataFrame]:
+    """What `prepare` makes of rows in which no picture stands twice."""
+    parts = [rows.assign(role=role) for role, rows in tables.items()]
+    rows = hold_out(pd.concat(parts, ignore_index=True), params.split.hold_out)
+    rows = rows.assign(group=build_groups(rows[list_group_keys(params.data)]))
+    return {role: finish_role(part) for role, part in split_roles(rows, params).items()}
 
 
 def make_manifest(
     role: Role, labels: Sequence[int], folds: Sequence[int] | int = -1, **columns: Any
 ) -> Manifest:
-    rows = make_rows(labels, role, fold=folds, group=range(len(labels)))
+    domain = "seen" if role == "val" else ""
+    rows = make_rows(labels, role, fold=folds, group=range(len(labels)), domain=domain)
     table = finish_role(rows.assign(**columns))
     return Manifest(role, table, digest_table(table))

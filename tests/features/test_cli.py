@@ -22,6 +22,7 @@ ENDINGS = {
     "resumable": SystemExit(75),
     "typer": typer.Exit(75),
     "Ctrl-C": KeyboardInterrupt(),
+    "disk full": OSError(28, "No space left on device", "/data/x.bin"),
 }
 
 def main(fold: int = 0, overrides: Overrides = None) -> None:
@@ -69,6 +70,13 @@ def test_bad_input_gives_one_message_and_code_2(ending: str, message: str) -> No
     done = call("--set", ending)
     assert (done.returncode, done.stderr) == (2, message)
     assert "done in" not in done.stdout
+
+
+def test_a_full_disk_is_told_with_a_way_out() -> None:
+    done = call("--set", "disk full")
+    assert done.returncode == 2
+    assert done.stderr.startswith("some.stage: No space left on device (/data/x.bin). ")
+    assert "images.store none" in done.stderr
 
 
 def test_a_bug_keeps_its_traceback_and_gives_code_1() -> None:

@@ -1,6 +1,8 @@
 """Image files on the disk: which are opened, what a scan tells, and the store of pixels."""
 
+import io
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,15 +10,18 @@ import pytest
 from made_data import draw_noise, encode, make_exif, make_manifest
 from PIL import Image
 
-from features import images
+from features import image_cache, images, store
 from features.errors import ManifestError, StaleArtifactError
 from features.files import digest_bytes
-from features.images import open_store, read_inside, resize_square, scan_file, scan_files
-from features.images_params import Images
+from features.image_cache import ImageCache
+from features.images import read_inside, resize_square, scan_file
+from features.images_params import NO_LIMITS, Images
 from features.manifest import Manifest
+from features.store import FileStore, RawStore, open_store
 
 NOISE = draw_noise(0, 40, 60)
 PNG = encode(NOISE)
+SMALL = Images(size=16)
 
 
 @pytest.fixture
@@ -58,16 +63,17 @@ def test_row_2_14_15_16_what_is_no_image_file_is_a_problem_and_is_not_opened(
     root: Path, name: str, problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    read_bytes = Path.read_bytes
+    really_open = os.open
 
-    def note(path: Path) -> bytes:
-        opened.append(path.name)
-        return read_bytes(path)
+    def note(path: str, *options: int) -> int:
+        opened.append(Path(path).name)
+        return really_open(path, *options)
 
-    monkeypatch.setattr(Path, "read_bytes", note)
-    scan = scan_file(root, f"pictures/{name}", 10_000)
+    monkeypatch.setattr(os, "open", note)
+    scan, pixels = scan_file(root, f"pictures/{name}", NO_LIMITS, SMALL)
     assert scan.problem
     assert scan.problem.startswith(problem)
+    assert pixels is None
     assert not {"secret.png", "zero", "pipe.jpg"} & set(opened)
 
 
@@ -83,20 +89,12 @@ def test_a_root_that_is_a_link_itself_is_followed(root: Path, tmp_path: Path) ->
 def test_a_scan_tells_size_and_format_by_content(root: Path) -> None:
     content = encode(NOISE, exif=make_exif(6))
     (root / "pictures/turned.jpg").write_bytes(content)
-    scan = scan_file(root, "pictures/turned.jpg", 10_000)
+    scan, pixels = scan_file(root, "pictures/turned.jpg", NO_LIMITS, SMALL)
+    assert pixels is not None
+    assert pixels.shape == (16, 16, 3)
     assert (scan.problem, scan.format) == ("", "PNG")
     assert (scan.width, scan.height) == (40, 60)
     assert (scan.bytes, scan.sha256) == (len(content), digest_bytes(content))
-
-
-@pytest.mark.usefixtures("one_process")
-def test_scans_come_in_the_order_of_their_paths(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(images, "BLOCK", 2)
-    paths = [f"pictures/{name}.jpg" for name in ("good", "empty", "nothing", "good", "folder")]
-    found = [scan.problem for scan in scan_files(root, paths, 10_000, "scan")]
-    assert found == ["", "empty file", "missing", "", "no regular file"]
 
 
 def test_resizing_is_antialiased_and_leaves_the_right_size_alone() -> None:
@@ -129,46 +127,122 @@ def stored(tmp_path: Path) -> tuple[Manifest, Path, Images]:
     return manifest, root, Images(size=SIZE, store_dir=str(tmp_path / "store"))
 
 
-@pytest.mark.usefixtures("one_process")
-def test_the_store_holds_each_row_at_its_place(
-    stored: tuple[Manifest, Path, Images], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(images, "BLOCK", 2)
-    store = open_store(*stored)
-    assert len(store) == 5
-    found = store.gather(np.array([4, 0, 2]))
-    for pixels, seed in ((found[0], 4), (found[1], 0)):
-        wanted = draw_noise(seed, 20, 30).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-        np.testing.assert_array_equal(pixels, np.asarray(wanted))
-    assert not found[2].any()
+Stored = tuple[Manifest, Path, Images]
+READABLE_ROWS = np.array([4, 0, 1])
 
 
-@pytest.mark.usefixtures("one_process")
-def test_a_store_is_filled_once_whatever_labels_and_folds_are(
-    stored: tuple[Manifest, Path, Images], monkeypatch: pytest.MonkeyPatch
+def choose(stored: Stored, **changes: object) -> Stored:
+    return stored[0], stored[1], stored[2].model_copy(update=changes)
+
+
+@pytest.mark.parametrize("kind", ["raw", "none"])
+def test_the_store_holds_each_row_at_its_place(stored: Stored, kind: str) -> None:
+    found = open_store(*choose(stored, store=kind))
+    assert isinstance(found, RawStore if kind == "raw" else FileStore)
+    assert len(found) == 5
+    for pixels, seed in zip(found.gather(READABLE_ROWS), READABLE_ROWS, strict=True):
+        wanted = draw_noise(int(seed), 20, 30).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+        np.testing.assert_allclose(pixels, np.asarray(wanted, float), atol=1)
+
+
+@pytest.mark.parametrize("options", [{}, {"subsampling": 2}, {"progressive": True}])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_jpeg_becomes_the_pixels_that_pillow_makes(mode: str, options: dict) -> None:
+    content = encode(draw_noise(0, 64, 96).convert(mode), "JPEG", quality=85, **options)
+    with Image.open(io.BytesIO(content)) as image:
+        wanted = np.asarray(image.convert("RGB"))
+    found = images.decode_image(content)[0]
+    np.testing.assert_array_equal(found, wanted)
+    with Image.fromarray(found[:, :64]) as square:
+        halved = square.resize((32, 32), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(resize_square(found[:, :64].copy(), 32), np.asarray(halved))
+
+
+def test_without_torchvisions_decoder_the_pixels_are_the_same(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    manifest, root, params = stored
-    first = open_store(manifest, root, params)
-    monkeypatch.setattr(images, "decode_image", lambda *_: 1 / 0)
+    content = encode(draw_noise(0, 64, 96), "JPEG", quality=85)
+    wanted = images.decode_image(content)[0]
+    monkeypatch.setattr(images, "_load_decoder", lambda: None)
+    np.testing.assert_array_equal(images.decode_image(content)[0], wanted)
+
+
+def test_a_row_that_cannot_be_read_has_no_pixels(stored: Stored) -> None:
+    with pytest.raises(ValueError, match="no pixels"):
+        open_store(*choose(stored, store="raw")).gather(np.array([0, 2]))
+
+
+@pytest.mark.parametrize("equalize", [False, True])
+def test_batches_are_the_same_to_the_bit_with_either_store(tmp_path: Path, equalize: bool) -> None:
+    kinds = {"a.jpg": "JPEG", "b.png": "PNG", "c.webp": "WEBP", "d.gif": "GIF"}
+    for i, (name, kind) in enumerate(kinds.items()):
+        (tmp_path / name).write_bytes(encode(draw_noise(i, 50 + i, 70), kind))
+    turned = encode(draw_noise(9, 40, 70), "JPEG", exif=make_exif(6))
+    grey = encode(draw_noise(8, 40, 70).convert("L"), "JPEG", progressive=True)
+    (tmp_path / "e.jpg").write_bytes(turned)
+    (tmp_path / "f.jpg").write_bytes(grey)
+    names = [*kinds, "e.jpg", "f.jpg"]
+    contents = [(tmp_path / name).read_bytes() for name in names]
+    manifest = make_manifest(
+        "val",
+        [0, 1] * 3,
+        path=names,
+        bytes=[len(content) for content in contents],
+        sha256=[digest_bytes(content) for content in contents],
+    )
+    params = Images(size=24, equalize=equalize, store="raw", store_dir=str(tmp_path / "store"))
+    rows = np.array([5, 0, 3, 1, 2, 4, 0])
+    raw = open_store(manifest, tmp_path, params).gather(rows)
+    fly = open_store(manifest, tmp_path, params.model_copy(update={"store": "none"})).gather(rows)
+    np.testing.assert_array_equal(raw, fly)
+    assert raw.std() > 10
+
+
+def test_a_store_is_filled_once_whatever_labels_folds_and_places_are(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, root, params = choose(stored, store="raw")
+    wanted = open_store(manifest, root, params).gather(READABLE_ROWS)
+    monkeypatch.setattr(images, "decode_pixels", lambda *_: 1 / 0)
+    renamed = root.rename(root.with_name("elsewhere"))
     other = Manifest("train", manifest.table.assign(label=1, fold=3), "other")
-    assert open_store(other, root, params).path == first.path
+    found = open_store(other, renamed, params).gather(READABLE_ROWS)
+    np.testing.assert_array_equal(found, wanted)
     with pytest.raises(ZeroDivisionError):
-        open_store(manifest, root, params.model_copy(update={"size": 32}))
-    changed = manifest.table.assign(sha256="0" * 64)
-    with pytest.raises(ZeroDivisionError):
-        open_store(Manifest("train", changed, "x"), root, params)
+        open_store(manifest, renamed, params.model_copy(update={"size": 32}))
 
 
-@pytest.mark.usefixtures("one_process")
 def test_a_manifest_without_rows_has_a_store_without_images(tmp_path: Path) -> None:
     params = Images(size=SIZE, store_dir=str(tmp_path / "store"))
     assert len(open_store(make_manifest("test", []), tmp_path, params)) == 0
 
 
-@pytest.mark.parametrize("content", [b"shorter", None])
-def test_a_file_that_changed_since_prepare_is_stale(
-    stored: tuple[Manifest, Path, Images], content: bytes | None
+@pytest.mark.parametrize(
+    ("free", "kind", "told"), [(8192, RawStore, "kept"), (6000, FileStore, "anew at each use")]
+)
+def test_auto_keeps_pixels_where_they_fit_and_says_why(
+    stored: Stored, free: int, kind: type, told: str, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    usage = shutil.disk_usage("/")._replace(free=free)
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda _: usage)
+    with caplog.at_level("INFO", "forgerystack"):
+        assert isinstance(open_store(*stored), kind)  # four images take 3,072 bytes
+    assert "4 to decode" in caplog.text
+    assert told in caplog.text
+
+
+def test_auto_uses_what_is_there_whatever_the_disk(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    open_store(*choose(stored, store="raw"))
+    usage = shutil.disk_usage("/")._replace(free=0)
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda _: usage)
+    assert isinstance(open_store(*stored), RawStore)
+
+
+@pytest.mark.parametrize("content", [b"shorter", None])
+def test_a_file_that_changed_since_prepare_is_stale(stored: Stored, content: bytes | None) -> None:
     path = stored[1] / "train" / "train3.png"
     path.unlink()
     if content:
@@ -177,12 +251,47 @@ def test_a_file_that_changed_since_prepare_is_stale(
         open_store(*stored)
 
 
-@pytest.mark.usefixtures("one_process")
-def test_a_file_that_broke_since_prepare_is_named_and_leaves_no_store(
-    stored: tuple[Manifest, Path, Images],
-) -> None:
+def test_files_that_broke_since_prepare_are_named_together(stored: Stored) -> None:
+    folder = stored[1] / "train"
+    size = (folder / "train3.png").stat().st_size
+    (folder / "train3.png").write_bytes(b"x" * size)
+    (folder / "train0.png").write_bytes(encode(draw_noise(7, 20, 30)).ljust(10_000, b"\0")[:size])
+    table = stored[0].table.assign(bytes=size)
+    for row in (1, 4):
+        table.loc[row, "bytes"] = (folder / f"train{row}.png").stat().st_size
+    with pytest.raises(ManifestError) as error:
+        open_store(Manifest("train", table, "x"), *choose(stored, store="raw")[1:])
+    assert "train/train3.png: none of the formats" in str(error.value)
+    assert "train/train0.png" in str(error.value)
+
+
+def test_a_file_that_breaks_while_it_is_used_is_named(stored: Stored) -> None:
+    found = open_store(*choose(stored, store="none"))
     path = stored[1] / "train" / "train3.png"
     path.write_bytes(b"x" * path.stat().st_size)
     with pytest.raises(ManifestError, match=r"train/train3\.png"):
-        open_store(*stored)
-    assert not list(Path(stored[2].store_dir).rglob("*.npy*"))
+        found.gather(np.array([0, 3]))
+
+
+def test_a_damaged_block_is_decoded_again(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(image_cache, "BLOCK", 2)
+    monkeypatch.setattr(store, "BLOCK", 2)
+    manifest, root, params = choose(stored, store="raw")
+    wanted = open_store(manifest, root, params).gather(READABLE_ROWS)
+    path = ImageCache(params).pixels_path
+    content = bytearray(path.read_bytes())
+    content[5] ^= 1
+    path.write_bytes(content)
+    with caplog.at_level("INFO", "forgerystack"):
+        found = open_store(manifest, root, params).gather(READABLE_ROWS)
+    np.testing.assert_array_equal(found, wanted)
+    assert "1 damaged blocks" in caplog.text
+
+
+def test_a_damaged_index_is_made_again(stored: Stored) -> None:
+    manifest, root, params = choose(stored, store="raw")
+    wanted = open_store(manifest, root, params).gather(READABLE_ROWS)
+    ImageCache(params).index_path.write_bytes(b"no database at all" * 1000)
+    np.testing.assert_array_equal(open_store(manifest, root, params).gather(READABLE_ROWS), wanted)

@@ -12,6 +12,7 @@ from made_data import draw_noise, encode, make_exif
 from PIL import Image, ImageOps
 
 from features.images import ImageProblem, Pixels, decode_image
+from features.images_params import NO_LIMITS, Limits
 
 NOISE = draw_noise(0, 40, 60)
 JPEG = encode(NOISE, "JPEG", quality=90)
@@ -213,18 +214,18 @@ def test_row_11_too_many_pixels_are_refused_before_they_are_decoded(
 
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", refuse)
     with pytest.raises(ImageProblem, match=problem):
-        decode_image(make_huge_png(width, height), 100_000_000)
+        decode_image(make_huge_png(width, height), Limits(max_pixels=100_000_000))
 
 
 def test_row_11_the_limit_itself_is_allowed() -> None:
-    assert decode_image(PNG, 2400)[0].shape == (40, 60, 3)
+    assert decode_image(PNG, Limits(max_pixels=2400))[0].shape == (40, 60, 3)
     with pytest.raises(ImageProblem, match="60 x 40 pixels, above max_pixels"):
-        decode_image(PNG, 2399)
+        decode_image(PNG, Limits(max_pixels=2399))
 
 
 def test_what_prepare_let_through_is_decoded_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", lambda _: 1 / 0)
     content = make_huge_png(10_000, 12_000)
-    for limit in ({"max_pixels": 120_000_000}, {}):
+    for limit in (Limits(max_pixels=120_000_000), NO_LIMITS):
         with pytest.raises(ImageProblem, match="division by zero"):
-            decode_image(content, **limit)
+            decode_image(content, limit)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -65,7 +66,11 @@ def test_the_summary_counts_what_is_there(prepared: dict[Role, Manifest], tmp_pa
         "fakes": 10,
         "groups": 20,
         "unreadable": 0,
-        "formats": {"PNG": 20},
+        "reasons": {},
+        "formats": {"PNG": {"rows": 20, "reals": 10, "fakes": 10}},
+        "sizes": {"8 x 8": {"rows": 20, "reals": 10, "fakes": 10}},
+        "notes": {},
+        "generators": {},
     }
     assert summary["test"]["rows"] == 4
     train = prepared["train"]
@@ -82,8 +87,10 @@ def test_two_runs_write_the_same_bytes(data: Path, tmp_path: Path) -> None:
         run(prepare_params(data), out)
     first, second = ({p.name: p.read_bytes() for p in out.iterdir()} for out in outs)
     assert sorted(first) == [
+        "duplicates.csv",
         "quarantine.csv",
         "summary.json",
+        "summary.md",
         "test.parquet",
         "train.parquet",
         "val.parquet",
@@ -103,10 +110,11 @@ def run_module(folder: Path, settings: dict[str, Any]) -> subprocess.CompletedPr
 def test_row_53_a_folder_with_spaces_and_accents_works_as_any_other(tmp_path: Path) -> None:
     folder = tmp_path / "a b é"
     write_data(folder / "data")
-    settings = {"data": {"root": "data"}, "split": {}, "folds": {"count": 2, "active": [0]}}
+    settings = {"data": {"root": "data"}, "split": {}, "folds": {"count": 2, "active": [0]},
+                "images": {"size": 16}}  # fmt: skip
     done = run_module(folder, settings)
     assert done.returncode == 0, done.stderr
-    assert "20 rows (10 real, 10 fake)" in done.stdout
+    assert re.search(r"\| train +\| +20 \| +10 \| +10 \| +20 \| +0 \|", done.stdout)
     found = read_manifest(folder / "artifacts" / "manifest", "train")
     assert found.table["path"][0] == "trainset/train00.png"
 
@@ -128,13 +136,13 @@ def test_row_53_manifests_do_not_depend_on_where_the_data_lie(
 
 @pytest.mark.usefixtures("one_process")
 def test_doubled_pictures_share_a_group_and_a_fold(data: Path, tmp_path: Path) -> None:
-    for first, second in ((0, 1), (2, 3)):
+    for first, second in ((0, 2), (3, 5)):
         content = (data / f"trainset/train{first:02d}.png").read_bytes()
         (data / f"trainset/train{second:02d}.png").write_bytes(content)
     run(prepare_params(data, folds={"count": 5, "active": [0]}), tmp_path / "out")
     train = read_manifest(tmp_path / "out", "train")
-    assert train.groups[[0, 2]].tolist() == train.groups[[1, 3]].tolist()
-    assert train.folds[[0, 2]].tolist() == train.folds[[1, 3]].tolist()
+    assert train.groups[[0, 3]].tolist() == train.groups[[2, 5]].tolist()
+    assert train.folds[[0, 3]].tolist() == train.folds[[2, 5]].tolist()
     assert len(set(train.groups)) == 18
 
 

@@ -126,7 +126,7 @@ def test_row_15_16_folders_pipes_and_links_out_are_quarantined(data: Path, tmp_p
 def test_row_16_no_image_is_opened_while_a_label_file_has_problems(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepare, "scan_files", lambda *_: 1 / 0)
+    monkeypatch.setattr(prepare, "ImageCache", lambda *_: 1 / 0)
     add_lines(data, "val", "../trainset/train00.png,0")
     with pytest.raises(ManifestError, match=r"line 10: .* is outside the data root"):
         run(prepare_params(data), tmp_path / "out")

@@ -6,19 +6,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from made_data import make_rows, prepare_params
+from made_data import deal_roles, make_rows, prepare_params
 
 from features.errors import ManifestError
 from features.manifest import Manifest
-from features.prepare import finish_role, split_roles
 
 
 def split(
     train: pd.DataFrame, val: pd.DataFrame | None, **sections: dict[str, Any]
 ) -> dict[str, pd.DataFrame]:
     tables = {"train": train} if val is None else {"train": train, "val": val}
-    roles = split_roles(tables, prepare_params(Path("data"), **sections))
-    return {role: finish_role(rows) for role, rows in roles.items()}
+    return deal_roles(tables, prepare_params(Path("data"), **sections))
 
 
 def sources(rows: pd.DataFrame, prefix: str, size: int) -> pd.DataFrame:
@@ -102,11 +100,53 @@ def test_without_a_blend_no_val_row_moves() -> None:
     assert set(roles["train"]["fold"]) == {0, 1, 2, 3}
 
 
+GENERATED = ["", "gan", "", "diffusion"] * 50
+
+
+def held_out(**sections: Any) -> dict[str, pd.DataFrame]:
+    """Train rows of two generators, of which `gan` is held out; val has a third one as well."""
+    train = make_rows([0, 1, 0, 1] * 50, generator=GENERATED)
+    train = train.assign(**{"hold:generator": train["generator"]})
+    val = make_rows([0, 1, 1, 1], "v", generator=["", "gan", "diffusion", "flow"])
+    return split(train, val, split={"hold_out": {"generator": "gan"}, **sections.pop("split", {})},
+                 **sections)  # fmt: skip
+
+
+def test_held_out_rows_move_to_val_as_a_domain_of_their_own() -> None:
+    roles = held_out()
+    assert set(roles["train"]["generator"]) == {"", "diffusion"}
+    assert len(roles["train"]) == 150
+    val = roles["val"]
+    assert val["domain"][val["img_name"].str.startswith("t")].tolist() == ["held_out"] * 50
+    assert set(val["generator"][val["domain"] == "held_out"]) == {"gan"}
+
+
+def test_domains_of_the_given_val_say_what_train_has() -> None:
+    val = held_out()["val"]
+    given = val[val["img_name"].str.startswith("v")]
+    found = dict(zip(given["generator"], given["domain"], strict=True))
+    assert found == {"": "seen", "gan": "unseen", "diffusion": "seen", "flow": "unseen"}
+
+
+def test_held_out_rows_are_never_blended_back() -> None:
+    roles = held_out(split={"blend_from_val": 0.5})
+    assert "gan" not in set(roles["train"]["generator"][roles["train"]["img_name"] < "u"])
+    assert (roles["val"]["domain"] == "held_out").sum() == 50
+
+
+def test_a_carved_val_and_a_held_out_domain_stand_side_by_side() -> None:
+    train = make_rows([0, 1, 0, 1] * 50, generator=GENERATED)
+    train = train.assign(**{"hold:generator": train["generator"]})
+    options = {"hold_out": {"generator": ["gan"]}, "val_fraction": 0.2}
+    val = split(train, None, data={"val": None}, split=options)["val"]
+    assert val["domain"].value_counts().to_dict() == {"held_out": 50, "seen": 30}
+
+
 def test_a_test_list_of_its_own_changes_no_other_role() -> None:
     tables = {"train": make_rows([0, 1] * 20), "val": make_rows([0, 1], "v")}
     params = prepare_params(Path("data"))
-    alone = split_roles(tables, params)
-    beside = split_roles({**tables, "test": make_rows([-1] * 5, "x")}, params)
+    alone = deal_roles(tables, params)
+    beside = deal_roles({**tables, "test": make_rows([-1] * 5, "x")}, params)
     for role in ("train", "val"):
         pd.testing.assert_frame_equal(alone[role], beside[role])
     assert np.unique(beside["test"]["group"]).size == 5

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from small_task import make_pixels, make_table
+from small_task import keep_pixels, make_pixels, make_table
 
-from features.images import ImageStore
 from features.manifest import write_manifest
 
 
@@ -15,5 +14,4 @@ def task(tmp_path_factory):
     labels = np.array([0, 1, 1, 1, 1] * 32, dtype=np.int8)
     folds = np.repeat(np.arange(4), 40).astype(np.int16)
     manifest = write_manifest(make_table(labels, folds), "train", folder / "train.parquet")
-    np.save(folder / "images.npy", make_pixels(labels))
-    return manifest, ImageStore(folder / "images.npy")
+    return manifest, keep_pixels(folder / "images.bin", make_pixels(labels))

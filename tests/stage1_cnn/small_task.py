@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from features.manifest import READABLE, SCHEMA
+from features.store import RawStore
 from features.train_params import (
     Augment,
     Ema,
@@ -46,10 +47,18 @@ def make_table(labels, folds):
         "fold": folds,
         "group": np.arange(n),
         "generator": "",
+        "domain": "",
         "width": SIZE,
         "height": SIZE,
         "bytes": 1,
         "format": "PNG",
+        "mode": "RGB",
+        "exif": False,
+        "subsampling": -1,
+        "quant_tables": "",
+        "quant_mean": 0.0,
+        "equalized_bytes": 0,
+        "notes": "",
         "sha256": [f"{i:064x}" for i in range(n)],
         "status": READABLE,
     }
@@ -62,3 +71,9 @@ def make_pixels(labels, seed=0):
     board = np.indices((SIZE, SIZE)).sum(0) % 2 * 2.0 - 1
     pixels += 12 * np.asarray(labels)[:, None, None, None] * board[None, :, :, None]
     return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+def keep_pixels(path, pixels):
+    """The store of these pixels, each at its row."""
+    pixels.tofile(path)
+    return RawStore(path, np.arange(len(pixels)), SIZE)

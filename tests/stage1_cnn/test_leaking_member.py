@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
-from small_task import SIZE, make_settings, make_table
+from small_task import SIZE, keep_pixels, make_settings, make_table
 
 from features.dumps import Dump, check_dump
 from features.errors import LeakageError
-from features.images import ImageStore
 from features.manifest import LearnRows, write_manifest
 from features.member_id import MemberId
 from features.train_params import Augment, Schedule
@@ -34,10 +33,10 @@ def shuffled(tmp_path_factory):
     rng = np.random.default_rng(0)
     labels = rng.permutation([0, 1] * 80).astype(np.int8)
     patterns = rng.integers(0, 256, (160, 4, 4, 3), dtype=np.uint8)
-    np.save(folder / "images.npy", patterns.repeat(SIZE // 4, axis=1).repeat(SIZE // 4, axis=2))
+    pixels = patterns.repeat(SIZE // 4, axis=1).repeat(SIZE // 4, axis=2)
     table = make_table(labels, np.repeat([0, 1, 2, 3], 40).astype(np.int16))
     manifest = write_manifest(table, "train", folder / "train.parquet")
-    return manifest, ImageStore(folder / "images.npy")
+    return manifest, keep_pixels(folder / "images.bin", pixels)
 
 
 def score_fold(shuffled, rows):

@@ -13,16 +13,18 @@ from synthetic_world import Plan, World, build_world, run_stages
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 PLANS = {"one fold": Plan(active=(0,)), "three folds": Plan(active=(0, 1, 2), calibration=60)}
+NEW_GENERATORS = Plan(domains={"gan": "unseen", "diffusion": "held_out"})
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Callable[[str], World]:
-    """A finished world by the name of its plan; only to be read."""
+    """A finished world by the name of its plan, or of new generators; only to be read."""
     made: dict[str, World] = {}
 
     def finish(name: str) -> World:
         if name not in made:
-            made[name] = build_world(tmp_path_factory.mktemp("world") / "it", PLANS[name])
+            plan = PLANS.get(name, NEW_GENERATORS)
+            made[name] = build_world(tmp_path_factory.mktemp("world") / "it", plan)
             run_stages(made[name])
         return made[name]
 

@@ -13,7 +13,15 @@ import pandas as pd
 import yaml
 
 from features.dumps import Dump, write_dump
-from features.manifest import NO_FOLD, NO_LABEL, READABLE, Manifest, write_manifest
+from features.manifest import (
+    NO_FOLD,
+    NO_LABEL,
+    READABLE,
+    SCHEMA,
+    SEEN,
+    Manifest,
+    write_manifest,
+)
 from features.member_id import MemberId
 from stage2_ensemble.columns import FoldColumns, HeldOutColumns
 
@@ -40,6 +48,8 @@ class Plan:
     seed: int = 0
     strengths: dict[str, float] = field(default_factory=lambda: dict(STRENGTHS))
     test_names: tuple[str, ...] = ODD_NAMES
+    domains: dict[str, str] = field(default_factory=dict)
+    """Val generators that are not `seen`: their fakes look like reals."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +65,14 @@ class World:
 
 
 def draw_rows(labels: np.ndarray, groups: np.ndarray, folds: np.ndarray, seed: int) -> pd.DataFrame:
-    """A manifest table; names follow the order, weights lie between 0.5 and 1.5."""
+    """A manifest table; names follow the order, weights lie between 0.5 and 1.5.
+
+    Files are all alike, so that the null model finds nothing.
+    """
     n, rng = len(labels), np.random.default_rng(seed)
     names = [f"{i:05d}.png" for i in range(n)]
     generators = np.where(labels == 1, rng.choice(["gan", "diffusion", ""], n), "")
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "row_id": np.arange(n, dtype=np.int64),
             "img_name": names,
@@ -69,14 +82,23 @@ def draw_rows(labels: np.ndarray, groups: np.ndarray, folds: np.ndarray, seed: i
             "fold": folds.astype(np.int16),
             "group": groups.astype(np.int64),
             "generator": generators.astype(object),
+            "domain": "",
             "width": np.full(n, 8, np.int32),
             "height": np.full(n, 8, np.int32),
             "bytes": np.full(n, 100, np.int64),
             "format": "PNG",
+            "mode": "RGB",
+            "exif": np.zeros(n, bool),
+            "subsampling": np.full(n, -1, np.int8),
+            "quant_tables": "",
+            "quant_mean": np.zeros(n),
+            "equalized_bytes": np.zeros(n, np.int64),
+            "notes": "",
             "sha256": "0" * 64,
             "status": READABLE,
         }
     )
+    return table[SCHEMA.names]
 
 
 def draw_train(plan: Plan) -> pd.DataFrame:
@@ -153,6 +175,8 @@ def build_world(root: Path, plan: Plan) -> World:
     none = {role: np.full(len(truth[role]), NO_FOLD) for role in ("val", "test")}
     groups = {role: np.arange(len(truth[role])) for role in ("val", "test")}
     val = draw_rows(truth["val"], groups["val"], none["val"], plan.seed + 3)
+    val["domain"] = [plan.domains.get(generator, SEEN) for generator in val["generator"]]
+    truth["val"] = np.where(val["domain"] == SEEN, truth["val"], 0)
     test = draw_rows(truth["test"], groups["test"], none["test"], plan.seed + 4)
     test = test.assign(label=np.int8(NO_LABEL), generator="")
     test["img_name"] = list(plan.test_names)
@@ -208,12 +232,15 @@ def write_params(world: World, **sections: object) -> None:
 
 
 def run_stages(world: World) -> None:
-    """Runs stack, evaluate and label in the world's folder."""
+    """Runs null_model, stack, evaluate and label in the world's folder."""
+    from features import null_model
+    from features.null_params import NullParams
     from features.params import load_params
     from features.stack_params import MembersParams, StackParams
     from stage2_ensemble import evaluate, label, stack
 
     with chdir(world.root):
+        null_model.run(load_params(NullParams))
         stack.run(load_params(StackParams))
         evaluate.run(load_params(MembersParams))
         label.run(load_params(MembersParams))

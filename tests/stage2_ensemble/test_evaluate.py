@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from synthetic_world import BACKBONES, write_member_dump, write_params
 
 from features.errors import MissingArtifactError, StaleArtifactError
 from features.files import digest_file, read_json, read_sealed, write_sealed
+from features.null_facts import NullModel, write_null_model
 from features.params import load_params
 from features.stack_params import MembersParams
 from stage2_ensemble import evaluate
@@ -21,6 +23,8 @@ from stage2_ensemble.metrics import measure_scores
 
 METRICS = {
     "auc",
+    "auc_low",
+    "auc_high",
     "ap",
     "accuracy",
     "balanced_accuracy",
@@ -28,6 +32,7 @@ METRICS = {
     "tpr_at_fpr_1e-3",
     "log_loss",
 }
+BOUNDS = ("auc", "auc_low", "auc_high")
 
 
 def read_metrics(world) -> dict:
@@ -40,12 +45,16 @@ def read_val(world):
     return ensemble, read_held_out(evaluate.DUMPS, world.val, *members)
 
 
+def measure(world, scores, threshold) -> dict:
+    return measure_scores(world.val.labels, scores, world.val.groups, threshold)
+
+
 def test_metrics_have_exactly_the_fixed_form(done):
     metrics = read_metrics(done)
-    assert set(metrics) == {"val", "rows", "generators"}
+    assert set(metrics) == {"val", "rows", "generators", "domains"}
     assert metrics["rows"] == {"val": {"reals": 120, "fakes": 180}}
     val = metrics["val"]
-    assert set(val) == {"members", *CANDIDATES, "stack", "shipped"}
+    assert set(val) == {"members", *CANDIDATES, "stack", "shipped", "null_model"}
     assert set(val["members"]) == {f"{b}-{k}" for b in BACKBONES for k in done.plan.active}
     for values in (*val["members"].values(), *(val[name] for name in (*CANDIDATES, "stack"))):
         assert set(values) == METRICS
@@ -65,7 +74,7 @@ def test_metrics_are_those_of_the_members_logits(done):
     for c in columns:
         for i, backbone in enumerate(BACKBONES):
             name = f"{backbone}-{c.fold}"
-            wanted = measure_scores(done.val.labels, c.logits[:, i], ensemble.thresholds[name])
+            wanted = measure(done, c.logits[:, i], ensemble.thresholds[name])
             assert val["members"][name] == wanted
 
 
@@ -74,10 +83,10 @@ def test_metrics_are_those_of_the_ensembles_scores(done):
     ensemble, columns = read_val(done)
     for name in CANDIDATES:
         scores = ensemble.score(name, columns)
-        assert val[name] == measure_scores(done.val.labels, scores, ensemble.thresholds[name])
+        assert val[name] == measure(done, scores, ensemble.thresholds[name])
 
 
-def test_generators_are_measured_against_all_reals(done):
+def test_generators_are_measured_against_the_seen_reals(done):
     found = read_metrics(done)["generators"]
     ensemble, columns = read_val(done)
     scores = ensemble.score(ensemble.shipped, columns)
@@ -87,7 +96,120 @@ def test_generators_are_measured_against_all_reals(done):
         keep = (done.val.labels == 0) | (names == name)
         auc = peer.roc_auc_score(done.val.labels[keep], scores[keep])
         fakes = int((names == name).sum())
-        assert values == {"auc": pytest.approx(auc), "fakes": fakes, "reals": 120}
+        assert values["auc_low"] < values["auc"] <= values["auc_high"]
+        assert {k: v for k, v in values.items() if k not in ("auc_low", "auc_high")} == {
+            "auc": pytest.approx(auc),
+            "null_auc": 0.5,
+            "fakes": fakes,
+            "reals": 120,
+            "domain": "seen",
+            "against": f"{fakes} fakes of {name} against 120 seen reals",
+        }
+
+
+def test_where_all_is_seen_there_is_no_gap(done):
+    metrics = read_metrics(done)
+    assert set(metrics["domains"]) == {"seen"}
+    seen, stack = metrics["domains"]["seen"], metrics["val"]["stack"]
+    assert [seen[key] for key in BOUNDS] == [stack[key] for key in BOUNDS]
+    assert seen["against"] == "180 seen fakes against 120 seen reals"
+
+
+def test_the_null_model_stands_beside(done):
+    found = read_metrics(done)["val"]["null_model"]
+    assert found == {
+        "auc": 0.5,
+        "auc_low": 0.5,
+        "auc_high": 0.5,
+        "told_apart": False,
+        "main_feature": "width",
+    }
+
+
+# --- new generators
+
+
+def test_headline_figures_leave_held_out_rows_aside(finished, monkeypatch):
+    world = finished("new generators")
+    monkeypatch.chdir(world.root)
+    metrics = read_metrics(world)
+    table = world.val.table
+    keep = (table["domain"] != "held_out").to_numpy()
+    fakes = int(world.val.labels[keep].sum())
+    assert fakes < 180
+    assert metrics["rows"] == {"val": {"reals": 120, "fakes": fakes}}
+    ensemble, columns = read_val(world)
+    name = metrics["val"]["shipped"]
+    scores = ensemble.score(name, columns)[keep]
+    labels, groups = world.val.labels[keep], world.val.groups[keep]
+    wanted = measure_scores(labels, scores, groups, ensemble.thresholds[name])
+    assert metrics["val"]["stack"] == metrics["val"][name] == wanted
+    roc = pd.read_csv("artifacts/plots/roc.csv")
+    fpr, tpr, _ = peer.roc_curve(labels, scores, drop_intermediate=False)
+    np.testing.assert_allclose(roc["stack"], [tpr[fpr <= x].max() for x in roc["fpr"]])
+
+
+def test_new_generators_look_real_and_the_gap_says_so(finished):
+    world = finished("new generators")
+    metrics = read_metrics(world)
+    domains, generators = metrics["domains"], metrics["generators"]
+    assert set(domains) == {"seen", "unseen", "held_out", "gap"}
+    assert {name: v["domain"] for name, v in generators.items()} == world.plan.domains
+    for name, domain in world.plan.domains.items():
+        assert [generators[name][k] for k in BOUNDS] == [domains[domain][k] for k in BOUNDS]
+        assert domains[domain]["auc_low"] < 0.5 < domains[domain]["auc_high"]
+        fakes = generators[name]["fakes"]
+        adjective = domain.replace("_", "-")
+        assert generators[name]["against"] == f"{fakes} fakes of {name} against 120 seen reals"
+        assert domains[domain]["against"] == f"{fakes} {adjective} fakes against 120 seen reals"
+    assert domains["seen"]["auc_low"] > 0.85
+    gap = domains["gap"]
+    assert 0.3 < gap["auc_low"] < gap["auc"] < gap["auc_high"] <= 1
+    seen, unseen, held = (domains[name]["against"] for name in ("seen", "unseen", "held_out"))
+    assert gap["against"] == f"{seen}, minus {unseen} and {held}"
+
+
+def test_the_log_has_both_sides_and_the_null_model_beside_every_auc(enter, caplog):
+    enter("new generators")
+    with caplog.at_level(logging.INFO, "forgerystack"):
+        metrics = evaluate.run(load_params(MembersParams))
+    lines = [m.removeprefix("evaluate: ") for m in caplog.messages]
+    values = metrics["val"]["stack"]
+    bounds = "{auc:.4f} [{auc_low:.4f}, {auc_high:.4f}]"
+    assert f"val AUC {bounds.format(**values)} {metrics['val']['shipped']}  <- ships" in lines
+    assert "val AUC 0.5000 [0.5000, 0.5000] null model, without any picture" in lines
+    found = metrics["generators"]["gan"]
+    text = f"val AUC {bounds.format(**found)} on {found['against']}"
+    assert f"{text} (null model 0.5000; unseen)" in lines
+    for domain in ("seen", "unseen", "held_out"):
+        found = metrics["domains"][domain]
+        text = f"val AUC {bounds.format(**found)} on {found['against']} (null model 0.5000)"
+        assert text in lines
+    gap = metrics["domains"]["gap"]
+    bounds = "{auc:+.4f} [{auc_low:+.4f}, {auc_high:+.4f}]"
+    assert f"gap {bounds.format(**gap)}: {gap['against']}" in lines
+
+
+def test_what_the_null_model_finds_is_measured_on_the_same_rows(enter):
+    """Scores of a null model that tells `gan` from reals, and nothing else."""
+    world = enter("new generators")
+    table = world.val.table
+    scores = (table["generator"] == "gan").to_numpy(np.float64)
+    facts = {"told_apart": True, "main_feature": "bytes"}
+    write_null_model(NullModel(scores, facts), world.train, world.val, evaluate.NULL_MODEL)
+    metrics = evaluate.run(load_params(MembersParams))
+    assert metrics["generators"]["gan"]["null_auc"] == 1.0
+    assert metrics["generators"]["diffusion"]["null_auc"] == 0.5
+    assert metrics["domains"]["unseen"]["null_auc"] == 1.0
+    assert metrics["domains"]["seen"]["null_auc"] == 0.5
+    keep = (table["domain"] != "held_out").to_numpy()
+    null = metrics["val"]["null_model"]
+    assert null["auc"] == pytest.approx(peer.roc_auc_score(world.val.labels[keep], scores[keep]))
+    assert null["auc_low"] < null["auc"] < null["auc_high"]
+    assert (null["told_apart"], null["main_feature"]) == (True, "bytes")
+
+
+# --- plots
 
 
 def test_plots_hold_every_candidate_on_its_grid(done):
@@ -160,4 +282,22 @@ def test_other_active_folds_than_the_ensembles_are_stale(enter, active):
     world = enter("three folds")
     write_params(world, folds={"count": 3, "active": active})
     with pytest.raises(StaleArtifactError, match="dvc repro stack"):
+        evaluate.run(load_params(MembersParams))
+
+
+def test_without_the_null_model_it_names_the_stage(enter):
+    enter("one fold")
+    shutil.rmtree(evaluate.NULL_MODEL)
+    with pytest.raises(MissingArtifactError, match="dvc repro null_model"):
+        evaluate.run(load_params(MembersParams))
+
+
+@pytest.mark.parametrize("role", ["train", "val"])
+def test_a_null_model_of_other_manifests_is_stale(enter, role):
+    world = enter("one fold")
+    manifests = {"train": world.train, "val": world.val}
+    manifests[role] = replace(manifests[role], digest="e" * 64)
+    null = NullModel(np.zeros(len(world.val)), {"told_apart": False, "main_feature": "width"})
+    write_null_model(null, manifests["train"], manifests["val"], evaluate.NULL_MODEL)
+    with pytest.raises(StaleArtifactError, match=f"{role} manifest eeeeeeee.*repro null_model"):
         evaluate.run(load_params(MembersParams))

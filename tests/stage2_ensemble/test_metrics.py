@@ -102,7 +102,7 @@ def test_log_loss_stays_finite_and_exact_far_out():
 
 def test_measures_are_scikit_learns():
     labels, scores = draw_scores(120, 180)
-    found = measure_scores(labels, scores, 0.4)
+    found = measure_scores(labels, scores, np.arange(300), 0.4)
     answers = scores >= 0.4
     assert found["auc"] == pytest.approx(peer.roc_auc_score(labels, scores))
     assert found["ap"] == pytest.approx(peer.average_precision_score(labels, scores))
@@ -112,9 +112,20 @@ def test_measures_are_scikit_learns():
     assert found["tpr_at_fpr_1e-3"] is None
 
 
+def test_rows_of_one_group_count_as_one():
+    labels, scores = draw_scores(120, 180)
+    alone = measure_scores(labels, scores, np.arange(300), 0.0)
+    twice = [np.repeat(values, 4) for values in (labels, scores, np.arange(300))]
+    grouped = measure_scores(*twice, 0.0)
+    assert grouped["auc_low"] == pytest.approx(alone["auc_low"], abs=1e-3)
+    assert grouped["auc_high"] == pytest.approx(alone["auc_high"], abs=1e-3)
+    loose = measure_scores(*twice[:2], np.arange(1200), 0.0)
+    assert loose["auc_high"] - loose["auc_low"] < 0.6 * (alone["auc_high"] - alone["auc_low"])
+
+
 def test_a_row_at_the_threshold_is_labelled_fake():
     labels = np.array([0, 0, 1, 1], np.int8)
-    found = measure_scores(labels, np.array([0.0, 1.0, 1.0, 2.0]), 1.0)
+    found = measure_scores(labels, np.array([0.0, 1.0, 1.0, 2.0]), np.arange(4), 1.0)
     assert found["accuracy"] == 3 / 4  # the real at 1.0 is wrong, the fake at 1.0 is right
     assert found["balanced_accuracy"] == 3 / 4
 
@@ -123,16 +134,18 @@ def test_separable_scores():
     labels = np.repeat([0, 1], 1000).astype(np.int8)
     scores = np.where(labels == 1, 2.0, -2.0)
     threshold = choose_threshold(labels, scores, "accuracy")
-    found = measure_scores(labels, scores, threshold)
+    found = measure_scores(labels, scores, np.arange(2000), threshold)
     assert threshold == 0.0
     assert found.pop("log_loss") == pytest.approx(np.log1p(np.exp(-2.0)))
+    assert found.pop("auc_low") == pytest.approx(0.05 ** (1 / 1000))
     assert set(found.values()) == {1.0}
 
 
 def test_constant_scores():
     labels = np.repeat([0, 1], [400, 600]).astype(np.int8)
     scores = np.full(1000, 3.0)
-    found = measure_scores(labels, scores, choose_threshold(labels, scores, "accuracy"))
+    threshold = choose_threshold(labels, scores, "accuracy")
+    found = measure_scores(labels, scores, np.arange(1000), threshold)
     assert (found["auc"], found["accuracy"], found["tpr_at_fpr_1e-2"]) == (0.5, 0.6, 0.0)
 
 

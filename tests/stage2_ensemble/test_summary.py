@@ -21,16 +21,28 @@ def print_summary(monkeypatch, capsys, width: int) -> str:
 def draw_metrics(*members: str, shipped: str = "rank_mean") -> dict:
     names = ("auc", "ap", "accuracy", "balanced_accuracy", "tpr_at_fpr_1e-2", "tpr_at_fpr_1e-3")
     values = dict.fromkeys(names, 0.98765) | {"log_loss": 12.34567}
+    values |= {"auc_low": 0.97251, "auc_high": 0.99249}
     val = {"members": dict.fromkeys(members, values)} | dict.fromkeys(CANDIDATES, values)
-    val |= {"stack": values, "shipped": shipped}
-    return {"val": val, "rows": {"val": {"reals": 100, "fakes": 200}}}
+    null = {"auc": 0.61234, "auc_low": 0.55, "auc_high": 0.6789}
+    val |= {"stack": values, "shipped": shipped, "null_model": null}
+    rows = {"val": {"reals": 100, "fakes": 200}}
+    return {"val": val, "rows": rows, "generators": {}, "domains": {"seen": draw_part()}}
 
 
-def render(metrics: dict, width: int) -> str:
+def draw_part(auc=0.9, null=0.5123, **others) -> dict:
+    part = {"auc": auc, "auc_low": 0.85, "auc_high": 0.95, "null_auc": null}
+    return part | {"against": "20 fakes of gan against 30 seen reals"} | others
+
+
+def render(metrics: dict, width: int, build=summary.build_table) -> str:
     console = Console(width=width, color_system=None)
     with console.capture() as capture:
-        console.print(summary.build_table(metrics))
+        console.print(build(metrics))
     return capture.get()
+
+
+def find_line(text: str, name: str) -> str:
+    return next(x for x in text.splitlines() if re.search(rf"[\s│┃]{re.escape(name)}\s", x))
 
 
 @pytest.mark.parametrize("width", [80, 200])
@@ -40,7 +52,7 @@ def test_every_model_is_a_line_with_its_numbers(done, monkeypatch, capsys, width
     val = read_json(summary.METRICS, "evaluate")["val"]
     members = {f"{b}-{k}": val["members"][f"{b}-{k}"] for b in BACKBONES for k in done.plan.active}
     for name, values in (members | {name: val[name] for name in CANDIDATES}).items():
-        line = next(x for x in text.splitlines() if re.search(rf"[\s│┃]{name}\s", x))
+        line = find_line(text, name)
         for metric in ("auc", "ap", "balanced_accuracy", "accuracy", "tpr_at_fpr_1e-2", "log_loss"):
             assert f"{values[metric]:.4f}" in line, (name, metric)
 
@@ -62,8 +74,9 @@ def test_80_columns_hold_full_names_and_numbers(shipped):
     text = render(draw_metrics("efficientnet-0", "convnext_tiny-11", shipped=shipped), 80)
     names = {"efficientnet-0", "convnext_tiny-11", f"{shipped} (ships)", *CANDIDATES} - {shipped}
     for name in names:
-        line = next(x for x in text.splitlines() if re.search(rf"[\s│┃]{re.escape(name)}\s", x))
+        line = find_line(text, name)
         assert line.count("0.9877") == 5
+        assert "0.9877 [.972–.993]" in line  # rounded outwards
         assert "12.3457" in line
     assert "…" not in text
 
@@ -84,6 +97,83 @@ def test_a_metric_that_could_not_be_measured_is_a_dash():
     metrics["val"]["members"] = {"net-0": metrics["val"]["mean"] | {"tpr_at_fpr_1e-2": None}}
     line = next(x for x in render(metrics, 80).splitlines() if "net-0" in x)
     assert re.search(r"\s–\s", line)
+
+
+def test_the_null_model_comes_last_and_has_an_auc_alone():
+    lines = [x for x in render(draw_metrics("net-0"), 80).splitlines() if x.strip()]
+    assert lines[-1].split() == ["null", "model", "0.6123", "[.550–.679]", *"–––––"]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [
+        (0.94, 0.97, "[.940–.970]"),
+        (0.9401, 0.9699, "[.940–.970]"),
+        (0.99996, 1.0, "[.999–1.000]"),
+        (0.0, 0.0004, "[.000–.001]"),
+    ],
+)
+def test_bounds_are_rounded_outwards(low, high, text):
+    values = {"auc": 0.95, "auc_low": low, "auc_high": high}
+    assert summary.format_auc(values) == f"0.9500 {text}"
+
+
+def test_an_auc_without_bounds_stands_alone():
+    nothing = {"auc_low": None, "auc_high": None}
+    assert summary.format_auc({"auc": 0.5, **nothing}) == "0.5000"
+    assert summary.format_auc({"auc": None, **nothing}) == "–"
+    assert summary.format_gap({"auc": -0.05, **nothing}) == "-0.050"
+
+
+# --- by generator and domain
+
+
+def test_without_generators_and_new_domains_there_is_no_second_table():
+    assert summary.build_parts(draw_metrics("net-0")) is None
+
+
+def test_generators_and_domains_have_the_null_model_beside():
+    metrics = draw_metrics("net-0")
+    metrics["generators"] = {"gan": draw_part(domain="held_out")}
+    metrics["domains"]["held_out"] = draw_part(0.7, None, against="20 held-out fakes")
+    gap = {"auc": 0.2, "auc_low": 0.1, "auc_high": 0.3004, "against": "one, minus the other"}
+    metrics["domains"]["gap"] = gap
+    text = render(metrics, 120, summary.build_parts)
+    lines = [" ".join(x.split()) for x in text.splitlines() if x.strip()]
+    assert lines[-4:] == [
+        "0.9000 [.850–.950] 0.5123 held-out 20 fakes of gan against 30 seen reals",
+        "0.9000 [.850–.950] 0.5123 seen 20 fakes of gan against 30 seen reals",
+        "0.7000 [.850–.950] – held-out 20 held-out fakes",
+        "+0.200 [+.100, +.301] gap one, minus the other",
+    ]
+
+
+def test_long_generators_are_folded_and_odd_ones_taken_as_they_are():
+    metrics = draw_metrics("net-0")
+    name = "a-generator-whose-name-alone-is-wider-than-its-column"
+    against = f"20 fakes of {name} against 30 seen reals"
+    odd = "5 fakes of [b]x[/b] against 30 seen reals"
+    metrics["generators"] = {
+        name: draw_part(domain="seen", against=against),
+        "[b]x[/b]": draw_part(domain="unseen", against=odd),
+    }
+    text = render(metrics, 80, summary.build_parts)
+    assert max(map(len, text.splitlines())) <= 80
+    start = next(x.index("rows") for x in text.splitlines() if "rows" in x)
+    joined = "".join(x[start:].strip() for x in text.splitlines())
+    assert name in joined
+    assert "of [b]x[/b] against" in text
+
+
+def test_the_world_of_new_generators_shows_them(finished, monkeypatch, capsys):
+    monkeypatch.chdir(finished("new generators").root)
+    text = print_summary(monkeypatch, capsys, 80)
+    metrics = read_json(summary.METRICS, "evaluate")
+    assert max(map(len, text.splitlines())) <= 80
+    for part in (*metrics["generators"].values(), metrics["domains"]["unseen"]):
+        assert summary.format_auc(part) in text
+    assert summary.format_gap(metrics["domains"]["gap"]) in text
+    assert "Final labels: artifacts/labels.csv" in text
 
 
 @pytest.mark.parametrize(("name", "stage"), [("metrics.json", "evaluate"), ("labels.csv", "label")])

@@ -1,0 +1,176 @@
+"""How fast images come in: filling the store, batches out of it, and decoding on the fly.
+
+Run: python -m benchmarks.images [--quick]
+
+512 px JPEGs (quality 90, 4:2:0 and 4:4:4 in turn) to 256 px. Both sides of each pair run in turn,
+in one process; a ratio is the median over the rounds of ours / the peer's images a second.
+"""
+
+import argparse
+import io
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import joblib
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from torchvision import transforms
+from torchvision.io import decode_jpeg
+
+from features.image_cache import ImageCache
+from features.images_params import NO_LIMITS, Images
+from features.store import FileStore, RawStore
+from features.train_params import Augment
+from stage1_cnn.batches import Normaliser, draw_flips
+
+SOURCE, SIZE, BATCH = 512, 256, 64
+PHOTOS = ("astronaut", "coffee", "chelsea", "rocket")
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def make_images(root: Path, count: int) -> list[str]:
+    """Writes JPEGs of grainy crops of photographs; returns their names."""
+    from skimage import data
+
+    rng = np.random.default_rng(0)
+    photos = [Image.fromarray(getattr(data, name)()) for name in PHOTOS]
+    names = [f"{i:05d}.jpg" for i in range(count)]
+    for i, name in enumerate(names):
+        photo = photos[i % len(photos)]
+        side = int(rng.integers(min(photo.size) // 2, min(photo.size)))
+        x, y = (int(rng.integers(0, length - side + 1)) for length in photo.size)
+        crop = photo.crop((x, y, x + side, y + side)).resize((SOURCE, SOURCE))
+        grain = rng.normal(0, 5, (SOURCE, SOURCE, 1))
+        pixels = np.clip(np.asarray(crop) + grain, 0, 255).astype(np.uint8)
+        subsampling = 2 * (i % 2)
+        Image.fromarray(pixels).save(root / name, quality=90, subsampling=subsampling)
+    return names
+
+
+class Sides:
+    """Both sides of every pair, on the same files."""
+
+    def __init__(self, root: Path, names: list[str]) -> None:
+        self.root, self.names = root, names
+        self.contents = [(root / name).read_bytes() for name in names]
+        self.sizes = [len(content) for content in self.contents]
+        self.fills = 0
+        self.rng = np.random.default_rng(0)
+        self.normalise = Normaliser(MEAN, STD, SIZE, torch.device("cpu"))
+        self.chain = transforms.Compose(
+            [
+                transforms.Resize((SIZE, SIZE)),
+                transforms.RandomHorizontalFlip(),
+                transforms.RandomVerticalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize(MEAN, STD),
+            ]
+        )
+        self.store = self.fill_store()
+
+    def fill_store(self) -> RawStore:
+        """Ours, all cores: read, check, decode, resize, sha256, hash, write, flush, record."""
+        self.fills += 1
+        images = Images(size=SIZE, store="raw", store_dir=str(self.root / f"store{self.fills}"))
+        with ImageCache(images) as cache:
+            facts = cache.scan(self.root, self.names, NO_LIMITS, pixels=True, title="fill")
+            return RawStore(cache.pixels_path, facts["slot"].to_numpy(np.int64), SIZE)
+
+    def decode_bare(self) -> None:
+        """The floor, all cores: torchvision's decode_jpeg of files in memory, nothing else."""
+        buffers = [torch.frombuffer(bytearray(c), dtype=torch.uint8) for c in self.contents]
+        with ThreadPoolExecutor(joblib.cpu_count()) as threads:
+            for _ in threads.map(decode_jpeg, buffers):
+                pass
+
+    def gather(self) -> None:
+        """Ours, one thread: random batches of uint8 out of the store."""
+        for _ in range(20):
+            rows = self.rng.permutation(len(self.names))
+            for start in range(0, len(rows), BATCH):
+                self.store.gather(rows[start : start + BATCH])
+
+    def decode_pil(self) -> None:
+        """The peer, one thread: Pillow decodes and resizes to uint8."""
+        for content in self.contents:
+            with Image.open(io.BytesIO(content)) as image:
+                small = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+                np.asarray(small)
+
+    def decode_on_the_fly(self) -> None:
+        """Ours, one thread: batches of normalised float32, flipped, straight from the files."""
+        threads = ThreadPoolExecutor(1)
+        images = Images(size=SIZE, store="none")
+        store = FileStore(self.root, self.names, self.sizes, images, threads)
+        for start in range(0, len(self.names), BATCH):
+            rows = np.arange(start, min(start + BATCH, len(self.names)))
+            flips = draw_flips(Augment(hflip=0.5, vflip=0.5), len(rows), 0, start)
+            self.normalise(store.gather(rows), flips)
+
+    def run_usual_chain(self) -> None:
+        """The peer, one thread: PIL, Resize, flips, ToTensor, Normalize, stacked to batches."""
+        for start in range(0, len(self.names), BATCH):
+            batch = []
+            for name in self.names[start : start + BATCH]:
+                with Image.open(self.root / name) as image:
+                    batch.append(self.chain(image.convert("RGB")))
+            torch.stack(batch)
+
+
+def measure(run: Callable[[], object], images: int) -> float:
+    """Images a second."""
+    start = time.perf_counter()
+    run()
+    return images / (time.perf_counter() - start)
+
+
+def compare(sides: Sides, rounds: int, ours: str, peer: str, repeats: int) -> tuple[float, ...]:
+    """Median rate of ours and of the peer, and the median of their ratios."""
+    n, rates = len(sides.names), []
+    for _ in range(rounds):
+        mine = measure(getattr(sides, ours), n * repeats)
+        rates.append((mine, measure(getattr(sides, peer), n)))
+    ratio = statistics.median(a / b for a, b in rates)
+    return statistics.median(a for a, _ in rates), statistics.median(b for _, b in rates), ratio
+
+
+def main() -> None:
+    """Run every pair and print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer images, under a minute")
+    quick = parser.parse_args().quick
+    torch.set_num_threads(1)
+    count, rounds = (512, 3) if quick else (2048, 5)
+    pairs = {
+        "store_fill_vs_decode": ("fill_store", "decode_bare", 1),
+        "store_gather_vs_pil": ("gather", "decode_pil", 20),
+        "on_the_fly_vs_note": ("decode_on_the_fly", "run_usual_chain", 1),
+    }
+    table = Table("pair", "ours, images/s", "peer, images/s", "ratio")
+    ratios = {}
+    with tempfile.TemporaryDirectory() as folder:
+        sides = Sides(Path(folder), make_images(Path(folder), count))
+        for name, (ours, peer, repeats) in pairs.items():
+            mine, other, ratios[name] = compare(sides, rounds, ours, peer, repeats)
+            table.add_row(
+                f"{ours} against {peer}", f"{mine:,.0f}", f"{other:,.0f}", f"{ratios[name]:.2f}"
+            )
+    console = Console()
+    console.print(
+        f"{count} JPEGs of {SOURCE} px to {SIZE} px, {rounds} rounds in turn, "
+        f"{joblib.cpu_count()} cores"
+    )
+    console.print(table)
+    for name, ratio in ratios.items():
+        print(f"ratio {name} {ratio:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""What is known of an image without its picture: facts of the file and the shape of its name."""
+
+import string
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Floats = npt.NDArray[np.float64]
+Codes = Mapping[str, "pd.Index[Any]"]
+
+FILE, NAME, AFTER = "file", "name", "after"
+FAMILIES = {
+    FILE: (
+        "width",
+        "height",
+        "aspect",
+        "bytes",
+        "bytes per pixel",
+        "format",
+        "mode",
+        "quantisation tables",
+        "quantisation mean",
+        "subsampling",
+        "EXIF",
+        "notes",
+    ),
+    NAME: (
+        "length of the name",
+        "digits in the name",
+        "letters in the name",
+        "hex digits in the name",
+        "separators in the name",
+        "extension",
+        "misnamed",
+    ),
+    AFTER: ("bytes after images.equalize",),
+}
+"""Facts by family. `after` is all that `images.equalize` leaves of `file`: size, format, mode,
+tables and EXIF are the same for all images then. Names never reach a network."""
+CATEGORIES = ("format", "mode", "quantisation tables", "notes", "extension")
+MISNAMED = "misnamed"
+"""The note of a file whose extension is not that of its format."""
+MAX_CATEGORIES = 254
+"""So many values of a category that scikit-learn's 255 bins hold them; rarer ones count as missing.
+"""
+_WITHOUT = {
+    "digits in the name": str.maketrans("", "", string.digits),
+    "letters in the name": str.maketrans("", "", string.ascii_letters),
+    "hex digits in the name": str.maketrans("", "", string.hexdigits),
+    "separators in the name": str.maketrans("", "", string.punctuation + " "),
+}
+
+
+def build_facts(table: pd.DataFrame) -> pd.DataFrame:
+    """`(n, d)` facts of manifest rows, columns as in `FAMILIES`; categories are text."""
+    width, height = table["width"].to_numpy(float), table["height"].to_numpy(float)
+    size = table["bytes"].to_numpy(float)
+    notes = [note.split(";") for note in table["notes"]]
+    facts = {
+        "width": width,
+        "height": height,
+        "aspect": width / np.maximum(height, 1),
+        "bytes": size,
+        "bytes per pixel": size / np.maximum(width * height, 1),
+        "format": table["format"].to_numpy(object),
+        "mode": table["mode"].to_numpy(object),
+        "quantisation tables": table["quant_tables"].to_numpy(object),
+        "quantisation mean": table["quant_mean"].to_numpy(float),
+        "subsampling": table["subsampling"].to_numpy(float),
+        "EXIF": table["exif"].to_numpy(float),
+        "notes": [";".join(word for word in words if word != MISNAMED) for words in notes],
+        **describe_names(list(table["img_name"])),
+        "misnamed": [float(MISNAMED in words) for words in notes],
+        "bytes after images.equalize": table["equalized_bytes"].to_numpy(float),
+    }
+    return pd.DataFrame(facts)
+
+
+def describe_names(names: Sequence[str]) -> dict[str, list[float] | list[str]]:
+    """The shape of the base names: `n` lengths, shares of kinds of characters, extensions.
+
+    Folders do not count: where they stand for the classes they are the label itself.
+    """
+    bases = [name.rpartition("/")[2] for name in names]
+    parts = [base.rpartition(".") if "." in base[1:] else (base, "", "") for base in bases]
+    stems = [stem for stem, _, _ in parts]
+    shares: dict[str, list[float] | list[str]] = {
+        kind: [1 - len(stem.translate(without)) / len(stem) for stem in stems]
+        for kind, without in _WITHOUT.items()
+    }
+    lengths = [float(len(stem)) for stem in stems]
+    return {"length of the name": lengths, **shares, "extension": [end for _, _, end in parts]}
+
+
+def learn_codes(facts: pd.DataFrame) -> Codes:
+    """The values of each category, the most frequent first."""
+    codes = {}
+    for name in CATEGORIES:
+        counts = facts[name].value_counts().sort_index()
+        frequent = counts.sort_values(ascending=False, kind="stable")
+        codes[name] = frequent.index[:MAX_CATEGORIES]
+    return codes
+
+
+def encode_facts(facts: pd.DataFrame, codes: Codes) -> dict[str, Floats]:
+    """`(n,)` numbers by fact: a category's place in `codes`, NaN for values it does not hold."""
+    encoded = {}
+    for name in facts.columns:
+        if name in codes:
+            places = codes[name].get_indexer(pd.Index(facts[name]))
+            encoded[name] = np.where(places < 0, np.nan, places)
+        else:
+            encoded[name] = facts[name].to_numpy(float)
+    return encoded

@@ -1,0 +1,68 @@
+"""What the null model found, on disk: sealed facts, and its log-odds by val row."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from features.errors import IntegrityError, MissingArtifactError, StaleArtifactError
+from features.files import digest_file, read_sealed, write_array, write_sealed
+from features.manifest import HELD_OUT, Manifest
+
+STAGE = "null_model"
+FACTS, SCORES = "facts.json", "val.npy"
+
+
+@dataclass(frozen=True)
+class NullModel:
+    """Log-odds of fake `(n,)` by val row, at equal class shares, and what is known about them.
+
+    `facts`: `auc` with its bounds, `told_apart`, `main_feature`, `families` and `features` alone,
+    `advice`; see `features.null_model`.
+    """
+
+    scores: npt.NDArray[np.float64]
+    facts: dict[str, Any]
+
+
+def find_headline_rows(val: Manifest) -> npt.NDArray[np.bool_]:
+    """`(n,)`: the val rows that headline figures are measured on.
+
+    Without those that `split.hold_out` moved there, so that figures with and without it compare.
+    """
+    return np.asarray(val.table["domain"] != HELD_OUT, bool)
+
+
+def write_null_model(null: NullModel, train: Manifest, val: Manifest, folder: Path) -> None:
+    """Writes the scores, and the facts last."""
+    write_array(folder / SCORES, null.scores)
+    facts = {
+        "train_manifest": train.digest,
+        "val_manifest": val.digest,
+        **null.facts,
+        "sha256": digest_file(folder / SCORES),
+    }
+    write_sealed(folder / FACTS, facts)
+
+
+def read_null_model(folder: Path, val: Manifest, train_digest: str) -> NullModel:
+    """Reads what `write_null_model` wrote.
+
+    Raises `MissingArtifactError`, `IntegrityError`, or `StaleArtifactError` if it was made from
+    another train or val manifest.
+    """
+    path = folder / FACTS
+    facts = read_sealed(path, STAGE)
+    for role, digest in (("train", train_digest), ("val", val.digest)):
+        found = facts[f"{role}_manifest"]
+        if found != digest:
+            raise StaleArtifactError(path, f"{role} manifest {found[:8]}", digest[:8], STAGE)
+    scores = folder / SCORES
+    if not scores.is_file():
+        raise MissingArtifactError(scores, STAGE)
+    if digest_file(scores) != facts["sha256"]:
+        advice = f"Make it again: dvc repro -f {STAGE}"
+        raise IntegrityError(scores, f"its sha256 is not the one in {FACTS}", advice)
+    return NullModel(np.load(scores, allow_pickle=False), facts)
