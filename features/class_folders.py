@@ -91,10 +91,8 @@ def _walk(folder: Path, prefix: str, skipped: _Skipped) -> Iterator[tuple[str, o
     waiting = [prefix]
     while waiting:
         prefix = waiting.pop()
-        for entry in _scan(folder / prefix):
-            if entry.name.startswith(".") or entry.name.lower() in LITTER:
-                skipped.hidden += 1
-            elif entry.is_dir(follow_symlinks=False):
+        for entry in _scan(folder / prefix, skipped):
+            if entry.is_dir(follow_symlinks=False):
                 waiting.append(f"{prefix}{entry.name}/")
             elif entry.is_symlink() and entry.is_dir():
                 skipped.links.append(prefix + entry.name)
@@ -102,13 +100,17 @@ def _walk(folder: Path, prefix: str, skipped: _Skipped) -> Iterator[tuple[str, o
                 yield prefix + entry.name, entry
 
 
-def _scan(folder: Path) -> list[os.DirEntry[str]]:
+def _scan(folder: Path, skipped: _Skipped) -> list[os.DirEntry[str]]:
+    """What is in `folder`, but for hidden files and litter."""
     try:
         with os.scandir(folder) as entries:
-            return list(entries)
+            found = list(entries)
     except OSError as error:
         problem = f"cannot be listed: {error.strerror}"
         raise ManifestError(str(folder), [problem], "data.root or a folder below it?") from error
+    shown = [e for e in found if e.name[0] != "." and e.name.lower() not in LITTER]
+    skipped.hidden += len(found) - len(shown)
+    return shown
 
 
 def _check_columns(data: Data, role: Role, hold_out: Sequence[str]) -> list[str]:
@@ -128,21 +130,19 @@ def _list_classes(
 
     Train has every folder that is named, val at least one of each class.
     """
-    known = [*classes.real_folders, *classes.fake_folders]
-    entries = {e.name: e for e in _scan(folder) if not e.name.startswith(".")}
-    shown = [e for e in entries.values() if e.name.lower() not in LITTER]
-    skipped.hidden += len(entries) - len(shown)
-    there = {e.name for e in shown if e.is_dir(follow_symlinks=False)}
+    known = list(dict.fromkeys([*classes.real_folders, *classes.fake_folders]))
+    entries = sorted(_scan(folder, skipped), key=lambda e: e.name)
+    there = {e.name for e in entries if e.is_dir(follow_symlinks=False)}
     for names in (classes.real_folders, classes.fake_folders):
         missing = [name for name in names if name not in there]
         if role == "train" or len(missing) == len(names):
             problems += [f"no folder {name!r}" for name in missing]
-    for entry in sorted(shown, key=lambda e: e.name):
+    for entry in entries:
         if entry.name in there and entry.name not in known:
             problems.append(f"unknown folder {entry.name!r}{suggest_name(entry.name, known)}")
         elif entry.name not in there and entry.is_dir():
             problems.append(f"{entry.name!r} is a link to a folder; these are not followed")
-    beside = sorted(e.name for e in shown if e.name not in there and not e.is_dir())
+    beside = [e.name for e in entries if not e.is_dir()]
     if beside:
         problems.append(f"{len(beside)} files beside the class folders, the first is {beside[0]!r}")
     found = []
@@ -175,7 +175,7 @@ def _log_skipped(role: Role, skipped: _Skipped) -> None:
 def _build_rows(
     names: list[str], data: Data, files: RoleFiles, role: Role, hold_out: Sequence[str]
 ) -> pd.DataFrame:
-    n, folder = len(names), PurePosixPath(files.images)
+    n, prefix = len(names), str(PurePosixPath(files.images) / "-")[:-1]
     labels, generators = np.full(n, NO_LABEL, np.int8), [""] * n
     if role != "test":
         fakes = set(data.classes.fake_folders)
@@ -187,7 +187,7 @@ def _build_rows(
     columns: dict[str, Any] = {
         "line": np.zeros(n, np.int64),
         "img_name": pd.Series(names, dtype="str"),
-        "path": pd.Series([str(folder / name) for name in names], dtype="str"),
+        "path": pd.Series([prefix + name for name in names], dtype="str"),
         "label": labels,
         "weight": np.ones(n),
         "generator": made_by,

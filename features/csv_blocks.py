@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import compress
 from operator import itemgetter
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +21,17 @@ BLOCK = 65_536
 """Records that are checked together."""
 KEPT = 100
 """Problems of a file that are kept as texts; the others are counted."""
-Records = Iterator[list[str]]
-"""A `csv.reader`."""
+
+
+class Records(Protocol):
+    """A `csv.reader`."""
+
+    @property
+    def line_num(self) -> int: ...
+
+    def __iter__(self) -> Iterator[list[str]]: ...
+
+    def __next__(self) -> list[str]: ...
 
 
 @dataclass
@@ -48,18 +58,14 @@ class Problems:
 
 @dataclass
 class Block:
-    """Records, and the line that each of them ends in."""
+    """Records of one length, by columns, and the line that each of them ends in."""
 
-    records: list[list[str]]
+    columns: list[list[str]]
     lines: list[int]
-
-    def read_column(self, place: int) -> list[str]:
-        """Its cells without spaces around them."""
-        return list(map(str.strip, map(itemgetter(place), self.records)))
 
     def keep(self, mask: npt.NDArray[np.bool_]) -> None:
         """Drops the records that are not in `mask` `(n,)`."""
-        self.records = list(compress(self.records, mask))
+        self.columns = [list(compress(column, mask)) for column in self.columns]
         self.lines = list(compress(self.lines, mask))
 
 
@@ -79,30 +85,47 @@ def open_records(path: Path) -> Iterator[Records]:
 
 
 def read_header(records: Records, path: Path) -> list[str]:
-    """Names of the columns, of an empty first line none."""
+    """Names of the columns; none if the first line is empty."""
     try:
         return [name.strip() for name in next(records, [])]
     except csv.Error as error:
-        raise ManifestError(str(path), [f"line {_count_lines(records)}: {error}"]) from error
+        raise ManifestError(str(path), [f"line {records.line_num}: {error}"]) from error
 
 
-def iterate_blocks(records: Records, problems: Problems) -> Iterator[Block]:
-    """The rest of the records, in at least one block; ends at the first that cannot be parsed."""
-    block = Block([], [])
+def iterate_blocks(records: Records, width: int, problems: Problems) -> Iterator[Block]:
+    """The records below the header, in at least one block; cells without spaces around them.
+
+    Blank lines are left out, and so are lines of another number of fields than `width`, which are
+    `problems`. Ends at a line that cannot be parsed.
+    """
+    # One list of all cells: lists of records would double the time, in the garbage collector.
+    cells: list[str] = []
+    lines: list[int] = []
     try:
-        for cells in records:
-            block.records.append(cells)
-            block.lines.append(_count_lines(records))
-            if len(block.lines) == BLOCK:
-                yield block
-                block = Block([], [])
+        for record in records:
+            if len(record) == width:
+                cells += record
+                lines.append(records.line_num)
+            elif any(map(str.strip, record)):
+                problem = f"{len(record)} fields instead of {width}"
+                problems.add(records.line_num, problem)
+            if len(lines) == BLOCK:
+                yield _build_block(cells, lines, width)
+                cells, lines = [], []
     except csv.Error as error:
-        problems.add(_count_lines(records), str(error))
-    yield block
+        problems.add(records.line_num, str(error))
+    yield _build_block(cells, lines, width)
 
 
-def _count_lines(records: Records) -> int:
-    return int(records.line_num)  # type: ignore[attr-defined]
+def _build_block(cells: list[str], lines: list[int], width: int) -> Block:
+    block = Block([list(map(str.strip, cells[place::width])) for place in range(width)], lines)
+    blank = [i for i, cell in enumerate(block.columns[0]) if not cell]
+    blank = [i for i in blank if not any(column[i] for column in block.columns)]
+    if blank:
+        keep = np.ones(len(lines), bool)
+        keep[blank] = False
+        block.keep(keep)
+    return block
 
 
 def _check_file(path: Path) -> None:

@@ -31,7 +31,6 @@ TEXT = pa.large_string()
 class _Layout:
     """What the cells of a line are: places of columns, -1 for those that are not read."""
 
-    width: int
     name: int
     target: int
     weight: int
@@ -58,7 +57,8 @@ def read_labels(
     with open_records(path) as records:
         header = read_header(records, path)
         layout = _find_columns(header, data, files, labelled, hold_out, path)
-        blocks = [_read_block(b, layout, problems) for b in iterate_blocks(records, problems)]
+        parts = iterate_blocks(records, len(header), problems)
+        blocks = [_read_block(block, layout, problems) for block in parts]
     rows, repeated = _drop_repeated(_join_blocks(blocks), problems)
     if problems.count:
         raise ManifestError(str(path), problems.list_texts(), count=problems.count)
@@ -112,7 +112,6 @@ def _find_columns(
         raise ManifestError(str(path), problems, "A header of comma-separated names is needed.")
     absent = dict.fromkeys(["generator", *list_group_keys(data)], -1)
     return _Layout(
-        width=len(header),
         name=header.index(columns.name),
         target=header.index(columns.target) if labelled else -1,
         weight=header.index(columns.weight) if labelled and columns.weight else -1,
@@ -124,7 +123,6 @@ def _find_columns(
 
 def _read_block(block: Block, layout: _Layout, problems: Problems) -> dict[str, Any]:
     """Columns of the rows of one block, as arrays of NumPy and of Arrow."""
-    _drop_malformed(block, layout, problems)
     names, paths = _read_names(block, layout, problems)
     labels, weights = np.full(len(names), NO_LABEL, np.int8), np.ones(len(names))
     if layout.target >= 0:
@@ -133,31 +131,14 @@ def _read_block(block: Block, layout: _Layout, problems: Problems) -> dict[str, 
         weights = _read_weights(block, layout, problems)
     columns = {"img_name": names, "path": paths, "label": labels, "weight": weights}
     for column, place in layout.texts.items():
-        texts = block.read_column(place) if place >= 0 else [""] * len(names)
+        texts = block.columns[place] if place >= 0 else [""] * len(names)
         columns[column] = pa.array(texts, TEXT)
     return {"line": np.asarray(block.lines, np.int64), **columns}
 
 
-def _drop_malformed(block: Block, layout: _Layout, problems: Problems) -> None:
-    """Drops blank lines, and those of another number of fields than the header has."""
-    width, name = layout.width, layout.name
-    records = enumerate(block.records)
-    odd = [i for i, cells in records if len(cells) != width or not cells[name].strip()]
-    if not odd:
-        return
-    keep = np.ones(len(block.lines), bool)
-    for i in odd:
-        cells = block.records[i]
-        blank = not any(map(str.strip, cells))
-        keep[i] = not blank and len(cells) == width
-        if not blank and len(cells) != width:
-            problems.add(block.lines[i], f"{len(cells)} fields instead of {width}")
-    block.keep(keep)
-
-
 def _read_names(block: Block, layout: _Layout, problems: Problems) -> tuple[pa.Array, pa.Array]:
     """Names and paths of a block's rows; drops those that may not be opened."""
-    names = pa.array(block.read_column(layout.name), TEXT)
+    names = pa.array(block.columns[layout.name], TEXT)
     prefix = str(layout.folder / "-")[:-1]
     paths = pc.binary_join_element_wise(pa.scalar(prefix, TEXT), names, pa.scalar("", TEXT))
     long = pc.greater(pc.binary_length(names), MAX_NAME_BYTES)
@@ -178,7 +159,7 @@ def _read_names(block: Block, layout: _Layout, problems: Problems) -> tuple[pa.A
 
 
 def _read_targets(block: Block, layout: _Layout, problems: Problems) -> npt.NDArray[np.int8]:
-    texts = block.read_column(layout.target)
+    texts = block.columns[layout.target]
     found = map(layout.labels.get, texts, repeat(NO_LABEL))
     labels = np.fromiter(found, np.int8, len(texts))
     for i in np.flatnonzero(labels == NO_LABEL):
@@ -188,7 +169,7 @@ def _read_targets(block: Block, layout: _Layout, problems: Problems) -> npt.NDAr
 
 
 def _read_weights(block: Block, layout: _Layout, problems: Problems) -> npt.NDArray[np.float64]:
-    texts = block.read_column(layout.weight)
+    texts = block.columns[layout.weight]
     weights = np.fromiter(map(_parse_weight, texts), np.float64, len(texts))
     for i in np.flatnonzero(weights == 0):
         problems.add(block.lines[i], f"weight {texts[i]!r} is no positive number")
@@ -227,10 +208,12 @@ def _drop_repeated(rows: pd.DataFrame, problems: Problems) -> tuple[pd.DataFrame
     if not len(again):
         return rows, 0
     one, other = (rows.iloc[i].reset_index(drop=True) for i in (first, again))
-    sources = [column for column in rows if column not in ("line", "img_name", "path", "label")]
+    sources = [str(c) for c in rows.columns if c not in ("line", "img_name", "path", "label")]
     differ = {c: (one[c] != other[c]).to_numpy(bool) for c in ("label", *sources)}
+    held = any(column.startswith("hold:") for column in sources)
+    others = f"weight, generator{', group or value to hold out' if held else ' or group'}"
     for i in np.flatnonzero(np.logical_or.reduce(list(differ.values()))):
-        what = "target" if differ["label"][i] else "weight, generator or group"
+        what = "target" if differ["label"][i] else others
         above = f"has another {what} than in line {one['line'][i]}"
         problems.add(int(other["line"][i]), f"{other['img_name'][i]!r} {above}")
     keep = np.ones(len(rows), bool)

@@ -23,7 +23,7 @@ from features.errors import ManifestError
 from features.files import write_json, write_text
 from features.image_cache import ImageCache
 from features.labels import check_hold_out, list_group_keys
-from features.manifest import READABLE, ROLES, SCHEMA, Role, count_classes, write_manifest
+from features.manifest import HELD_OUT, READABLE, ROLES, SCHEMA, Role, count_classes, write_manifest
 from features.params import load_params
 from features.prepare_params import PrepareParams
 from features.prepare_summary import build_markdown, summarise
@@ -104,15 +104,20 @@ def quarantine(rows: pd.DataFrame, params: PrepareParams, out: Path) -> pd.DataF
     problems, counts = [], []
     for role in ROLES:
         part, total = bad[bad["role"] == role], int((rows["role"] == role).sum())
-        limit = params.data.max_bad_fraction if role != "test" else 0.999999
-        if len(part) > limit * total:
-            allowed = f"more than data.max_bad_fraction {limit:g} allows"
-            why = allowed if role != "test" else "none can be labelled"
-            counts.append(f"{len(part)} of {total} {role} images cannot be used: {why}.")
-            problems += [f"{row.path} (line {row.line}): {row.status}" for row in part.itertuples()]
+        if not _is_too_much(role, len(part), total, params.data.max_bad_fraction):
+            continue
+        counts.append(f"{len(part)} of {total} {role} images cannot be used.")
+        problems += [f"{row.path} (line {row.line}): {row.status}" for row in part.itertuples()]
     if problems:
-        raise ManifestError("images", problems, " ".join([*counts, f"The whole list: {path}"]))
+        limit = f"data.max_bad_fraction is {params.data.max_bad_fraction:g}"
+        advice = " ".join([*counts, f"{limit}. The whole list: {path}"])
+        raise ManifestError("images", problems, advice)
     return rows[(rows["status"] == READABLE) | (rows["role"] == "test")].reset_index(drop=True)
+
+
+def _is_too_much(role: Role, bad: int, total: int, limit: float) -> bool:
+    """Test rows keep their line, flagged, as long as there is one that can be labelled."""
+    return bad == total > 0 if role == "test" else bad > limit * total
 
 
 def group_rows(rows: pd.DataFrame, params: PrepareParams, same: SamePictures) -> pd.DataFrame:
@@ -124,7 +129,8 @@ def group_rows(rows: pd.DataFrame, params: PrepareParams, same: SamePictures) ->
 def _check_both_classes(parts: Mapping[Role, pd.DataFrame]) -> None:
     problems = []
     for role in ("train", "val"):
-        reals, fakes = count_classes(parts[role]["label"])
+        rows = parts[role]
+        reals, fakes = count_classes(rows["label"][rows["domain"] != HELD_OUT])
         if not reals or not fakes:
             problems.append(f"{role}: {reals} reals and {fakes} fakes, but both are needed")
     if problems:

@@ -21,6 +21,7 @@ def finished(tmp_path_factory) -> Project:
     project = copy_project(tmp_path_factory.mktemp("pipeline") / "a b é", "tiny")
     expected = ["demo", "inputs", "prepare", "train@resnet-0", "train@efficientnet-0"]
     expected += ["dump@resnet-0", "dump@efficientnet-0", "stack", "evaluate", "label"]
+    expected.append("null_model")
     assert sorted(project.repro()) == sorted(expected)
     return project
 
@@ -44,6 +45,9 @@ def test_all_promised_files_are_there(finished):
         "artifacts/plots/pr.csv",
         "artifacts/manifest/train.parquet",
         "artifacts/manifest/quarantine.csv",
+        "artifacts/manifest/duplicates.csv",
+        "artifacts/manifest/summary.md",
+        "artifacts/null_model/facts.json",
         "artifacts/stackers/MANIFEST.json",
         "artifacts/members/resnet/0/weights.safetensors",
         "artifacts/members/resnet/0/history.csv",
@@ -120,6 +124,33 @@ def test_ten_new_test_images_and_a_mended_val_label_retrain_nothing(project):
     answers = pd.read_csv(project.folder / "artifacts/labels.csv")
     assert list(answers["img_name"][-10:]) == names
     assert {k: v for k, v in project.digest().items() if "/stackers/" in k} == stackers
+
+
+def test_where_and_whether_pixels_are_kept_changes_no_byte(project):
+    before = project.digest()
+    params = project.read_params()
+    params["images"] |= {"store": "none", "store_dir": "elsewhere"}
+    project.write_params(params)
+    assert project.repro() == ["inputs"]
+    project.run("python", "-m", "features.prepare")
+    project.run("python", "-m", "stage1_cnn.train", "--backbone", "resnet")
+    project.run("python", "-m", "stage1_cnn.dump", "--backbone", "resnet")
+    assert project.digest() == before
+    assert not (project.folder / "elsewhere/48px-1/images.bin").stat().st_size
+
+
+def test_a_held_out_generator_is_measured_apart(project):
+    params = project.read_params()
+    params["split"]["hold_out"] = {"generator": "smooth"}
+    del params["backbones"]["efficientnet"]
+    project.write_params(params)
+    project.repro()
+    metrics = project.read_metrics()
+    assert metrics["rows"]["val"] == {"reals": 24, "fakes": 36}  # as without
+    held = metrics["domains"]["held_out"]
+    assert held["against"] == f"{held['fakes']} held-out fakes against 24 seen reals"
+    gap = metrics["domains"]["gap"]
+    assert gap["auc_low"] < gap["auc"] < gap["auc_high"]
 
 
 def test_a_wrong_key_stops_before_any_work_and_names_the_nearest(project):

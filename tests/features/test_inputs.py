@@ -63,6 +63,28 @@ def test_every_missing_file_and_folder_is_told(data: Path, tmp_path: Path) -> No
     ]
 
 
+def test_of_class_folders_count_and_digest_are_noted(data: Path) -> None:
+    folders = Data(root=str(data), train={"labels": None, "images": "trainset"})
+    before = describe_inputs(folders)
+    assert before["train"]["images"] == "trainset"
+    assert before["train"]["files"] == 20
+    assert before["val"]["labels"] == "valset_label.txt"
+    (data / "trainset" / "train00.png").rename(data / "trainset" / "other.png")
+    after = describe_inputs(folders)
+    assert [role for role in before if before[role] != after[role]] == ["train"]
+
+
+def test_a_missing_class_folder_is_told_with_the_other_problems(data: Path, tmp_path: Path) -> None:
+    (data / "trainset").rename(tmp_path / "elsewhere")
+    (data / "valset_label.txt").unlink()
+    with pytest.raises(ManifestError) as caught:
+        describe_inputs(Data(root=str(data), train={"labels": None, "images": "trainset"}))
+    assert [problem.split(":")[0] for problem in caught.value.problems] == [
+        "data.train.images",
+        "data.val.labels",
+    ]
+
+
 def test_nothing_is_written_for_settings_that_are_wrong(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -153,6 +153,19 @@ def test_clustered_rows_need_their_clusters(count, size):
     assert np.mean(alone) < 0.7
 
 
+@pytest.mark.parametrize("auc", [0.8, 0.97])
+@pytest.mark.parametrize(("shared", "least"), [(0.1, 0.92), (0.5, 0.82)])
+def test_few_large_groups_of_both_classes(auc, shared, least):
+    """Parts of a handful of photographs, real and forged: the second is a known weakness."""
+    rng = np.random.default_rng(7)
+    held = []
+    for _ in range(300):
+        labels, scores, groups = draw_clusters(auc, 10, 60, rng, shared)
+        found = measure_auc(labels, scores, groups)
+        held.append(found.low <= auc <= found.high)
+    assert np.mean(held) >= least
+
+
 def test_a_fake_beside_its_original_narrows_the_interval():
     rng = np.random.default_rng(6)
     held, widths = [], []
@@ -196,8 +209,20 @@ def test_the_rule_of_three_counts_clusters_not_rows():
     labels = np.repeat([1, 0, 0, 0], 25)
     groups = np.arange(100) // 5
     assert measure_auc(labels, labels * 1.0, groups).low == pytest.approx(0.05 ** (1 / 5))
-    both = np.arange(100) % 4  # four groups, each of both classes: two pairs that share none
-    assert measure_auc(labels, labels * 1.0, both).low == pytest.approx(0.05 ** (1 / 2))
+    both = np.arange(100) % 4  # four groups, each of both classes
+    assert measure_auc(labels, labels * 1.0, both).low == pytest.approx(0.05 ** (1 / 4))
+
+
+def test_after_faults_dependence_is_what_the_variances_show():
+    """Few large groups of both classes: their rows are worth more than one pair a group."""
+    rng = np.random.default_rng(14)
+    lows = []
+    for shared in (0.0, 0.2):
+        labels, scores, groups = draw_clusters(0.97, 10, 100, rng, shared)
+        found = measure_auc(labels, scores, groups)
+        assert measure_auc(labels, labels * 1.0, groups).low < 0.75
+        lows.append(found.low)
+    assert min(lows) > 0.93
 
 
 def test_one_huge_group_beside_small_ones_leaves_few_degrees_of_freedom():

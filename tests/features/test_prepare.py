@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from made_data import prepare_params, write_data, write_table
+from made_data import draw_noise, encode, prepare_params, write_data, write_table
 
 from features import prepare
 from features.files import digest_file
@@ -156,3 +156,28 @@ def test_a_group_column_may_have_any_name(data: Path, tmp_path: Path, column: st
     train = read_manifest(tmp_path / "out", "train")
     assert train.groups.tolist() == [i // 4 for i in range(20)]
     assert (train.folds.reshape(5, 4) == train.folds[::4, None]).all()
+
+
+@pytest.mark.usefixtures("one_process")
+def test_folders_of_classes_need_no_list(tmp_path: Path) -> None:
+    places = {"real": range(8), "fake/gan": range(8, 14), "fake/diffusion": range(14, 20)}
+    for role, first in (("train", 0), ("val", 100)):
+        for place, numbers in places.items():
+            folder = tmp_path / "data" / role / place
+            folder.mkdir(parents=True)
+            for i in numbers:
+                (folder / f"{i}.png").write_bytes(encode(draw_noise(first + i)))
+    (tmp_path / "data" / "new").mkdir()
+    (tmp_path / "data" / "new" / "x.png").write_bytes(encode(draw_noise(500)))
+    roles = {role: {"labels": None, "images": role} for role in ("train", "val")}
+    data = {**roles, "test": {"labels": None, "images": "new"}}
+    params = prepare_params(tmp_path / "data", data=data, split={"hold_out": {"generator": "gan"}})
+    run(params, tmp_path / "out")
+    manifests = read_all(tmp_path / "out")
+    train, val = manifests["train"].table, manifests["val"].table
+    assert train["label"].tolist() == [int(n.startswith("fake")) for n in train["img_name"]]
+    assert set(train["generator"]) == {"", "diffusion"}
+    counts = val.groupby(["generator", "domain"]).size().to_dict()
+    assert counts == {("", "seen"): 8, ("diffusion", "seen"): 6, ("gan", "unseen"): 6,
+                      ("gan", "held_out"): 6}  # fmt: skip
+    assert manifests["test"].table["img_name"].tolist() == ["x.png"]

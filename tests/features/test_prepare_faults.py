@@ -81,7 +81,7 @@ def test_row_14_missing_files_fail_above_the_limit(
     if not fails:
         run(params, tmp_path / "out")
         return
-    with pytest.raises(ManifestError, match=r"3 of 20 train images .*max_bad_fraction 0\.1"):
+    with pytest.raises(ManifestError, match=r"3 of 20 train images .*max_bad_fraction is 0\.1"):
         run(params, tmp_path / "out")
     assert len(read_quarantine(tmp_path / "out")) == 3
     assert not list((tmp_path / "out").glob("*.parquet"))
@@ -101,6 +101,19 @@ def test_row_14_the_first_ten_missing_files_are_listed_and_all_counted(
     assert "train10.png" not in text
     assert "14 problems" in text
     assert "… and 4 more" in text
+
+
+@pytest.mark.usefixtures("one_process")
+def test_row_14_a_wrong_folder_of_any_role_is_told_with_the_others(
+    data: Path, tmp_path: Path
+) -> None:
+    for role in ("train", "val", "test"):
+        (data / f"{role}set").rename(data / f"{role}pictures")
+        (data / f"{role}set").mkdir()
+    with pytest.raises(ManifestError) as caught:
+        run(prepare_params(data), tmp_path / "out")
+    for text in ("20 of 20 train images", "8 of 8 val images", "4 of 4 test images", "32 problems"):
+        assert text in str(caught.value)
 
 
 @pytest.mark.timeout(60)

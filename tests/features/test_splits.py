@@ -1,4 +1,6 @@
-"""Groups and folds: what stays together, what is stratified, what does not move."""
+"""Folds and draws: what stays together, what is stratified, what does not move."""
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -7,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.errors import ManifestError
+from features.names import hash_names
 from features.splits import (
+    COMMON,
     assign_folds,
-    build_groups,
     check_classes,
     draw_calibration,
     draw_groups,
@@ -28,26 +31,6 @@ def are_whole(parts: np.ndarray, groups: np.ndarray) -> bool:
 
 def mix_labels(n: int, share: float = 0.81, seed: int = 0) -> np.ndarray:
     return (np.random.default_rng(seed).random(n) < share).astype(np.int8)
-
-
-@pytest.mark.parametrize(
-    ("keys", "groups"),
-    [
-        ({"a": ["x", "y", "x", "z"]}, [0, 1, 0, 2]),
-        ({"a": ["x", "x", "y", "z"], "b": ["1", "2", "2", "3"]}, [0, 0, 0, 1]),
-        ({"a": ["", "", "", ""]}, [0, 1, 2, 3]),
-        ({"a": ["x", "", "y", ""], "b": ["", "1", "", "1"]}, [0, 1, 2, 1]),
-        ({"a": ["x", "1", "y", "z"], "b": ["1", "x", "y", "z"]}, [0, 1, 2, 3]),
-        ({"a": ["p", "q", "r", "s"], "b": ["1", "1", "2", "2"], "c": ["", "k", "k", ""]}, [0] * 4),
-        ({"a": []}, []),
-    ],
-    ids=["one column", "chain", "empty", "partly empty", "same text", "three columns", "no rows"],
-)
-def test_rows_that_share_a_value_are_linked_directly_or_by_others(
-    keys: dict[str, list[str]], groups: list[int]
-) -> None:
-    assert build_groups(pd.DataFrame(keys, dtype=object)).tolist() == groups
-    assert build_groups(pd.DataFrame(keys, dtype="str")).tolist() == groups
 
 
 ROWS = st.integers(2, 60).flatmap(
@@ -133,6 +116,49 @@ def test_new_single_rows_move_no_old_one() -> None:
     np.testing.assert_array_equal(after[:n], before)
 
 
+def test_groups_of_a_common_make_up_follow_their_first_name_and_never_move() -> None:
+    n = 4 * COMMON
+    labels, groups = np.zeros(n + 200, np.int8), np.arange(n + 200) // 4
+    labels[1::4] = 1
+    names = name_rows(n + 200)
+    before = assign_folds(labels[:n], groups[:n], names[:n], 5, 0)
+    after = assign_folds(labels, groups, names, 5, 0)
+    np.testing.assert_array_equal(after[:n], before)
+    single = assign_folds(labels[::4], np.arange(COMMON + 50), names[::4], 5, 0)
+    np.testing.assert_array_equal(after[::4], single)
+
+
+@pytest.mark.parametrize("more", [-1, 0])
+def test_groups_of_a_rarer_make_up_are_stratified_exactly(more: int) -> None:
+    count = COMMON + more
+    labels, groups = np.tile([0, 1, 1], count), np.repeat(np.arange(count), 3)
+    folds = assign_folds(labels, groups, name_rows(3 * count), 5, 0)
+    sizes = np.bincount(folds)
+    assert are_whole(folds, groups)
+    assert (sizes.max() - sizes.min() <= 3) == (more < 0)
+
+
+def test_common_and_rare_groups_give_each_fold_its_share() -> None:
+    rng = np.random.default_rng(0)
+    sizes = np.concatenate([np.full(5000, 2), np.full(300, 7), rng.integers(20, 60, 50)])
+    groups = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    labels = mix_labels(len(groups))
+    folds = assign_folds(labels, groups, name_rows(len(groups)), 5, 0)
+    assert are_whole(folds, groups)
+    for label in (0, 1):
+        shares = np.bincount(folds[labels == label]) / (labels == label).sum()
+        assert shares == pytest.approx([0.2] * 5, abs=0.015)
+
+
+def test_names_may_be_a_list_or_a_column() -> None:
+    labels, groups, names = mix_labels(3000), np.arange(3000) // 2, name_rows(3000)
+    column = pd.Series(names, dtype="str", index=range(9000, 12000))
+    first, second = (assign_folds(labels, groups, n, 5, 0) for n in (names, column))
+    np.testing.assert_array_equal(first, second)
+    drawn, again = (draw_groups(labels, groups, n, (50, 50), 0, "val") for n in (names, column))
+    np.testing.assert_array_equal(drawn, again)
+
+
 @pytest.mark.parametrize("size", [1, 3])
 def test_folds_follow_the_seed_alone(size: int) -> None:
     labels, groups, names = mix_labels(600), np.arange(600) // size, name_rows(600)
@@ -154,6 +180,31 @@ def test_whole_groups_are_drawn_until_enough_of_each_class(
     if size == 1:
         assert (drawn & (labels == 0)).sum() == wanted[0]
         assert (drawn & (labels == 1)).sum() == wanted[1]
+
+
+def draw_one_by_one(labels: Any, groups: Any, hashes: Any, wanted: tuple[int, int]) -> set[int]:
+    """What `draw_groups` says of itself, group by group."""
+    order = sorted(set(groups), key=lambda g: hashes[groups == g].min())
+    have, chosen = [0, 0], set()
+    for group in order:
+        held = [int(((groups == group) & (labels == label)).sum()) for label in (0, 1)]
+        if any(held[label] and have[label] < wanted[label] for label in (0, 1)):
+            have = [have[label] + held[label] for label in (0, 1)]
+            chosen.add(group)
+    return chosen
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(rows=ROWS, reals=st.integers(0, 30), fakes=st.integers(0, 30), seed=st.integers(0, 3))
+def test_groups_are_drawn_as_if_one_by_one(
+    rows: tuple[list[int], list[int]], reals: int, fakes: int, seed: int
+) -> None:
+    labels, groups = np.array(rows[0], np.int8), np.array(rows[1])
+    names = name_rows(len(labels))
+    drawn = draw_groups(labels, groups, names, (reals, fakes), seed, "val")
+    hashes = hash_names(names, seed, "val")
+    assert set(groups[drawn]) == draw_one_by_one(labels, groups, hashes, (reals, fakes))
+    assert are_whole(drawn, groups)
 
 
 def test_a_draw_for_another_purpose_or_seed_is_another_one() -> None:
