@@ -12,13 +12,13 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from multiprocessing import get_context
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -31,10 +31,10 @@ from sklearn.model_selection import StratifiedGroupKFold
 from features.class_folders import read_rows
 from features.errors import ManifestError
 from features.images import Scan
-from features.labels import find_path_problem, list_group_keys
-from features.manifest import ROLES, SCHEMA, write_manifest
+from features.labels import find_path_problem
+from features.manifest import ROLES, write_manifest
 from features.prepare import attach_scans, finish_role, group_rows, quarantine
-from features.prepare_params import PrepareParams
+from features.prepare_params import PrepareParams, RoleFiles
 from features.prepare_summary import summarise
 from features.roles import hold_out, split_roles
 from features.same_pictures import SamePictures
@@ -43,30 +43,35 @@ from features.splits import check_classes
 QUICK, FULL = (10_000, 100_000, 1_000_000), (10_000, 100_000, 1_000_000, 10_000_000)
 SMALL, LARGE = 100_000, 1_000_000
 """The rates at these sizes are compared."""
-PEER_ROWS = {"read_csv, checked row by row": 1_000_000, "StratifiedGroupKFold alone": 100_000}
-QUICK_PEER_ROWS = {"read_csv, checked row by row": 1_000_000, "StratifiedGroupKFold alone": 10_000}
-MAKERS = ("real", "stylegan2", "diffusion-xl", "faceswap")
+PEERS, QUICK_PEERS = {"plain": 1_000_000, "kfold": 100_000}, {"plain": 1_000_000, "kfold": 10_000}
+"""The most rows that a peer is given."""
+PARTS = ("labels", "facts", "quarantine", "groups", "folds", "manifest", "summary")
+MAKERS = ("", "stylegan2", "diffusion-xl", "faceswap")
+FOLDERS = ("real", *MAKERS[1:])
 ODD = 1000
 """One line of so many is bad in the second list."""
 BLOCK = 1_000_000
-Row = dict[str, float]
+Figures = dict[str, float]
+Runs = dict[int, list[Figures]]
+T = TypeVar("T")
 
 
 def make_list(path: Path, n: int, odd: bool) -> None:
     """A label file of `n` rows; `odd`: each thousandth line is bad in one of six ways."""
     rng = np.random.default_rng(n)
     sources = draw_sources(n, rng)
-    makers = pa.array(MAKERS)
+    makers, folders = pa.array(MAKERS), pa.array(FOLDERS)
     with open(path, "wb") as file:
         file.write(b"img_name,target,generator,source\n")
         for start in range(0, n, BLOCK):
             rows = np.arange(start, min(start + BLOCK, n))
             is_fake = rng.random(len(rows)) < 0.81
-            by = makers.take(pa.array(np.where(is_fake, rng.integers(1, len(MAKERS), len(rows)), 0)))
-            names = join("", join("/", by, spell(rows // 1000, 6), "img_"), spell(rows, 8), ".jpg")
+            kinds = pa.array(np.where(is_fake, rng.integers(1, len(MAKERS), len(rows)), 0))
+            places = join("/", folders.take(kinds), spell(rows // 1000, 6), "img_")
+            names = join("", places, spell(rows, 8), ".jpg")
             targets = pa.array(is_fake.astype(np.int8)).cast(pa.string())
             source = join("", "video_", spell(sources[rows], 8))
-            lines = join(",", names, targets, by, source).to_pylist()
+            lines = join(",", names, targets, makers.take(kinds), source).to_pylist()
             for i in range(ODD - 1, len(lines) if odd else 0, ODD):
                 lines[i] = spoil(lines[i], i // ODD % 6)
             file.write("\n".join([*lines, ""]).encode())
@@ -101,20 +106,19 @@ def spoil(line: str, way: int) -> str:
     )[way]
 
 
-@dataclass
-class Parts:
+class Clock:
     """Seconds of each part, and the most memory by its end, in MB beyond the imports."""
 
-    base: float
-    seconds: dict[str, float] = field(default_factory=dict)
-    peaks: dict[str, float] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.figures: dict[str, float] = {}
+        self._base = read_peak()
 
     @contextmanager
-    def time(self, name: str) -> Iterator[None]:
+    def time(self, part: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.seconds[name] = time.perf_counter() - start
-        self.peaks[name] = read_peak() - self.base
+        self.figures[part] = time.perf_counter() - start
+        self.figures[f"{part}, peak"] = read_peak() - self._base
 
 
 def read_peak() -> float:
@@ -146,38 +150,162 @@ def make_params(root: Path) -> PrepareParams:
 def make_scans(n: int) -> pd.DataFrame:
     """File facts as a scan gives them: each content once, all else the same for all files."""
     facts = Scan("", 512, 512, 61_440, "JPEG", "RGB", True, 2, "0f3c7a92d1b84e56", 5.25)
-    columns: dict[str, Any] = {}
-    for name in (f.name for f in fields(Scan)):
-        value = getattr(facts, name)
-        repeated = pa.repeat(pa.scalar(value, pa.large_string()), n) if value == str(value) else None
-        columns[name] = value if repeated is None else pd.Series(repeated, dtype="str")
-    sha256 = spell(np.arange(n), 64).cast(pa.large_string())
-    return pd.DataFrame(columns | {"sha256": pd.Series(sha256, dtype="str")})
+    texts = {"sha256": spell(np.arange(n), 64)}
+    for name in ("problem", "format", "mode", "quant_tables", "notes"):
+        texts[name] = pa.repeat(pa.scalar(getattr(facts, name), pa.large_string()), n)
+    columns = {field.name: getattr(facts, field.name) for field in fields(Scan)}
+    columns |= {name: pd.Series(cells, dtype="str") for name, cells in texts.items()}
+    return pd.DataFrame(columns)
 
 
-def run_prepare(root: Path, n: int) -> Parts:
+def run_prepare(root: Path, n: int) -> Figures:
     """All of `prepare.run` but reading images and comparing their pictures."""
-    parts, params = Parts(read_peak()), make_params(root)
-    with parts.time("labels"):
+    clock, params = Clock(), make_params(root)
+    with clock.time("labels"):
         rows, _ = read_rows(params.data, params.split.hold_out, "train")
-    parts.peaks["labels table"] = measure_table(rows)
-    with parts.time("facts"):
-        rows = attach_scans(rows.assign(role="train"), make_scans(n))
-    with parts.time("quarantine"):
+    size = measure_table(rows)
+    clock.figures |= {"labels, table": size, "labels, ratio": clock.figures["labels, peak"] / size}
+    scans = make_scans(n)
+    with clock.time("facts"):
+        rows = attach_scans(rows.assign(role="train"), scans)
+    del scans
+    with clock.time("quarantine"):
         listed = rows[["role", "status"]]
         rows = hold_out(quarantine(rows, params, root), params.split.hold_out)
-    with parts.time("groups"):
-        empty = pd.DataFrame({"first": [], "second": []})
-        rows = group_rows(rows, params, SamePictures(empty, np.arange(n), ()))
-    with parts.time("folds"):
-        split = split_roles(rows, params)
-        roles = {role: finish_role(split[role]) for role in ROLES}
-        train = roles["train"]
-        check_classes(train["label"].to_numpy(), train["fold"].to_numpy(), params.folds.active)
-    with parts.time("write"):
+    with clock.time("groups"):
+        none = pd.DataFrame({"first": [], "second": []})
+        rows = group_rows(rows, params, SamePictures(none, np.arange(n), ()))
+    with clock.time("folds"):
+        parts = split_roles(rows, params)
+        del rows
+        roles = {role: finish_role(parts.pop(role)) for role in ROLES}
+        labels, folds = (roles["train"][name].to_numpy() for name in ("label", "fold"))
+        check_classes(labels, folds, params.folds.active)
+    with clock.time("manifest"):
         for role in ROLES:
             write_manifest(roles[role], role, root / f"{role}.parquet")
-    with parts.time("summary"):
+    with clock.time("summary"):
         summarise(roles, listed, params.folds)
-    parts.peaks["table"] = sum(measure_table(roles[role]) for role in ROLES)
-    return parts
+    table = sum(measure_table(rows) for rows in roles.values())
+    seconds = sum(clock.figures[part] for part in PARTS)
+    peak = clock.figures["summary, peak"]
+    totals = {"total": seconds, "rate": n / seconds, "peak": peak, "table": table}
+    return clock.figures | totals | {"peak / table": peak / table}
+
+
+def run_odd(root: Path, n: int) -> Figures:
+    """The list with bad lines: each must be told, the first ones with their lines."""
+    clock, params = Clock(), make_params(root)
+    data = params.data.model_copy(update={"train": RoleFiles(labels="odd.txt", images="images")})
+    with clock.time("odd"):
+        try:
+            read_rows(data, {}, "train")
+        except ManifestError as error:
+            problems, count = error.problems, error.count
+    assert count == n // ODD, f"{count} problems told, {n // ODD} planted"
+    wanted = [f"line {i * ODD + 1}:" for i in range(1, len(problems) + 1)]
+    assert all(map(str.startswith, problems, wanted)), "bad lines are told by other numbers"
+    return clock.figures | {"told": count}
+
+
+def run_plain(root: Path, n: int) -> Figures:
+    """The peer of the labels: pandas reads the list, and a loop checks each row."""
+    clock = Clock()
+    with clock.time("plain"):
+        options: Any = {"dtype": str, "keep_default_na": False, "index_col": False}
+        table = pd.read_csv(root / "list.txt", encoding="utf-8-sig", **options)
+        first: dict[str, tuple[object, ...]] = {}
+        rows: list[tuple[object, ...]] = []
+        for line, cells in enumerate(table.itertuples(index=False, name=None), 2):
+            name, target, generator, source = (cell.strip() for cell in cells)
+            assert not find_path_problem(name)
+            assert target in ("0", "1")
+            path = str(PurePosixPath("images") / name)
+            row = (line, name, path, int(target), 1.0, generator, source)
+            assert first.setdefault(name, row) is row
+            rows.append(row)
+        columns = ["line", "img_name", "path", "label", "weight", "generator", "source"]
+        found = pd.DataFrame(rows, columns=columns)
+    assert len(found) == n
+    return clock.figures
+
+
+def run_kfold(root: Path, n: int) -> Figures:
+    """The peer of the folds: all groups through scikit-learn."""
+    rows, _ = read_rows(make_params(root).data, {}, "train")
+    groups, labels = pd.factorize(rows["group:source"])[0], rows["label"].to_numpy()
+    clock = Clock()
+    with clock.time("kfold"):
+        splitter = StratifiedGroupKFold(5, shuffle=True, random_state=0)
+        assert sum(len(held) for _, held in splitter.split(groups, labels, groups)) == n
+    return clock.figures
+
+
+def run_alone(run: Callable[..., T], *args: Any) -> T:
+    """What `run` returns, from a process of its own, forked from this one, which only imports."""
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
+        return pool.submit(run, *args).result()
+
+
+def measure(sizes: Sequence[int], repeats: int, peers: Mapping[str, int], folder: Path) -> Runs:
+    """Figures of every run by size; the two sizes that are compared take turns."""
+    runs: Runs = {n: [] for n in sizes}
+    for n in sizes:
+        (folder / str(n)).mkdir()
+        for name in ("list.txt", "odd.txt"):
+            run_alone(make_list, folder / str(n) / name, n, name == "odd.txt")
+    turns = [n for n in sizes if n in (SMALL, LARGE)] * repeats
+    for n in [*turns, *(n for n in sizes if n not in turns)]:
+        runs[n].append(run_alone(run_prepare, folder / str(n), n))
+    for n in sizes:
+        runs[n][0] |= run_alone(run_odd, folder / str(n), n)
+        if n <= peers["plain"]:
+            runs[n][0] |= run_alone(run_plain, folder / str(n), n)
+        if n <= peers["kfold"]:
+            runs[n][0] |= run_alone(run_kfold, folder / str(n), n)
+    return runs
+
+
+LINES = {
+    **{part: f"{part}, s" for part in PARTS},
+    "total": "together, s",
+    "rate": "rows / s",
+    "peak": "peak memory, MB",
+    "table": "size of the manifests' tables, MB",
+    "peak / table": "peak / size",
+    "labels, peak": "peak memory of the labels alone, MB",
+    "labels, table": "size of their table, MB",
+    "labels, ratio": "peak / size",
+    "odd": "labels with bad lines, s",
+    "told": "bad lines told",
+    "plain": "peer: read_csv, then checks row by row, s",
+    "plain, peak": "its peak memory, MB",
+    "kfold": "peer: StratifiedGroupKFold alone, s",
+}
+
+
+def main() -> None:
+    """Run all sizes and print the table, the ratio and the peak."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="to a million rows, under a minute")
+    parser.add_argument("--rows", type=int, nargs="+", help="other sizes")
+    options = parser.parse_args()
+    sizes = sorted(set(options.rows or (QUICK if options.quick else FULL)))
+    repeats, peers = (3, QUICK_PEERS) if options.quick else (5, PEERS)
+    with tempfile.TemporaryDirectory() as folder:
+        runs = measure(sizes, repeats, peers, Path(folder))
+    table = Table("medians of several runs", *(f"{n:,} rows" for n in sizes))
+    for key, title in LINES.items():
+        found = [[run[key] for run in runs[n] if key in run] for n in sizes]
+        table.add_row(title, *(f"{statistics.median(f):,.4g}" if f else "–" for f in found))
+    Console(width=100).print(table)
+    if {SMALL, LARGE} <= set(sizes):
+        pairs = zip(runs[SMALL], runs[LARGE], strict=True)
+        ratio = statistics.median(large["rate"] / small["rate"] for small, large in pairs)
+        print(f"ratio rows_per_second_10x {ratio:.2f}")
+    if LARGE in sizes:
+        print(f"peak_mb prepare_1e6 {statistics.median(run['peak'] for run in runs[LARGE]):.0f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -54,6 +54,12 @@ _WITHOUT = {
 }
 
 
+def are_saved_alike(table: pd.DataFrame) -> bool:
+    """Whether all files have one size, format, mode and quality, so that bytes follow content."""
+    facts = ("width", "height", "format", "mode", "quant_tables", "subsampling")
+    return all(table[fact].nunique() <= 1 for fact in facts)
+
+
 def build_facts(table: pd.DataFrame) -> pd.DataFrame:
     """`(n, d)` facts of manifest rows, columns as in `FAMILIES`; categories are text."""
     width, height = table["width"].to_numpy(float), table["height"].to_numpy(float)

@@ -20,6 +20,12 @@ ADVICE = {
     AFTER: "images.equalize is on, but {name} still tell the classes apart (AUC {auc:.2f}): "
     "one class holds more detail, which is in the pixels; take both classes from like sources",
 }
+SAVED_ALIKE = (
+    "the data can be told apart without looking, mostly by {name} (AUC {auc:.2f} alone): all files "
+    "are saved alike, so one class holds more detail, which is in the pixels and no re-encoding "
+    "takes out; take both classes from like sources"
+)
+"""Instead of `ADVICE[FILE]` where `images.equalize` would do what has been done."""
 NO_ADVICE = "file facts hardly tell the classes apart"
 
 
@@ -29,7 +35,10 @@ def list_families(equalized: bool) -> tuple[str, ...]:
 
 
 def judge(
-    families: Mapping[str, AucEstimate], features: Sequence[Mapping[str, Any]], headline: str
+    families: Mapping[str, AucEstimate],
+    features: Sequence[Mapping[str, Any]],
+    headline: str,
+    saved_alike: bool,
 ) -> dict[str, Any]:
     """What the figures say: the facts of `facts.json`. `features`: the best alone first."""
     found = families[headline]
@@ -47,7 +56,7 @@ def judge(
         "main_feature": main["name"],
         "families": {name: estimate.to_metrics() for name, estimate in families.items()},
         "features": list(features),
-        "advice": advise(families, best, headline, main["family"]),
+        "advice": advise(families, best, headline, main["family"], saved_alike),
     }
 
 
@@ -61,6 +70,7 @@ def advise(
     best: Mapping[str, Mapping[str, Any]],
     headline: str,
     main_family: str,
+    saved_alike: bool,
 ) -> str:
     """What to do about each family that tells the classes apart; `best`: its best fact."""
     told = {family for family in best if is_told_apart(families[family])}
@@ -71,8 +81,9 @@ def advise(
         told -= {FILE}
         if AFTER not in told:
             parts.append(f"after images.equalize {NO_ADVICE}")
+    advice = ADVICE | ({FILE: SAVED_ALIKE} if saved_alike else {})
     parts += [
-        ADVICE[family].format(name=best[family]["name"], auc=best[family]["auc"])
+        advice[family].format(name=best[family]["name"], auc=best[family]["auc"])
         for family in FAMILIES
         if family in told
     ]

@@ -24,6 +24,7 @@ from features.file_facts import (
     FILE,
     NAME,
     Floats,
+    are_saved_alike,
     build_facts,
     encode_facts,
     learn_codes,
@@ -108,7 +109,7 @@ def measure_null(train: Manifest, val: Manifest, seed: int) -> NullModel:
         for name in FAMILIES[family]
     ]
     features.sort(key=lambda feature: -(feature["auc"] or 0))
-    facts = judge(families, features, headline)
+    facts = judge(families, features, headline, are_saved_alike(train.table))
     reals, fakes = count_classes(val.labels[rows])
     counts = {"fitted": min(MAX_FITTED, len(train)), "val": {"reals": reals, "fakes": fakes}}
     return NullModel(scores[headline], {**facts, "rows": counts})

@@ -137,6 +137,17 @@ def test_a_planted_file_fact_is_found_and_named(name):
     assert "networks never see names" not in facts["advice"]
 
 
+def test_where_all_files_are_saved_alike_equalizing_is_not_advised():
+    alike = {"width": 256, "height": 256, "mode": "RGB", "subsampling": 2, "quant_tables": "aa"}
+    columns = {name: np.int32(v) if isinstance(v, int) else v for name, v in alike.items()}
+    columns["subsampling"] = np.int8(2)
+    facts = measure_null(*draw_manifests(FILE_PLANTS["bytes"], **columns), seed=0).facts
+    assert facts["told_apart"] is True
+    assert "mostly by bytes" in facts["advice"]
+    assert "all files are saved alike" in facts["advice"]
+    assert "images.equalize" not in facts["advice"]
+
+
 def test_categories_have_no_order():
     """Each class has 120 tables of its own, by turns: taken for numbers, the AUC is 0.92."""
 
