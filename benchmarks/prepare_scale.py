@@ -1,6 +1,6 @@
 """`prepare` without its images, from 10^4 to 10^7 rows: time and memory of each part.
 
-`python -m benchmarks.prepare_scale` goes to ten million rows (half an hour, 12 GB), `--quick` to a
+`python -m benchmarks.prepare_scale` goes to ten million rows (ten minutes, 8 GB), `--quick` to a
 million (under a minute), `--rows N …` takes any. Lists are made up: names in folders, three
 generators, and a source that 30 % of the rows share with one to four others. Every run has a
 process of its own, and its memory is what that adds to its imports (`VmHWM`: unlike `ru_maxrss` it
@@ -9,16 +9,17 @@ hashing them takes longer than all of this. Fails if a planted bad line is not t
 """
 
 import argparse
+import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import fields
 from multiprocessing import get_context
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,46 +44,32 @@ from features.splits import check_classes
 QUICK, FULL = (10_000, 100_000, 1_000_000), (10_000, 100_000, 1_000_000, 10_000_000)
 SMALL, LARGE = 100_000, 1_000_000
 """The rates at these sizes are compared."""
-PEERS, QUICK_PEERS = {"plain": 1_000_000, "kfold": 100_000}, {"plain": 1_000_000, "kfold": 10_000}
-"""The most rows that a peer is given."""
 PARTS = ("labels", "facts", "quarantine", "groups", "folds", "manifest", "summary")
 MAKERS = ("", "stylegan2", "diffusion-xl", "faceswap")
 FOLDERS = ("real", *MAKERS[1:])
+SHARES = (0.19, 0.27, 0.27, 0.27)
 ODD = 1000
 """One line of so many is bad in the second list."""
-BLOCK = 1_000_000
+BLOCK = 100_000
 Figures = dict[str, float]
 Runs = dict[int, list[Figures]]
-T = TypeVar("T")
 
 
 def make_list(path: Path, n: int, odd: bool) -> None:
     """A label file of `n` rows; `odd`: each thousandth line is bad in one of six ways."""
     rng = np.random.default_rng(n)
     sources = draw_sources(n, rng)
-    makers, folders = pa.array(MAKERS), pa.array(FOLDERS)
-    with open(path, "wb") as file:
-        file.write(b"img_name,target,generator,source\n")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("img_name,target,generator,source\n")
         for start in range(0, n, BLOCK):
-            rows = np.arange(start, min(start + BLOCK, n))
-            is_fake = rng.random(len(rows)) < 0.81
-            kinds = pa.array(np.where(is_fake, rng.integers(1, len(MAKERS), len(rows)), 0))
-            places = join("/", folders.take(kinds), spell(rows // 1000, 6), "img_")
-            names = join("", places, spell(rows, 8), ".jpg")
-            targets = pa.array(is_fake.astype(np.int8)).cast(pa.string())
-            source = join("", "video_", spell(sources[rows], 8))
-            lines = join(",", names, targets, makers.take(kinds), source).to_pylist()
-            for i in range(ODD - 1, len(lines) if odd else 0, ODD):
-                lines[i] = spoil(lines[i], i // ODD % 6)
-            file.write("\n".join([*lines, ""]).encode())
-
-
-def join(separator: str, *parts: Any) -> pa.Array:
-    return pc.binary_join_element_wise(*parts, separator)
-
-
-def spell(numbers: np.ndarray[Any, Any], width: int) -> pa.Array:
-    return pc.utf8_lpad(pa.array(numbers).cast(pa.string()), width, "0")
+            kinds = rng.choice(len(MAKERS), min(BLOCK, n - start), p=SHARES).tolist()
+            drawn = zip(kinds, sources[start : start + BLOCK].tolist(), strict=True)
+            for row, (kind, source) in enumerate(drawn, start):
+                name = f"{FOLDERS[kind]}/{row // 1000:06d}/img_{row:08d}.jpg"
+                line = f"{name},{int(kind > 0)},{MAKERS[kind]},video_{source:08d}"
+                if odd and row % ODD == ODD - 1:
+                    line = spoil(line, row // ODD % 6)
+                file.write(f"{line}\n")
 
 
 def draw_sources(n: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
@@ -95,14 +82,14 @@ def draw_sources(n: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
 
 
 def spoil(line: str, way: int) -> str:
-    name, target, generator, source = line.split(",")
+    name, target, rest = line.split(",", 2)
     return (
-        f"../{name},{target},{generator},{source}",
-        f"{name},2,{generator},{source}",
-        f"{name},{target},{generator}",
+        f"../{line}",
+        f"C:\\{line}",
         f"{line},x",
-        f"C:\\{name},{target},{generator},{source}",
-        f",{target},{generator},{source}",
+        f"{name},{target}",
+        f"{name},2,{rest}",
+        f",{target},{rest}",
     )[way]
 
 
@@ -128,8 +115,9 @@ def read_peak() -> float:
 
 
 def measure_table(table: pd.DataFrame) -> float:
-    """MB of the table's own values; one text for many cells (object columns) counts as many."""
-    return float(table.memory_usage(deep=True).sum()) / 2**20
+    """MB of the table's own values; texts as Arrow has them, whatever holds them now."""
+    texts = {c: "str" for c in table.columns if pd.api.types.is_object_dtype(table[c])}
+    return float(table.astype(texts).memory_usage(deep=True).sum()) / 2**20
 
 
 def make_params(root: Path) -> PrepareParams:
@@ -142,18 +130,17 @@ def make_params(root: Path) -> PrepareParams:
         "columns": {"generator": "generator"},
         "group_columns": ["source"],
     }
-    folds = {"count": 5, "active": list(range(5))}
-    sections = {"data": data, "split": {}, "folds": folds, "images": {"size": 224}}
-    return PrepareParams.model_validate({"seed": 0, **sections})
+    sections = {"split": {}, "folds": {"count": 5, "active": range(5)}, "images": {"size": 224}}
+    return PrepareParams.model_validate({"seed": 0, "data": data, **sections})
 
 
 def make_scans(n: int) -> pd.DataFrame:
     """File facts as a scan gives them: each content once, all else the same for all files."""
     facts = Scan("", 512, 512, 61_440, "JPEG", "RGB", True, 2, "0f3c7a92d1b84e56", 5.25)
-    texts = {"sha256": spell(np.arange(n), 64)}
+    texts = {"sha256": pc.utf8_lpad(pa.array(np.arange(n)).cast(pa.large_string()), 64, "0")}
     for name in ("problem", "format", "mode", "quant_tables", "notes"):
         texts[name] = pa.repeat(pa.scalar(getattr(facts, name), pa.large_string()), n)
-    columns = {field.name: getattr(facts, field.name) for field in fields(Scan)}
+    columns = {f.name: getattr(facts, f.name) for f in fields(Scan)}
     columns |= {name: pd.Series(cells, dtype="str") for name, cells in texts.items()}
     return pd.DataFrame(columns)
 
@@ -224,9 +211,7 @@ def run_plain(root: Path, n: int) -> Figures:
             row = (line, name, path, int(target), 1.0, generator, source)
             assert first.setdefault(name, row) is row
             rows.append(row)
-        columns = ["line", "img_name", "path", "label", "weight", "generator", "source"]
-        found = pd.DataFrame(rows, columns=columns)
-    assert len(found) == n
+        assert len(pd.DataFrame(rows)) == n
     return clock.figures
 
 
@@ -241,28 +226,31 @@ def run_kfold(root: Path, n: int) -> Figures:
     return clock.figures
 
 
-def run_alone(run: Callable[..., T], *args: Any) -> T:
+def run_alone(run: Callable[..., Any], *args: Any) -> Any:
     """What `run` returns, from a process of its own, forked from this one, which only imports."""
     with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
         return pool.submit(run, *args).result()
 
 
-def measure(sizes: Sequence[int], repeats: int, peers: Mapping[str, int], folder: Path) -> Runs:
+PEERS = ((run_plain, 1_000_000, 100_000), (run_kfold, 100_000, 10_000))
+"""Each with the most rows that it is given, and the most in a quick run."""
+
+
+def measure(sizes: Sequence[int], quick: bool, folder: Path) -> Runs:
     """Figures of every run by size; the two sizes that are compared take turns."""
     runs: Runs = {n: [] for n in sizes}
     for n in sizes:
         (folder / str(n)).mkdir()
         for name in ("list.txt", "odd.txt"):
             run_alone(make_list, folder / str(n) / name, n, name == "odd.txt")
-    turns = [n for n in sizes if n in (SMALL, LARGE)] * repeats
+    turns = [n for n in sizes if n in (SMALL, LARGE)] * (3 if quick else 5)
     for n in [*turns, *(n for n in sizes if n not in turns)]:
         runs[n].append(run_alone(run_prepare, folder / str(n), n))
     for n in sizes:
         runs[n][0] |= run_alone(run_odd, folder / str(n), n)
-        if n <= peers["plain"]:
-            runs[n][0] |= run_alone(run_plain, folder / str(n), n)
-        if n <= peers["kfold"]:
-            runs[n][0] |= run_alone(run_kfold, folder / str(n), n)
+        for run, most, most_quick in PEERS:
+            if n <= (most_quick if quick else most):
+                runs[n][0] |= run_alone(run, folder / str(n), n)
     return runs
 
 
@@ -271,16 +259,16 @@ LINES = {
     "total": "together, s",
     "rate": "rows / s",
     "peak": "peak memory, MB",
-    "table": "size of the manifests' tables, MB",
+    "table": "size of the manifests, MB",
     "peak / table": "peak / size",
-    "labels, peak": "peak memory of the labels alone, MB",
+    "labels, peak": "peak of the labels, MB",
     "labels, table": "size of their table, MB",
     "labels, ratio": "peak / size",
     "odd": "labels with bad lines, s",
     "told": "bad lines told",
-    "plain": "peer: read_csv, then checks row by row, s",
-    "plain, peak": "its peak memory, MB",
-    "kfold": "peer: StratifiedGroupKFold alone, s",
+    "plain": "read_csv + checks by row, s",
+    "plain, peak": "its peak, MB",
+    "kfold": "StratifiedGroupKFold, s",
 }
 
 
@@ -291,13 +279,14 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", help="other sizes")
     options = parser.parse_args()
     sizes = sorted(set(options.rows or (QUICK if options.quick else FULL)))
-    repeats, peers = (3, QUICK_PEERS) if options.quick else (5, PEERS)
     with tempfile.TemporaryDirectory() as folder:
-        runs = measure(sizes, repeats, peers, Path(folder))
+        runs = measure(sizes, options.quick, Path(folder))
     table = Table("medians of several runs", *(f"{n:,} rows" for n in sizes))
     for key, title in LINES.items():
         found = [[run[key] for run in runs[n] if key in run] for n in sizes]
-        table.add_row(title, *(f"{statistics.median(f):,.4g}" if f else "–" for f in found))
+        medians = [statistics.median(figures) if figures else math.nan for figures in found]
+        cells = (f"{x:,.0f}" if x >= 10 else f"{x:.2f}" for x in medians)
+        table.add_row(title, *(cell.replace("nan", "–") for cell in cells))
     Console(width=100).print(table)
     if {SMALL, LARGE} <= set(sizes):
         pairs = zip(runs[SMALL], runs[LARGE], strict=True)

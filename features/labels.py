@@ -148,7 +148,7 @@ def _read_names(block: Block, layout: _Layout, problems: Problems) -> tuple[pa.A
         return names, paths
     keep, mended = np.ones(len(names), bool), []
     for i in odd:
-        name = names[i].as_py()
+        name = block.columns[layout.name][i]
         mended.append(str(layout.folder / name))
         if problem := find_path_problem(name):
             problems.add(block.lines[i], f"{name!r} {problem}")
@@ -212,10 +212,12 @@ def _drop_repeated(rows: pd.DataFrame, problems: Problems) -> tuple[pd.DataFrame
     differ = {c: (one[c] != other[c]).to_numpy(bool) for c in ("label", *sources)}
     held = any(column.startswith("hold:") for column in sources)
     others = f"weight, generator{', group or value to hold out' if held else ' or group'}"
-    for i in np.flatnonzero(np.logical_or.reduce(list(differ.values()))):
-        what = "target" if differ["label"][i] else others
-        above = f"has another {what} than in line {one['line'][i]}"
-        problems.add(int(other["line"][i]), f"{other['img_name'][i]!r} {above}")
+    wrong = np.logical_or.reduce(list(differ.values()))
+    lines = zip(other["line"][wrong], one["line"][wrong], strict=True)
+    named = zip(other["img_name"][wrong], differ["label"][wrong], strict=True)
+    for (line, above), (name, by_label) in zip(lines, named, strict=True):
+        what = "target" if by_label else others
+        problems.add(line, f"{name!r} has another {what} than in line {above}")
     keep = np.ones(len(rows), bool)
     keep[again] = False
     return rows[keep].reset_index(drop=True), len(again)

@@ -15,6 +15,7 @@ from typing import Annotated
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import typer
 
 from features.class_folders import read_rows
@@ -56,8 +57,7 @@ def finish_role(rows: pd.DataFrame) -> pd.DataFrame:
     """`rows` in the manifest's form: columns of its schema, `row_id` 0 … n-1."""
     rows = rows.reset_index(drop=True)
     rows["row_id"] = np.arange(len(rows), dtype=np.int64)
-    types = {field.name: field.type.to_pandas_dtype() for field in SCHEMA}
-    numbers = {name: kind for name, kind in types.items() if kind is not np.str_}
+    numbers = {f.name: f.type.to_pandas_dtype() for f in SCHEMA if not pa.types.is_string(f.type)}
     return rows.reindex(columns=SCHEMA.names).astype(numbers)
 
 
@@ -107,12 +107,18 @@ def quarantine(rows: pd.DataFrame, params: PrepareParams, out: Path) -> pd.DataF
         if not _is_too_much(role, len(part), total, params.data.max_bad_fraction):
             continue
         counts.append(f"{len(part)} of {total} {role} images cannot be used.")
-        problems += [f"{row.path} (line {row.line}): {row.status}" for row in part.itertuples()]
+        listed = zip(part["path"], part["line"], part["status"], strict=True)
+        problems += [f"{_name_place(*place)}: {status}" for *place, status in listed]
     if problems:
         limit = f"data.max_bad_fraction is {params.data.max_bad_fraction:g}"
         advice = " ".join([*counts, f"{limit}. The whole list: {path}"])
         raise ManifestError("images", problems, advice)
     return rows[(rows["status"] == READABLE) | (rows["role"] == "test")].reset_index(drop=True)
+
+
+def _name_place(path: str, line: int) -> str:
+    """Rows of class folders stand in no list."""
+    return f"{path} (line {line})" if line else path
 
 
 def _is_too_much(role: Role, bad: int, total: int, limit: float) -> bool:
@@ -151,8 +157,9 @@ def run(params: PrepareParams, out: Path = OUT) -> None:
     pairs = list_pairs(rows, same, dropped)
     rows = group_rows(rows, params, same)[~dropped]
     parts = split_roles(rows, params)
+    del rows  # with ten million of them a copy takes 3 GB
     _check_both_classes(parts)
-    roles = {role: finish_role(parts[role]) for role in ROLES}
+    roles = {role: finish_role(parts.pop(role)) for role in ROLES}
     train = roles["train"]
     check_classes(train["label"].to_numpy(), train["fold"].to_numpy(), params.folds.active)
     for role in ROLES:

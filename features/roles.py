@@ -9,7 +9,7 @@ import pandas as pd
 
 from features.errors import ManifestError
 from features.manifest import HELD_OUT, NO_FOLD, ROLES, SEEN, UNSEEN, Role, count_classes
-from features.prepare_params import Folds, PrepareParams
+from features.prepare_params import PrepareParams
 from features.splits import assign_folds, draw_calibration, draw_groups
 
 _log = logging.getLogger("forgerystack")
@@ -28,36 +28,48 @@ def hold_out(rows: pd.DataFrame, wanted: Mapping[str, tuple[str, ...]]) -> pd.Da
 def split_roles(rows: pd.DataFrame, params: PrepareParams) -> dict[Role, pd.DataFrame]:
     """Rows of train, val and test with `fold` and `domain`, moved between roles as params say.
 
-    `rows` hold `role`, `group`, `domain`, `label`, `img_name`, `generator`.
+    `rows` hold `role`, `group`, `domain`, `label`, `img_name`, `generator`. They are copied once:
+    until all is decided, a role is a mask.
     """
-    parts = {role: rows[rows["role"] == role] for role in ROLES}
-    train, val, test = parts["train"], parts["val"], parts["test"]
+    train, val, test = ((rows["role"] == role).to_numpy(bool) for role in ROLES)
     if params.data.val is None:
-        carved = _draw_share(train, params.split.val_fraction, params.seed, "val")
-        _check_carved(train, carved)
-        train, val = train[~carved], pd.concat([train[carved], val])
-    moved = _draw_blend(train, val, params)
-    train = _assign_train(train, params)
-    if moved.any():
-        train = _blend(train, val[moved], params.folds)
-    val = val[~moved].assign(fold=NO_FOLD)
-    val = val.assign(domain=_name_domains(val, train))
-    test = test.assign(group=np.arange(len(test)), fold=NO_FOLD)
-    return {"train": train.assign(domain=""), "val": val, "test": test.assign(domain="")}
+        carved = _draw_share(rows, train, params.split.val_fraction, params.seed, "val")
+        _check_carved(rows, carved)
+        train, val = train & ~carved, val | carved
+    moved = _draw_blend(rows, train, val, params)
+    folds = np.full(len(rows), NO_FOLD, np.int16)
+    folds[train] = _assign_folds(rows, train, params)
+    if moved.any():  # they become the active fold; train rows of that fold join the next one
+        active = params.folds.active[0]
+        folds[folds == active] = (active + 1) % params.folds.count
+        folds[moved] = active
+        train, val = train | moved, val & ~moved
+    domains = _name_domains(rows, train, val)
+    rows = rows.assign(fold=folds)
+    return {
+        "train": rows[train].assign(domain=""),
+        "val": rows[val].assign(domain=domains),
+        "test": rows[test].assign(domain="", group=np.arange(test.sum())),
+    }
 
 
-def _name_domains(val: pd.DataFrame, train: pd.DataFrame) -> npt.NDArray[np.object_]:
-    """`(n,)`: held out, or whether train has rows of the same generator."""
-    known = val["generator"].isin({"", *train["generator"].unique()}).to_numpy()
-    held = (val["domain"] == HELD_OUT).to_numpy()
+def _name_domains(rows: pd.DataFrame, train: Mask, val: Mask) -> npt.NDArray[np.object_]:
+    """Of the val rows: held out, or whether train has rows of the same generator."""
+    found = rows[["generator", "domain"]][val]
+    known = found["generator"].isin({"", *rows["generator"][train].unique()}).to_numpy()
+    held = (found["domain"] == HELD_OUT).to_numpy()
     return np.where(held, HELD_OUT, np.where(known, SEEN, UNSEEN)).astype(object)
 
 
-def _draw_share(rows: pd.DataFrame, share: float, seed: int, why: str) -> Mask:
-    reals, fakes = count_classes(rows["label"])
+def _draw_share(rows: pd.DataFrame, free: Mask, share: float, seed: int, why: str) -> Mask:
+    """`(n,)`: a share of the `free` rows, by group."""
+    found = rows[["label", "group", "img_name"]][free]
+    reals, fakes = count_classes(found["label"])
     wanted = (round(share * reals), round(share * fakes))
-    labels, groups = rows["label"].to_numpy(), rows["group"].to_numpy()
-    return draw_groups(labels, groups, rows["img_name"], wanted, seed, why)
+    labels, groups = found["label"].to_numpy(), found["group"].to_numpy()
+    drawn = free.copy()
+    drawn[free] = draw_groups(labels, groups, found["img_name"], wanted, seed, why)
+    return drawn
 
 
 def _check_carved(rows: pd.DataFrame, held: Mask) -> None:
@@ -67,31 +79,25 @@ def _check_carved(rows: pd.DataFrame, held: Mask) -> None:
         raise ManifestError("val", [problem], "Raise split.val_fraction, or name data.val.")
 
 
-def _draw_blend(train: pd.DataFrame, val: pd.DataFrame, params: PrepareParams) -> Mask:
+def _draw_blend(rows: pd.DataFrame, train: Mask, val: Mask, params: PrepareParams) -> Mask:
     """Val rows to move into the active fold: only groups that no train row belongs to."""
-    moved = np.zeros(len(val), bool)
     share = params.split.blend_from_val
-    if share:
-        stays = val["group"].isin(val["group"][val["domain"] == HELD_OUT])
-        free = ~(val["group"].isin(train["group"]) | stays).to_numpy()
-        moved[free] = _draw_share(val[free], share, params.seed, "blend")
-        if not moved.any():
-            _log.warning("prepare: split.blend_from_val found no val group that train has not")
+    if not share:
+        return np.zeros(len(rows), bool)
+    stays = train | (val & (rows["domain"] == HELD_OUT).to_numpy(bool))
+    free = val & ~rows["group"].isin(rows["group"][stays]).to_numpy()
+    moved = _draw_share(rows, free, share, params.seed, "blend")
+    if not moved.any():
+        _log.warning("prepare: split.blend_from_val found no val group that train has not")
     return moved
 
 
-def _assign_train(rows: pd.DataFrame, params: PrepareParams) -> pd.DataFrame:
-    labels, groups = rows["label"].to_numpy(), rows["group"].to_numpy()
-    names = rows["img_name"]
+def _assign_folds(rows: pd.DataFrame, train: Mask, params: PrepareParams) -> npt.NDArray[np.int16]:
+    """Folds of the train rows; `NO_FOLD` for those that are spared for calibration."""
+    found = rows[["label", "group", "img_name"]][train]
+    labels, groups, names = found["label"].to_numpy(), found["group"].to_numpy(), found["img_name"]
     folds = assign_folds(labels, groups, names, params.folds.count, params.seed)
     if len(params.folds.active) > 1:
         share, least = params.folds.calibration, params.folds.calibration_min
         folds[draw_calibration(labels, groups, names, share, least, params.seed)] = NO_FOLD
-    return rows.assign(fold=folds)
-
-
-def _blend(train: pd.DataFrame, moved: pd.DataFrame, folds: Folds) -> pd.DataFrame:
-    """The moved rows become the active fold; train rows of that fold join the next one."""
-    active = folds.active[0]
-    others = train["fold"].replace(active, (active + 1) % folds.count)
-    return pd.concat([train.assign(fold=others), moved.assign(fold=active)])
+    return folds

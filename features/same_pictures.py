@@ -11,6 +11,7 @@ import pandas as pd
 from features.duplicates import Cut, link_near
 from features.errors import ManifestError
 from features.manifest import HELD_OUT, READABLE, ROLES, Ids
+from features.names import screen_repeated
 from features.scans import Thumbnails
 from features.splits import build_groups
 
@@ -87,9 +88,13 @@ def _link_equal(contents: Ids, readable: Ids, first: Ids) -> Ids:
 
 def find_conflicts(rows: pd.DataFrame) -> Mask:
     """`(n,)`: readable rows whose very file stands under both labels."""
-    labelled = ((rows["label"] >= 0) & (rows["status"] == READABLE)).to_numpy()
-    spread = rows[labelled].groupby("sha256")["label"].nunique()
-    return labelled & rows["sha256"].isin(spread.index[spread > 1]).to_numpy()
+    twice = screen_repeated(rows["sha256"])  # most contents stand once
+    found = rows[["sha256", "label", "status"]].iloc[twice]
+    labelled = ((found["label"] >= 0) & (found["status"] == READABLE)).to_numpy()
+    found, twice = found[labelled], twice[labelled]
+    conflicts = np.zeros(len(rows), bool)
+    conflicts[twice] = found.groupby("sha256")["label"].transform("nunique").to_numpy() > 1
+    return conflicts
 
 
 def find_leaks(rows: pd.DataFrame, pictures: Ids) -> Mask:

@@ -55,8 +55,10 @@ def build_groups(keys: pd.DataFrame, links: Ids | None = None) -> Ids:
 def _link_equal(values: pd.Series) -> Ids:
     """`(m, 2)` positions: each row with the first one of the same value, if there are others."""
     rows = screen_repeated(values)
-    rows = rows[(values.iloc[rows] != "").to_numpy(bool)]
-    codes, known = pd.factorize(values.iloc[rows])
+    found = values.iloc[rows]
+    filled = (found.notna() & (found != "")).to_numpy(bool)
+    rows = rows[filled]
+    codes, known = pd.factorize(found[filled])
     first = np.empty(len(known), np.int64)
     first[codes[::-1]] = rows[::-1]  # the last one written is the first row
     links = np.stack([first[codes], rows], axis=1)

@@ -20,7 +20,7 @@ EXEMPT = {"errors", "cli", "progress", "__init__"}
 UNTRACKED = {
     "images below data.root": "sizes of a sample are checked by whoever opens them",
     "label files and images below data.root": "digests of lists and folders stand in inputs.json",
-    "label files below data.root": "inputs always runs",
+    "label files and class folders below data.root": "inputs always runs",
     "pretrained weights": "named by params",
     "params.yaml": "inputs always runs",
 }

@@ -50,6 +50,12 @@ def test_links_join_rows_beside_the_columns(
     assert build_groups(without_columns, both).tolist() == groups
 
 
+@pytest.mark.parametrize("kind", ["object", "str"])
+def test_missing_values_link_nothing(kind: str) -> None:
+    keys = pd.DataFrame({"a": ["x", None, None, "x", "", ""]}, dtype=kind)
+    assert build_groups(keys).tolist() == [0, 1, 2, 0, 3, 4]
+
+
 def test_groups_do_not_hang_on_the_index_of_the_rows() -> None:
     keys = pd.DataFrame({"a": ["x", "y", "x", "y"]}, index=[7, 3, 7, 1])
     assert build_groups(keys, np.array([[0, 2]])).tolist() == [0, 1, 0, 1]
