@@ -8,6 +8,7 @@ in one process; a ratio is the median over the rounds of ours / the peer's image
 
 import argparse
 import io
+import shutil
 import statistics
 import tempfile
 import time
@@ -76,12 +77,18 @@ class Sides:
         self.store = self.fill_store()
 
     def fill_store(self) -> RawStore:
-        """Ours, all cores: read, check, decode, resize, sha256, hash, write, flush, record."""
+        """Ours, all cores: read, check, decode, resize, sha256, hash, write, flush, record.
+
+        By processes, as for 10,000 files and more; they have been started before.
+        """
         self.fills += 1
         images = Images(size=SIZE, store="raw", store_dir=str(self.root / f"store{self.fills}"))
-        with ImageCache(images) as cache:
+        with ImageCache(images) as cache, joblib.parallel_config(backend="loky"):
             facts = cache.scan(self.root, self.names, NO_LIMITS, pixels=True, title="fill")
-            return RawStore(cache.pixels_path, facts["slot"].to_numpy(np.int64), SIZE)
+        slots = facts["slot"].to_numpy(np.int64)
+        store = RawStore(cache.pixels_path, slots, SIZE)  # outlives its folder
+        shutil.rmtree(images.store_dir)
+        return store
 
     def decode_bare(self) -> None:
         """The floor, all cores: torchvision's decode_jpeg of files in memory, nothing else."""

@@ -99,6 +99,16 @@ class NotFiniteError(PipelineError):
         )
 
 
+class WorkerKilledError(PipelineError):
+    """A worker process ended without a word, as the system's memory guard ends them."""
+
+    def __init__(self, when: str) -> None:
+        super().__init__(
+            f"A worker process was killed while {when}, probably for want of memory. What was "
+            "finished is kept: run it again, with fewer processes: LOKY_MAX_CPU_COUNT=2"
+        )
+
+
 class LockedError(PipelineError):
     """Another process works on the same files."""
 

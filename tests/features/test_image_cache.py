@@ -13,6 +13,7 @@ import pytest
 from made_data import draw_noise, encode
 
 from features import image_cache, scans
+from features.errors import WorkerKilledError
 from features.image_cache import ImageCache
 from features.images_params import NO_LIMITS, Images, Limits
 from features.scans import Thumbnails
@@ -134,6 +135,24 @@ def test_what_was_read_before_an_error_is_kept(
     read(folder)
     assert "0.png" not in count_reads
     assert "8.png" in count_reads
+
+
+def kill_self(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_processes_give_what_threads_give(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = read(folder)
+    folder.parent.joinpath("store").rename(folder.parent / "first")
+    monkeypatch.setattr(image_cache, "MANY", 1)
+    pd.testing.assert_frame_equal(read(folder), threads)
+
+
+def test_row_33_a_killed_worker_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_cache, "MANY", 1)
+    monkeypatch.setattr(image_cache, "scan_block", kill_self)
+    with pytest.raises(WorkerKilledError, match=r"want of memory.*What was finished is kept"):
+        read(folder)
 
 
 KILLED = """
