@@ -85,10 +85,12 @@ class Sides:
         images = Images(size=SIZE, store="raw", store_dir=str(self.root / f"store{self.fills}"))
         with ImageCache(images) as cache, joblib.parallel_config(backend="loky"):
             facts = cache.scan(self.root, self.names, NO_LIMITS, pixels=True, title="fill")
-        slots = facts["slot"].to_numpy(np.int64)
-        store = RawStore(cache.pixels_path, slots, SIZE)  # outlives its folder
-        shutil.rmtree(images.store_dir)
-        return store
+        return RawStore(cache.pixels_path, facts["slot"].to_numpy(np.int64), SIZE)
+
+    def clean(self) -> None:
+        """Removes the stores that were filled, outside of any timing; an open one stays mapped."""
+        for folder in self.root.glob("store*"):
+            shutil.rmtree(folder)
 
     def decode_bare(self) -> None:
         """The floor, all cores: torchvision's decode_jpeg of files in memory, nothing else."""
@@ -143,6 +145,7 @@ def compare(sides: Sides, rounds: int, ours: str, peer: str, repeats: int) -> tu
     n, rates = len(sides.names), []
     for _ in range(rounds):
         mine = measure(getattr(sides, ours), n * repeats)
+        sides.clean()
         rates.append((mine, measure(getattr(sides, peer), n)))
     ratio = statistics.median(a / b for a, b in rates)
     return statistics.median(a for a, _ in rates), statistics.median(b for _, b in rates), ratio
