@@ -185,12 +185,6 @@ def read_orientation(image: Image.Image) -> int | None:
     return int(found) if found in range(1, 9) else 1
 
 
-def decode_image(content: bytes | bytearray, limits: Limits = NO_LIMITS) -> tuple[Pixels, str]:
-    """`(height, width, 3)` RGB pixels and the format. Raises `ImageProblem`."""
-    image = open_image(content, limits)
-    return decode_pixels(bytearray(content), image), name_format(image)
-
-
 def decode_pixels(content: bytearray, image: Image.Image) -> Pixels:
     """`(height, width, 3)`: first frame, upright, transparency on white, 16 bit scaled to 8.
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from features.csv_blocks import Block, Problems, iterate_blocks, open_records, read_header
 from features.errors import SHOWN, ManifestError
 from features.manifest import NO_LABEL
-from features.names import screen_repeated
+from features.names import link_repeated
 from features.params import suggest_name
 from features.prepare_params import Data, RoleFiles
 
@@ -199,12 +199,7 @@ def _join_blocks(blocks: list[dict[str, Any]]) -> pd.DataFrame:
 
 def _drop_repeated(rows: pd.DataFrame, problems: Problems) -> tuple[pd.DataFrame, int]:
     """`rows` without those whose name stands above, and how many these are."""
-    at = screen_repeated(rows["img_name"])
-    codes, names = pd.factorize(rows["img_name"].iloc[at])
-    first = np.empty(len(names), np.int64)
-    first[codes[::-1]] = at[::-1]  # the last one written is the first in the file
-    first = first[codes]
-    first, again = first[first != at], at[first != at]
+    first, again = link_repeated(rows["img_name"]).T
     if not len(again):
         return rows, 0
     one, other = (rows.iloc[i].reset_index(drop=True) for i in (first, again))

@@ -56,3 +56,19 @@ def screen_repeated(names: Names) -> npt.NDArray[np.int64]:
     repeated[order[1:][same]] = True
     repeated[order[:-1][same]] = True
     return np.flatnonzero(repeated).astype(np.int64)
+
+
+def link_repeated(values: pd.Series) -> npt.NDArray[np.int64]:
+    """`(m, 2)` positions: the first row of a value, and each further one; by the latter, ascending.
+
+    Empty and missing values link nothing.
+    """
+    rows = screen_repeated(values)
+    found = values.iloc[rows]
+    filled = (found.notna() & (found != "")).to_numpy(bool)
+    rows = rows[filled]
+    codes, known = pd.factorize(found[filled])
+    first = np.empty(len(known), np.int64)
+    first[codes[::-1]] = rows[::-1]  # the last one written is the first row
+    links = np.stack([first[codes], rows], axis=1)
+    return np.asarray(links[links[:, 0] != links[:, 1]])

@@ -11,7 +11,7 @@ import pandas as pd
 from features.duplicates import Cut, link_near
 from features.errors import ManifestError
 from features.manifest import HELD_OUT, READABLE, ROLES, Ids
-from features.names import screen_repeated
+from features.names import link_repeated, screen_repeated
 from features.scans import Thumbnails
 from features.splits import build_groups
 
@@ -41,13 +41,11 @@ class SamePictures:
 
 def find_same_pictures(rows: pd.DataFrame, thumbnails: Thumbnails) -> SamePictures:
     """Links of readable `rows`: by `sha256`, and by `hash` and `thumbnails` (by position)."""
-    contents = pd.factorize(rows["sha256"])[0]
     readable = np.flatnonzero((rows["status"] == READABLE).to_numpy())
-    _, first = np.unique(contents[readable], return_index=True)
-    first = np.sort(readable[first])  # one row for each content
+    exact = link_repeated(rows["sha256"])  # what cannot be read has none
+    first = np.setdiff1d(readable, exact[:, 1])  # one row for each content
     hashes = np.frombuffer(b"".join(rows["hash"].to_numpy()[first]), np.uint8).reshape(-1, 32)
     near = link_near(hashes, _Subset(thumbnails, first))
-    exact = _link_equal(contents, readable, first)
     labels = rows["label"].to_numpy()
     a, b = first[near.rows[:, 0]], first[near.rows[:, 1]]
     opposite = (labels[a] != labels[b]) & (labels[a] >= 0) & (labels[b] >= 0)
@@ -76,14 +74,6 @@ class _Subset:
 
     def __getitem__(self, rows: Ids) -> npt.NDArray[np.uint8]:
         return self._thumbnails[self._rows[rows]]
-
-
-def _link_equal(contents: Ids, readable: Ids, first: Ids) -> Ids:
-    """`(m, 2)`: each further row of a content with its first one."""
-    origin = np.empty(contents.max(initial=-1) + 1, np.int64)
-    origin[contents[first]] = first
-    again = np.setdiff1d(readable, first)
-    return np.stack([origin[contents[again]], again], axis=1).reshape(-1, 2)
 
 
 def find_conflicts(rows: pd.DataFrame) -> Mask:

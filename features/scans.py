@@ -1,4 +1,4 @@
-"""A block of image files into facts, thumbnails and pixels: the work of one thread."""
+"""A block of image files into facts, thumbnails and pixels: the work of one thread or process."""
 
 import os
 import zlib

@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 
 from features.errors import ManifestError
 from features.manifest import NO_FOLD, Ids, count_classes
-from features.names import Names, hash_names, screen_repeated
+from features.names import Names, hash_names, link_repeated
 
 Labels = npt.NDArray[np.integer]
 AFFORDABLE = 0.25
@@ -36,7 +36,7 @@ def build_groups(keys: pd.DataFrame, links: Ids | None = None) -> Ids:
     """
     n = len(keys)
     edges = [np.empty((0, 2), np.int64) if links is None else links]
-    edges += [_link_equal(keys[column]) for column in keys.columns]
+    edges += [link_repeated(keys[column]) for column in keys.columns]
     ends = np.concatenate(edges)
     linked = np.zeros(n, bool)
     linked[ends] = True
@@ -50,19 +50,6 @@ def build_groups(keys: pd.DataFrame, links: Ids | None = None) -> Ids:
     origin[rows] = rows[first[parts]]
     numbers = np.cumsum(origin == np.arange(n)) - 1
     return np.asarray(numbers[origin], dtype=np.int64)
-
-
-def _link_equal(values: pd.Series) -> Ids:
-    """`(m, 2)` positions: each row with the first one of the same value, if there are others."""
-    rows = screen_repeated(values)
-    found = values.iloc[rows]
-    filled = (found.notna() & (found != "")).to_numpy(bool)
-    rows = rows[filled]
-    codes, known = pd.factorize(found[filled])
-    first = np.empty(len(known), np.int64)
-    first[codes[::-1]] = rows[::-1]  # the last one written is the first row
-    links = np.stack([first[codes], rows], axis=1)
-    return np.asarray(links[links[:, 0] != links[:, 1]])
 
 
 def assign_folds(

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from features.images import Scan
+from features.images import Pixels, Scan, decode_pixels, name_format, open_image
+from features.images_params import NO_LIMITS, Limits
 from features.labels import list_group_keys
 from features.manifest import Manifest, Role, digest_table
 from features.prepare import attach_scans, finish_role
@@ -51,6 +52,12 @@ def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def decode_image(content: bytes, limits: Limits = NO_LIMITS) -> tuple[Pixels, str]:
+    """`(height, width, 3)` pixels of a file's content, and its format. Raises `ImageProblem`."""
+    image = open_image(content, limits)
+    return decode_pixels(bytearray(content), image), name_format(image)
 
 
 def make_exif(orientation: int) -> Image.Exif:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from features import csv_blocks, labels
+from features import csv_blocks, labels, names
 from features.errors import ManifestError
 from features.labels import read_labels
 from features.prepare_params import Data, RoleFiles
@@ -127,7 +127,7 @@ def list_all(names: pd.Series) -> np.ndarray:
 def test_names_of_one_hash_are_not_taken_for_repeated_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(labels, "screen_repeated", list_all)
+    monkeypatch.setattr(names, "screen_repeated", list_all)
     (tmp_path / "list.txt").write_text("img_name,target\na.jpg,0\nb.jpg,1\nc.jpg,1\nb.jpg,1\n")
     rows, repeated = read_labels(Data(root=str(tmp_path)), FILES, True)
     assert rows["img_name"].tolist() == ["a.jpg", "b.jpg", "c.jpg"]

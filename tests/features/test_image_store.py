@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_data import draw_noise, encode, make_exif, make_manifest
+from made_data import decode_image, draw_noise, encode, make_exif, make_manifest
 from PIL import Image
 
 from features import image_cache, images, store
@@ -151,7 +151,7 @@ def test_a_jpeg_becomes_the_pixels_that_pillow_makes(mode: str, options: dict) -
     content = encode(draw_noise(0, 64, 96).convert(mode), "JPEG", quality=85, **options)
     with Image.open(io.BytesIO(content)) as image:
         wanted = np.asarray(image.convert("RGB"))
-    found = images.decode_image(content)[0]
+    found = decode_image(content)[0]
     np.testing.assert_array_equal(found, wanted)
     with Image.fromarray(found[:, :64]) as square:
         halved = square.resize((32, 32), Image.Resampling.BILINEAR)
@@ -162,9 +162,9 @@ def test_without_torchvisions_decoder_the_pixels_are_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     content = encode(draw_noise(0, 64, 96), "JPEG", quality=85)
-    wanted = images.decode_image(content)[0]
+    wanted = decode_image(content)[0]
     monkeypatch.setattr(images, "_load_decoder", lambda: None)
-    np.testing.assert_array_equal(images.decode_image(content)[0], wanted)
+    np.testing.assert_array_equal(decode_image(content)[0], wanted)
 
 
 def test_a_row_that_cannot_be_read_has_no_pixels(stored: Stored) -> None:

@@ -8,10 +8,10 @@ import zlib
 
 import numpy as np
 import pytest
-from made_data import draw_noise, encode, make_exif
+from made_data import decode_image, draw_noise, encode, make_exif
 from PIL import Image, ImageOps
 
-from features.images import ImageProblem, Pixels, decode_image
+from features.images import ImageProblem, Pixels
 from features.images_params import NO_LIMITS, Limits
 
 NOISE = draw_noise(0, 40, 60)
