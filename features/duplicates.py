@@ -94,8 +94,8 @@ def shrink_thumbnails(thumbnails: Pixels) -> Pixels:
     Raises `ValueError` on another shape or type.
     """
     _check_pixels(thumbnails, SIDE)
-    fours = thumbnails.reshape(-1, STORED_SIDE, 2, STORED_SIDE, 2)
-    sums = fours.sum(axis=(2, 4), dtype=np.uint16)
+    lines = np.add(thumbnails[:, ::2], thumbnails[:, 1::2], dtype=np.uint16)
+    sums = lines[:, :, ::2] + lines[:, :, 1::2]
     return np.asarray((sums + 2) // 4, dtype=np.uint8)
 
 

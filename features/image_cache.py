@@ -34,8 +34,8 @@ from features.scans import ScannedBlock, read_state, scan_block
 
 BLOCK = 64
 """Images that are decoded, checked and recorded together; their slots start at a multiple of it."""
-FORM = 1
-"""Counts up when decoding, resizing or the index change."""
+FORM = 2
+"""Counts up when decoding, resizing, thumbnails or the index change."""
 MANY = 10_000
 """Files from which on processes read them. Threads start at once and scale too, since decoders let
 go of the interpreter lock, but on two cores already processes are 1.2 times as fast."""

@@ -145,16 +145,25 @@ def describe_image(image: Image.Image, path: str) -> dict[str, Any]:
     """Facts of the file that are not the picture, from its header. Keys are fields of `Scan`."""
     name = name_format(image)
     tables = getattr(image, "quantization", None) or {}
-    listed = [list(table) for _, table in sorted(tables.items())]
+    digest, mean = _sum_up_tables(tuple(tuple(table) for _, table in sorted(tables.items())))
     return {
         "format": name,
         "mode": image.mode,
         "exif": "exif" in image.info,
         "subsampling": get_sampling(image) if name == "JPEG" else -1,
-        "quant_tables": hashlib.sha256(repr(listed).encode()).hexdigest()[:8] if listed else "",
-        "quant_mean": float(np.mean(listed[0])) if listed else 0.0,
+        "quant_tables": digest,
+        "quant_mean": mean,
         "notes": ";".join(_list_notes(image, name, path)),
     }
+
+
+@functools.lru_cache(maxsize=1024)  # most files of a set share a few qualities
+def _sum_up_tables(tables: tuple[tuple[int, ...], ...]) -> tuple[str, float]:
+    """A short digest of all quantisation tables, and the mean of the first one."""
+    if not tables:
+        return "", 0.0
+    listed = repr([list(table) for table in tables])
+    return hashlib.sha256(listed.encode()).hexdigest()[:8], float(np.mean(tables[0]))
 
 
 def _list_notes(image: Image.Image, name: str, path: str) -> list[str]:

