@@ -3,20 +3,22 @@
 from collections.abc import Mapping
 from typing import Any
 
+from features.budget_params import Budget
+from features.compare_params import CompareParams
 from features.demo_params import DemoSection
 from features.params import validate_params
 from features.prepare_params import Data, PrepareParams
 from features.stack_params import Decision, Stack
-from features.train_params import TrainParams
 
 
-class AllParams(TrainParams, PrepareParams, extra="forbid"):
+class AllParams(CompareParams, PrepareParams, extra="forbid"):
     """Every section that any stage reads. All must stand in the file, because DVC tracks them."""
 
     data: Data  # type: ignore[assignment]  # the whole section, not the root alone
     demo: DemoSection
     stack: Stack
     decision: Decision
+    budget: Budget = Budget()
 
 
 def check_all_params(values: Mapping[str, Any], source: str = "params.yaml") -> AllParams:

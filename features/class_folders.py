@@ -190,6 +190,7 @@ def _build_rows(
         "path": pd.Series([prefix + name for name in names], dtype="str"),
         "label": labels,
         "weight": np.ones(n),
+        "draw_weight": np.ones(n),
         "generator": made_by,
         **{key: pd.Series([""] * n, dtype="str") for key in list_group_keys(data)},
         **{f"hold:{column}": made_by for column in hold_out},

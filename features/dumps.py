@@ -5,13 +5,14 @@ it: `<role>.row_ids.npy` int64 `(n,)` strictly increasing, `<role>.logits.npy` f
 log-odds of fake, `<role>.embeddings.npy` float16 `(n, d)`.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from features.correction import Correction
 from features.errors import (
     AlignmentError,
     IntegrityError,
@@ -42,7 +43,7 @@ class Dump:
     @property
     def corrected_logits(self) -> npt.NDArray[np.float64]:
         """`(n,)` log-odds of fake at the class shares of the member's train rows."""
-        return self.logits.astype(np.float64) + self.member.shift
+        return self.member.correction.apply(self.logits)
 
 
 def check_dump(dump: Dump, manifest: Manifest) -> None:
@@ -82,7 +83,7 @@ def write_dump(dump: Dump, manifest: Manifest, folder: Path) -> None:
         "manifest": manifest.digest,
         "member": dump.member.digest,
         "train_manifest": dump.member.train_digest,
-        "shift": dump.member.shift,
+        "correction": asdict(dump.member.correction),
         "sha256": digests,
     }
     write_sealed(folder / f"{dump.role}.json", facts)
@@ -104,7 +105,8 @@ def read_dump(folder: Path, manifest: Manifest, backbone: str, fold: int) -> Dum
         found = f"{facts['backbone']}-{facts['fold']}"
         raise AlignmentError(f"member of {path}", found, f"{backbone}-{fold}")
     arrays = {name: _read_array(folder, manifest.role, name, facts, stage) for name in ARRAYS}
-    member = MemberId(backbone, fold, facts["member"], facts["train_manifest"], facts["shift"])
+    correction = Correction(**facts["correction"])
+    member = MemberId(backbone, fold, facts["member"], facts["train_manifest"], correction)
     dump = Dump(manifest.role, member, **arrays)
     check_dump(dump, manifest)
     return dump

@@ -33,9 +33,9 @@ class _Layout:
 
     name: int
     target: int
-    weight: int
+    numbers: Mapping[str, int]
     texts: Mapping[str, int]
-    """Columns of the result to the places that they are copied from."""
+    """Columns of the result to the places that they are copied from, as are `numbers`."""
     labels: Mapping[str, int]
     folder: PurePosixPath
 
@@ -46,8 +46,8 @@ def read_labels(
     """Rows of one label file, and the number of repeated lines that were dropped.
 
     Columns: `line` (its number in the file), `img_name`, `path` (relative to the data root),
-    `label` (-1 where not `labelled`), `weight`, `generator`, `list_group_keys` and, of a file that
-    is `labelled`, `hold:<column>` for each column of `hold_out`.
+    `label` (-1 where not `labelled`), `weight`, `draw_weight`, `generator`, `list_group_keys` and,
+    of a file that is `labelled`, `hold:<column>` for each column of `hold_out`.
     Raises `ManifestError` with the first bad lines and the count of all.
     """
     if files.labels is None:
@@ -96,12 +96,15 @@ def _find_columns(
 ) -> _Layout:
     columns, classes = data.columns, data.classes
     texts: dict[str, str] = {}
+    numbers: dict[str, str] = {}
     wanted = [columns.name]
     if labelled:
         texts = {"generator": columns.generator} if columns.generator else {}
         texts |= dict(zip(list_group_keys(data), data.group_columns, strict=True))
         texts |= {f"hold:{column}": column for column in hold_out}
-        wanted += [columns.target, *([columns.weight] if columns.weight else []), *texts.values()]
+        named = {"weight": columns.weight, "draw_weight": columns.draw_weight}
+        numbers = {column: name for column, name in named.items() if name}
+        wanted += [columns.target, *numbers.values(), *texts.values()]
     problems = []
     for name in dict.fromkeys(wanted):
         if name not in header:
@@ -114,7 +117,11 @@ def _find_columns(
     return _Layout(
         name=header.index(columns.name),
         target=header.index(columns.target) if labelled else -1,
-        weight=header.index(columns.weight) if labelled and columns.weight else -1,
+        numbers={
+            "weight": -1,
+            "draw_weight": -1,
+            **{column: header.index(name) for column, name in numbers.items()},
+        },
         texts={**absent, **{column: header.index(name) for column, name in texts.items()}},
         labels={**dict.fromkeys(classes.real, 0), **dict.fromkeys(classes.fake, 1)},
         folder=PurePosixPath(files.images),
@@ -124,12 +131,12 @@ def _find_columns(
 def _read_block(block: Block, layout: _Layout, problems: Problems) -> dict[str, Any]:
     """Columns of the rows of one block, as arrays of NumPy and of Arrow."""
     names, paths = _read_names(block, layout, problems)
-    labels, weights = np.full(len(names), NO_LABEL, np.int8), np.ones(len(names))
+    labels = np.full(len(names), NO_LABEL, np.int8)
     if layout.target >= 0:
         labels = _read_targets(block, layout, problems)
-    if layout.weight >= 0:
-        weights = _read_weights(block, layout, problems)
-    columns = {"img_name": names, "path": paths, "label": labels, "weight": weights}
+    columns = {"img_name": names, "path": paths, "label": labels}
+    for column, place in layout.numbers.items():
+        columns[column] = _read_weights(block, place, problems, len(names))
     for column, place in layout.texts.items():
         texts = block.columns[place] if place >= 0 else [""] * len(names)
         columns[column] = pa.array(texts, TEXT)
@@ -168,8 +175,12 @@ def _read_targets(block: Block, layout: _Layout, problems: Problems) -> npt.NDAr
     return labels
 
 
-def _read_weights(block: Block, layout: _Layout, problems: Problems) -> npt.NDArray[np.float64]:
-    texts = block.columns[layout.weight]
+def _read_weights(
+    block: Block, place: int, problems: Problems, rows: int
+) -> npt.NDArray[np.float64]:
+    if place < 0:
+        return np.ones(rows)
+    texts = block.columns[place]
     weights = np.fromiter(map(_parse_weight, texts), np.float64, len(texts))
     for i in np.flatnonzero(weights == 0):
         problems.add(block.lines[i], f"weight {texts[i]!r} is no positive number")

@@ -38,6 +38,7 @@ SCHEMA = pa.schema(
         ("path", pa.string()),
         ("label", pa.int8()),
         ("weight", pa.float64()),
+        ("draw_weight", pa.float64()),
         ("fold", pa.int16()),
         ("group", pa.int64()),
         ("generator", pa.string()),
@@ -101,6 +102,11 @@ class Manifest:
     def weights(self) -> npt.NDArray[np.float64]:
         """`(n,)`, positive."""
         return self.table["weight"].to_numpy(np.float64)
+
+    @cached_property
+    def draw_weights(self) -> npt.NDArray[np.float64]:
+        """`(n,)`, positive: how often a member draws each row under `sampling.mode: weighted`."""
+        return self.table["draw_weight"].to_numpy(np.float64)
 
     @cached_property
     def folds(self) -> npt.NDArray[np.int16]:

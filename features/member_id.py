@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from features.correction import Correction
 from features.errors import StaleArtifactError
 
 
@@ -15,8 +16,8 @@ class MemberId:
     """sha256 of its weights."""
     train_digest: str
     """Digest of the train manifest that it learned from."""
-    shift: float
-    """Added to a raw logit, gives log-odds at the class shares of the member's train rows."""
+    correction: Correction
+    """Turns raw logits into log-odds at the class shares of the member's train rows."""
 
     @property
     def name(self) -> str:

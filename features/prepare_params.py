@@ -27,6 +27,8 @@ class Columns(Section):
     target: str = "target"
     weight: str | None = None
     """Optional positive weight of a row in losses and fits."""
+    draw_weight: str | None = None
+    """Optional positive weight of a row in the draws of `sampling.mode: weighted`."""
     generator: str | None = None
     """Optional name of what made a fake (empty for reals); val metrics are given by it."""
 

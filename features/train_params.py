@@ -1,70 +1,17 @@
 """Settings of one member: global sections, and what a backbone overrides of them."""
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import Field, NonNegativeInt, model_validator
 
+from features.augment_params import Augment
 from features.errors import ConfigError
 from features.images_params import DataRoot, Images
+from features.learning_params import Ema, Loss, Network, Optimizer, Sampling, Schedule
 from features.params import Section, StageParams, suggest_name
 
-Probability = Annotated[float, Field(ge=0, le=1)]
 BackboneName = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
-
-
-class Sampling(Section):
-    """Which rows a batch is drawn from."""
-
-    mode: Literal["balanced", "natural"] = "balanced"
-    """`balanced`: each batch holds the classes in the ratio `real_per_fake`; `natural`: all rows
-    alike."""
-    real_per_fake: PositiveFloat = 1.0
-    """Reals drawn for each fake (balanced only)."""
-
-
-class Loss(Section):
-    """What is minimised: cross-entropy over the two classes."""
-
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
-class Optimizer(Section):
-    """Passed to `timm.optim.create_optimizer_v2`."""
-
-    name: str = "adamw"
-    lr: PositiveFloat = 1e-3
-    weight_decay: NonNegativeFloat = 0.05
-
-
-class Schedule(Section):
-    """A fixed schedule: linear warm-up, then a cosine down to zero. Nothing stops it early."""
-
-    epochs: PositiveInt = 5
-    """One epoch draws as many images as the member has train rows."""
-    warmup_epochs: NonNegativeFloat = 0.5
-    batch_size: Annotated[int, Field(ge=2)] = 64
-
-
-class Ema(Section):
-    """Exponential moving average of the weights (`timm.utils.ModelEmaV3`); it is what is kept."""
-
-    half_life_epochs: PositiveFloat = 0.5
-    """After so many epochs an update counts half; at most a third of `schedule.epochs`."""
-
-
-class Augment(Section):
-    """Random changes of the images that a network learns from."""
-
-    hflip: Probability = 0.5
-    vflip: Probability = 0.0
 
 
 class Weights(Section):
@@ -74,12 +21,24 @@ class Weights(Section):
     """Folder that a path in `backbones.NAME.pretrained` is relative to."""
 
 
-class Backbone(Section):
-    """One entry of `backbones`: the network, and what it overrides of the global sections.
+class Overrides(Section):
+    """What is overridden of the global sections.
 
     Every field of those sections has a default, so an override is a section of its own, of which
     only the fields that were given count.
     """
+
+    sampling: Sampling | None = None
+    loss: Loss | None = None
+    optimizer: Optimizer | None = None
+    schedule: Schedule | None = None
+    ema: Ema | None = None
+    augment: Augment | None = None
+    network: Network | None = None
+
+
+class Backbone(Overrides):
+    """One entry of `backbones`: the network, and what it overrides of the global sections."""
 
     model: str
     """Name of a timm network, such as `resnet50`."""
@@ -87,12 +46,6 @@ class Backbone(Section):
     """`true` (timm's own weights), a file or a folder below `weights.root`, or `hf-hub:NAME`."""
     image_size: Annotated[int, Field(ge=16)] | None = None
     """Side in pixels that the network sees; at most `images.size`, which is the default."""
-    sampling: Sampling | None = None
-    loss: Loss | None = None
-    optimizer: Optimizer | None = None
-    schedule: Schedule | None = None
-    ema: Ema | None = None
-    augment: Augment | None = None
 
 
 class TrainingSections(Section):
@@ -104,6 +57,7 @@ class TrainingSections(Section):
     schedule: Schedule
     ema: Ema
     augment: Augment
+    network: Network
 
 
 class MemberSettings(TrainingSections):
@@ -147,13 +101,7 @@ class TrainParams(TrainingSections, StageParams):
                 f"backbones.{name}.image_size {settings.image_size} is above images.size "
                 f"{self.images.size}: pixels that the store does not hold"
             )
-        if settings.ema.half_life_epochs > settings.schedule.epochs / 3:
-            problems.append(
-                f"ema.half_life_epochs {settings.ema.half_life_epochs} is more than a third of "
-                f"schedule.epochs {settings.schedule.epochs} of backbone {name}: the average "
-                "would still hold the untrained weights"
-            )
-        return problems
+        return problems + [f"{p} (backbone {name})" for p in find_conflicts(settings)]
 
     def resolve_backbone(self, name: str) -> MemberSettings:
         """The settings of one backbone: global sections with its own overrides.
@@ -178,6 +126,24 @@ class TrainParams(TrainingSections, StageParams):
             seed=self.seed,
             **merged,
         )
+
+
+def find_conflicts(settings: MemberSettings) -> list[str]:
+    """What the sections of one backbone ask for together and cannot have."""
+    sampling, loss, ema = settings.sampling, settings.loss, settings.ema
+    epochs, mixes = settings.schedule.epochs, settings.augment.mixup + settings.augment.cutmix > 0
+    even = sampling.mode in ("balanced", "undersample") and sampling.real_per_fake == 1
+    found = {
+        f"ema.half_life_epochs {ema.half_life_epochs} is more than a third of schedule.epochs "
+        f"{epochs}: the average would still hold the untrained weights": (
+            ema.half_life_epochs is not None and ema.half_life_epochs > epochs / 3
+        ),
+        f"loss.kind {loss.kind} cannot learn from mixed labels: set augment.mixup and "
+        "augment.cutmix to 0": mixes and loss.kind in ("focal", "class_mean"),
+        f"loss.kind logit_adjusted changes nothing where sampling.mode {sampling.mode} draws both "
+        "classes alike": even and loss.kind == "logit_adjusted" and loss.class_weight == "none",
+    }
+    return [text for text, is_so in found.items() if is_so]
 
 
 def is_hub_name(pretrained: bool | str) -> bool:

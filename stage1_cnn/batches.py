@@ -1,64 +1,77 @@
-"""Whole batches of pixels: flipped, resized and normalised on the training device."""
+"""Whole batches of pixels: resized, filtered and normalised on the training device."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from features.images import Pixels
-from features.train_params import Augment
-
-Flips = npt.NDArray[np.bool_]
+from features.train_params import MemberSettings
+from stage1_cnn.network import get_normalisation
+from stage1_cnn.noise import extract_noise
 
 
 @dataclass(frozen=True)
 class Normaliser:
-    """uint8 pixels of the store into what a network takes: float32 `(b, 3, size, size)`."""
+    """Pixels of the store into what a network takes: float32 `(b, c, size, size)`.
+
+    `mean`, `std`: per channel of RGB in 0 … 1. `input`: as of `network.input`; c is 6 for both.
+    """
 
     mean: Sequence[float]
     std: Sequence[float]
     size: int
     device: torch.device
+    input: Literal["rgb", "srm", "rgb+srm"] = "rgb"
 
-    def __call__(self, pixels: Pixels, flips: Flips | None = None) -> Tensor:
-        """`pixels`: uint8 `(b, s, s, 3)` with s at least `size`; `flips` as of `draw_flips`.
+    def __call__(self, images: Tensor | Pixels) -> Tensor:
+        """`images`: `(b, s, s, 3)` in 0 … 255, uint8 or float; s at least `size`. Left as they are.
 
-        Channels-last in memory. `pixels` may be changed.
+        Channels-last in memory. Noise maps are those of the resized pixels, after the RGB.
         """
-        images = torch.from_numpy(pixels).to(self.device)
-        if flips is not None:
-            flip_images(images, flips)
-        images = images.float()
-        if images.shape[1] != self.size:
-            images = self._resize(images)
-        # Whole lines of pixels: with the three channels alone as the innermost axis the same
-        # arithmetic takes 2.7 times as long on a CPU.
-        lines = images.view(len(images), self.size, self.size * 3)
-        lines.sub_(self._repeat(self.mean)).div_(self._repeat(self.std))
-        return images.permute(0, 3, 1, 2)
+        pixels = self._move(images)
+        if pixels.shape[1] != self.size:
+            pixels = self._resize(pixels)
+        if self.input == "rgb":
+            return self._normalise(pixels)
+        noise = extract_noise(pixels.permute(0, 3, 1, 2))
+        if self.input == "srm":
+            return noise
+        return torch.cat([self._normalise(pixels), noise], dim=1)
 
-    def _resize(self, images: Tensor) -> Tensor:
+    def _move(self, images: Tensor | Pixels) -> Tensor:
+        tensor = images if isinstance(images, Tensor) else torch.from_numpy(images)
+        # Bytes travel to the device, a quarter of the floats; a copy, because it is worked on.
+        return tensor.to(self.device).to(
+            torch.float32, copy=True, memory_format=torch.contiguous_format
+        )
+
+    def _resize(self, pixels: Tensor) -> Tensor:
         shape = (self.size, self.size)
-        planes = interpolate(images.permute(0, 3, 1, 2), shape, mode="bilinear", antialias=True)
+        planes = interpolate(pixels.permute(0, 3, 1, 2), shape, mode="bilinear", antialias=True)
         return planes.permute(0, 2, 3, 1).contiguous()
 
-    def _repeat(self, values: Sequence[float]) -> Tensor:
+    def _normalise(self, pixels: Tensor) -> Tensor:
+        # Whole lines of pixels: with the three channels alone as the innermost axis the same
+        # arithmetic takes 2.7 times as long on a CPU.
+        mean, std = self._lines
+        pixels.view(len(pixels), self.size, self.size * 3).sub_(mean).div_(std)
+        return pixels.permute(0, 3, 1, 2)
+
+    @cached_property
+    def _lines(self) -> tuple[Tensor, Tensor]:
         # ImageNet statistics are given for 0 … 1, pixels are 0 … 255.
-        return torch.tensor(values, device=self.device).mul(255).repeat(self.size)
+        mean, std = torch.tensor([self.mean, self.std], device=self.device).mul(255)
+        return mean.repeat(self.size), std.repeat(self.size)
 
 
-def draw_flips(augment: Augment, count: int, seed: int, step: int) -> Flips:
-    """`(2, count)`: images to mirror left to right, and upside down; a function of (seed, step)."""
-    chances = np.random.default_rng([seed, 2, step]).random((2, count))
-    return chances < np.array([[augment.hflip], [augment.vflip]])
-
-
-def flip_images(images: Tensor, flips: Flips) -> None:
-    """Flips `(b, s, s, 3)` in place, on the device where they are."""
-    for chosen, axis in zip(flips, (2, 1), strict=True):
-        rows = torch.from_numpy(np.flatnonzero(chosen)).to(images.device)
-        images[rows] = images[rows].flip(axis)
+def build_normaliser(
+    network: nn.Module, settings: MemberSettings, device: torch.device
+) -> Normaliser:
+    """What `network`, built from `settings`, wants its pixels to be: size, statistics, noise."""
+    mean, std = get_normalisation(network)
+    return Normaliser(mean, std, settings.image_size, device, settings.network.input)

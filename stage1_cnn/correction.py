@@ -1,29 +1,69 @@
-"""From the classes that a network saw to those of its train rows: a shift of its log-odds.
+"""From the classes that a network saw to those of its train rows: the correction of a member.
 
-A network trained by cross-entropy on a share π of fakes answers with log-odds that hold for that
-share. Adding logit(π of the train rows) - logit(π drawn) undoes the sampling exactly
-(Elkan, "The foundations of cost-sensitive learning", IJCAI 2001).
+A network trained by a proper loss answers with log-odds that hold for the share π of fakes which
+the loss saw. Adding logit(π of the train rows) - logit(π seen) undoes sampling and weights exactly
+(Elkan, "The foundations of cost-sensitive learning", IJCAI 2001). Logit adjustment and focal loss
+have minimisers of their own, whose inverse is known. Label smoothing has one too, but it ties the
+tails; there the shift alone is applied.
 """
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import logit
 
+from features.correction import Correction
+from features.learning_params import Sampling
 from features.manifest import count_classes
-from features.train_params import Sampling
-from stage1_cnn.samplers import share_of_reals
+from features.train_params import MemberSettings
+from stage1_cnn.losses import RowLoss, build_loss, find_share
+from stage1_cnn.samplers import Candidates, weigh_draws
+
+Floats = npt.NDArray[np.float64]
 
 
-def compute_shift(
-    labels: npt.NDArray[np.integer], weights: npt.NDArray[np.float64], sampling: Sampling
-) -> float:
-    """What to add to a raw logit. `labels`, `weights` are those of the member's train rows `(n,)`.
+def weigh_masses(
+    candidates: Candidates, weights: Floats, sampling: Sampling, self_blend: float = 0.0
+) -> tuple[float, float]:
+    """What reals and fakes weigh in all draws: chance of each row `(m,)` times its row weight.
 
-    The share that counts is the loss-weighted one: row weights shift it too.
+    A self-blended real counts as a fake.
     """
-    reals, fakes = count_classes(labels)
-    drawn_odds = fakes / reals
-    if sampling.mode == "balanced":
-        real = share_of_reals(sampling)
-        drawn_odds = float((1 - real) / real)
-    weight_odds = float(weights[labels == 1].mean() / weights[labels == 0].mean())
-    return float(np.log(fakes / reals) - np.log(drawn_odds * weight_odds))
+    mass = weigh_draws(candidates, sampling) * weights
+    real = float(mass[candidates.labels == 0].sum())
+    fake = float(mass[candidates.labels == 1].sum())
+    return real * (1 - self_blend), fake + real * self_blend
+
+
+def build_member_loss(settings: MemberSettings, candidates: Candidates, weights: Floats) -> RowLoss:
+    """The loss of a member that learns from `candidates` with row weights `(m,)`."""
+    masses = weigh_masses(candidates, weights, settings.sampling, settings.augment.self_blend)
+    return build_loss(settings.loss, masses, count_classes(candidates.labels))
+
+
+def compute_correction(
+    settings: MemberSettings, candidates: Candidates, weights: Floats
+) -> Correction:
+    """What turns raw logits of a member into log-odds at its train rows' shares of the classes.
+
+    `weights` `(m,)` are the row weights of the candidates.
+    """
+    loss = build_member_loss(settings, candidates, weights)
+    masses = weigh_masses(candidates, weights, settings.sampling, settings.augment.self_blend)
+    seen = 0.5 if settings.loss.kind == "class_mean" else find_share(masses, loss.class_weights)
+    reals, fakes = count_classes(candidates.labels)
+    shift = float(logit(fakes / (reals + fakes)) - logit(seen)) + loss.offset
+    gamma = 0.0
+    if settings.loss.kind == "focal":
+        gamma = settings.loss.gamma
+        shift -= 0.0 if settings.loss.alpha is None else float(logit(settings.loss.alpha))
+    return Correction(shift, gamma, _is_approximate(settings, candidates, weights))
+
+
+def _is_approximate(settings: MemberSettings, candidates: Candidates, weights: Floats) -> bool:
+    """Whether more than the classes' shares differs from the train rows."""
+    augment, loss = settings.augment, settings.loss
+    if augment.mixup + augment.cutmix + augment.self_blend + loss.label_smoothing > 0:
+        return True
+    mass = weigh_draws(candidates, settings.sampling) * weights
+    parts = (mass[candidates.labels == c] for c in (0, 1))
+    return not all(np.allclose(part, part[0], rtol=1e-9, atol=0) for part in parts)

@@ -11,7 +11,6 @@ import logging
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 import typer
 from torch import nn
@@ -19,40 +18,19 @@ from torch import nn
 from features.cli import Overrides, run_stage
 from features.dumps import Dump, write_dump
 from features.errors import AlignmentError
-from features.manifest import ROLES, Ids, Manifest, read_manifest
+from features.manifest import ROLES, Manifest, read_manifest
 from features.params import load_params
 from features.store import ImageStore, open_store
 from features.train_params import DumpParams
-from stage1_cnn.batches import Normaliser
+from stage1_cnn.batches import build_normaliser
 from stage1_cnn.member import Member, load_network, read_member
-from stage1_cnn.network import embed, get_normalisation, pick_device
+from stage1_cnn.network import pick_device
+from stage1_cnn.scoring import score_rows
 
 MANIFEST = Path("artifacts/manifest")
 MEMBERS = Path("artifacts/members")
 OUT = Path("artifacts/dumps")
-BATCH = 64
 _log = logging.getLogger("forgerystack")
-
-
-@torch.inference_mode()
-def score_rows(
-    network: nn.Module, normalise: Normaliser, store: ImageStore, row_ids: Ids
-) -> tuple[np.ndarray, np.ndarray]:
-    """Raw log-odds `(n,)` float32 and embeddings `(n, d)` float16 of rows of the store."""
-    logits = np.empty(len(row_ids), np.float32)
-    embeddings = None
-    for start in range(0, len(row_ids), BATCH):
-        rows = slice(start, start + BATCH)
-        vectors, scores = embed(network, normalise(store.gather(row_ids[rows])))
-        if embeddings is None:
-            embeddings = np.empty((len(row_ids), vectors.shape[1]), np.float16)
-        # float16 ends at 65,504; a larger activation would turn into infinity.
-        embeddings[rows] = vectors.float().clamp(-65_504, 65_504).cpu().numpy()
-        logits[rows] = scores.float().cpu().numpy()
-    if embeddings is None:
-        width = getattr(network, "head_hidden_size", network.num_features)
-        embeddings = np.empty((0, width), np.float16)  # type: ignore[arg-type]
-    return logits, embeddings
 
 
 def check_member(member: Member, train: Manifest, fold: int) -> None:
@@ -67,8 +45,7 @@ def dump_role(
 ) -> Dump:
     """Scores the rows of one role that the member may be asked about."""
     row_ids = manifest.rows_to_dump(member.id.fold)
-    mean, std = get_normalisation(network)
-    normalise = Normaliser(mean, std, member.settings.image_size, device)
+    normalise = build_normaliser(network, member.settings, device)
     logits, embeddings = score_rows(network, normalise, store, row_ids)
     return Dump(manifest.role, member.id, row_ids, logits, embeddings)
 

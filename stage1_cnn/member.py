@@ -1,6 +1,6 @@
-"""A trained member on disk: EMA weights as safetensors, and a JSON that says what they are."""
+"""A trained member on disk: its weights as safetensors, and a JSON that says what they are."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from features.correction import Correction
 from features.errors import IntegrityError, MissingArtifactError
 from features.files import digest_file, read_sealed, write_atomic, write_sealed
 from features.member_id import MemberId
@@ -28,6 +29,8 @@ class Member:
     reals: int
     fakes: int
     parameters: int
+    judged: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    """Figures on the fold left out, of the `raw` weights and of their average (`ema`)."""
 
 
 def write_member(state: dict[str, Tensor], member: Member, folder: Path) -> Member:
@@ -42,6 +45,7 @@ def write_member(state: dict[str, Tensor], member: Member, folder: Path) -> Memb
         "reals": member.reals,
         "fakes": member.fakes,
         "parameters": member.parameters,
+        "judged": member.judged,
         "settings": member.settings.model_dump(),
     }
     write_sealed(folder / FACTS, facts)
@@ -55,7 +59,8 @@ def read_member(folder: Path, backbone: str, fold: int) -> Member:
     path = folder / WEIGHTS
     if not path.is_file():
         raise MissingArtifactError(path, stage)
-    identity = MemberId(**facts.pop("member"))
+    named = facts.pop("member")
+    identity = MemberId(**{**named, "correction": Correction(**named["correction"])})
     if digest_file(path) != identity.digest:
         advice = f"Make it again: dvc repro -f {stage}"
         raise IntegrityError(path, "its sha256 is not the one in member.json", advice)
@@ -64,7 +69,7 @@ def read_member(folder: Path, backbone: str, fold: int) -> Member:
 
 
 def load_network(folder: Path, member: Member) -> nn.Module:
-    """The member's network with its EMA weights, in evaluation mode."""
+    """The member's network with the weights that were kept, in evaluation mode."""
     network = build_network(member.settings, load=False)
     try:
         network.load_state_dict(load_file(folder / WEIGHTS))

@@ -1,47 +1,53 @@
 """timm networks with two outputs: built, loaded, and asked for embeddings and log-odds."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import timm
 import torch
 from torch import Tensor, nn
 
-from features.errors import ConfigError, PipelineError
+from features.errors import ConfigError
 from features.params import suggest_name
-from features.train_params import MemberSettings, is_hub_name
+from features.train_params import MemberSettings
+from stage1_cnn.pretrained import create_pretrained
 
-
-class WeightsError(PipelineError):
-    """Pretrained weights cannot be had."""
-
-    def __init__(self, settings: MemberSettings, reason: object) -> None:
-        super().__init__(
-            f"pretrained weights of {settings.model} ({settings.pretrained}) cannot be loaded: "
-            f"{str(reason).splitlines()[0] if str(reason) else type(reason).__name__}. Without a "
-            "network, name a file: backbones.NAME.pretrained, relative to weights.root"
-        )
+CHANNELS = {"rgb": 3, "srm": 3, "rgb+srm": 6}
+# timm's names for the settings that not every network takes.
+_OPTIONAL = {"drop_path_rate": "drop_path", "drop_rate": "dropout"}
 
 
 def build_network(settings: MemberSettings, load: bool = True) -> nn.Module:
     """The backbone with a two-class head; with its pretrained weights unless `load` is off.
 
-    Raises `ConfigError` for a network that timm does not know, `WeightsError`.
+    Where `network.input` asks for six channels, timm repeats and rescales the pretrained weights
+    of the first layer. Raises `ConfigError` for a network that timm does not know, or that cannot
+    be built with these settings; `WeightsError`.
     """
     check_model_name(settings.model)
-    arguments: dict[str, Any] = {"num_classes": 2}
-    if timm.get_pretrained_cfg(settings.model).fixed_input_size:  # type: ignore[union-attr]
-        arguments["img_size"] = settings.image_size
-    if not load or settings.pretrained is False:
-        return timm.create_model(settings.model, pretrained=False, **arguments)
-    overlay = _locate_weights(settings)
+    arguments = _find_arguments(settings)
     try:
-        return timm.create_model(
-            settings.model, pretrained=True, pretrained_cfg_overlay=overlay, **arguments
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise WeightsError(settings, error) from error
+        if load and settings.pretrained is not False:
+            return create_pretrained(settings, arguments)
+        return timm.create_model(settings.model, pretrained=False, **arguments)
+    except TypeError as error:
+        refused = [name for name in _OPTIONAL if name in arguments and name in str(error)]
+        if not refused:
+            raise
+        setting = _OPTIONAL[refused[0]]
+        problem = f"network.{setting}: {settings.model} does not take it; set it to 0"
+        raise ConfigError("backbones", [problem]) from error
+
+
+def _find_arguments(settings: MemberSettings) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"num_classes": 2, "in_chans": CHANNELS[settings.network.input]}
+    config = timm.get_pretrained_cfg(settings.model)
+    if config is not None and config.fixed_input_size:
+        arguments["img_size"] = settings.image_size
+    for name, setting in _OPTIONAL.items():
+        if rate := getattr(settings.network, setting):
+            arguments[name] = rate
+    return arguments
 
 
 def check_model_name(name: str) -> None:
@@ -49,22 +55,29 @@ def check_model_name(name: str) -> None:
     if not timm.is_model(name):
         problem = f"timm has no network {name!r}{suggest_name(name, timm.list_models())}"
         raise ConfigError("backbones", [problem])
+    architecture, _, tag = name.partition(".")
+    known = timm.list_pretrained(f"{architecture}.*") if tag else []
+    if tag and name not in known:
+        problem = f"timm has no weights {tag!r} of {architecture}{suggest_name(name, known)}"
+        raise ConfigError("backbones", [problem])
 
 
-def _locate_weights(settings: MemberSettings) -> dict[str, str]:
-    """Where timm takes the weights from, in the words of its `pretrained_cfg`."""
-    place = settings.pretrained
-    if place is True:
-        return {}
-    assert isinstance(place, str)
-    if is_hub_name(place):
-        return {"hf_hub_id": place.partition(":")[2]}
-    path = Path(settings.weights.root) / place
-    if path.is_dir():
-        path = path / f"{settings.model}.safetensors"
-    if not path.is_file():
-        raise WeightsError(settings, f"there is no file {path}")
-    return {"file": str(path)}
+def check_image_size(settings: MemberSettings) -> None:
+    """Raises `ConfigError` where the network cannot see pictures of `image_size`.
+
+    Transformers want a multiple of their patch or window. One picture without values goes through
+    a network without values, on torch's meta device: no weights are read.
+    """
+    side = settings.image_size
+    try:
+        with torch.device("meta"), torch.inference_mode():
+            network = build_network(settings, load=False).eval()
+            embed(network, torch.empty(1, CHANNELS[settings.network.input], side, side))
+    except NotImplementedError:
+        return  # an operation that the meta device lacks: training will tell
+    except (AssertionError, RuntimeError, ValueError) as error:
+        problem = f"image_size {side}: {settings.model} cannot see it ({error})"
+        raise ConfigError("backbones", [problem]) from error
 
 
 def get_normalisation(network: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -76,6 +89,7 @@ def get_normalisation(network: nn.Module) -> tuple[tuple[float, ...], tuple[floa
 def embed(network: Any, images: Tensor) -> tuple[Tensor, Tensor]:
     """Embeddings `(b, d)` (what the head's last layer sees) and log-odds of fake `(b,)`."""
     features = network.forward_features(images)
+    # The head runs twice: about 1 % of the time at most, and right for two classifiers too.
     embeddings = network.forward_head(features, pre_logits=True)
     logits = network.forward_head(features)
     return embeddings, logits[:, 1] - logits[:, 0]

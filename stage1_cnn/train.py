@@ -5,29 +5,34 @@ Writes: artifacts/members/<backbone>/<fold>/weights.safetensors,
     artifacts/members/<backbone>/<fold>/member.json,
     artifacts/members/<backbone>/<fold>/history.csv
 Params: seed, data.root, images.size, images.equalize, weights, sampling, loss, optimizer,
-    schedule, ema, augment, backbones.<backbone>
+    schedule, ema, augment, network, backbones.<backbone>
 """
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
 import typer
 
+from features.budget_params import BudgetParams
 from features.cli import Overrides, run_stage
 from features.errors import ConfigError
 from features.files import digest_json, write_text
-from features.manifest import Manifest, count_classes, read_manifest
+from features.manifest import LearnRows, Manifest, count_classes, read_manifest
 from features.member_id import MemberId
 from features.params import load_params
 from features.store import open_store
 from features.train_params import MemberSettings, TrainParams
-from stage1_cnn.correction import compute_shift
+from stage1_cnn.budget import describe_budget
+from stage1_cnn.correction import compute_correction
+from stage1_cnn.judge import judge_fold
+from stage1_cnn.loader import list_candidates
 from stage1_cnn.member import Member, write_member
-from stage1_cnn.network import pick_device
-from stage1_cnn.training import train_network
+from stage1_cnn.network import check_image_size, pick_device
+from stage1_cnn.training import Trained, train_network
 
 MANIFEST = Path("artifacts/manifest")
 OUT = Path("artifacts/members")
@@ -35,20 +40,20 @@ _log = logging.getLogger("forgerystack")
 
 
 def describe_member(
-    settings: MemberSettings, manifest: Manifest, backbone: str, fold: int, parameters: int
+    settings: MemberSettings, train: Manifest, rows: LearnRows, backbone: str, trained: Trained
 ) -> Member:
     """What is written beside the weights; the digest of the weights is filled in on writing."""
-    rows = manifest.rows_to_learn(fold)
-    labels, weights = manifest.labels[rows.row_ids], manifest.weights[rows.row_ids]
-    shift = compute_shift(labels, weights, settings.sampling)
-    identity = MemberId(backbone, fold, "", rows.manifest_digest, shift)
-    reals, fakes = count_classes(labels)
-    return Member(identity, settings, len(labels), reals, fakes, parameters)
+    candidates = list_candidates(train, rows, settings.sampling)
+    correction = compute_correction(settings, candidates, train.weights[rows.row_ids])
+    identity = MemberId(backbone, rows.fold, "", rows.manifest_digest, correction)
+    reals, fakes = count_classes(candidates.labels)
+    return Member(identity, settings, len(rows.row_ids), reals, fakes, trained.parameters)
 
 
 def run(params: TrainParams, backbone: str, fold: int, out: Path) -> None:
     """Reads the train manifest and images, trains, writes weights, facts and history."""
     settings = params.resolve_backbone(backbone)
+    check_image_size(settings)
     train = read_manifest(MANIFEST, "train")
     rows = train.rows_to_learn(fold)
     store = open_store(train, Path(params.data.root), params.images)
@@ -57,8 +62,9 @@ def run(params: TrainParams, backbone: str, fold: int, out: Path) -> None:
         "train %s-%d: %s, %d rows, on %s", backbone, fold, settings.model, len(rows.row_ids), device
     )
     seed = int(digest_json([params.seed, backbone, fold])[:8], 16)
-    trained = train_network(settings, store, rows, train.labels, train.weights, seed, device)
-    member = describe_member(settings, train, backbone, fold, trained.parameters)
+    trained = train_network(settings, store, train, rows, seed, device)
+    judged = judge_fold(trained, settings, store, train, fold, device)
+    member = replace(describe_member(settings, train, rows, backbone, trained), judged=judged)
     write_text(out / "history.csv", pd.DataFrame(trained.history).to_csv(index=False))
     write_member(trained.state, member, out)
 
@@ -87,9 +93,12 @@ def main(
     out: Annotated[Path | None, typer.Option(help="Folder for a run with other settings.")] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Train one member and keep its EMA weights."""
+    """Train one member and keep its averaged weights."""
     params = load_params(TrainParams, overrides)
     params.resolve_backbone(backbone)
+    # For the log alone: a limit that changes re-trains nothing.
+    budget = load_params(BudgetParams, overrides)
+    _log.info(describe_budget(params, len(budget.folds.active), budget.budget.parameters))
     run(params, backbone, fold, find_out(params, backbone, fold, out))
     if out is None and "DVC_STAGE" not in os.environ:
         _log.info("Keep it: dvc commit -f train@%s-%d", backbone, fold)

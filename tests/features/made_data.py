@@ -34,6 +34,7 @@ optimizer: {name: adamw, lr: 1e-3, weight_decay: 0.05}
 schedule: {epochs: 6, warmup_epochs: 0.5, batch_size: 16}
 ema: {half_life_epochs: 0.5}
 augment: {}
+network: {}
 backbones:
   small: {model: test_resnet}
   large: {model: test_efficientnet, schedule: {epochs: 12}, optimizer: {lr: 5.0e-4}}
@@ -115,6 +116,7 @@ def make_rows(labels: Sequence[int], prefix: str = "t", **columns: Any) -> pd.Da
         "path": [f"{prefix}/{name}" for name in names],
         "label": labels,
         "weight": 1.0,
+        "draw_weight": 1.0,
         "generator": "",
         **columns,
     }

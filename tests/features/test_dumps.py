@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from made_data import make_manifest
 
+from features.correction import Correction
 from features.dumps import ARRAYS, Dump, read_dump, write_dump
 from features.errors import (
     AlignmentError,
@@ -24,7 +25,7 @@ from features.member_id import MemberId
 FOLDS = [0, 1, 0, 1, 0, 1, 0, 1, -1, -1]
 TRAIN = make_manifest("train", [0, 1] * 5, FOLDS)
 VAL = make_manifest("val", [0, 1, 1], status=["ok", "missing", "ok"])
-MEMBER = MemberId("net", 0, "d" * 64, TRAIN.digest, -1.5)
+MEMBER = MemberId("net", 0, "d" * 64, TRAIN.digest, Correction(shift=-1.5))
 SCORED = [0, 2, 4, 6, 8, 9]
 
 
@@ -188,7 +189,7 @@ def test_a_refused_dump_leaves_the_old_one_as_it_was(folder: Path) -> None:
     assert len(read_dump(folder, TRAIN, "net", 0)) == len(SCORED)
 
 
-@pytest.mark.parametrize("change", [("shift", 0.5), ("manifest", "0" * 64), ("note", "")])
+@pytest.mark.parametrize("change", [("correction", {}), ("manifest", "0" * 64), ("note", "")])
 def test_facts_edited_by_hand_are_refused(folder: Path, change: tuple[str, object]) -> None:
     path = folder / "train.json"
     facts = json.loads(path.read_text())

@@ -41,6 +41,7 @@ def draw_table(n, seed, fakes=0.7, **columns):
             "img_name": [f"{x:016x}.jpg" for x in rng.integers(0, 2**63, n).tolist()],
             "label": (rng.random(n) < fakes).astype(np.int8),
             "weight": rng.uniform(0.5, 1.5, n),
+            "draw_weight": 1.0,
             "fold": np.int16(0),
             "group": np.arange(n),
             "generator": "",

@@ -41,7 +41,7 @@ def find_problems(*overrides: str) -> list[str]:
         ("backbones.small.modle=x", "backbones.small.modle: unknown; did you mean model?"),
         (
             "backbones.large.optimizer.learning_rate=1",
-            "backbones.large.optimizer.learning_rate: unknown; known: lr, name, weight_decay",
+            "backbones.large.optimizer.learning_rate: unknown; known: backbone_lr_scale",
         ),
         (
             "backbones.large.schedule.epoch=1",
@@ -61,7 +61,7 @@ def test_row_56_an_unknown_key_names_the_nearest_known_one(override: str, proble
         ("optimizer.lr=.nan", "optimizer.lr: Input should be greater than 0, found nan"),
         ("schedule.batch_size=1", "schedule.batch_size: Input should be greater than or equal"),
         ("schedule.epochs=1.5", "schedule.epochs: Input should be a valid integer"),
-        ("sampling.mode=random", "sampling.mode: Input should be 'balanced' or 'natural'"),
+        ("sampling.mode=random", "sampling.mode: Input should be 'balanced', 'natural'"),
         ("augment.hflip=2", "augment.hflip: Input should be less than or equal to 1, found 2"),
         ("loss.label_smoothing=1", "loss.label_smoothing: Input should be less than 1"),
         ("seed=null", "seed: Input should be a valid integer, found None"),
@@ -141,9 +141,9 @@ def test_an_unknown_backbone_names_the_nearest_known_one() -> None:
     ("overrides", "problem"),
     [
         (["ema.half_life_epochs=2"], ""),
-        (["ema.half_life_epochs=2.1"], "of backbone small"),
-        (["ema.half_life_epochs=4.1"], "of backbone large"),
-        (["backbones.large.schedule.epochs=1"], "of backbone large"),
+        (["ema.half_life_epochs=2.1"], "(backbone small)"),
+        (["ema.half_life_epochs=4.1"], "(backbone large)"),
+        (["backbones.large.schedule.epochs=1"], "(backbone large)"),
         (["ema.half_life_epochs=4", "backbones.small.ema.half_life_epochs=1"], ""),
     ],
 )

@@ -3,18 +3,11 @@
 import numpy as np
 import pandas as pd
 
+from features.augment_params import Augment
+from features.learning_params import Ema, Loss, Network, Optimizer, Sampling, Schedule
 from features.manifest import READABLE, SCHEMA
 from features.store import RawStore
-from features.train_params import (
-    Augment,
-    Ema,
-    Loss,
-    MemberSettings,
-    Optimizer,
-    Sampling,
-    Schedule,
-    Weights,
-)
+from features.train_params import MemberSettings, Weights
 
 SIZE = 32
 
@@ -27,9 +20,10 @@ def make_settings(**changes):
         "sampling": Sampling(),
         "loss": Loss(),
         "optimizer": Optimizer(lr=3e-3),
-        "schedule": Schedule(epochs=4, warmup_epochs=0.5, batch_size=16),
+        "schedule": Schedule(epochs=8, warmup_epochs=0.5, batch_size=16),
         "ema": Ema(half_life_epochs=0.3),
         "augment": Augment(),
+        "network": Network(),
         "weights": Weights(),
         "seed": 0,
     }
@@ -44,6 +38,7 @@ def make_table(labels, folds):
         "path": [f"images/{i}.png" for i in range(n)],
         "label": labels,
         "weight": 1.0,
+        "draw_weight": 1.0,
         "fold": folds,
         "group": np.arange(n),
         "generator": "",

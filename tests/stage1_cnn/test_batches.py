@@ -1,10 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from small_task import make_settings
 from torchvision.transforms import v2
 
-from features.train_params import Augment
-from stage1_cnn.batches import Normaliser, draw_flips, flip_images
+from features.learning_params import Network
+from stage1_cnn.batches import Normaliser, build_normaliser
+from stage1_cnn.network import build_network
+from stage1_cnn.noise import extract_noise
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CPU = torch.device("cpu")
@@ -32,36 +35,35 @@ def test_smaller_networks_get_an_antialiased_resize():
     assert found[0, 0, 2:-2].std() < 0.05
 
 
-def flip(pixels, augment, seed, step):
-    images = torch.from_numpy(pixels)
-    flip_images(images, draw_flips(augment, len(pixels), seed, step))
-    return images.numpy()
-
-
-def test_flips_are_a_pure_function_of_seed_and_step_and_keep_whole_images():
-    augment = Augment(hflip=0.5, vflip=0.5)
-    first = flip(make_pixels(), augment, seed=1, step=7)
-    np.testing.assert_array_equal(first, flip(make_pixels(), augment, seed=1, step=7))
-    assert not np.array_equal(first, flip(make_pixels(), augment, seed=1, step=8))
-    for image, flipped in zip(make_pixels(), first, strict=True):
-        options = (image, image[:, ::-1], image[::-1], image[::-1, ::-1])
-        assert any(np.array_equal(flipped, option) for option in options)
-
-
-def test_a_flipped_batch_is_the_normalised_batch_of_flipped_images():
-    flips = np.array(
-        [[True, False, True, False, False, True], [False, True, True, False, True, False]]
-    )
+@pytest.mark.parametrize("size", [32, 16])
+@pytest.mark.parametrize("kind", ["rgb", "srm", "rgb+srm"])
+def test_arrays_and_tensors_give_the_same_and_stay_as_they_are(kind, size):
     pixels = make_pixels()
-    flipped = pixels.copy()
-    flip_images(torch.from_numpy(flipped), flips)
-    normalise = Normaliser(MEAN, STD, 32, CPU)
-    assert torch.equal(normalise(pixels, flips), normalise(flipped))
+    normalise = Normaliser(MEAN, STD, size, CPU, kind)
+    floats = torch.from_numpy(pixels).float()
+    strided = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
+    found = normalise(pixels)
+    for images in (torch.from_numpy(pixels), floats, strided):
+        assert torch.equal(normalise(images), found)
+    assert np.array_equal(pixels, make_pixels())
+    assert np.array_equal(floats.numpy(), make_pixels())
+    assert found.dtype == torch.float32
+    assert found.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("chance", [0.0, 0.3, 1.0])
-def test_share_of_flipped_images_is_the_chance(chance):
-    pixels = np.zeros((4000, 2, 2, 3), np.uint8)
-    pixels[:, :, 0] = 1
-    flipped = flip(pixels, Augment(hflip=chance, vflip=0.0), seed=0, step=0)
-    assert flipped[:, 0, 1, 0].mean() == pytest.approx(chance, abs=0.03)
+@pytest.mark.parametrize("size", [32, 16])
+def test_noise_comes_after_the_colours_and_from_pixels_as_they_are(size):
+    pixels = make_pixels()
+    both = Normaliser(MEAN, STD, size, CPU, "rgb+srm")(pixels)
+    assert torch.equal(both[:, :3], Normaliser(MEAN, STD, size, CPU)(pixels))
+    resized = Normaliser((0, 0, 0), (1, 1, 1), size, CPU)(pixels) * 255
+    torch.testing.assert_close(both[:, 3:], extract_noise(resized), atol=1e-4, rtol=0)
+    assert torch.equal(both[:, 3:], Normaliser(MEAN, STD, size, CPU, "srm")(pixels))
+
+
+def test_statistics_are_the_networks_own_for_six_channels_too():
+    settings = make_settings(model="tf_efficientnet_lite0", network=Network(input="rgb+srm"))
+    with torch.device("meta"):
+        network = build_network(settings)
+    expected = Normaliser((0.5,) * 3, (0.5,) * 3, settings.image_size, CPU, "rgb+srm")
+    assert build_normaliser(network, settings, CPU) == expected

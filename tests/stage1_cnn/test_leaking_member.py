@@ -6,14 +6,16 @@ import torch
 from sklearn.metrics import roc_auc_score
 from small_task import SIZE, keep_pixels, make_settings, make_table
 
+from features.augment_params import Augment
+from features.correction import Correction
 from features.dumps import Dump, check_dump
 from features.errors import LeakageError
+from features.learning_params import Schedule
 from features.manifest import LearnRows, write_manifest
 from features.member_id import MemberId
-from features.train_params import Augment, Schedule
 from stage1_cnn.batches import Normaliser
-from stage1_cnn.dump import score_rows
 from stage1_cnn.network import build_network
+from stage1_cnn.scoring import score_rows
 from stage1_cnn.training import train_network
 
 CPU = torch.device("cpu")
@@ -45,7 +47,7 @@ def score_fold(shuffled, rows):
         schedule=Schedule(epochs=25, warmup_epochs=1, batch_size=16), augment=Augment(hflip=0)
     )
     torch.manual_seed(0)
-    trained = train_network(settings, store, rows, manifest.labels, manifest.weights, 0, CPU)
+    trained = train_network(settings, store, manifest, rows, 0, CPU)
     network = build_network(settings)
     network.load_state_dict(trained.state)
     fold_rows = manifest.fold_rows(0)
@@ -67,7 +69,7 @@ def test_a_member_that_learned_from_its_fold_is_found_out(shuffled):
 def test_a_dump_of_learned_rows_is_refused(shuffled):
     manifest, _ = shuffled
     rows = manifest.rows_to_learn(0).row_ids
-    member = MemberId("r", 0, "m", manifest.digest, 0.0)
+    member = MemberId("r", 0, "m", manifest.digest, Correction())
     zeros = np.zeros(len(rows), np.float32)
     dump = Dump("train", member, rows, zeros, np.zeros((len(rows), 2), np.float16))
     with pytest.raises(LeakageError, match="learned from"):

@@ -3,6 +3,7 @@ import pytest
 import torch
 from small_task import make_settings
 
+from features.correction import Correction
 from features.errors import IntegrityError, MissingArtifactError
 from features.member_id import MemberId
 from stage1_cnn.member import FACTS, WEIGHTS, Member, load_network, read_member, write_member
@@ -13,8 +14,9 @@ from stage1_cnn.network import build_network
 def written(tmp_path):
     torch.manual_seed(0)
     network = build_network(make_settings())
-    identity = MemberId("r", 0, "", "abc", -1.25)
-    member = Member(identity, make_settings(), 10, 4, 6, 123)
+    identity = MemberId("r", 0, "", "abc", Correction(shift=-1.25, gamma=2.0))
+    judged = {"raw": {"auc": 0.75, "auc_low": None}}
+    member = Member(identity, make_settings(), 10, 4, 6, 123, judged)
     return network, write_member(network.state_dict(), member, tmp_path), tmp_path
 
 

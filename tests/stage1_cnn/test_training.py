@@ -1,34 +1,47 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 from small_task import make_settings
 
+from features.augment_params import Augment
 from features.errors import NotFiniteError
-from features.manifest import LearnRows
-from features.train_params import Ema, Optimizer, Schedule
-from stage1_cnn.batches import Normaliser
-from stage1_cnn.dump import score_rows
+from features.learning_params import Ema, Loss, Network, Optimizer, Sampling, Schedule
+from features.manifest import LearnRows, Manifest
+from stage1_cnn.batches import build_normaliser
+from stage1_cnn.correction import build_member_loss
+from stage1_cnn.judge import judge_fold
+from stage1_cnn.loader import BatchLoader
 from stage1_cnn.network import build_network
-from stage1_cnn.training import compute_decay, train_network
+from stage1_cnn.scoring import score_rows
+from stage1_cnn.training import Trainer, train_network
 
 CPU = torch.device("cpu")
 
 
-def train(task, seed=0, fold=0, labels=None, weights=None, **changes):
+def change_table(manifest, **columns):
+    return Manifest(manifest.role, manifest.table.assign(**columns), manifest.digest)
+
+
+def train(task, seed=0, fold=0, columns=None, **changes):
     manifest, store = task
-    labels = manifest.labels if labels is None else labels
-    weights = manifest.weights if weights is None else weights
     rows = manifest.rows_to_learn(fold)
-    return train_network(make_settings(**changes), store, rows, labels, weights, seed, CPU)
+    manifest = change_table(manifest, **(columns or {}))
+    return train_network(make_settings(**changes), store, manifest, rows, seed, CPU)
 
 
-def score(task, trained, rows, **changes):
-    network = build_network(make_settings(**changes))
-    network.load_state_dict(trained.state)
-    normalise = Normaliser((0.5,) * 3, (0.25,) * 3, 32, CPU)
-    logits, _ = score_rows(network.eval(), normalise, task[1], rows)
-    return logits
+def score(task, state, rows, **changes):
+    settings = make_settings(**changes)
+    network = build_network(settings)
+    network.load_state_dict(state)
+    normalise = build_normaliser(network, settings, CPU)
+    return score_rows(network.eval(), normalise, task[1], rows)[0]
+
+
+def equal(first, second):
+    return all(torch.equal(first[name], value) for name, value in second.items())
 
 
 @pytest.fixture(scope="module")
@@ -36,26 +49,24 @@ def trained(task):
     return train(task)
 
 
-def test_ema_weights_tell_the_classes_apart_on_the_fold_left_out(task, trained):
+def test_averaged_weights_tell_the_classes_apart_on_the_fold_left_out(task, trained):
     manifest, _ = task
     rows = manifest.fold_rows(0)
-    assert roc_auc_score(manifest.labels[rows], score(task, trained, rows)) > 0.9
+    assert roc_auc_score(manifest.labels[rows], score(task, trained.state, rows)) > 0.9
 
 
 def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(task, trained):
     again = train(task)
-    assert all(torch.equal(again.state[name], value) for name, value in trained.state.items())
+    assert equal(again.state, trained.state)
     assert again.history == trained.history
-    other = train(task, seed=1)
-    assert any(not torch.equal(other.state[name], v) for name, v in trained.state.items())
+    assert not equal(train(task, seed=1).state, trained.state)
 
 
 def test_labels_of_the_fold_left_out_change_nothing(task, trained):
     manifest, _ = task
     labels = manifest.labels.copy()
     labels[manifest.fold_rows(0)] = 1 - labels[manifest.fold_rows(0)]
-    again = train(task, labels=labels)
-    assert all(torch.equal(again.state[name], value) for name, value in trained.state.items())
+    assert equal(train(task, columns={"label": labels}).state, trained.state)
 
 
 def test_history_has_a_row_an_epoch_with_warm_up_and_a_cosine_to_zero(task):
@@ -68,6 +79,14 @@ def test_history_has_a_row_an_epoch_with_warm_up_and_a_cosine_to_zero(task):
     assert history[-1]["loss"] < history[0]["loss"]
 
 
+def test_history_says_what_the_sampler_drew(task, trained):
+    last = trained.history[-1]  # 24 reals and 96 fakes, 8 epochs of 7 batches of 16
+    assert all(row["real_share"] == 0.5 for row in trained.history)
+    assert (last["seen_real"], last["seen_fake"]) == (24, 96)
+    assert last["repeats_real_mean"] == pytest.approx(8 * 7 * 8 / 24)
+    assert last["repeats_fake_max"] == 5
+
+
 def test_row_weights_count_in_the_loss(task):
     manifest, _ = task
     wrong = np.random.default_rng(0).random(len(manifest)) < 0.4
@@ -75,16 +94,58 @@ def test_row_weights_count_in_the_loss(task):
     rows = manifest.fold_rows(0)
     aucs = []
     for weight in (1.0, 1e-3):
-        weights = np.where(wrong, weight, 1.0)
-        trained = train(task, labels=labels, weights=weights)
-        aucs.append(roc_auc_score(manifest.labels[rows], score(task, trained, rows)))
+        found = train(task, columns={"label": labels, "weight": np.where(wrong, weight, 1.0)})
+        aucs.append(roc_auc_score(manifest.labels[rows], score(task, found.state, rows)))
     assert aucs[1] > aucs[0] + 0.05
 
 
-@pytest.mark.parametrize(("half_life", "steps"), [(0.5, 100), (2.0, 37)])
-def test_decay_halves_after_its_half_life(half_life, steps):
-    decay = compute_decay(Ema(half_life_epochs=half_life), steps)
-    assert decay ** (half_life * steps) == pytest.approx(0.5)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": Loss(kind="focal", gamma=1.0)},
+        {"loss": Loss(kind="class_mean"), "sampling": Sampling(mode="natural")},
+        {"loss": Loss(kind="logit_adjusted"), "sampling": Sampling(mode="natural")},
+        {"sampling": Sampling(mode="undersample"), "optimizer": Optimizer(lr=1e-2)},
+        {"sampling": Sampling(mode="weighted", weights="generator")},
+        {"network": Network(input="rgb+srm")},
+        {"augment": Augment(hflip=0.5, mixup=0.3, cutmix=0.1)},
+        {"optimizer": Optimizer(name="lamb", lr=1e-2, layer_decay=0.9, clip_grad=1.0)},
+        {"ema": Ema()},
+    ],
+    ids=lambda c: "-".join(c),
+)
+def test_every_remedy_learns(task, changes):
+    manifest, _ = task
+    rows, shown = manifest.fold_rows(0), {k: v for k, v in changes.items() if k == "network"}
+    epochs = 16 if "sampling" in changes else 8
+    schedule = Schedule(epochs=epochs, warmup_epochs=0.5, batch_size=16)
+    found = train(task, schedule=schedule, **changes)
+    assert roc_auc_score(manifest.labels[rows], score(task, found.state, rows, **shown)) > 0.8
+
+
+def test_without_an_average_the_last_weights_are_kept(task):
+    found = train(task, ema=Ema())
+    assert found.ema_state is None
+    assert found.state is found.raw_state
+    assert "ema_decay" not in found.history[0]
+
+
+def test_the_average_does_not_touch_the_training(task, trained):
+    assert equal(train(task, ema=Ema()).raw_state, trained.raw_state)
+    assert not equal(trained.ema_state, trained.raw_state)
+
+
+def test_raw_and_averaged_weights_are_judged_on_the_fold_left_out(task, trained):
+    manifest, store = task
+    judged = judge_fold(trained, make_settings(), store, manifest, 0, CPU)
+    rows = manifest.fold_rows(0)
+    for name, state in (("raw", trained.raw_state), ("ema", trained.ema_state)):
+        scores = score(task, state, rows)
+        auc = roc_auc_score(manifest.labels[rows], scores)
+        assert judged[name]["auc"] == pytest.approx(auc)
+        assert judged[name]["auc_low"] <= auc <= judged[name]["auc_high"]
+        accuracy = ((scores > 0) == manifest.labels[rows]).mean()
+        assert judged[name]["accuracy"] == pytest.approx(accuracy)
 
 
 def test_a_loss_that_is_no_number_stops_and_names_rows(task):
@@ -95,6 +156,96 @@ def test_a_loss_that_is_no_number_stops_and_names_rows(task):
 def test_fewer_rows_than_a_batch_train_too(task):
     manifest, store = task
     rows = LearnRows(0, np.arange(10), manifest.digest)
-    settings = make_settings()
-    trained = train_network(settings, store, rows, manifest.labels, manifest.weights, 0, CPU)
-    assert len(trained.history) == 4
+    found = train_network(make_settings(), store, manifest, rows, 0, CPU)
+    assert len(found.history) == 8
+
+
+def start(task, seed=0, wrap=None, **changes):
+    """A trainer and its batches; layer norm, so that parts of a batch do not see each other."""
+    manifest, store = task
+    settings = make_settings(**{"model": "test_convnext", "augment": Augment(hflip=0), **changes})
+    rows = manifest.rows_to_learn(0)
+    torch.manual_seed(seed)
+    loader = BatchLoader(store, manifest, rows, settings, seed)
+    loss = build_member_loss(settings, loader.candidates, manifest.weights[rows.row_ids])
+    return Trainer(settings, loss, len(loader), seed, CPU, wrap), loader
+
+
+def advance(trainer, loader, first, stop):
+    return [float(trainer.advance(batch)) for batch in loader.iterate(first, stop)]
+
+
+@pytest.mark.parametrize("loss", [Loss(), Loss(kind="class_mean"), Loss(class_weight="balanced")])
+def test_a_batch_in_parts_is_the_same_step(task, loss):
+    weights = np.random.default_rng(0).uniform(0.2, 2, len(task[0]))
+    task = (change_table(task[0], weight=weights), task[1])
+    sampling = Sampling(mode="natural")
+    whole, loader = start(task, loss=loss, sampling=sampling)
+    schedule = make_settings().schedule.model_copy(update={"accumulate": 3})
+    parts, _ = start(task, loss=loss, sampling=sampling, schedule=schedule)
+    np.testing.assert_allclose(
+        advance(whole, loader, 0, 4), advance(parts, loader, 0, 4), rtol=1e-4
+    )
+
+
+def test_processes_together_draw_what_one_draws(task):
+    manifest, store = task
+    rows = manifest.rows_to_learn(0)
+    one = BatchLoader(store, manifest, rows, make_settings(), 0)
+    for world in (2, 3):
+        ranks = [
+            BatchLoader(store, manifest, rows, make_settings(), 0, rank, world)
+            for rank in range(world)
+        ]
+        batches = [loader.load(5) for loader in ranks]
+        whole = one.load(5)
+        np.testing.assert_array_equal(np.concatenate([b.row_ids for b in batches]), whole.row_ids)
+        firsts = np.cumsum([0, *(len(b.row_ids) for b in batches[:-1])]) + whole.first_draw
+        assert [b.first_draw for b in batches] == firsts.tolist()
+
+
+def test_a_resumed_trainer_goes_on_as_if_nothing_had_been(task):
+    dropout = {"network": Network(dropout=0.2), "model": "test_resnet"}
+    through, loader = start(task, **dropout)
+    advance(through, loader, 0, 9)
+    first, _ = start(task, **dropout)
+    advance(first, loader, 0, 4)
+    state = copy.deepcopy(first.state_dict())
+    second, _ = start(task, seed=7, **dropout)
+    second.load_state_dict(state)
+    advance(second, loader, 4, 9)
+    assert equal(second.network.state_dict(), through.network.state_dict())
+    assert equal(second.ema.module.state_dict(), through.ema.module.state_dict())
+    assert second.learning_rate == through.learning_rate
+
+
+def test_the_head_alone_learns_while_the_backbone_is_frozen(task):
+    optimizer = Optimizer(lr=3e-3, frozen_epochs=1.0)
+    trainer, loader = start(task, model="test_resnet", optimizer=optimizer)
+    before = {k: v.clone() for k, v in trainer.network.state_dict().items()}
+    advance(trainer, loader, 0, len(loader))
+    after = trainer.network.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    head = {f"{name}" for name in before if name.startswith("fc.")}
+    assert changed == head  # neither the statistics of batch norm nor a counter
+    advance(trainer, loader, len(loader), len(loader) + 1)
+    assert not torch.equal(trainer.network.state_dict()["conv1.0.weight"], before["conv1.0.weight"])
+
+
+def test_a_frozen_start_that_is_resumed_thaws_in_time(task):
+    optimizer = Optimizer(lr=3e-3, frozen_epochs=1.0)
+    through, loader = start(task, optimizer=optimizer)
+    advance(through, loader, 0, 9)
+    first, _ = start(task, optimizer=optimizer)
+    advance(first, loader, 0, 3)
+    second, _ = start(task, seed=3, optimizer=optimizer)
+    second.load_state_dict(first.state_dict())
+    advance(second, loader, 3, 9)
+    assert equal(second.network.state_dict(), through.network.state_dict())
+
+
+def test_batches_are_a_pure_function_of_their_step(task):
+    manifest, store = task
+    loader = BatchLoader(store, manifest, manifest.rows_to_learn(0), make_settings(), 0)
+    again = loader.load(3)
+    np.testing.assert_array_equal(again.row_ids, list(loader.iterate(2, 5))[1].row_ids)

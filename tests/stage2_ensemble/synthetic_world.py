@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from features.correction import Correction
 from features.dumps import Dump, write_dump
 from features.manifest import (
     NO_FOLD,
@@ -79,6 +80,7 @@ def draw_rows(labels: np.ndarray, groups: np.ndarray, folds: np.ndarray, seed: i
             "path": names,
             "label": labels.astype(np.int8),
             "weight": rng.uniform(0.5, 1.5, n),
+            "draw_weight": 1.0,
             "fold": folds.astype(np.int16),
             "group": groups.astype(np.int64),
             "generator": generators.astype(object),
@@ -205,7 +207,7 @@ def write_member_dump(world: World, backbone: str, fold: int, role: str, **chang
     axes = draw_axes(world.plan.seed + 100 * place + fold)
     strength = world.plan.strengths[backbone]
     logits, embeddings = draw_member(world.truth[role][row_ids], strength, seed, axes)
-    member = MemberId(backbone, fold, "m" * 64, world.train.digest, SHIFT)
+    member = MemberId(backbone, fold, "m" * 64, world.train.digest, Correction(SHIFT))
     dump = Dump(
         role=role,
         member=replace(member, **changes),

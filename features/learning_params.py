@@ -1,0 +1,123 @@
+"""Settings of how a network learns: each section is a default that a backbone may override."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+
+from features.params import Section
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Sampling(Section):
+    """Which rows a batch is drawn from."""
+
+    mode: Literal["balanced", "natural", "undersample", "weighted"] = "balanced"
+    """`natural`: all rows alike. `balanced`: the classes in the ratio `real_per_fake`, an epoch has
+    as many draws as there are rows. `undersample`: the same batches, but an epoch ends when the
+    class that runs out first has been used up once. `weighted`: in proportion to a weight of each
+    row."""
+    real_per_fake: PositiveFloat = 1.0
+    """Reals drawn for each fake; natural draws and a weight column have their own ratio."""
+    weights: Literal["column", "generator"] = "column"
+    """For `weighted`. `column`: `data.columns.draw_weight`. `generator`: every generator of a class
+    as often as any other one, the classes in the ratio `real_per_fake`."""
+
+
+class Loss(Section):
+    """What is minimised, over rows and their weights."""
+
+    kind: Literal["cross_entropy", "focal", "logit_adjusted", "class_mean"] = "cross_entropy"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    class_weight: Literal["none", "balanced", "effective"] = "none"
+    """`balanced`: both classes weigh the same in train; `effective`: by the effective number of
+    images."""
+    effective_beta: Share = 0.9999
+    """For `effective`: 1 - 1/(images after which further ones add little)."""
+    gamma: NonNegativeFloat = 2.0
+    """For `focal`: how much less sure answers count."""
+    alpha: Share | None = None
+    """For `focal`: weight of fakes, that of reals being 1 - alpha."""
+    tau: PositiveFloat = 1.0
+    """For `logit_adjusted`: how much of the classes' log-odds is added."""
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> Self:
+        problems = []
+        if self.label_smoothing and self.kind == "focal":
+            problems.append("label_smoothing has no meaning for focal loss")
+        if self.class_weight != "none" and self.kind == "class_mean":
+            problems.append("class_weight changes nothing in class_mean, whose classes weigh alike")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+
+class Optimizer(Section):
+    """Passed to `timm.optim.create_optimizer_v2`."""
+
+    name: str = "adamw"
+    lr: PositiveFloat = 1e-3
+    weight_decay: NonNegativeFloat = 0.05
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of optimisers that have one, such as sgd."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Each layer learns so many times as fast as the one above it."""
+    backbone_lr_scale: PositiveFloat = 1.0
+    """Learning rate of all but the head, as a multiple of `lr`."""
+    frozen_epochs: NonNegativeFloat = 0.0
+    """For so many epochs only the head learns; `schedule.epochs` or more: it alone learns."""
+    clip_grad: PositiveFloat | None = None
+    """Largest gradient, in the sense of `clip_mode`."""
+    clip_mode: Literal["norm", "value", "agc"] = "norm"
+
+
+class Schedule(Section):
+    """A fixed schedule: linear warm-up, then `decay`. Nothing stops it early."""
+
+    epochs: PositiveInt = 5
+    """One epoch draws as many images as the member has train rows, or see `sampling.mode`."""
+    warmup_epochs: NonNegativeFloat = 0.5
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    """Images of one step of the optimiser, over all processes."""
+    accumulate: PositiveInt = 1
+    """Parts that a batch is computed in, one after the other, where it does not fit into memory."""
+    decay: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the learning rate falls to zero after the warm-up, or that it stays."""
+
+
+class Ema(Section):
+    """Exponential moving average of the weights (`timm.utils.ModelEmaV3`); it is what is kept.
+
+    With neither a half-life nor a decay the last weights are kept.
+    """
+
+    half_life_epochs: PositiveFloat | None = None
+    """After so many epochs an update counts half; at most a third of `schedule.epochs`."""
+    decay: Share | None = None
+    """Or the decay of one step, such as 0.9."""
+    warmup: bool = True
+    """The average starts as that of few steps and becomes longer."""
+
+    @model_validator(mode="after")
+    def _check_one(self) -> Self:
+        if self.half_life_epochs is not None and self.decay is not None:
+            raise ValueError("half_life_epochs and decay say the same thing: set one to null")
+        return self
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is an average at all."""
+        return self.half_life_epochs is not None or self.decay is not None
+
+
+class Network(Section):
+    """How a network of timm is built."""
+
+    input: Literal["rgb", "srm", "rgb+srm"] = "rgb"
+    """What it sees: the picture, its noise under fixed high-pass filters (SRM), or both."""
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Chance that a residual branch is left out (stochastic depth), of the last one."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Chance that an entry of the embedding is left out before the head."""

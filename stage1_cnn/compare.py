@@ -1,0 +1,128 @@
+"""Trains one backbone under several settings, on the same rows, with several seeds, and compares.
+
+No stage, and nothing else reads it: it answers whether over-sampling, a loss or the EMA help on
+your data. All are judged on one fold of train that none of them learns from, never on val.
+
+Reads: artifacts/manifest/train.parquet, images below data.root, pretrained weights
+Writes: artifacts/compare/compare.csv, compare.md, compare.png, and runs/ of which it resumes
+Params: seed, data.root, images, weights, backbones, compare, and the sections that they override
+"""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from features.cli import Overrides, run_stage
+from features.compare_params import CompareParams
+from features.files import write_text
+from features.manifest import Manifest, count_classes, read_manifest
+from features.params import load_params
+from features.store import ImageStore, open_store
+from stage1_cnn.compare_figure import write_figure
+from stage1_cnn.compare_runs import (
+    Clock,
+    Run,
+    Scores,
+    derive_seed,
+    make_runs,
+    plan_runs,
+    read_finished,
+)
+from stage1_cnn.compare_statistics import RunScores, measure_fold_limit, summarise_runs
+from stage1_cnn.compare_table import (
+    Judges,
+    build_csv,
+    build_grids,
+    format_markdown,
+    list_notes,
+    list_verdicts,
+    print_report,
+)
+from stage1_cnn.judge import judge_fold
+from stage1_cnn.network import pick_device
+from stage1_cnn.training import train_network
+
+MANIFEST = Path("artifacts/manifest")
+OUT = Path("artifacts/compare")
+STOPPED = 75
+"""Exit code: stopped, and the same command goes on."""
+_log = logging.getLogger("forgerystack")
+
+
+def build_executor(params: CompareParams, train: Manifest) -> Callable[[Run], Scores]:
+    """What trains one run and judges it on the fold; images are opened at the first one."""
+    device = pick_device()
+    opened: list[ImageStore] = []
+
+    def execute(run: Run) -> Scores:
+        if not opened:
+            opened.append(open_store(train, Path(params.data.root), params.images))
+        store = opened[0]
+        seed = derive_seed(params.seed, run.seed)
+        trained = train_network(run.settings, store, train, run.rows, seed, device)
+        return judge_fold(trained, run.settings, store, train, run.rows.fold, device)
+
+    return execute
+
+
+def report_runs(
+    params: CompareParams, train: Manifest, runs: list[RunScores], out: Path, console: Console
+) -> None:
+    """Prints the tables of `runs` and writes them, with the figure, into `out`."""
+    compare = params.compare
+    variants = list(compare.variants)
+    entries = summarise_runs(runs, variants)
+    reals, fakes = count_classes(train.labels[train.fold_rows(compare.fold)])
+    judges = Judges(compare.fold, reals, fakes, measure_fold_limit(runs))
+    parts = (
+        build_grids(entries, variants[0]),
+        list_verdicts(entries, variants[0]),
+        list_notes(entries, judges),
+    )
+    print_report(*parts, console)
+    title = f"{params.compared_backbone} on fold {compare.fold}: mean ± 95 % over seeds (dots)"
+    write_text(out / "compare.csv", build_csv(entries).to_csv(index=False))
+    write_text(out / "compare.md", format_markdown(*parts))
+    write_figure(entries, title, out / "compare.png")
+    console.print(f"Tables and figure: {out}", highlight=False)
+
+
+def run(params: CompareParams, out: Path = OUT, max_minutes: float | None = None) -> list[Run]:
+    """Makes the runs that are missing and reports all that are finished; returns what is left."""
+    clock = Clock(max_minutes)
+    train = read_manifest(MANIFEST, "train")
+    plan = plan_runs(params, train)
+    try:
+        left = make_runs(plan, out, build_executor(params, train), clock)
+    except KeyboardInterrupt:
+        finished = read_finished(plan, out)
+        left = [run for run in plan if run.name not in finished]
+    runs = [finished.scores for finished in read_finished(plan, out).values()]
+    if runs:
+        report_runs(params, train, runs, out, Console())
+    return left
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Folder of runs, tables and figure.")] = OUT,
+    max_minutes: Annotated[
+        float | None,
+        typer.Option(help="Stop before a run that would not fit; 0 shows what is finished."),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Compare settings of one backbone over seeds, on a fold of train."""
+    left = run(load_params(CompareParams, overrides), out, max_minutes)
+    if left:
+        names = ", ".join(run.name for run in left[:5]) + (" …" if len(left) > 5 else "")
+        _log.info("compare: stopped, %d runs left: %s", len(left), names)
+        _log.info("The same command goes on where it stopped.")
+        raise SystemExit(STOPPED)
+
+
+if __name__ == "__main__":
+    run_stage("stage1_cnn.compare", main)

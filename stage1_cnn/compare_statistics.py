@@ -1,0 +1,203 @@
+"""What the runs of a comparison say: means over seeds, differences paired by seed, and verdicts.
+
+A run is one training; each of its weights (raw, EMA) is an entry, so both come from the same runs.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import chi2, nct, t
+
+Measure = Literal["auc", "accuracy", "balanced_accuracy", "log_loss"]
+MEASURES: tuple[Measure, ...] = ("auc", "accuracy", "balanced_accuracy", "log_loss")
+TESTED: tuple[Measure, ...] = ("auc", "accuracy")
+"""Measures whose difference to the baseline is tested."""
+SUFFIX = {"raw": "", "ema": " + EMA"}
+LEVEL = 0.95
+POWER = 0.8
+MOST_SEEDS = 1000
+NO_SPREAD = 1e-12
+"""A standard deviation up to this is rounding. Figures of a small fold are coarse: the same
+difference for two seeds is no proof of anything."""
+
+
+@dataclass(frozen=True)
+class RunScores:
+    """What the weights of one training score on fold k."""
+
+    rows: int
+    variant: str
+    seed: int
+    scores: Mapping[str, Mapping[str, float | None]]
+    """By weights (`raw`, `ema`): the measures, and the bounds of the AUC on fold k."""
+
+
+@dataclass(frozen=True)
+class SeedMean:
+    """A mean over seeds; `half` is half of its 95 % interval, `None` with one seed, as is `sd`."""
+
+    mean: float
+    seeds: int
+    sd: float | None = None
+    half: float | None = None
+
+    @property
+    def p(self) -> float | None:
+        """Of a two-sided t test of the mean against 0; `None` without a spread over seeds."""
+        if self.sd is None or self.sd <= NO_SPREAD:
+            return None
+        return float(2 * t.sf(abs(self.mean) / self.sd * math.sqrt(self.seeds), self.seeds - 1))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An entry minus the baseline, over the seeds that both have."""
+
+    estimate: SeedMean
+    p_holm: float | None = None
+    """p of the paired t test, corrected for all differences of this measure."""
+
+    @property
+    def seeds_needed(self) -> int | None:
+        """See `count_seeds_needed`."""
+        return count_seeds_needed(self.estimate.mean, self.estimate.sd)
+
+    @property
+    def verdict(self) -> str:
+        """`better`, `worse` or `cannot tell with S seeds`."""
+        if self.p_holm is None or self.p_holm > 1 - LEVEL:
+            seeds = self.estimate.seeds
+            return f"cannot tell with {seeds} seed{'s' if seeds > 1 else ''}"
+        return "better" if self.estimate.mean > 0 else "worse"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One variant's raw or EMA weights, trained on so many rows."""
+
+    rows: int
+    name: str
+    seeds: int
+    points: Mapping[Measure, Sequence[float]]
+    """The single seeds."""
+    means: Mapping[Measure, SeedMean]
+    differences: Mapping[Measure, Difference]
+    """Of the `TESTED` measures; empty for the baseline."""
+
+
+def estimate_mean(values: Sequence[float]) -> SeedMean:
+    """Mean of one value a seed, with Student's 95 % interval."""
+    seeds, mean = len(values), float(np.mean(values))
+    if seeds < 2:
+        return SeedMean(mean, seeds)
+    sd = float(np.std(values, ddof=1))
+    half = float(t.ppf((1 + LEVEL) / 2, seeds - 1)) * sd / math.sqrt(seeds)
+    return SeedMean(mean, seeds, sd, half)
+
+
+def compute_power(effect: float, seeds: int) -> float:
+    """Power of a paired two-sided t test at 5 %; `effect` is the mean difference over its sd."""
+    freedom, shift = seeds - 1, abs(effect) * math.sqrt(seeds)
+    if shift > 30:  # above 0.98 even with 2 seeds, and scipy's series no longer converges
+        return 1.0
+    limit = t.ppf((1 + LEVEL) / 2, freedom)
+    return float(nct.sf(limit, freedom, shift) + nct.cdf(-limit, freedom, shift))
+
+
+def count_seeds_needed(mean: float, sd: float | None) -> int | None:
+    """Fewest seeds that find a difference of this mean and sd with a power of 80 %.
+
+    `None` with one seed, no difference or no spread; 1001 stands for more than 1000.
+    """
+    if sd is None or sd <= NO_SPREAD or mean == 0:
+        return None
+    enough = (n for n in range(2, MOST_SEEDS + 1) if compute_power(mean / sd, n) >= POWER)
+    return next(enough, MOST_SEEDS + 1)
+
+
+def adjust_holm(values: Sequence[float]) -> list[float]:
+    """p values that hold for all tests together (Holm, Scand. J. Statistics 6, 1979)."""
+    adjusted, highest = [0.0] * len(values), 0.0
+    for rank, place in enumerate(np.argsort(values)):
+        highest = max(highest, min(1.0, (len(values) - rank) * values[place]))
+        adjusted[place] = highest
+    return adjusted
+
+
+def bound_sd(seeds: int) -> tuple[float, float]:
+    """95 % interval of a standard deviation as multiples of the observed one (normal values)."""
+    shares = np.array([(1 + LEVEL) / 2, (1 - LEVEL) / 2])
+    low, high = np.sqrt((seeds - 1) / chi2.ppf(shares, seeds - 1))
+    return float(low), float(high)
+
+
+def summarise_runs(runs: Sequence[RunScores], variants: Sequence[str]) -> list[Entry]:
+    """One entry for each (rows, variant, weights) with a run, in this order.
+
+    The baseline of all entries of the same rows is the raw weights of the first of `variants`.
+    """
+    entries = []
+    for rows in sorted({run.rows for run in runs}):
+        baseline: dict[int, Mapping[str, float | None]] = {}
+        for variant in variants:
+            for weights, suffix in SUFFIX.items():
+                scores = {
+                    run.seed: run.scores[weights]
+                    for run in sorted(runs, key=lambda run: run.seed)
+                    if (run.rows, run.variant) == (rows, variant) and weights in run.scores
+                }
+                if (variant, weights) == (variants[0], "raw"):
+                    entries += [_build_entry(rows, variant, scores, {})] if scores else []
+                    baseline = scores
+                elif scores:
+                    entries.append(_build_entry(rows, variant + suffix, scores, baseline))
+    return _correct_entries(entries)
+
+
+def measure_fold_limit(runs: Iterable[RunScores]) -> float | None:
+    """Median of half the AUC's own interval on fold k; `None` where there is no interval."""
+    halves = [
+        (scores["auc_high"] - scores["auc_low"]) / 2
+        for run in runs
+        for scores in run.scores.values()
+        if scores["auc_low"] is not None and scores["auc_high"] is not None
+    ]
+    return float(np.median(halves)) if halves else None
+
+
+def _build_entry(
+    rows: int,
+    name: str,
+    scores: Mapping[int, Mapping[str, float | None]],
+    baseline: Mapping[int, Mapping[str, float | None]],
+) -> Entry:
+    points = {m: _list_values(scores, m) for m in MEASURES}
+    means = {m: estimate_mean(values) for m, values in points.items()}
+    shared = [seed for seed in scores if seed in baseline]
+    differences: dict[Measure, Difference] = {}
+    for measure in TESTED if shared else ():
+        own = np.array(_list_values({s: scores[s] for s in shared}, measure))
+        other = np.array(_list_values({s: baseline[s] for s in shared}, measure))
+        differences[measure] = Difference(estimate_mean((own - other).tolist()))
+    return Entry(rows, name, len(scores), points, means, differences)
+
+
+def _list_values(scores: Mapping[int, Mapping[str, float | None]], measure: Measure) -> list[float]:
+    """One value a seed; fold k has both classes, so all measures are there."""
+    values: npt.NDArray[np.float64] = np.array([s[measure] for s in scores.values()], np.float64)
+    return values.tolist()
+
+
+def _correct_entries(entries: Sequence[Entry]) -> list[Entry]:
+    """`entries` with the p values of each measure corrected for all of its differences."""
+    corrected = [dict(entry.differences) for entry in entries]
+    for measure in TESTED:
+        tested = [d for d in corrected if measure in d and d[measure].estimate.p is not None]
+        raw = [p for d in tested if (p := d[measure].estimate.p) is not None]
+        for differences, p in zip(tested, adjust_holm(raw), strict=True):
+            differences[measure] = replace(differences[measure], p_holm=p)
+    return [replace(e, differences=d) for e, d in zip(entries, corrected, strict=True)]

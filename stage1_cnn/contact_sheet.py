@@ -1,0 +1,147 @@
+"""Draws train images beside what random changes make of them, with the label the network gets.
+
+Reads: artifacts/manifest/train.parquet, images below data.root
+Writes: artifacts/contact_sheets/<backbone>-<fold>.png
+Params: seed, data.root, images, augment, backbones.<backbone>
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import typer
+from PIL import Image, ImageDraw, ImageFont
+
+from features.cli import Overrides, run_stage
+from features.files import write_atomic
+from features.images import Pixels
+from features.manifest import Ids, LearnRows, Manifest, read_manifest
+from features.params import load_params
+from features.store import open_store
+from features.train_params import MemberSettings, TrainParams
+from stage1_cnn.augment import Augmenter
+from stage1_cnn.batches import Normaliser
+from stage1_cnn.distortions import to_pixels
+from stage1_cnn.mixing import mix_batch
+
+MANIFEST = Path("artifacts/manifest")
+OUT = Path("artifacts/contact_sheets")
+COLOURS = np.array([[0, 158, 115], [213, 94, 0]])
+"""Of real and fake, told apart by the colour-blind (Okabe and Ito, 2008)."""
+FRAME, GAP, TEXT, LETTERS = 3, 6, 13, 18
+"""Frame, gap and height of letters in pixels; letters of a name that stand on the left."""
+LINE = TEXT + 5
+_log = logging.getLogger("forgerystack")
+
+
+@dataclass(frozen=True)
+class View:
+    """A column: uint8 `(n, s, s, 3)`, and the share of fake `(n,)` in each target."""
+
+    title: str
+    images: Pixels
+    fakeness: npt.NDArray[np.float64]
+
+
+def choose_rows(train: Manifest, rows: LearnRows, count: int, seed: int) -> Ids:
+    """Row ids, the first half reals and the others fakes; fewer where a class has no more."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(rows.row_ids)
+    labels = train.labels[order]
+    return np.concatenate([order[labels == 0][: count // 2], order[labels == 1][: -(-count // 2)]])
+
+
+def make_views(pixels: Pixels, labels: Ids, settings: MemberSettings, count: int) -> list[View]:
+    """The images as stored, uint8 `(n, s, s, 3)`, and `count` draws of each.
+
+    All in the size that the network sees. Mixing takes its pairs from these images alone.
+    """
+    augment, size, seed = settings.augment, settings.image_size, settings.seed
+    # Without statistics it only resizes: its output stays in grey levels.
+    fit = Normaliser((0.0,) * 3, (1 / 255,) * 3, size, torch.device("cpu"))
+    change = Augmenter(augment, size, seed)
+    views = [View("stored", to_pixels(fit(pixels)).numpy(), labels.astype(np.float64))]
+    for number in range(count):
+        changed, given = change(
+            torch.from_numpy(pixels.copy()), torch.from_numpy(labels), number * len(labels)
+        )
+        planes, fakeness = fit(changed), given.double()
+        if augment.mixup + augment.cutmix > 0:
+            planes, targets = mix_batch(planes, given, augment, seed, number)
+            fakeness = targets[:, 1].double()
+        views.append(View(f"draw {number + 1}", to_pixels(planes).numpy(), fakeness.numpy()))
+    return views
+
+
+def name_label(fakeness: float) -> str:
+    """`real`, `fake`, or a mixture such as `0.30 fake`."""
+    return {0.0: "real", 1.0: "fake"}.get(fakeness, f"{fakeness:.2f} fake")
+
+
+def draw_sheet(names: Sequence[str], views: Sequence[View]) -> Image.Image:
+    """One line for each name, one column for each view."""
+    font = ImageFont.load_default(TEXT)
+    side = views[0].images.shape[1]
+    cell = (side + 2 * FRAME + GAP, side + 2 * FRAME + GAP + LINE)
+    shown = [name if len(name) <= LETTERS else f"…{name[1 - LETTERS :]}" for name in names]
+    left = 2 * GAP + max(int(font.getlength(name)) for name in shown)
+    shape = (left + len(views) * cell[0], LINE + len(names) * cell[1] + GAP)
+    sheet = Image.new("RGB", shape, "white")
+    pen = ImageDraw.Draw(sheet)
+    for line, name in enumerate(shown):
+        pen.text((GAP, LINE + (line + 0.5) * cell[1]), name, "black", font, "lm")
+    for column, view in enumerate(views):
+        x = left + column * cell[0]
+        pen.text((x, 3), view.title, "black", font)
+        for line in range(len(names)):
+            place = (x, LINE + line * cell[1])
+            _draw_cell(sheet, place, view.images[line], float(view.fakeness[line]), font)
+    return sheet
+
+
+def _draw_cell(
+    sheet: Image.Image,
+    place: tuple[int, int],
+    pixels: Pixels,
+    fakeness: float,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+) -> None:
+    """The label above a framed picture, both in the colour of the label."""
+    colour = tuple(np.rint((1 - fakeness) * COLOURS[0] + fakeness * COLOURS[1]).astype(int))
+    x, y = place[0], place[1] + LINE
+    side = len(pixels) + 2 * FRAME
+    pen = ImageDraw.Draw(sheet)
+    pen.text((x, y - LINE + 2), name_label(fakeness), colour, font)
+    pen.rectangle((x, y, x + side - 1, y + side - 1), outline=colour, width=FRAME)
+    sheet.paste(Image.fromarray(pixels), (x + FRAME, y + FRAME))
+
+
+def main(
+    backbone: Annotated[str, typer.Option(help="Name of an entry of `backbones`.")],
+    fold: Annotated[int, typer.Option(help="Fold whose rows are left out.")] = 0,
+    rows: Annotated[int, typer.Option(min=1, help="Images, half of them real.")] = 8,
+    views: Annotated[int, typer.Option(min=1, help="Draws of each image.")] = 6,
+    out: Annotated[Path | None, typer.Option(help="The PNG file to write.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Show what the network will see of some train images, and which label it gets."""
+    params = load_params(TrainParams, overrides)
+    settings = params.resolve_backbone(backbone)
+    train = read_manifest(MANIFEST, "train")
+    row_ids = choose_rows(train, train.rows_to_learn(fold), rows, params.seed)
+    pixels = open_store(train, Path(params.data.root), params.images).gather(row_ids)
+    labels = train.labels[row_ids].astype(np.int64)
+    columns = make_views(pixels, labels, settings, views)
+    path = out or OUT / f"{backbone}-{fold}.png"
+    with write_atomic(path) as temporary:
+        draw_sheet(list(train.table["img_name"].iloc[row_ids]), columns).save(temporary, "PNG")
+    _log.info("contact sheet: %s", path)
+
+
+if __name__ == "__main__":
+    run_stage("stage1_cnn.contact_sheet", main)
