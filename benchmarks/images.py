@@ -25,11 +25,12 @@ from rich.table import Table
 from torchvision import transforms
 from torchvision.io import decode_jpeg
 
+from features.augment_params import Augment
 from features.image_cache import ImageCache
 from features.images_params import NO_LIMITS, Images
 from features.store import FileStore, RawStore
-from features.train_params import Augment
-from stage1_cnn.batches import Normaliser, draw_flips
+from stage1_cnn.augment import Augmenter
+from stage1_cnn.batches import Normaliser
 
 SOURCE, SIZE, BATCH = 512, 256, 64
 PHOTOS = ("astronaut", "coffee", "chelsea", "rocket")
@@ -65,6 +66,7 @@ class Sides:
         self.fills = 0
         self.rng = np.random.default_rng(0)
         self.normalise = Normaliser(MEAN, STD, SIZE, torch.device("cpu"))
+        self.augment = Augmenter(Augment(hflip=0.5, vflip=0.5), SIZE, 0)
         self.chain = transforms.Compose(
             [
                 transforms.Resize((SIZE, SIZE)),
@@ -120,8 +122,9 @@ class Sides:
         store = FileStore(self.root, self.names, self.sizes, images, threads)
         for start in range(0, len(self.names), BATCH):
             rows = np.arange(start, min(start + BATCH, len(self.names)))
-            flips = draw_flips(Augment(hflip=0.5, vflip=0.5), len(rows), 0, start)
-            self.normalise(store.gather(rows), flips)
+            pixels = torch.from_numpy(store.gather(rows))
+            images, _ = self.augment(pixels, torch.zeros(len(rows), dtype=torch.long), start)
+            self.normalise(images)
 
     def run_usual_chain(self) -> None:
         """The peer, one thread: PIL, Resize, flips, ToTensor, Normalize, stacked to batches."""

@@ -53,7 +53,7 @@ class Augment(Section):
     noise_std: LevelRange = (1.0, 10.0)
     """Grey levels of 0 … 255."""
     jpeg: Probability = 0.0
-    """Saved as a JPEG and read again."""
+    """Saved as a JPEG and read again: 4:4:4 or 4:2:0, each half of the time."""
     jpeg_quality: Qualities = (50.0, 95.0)
     cutout: Probability = 0.0
     """A rectangle turns grey."""

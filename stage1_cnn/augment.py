@@ -16,7 +16,7 @@ from torch import Tensor
 
 from features.augment_params import Augment
 from stage1_cnn import distortions, jpeg, self_blend
-from stage1_cnn.distortions import Floats, Ints, to_pixels, to_planes
+from stage1_cnn.distortions import Floats, Ints, put_rows, take_rows, to_pixels, to_planes
 
 CROP_ASPECT = 4 / 3
 CUTOUT_ASPECT = 2.0
@@ -160,11 +160,11 @@ class Augmenter:
         reals = labels.cpu().numpy() == 0
         chosen = np.flatnonzero(reals & (uniform[:, 0] < self.augment.self_blend))
         if len(chosen):
-            rows = torch.from_numpy(chosen).to(images.device)
-            blend = self_blend.blend_with_self(to_planes(images[rows]), uniform[chosen, 1:])
-            images[rows] = to_pixels(blend.images)
+            planes = to_planes(take_rows(images, chosen))
+            blended, _ = self_blend.blend_with_self(planes, uniform[chosen, 1:])
+            put_rows(images, chosen, to_pixels(blended))
             labels = labels.clone()
-            labels[rows.to(labels.device)] = 1
+            labels[torch.from_numpy(chosen)] = 1
         return images, labels
 
     def _crop(self, images: Tensor, first_draw: int) -> Tensor:
@@ -179,8 +179,8 @@ class Augmenter:
             uniform, chosen = self._choose(operation, first_draw, len(images))
             rows = np.flatnonzero(chosen)
             if len(rows):
-                places = torch.from_numpy(rows).to(images.device)
-                images[places] = operation.apply(images[places], uniform[rows], self.augment)
+                changed = operation.apply(take_rows(images, rows), uniform[rows], self.augment)
+                put_rows(images, rows, changed)
 
     def _change_signals(self, images: Tensor, first_draw: int) -> None:
         """Applies `SIGNALS` in place, with one rounding after the last of them."""
@@ -188,15 +188,14 @@ class Augmenter:
         touched = np.flatnonzero(np.any([chosen for _, chosen in draws], axis=0))
         if not len(touched):
             return
-        places = torch.from_numpy(touched).to(images.device)
-        planes = to_planes(images[places])
+        planes = to_planes(take_rows(images, touched))
         for operation, (uniform, chosen) in zip(SIGNALS, draws, strict=True):
             rows = np.flatnonzero(chosen[touched])
             if len(rows):
-                within = torch.from_numpy(rows).to(images.device)
                 drawn = uniform[touched[rows]]
-                planes[within] = operation.apply(planes[within], drawn, self.augment)
-        images[places] = to_pixels(planes)
+                changed = operation.apply(take_rows(planes, rows), drawn, self.augment)
+                put_rows(planes, rows, changed)
+        put_rows(images, touched, to_pixels(planes))
 
     def _choose(
         self, operation: Operation, first_draw: int, count: int

@@ -80,7 +80,7 @@ def make_views(pixels: Pixels, labels: Ids, settings: MemberSettings, count: int
 
 def name_label(fakeness: float) -> str:
     """`real`, `fake`, or a mixture such as `0.30 fake`."""
-    return {0.0: "real", 1.0: "fake"}.get(fakeness, f"{fakeness:.2f} fake")
+    return {0.0: "real", 1.0: "fake"}.get(round(fakeness, 2), f"{fakeness:.2f} fake")
 
 
 def draw_sheet(names: Sequence[str], views: Sequence[View]) -> Image.Image:

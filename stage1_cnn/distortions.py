@@ -38,6 +38,18 @@ def per_row(values: Floats, like: Tensor) -> Tensor:
     return torch.from_numpy(values).to(like.device, like.dtype)[..., None, None]
 
 
+def take_rows(tensor: Tensor, rows: Ints) -> Tensor:
+    """A copy of these rows."""
+    return tensor.index_select(0, torch.from_numpy(rows).to(tensor.device))
+
+
+def put_rows(tensor: Tensor, rows: Ints, values: Tensor) -> None:
+    """Writes `values` into these rows of `tensor`."""
+    # On a CPU a copy for each row takes a tenth of the time of one indexed assignment.
+    for row, value in zip(rows.tolist(), values, strict=True):
+        tensor[row] = value
+
+
 def mirror(images: Tensor) -> Tensor:
     """Left to right."""
     return images.flip(2)
@@ -52,8 +64,8 @@ def turn(images: Tensor, quarters: Ints) -> Tensor:
     """Square images turned anticlockwise by so many quarters."""
     result = images.clone()
     for count in (1, 2, 3):
-        chosen = torch.from_numpy(np.flatnonzero(quarters % 4 == count)).to(images.device)
-        result[chosen] = images[chosen].rot90(count, (1, 2))
+        rows = np.flatnonzero(quarters % 4 == count)
+        put_rows(result, rows, take_rows(images, rows).rot90(count, (1, 2)))
     return result
 
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from stage1_cnn.distortions import put_rows, take_rows
+
 _TABLES = torch.tensor(
     [
         [
@@ -73,8 +75,8 @@ def compress(
         # On a CPU one image at a time stays in the cache: 3 times as fast as all together.
         parts = len(chosen) if images.device.type == "cpu" else min(1, len(chosen))
         for part in np.array_split(chosen, parts) if parts else ():
-            rows = torch.from_numpy(part).to(images.device)
-            result[rows] = _compress_alike(images[rows], tables[rows], half)
+            changed = _compress_alike(take_rows(images, part), take_rows(tables, part), half)
+            put_rows(result, part, changed)
     return result
 
 

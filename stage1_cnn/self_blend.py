@@ -5,17 +5,28 @@ can find is what face swaps share: a soft seam, and statistics that differ on it
 paper's mask is the hull of facial landmarks; here it is an ellipse or a polygon around the centre,
 so nothing has to be detected and the images need not be faces.
 
-Ranges are the paper's, of its code (mapooon/SelfBlendedImages), unless said otherwise.
-"""
+The paper changes the statistics of either the source or the whole target, and then shows the
+changed target as a real too. Here only the source is changed: a real stays as it is, and nothing
+but the seam and its two sides tells a blend from a real.
 
-from dataclasses import dataclass
+Ranges are those of the paper's code (mapooon/SelfBlendedImages) unless said otherwise.
+"""
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
-from stage1_cnn.distortions import Floats, blur, change_colour, per_row, rescale, sharpen
+from stage1_cnn.distortions import (
+    Floats,
+    blur,
+    change_colour,
+    per_row,
+    put_rows,
+    rescale,
+    sharpen,
+    take_rows,
+)
 
 DRAWS = 128
 """Uniform numbers that one blend takes from its row at most."""
@@ -26,6 +37,14 @@ SHIFT = (0.03, 0.015)
 SCALE = (0.95, 1 / 0.95)
 RGB_SHIFT = 20.0
 RGB_SHIFT_CHANCE = 0.3
+COLOUR = (0.9, 1.1)
+"""Factors of brightness and contrast as in the paper's code, and of saturation."""
+HUE = 0.1
+"""Radians. Hue and saturation are chosen here: the code's ±0.3 of 255 levels is next to none."""
+COARSENESS = (0.3, 0.7)
+SHARPNESS = (0.5, 2.0)
+"""Factor of the resolution, and amount of `sharpen`. Chosen here, so that hardly a blend is told
+apart at first sight."""
 EDGES = 10
 """Sides of a polygon at most: some of the drawn lines may pass it by."""
 FIELD = 4
@@ -37,7 +56,7 @@ SEAM = (0.006, 0.035)
 kernels of 5 … 25 pixels in the paper's code do at 224 pixels."""
 
 
-class _Draws:
+class Columns:
     """Hands out the columns of uniform numbers `(b, k)` from left to right."""
 
     def __init__(self, uniform: Floats) -> None:
@@ -51,53 +70,34 @@ class _Draws:
         return low + (high - low) * self._uniform[:, first : self._next]
 
 
-@dataclass(frozen=True)
-class Blend:
-    """`images` and the `target` they were blended into `(b, 3, s, s)`, and `mask` `(b, 1, s, s)`.
-
-    `mask` is the share of the source, 0 … 1. Where it is 0, images and target are equal.
-    """
-
-    images: Tensor
-    target: Tensor
-    mask: Tensor
-
-
-def blend_with_self(planes: Tensor, uniform: Floats) -> Blend:
+def blend_with_self(planes: Tensor, uniform: Floats) -> tuple[Tensor, Tensor]:
     """Square planes `(b, 3, s, s)`, float32 of 0 … 255; `uniform` `(b, DRAWS)` within 0 … 1.
 
-    As in the paper either the source or the target has its statistics changed, half of the time
-    each: the target of such a row is not the image as it came.
+    Returns the blended planes and the share of the source in each pixel, `(b, 1, s, s)`. Where it
+    is 0 the planes are as they came, to the bit.
     """
-    draws = _Draws(uniform)
-    changed = change_statistics(planes, draws)
-    is_source = torch.from_numpy(draws.take(0, 1)[:, 0] < 0.5).to(planes.device)[
-        :, None, None, None
-    ]
-    source = move(torch.where(is_source, changed, planes), draws)
-    target = torch.where(is_source, planes, changed)
-    mask = draw_mask(draws, planes)
-    # target + mask * (source - target) leaves the target as it is, to the bit, where mask is 0.
-    return Blend(target + mask * (source - target), target, mask)
+    columns = Columns(uniform)
+    source = move(change_statistics(planes, columns), columns)
+    share = draw_mask(columns, planes)
+    return planes + share * (source - planes), share
 
 
-def change_statistics(planes: Tensor, draws: _Draws) -> Tensor:
+def change_statistics(planes: Tensor, columns: Columns) -> Tensor:
     """Colours shifted, then either sharpened or made coarse."""
-    shifted = draws.take(0, 1) < RGB_SHIFT_CHANCE
-    shifts = draws.take(-RGB_SHIFT, RGB_SHIFT, 3) * shifted
+    shifted = columns.take(0, 1) < RGB_SHIFT_CHANCE
+    shifts = columns.take(-RGB_SHIFT, RGB_SHIFT, 3) * shifted
     planes = planes + per_row(shifts, planes)
-    planes = turn_hue(planes, draws.take(-0.1, 0.1)[:, 0]).clamp_(0, 255)
-    factors = draws.take(0.9, 1.1, 3)
+    planes = turn_hue(planes, columns.take(-HUE, HUE)[:, 0]).clamp_(0, 255)
+    factors = columns.take(*COLOUR, 3)
     planes = change_colour(planes, *factors.T)
-    amounts, factors = draws.take(0.5, 2.0)[:, 0], draws.take(0.3, 0.7)[:, 0]
-    coarse = draws.take(0, 1)[:, 0] < 0.5
+    amounts, factors = columns.take(*SHARPNESS)[:, 0], columns.take(*COARSENESS)[:, 0]
+    coarse = columns.take(0, 1)[:, 0] < 0.5
     for rows, change, values in (
         (np.flatnonzero(coarse), rescale, factors),
         (np.flatnonzero(~coarse), sharpen, amounts),
     ):
         if len(rows):
-            places = torch.from_numpy(rows).to(planes.device)
-            planes[places] = change(planes[places], values[rows])
+            put_rows(planes, rows, change(take_rows(planes, rows), values[rows]))
     return planes
 
 
@@ -110,10 +110,10 @@ def turn_hue(planes: Tensor, angles: Floats) -> Tensor:
     return means + (planes - means) * cosines + crossed * sines
 
 
-def move(planes: Tensor, draws: _Draws) -> Tensor:
+def move(planes: Tensor, columns: Columns) -> Tensor:
     """A little shifted and scaled about the centre; what comes in over the border is mirrored."""
-    shift_x, shift_y = (draws.take(-2 * limit, 2 * limit)[:, 0] for limit in SHIFT)
-    scale = 1 / draws.take(*SCALE)[:, 0]
+    shift_x, shift_y = (columns.take(-2 * limit, 2 * limit)[:, 0] for limit in SHIFT)
+    scale = 1 / columns.take(*SCALE)[:, 0]
     x, y = _list_places(planes)
     x, y = (
         x * per_row(scale, planes) + per_row(shift_x, planes),
@@ -130,41 +130,41 @@ def _list_places(planes: Tensor) -> tuple[Tensor, Tensor]:
     return places[None, None, :], places[None, :, None]
 
 
-def draw_mask(draws: _Draws, planes: Tensor) -> Tensor:
+def draw_mask(columns: Columns, planes: Tensor) -> Tensor:
     """`(b, 1, s, s)`, 0 … the blend ratio; exactly 0 a few widths of the seam from the shape."""
     side = planes.shape[2]
-    x, y = _bend_places(draws, planes)
+    x, y = _bend_places(columns, planes)
     outline = torch.where(
-        per_row(draws.take(0, 1)[:, 0], planes) < 0.5,
+        per_row(columns.take(0, 1)[:, 0], planes) < 0.5,
         torch.hypot(x, y),
-        _measure_polygon(draws, x, y),
+        _measure_polygon(columns, x, y),
     )
     inside = (outline <= 1).to(planes.dtype)[:, None]
-    sigmas = draws.take(*SEAM)[:, 0] * side
-    ratios = RATIOS[draws.take(0, len(RATIOS)).astype(np.int64)]
+    sigmas = columns.take(*SEAM)[:, 0] * side
+    ratios = RATIOS[columns.take(0, len(RATIOS)).astype(np.int64)]
     return blur(inside, sigmas, SEAM[1] * side).clamp_(0, 1) * per_row(ratios, planes)
 
 
-def _bend_places(draws: _Draws, planes: Tensor) -> tuple[Tensor, Tensor]:
+def _bend_places(columns: Columns, planes: Tensor) -> tuple[Tensor, Tensor]:
     """x and y `(b, s, s)` in which the outline is a unit circle, moved, stretched and bent."""
     count, side = len(planes), planes.shape[2]
     x, y = _list_places(planes)
     # A uniform number within ±sqrt(3) has the standard deviation 1; a side is 2 long.
     limit = 2 * BEND * 3**0.5
-    shifts = draws.take(-limit, limit, 2 * FIELD**2).reshape(count, 2, FIELD, FIELD)
+    shifts = columns.take(-limit, limit, 2 * FIELD**2).reshape(count, 2, FIELD, FIELD)
     field = torch.from_numpy(shifts).to(planes.device, planes.dtype)
     field = interpolate(field, (side, side), mode="bicubic", align_corners=True)
-    centre_x, centre_y = draws.take(-0.15, 0.15, 2).T
-    half_width, half_height = draws.take(0.3, 0.7, 2).T
+    centre_x, centre_y = columns.take(-0.15, 0.15, 2).T
+    half_width, half_height = columns.take(0.3, 0.7, 2).T
     x = (x + field[:, 0] - per_row(centre_x, planes)) / per_row(half_width, planes)
     y = (y + field[:, 1] - per_row(centre_y, planes)) / per_row(half_height, planes)
     return x, y
 
 
-def _measure_polygon(draws: _Draws, x: Tensor, y: Tensor) -> Tensor:
+def _measure_polygon(columns: Columns, x: Tensor, y: Tensor) -> Tensor:
     """`(b, s, s)`: at most 1 within a random convex polygon around 0, the cut of half-planes."""
-    angles = 2 * np.pi * (np.arange(EDGES) + draws.take(0, 1, EDGES)) / EDGES
-    distances = draws.take(0.7, 1.2, EDGES)
+    angles = 2 * np.pi * (np.arange(EDGES) + columns.take(0, 1, EDGES)) / EDGES
+    distances = columns.take(0.7, 1.2, EDGES)
     result = torch.full_like(x, -torch.inf)
     for angle, distance in zip(angles.T, distances.T, strict=True):
         across, along = per_row(np.cos(angle) / distance, x), per_row(np.sin(angle) / distance, x)

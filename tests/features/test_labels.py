@@ -222,6 +222,16 @@ def test_all_problems_of_a_file_are_told_together(tmp_path: Path) -> None:
     assert "… and 14 more" in text
 
 
+def test_weights_of_losses_and_of_draws_come_from_columns_of_their_own(tmp_path: Path) -> None:
+    text = "img_name,target,often,w\na.jpg,0,3,2.5\nb.jpg,1,0.5,1\n"
+    columns = {"weight": "w", "draw_weight": "often"}
+    rows, _ = read(tmp_path, text, columns=columns)
+    assert rows["weight"].tolist() == [2.5, 1.0]
+    assert rows["draw_weight"].tolist() == [3.0, 0.5]
+    (problem,) = find_problems(tmp_path, text.replace("0.5", "none"), columns=columns)
+    assert problem.startswith("line 3: weight 'none'")
+
+
 @pytest.mark.parametrize("weight", ["0", "-1", "nan", "inf", "", "heavy"])
 def test_a_weight_must_be_a_positive_number(tmp_path: Path, weight: str) -> None:
     text = f"img_name,target,w\na.jpg,0,2.5\nb.jpg,1,{weight}\n"

@@ -41,7 +41,8 @@ def find_problems(*overrides: str) -> list[str]:
         ("backbones.small.modle=x", "backbones.small.modle: unknown; did you mean model?"),
         (
             "backbones.large.optimizer.learning_rate=1",
-            "backbones.large.optimizer.learning_rate: unknown; known: backbone_lr_scale",
+            "backbones.large.optimizer.learning_rate: unknown; known: backbone_lr_scale, "
+            "clip_grad, clip_mode, frozen_epochs, layer_decay, lr, momentum, name, weight_decay",
         ),
         (
             "backbones.large.schedule.epoch=1",

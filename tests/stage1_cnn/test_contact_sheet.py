@@ -1,10 +1,18 @@
+from pathlib import Path
+
 import numpy as np
+import pytest
+import yaml
 from PIL import Image
-from small_task import make_settings
+from small_task import SIZE, make_pixels, make_settings, make_table
 
 from features.augment_params import Augment
+from features.manifest import write_manifest
 from stage1_cnn import contact_sheet
 from stage1_cnn.contact_sheet import COLOURS, FRAME, choose_rows, draw_sheet, make_views, name_label
+
+PRESETS = Path(__file__).parents[2] / "presets"
+FRAME_PIXELS = 4 * FRAME * (SIZE + FRAME)
 
 
 def test_rows_are_half_reals_and_none_of_the_fold(task):
@@ -39,18 +47,40 @@ def test_frames_have_the_colour_of_the_label_also_of_mixed_ones(task):
     assert ((shares > 0) & (shares < 1)).any()
     sheet = np.asarray(draw_sheet(["a.png"] * 4, views))
     for colour in COLOURS:
-        assert (sheet == colour).all(2).sum() > 4 * FRAME * 32
+        assert (sheet == colour).all(2).sum() > FRAME_PIXELS
     assert [name_label(share) for share in (0.0, 1.0, 0.3)] == ["real", "fake", "0.30 fake"]
 
 
-def test_command_writes_a_sheet_of_all_rows_and_columns(task, tmp_path, monkeypatch):
-    train, store = task
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with params, a manifest and 16 images, where the command is run."""
     monkeypatch.chdir(tmp_path)
-    settings = make_settings()
-    monkeypatch.setattr(contact_sheet, "read_manifest", lambda *_: train)
-    monkeypatch.setattr(contact_sheet, "open_store", lambda *_: store)
-    monkeypatch.setattr(contact_sheet, "load_params", lambda *_: StandIn(settings))
-    contact_sheet.main("tiny", fold=2, rows=4, views=3)
-    sheet = Image.open(tmp_path / "artifacts" / "contact_sheets" / "tiny-2.png")
-    assert sheet.width > 4 * 32
-    assert sheet.height > 4 * 32
+    labels, folds = np.array([0, 1] * 8, np.int8), np.repeat([0, 1], 8).astype(np.int16)
+    table = make_table(labels, folds)
+    (tmp_path / "images").mkdir()
+    for path, pixels in zip(table["path"], make_pixels(labels), strict=True):
+        Image.fromarray(pixels).save(path)
+    table["bytes"] = [Path(path).stat().st_size for path in table["path"]]
+    write_manifest(table, "train", Path("artifacts/manifest/train.parquet"))
+    values = yaml.safe_load((PRESETS / "tiny.yaml").read_text())
+    values["data"]["root"] = "."
+    values["images"] |= {"size": SIZE, "store": "none"}
+    values["backbones"] = {"small": {"model": "test_resnet"}}
+    Path("params.yaml").write_text(yaml.safe_dump(values))
+    return tmp_path
+
+
+def test_command_writes_a_sheet_of_all_rows_and_columns(project, caplog):
+    caplog.set_level("INFO")
+    contact_sheet.main("small", fold=1, rows=4, views=3, overrides=["augment.self_blend=1.0"])
+    path = Path("artifacts/contact_sheets/small-1.png")
+    assert str(path) in caplog.text
+    pixels = np.asarray(Image.open(path))
+    frames = [(pixels == colour).all(2).sum() // FRAME_PIXELS for colour in COLOURS]
+    assert frames == [2, 14]  # the stored reals; all else is fake or becomes it
+
+
+def test_command_writes_where_it_is_told_to(project):
+    contact_sheet.main("small", rows=2, views=1, out=Path("there/sheet.png"))
+    assert Image.open("there/sheet.png").format == "PNG"
+    assert not Path("artifacts/contact_sheets").exists()

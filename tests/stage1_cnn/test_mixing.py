@@ -31,16 +31,14 @@ def test_cutmix_pastes_boxes_and_mixup_fades():
     pasted = torch.stack([mix(MIXES[1], step)[0] for step in range(5)])
     assert set(pasted.unique().tolist()) == {0.0, 1.0}
     faded = torch.stack([mix(MIXES[0], step)[0] for step in range(5)])
-    assert torch.equal(faded.amax((3, 4, 5)) if faded.ndim == 6 else faded.amax((3, 4)),
-                       faded.amin((3, 4)))  # fmt: skip
+    assert torch.equal(faded.amax((3, 4)), faded.amin((3, 4)))
 
 
 def test_pairs_are_not_those_of_the_samplers_pattern():
-    # Mixup alone would pair row j with row 11 - j, always a real with a fake.
-    kinds = [float(((t > 0) & (t < 1)).all(1).float().mean()) for t in
-             (mix(MIXES[0], step)[1] for step in range(20))]  # fmt: skip
-    assert min(kinds) < 1
-    assert max(kinds) > 0
+    # Mixup alone would pair row j with row 11 - j, always a real with a fake: all rows mixed.
+    targets = [mix(MIXES[0], step)[1] for step in range(20)]
+    shares = [float(((t > 0) & (t < 1)).all(1).float().mean()) for t in targets]
+    assert 0.3 < np.mean(shares) < 0.8
 
 
 def test_chances_are_those_of_a_batch():

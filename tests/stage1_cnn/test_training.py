@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 from small_task import make_settings
 
 from features.augment_params import Augment
-from features.errors import NotFiniteError
+from features.errors import ConfigError, NotFiniteError
 from features.learning_params import Ema, Loss, Network, Optimizer, Sampling, Schedule
 from features.manifest import LearnRows, Manifest
 from stage1_cnn.batches import build_normaliser
@@ -158,6 +158,19 @@ def test_fewer_rows_than_a_batch_train_too(task):
     rows = LearnRows(0, np.arange(10), manifest.digest)
     found = train_network(make_settings(), store, manifest, rows, 0, CPU)
     assert len(found.history) == 8
+
+
+def test_rows_are_drawn_by_the_column_that_is_named(task):
+    manifest, store = task
+    rows, sampling = manifest.rows_to_learn(0), Sampling(mode="weighted")
+    weights = np.where(manifest.labels == 0, 12.0, 1.0)  # 24 reals and 96 fakes: 3 to 1
+    loader = BatchLoader(
+        store, change_table(manifest, draw_weight=weights), rows, make_settings(sampling=sampling), 0
+    )
+    drawn = np.concatenate([loader.load(step).row_ids for step in range(2 * len(loader))])
+    assert (manifest.labels[drawn] == 0).mean() == pytest.approx(0.75, abs=0.01)
+    with pytest.raises(ConfigError, match=r"data\.columns\.draw_weight names no column"):
+        BatchLoader(store, manifest, rows, make_settings(sampling=sampling), 0)
 
 
 def start(task, seed=0, wrap=None, **changes):
