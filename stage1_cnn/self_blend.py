@@ -43,8 +43,8 @@ HUE = 0.1
 """Radians. Hue and saturation are chosen here: the code's ±0.3 of 255 levels is next to none."""
 COARSENESS = (0.3, 0.7)
 SHARPNESS = (0.5, 2.0)
-"""Factor of the resolution, and amount of `sharpen`. Chosen here, so that hardly a blend is told
-apart at first sight."""
+"""Factor of the resolution, and amount of `sharpen`. Chosen here, so that most blends are not seen
+at first sight."""
 EDGES = 10
 """Sides of a polygon at most: some of the drawn lines may pass it by."""
 FIELD = 4

@@ -165,7 +165,11 @@ def test_rows_are_drawn_by_the_column_that_is_named(task):
     rows, sampling = manifest.rows_to_learn(0), Sampling(mode="weighted")
     weights = np.where(manifest.labels == 0, 12.0, 1.0)  # 24 reals and 96 fakes: 3 to 1
     loader = BatchLoader(
-        store, change_table(manifest, draw_weight=weights), rows, make_settings(sampling=sampling), 0
+        store,
+        change_table(manifest, draw_weight=weights),
+        rows,
+        make_settings(sampling=sampling),
+        0,
     )
     drawn = np.concatenate([loader.load(step).row_ids for step in range(2 * len(loader))])
     assert (manifest.labels[drawn] == 0).mean() == pytest.approx(0.75, abs=0.01)
