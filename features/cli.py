@@ -32,6 +32,7 @@ _log = logging.getLogger("forgerystack")
 def run_stage(name: str, command: Callable[..., None]) -> None:
     """Runs `command` with the options of its signature, and ends the process."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    logging.getLogger("timm").setLevel(logging.WARNING)  # three lines for each network it loads
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(_guard(name, command))
     app(prog_name=f"python -m {name}")
