@@ -19,6 +19,9 @@ DODGE = 0.04
 """Entries stand apart by this share of the axis, so that their bars do not hide each other."""
 FAINT = 0.35
 
+HIGHEST = 1.01
+"""Where the axes end: intervals of few seeds reach past 1, the measures do not."""
+
 
 def write_figure(entries: Sequence[Entry], title: str, path: Path) -> None:
     """Draws means, their 95 % intervals and, faintly, the single seeds, as a PNG.
@@ -91,6 +94,7 @@ def _draw_curves(
     axes.minorticks_off()
     axes.set_xlabel("rows to learn from")
     axes.set_ylabel(label)
+    axes.set_ylim(top=min(axes.get_ylim()[1], HIGHEST))
     axes.grid(axis="y", alpha=0.25)
 
 
@@ -107,6 +111,7 @@ def _draw_dots(
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlabel(label)
     axes.locator_params(axis="x", nbins=5)
+    axes.set_xlim(right=min(axes.get_xlim()[1], HIGHEST))
     axes.grid(axis="x", alpha=0.25)
 
 
