@@ -1,7 +1,7 @@
 """Settings of one member: global sections, and what a backbone overrides of them."""
 
 import re
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, model_validator
 
@@ -44,8 +44,9 @@ class Backbone(Overrides):
     """Name of a timm network, such as `resnet50`."""
     pretrained: bool | str = False
     """`true` (timm's own weights), a file or a folder below `weights.root`, or `hf-hub:NAME`."""
-    image_size: Annotated[int, Field(ge=16)] | None = None
-    """Side in pixels that the network sees; at most `images.size`, which is the default."""
+    image_size: Annotated[int, Field(ge=16)] | Literal["own"] | None = None
+    """Side in pixels that the network sees; at most `images.size`, which is the default. `own`:
+    what timm names for this network and its weights."""
 
 
 class TrainingSections(Section):
@@ -66,6 +67,8 @@ class MemberSettings(TrainingSections):
     model: str
     pretrained: bool | str
     image_size: int
+    own_size: bool = False
+    """The size is the network's own, still to be looked up; `image_size` is the most it may be."""
     weights: Weights
     seed: int
 
@@ -118,10 +121,12 @@ class TrainParams(TrainingSections, StageParams):
             section, override = getattr(self, key), getattr(entry, key)
             given = override.model_dump(exclude_unset=True) if override else {}
             merged[key] = type(section)(**{**section.model_dump(), **given})
+        is_own = entry.image_size == "own"
         return MemberSettings(
             model=entry.model,
             pretrained=entry.pretrained,
-            image_size=entry.image_size or self.images.size,
+            image_size=self.images.size if is_own else entry.image_size or self.images.size,
+            own_size=is_own,
             weights=self.weights,
             seed=self.seed,
             **merged,

@@ -4,7 +4,7 @@ import torch
 
 from features.learning_params import Network
 from features.train_params import MemberSettings, TrainParams
-from stage1_cnn.network import build_network
+from stage1_cnn.network import build_network, settle_image_size
 
 # By model, side and network section: all that the number depends on.
 _counted: dict[tuple[str, int, Network], int] = {}
@@ -15,6 +15,7 @@ def count_parameters(settings: MemberSettings) -> int:
 
     Raises `ConfigError` for a network that cannot be built.
     """
+    settings = settle_image_size(settings)
     key = (settings.model, settings.image_size, settings.network)
     if key not in _counted:
         # The meta device has shapes and no values: no memory, and no random numbers are used up.

@@ -43,7 +43,7 @@ from stage1_cnn.compare_table import (
     print_report,
 )
 from stage1_cnn.judge import judge_fold
-from stage1_cnn.network import pick_device
+from stage1_cnn.network import pick_device, settle_image_size
 from stage1_cnn.training import train_network
 
 MANIFEST = Path("artifacts/manifest")
@@ -63,8 +63,9 @@ def build_executor(params: CompareParams, train: Manifest) -> Callable[[Run], Sc
             opened.append(open_store(train, Path(params.data.root), params.images))
         store = opened[0]
         seed = derive_seed(params.seed, run.seed)
-        trained = train_network(run.settings, store, train, run.rows, seed, device)
-        return judge_fold(trained, run.settings, store, train, run.rows.fold, device)
+        settings = settle_image_size(run.settings)
+        trained = train_network(settings, store, train, run.rows, seed, device)
+        return judge_fold(trained, settings, store, train, run.rows.fold, device)
 
     return execute
 

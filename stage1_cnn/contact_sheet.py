@@ -28,6 +28,7 @@ from stage1_cnn.augment import Augmenter
 from stage1_cnn.batches import Normaliser
 from stage1_cnn.distortions import to_pixels
 from stage1_cnn.mixing import mix_batch
+from stage1_cnn.network import settle_image_size
 
 MANIFEST = Path("artifacts/manifest")
 OUT = Path("artifacts/contact_sheets")
@@ -131,7 +132,7 @@ def main(
 ) -> None:
     """Show what the network will see of some train images, and which label it gets."""
     params = load_params(TrainParams, overrides)
-    settings = params.resolve_backbone(backbone)
+    settings = settle_image_size(params.resolve_backbone(backbone))
     train = read_manifest(MANIFEST, "train")
     row_ids = choose_rows(train, train.rows_to_learn(fold), rows, params.seed)
     pixels = open_store(train, Path(params.data.root), params.images).gather(row_ids)

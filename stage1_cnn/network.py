@@ -62,6 +62,22 @@ def check_model_name(name: str) -> None:
         raise ConfigError("backbones", [problem])
 
 
+def settle_image_size(settings: MemberSettings) -> MemberSettings:
+    """`settings` with the side that timm names for the network where `own_size` asks for it.
+
+    Raises `ConfigError` where the images are kept smaller than that.
+    """
+    if not settings.own_size:
+        return settings
+    check_model_name(settings.model)
+    config = timm.get_pretrained_cfg(settings.model)
+    side = config.input_size[-1] if config is not None else settings.image_size
+    if side > settings.image_size:
+        problem = f"image_size own: {settings.model} sees {side} pixels, and images.size is "
+        raise ConfigError("backbones", [f"{problem}{settings.image_size}"])
+    return settings.model_copy(update={"image_size": side, "own_size": False})
+
+
 def check_image_size(settings: MemberSettings) -> None:
     """Raises `ConfigError` where the network cannot see pictures of `image_size`.
 

@@ -31,7 +31,7 @@ from stage1_cnn.correction import compute_correction
 from stage1_cnn.judge import judge_fold
 from stage1_cnn.loader import list_candidates
 from stage1_cnn.member import Member, write_member
-from stage1_cnn.network import check_image_size, pick_device
+from stage1_cnn.network import check_image_size, pick_device, settle_image_size
 from stage1_cnn.training import Trained, train_network
 
 MANIFEST = Path("artifacts/manifest")
@@ -52,7 +52,7 @@ def describe_member(
 
 def run(params: TrainParams, backbone: str, fold: int, out: Path) -> None:
     """Reads the train manifest and images, trains, writes weights, facts and history."""
-    settings = params.resolve_backbone(backbone)
+    settings = settle_image_size(params.resolve_backbone(backbone))
     check_image_size(settings)
     train = read_manifest(MANIFEST, "train")
     rows = train.rows_to_learn(fold)

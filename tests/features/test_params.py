@@ -263,3 +263,26 @@ def test_settings_cannot_be_changed_after_the_check() -> None:
 )
 def test_a_hint_names_the_nearest_or_all(name: str, known: list[str], hint: str) -> None:
     assert suggest_name(name, known) == hint
+
+
+def test_a_network_may_ask_for_its_own_size() -> None:
+    params = check("backbones.small.image_size=own")
+    settings = params.resolve_backbone("small")
+    assert (settings.image_size, settings.own_size) == (64, True)
+    assert not params.resolve_backbone("large").own_size
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["loss={kind: focal}", "augment.mixup=0.5"], "cannot learn from mixed labels"),
+        (["loss={kind: class_mean}", "augment.cutmix=0.1"], "cannot learn from mixed labels"),
+        (["loss={kind: logit_adjusted}"], "draws both classes alike"),
+        (["backbones.small.ema.decay=0.9"], "set one to null"),
+        (["augment={mixup: 0.7, cutmix: 0.7}"], "add up to above 1"),
+        (["augment.jpeg_quality=[90, 50]"], "the lower bound 90 is above the upper one 50"),
+    ],
+)
+def test_sections_that_cannot_be_had_together_are_told(overrides: list[str], problem: str) -> None:
+    assert any(problem in found for found in find_problems(*overrides))
+    assert check("loss={kind: logit_adjusted}", "sampling.mode=natural")

@@ -12,6 +12,7 @@ from stage1_cnn.network import (
     embed,
     get_normalisation,
     pick_device,
+    settle_image_size,
 )
 
 BOTH = Network(input="rgb+srm")
@@ -111,3 +112,12 @@ def test_asking_for_a_device_that_is_not_there(monkeypatch):
             pick_device()
     monkeypatch.setenv("FORGERYSTACK_DEVICE", "cpu")
     assert pick_device().type == "cpu"
+
+
+def test_a_networks_own_size_is_the_one_that_timm_names():
+    settings = make_settings(model="tf_efficientnet_lite1", image_size=256, own_size=True)
+    settled = settle_image_size(settings)
+    assert (settled.image_size, settled.own_size) == (240, False)
+    assert settle_image_size(settled) == settled
+    with pytest.raises(ConfigError, match=r"sees 240 pixels, and images\.size is 224"):
+        settle_image_size(settings.model_copy(update={"image_size": 224}))
