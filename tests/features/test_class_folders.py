@@ -50,7 +50,7 @@ def find_problems(root: Path, *args: Any, **options: Any) -> list[str]:
 def test_files_become_rows_sorted_by_name(tmp_path: Path) -> None:
     rows = read(make_files(tmp_path, FILES))
     assert rows.values.tolist() == [
-        [0, name, f"pictures/{name}", label, 1.0, generator]
+        [0, name, f"pictures/{name}", label, 1.0, 1.0, generator]
         for name, label, generator in (
             ("fake/1.png", 1, ""),
             ("fake/diffusion/1.png", 1, "diffusion"),
