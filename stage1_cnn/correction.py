@@ -12,7 +12,6 @@ import numpy.typing as npt
 from scipy.special import logit
 
 from features.correction import Correction
-from features.learning_params import Sampling
 from features.manifest import count_classes
 from features.train_params import MemberSettings
 from stage1_cnn.losses import RowLoss, build_loss, find_share
@@ -21,23 +20,10 @@ from stage1_cnn.samplers import Candidates, weigh_draws
 Floats = npt.NDArray[np.float64]
 
 
-def weigh_masses(
-    candidates: Candidates, weights: Floats, sampling: Sampling, self_blend: float = 0.0
-) -> tuple[float, float]:
-    """What reals and fakes weigh in all draws: chance of each row `(m,)` times its row weight.
-
-    A self-blended real counts as a fake.
-    """
-    mass = weigh_draws(candidates, sampling) * weights
-    real = float(mass[candidates.labels == 0].sum())
-    fake = float(mass[candidates.labels == 1].sum())
-    return real * (1 - self_blend), fake + real * self_blend
-
-
 def build_member_loss(settings: MemberSettings, candidates: Candidates, weights: Floats) -> RowLoss:
     """The loss of a member that learns from `candidates` with row weights `(m,)`."""
-    masses = weigh_masses(candidates, weights, settings.sampling, settings.augment.self_blend)
-    return build_loss(settings.loss, masses, count_classes(candidates.labels))
+    mass = weigh_draws(candidates, settings.sampling) * weights
+    return _build_loss(settings, candidates, _sum_classes(settings, candidates, mass))
 
 
 def compute_correction(
@@ -47,8 +33,9 @@ def compute_correction(
 
     `weights` `(m,)` are the row weights of the candidates.
     """
-    loss = build_member_loss(settings, candidates, weights)
-    masses = weigh_masses(candidates, weights, settings.sampling, settings.augment.self_blend)
+    mass = weigh_draws(candidates, settings.sampling) * weights
+    masses = _sum_classes(settings, candidates, mass)
+    loss = _build_loss(settings, candidates, masses)
     seen = 0.5 if settings.loss.kind == "class_mean" else find_share(masses, loss.class_weights)
     reals, fakes = count_classes(candidates.labels)
     shift = float(logit(fakes / (reals + fakes)) - logit(seen)) + loss.offset
@@ -56,14 +43,31 @@ def compute_correction(
     if settings.loss.kind == "focal":
         gamma = settings.loss.gamma
         shift -= 0.0 if settings.loss.alpha is None else float(logit(settings.loss.alpha))
-    return Correction(shift, gamma, _is_approximate(settings, candidates, weights))
+    return Correction(shift, gamma, _is_approximate(settings, candidates, mass))
 
 
-def _is_approximate(settings: MemberSettings, candidates: Candidates, weights: Floats) -> bool:
+def _sum_classes(
+    settings: MemberSettings, candidates: Candidates, mass: Floats
+) -> tuple[float, float]:
+    """What reals and fakes weigh in all draws; a self-blended real counts as a fake.
+
+    `mass` `(m,)` is the chance of each row times its row weight.
+    """
+    real, fake = (float(mass[candidates.labels == c].sum()) for c in (0, 1))
+    blended = settings.augment.self_blend
+    return real * (1 - blended), fake + real * blended
+
+
+def _build_loss(
+    settings: MemberSettings, candidates: Candidates, masses: tuple[float, float]
+) -> RowLoss:
+    return build_loss(settings.loss, masses, count_classes(candidates.labels))
+
+
+def _is_approximate(settings: MemberSettings, candidates: Candidates, mass: Floats) -> bool:
     """Whether more than the classes' shares differs from the train rows."""
     augment, loss = settings.augment, settings.loss
     if augment.mixup + augment.cutmix + augment.self_blend + loss.label_smoothing > 0:
         return True
-    mass = weigh_draws(candidates, settings.sampling) * weights
     parts = (mass[candidates.labels == c] for c in (0, 1))
     return not all(np.allclose(part, part[0], rtol=1e-9, atol=0) for part in parts)
