@@ -19,6 +19,7 @@ class AllParams(CompareParams, PrepareParams, extra="forbid"):
     stack: Stack
     decision: Decision
     budget: Budget = Budget()
+    resume_dir: str = ".resume"
 
 
 def check_all_params(values: Mapping[str, Any], source: str = "params.yaml") -> AllParams:

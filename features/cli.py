@@ -14,13 +14,15 @@ from typing import Annotated, Any
 
 import typer
 
-from features.errors import PipelineError
+from features.errors import PipelineError, Stopped
 
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="A.B=VALUE", help="Set one value of params.yaml for this run."),
 ]
 
+STOPPED = 75
+"""Exit code: stopped, and the same command goes on."""
 _FULL = (
     "What was finished is kept; free some space and run it again. Decoded images are the largest "
     "part: images.store none does without them, images.store_dir puts them on another disk."
@@ -36,6 +38,11 @@ def run_stage(name: str, command: Callable[..., None]) -> None:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(_guard(name, command))
     app(prog_name=f"python -m {name}")
+
+
+def measure_age() -> float:
+    """Seconds since this program was started, about."""
+    return time.perf_counter() - _START
 
 
 def _guard(name: str, command: Callable[..., None]) -> Callable[..., None]:
@@ -54,6 +61,9 @@ def _guard(name: str, command: Callable[..., None]) -> Callable[..., None]:
             place = f" ({error.filename})" if error.filename else ""
             print(f"{name}: {error.strerror}{place}. {_FULL}", file=sys.stderr)
             raise SystemExit(2) from None
+        except Stopped as stop:
+            _log.info("%s: %s", name, stop)
+            raise SystemExit(STOPPED) from None
         except KeyboardInterrupt:
             raise SystemExit(130) from None
         _log.info("%s: done in %.1f s", name, time.perf_counter() - _START)

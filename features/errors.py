@@ -116,3 +116,17 @@ class LockedError(PipelineError):
         super().__init__(
             f"{path} is in use by process {pid}. Wait for it to end, or stop it: kill {pid}"
         )
+
+
+class DeviceMemoryError(PipelineError):
+    """The device has too little memory for one batch."""
+
+    def __init__(self, device: object, advice: str) -> None:
+        super().__init__(f"{device} has too little memory. {advice}")
+
+
+class Stopped(Exception):
+    """Stopped by the user, a signal or a time limit; the same command goes on from there."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(f"stopped {where}. The same command goes on from there.")

@@ -42,8 +42,9 @@ from stage1_cnn.compare_table import (
     list_verdicts,
     print_report,
 )
+from stage1_cnn.devices import pick_device
 from stage1_cnn.judge import judge_fold
-from stage1_cnn.network import pick_device, settle_image_size
+from stage1_cnn.network import settle_image_size
 from stage1_cnn.training import train_network
 
 MANIFEST = Path("artifacts/manifest")

@@ -23,8 +23,8 @@ from features.params import load_params
 from features.store import ImageStore, open_store
 from features.train_params import DumpParams
 from stage1_cnn.batches import build_normaliser
+from stage1_cnn.devices import pick_device
 from stage1_cnn.member import Member, load_network, read_member
-from stage1_cnn.network import pick_device
 from stage1_cnn.scoring import score_rows
 
 MANIFEST = Path("artifacts/manifest")

@@ -1,6 +1,5 @@
 """timm networks with two outputs: built, loaded, and asked for embeddings and log-odds."""
 
-import os
 from typing import Any
 
 import timm
@@ -109,17 +108,3 @@ def embed(network: Any, images: Tensor) -> tuple[Tensor, Tensor]:
     embeddings = network.forward_head(features, pre_logits=True)
     logits = network.forward_head(features)
     return embeddings, logits[:, 1] - logits[:, 0]
-
-
-def pick_device() -> torch.device:
-    """CUDA where there is one; `FORGERYSTACK_DEVICE` (`cpu`, `cuda:1`) decides otherwise."""
-    asked = os.environ.get("FORGERYSTACK_DEVICE", "auto")
-    if asked == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(asked)
-    except RuntimeError:
-        raise ConfigError("FORGERYSTACK_DEVICE", [f"{asked!r} is no device"]) from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("FORGERYSTACK_DEVICE", [f"{asked} was asked for, but there is no CUDA"])
-    return device

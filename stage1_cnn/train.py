@@ -28,10 +28,11 @@ from features.store import open_store
 from features.train_params import MemberSettings, TrainParams
 from stage1_cnn.budget import describe_budget
 from stage1_cnn.correction import compute_correction
+from stage1_cnn.devices import pick_device
 from stage1_cnn.judge import judge_fold
 from stage1_cnn.loader import list_candidates
 from stage1_cnn.member import Member, write_member
-from stage1_cnn.network import check_image_size, pick_device, settle_image_size
+from stage1_cnn.network import check_image_size, settle_image_size
 from stage1_cnn.training import Trained, train_network
 
 MANIFEST = Path("artifacts/manifest")

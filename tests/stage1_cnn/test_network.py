@@ -6,12 +6,12 @@ from torch import nn
 
 from features.errors import ConfigError
 from features.learning_params import Network
+from stage1_cnn.devices import pick_device
 from stage1_cnn.network import (
     build_network,
     check_image_size,
     embed,
     get_normalisation,
-    pick_device,
     settle_image_size,
 )
 
