@@ -35,7 +35,7 @@ class Compare(Section):
     fold: NonNegativeInt = 0
     """Nobody learns from this fold; all are judged on it."""
     rows: Annotated[tuple[PositiveInt | None, ...], Field(min_length=1)] = (None,)
-    """Rows to learn from; null: all but those of `fold`."""
+    """Rows to learn from; null: all but those of `fold`, or what `sampling.limit_rows` leaves."""
     take: Literal["random", "first"] = "random"
     """`random`: a draw by `seed`, larger ones holding the smaller ones. `first`: in the order of
     the label file."""
@@ -92,6 +92,9 @@ class CompareParams(TrainParams):
                 found = describe_problems(TrainingSections, error)
             else:
                 found = find_conflicts(resolved[name])
+            sampling = self.compare.variants[name].sampling
+            if sampling and {"limit_rows", "take"} & sampling.model_fields_set:
+                found.append("sampling.limit_rows must be the same for all: use compare.rows")
             problems += [f"compare.variants.{name}: {problem}" for problem in found]
         return problems + _find_twins(resolved)
 

@@ -2,7 +2,14 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from features.params import Section
 
@@ -23,6 +30,11 @@ class Sampling(Section):
     weights: Literal["column", "generator"] = "column"
     """For `weighted`. `column`: `data.columns.draw_weight`. `generator`: every generator of a class
     as often as any other one, the classes in the ratio `real_per_fake`."""
+    limit_rows: PositiveInt | None = None
+    """Learn from so many of the train rows only; null: from all that the member may learn from."""
+    take: Literal["random", "first"] = "random"
+    """Which ones. `random`: a draw by `seed`, larger ones holding the smaller ones. `first`: in the
+    order of the label file."""
 
 
 class Loss(Section):
@@ -76,8 +88,10 @@ class Optimizer(Section):
 class Schedule(Section):
     """A fixed schedule: linear warm-up, then `decay`. Nothing stops it early."""
 
-    epochs: PositiveInt = 5
+    epochs: PositiveInt | None = 5
     """One epoch draws as many images as the member has train rows, or see `sampling.mode`."""
+    images: PositiveInt | None = None
+    """Or how many images are drawn in all, rounded down to whole batches; then `epochs` is null."""
     warmup_epochs: NonNegativeFloat = 0.5
     batch_size: Annotated[int, Field(ge=2)] = 64
     """Images of one step of the optimiser, over all processes."""
@@ -85,6 +99,15 @@ class Schedule(Section):
     """Parts that a batch is computed in, one after the other, where it does not fit into memory."""
     decay: Literal["cosine", "linear", "constant"] = "cosine"
     """How the learning rate falls to zero after the warm-up, or that it stays."""
+    max_skipped: NonNegativeInt = 10
+    """A step whose loss is no number is left out; more of them in a row stop the training."""
+
+    def count_steps(self, steps_per_epoch: int, batch_size: int) -> int:
+        """Steps of the whole training, at least one."""
+        if self.images is not None:
+            return max(1, self.images // batch_size)
+        assert self.epochs is not None
+        return self.epochs * steps_per_epoch
 
 
 class Ema(Section):
@@ -121,3 +144,9 @@ class Network(Section):
     """Chance that a residual branch is left out (stochastic depth), of the last one."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Chance that an entry of the embedding is left out before the head."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of convolutions and products; `auto`: float32 on a CPU, bfloat16 or float16 on a GPU."""
+    compile: bool = False
+    """Whether `torch.compile` translates the network first, which takes a minute."""
+    sync_bn: bool = True
+    """Batch norm over the batches of all GPUs, so that their number changes no result."""

@@ -15,8 +15,13 @@ from rich.progress import (
 Item = TypeVar("Item")
 
 
-def track(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
-    """Yields `items` while a bar with rate and time left runs on stderr."""
+def track(
+    items: Iterable[Item], title: str, total: int, done: int = 0, shown: bool = True
+) -> Iterator[Item]:
+    """Yields `items` while a bar with rate and time left runs on stderr.
+
+    `total` counts those that were `done` before as well. Not `shown`: no bar at all.
+    """
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -25,9 +30,9 @@ def track(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
         TimeRemainingColumn(),
     )
     with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
+        *columns, console=console, transient=True, disable=not (shown and console.is_terminal)
     ) as bar:
-        task = bar.add_task(title, total=total)
+        task = bar.add_task(title, total=total, completed=done)
         for item in items:
             yield item
             bar.advance(task)

@@ -1,5 +1,6 @@
 """Settings of one member: global sections, and what a backbone overrides of them."""
 
+import math
 import re
 from typing import Annotated, Literal, Self
 
@@ -136,13 +137,16 @@ class TrainParams(TrainingSections, StageParams):
 def find_conflicts(settings: MemberSettings) -> list[str]:
     """What the sections of one backbone ask for together and cannot have."""
     sampling, loss, ema = settings.sampling, settings.loss, settings.ema
-    epochs, mixes = settings.schedule.epochs, settings.augment.mixup + settings.augment.cutmix > 0
+    epochs, images = settings.schedule.epochs, settings.schedule.images
+    mixes = settings.augment.mixup + settings.augment.cutmix > 0
     even = sampling.mode in ("balanced", "undersample") and sampling.real_per_fake == 1
     found = {
         f"ema.half_life_epochs {ema.half_life_epochs} is more than a third of schedule.epochs "
         f"{epochs}: the average would still hold the untrained weights": (
-            ema.half_life_epochs is not None and ema.half_life_epochs > epochs / 3
+            (ema.half_life_epochs or 0) > (epochs or math.inf) / 3
         ),
+        f"schedule.epochs {epochs} and schedule.images {images}: set one of them, and the other "
+        "one to null": (epochs is None) == (images is None),
         f"loss.kind {loss.kind} cannot learn from mixed labels: set augment.mixup and "
         "augment.cutmix to 0": mixes and loss.kind in ("focal", "class_mean"),
         f"loss.kind logit_adjusted changes nothing where sampling.mode {sampling.mode} draws both "

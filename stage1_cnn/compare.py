@@ -18,6 +18,7 @@ from rich.console import Console
 
 from features.cli import Overrides, run_stage
 from features.compare_params import CompareParams
+from features.errors import Stopped
 from features.files import write_text
 from features.manifest import Manifest, count_classes, read_manifest
 from features.params import load_params
@@ -42,21 +43,26 @@ from stage1_cnn.compare_table import (
     list_verdicts,
     print_report,
 )
-from stage1_cnn.devices import pick_device
+from stage1_cnn.devices import pick_device, prepare_device
+from stage1_cnn.interruption import Interruption
 from stage1_cnn.judge import judge_fold
 from stage1_cnn.network import settle_image_size
+from stage1_cnn.processes import Processes
+from stage1_cnn.session import Session
 from stage1_cnn.training import train_network
 
 MANIFEST = Path("artifacts/manifest")
 OUT = Path("artifacts/compare")
-STOPPED = 75
-"""Exit code: stopped, and the same command goes on."""
 _log = logging.getLogger("forgerystack")
 
 
-def build_executor(params: CompareParams, train: Manifest) -> Callable[[Run], Scores]:
+def build_executor(
+    params: CompareParams, train: Manifest, interruption: Interruption
+) -> Callable[[Run], Scores]:
     """What trains one run and judges it on the fold; images are opened at the first one."""
-    device = pick_device()
+    processes = Processes(pick_device())
+    prepare_device(processes.device)
+    session = Session(processes, interruption)
     opened: list[ImageStore] = []
 
     def execute(run: Run) -> Scores:
@@ -65,8 +71,8 @@ def build_executor(params: CompareParams, train: Manifest) -> Callable[[Run], Sc
         store = opened[0]
         seed = derive_seed(params.seed, run.seed)
         settings = settle_image_size(run.settings)
-        trained = train_network(settings, store, train, run.rows, seed, device)
-        return judge_fold(trained, settings, store, train, run.rows.fold, device)
+        trained = train_network(settings, store, train, run.rows, seed, processes, session)
+        return judge_fold(trained, settings, store, train, run.rows.fold, processes)
 
     return execute
 
@@ -99,8 +105,9 @@ def run(params: CompareParams, out: Path = OUT, max_minutes: float | None = None
     train = read_manifest(MANIFEST, "train")
     plan = plan_runs(params, train)
     try:
-        left = make_runs(plan, out, build_executor(params, train), clock)
-    except KeyboardInterrupt:
+        with Interruption() as interruption:
+            left = make_runs(plan, out, build_executor(params, train, interruption), clock)
+    except Stopped:
         finished = read_finished(plan, out)
         left = [run for run in plan if run.name not in finished]
     runs = [finished.scores for finished in read_finished(plan, out).values()]
@@ -121,9 +128,7 @@ def main(
     left = run(load_params(CompareParams, overrides), out, max_minutes)
     if left:
         names = ", ".join(run.name for run in left[:5]) + (" …" if len(left) > 5 else "")
-        _log.info("compare: stopped, %d runs left: %s", len(left), names)
-        _log.info("The same command goes on where it stopped.")
-        raise SystemExit(STOPPED)
+        raise Stopped(f"with {len(left)} runs left: {names}")
 
 
 if __name__ == "__main__":

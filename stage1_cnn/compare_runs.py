@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from features.compare_params import Compare, CompareParams
+from features.compare_params import CompareParams
 from features.errors import ConfigError, IntegrityError, MissingArtifactError
 from features.files import digest_bytes, digest_json, read_sealed, write_sealed
 from features.manifest import NO_FOLD, LearnRows, Manifest, count_classes
 from features.train_params import MemberSettings
 from stage1_cnn.compare_statistics import RunScores
+from stage1_cnn.loader import choose_rows, order_rows
 
 Scores = Mapping[str, Mapping[str, float | None]]
 """By weights (`raw`, `ema`), the figures on fold k."""
@@ -40,7 +41,8 @@ class Run:
     @property
     def work(self) -> int:
         """Images that it draws, about: what its time goes with."""
-        return len(self.rows.row_ids) * self.settings.schedule.epochs
+        schedule = self.settings.schedule
+        return schedule.images or len(self.rows.row_ids) * (schedule.epochs or 1)
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def plan_runs(params: CompareParams, train: Manifest) -> list[Run]:
     a whole comparison. Raises `ConfigError` with all problems of the rows.
     """
     compare = params.compare
-    subsets = _take_subsets(compare, params.seed, train)
+    subsets = _take_subsets(params, train)
     settings = {name: params.resolve_variant(name) for name in compare.variants}
     return [
         _plan_run(params, (name, rows), (variant, own), seed)
@@ -130,14 +132,14 @@ def derive_seed(seed: int, run_seed: int) -> int:
     return int(digest_json([seed, "compare", run_seed])[:8], 16)
 
 
-def _take_subsets(compare: Compare, seed: int, train: Manifest) -> dict[str, LearnRows]:
+def _take_subsets(params: CompareParams, train: Manifest) -> dict[str, LearnRows]:
     """The rows of each size by its name (`1000`, `all`); the same for all variants and seeds."""
+    compare = params.compare
     problems = _check_fold(compare.fold, train)
-    everything = train.rows_to_learn(compare.fold)
+    sampling = params.resolve_backbone(params.compared_backbone).sampling
+    everything = choose_rows(train, compare.fold, sampling, params.seed)
     available = len(everything.row_ids)
-    order = everything.row_ids
-    if compare.take == "random":
-        order = np.random.default_rng(seed).permutation(order)
+    order = order_rows(everything, compare.take, params.seed)
     subsets = {}
     for size in compare.rows:
         if size is not None and size > available:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self
 import typer
 
 from features.cli import measure_age
+from features.errors import Stopped
 
 MaxMinutes = Annotated[
     float | None,
@@ -35,6 +36,7 @@ class Interruption:
         self.max_minutes = max_minutes
         self._end = None if max_minutes is None else find_start() + 60 * max_minutes
         self._signal: int | None = None
+        self._at_once = False
         self._before: dict[int, Any] = {}
         # Whoever is killed while DVC or a launcher waits for it leaves an orphan that nobody would
         # stop. A shell that closes behind `nohup` is no reason.
@@ -56,7 +58,13 @@ class Interruption:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._signal = number
+        first, self._signal = self._signal is None, number
+        if self._at_once and first:
+            raise Stopped(f"({signal.Signals(number).name})")
+
+    def stop_at_once(self) -> None:
+        """From now on a signal raises `Stopped` wherever it comes: there is nothing to save."""
+        self._at_once = True
 
     @property
     def seconds_left(self) -> float | None:

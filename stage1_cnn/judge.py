@@ -15,6 +15,7 @@ from features.store import ImageStore
 from features.train_params import MemberSettings
 from stage1_cnn.batches import build_normaliser
 from stage1_cnn.network import build_network
+from stage1_cnn.processes import Processes
 from stage1_cnn.scoring import score_rows
 from stage1_cnn.training import Trained
 
@@ -28,7 +29,7 @@ def judge_fold(
     store: ImageStore,
     train: Manifest,
     fold: int,
-    device: torch.device,
+    processes: Processes,
 ) -> dict[str, Figures]:
     """Figures of the `raw` and, with an average, of the `ema` weights on the rows of `fold`.
 
@@ -38,12 +39,12 @@ def judge_fold(
     if trained.ema_state is not None:
         states["ema"] = trained.ema_state
     network = build_network(settings, load=False)
-    network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    network.to(processes.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     rows = train.fold_rows(fold)
     found = {}
     for name, state in states.items():
         network.load_state_dict(state)
-        logits = _score(network, settings, store, rows, device)
+        logits = _score(network, settings, store, rows, processes)
         found[name] = measure_figures(train.labels[rows], logits, train.groups[rows])
         _log.info("fold %d, %s weights: %s", fold, name, describe_figures(found[name]))
     return found
@@ -54,10 +55,11 @@ def _score(
     settings: MemberSettings,
     store: ImageStore,
     rows: np.ndarray,
-    device: torch.device,
+    processes: Processes,
 ) -> Floats:
-    normalise = build_normaliser(network, settings, device)
-    return score_rows(network, normalise, store, rows)[0].astype(np.float64)
+    normalise = build_normaliser(network, settings, processes.device)
+    part = score_rows(network, normalise, store, processes.take_share(rows))[0]
+    return processes.gather(part, len(rows)).astype(np.float64)
 
 
 def measure_figures(labels: np.ndarray, log_odds: Floats, groups: np.ndarray) -> Figures:

@@ -1,67 +1,36 @@
 """The batches that one member learns from."""
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from features.images import Pixels
+from features.errors import ConfigError
 from features.learning_params import Sampling
 from features.manifest import Ids, LearnRows, Manifest
 from features.store import ImageStore
 from features.train_params import MemberSettings
-from stage1_cnn.samplers import Candidates, build_batches, slice_for_rank
+from stage1_cnn.feeding import Loaded, feed
+from stage1_cnn.processes import Processes
+from stage1_cnn.samplers import Candidates, build_batches
 
 
 @dataclass(frozen=True)
 class Batch:
     """Rows of one step: pixels uint8 `(b, s, s, 3)`, labels int64 and weights float32 `(b,)`."""
 
-    row_ids: Ids
-    pixels: Pixels
+    pixels: Tensor
     labels: Tensor
     weights: Tensor
+    row_ids: Ids
     first_draw: int
     """Place of the first row in the sequence of all draws: what augmentation is a function of."""
     drawn: Ids
     """Positions among the candidates of the whole batch, over all processes."""
-
-
-Rows = tuple[Ids, Pixels, Tensor, Tensor]
-
-
-class ImageDataset(Dataset[Rows]):
-    """Rows of a store with labels and weights `(n,)`; whole batches by one gather."""
-
-    def __init__(
-        self,
-        store: ImageStore,
-        labels: npt.NDArray[np.integer],
-        weights: npt.NDArray[np.float64],
-    ) -> None:
-        self.store, self.labels, self.weights = store, labels, weights
-
-    def __len__(self) -> int:
-        return len(self.store)
-
-    def __getitem__(self, row: int) -> Rows:
-        return self.__getitems__([row])
-
-    def __getitems__(self, rows: Sequence[int] | Ids) -> Rows:
-        """What torch's `DataLoader` calls with the indices of a batch: the fields of `Batch`."""
-        row_ids = np.asarray(rows, np.int64)
-        return (
-            row_ids,
-            self.store.gather(row_ids),
-            torch.from_numpy(self.labels[row_ids].astype(np.int64)),
-            torch.from_numpy(self.weights[row_ids].astype(np.float32)),
-        )
 
 
 def list_candidates(train: Manifest, rows: LearnRows, sampling: Sampling) -> Candidates:
@@ -77,10 +46,33 @@ def list_candidates(train: Manifest, rows: LearnRows, sampling: Sampling) -> Can
     return Candidates(train.labels[ids], draw_weights, generators)
 
 
+def order_rows(rows: LearnRows, take: Literal["random", "first"], seed: int) -> Ids:
+    """The row ids in the order in which fewer of them are taken."""
+    if take == "random":
+        return np.random.default_rng(seed).permutation(rows.row_ids)
+    return rows.row_ids
+
+
+def choose_rows(train: Manifest, fold: int, sampling: Sampling, seed: int) -> LearnRows:
+    """What the member that leaves out `fold` learns from, at most `sampling.limit_rows`.
+
+    Raises `ConfigError` where there are not so many.
+    """
+    rows = train.rows_to_learn(fold)
+    if sampling.limit_rows is None:
+        return rows
+    available = len(rows.row_ids)
+    if sampling.limit_rows > available:
+        problem = f"sampling.limit_rows {sampling.limit_rows}: without fold {fold}, train has "
+        raise ConfigError("params.yaml", [f"{problem}{available} rows; null means all of them"])
+    chosen = order_rows(rows, sampling.take, seed)[: sampling.limit_rows]
+    return replace(rows, row_ids=np.sort(chosen))
+
+
 class BatchLoader:
     """What one member learns from, step by step; each batch is a pure function of (seed, step).
 
-    Only `rows` are ever loaded. Of each global batch process `rank` of `world` loads its slice.
+    Only `rows` are ever loaded. Of each batch every process loads its share.
     """
 
     def __init__(
@@ -90,11 +82,9 @@ class BatchLoader:
         rows: LearnRows,
         settings: MemberSettings,
         seed: int,
-        rank: int = 0,
-        world: int = 1,
+        processes: Processes,
     ) -> None:
-        self.dataset = ImageDataset(store, train.labels, train.weights)
-        self.rows, self.rank, self.world = rows, rank, world
+        self.store, self.train, self.rows, self.processes = store, train, rows, processes
         self.candidates = list_candidates(train, rows, settings.sampling)
         self.batch_size = min(settings.schedule.batch_size, len(rows.row_ids))
         self.batches = build_batches(self.candidates, settings.sampling, self.batch_size, seed)
@@ -105,17 +95,27 @@ class BatchLoader:
 
     def load(self, step: int) -> Batch:
         """This process's share of the batch of one step, counted over all epochs from 0."""
-        drawn = self.batches.batch(step)
-        rows = self.rows.row_ids[slice_for_rank(drawn, self.rank, self.world)]
-        first = step * self.batch_size + self.rank * self.batch_size // self.world
-        return Batch(*self.dataset.__getitems__(rows), first, drawn)
+        return _make_batch(self._load(step))
 
     def iterate(self, first: int, stop: int) -> Iterator[Batch]:
-        """Batches of the steps `first` … `stop - 1`; the next one is loaded beside the training."""
-        with ThreadPoolExecutor(1) as beside:
-            coming = beside.submit(self.load, first)
-            for step in range(first, stop):
-                batch = coming.result()
-                if step + 1 < stop:
-                    coming = beside.submit(self.load, step + 1)
-                yield batch
+        """Batches of the steps `first` … `stop - 1`, on the device; loaded beside the training."""
+        for loaded in feed(self._load, first, stop, self.processes.device):
+            yield _make_batch(loaded)
+
+    def _load(self, step: int) -> Loaded[tuple[Ids, int, Ids]]:
+        drawn = self.batches.batch(step)
+        rows = self.processes.take_share(self.rows.row_ids[drawn])
+        rank, world = self.processes.rank, self.processes.world
+        first = step * self.batch_size + rank * self.batch_size // world
+        tensors = (
+            torch.from_numpy(self.store.gather(rows)),
+            torch.from_numpy(self.train.labels[rows].astype(np.int64)),
+            torch.from_numpy(self.train.weights[rows].astype(np.float32)),
+        )
+        return Loaded(tensors, (rows, first, drawn))
+
+
+def _make_batch(loaded: Loaded[tuple[Ids, int, Ids]]) -> Batch:
+    pixels, labels, weights = loaded.tensors
+    row_ids, first_draw, drawn = loaded.rest
+    return Batch(pixels, labels, weights, row_ids, first_draw, drawn)

@@ -4,6 +4,7 @@ A batch's loss is the sum of `loss.measure(...) * loss.share_out(...)`. Shares a
 whole batch, so parts of a batch, on one device after the other or on several at once, add up to it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,18 +50,21 @@ class RowLoss:
             logits = logits + logits.new_tensor([0.0, self.offset])
         return cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
 
-    def share_out(self, targets: Tensor, weights: Tensor) -> Tensor:
-        """`(b,)` how much each row of a whole batch counts; adds up to 1.
+    def share_out(
+        self, targets: Tensor, weights: Tensor, add: Callable[[Tensor], Tensor] = lambda t: t
+    ) -> Tensor:
+        """`(b,)` how much each row counts; adds up to 1 over the whole batch.
 
         `weights` `(b,)` are the row weights. A batch that lacks a class is that of the other one.
+        `add` sums a tensor over the processes that have parts of the batch.
         """
         shares = one_hot(targets, 2).to(weights) if targets.ndim == 1 else targets
         if self.settings.kind == "class_mean":
-            mass = (shares * weights[:, None]).sum(0)
+            mass = add((shares * weights[:, None]).sum(0))
             per_class = torch.where(mass > 0, 1 / mass.clamp(min=1e-30), 0) / (mass > 0).sum()
             return weights * (shares @ per_class)
         counted = weights * (shares @ shares.new_tensor(self.class_weights))
-        return counted / counted.sum()
+        return counted / add(counted.sum())
 
 
 def build_loss(settings: Loss, masses: tuple[float, float], counts: tuple[int, int]) -> RowLoss:

@@ -68,10 +68,13 @@ def find_head(network: Any) -> nn.Module:
 
 
 def build_scheduler(
-    optimizer: torch.optim.Optimizer, lr: float, schedule: Schedule, steps_per_epoch: int
+    optimizer: torch.optim.Optimizer,
+    lr: float,
+    schedule: Schedule,
+    steps_per_epoch: int,
+    total: int,
 ) -> Any:
-    """timm's scheduler, advanced by `step_update(step)`: warm-up, then the decay to the end."""
-    total = schedule.epochs * steps_per_epoch
+    """timm's scheduler, advanced by `step_update(step)`: warm-up, then the decay to `total`."""
     warmup = min(round(schedule.warmup_epochs * steps_per_epoch), total - 1)
     scheduler, _ = create_scheduler_v2(
         optimizer,

@@ -10,9 +10,11 @@ Params: seed, data.root, images.size, images.equalize, weights, sampling, loss, 
 
 import logging
 import os
-from dataclasses import replace
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import typer
@@ -20,24 +22,39 @@ import typer
 from features.budget_params import BudgetParams
 from features.cli import Overrides, run_stage
 from features.errors import ConfigError
-from features.files import digest_json, write_text
+from features.files import digest_bytes, digest_json, write_text
 from features.manifest import LearnRows, Manifest, count_classes, read_manifest
 from features.member_id import MemberId
 from features.params import load_params
+from features.resume_params import ResumeParams
 from features.store import open_store
 from features.train_params import MemberSettings, TrainParams
 from stage1_cnn.budget import describe_budget
+from stage1_cnn.checkpoints import Checkpoints, describe_versions, digest_code, hold
 from stage1_cnn.correction import compute_correction
-from stage1_cnn.devices import pick_device
+from stage1_cnn.devices import describe_device
+from stage1_cnn.interruption import Interruption, MaxMinutes
 from stage1_cnn.judge import judge_fold
-from stage1_cnn.loader import list_candidates
+from stage1_cnn.launch import ProcessCount, is_launched, launch_processes
+from stage1_cnn.loader import choose_rows, list_candidates
 from stage1_cnn.member import Member, write_member
 from stage1_cnn.network import check_image_size, settle_image_size
+from stage1_cnn.processes import join_processes
+from stage1_cnn.session import SAVE_MINUTES, Session
 from stage1_cnn.training import Trained, train_network
 
 MANIFEST = Path("artifacts/manifest")
 OUT = Path("artifacts/members")
 _log = logging.getLogger("forgerystack")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a run is kept within, and where it keeps what it goes on from; none changes a result."""
+
+    resume_dir: Path
+    max_minutes: float | None = None
+    save_minutes: float = SAVE_MINUTES
 
 
 def describe_member(
@@ -51,23 +68,59 @@ def describe_member(
     return Member(identity, settings, len(rows.row_ids), reals, fakes, trained.parameters)
 
 
-def run(params: TrainParams, backbone: str, fold: int, out: Path) -> None:
-    """Reads the train manifest and images, trains, writes weights, facts and history."""
-    settings = settle_image_size(params.resolve_backbone(backbone))
-    check_image_size(settings)
-    train = read_manifest(MANIFEST, "train")
-    rows = train.rows_to_learn(fold)
-    store = open_store(train, Path(params.data.root), params.images)
-    device = pick_device()
-    _log.info(
-        "train %s-%d: %s, %d rows, on %s", backbone, fold, settings.model, len(rows.row_ids), device
-    )
-    seed = int(digest_json([params.seed, backbone, fold])[:8], 16)
-    trained = train_network(settings, store, train, rows, seed, device)
-    judged = judge_fold(trained, settings, store, train, fold, device)
-    member = replace(describe_member(settings, train, rows, backbone, trained), judged=judged)
-    write_text(out / "history.csv", pd.DataFrame(trained.history).to_csv(index=False))
-    write_member(trained.state, member, out)
+def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: Limits) -> None:
+    """Reads the train manifest and images, trains, writes weights, facts and history.
+
+    Goes on where a run with the same settings, rows, code and `out` was cut off. Raises `Stopped`,
+    `LockedError`.
+    """
+    with join_processes() as processes, ExitStack() as held:
+        if processes.is_first:
+            held.enter_context(hold(out, limits.resume_dir))
+        else:
+            _log.setLevel(logging.WARNING)
+        settings = settle_image_size(params.resolve_backbone(backbone))
+        check_image_size(settings)
+        train = read_manifest(MANIFEST, "train")
+        rows = choose_rows(train, fold, settings.sampling, params.seed)
+        store = open_store(train, Path(params.data.root), params.images)
+        _log.info(
+            "train %s-%d: %s, %d rows, on %s%s",
+            backbone, fold, settings.model, len(rows.row_ids), describe_device(processes.device),
+            f", {processes.world} processes" if processes.world > 1 else "",
+        )  # fmt: skip
+        seed = int(digest_json([params.seed, backbone, fold])[:8], 16)
+        key = describe_run(params, settings, rows, seed, out)
+        checkpoints = Checkpoints(limits.resume_dir, f"train-{backbone}-{fold}", key)
+        if processes.is_first:
+            checkpoints.open()
+        with Interruption(limits.max_minutes) as interruption:
+            session = Session(processes, interruption, checkpoints, limits.save_minutes)
+            trained = train_network(settings, store, train, rows, seed, processes, session)
+            interruption.stop_at_once()
+            judged = judge_fold(trained, settings, store, train, fold, processes)
+        if processes.is_first:
+            member = describe_member(settings, train, rows, backbone, trained)
+            history = pd.DataFrame(trained.history)
+            write_text(out / "history.csv", history.to_csv(index=False))
+            write_member(trained.state, replace(member, judged=judged), out)
+            checkpoints.clear()
+
+
+def describe_run(
+    params: TrainParams, settings: MemberSettings, rows: LearnRows, seed: int, out: Path
+) -> dict[str, Any]:
+    """All that the weights depend on, and where they go: who goes on from whose state."""
+    row_digest = digest_bytes(rows.row_ids.tobytes())
+    return {
+        "out": out.as_posix(),
+        "settings": settings.model_dump(mode="json"),
+        "images": params.images.model_dump(mode="json", include={"size", "equalize"}),
+        "train": {"manifest": rows.manifest_digest, "fold": rows.fold, "rows": row_digest},
+        "seed": seed,
+        "code": digest_code(),
+        "versions": describe_versions(),
+    }
 
 
 def find_out(params: TrainParams, backbone: str, fold: int, out: Path | None) -> Path:
@@ -92,16 +145,28 @@ def main(
     backbone: Annotated[str, typer.Option(help="Name of an entry of `backbones`.")],
     fold: Annotated[int, typer.Option(help="Fold that the member leaves out.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for a run with other settings.")] = None,
+    max_minutes: MaxMinutes = None,
+    save_minutes: Annotated[
+        float, typer.Option(min=0, help="Minutes between saved states; 0: after each step.")
+    ] = SAVE_MINUTES,
+    processes: ProcessCount = 1,
     overrides: Overrides = None,
 ) -> None:
-    """Train one member and keep its averaged weights."""
+    """Train one member and keep its averaged weights. Cut off, the same command goes on."""
     params = load_params(TrainParams, overrides)
-    params.resolve_backbone(backbone)
-    # For the log alone: a limit that changes re-trains nothing.
-    budget = load_params(BudgetParams, overrides)
-    _log.info(describe_budget(params, len(budget.folds.active), budget.budget.parameters))
-    run(params, backbone, fold, find_out(params, backbone, fold, out))
-    if out is None and "DVC_STAGE" not in os.environ:
+    settings = params.resolve_backbone(backbone)
+    folder = find_out(params, backbone, fold, out)
+    if not is_launched():
+        # For the log alone: a limit that changes re-trains nothing.
+        budget = load_params(BudgetParams, overrides)
+        _log.info(describe_budget(params, len(budget.folds.active), budget.budget.parameters))
+        check_image_size(settle_image_size(settings))
+    if processes > 1 and not is_launched():
+        launch_processes("stage1_cnn.train", sys.argv[1:], processes)
+    else:
+        resume_dir = Path(load_params(ResumeParams, overrides).resume_dir)
+        run(params, backbone, fold, folder, Limits(resume_dir, max_minutes, save_minutes))
+    if out is None and not {"DVC_STAGE", "TORCHELASTIC_RUN_ID"} & set(os.environ):
         _log.info("Keep it: dvc commit -f train@%s-%d", backbone, fold)
 
 

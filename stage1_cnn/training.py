@@ -2,36 +2,27 @@
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from features.errors import NotFiniteError
+from features.errors import DeviceMemoryError, NotFiniteError
 from features.manifest import LearnRows, Manifest
+from features.progress import track
 from features.store import ImageStore
 from features.train_params import MemberSettings
-from stage1_cnn.augment import Augmenter
-from stage1_cnn.batches import build_normaliser
 from stage1_cnn.correction import build_member_loss
 from stage1_cnn.draws import DrawCounter
-from stage1_cnn.ema import build_ema
-from stage1_cnn.loader import Batch, BatchLoader
-from stage1_cnn.losses import RowLoss
-from stage1_cnn.mixing import mix_batch
-from stage1_cnn.network import build_network
-from stage1_cnn.optimisers import (
-    build_optimizer,
-    build_scheduler,
-    clip_gradients,
-    freeze_backbone,
-)
+from stage1_cnn.interruption import Interruption
+from stage1_cnn.loader import BatchLoader
+from stage1_cnn.processes import Processes
+from stage1_cnn.session import Session
+from stage1_cnn.trainer import Trainer
 
-Wrap = Callable[[nn.Module], nn.Module]
 _log = logging.getLogger("forgerystack")
+Row = dict[str, float]
 
 
 @dataclass
@@ -43,7 +34,7 @@ class Trained:
     ema_state: dict[str, Tensor] | None
     """Their moving average, if there is one."""
     parameters: int
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[Row] = field(default_factory=list)
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -51,104 +42,42 @@ class Trained:
         return self.raw_state if self.ema_state is None else self.ema_state
 
 
-class Trainer:
-    """One network, its optimiser, schedule and average, advanced batch by batch.
+@dataclass
+class Progress:
+    """What a training has seen so far."""
 
-    `wrap` makes what is called out of the bare network, such as `torch.compile`; all else, the
-    average above all, works on the bare one.
-    """
+    history: list[Row] = field(default_factory=list)
+    loss_sum: float = 0.0
+    """Of the steps of this epoch that were not skipped."""
+    steps: int = 0
+    skipped: int = 0
+    """Of this epoch."""
+    skipped_in_row: int = 0
 
-    def __init__(
-        self,
-        settings: MemberSettings,
-        loss: RowLoss,
-        steps_per_epoch: int,
-        seed: int,
-        device: torch.device,
-        wrap: Wrap | None = None,
-    ) -> None:
-        self.settings, self.loss, self.device, self.seed = settings, loss, device, seed
-        self.amp = device.type == "cuda"
-        self.network = build_network(settings)
-        self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.forward = wrap(self.network) if wrap else self.network
-        self.normalise = build_normaliser(self.network, settings, device)
-        self.augment = Augmenter(settings.augment, settings.image_size, seed)
-        self.optimizer = build_optimizer(self.network, settings.optimizer)
-        self.scheduler = build_scheduler(
-            self.optimizer, settings.optimizer.lr, settings.schedule, steps_per_epoch
-        )
-        self.ema = build_ema(self.network, settings.ema, steps_per_epoch)
-        self.frozen_steps = round(settings.optimizer.frozen_epochs * steps_per_epoch)
-        self.step = 0
+    def add(self, loss: float | None) -> None:
+        """A step; `None` for one that was skipped."""
+        if loss is None:
+            self.skipped += 1
+            self.skipped_in_row += 1
+        else:
+            self.loss_sum += loss
+            self.steps += 1
+            self.skipped_in_row = 0
 
-    def advance(self, batch: Batch) -> Tensor:
-        """One step on one batch; returns its loss, still on the device."""
-        self.scheduler.step_update(self.step)
-        if self.step in (0, self.frozen_steps):
-            freeze_backbone(self.network, self.step < self.frozen_steps)
-        images, targets, weights = self._prepare(batch)
-        shares = self.loss.share_out(targets, weights)
-        self.optimizer.zero_grad()
-        count = self.settings.schedule.accumulate
-        parts = zip(images.chunk(count), targets.chunk(count), shares.chunk(count), strict=True)
-        total = sum(self._descend(*part) for part in parts)
-        clip_gradients(self.network, self.settings.optimizer)
-        self.optimizer.step()
-        self.step += 1
-        if self.ema is not None:
-            self.ema.update(self.network, step=self.step)
-        return torch.as_tensor(total)
-
-    def _prepare(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Augmented and normalised images `(b, c, h, w)`, targets and row weights."""
-        pixels = torch.from_numpy(batch.pixels).to(self.device)
-        labels, weights = batch.labels.to(self.device), batch.weights.to(self.device)
-        pixels, targets = self.augment(pixels, labels, batch.first_draw)
-        images = self.normalise(pixels)
-        if self.settings.augment.mixup + self.settings.augment.cutmix > 0:
-            images, targets = mix_batch(
-                images, targets, self.settings.augment, self.seed, self.step
-            )
-        return images, targets, weights
-
-    def _descend(self, images: Tensor, targets: Tensor, shares: Tensor) -> Tensor:
-        """Adds the gradients of a part of a batch; returns what it adds to the loss."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
-            logits = self.forward(images)
-        loss = (self.loss.measure(logits, targets) * shares).sum()
-        loss.backward()
-        return loss.detach()
-
-    @property
-    def learning_rate(self) -> float:
-        """The rate of the latest step, before any scale of a layer."""
-        return max(float(group["lr"]) / group["lr_scale"] for group in self.optimizer.param_groups)
-
-    @property
-    def ema_decay(self) -> float | None:
-        """The decay of the latest update."""
-        return None if self.ema is None else float(self.ema.get_decay(self.step))
-
-    def state_dict(self) -> dict[str, Any]:
-        """All that a training goes on from."""
-        return {
-            "step": self.step,
-            "network": self.network.state_dict(),
-            "ema": None if self.ema is None else self.ema.module.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "rng": torch.get_rng_state(),
+    def end_epoch(self, trainer: Trainer, draws: Row) -> Row:
+        """Adds a row to the history, returns it, and begins the next epoch."""
+        # Seconds stay out of it: same seed and machine, same bytes.
+        row: Row = {
+            "epoch": len(self.history) + 1,
+            "loss": self.loss_sum / self.steps if self.steps else float("nan"),
+            "lr": trainer.learning_rate,
+            "skipped": self.skipped,
         }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from `state_dict()` of a trainer of the same settings."""
-        self.step = state["step"]
-        self.network.load_state_dict(state["network"])
-        if self.ema is not None:
-            self.ema.module.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["rng"])
-        freeze_backbone(self.network, self.step < self.frozen_steps)
+        if trainer.ema_decay is not None:
+            row["ema_decay"] = trainer.ema_decay
+        self.history.append(row | draws)
+        self.loss_sum, self.steps, self.skipped = 0.0, 0, 0
+        return self.history[-1]
 
 
 def train_network(
@@ -157,47 +86,88 @@ def train_network(
     train: Manifest,
     rows: LearnRows,
     seed: int,
-    device: torch.device,
+    processes: Processes,
+    session: Session | None = None,
 ) -> Trained:
-    """Trains on `rows` of the train manifest only. A fixed schedule; raises `NotFiniteError`."""
+    """Trains on `rows` of the train manifest only, by a fixed schedule.
+
+    Goes on from the state that `session` has kept, if any. Raises `Stopped`, `NotFiniteError`,
+    `DeviceMemoryError`.
+    """
     torch.manual_seed(seed)
-    loader = BatchLoader(store, train, rows, settings, seed)
+    session = session or Session(processes, Interruption())
+    loader = BatchLoader(store, train, rows, settings, seed, processes)
     loss = build_member_loss(settings, loader.candidates, train.weights[rows.row_ids])
-    trainer = Trainer(settings, loss, len(loader), seed, device)
-    counter = DrawCounter(loader.candidates.labels)
-    history = [
-        _train_epoch(trainer, loader, counter, epoch) for epoch in range(settings.schedule.epochs)
-    ]
+    trainer = Trainer(settings, loss, loader, seed)
+    progress = Progress()
+    if state := session.restore():
+        trainer.load_state_dict(state["trainer"])
+        progress = Progress(**state["progress"])
+        _log.info("goes on after step %s of %s", f"{trainer.step:,}", f"{trainer.total:,}")
+    try:
+        _take_steps(trainer, loader, progress, session)
+    except torch.OutOfMemoryError as error:
+        parts = 2 * settings.schedule.accumulate
+        advice = f"Compute each batch in parts, with the same result: schedule.accumulate={parts}"
+        raise DeviceMemoryError(processes.device, advice) from error
     averaged = None if trainer.ema is None else _copy_state(trainer.ema.module)
     parameters = sum(p.numel() for p in trainer.network.parameters())
-    return Trained(_copy_state(trainer.network), averaged, parameters, history)
+    return Trained(_copy_state(trainer.network), averaged, parameters, progress.history)
 
 
 def _copy_state(network: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().cpu() for name, value in network.state_dict().items()}
 
 
-def _train_epoch(
-    trainer: Trainer, loader: BatchLoader, counter: DrawCounter, epoch: int
-) -> dict[str, float]:
+def _take_steps(
+    trainer: Trainer, loader: BatchLoader, progress: Progress, session: Session
+) -> None:
+    """All steps that are left; history rows at the ends of epochs and of the training."""
+    first, total, epoch = trainer.step, trainer.total, len(loader)
+    counter = _count_draws(loader, first)
     start, images = time.perf_counter(), 0
-    losses = []
-    first = epoch * len(loader)
-    for batch in loader.iterate(first, first + len(loader)):
-        losses.append(trainer.advance(batch))
+
+    def make_state() -> dict[str, Any]:
+        return {"trainer": trainer.state_dict(), "progress": asdict(progress)}
+
+    batches = loader.iterate(first, total)
+    title = f"{trainer.settings.model}, steps"
+    for batch in track(batches, title, total, first, trainer.processes.is_first):
+        progress.add(trainer.advance(batch))
+        if progress.skipped_in_row > trainer.settings.schedule.max_skipped:
+            raise _describe_bad_steps(trainer, progress)
         counter.count(batch.drawn)
-        images += len(batch.row_ids)
-    finite = torch.stack(losses).isfinite().cpu().numpy()
-    if not finite.all():
-        bad = first + int(np.argmin(finite))
-        raise NotFiniteError(f"loss at step {bad}", loader.load(bad).row_ids)
-    loss, decay, draws = float(torch.stack(losses).mean()), trainer.ema_decay, counter.summarise()
+        images += loader.batch_size
+        if trainer.step % epoch == 0 or trainer.step == total:
+            row = progress.end_epoch(trainer, counter.summarise())
+            _log_epoch(row, trainer, -(-total // epoch), images / (time.perf_counter() - start))
+            start, images = time.perf_counter(), 0
+        session.settle(trainer.step, total, loader.batch_size, make_state)
+
+
+def _count_draws(loader: BatchLoader, steps: int) -> DrawCounter:
+    """What the first `steps` have drawn, counted anew: the draws are a function of the step."""
+    counter = DrawCounter(loader.candidates.labels, loader.processes.world)
+    for step in range(steps):
+        counter.count(loader.batches.batch(step))
+        if (step + 1) % len(loader) == 0:
+            counter.summarise()
+    return counter
+
+
+def _describe_bad_steps(trainer: Trainer, progress: Progress) -> NotFiniteError:
+    parts = trainer.processes.collect(trainer.bad_rows.tolist())
+    count = progress.skipped_in_row
+    what = f"loss of {count} steps in a row, {trainer.step - count + 1} to {trainer.step}"
+    return NotFiniteError(what, [row for part in parts for row in part])
+
+
+def _log_epoch(row: Row, trainer: Trainer, epochs: int, pace: float) -> None:
     _log.info(
-        "epoch %d/%d: loss %.4f, lr %.2e%s, %.0f %% reals drawn, %.0f images/s",
-        epoch + 1, trainer.settings.schedule.epochs, loss, trainer.learning_rate,
-        "" if decay is None else f", EMA decay {decay:.4f}", 100 * draws["real_share"],
-        images / (time.perf_counter() - start),
+        "epoch %d/%d: loss %.4f, lr %.2e%s, %.0f %% reals drawn%s, %.0f images/s",
+        row["epoch"], epochs, row["loss"], row["lr"],
+        f", EMA decay {row['ema_decay']:.4f}" if "ema_decay" in row else "",
+        100 * row["real_share"],
+        f", {row['skipped']:.0f} steps skipped" if row["skipped"] else "",
+        pace,
     )  # fmt: skip
-    # Seconds stay out of the history: same seed and machine, same bytes.
-    row = {"epoch": epoch + 1, "loss": loss, "lr": trainer.learning_rate}
-    return {**row, **({} if decay is None else {"ema_decay": decay}), **draws}

@@ -8,6 +8,7 @@ import yaml
 from test_compare_runs import SETTINGS
 from test_compare_statistics import make_scores
 
+from features.errors import Stopped
 from features.manifest import write_manifest
 from stage1_cnn import compare
 
@@ -30,11 +31,11 @@ def calls(monkeypatch):
     """Arguments of each training, which is made up."""
     made = []
 
-    def train_network(settings, store, train, rows, seed, device):
+    def train_network(settings, store, train, rows, seed, processes, session):
         made.append((settings, rows, seed))
         return settings
 
-    def judge_fold(trained, settings, store, train, fold, device):
+    def judge_fold(trained, settings, store, train, fold, processes):
         auc = 0.8 + 0.01 * (settings.optimizer.lr < 1e-3) + 0.002 * len(made)
         return {"raw": make_scores(auc), "ema": make_scores(auc + 0.01)}
 
@@ -60,40 +61,36 @@ def test_variants_of_a_seed_differ_in_their_settings_alone(project, calls):
     assert [settings.optimizer.lr for settings, _, _ in calls] == [3e-3, 1e-4] * 2
 
 
-def test_out_of_time_it_ends_with_75_shows_what_there_is_and_goes_on(project, calls, monkeypatch):
+def test_out_of_time_it_stops_shows_what_there_is_and_goes_on(project, calls, monkeypatch):
     out = project / "out"
     monkeypatch.setattr(compare.Clock, "allows", lambda *_: len(calls) < 3)
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(Stopped, match="5 runs left"):
         compare.main(out, max_minutes=1)
-    assert caught.value.code == 75
     assert {path.name for path in out.iterdir()} == FILES
     assert all(json.loads(path.read_text()) for path in (out / "runs").iterdir())
     assert pd.read_csv(out / "compare.csv")["seeds"].tolist() == [1] * 6
     monkeypatch.undo()
     monkeypatch.chdir(project)
-    with pytest.raises(SystemExit):
+    with pytest.raises(Stopped):
         compare.main(out, max_minutes=0)
     assert len(list((out / "runs").iterdir())) == 3
 
 
-def test_without_any_run_there_is_no_table(project, calls, caplog):
-    caplog.set_level("INFO")
-    with pytest.raises(SystemExit):
+def test_without_any_run_there_is_no_table(project, calls):
+    with pytest.raises(Stopped, match="8 runs left: 40-natural-0"):
         compare.main(project / "out", max_minutes=0)
     assert not (project / "out").exists()
-    assert "8 runs left: 40-natural-0" in caplog.text
 
 
-def test_interrupted_it_ends_with_75_and_keeps_what_was_finished(project, calls, monkeypatch):
+def test_interrupted_it_stops_and_keeps_what_was_finished(project, calls, monkeypatch):
     def interrupt(*_):
         if len(calls) == 3:
-            raise KeyboardInterrupt
+            raise Stopped("here")
         return {"raw": make_scores(0.8)}
 
     monkeypatch.setattr(compare, "judge_fold", interrupt)
-    with pytest.raises(SystemExit) as caught:
+    with pytest.raises(Stopped, match="6 runs left"):
         compare.main(project / "out")
-    assert caught.value.code == 75
     assert len(list((project / "out" / "runs").iterdir())) == 2
 
 

@@ -1,13 +1,13 @@
 """The average against its definition, in and out of wrappers that rename what they hold."""
 
+from functools import partial
+
 import pytest
 import torch
 from small_task import make_settings
 from test_training import advance, equal, start
-from torch import distributed
-from torch.nn.parallel import DistributedDataParallel
 
-from features.learning_params import Ema
+from features.learning_params import Ema, Network
 from stage1_cnn.ema import build_ema, compute_decay
 from stage1_cnn.network import build_network
 
@@ -70,18 +70,8 @@ def check_same(trainer, plain):
         torch.testing.assert_close(trainer.ema.module.state_dict()[name], value)
 
 
-def test_a_compiled_network_has_the_same_average(task, plain):
-    trainer, loader = start(task, wrap=lambda network: torch.compile(network, backend="eager"))
+def test_a_compiled_network_has_the_same_average(task, plain, monkeypatch):
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    trainer, loader = start(task, network=Network(compile=True))
     advance(trainer, loader, 0, 6)
-    check_same(trainer, plain)
-
-
-def test_a_distributed_network_has_the_same_average(task, plain, tmp_path):
-    store = distributed.FileStore(str(tmp_path / "store"), 1)
-    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
-    try:
-        trainer, loader = start(task, wrap=DistributedDataParallel)
-        advance(trainer, loader, 0, 6)
-    finally:
-        distributed.destroy_process_group()
     check_same(trainer, plain)

@@ -15,6 +15,7 @@ from features.manifest import LearnRows, write_manifest
 from features.member_id import MemberId
 from stage1_cnn.batches import Normaliser
 from stage1_cnn.network import build_network
+from stage1_cnn.processes import Processes
 from stage1_cnn.scoring import score_rows
 from stage1_cnn.training import train_network
 
@@ -47,7 +48,7 @@ def score_fold(shuffled, rows):
         schedule=Schedule(epochs=25, warmup_epochs=1, batch_size=16), augment=Augment(hflip=0)
     )
     torch.manual_seed(0)
-    trained = train_network(settings, store, manifest, rows, 0, CPU)
+    trained = train_network(settings, store, manifest, rows, 0, Processes(CPU))
     network = build_network(settings)
     network.load_state_dict(trained.state)
     fold_rows = manifest.fold_rows(0)

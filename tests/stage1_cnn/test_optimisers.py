@@ -9,7 +9,7 @@ from stage1_cnn.optimisers import build_optimizer, build_scheduler, clip_gradien
 
 
 def list_rates(network, optimizer, schedule, steps, lr=1.0):
-    scheduler = build_scheduler(optimizer, lr, schedule, steps)
+    scheduler = build_scheduler(optimizer, lr, schedule, steps, schedule.epochs * steps)
     rates = []
     for step in range(schedule.epochs * steps):
         scheduler.step_update(step)

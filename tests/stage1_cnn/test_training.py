@@ -15,10 +15,13 @@ from stage1_cnn.correction import build_member_loss
 from stage1_cnn.judge import judge_fold
 from stage1_cnn.loader import BatchLoader
 from stage1_cnn.network import build_network
+from stage1_cnn.processes import Processes
 from stage1_cnn.scoring import score_rows
-from stage1_cnn.training import Trainer, train_network
+from stage1_cnn.trainer import Trainer
+from stage1_cnn.training import train_network
 
 CPU = torch.device("cpu")
+ALONE = Processes(CPU)
 
 
 def change_table(manifest, **columns):
@@ -29,7 +32,7 @@ def train(task, seed=0, fold=0, columns=None, **changes):
     manifest, store = task
     rows = manifest.rows_to_learn(fold)
     manifest = change_table(manifest, **(columns or {}))
-    return train_network(make_settings(**changes), store, manifest, rows, seed, CPU)
+    return train_network(make_settings(**changes), store, manifest, rows, seed, ALONE)
 
 
 def score(task, state, rows, **changes):
@@ -137,7 +140,7 @@ def test_the_average_does_not_touch_the_training(task, trained):
 
 def test_raw_and_averaged_weights_are_judged_on_the_fold_left_out(task, trained):
     manifest, store = task
-    judged = judge_fold(trained, make_settings(), store, manifest, 0, CPU)
+    judged = judge_fold(trained, make_settings(), store, manifest, 0, ALONE)
     rows = manifest.fold_rows(0)
     for name, state in (("raw", trained.raw_state), ("ema", trained.ema_state)):
         scores = score(task, state, rows)
@@ -149,14 +152,14 @@ def test_raw_and_averaged_weights_are_judged_on_the_fold_left_out(task, trained)
 
 
 def test_a_loss_that_is_no_number_stops_and_names_rows(task):
-    with pytest.raises(NotFiniteError, match=r"loss at step \d+: .* rows \d+"):
+    with pytest.raises(NotFiniteError, match=r"loss of 11 steps in a row, 2 to 12: .* rows \d+"):
         train(task, optimizer=Optimizer(name="sgd", lr=1e20))
 
 
 def test_fewer_rows_than_a_batch_train_too(task):
     manifest, store = task
     rows = LearnRows(0, np.arange(10), manifest.digest)
-    found = train_network(make_settings(), store, manifest, rows, 0, CPU)
+    found = train_network(make_settings(), store, manifest, rows, 0, ALONE)
     assert len(found.history) == 8
 
 
@@ -170,22 +173,23 @@ def test_rows_are_drawn_by_the_column_that_is_named(task):
         rows,
         make_settings(sampling=sampling),
         0,
+        ALONE,
     )
     drawn = np.concatenate([loader.load(step).row_ids for step in range(2 * len(loader))])
     assert (manifest.labels[drawn] == 0).mean() == pytest.approx(0.75, abs=0.01)
     with pytest.raises(ConfigError, match=r"data\.columns\.draw_weight names no column"):
-        BatchLoader(store, manifest, rows, make_settings(sampling=sampling), 0)
+        BatchLoader(store, manifest, rows, make_settings(sampling=sampling), 0, ALONE)
 
 
-def start(task, seed=0, wrap=None, **changes):
+def start(task, seed=0, **changes):
     """A trainer and its batches; layer norm, so that parts of a batch do not see each other."""
     manifest, store = task
     settings = make_settings(**{"model": "test_convnext", "augment": Augment(hflip=0), **changes})
     rows = manifest.rows_to_learn(0)
     torch.manual_seed(seed)
-    loader = BatchLoader(store, manifest, rows, settings, seed)
+    loader = BatchLoader(store, manifest, rows, settings, seed, ALONE)
     loss = build_member_loss(settings, loader.candidates, manifest.weights[rows.row_ids])
-    return Trainer(settings, loss, len(loader), seed, CPU, wrap), loader
+    return Trainer(settings, loss, loader, seed), loader
 
 
 def advance(trainer, loader, first, stop):
@@ -208,10 +212,10 @@ def test_a_batch_in_parts_is_the_same_step(task, loss):
 def test_processes_together_draw_what_one_draws(task):
     manifest, store = task
     rows = manifest.rows_to_learn(0)
-    one = BatchLoader(store, manifest, rows, make_settings(), 0)
+    one = BatchLoader(store, manifest, rows, make_settings(), 0, ALONE)
     for world in (2, 3):
         ranks = [
-            BatchLoader(store, manifest, rows, make_settings(), 0, rank, world)
+            BatchLoader(store, manifest, rows, make_settings(), 0, Processes(CPU, rank, world))
             for rank in range(world)
         ]
         batches = [loader.load(5) for loader in ranks]
@@ -263,6 +267,6 @@ def test_a_frozen_start_that_is_resumed_thaws_in_time(task):
 
 def test_batches_are_a_pure_function_of_their_step(task):
     manifest, store = task
-    loader = BatchLoader(store, manifest, manifest.rows_to_learn(0), make_settings(), 0)
+    loader = BatchLoader(store, manifest, manifest.rows_to_learn(0), make_settings(), 0, ALONE)
     again = loader.load(3)
     np.testing.assert_array_equal(again.row_ids, list(loader.iterate(2, 5))[1].row_ids)
