@@ -60,7 +60,8 @@ class Session:
         if self._step_seconds is not None:
             self._measure(seconds, step, total, images)
         reason = self._interruption.find_reason(2 * (seconds + self._save_seconds))
-        due = now - self._saved_at >= max(self._every, self._save_seconds / SHARE)
+        wait = max(self._every, self._save_seconds / SHARE) if self._every else 0.0
+        due = now - self._saved_at >= wait
         stop, save = self._processes.any(reason is not None, due or step == total)
         if self._saves and (save or stop):
             self._save(step, make_state())

@@ -7,13 +7,14 @@ from sklearn.metrics import roc_auc_score
 from small_task import make_settings
 
 from features.augment_params import Augment
-from features.errors import ConfigError, NotFiniteError
+from features.errors import ConfigError, DeviceMemoryError, NotFiniteError
 from features.learning_params import Ema, Loss, Network, Optimizer, Sampling, Schedule
 from features.manifest import LearnRows, Manifest
 from stage1_cnn.batches import build_normaliser
 from stage1_cnn.correction import build_member_loss
 from stage1_cnn.judge import judge_fold
-from stage1_cnn.loader import BatchLoader
+from stage1_cnn.loader import BatchLoader, choose_rows
+from stage1_cnn.losses import RowLoss
 from stage1_cnn.network import build_network
 from stage1_cnn.processes import Processes
 from stage1_cnn.scoring import score_rows
@@ -270,3 +271,80 @@ def test_batches_are_a_pure_function_of_their_step(task):
     loader = BatchLoader(store, manifest, manifest.rows_to_learn(0), make_settings(), 0, ALONE)
     again = loader.load(3)
     np.testing.assert_array_equal(again.row_ids, list(loader.iterate(2, 5))[1].row_ids)
+
+
+def test_a_step_whose_loss_is_no_number_is_left_out_and_counted(task, monkeypatch):
+    """Batch norm too: its statistics would carry the number on."""
+    trainer, loader = start(task, model="test_resnet")
+    advance(trainer, loader, 0, 3)
+    before = copy.deepcopy(trainer.state_dict())
+    batch = loader.load(3)
+    monkeypatch.setattr(RowLoss, "measure", spoil_row(RowLoss.measure, 5))
+    assert trainer.advance(batch) is None
+    monkeypatch.undo()
+    after = trainer.state_dict()
+    assert after["step"] == 4
+    assert equal(after["network"], before["network"])
+    assert equal(after["ema"], before["ema"])
+    assert trainer.bad_rows.tolist() == [batch.row_ids[5]]
+    assert trainer.advance(loader.load(4)) > 0
+
+
+def spoil_row(measure, row):
+    def spoilt(self, logits, targets):
+        losses = measure(self, logits, targets)
+        return losses + torch.where(torch.arange(len(losses)) == row, torch.nan, 0.0)
+
+    return spoilt
+
+
+def test_skipped_steps_stand_in_the_history(task, monkeypatch):
+    real, steps = Trainer.advance, []
+
+    def advance_or_skip(trainer, batch):
+        steps.append(1)
+        if len(steps) not in (2, 3, 9):
+            return real(trainer, batch)
+        trainer.step += 1
+        return None
+
+    monkeypatch.setattr(Trainer, "advance", advance_or_skip)
+    schedule = Schedule(epochs=2, warmup_epochs=0.5, batch_size=16, max_skipped=2)
+    history = train(task, schedule=schedule, ema=Ema(decay=0.5)).history
+    assert [row["skipped"] for row in history] == [2, 1]
+    assert all(np.isfinite(row["loss"]) for row in history)
+
+
+def test_a_schedule_of_images_ends_within_an_epoch(task):
+    schedule = Schedule(epochs=None, images=170, warmup_epochs=0.5, batch_size=16)
+    found = train(task, schedule=schedule)
+    assert [row["epoch"] for row in found.history] == [1, 2]  # 10 steps, 7 an epoch
+    assert found.history[-1]["lr"] < 0.1 * 3e-3
+    draws = sum(found.history[-1][f"seen_{c}"] * found.history[-1][f"repeats_{c}_mean"]
+                for c in ("real", "fake"))  # fmt: skip
+    assert draws == pytest.approx(160)
+    with pytest.raises(ConfigError, match=r"half_life_epochs 0\.6 is more than a third"):
+        train(task, schedule=schedule, ema=Ema(half_life_epochs=0.6))
+
+
+def test_fewer_rows_are_a_draw_or_the_first(task):
+    manifest, _ = task
+    everything = manifest.rows_to_learn(1).row_ids
+    first = choose_rows(manifest, 1, Sampling(limit_rows=50, take="first"), 0).row_ids
+    np.testing.assert_array_equal(first, everything[:50])
+    drawn, more = (choose_rows(manifest, 1, Sampling(limit_rows=n), 0).row_ids for n in (50, 90))
+    assert len(drawn) == 50
+    assert set(drawn) < set(more) < set(everything)
+    assert (np.diff(drawn) > 0).all()
+    assert set(choose_rows(manifest, 1, Sampling(limit_rows=50), 1).row_ids) != set(drawn)
+    with pytest.raises(ConfigError, match=r"limit_rows 121: without fold 1, train has 120 rows"):
+        choose_rows(manifest, 1, Sampling(limit_rows=121), 0)
+
+
+def test_too_little_memory_on_the_device_says_what_to_do(task, monkeypatch):
+    def run_out(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(Trainer, "advance", run_out)
+    with pytest.raises(DeviceMemoryError, match=r"schedule\.accumulate=2"):
+        train(task)

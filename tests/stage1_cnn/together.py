@@ -1,0 +1,145 @@
+"""Trains one small network in however many processes `torchrun` has started.
+
+Run by `test_processes.py`. The first process writes what came out into a folder.
+
+    torchrun --nproc-per-node 2 together.py FOLDER
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from small_task import keep_pixels, make_pixels, make_settings, make_table
+
+from features.augment_params import Augment
+from features.errors import Stopped
+from features.learning_params import Ema, Loss, Network, Optimizer, Sampling, Schedule
+from features.manifest import Manifest, write_manifest
+from stage1_cnn.checkpoints import Checkpoints
+from stage1_cnn.interruption import Interruption
+from stage1_cnn.judge import judge_fold
+from stage1_cnn.losses import RowLoss
+from stage1_cnn.processes import join_processes
+from stage1_cnn.session import Session
+from stage1_cnn.training import train_network
+
+# Layer norm: rows do not see each other, and parts of a batch are the batch.
+JOBS = {
+    "plain": {"schedule": Schedule(epochs=2, batch_size=30, max_skipped=3)},
+    "parts": {
+        "schedule": Schedule(epochs=2, warmup_epochs=0.5, batch_size=32, accumulate=3),
+        "loss": Loss(kind="class_mean"),
+        "sampling": Sampling(mode="natural"),
+        "optimizer": Optimizer(lr=3e-3, clip_grad=1.0, frozen_epochs=0.5),
+    },
+    "mixed": {
+        "schedule": Schedule(epochs=2, warmup_epochs=0.5, batch_size=32),
+        "augment": Augment(hflip=0.5, mixup=0.5, cutmix=0.5, self_blend=0.2, noise=0.3),
+        "loss": Loss(label_smoothing=0.1),
+    },
+}
+STOPPED_AT = 5
+
+
+class StopAt(Interruption):
+    """Stops after so many steps, as the first process alone sees it."""
+
+    def __init__(self, steps, rank):
+        super().__init__()
+        self.left = steps if rank == 0 else -1
+
+    def find_reason(self, needed=0.0):
+        self.left -= 1
+        return "enough" if self.left == 0 else None
+
+
+def make_task(folder, rank):
+    labels = np.array([0, 1, 1, 1, 1] * 32, dtype=np.int8)
+    folds = np.repeat(np.arange(4), 40).astype(np.int16)
+    table = make_table(labels, folds)
+    table["weight"] = np.random.default_rng(0).uniform(0.2, 2, len(labels))
+    folder = folder / str(rank)
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest: Manifest = write_manifest(table, "train", folder / "train.parquet")
+    return manifest, keep_pixels(folder / "images.bin", make_pixels(labels))
+
+
+def prepare(changes):
+    return make_settings(**{"model": "test_convnext", "ema": Ema(half_life_epochs=0.2), **changes})
+
+
+def train(name, task, processes, session=None):
+    settings = prepare(JOBS[name])
+    manifest, store = task
+    rows = manifest.rows_to_learn(0)
+    trained = train_network(settings, store, manifest, rows, 0, processes, session)
+    judged = judge_fold(trained, settings, store, manifest, 0, processes)
+    return {"state": trained.state, "history": trained.history, "judged": judged}
+
+
+def stop_half_way(folder, task, processes):
+    """Leaves a state of the job `mixed`."""
+    states = open_states(folder, processes)
+    stop = StopAt(STOPPED_AT, processes.rank)
+    try:
+        train("mixed", task, processes, Session(processes, stop, states))
+    except Stopped:
+        return
+    raise AssertionError("it should have stopped")
+
+
+def open_states(folder, processes):
+    states = Checkpoints(folder / "states", "train", {"out": "x"})
+    if processes.is_first:
+        states.open()
+    return states
+
+
+def count_bad_rows(task, processes):
+    """What is said where one row of one process has a loss that is no number."""
+    measure = RowLoss.measure
+
+    def poison(self, logits, targets):
+        losses = measure(self, logits, targets)
+        return losses * float("nan") if processes.rank == processes.world - 1 else losses
+
+    RowLoss.measure = poison
+    try:
+        train("plain", task, processes)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    finally:
+        RowLoss.measure = measure
+    return "nothing"
+
+
+def ask_the_others(processes):
+    part = processes.take_share(np.arange(7, dtype=np.float32)[:, None] * [1, 10])
+    return {
+        "gathered": processes.gather(part.astype(np.float16), 7).tolist(),
+        "few": processes.gather(processes.take_share(np.arange(1)), 1).tolist(),
+        "none": processes.gather(processes.take_share(np.empty((0, 3))), 0).shape,
+        "any": processes.any(processes.rank == 1, False),
+        "sum": float(processes.add(torch.tensor(1.0 + processes.rank))),
+        "shared": processes.share({"from": processes.rank}),
+        "collected": processes.collect(processes.rank),
+    }
+
+
+def main(folder):
+    torch.set_num_threads(1)
+    with join_processes() as processes:
+        task = make_task(folder, processes.rank)
+        found = {name: train(name, task, processes) for name in JOBS}
+        found["asked"] = ask_the_others(processes)
+        found["poisoned"] = count_bad_rows(task, processes)
+        stop_half_way(folder, task, processes)
+        if processes.is_first:
+            torch.save(found, folder / "found.pt")
+            print(json.dumps({"world": processes.world}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
