@@ -42,8 +42,11 @@ def launch_processes(module: str, arguments: Sequence[str], count: int) -> None:
     os.environ[STARTED] = str(find_start())
     # As torchrun does: processes that each take all cores are in each other's way.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("torch.distributed"):  # what it says of signals, we say
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     config = LaunchConfig(
+        run_id=str(os.getpid()),
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=count,

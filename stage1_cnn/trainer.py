@@ -78,12 +78,8 @@ class Trainer:
 
     def _build_network(self) -> nn.Module:
         network = build_network(self.settings)
-        if (
-            self.processes.world > 1
-            and self.device.type == "cuda"
-            and self.settings.network.sync_bn
-        ):
-            network = convert_sync_batchnorm(network)
+        if self.processes.world > 1:
+            network = _share_statistics(network, self.settings, self.device)
         network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.processes.rank:  # dropout must not be the same everywhere
             torch.manual_seed(hash((self.seed, self.processes.rank)))

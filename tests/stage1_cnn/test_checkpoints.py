@@ -156,9 +156,9 @@ def test_a_second_run_on_a_folder_is_refused_until_the_first_is_dead(tmp_path, m
     )  # fmt: skip
     try:
         assert first.stdout.readline() == "held\n"
-        with pytest.raises(LockedError, match=f"out is in use by process {first.pid}"):
-            with hold(tmp_path / "out", tmp_path / "resume"):
-                pass
+        refused = pytest.raises(LockedError, match=f"out is in use by process {first.pid}")
+        with refused, hold(tmp_path / "out", tmp_path / "resume"):
+            pass
         with hold(tmp_path / "other", tmp_path / "resume"):
             pass
     finally:

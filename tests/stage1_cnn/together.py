@@ -15,7 +15,7 @@ from small_task import keep_pixels, make_pixels, make_settings, make_table
 
 from features.augment_params import Augment
 from features.errors import Stopped
-from features.learning_params import Ema, Loss, Network, Optimizer, Sampling, Schedule
+from features.learning_params import Ema, Loss, Optimizer, Sampling, Schedule
 from features.manifest import Manifest, write_manifest
 from stage1_cnn.checkpoints import Checkpoints
 from stage1_cnn.interruption import Interruption
