@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Only relative paths here: $(CURDIR) breaks on a space.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo setup test lint format bench lock clean clean-all
+.PHONY: help demo setup test lint format bench carry lock clean clean-all
 
 # Stage commands say `python -m …`, so the venv comes first in PATH.
 IN_VENV := PATH="$$(pwd)/.venv/bin:$$PATH"
@@ -46,6 +46,19 @@ bench: ## Run every benchmark in its quick form.
 		python -m "benchmarks.$$name" --quick || exit 1; \
 	done; \
 	[ $$found = yes ] || echo "There is no benchmark in benchmarks/ yet."
+
+CARRIED := $(if $(findstring command,$(origin OUT)),--pack "$$OUT") \
+	$(if $(findstring command,$(origin IN)),--unpack "$$IN") \
+	$(if $(filter 1,$(REPLACE)),--replace)
+
+carry: ## OUT=file packs what the next session needs; IN=file unpacks it there (REPLACE=1: over files).
+	@[ -n '$(strip $(CARRIED))' ] || { echo "Say which file:" \
+		"make carry OUT=carry.tar packs what the next session needs (.resume, artifacts, data/demo," \
+		"params.yaml, dvc.lock and what that names of DVC's cache; never decoded images or other" \
+		"data), make carry IN=carry.tar unpacks it in a fresh clone, REPLACE=1 over other files." \
+		>&2; exit 2; }
+	@sh setup.sh
+	@$(IN_VENV) python -m features.carry $(CARRIED)
 
 lock: ## Make requirements.lock again, with the newest versions that pyproject.toml admits.
 	@sh setup.sh

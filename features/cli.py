@@ -31,9 +31,21 @@ _START = time.perf_counter()  # this module comes before torch, whose import tak
 _log = logging.getLogger("forgerystack")
 
 
+class _Handler(logging.StreamHandler[Any]):
+    """Writes to what `sys.stdout` is at that time: a progress bar puts lines above itself."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> Any:
+        """Where the lines go."""
+        return sys.stdout
+
+
 def run_stage(name: str, command: Callable[..., None]) -> None:
     """Runs `command` with the options of its signature, and ends the process."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_Handler()])
     logging.getLogger("timm").setLevel(logging.WARNING)  # three lines for each network it loads
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(_guard(name, command))

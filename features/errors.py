@@ -51,6 +51,10 @@ class ManifestError(_ProblemsError):
     """A label file or an image folder cannot be used as it is."""
 
 
+class CarryError(_ProblemsError):
+    """What one session packs for the next cannot be packed, or unpacked, as things are."""
+
+
 class MissingArtifactError(PipelineError):
     """A file that another stage makes is not there."""
 

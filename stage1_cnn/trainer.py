@@ -82,7 +82,7 @@ class Trainer:
             network = _share_statistics(network, self.settings, self.device)
         network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.processes.rank:  # dropout must not be the same everywhere
-            torch.manual_seed(hash((self.seed, self.processes.rank)))
+            torch.manual_seed(self.seed + (self.processes.rank << 32))
         return network
 
     def _wrap(self) -> None:

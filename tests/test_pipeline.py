@@ -72,6 +72,17 @@ def test_a_second_repro_runs_only_inputs_and_changes_no_byte(finished):
     assert finished.digest() == before
 
 
+def test_a_fresh_clone_goes_on_with_what_is_carried(finished, tmp_path):
+    file = str(tmp_path / "c d é" / "carry.tar")
+    finished.run("python", "-m", "features.carry", "--pack", file)
+    clone = copy_project(tmp_path / "fresh", "tiny")
+    clone.run("python", "-m", "features.carry", "--unpack", file)
+    assert clone.digest() == finished.digest()
+    assert clone.repro() == ["inputs"]
+    assert clone.digest() == finished.digest()
+    assert not (clone.folder / ".store").exists()
+
+
 def test_dvc_reads_metrics_and_plots(finished):
     shown = json.loads(finished.run("dvc", "metrics", "show", "--json"))
     values = shown[""]["data"]["artifacts/metrics.json"]["data"]

@@ -33,7 +33,7 @@ COPIED = (
     ".gitignore",
     ".dvc/config",
 )
-TARGETS = ("help", "demo", "setup", "test", "lint", "bench", "clean", "lock")
+TARGETS = ("help", "demo", "setup", "test", "lint", "bench", "carry", "clean", "lock")
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -287,6 +287,20 @@ def test_bench_runs_each_script_or_says_that_there_is_none(done: Project) -> Non
     assert done.run("make", "bench").returncode != 0
 
 
+def test_carry_hands_its_files_on_or_says_how_it_is_used(done: Project) -> None:
+    (done.folder / "features").mkdir()
+    (done.folder / "features" / "carry.py").write_text("import sys; print(sys.argv[1:])")
+    name = "c d é/it's mine.tar"
+    for option, given in (("--pack", f"OUT={name}"), ("--unpack", f"IN=/{name}")):
+        result = done.run("make", "carry", given)
+        assert result.stdout.splitlines()[-1] == str([option, given.partition("=")[2]])
+    result = done.run("make", "carry", "IN=a.tar", "REPLACE=1", OUT="of the environment")
+    assert result.stdout.splitlines()[-1] == "['--unpack', 'a.tar', '--replace']"
+    alone = done.run("make", "carry", OUT="of the environment")
+    assert alone.returncode != 0
+    assert "make carry IN=carry.tar unpacks it in a fresh clone" in alone.stdout
+
+
 def test_ci_lints_then_tests_and_passes_failures_on(project: Project) -> None:
     project.fake_command("make", 'echo "make $*"; [ "$1" != "$FAKE_BROKEN" ]')
     script = shutil.copytree(ROOT / ".ci", project.folder / ".ci") / "run"
@@ -455,6 +469,7 @@ def test_dvc_uses_no_git_that_ignores_the_folder(done: Project) -> None:
 @needs_git
 def test_gitignore_takes_data_and_leaves_the_lock(project: Project) -> None:
     ignored = ["data/demo/a.jpg", "artifacts/metrics.json", ".store/a", ".resume/a", ".venv/bin/a"]
+    ignored.append("carry.tar")
     tracked = [
         "dvc.lock",
         "dvc.yaml",

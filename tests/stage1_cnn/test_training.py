@@ -348,3 +348,22 @@ def test_too_little_memory_on_the_device_says_what_to_do(task, monkeypatch):
     monkeypatch.setattr(Trainer, "advance", run_out)
     with pytest.raises(DeviceMemoryError, match=r"schedule\.accumulate=2"):
         train(task)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_learns_and_resumes(task, precision):
+    manifest, _ = task
+    network = Network(precision=precision)
+    found = train(task, network=network)
+    rows = manifest.fold_rows(0)
+    assert roc_auc_score(manifest.labels[rows], score(task, found.state, rows)) > 0.9
+    assert all(value.dtype != getattr(torch, precision) for value in found.state.values())
+    through, loader = start(task, network=network)
+    advance(through, loader, 0, 6)
+    first, _ = start(task, network=network)
+    advance(first, loader, 0, 3)
+    second, _ = start(task, seed=3, network=network)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    advance(second, loader, 3, 6)
+    assert equal(second.network.state_dict(), through.network.state_dict())
+    assert second.scaler.state_dict() == through.scaler.state_dict()
