@@ -1,17 +1,20 @@
 """All of `params.yaml`, checked at once before any work; `inputs` is the only stage that asks."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
+
+from pydantic import model_validator
 
 from features.budget_params import Budget
 from features.compare_params import CompareParams
 from features.demo_params import DemoSection
+from features.dump_params import DumpParams
 from features.params import validate_params
 from features.prepare_params import Data, PrepareParams
 from features.stack_params import Decision, Stack
 
 
-class AllParams(CompareParams, PrepareParams, extra="forbid"):
+class AllParams(CompareParams, PrepareParams, DumpParams, extra="forbid"):
     """Every section that any stage reads. All must stand in the file, because DVC tracks them."""
 
     data: Data  # type: ignore[assignment]  # the whole section, not the root alone
@@ -20,6 +23,13 @@ class AllParams(CompareParams, PrepareParams, extra="forbid"):
     decision: Decision
     budget: Budget = Budget()
     resume_dir: str = ".resume"
+
+    @model_validator(mode="after")
+    def _check_dump(self) -> Self:
+        """In place of the check of `DumpParams`, which knows of no backbones."""
+        if problems := self.dump.find_problems(self.images.size, self.backbones):
+            raise ValueError("\n".join(problems))  # one problem a line
+        return self
 
 
 def check_all_params(values: Mapping[str, Any], source: str = "params.yaml") -> AllParams:

@@ -74,13 +74,6 @@ class MemberSettings(TrainingSections):
     seed: int
 
 
-class DumpParams(StageParams):
-    """What `dump` reads; all else about a member stands in its `member.json`."""
-
-    data: DataRoot
-    images: Images
-
-
 class TrainParams(TrainingSections, StageParams):
     """What `train` reads."""
 

@@ -7,12 +7,12 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from features.images import Pixels
 from features.train_params import MemberSettings
 from stage1_cnn.network import get_normalisation
 from stage1_cnn.noise import extract_noise
+from stage1_cnn.resizing import resize_pixels
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,7 @@ class Normaliser:
 
         Channels-last in memory. Noise maps are those of the resized pixels, after the RGB.
         """
-        pixels = self._move(images)
-        if pixels.shape[1] != self.size:
-            pixels = self._resize(pixels)
+        pixels = resize_pixels(self._move(images), self.size)
         if self.input == "rgb":
             return self._normalise(pixels)
         noise = extract_noise(pixels.permute(0, 3, 1, 2))
@@ -49,11 +47,6 @@ class Normaliser:
         return tensor.to(self.device).to(
             torch.float32, copy=True, memory_format=torch.contiguous_format
         )
-
-    def _resize(self, pixels: Tensor) -> Tensor:
-        shape = (self.size, self.size)
-        planes = interpolate(pixels.permute(0, 3, 1, 2), shape, mode="bilinear", antialias=True)
-        return planes.permute(0, 2, 3, 1).contiguous()
 
     def _normalise(self, pixels: Tensor) -> Tensor:
         # Whole lines of pixels: with the three channels alone as the innermost axis the same

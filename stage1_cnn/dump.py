@@ -4,33 +4,50 @@ Reads: artifacts/members/<backbone>/<fold>/weights.safetensors,
     artifacts/members/<backbone>/<fold>/member.json, artifacts/manifest/train.parquet,
     artifacts/manifest/val.parquet, artifacts/manifest/test.parquet, images below data.root
 Writes: artifacts/dumps/<backbone>/<fold>
-Params: data.root, images.size, images.equalize
+Params: data.root, images.size, images.equalize, dump
 """
 
 import logging
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
-from torch import nn
 
 from features.cli import Overrides, run_stage
+from features.dump_params import DumpParams
 from features.dumps import Dump, write_dump
-from features.errors import AlignmentError
+from features.errors import AlignmentError, ConfigError
 from features.manifest import ROLES, Manifest, read_manifest
 from features.params import load_params
-from features.store import ImageStore, open_store
-from features.train_params import DumpParams
-from stage1_cnn.batches import build_normaliser
-from stage1_cnn.devices import pick_device
-from stage1_cnn.member import Member, load_network, read_member
-from stage1_cnn.scoring import score_rows
+from features.resume_params import ResumeParams
+from features.store import open_store
+from stage1_cnn.checkpoints import Checkpoints, describe_versions, digest_code, hold
+from stage1_cnn.devices import describe_device
+from stage1_cnn.dumping import PLAIN, Part, Task, build_parts, score_part
+from stage1_cnn.interruption import Interruption, MaxMinutes
+from stage1_cnn.launch import ProcessCount, is_launched, launch_processes
+from stage1_cnn.member import Member, read_member
+from stage1_cnn.network import check_other_size
+from stage1_cnn.processes import Processes, join_processes
+from stage1_cnn.score_blocks import ScoreBlocks
+from stage1_cnn.scoring import ScoredRows, find_width
 
 MANIFEST = Path("artifacts/manifest")
 MEMBERS = Path("artifacts/members")
 OUT = Path("artifacts/dumps")
 _log = logging.getLogger("forgerystack")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a run is kept within, and where it keeps what it goes on from; none changes a result."""
+
+    resume_dir: Path
+    max_minutes: float | None = None
 
 
 def check_member(member: Member, train: Manifest, fold: int) -> None:
@@ -40,28 +57,116 @@ def check_member(member: Member, train: Manifest, fold: int) -> None:
     member.id.check_train_digest(train.digest)
 
 
-def dump_role(
-    network: nn.Module, member: Member, manifest: Manifest, store: ImageStore, device: torch.device
-) -> Dump:
-    """Scores the rows of one role that the member may be asked about."""
-    row_ids = manifest.rows_to_dump(member.id.fold)
-    normalise = build_normaliser(network, member.settings, device)
-    logits, embeddings = score_rows(network, normalise, store, row_ids)
-    return Dump(manifest.role, member.id, row_ids, logits, embeddings)
-
-
-def run(params: DumpParams, backbone: str, fold: int, member_dir: Path, out: Path) -> None:
-    """Reads member, manifests and images, writes one dump per role."""
+def open_task(params: DumpParams, backbone: str, fold: int, member_dir: Path) -> Task:
+    """The member, the manifests and the images, checked against each other."""
     member = read_member(member_dir, backbone, fold)
     manifests = {role: read_manifest(MANIFEST, role) for role in ROLES}
     check_member(member, manifests["train"], fold)
-    device = pick_device()
-    network = load_network(member_dir, member).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for role, manifest in manifests.items():
-        store = open_store(manifest, Path(params.data.root), params.images)
-        dump = dump_role(network, member, manifest, store, device)
-        write_dump(dump, manifest, out)
-        _log.info("dump %s: %s %d rows", member.id.name, role, len(dump))
+    scoring = params.dump.resolve_backbone(backbone)
+    check_other_size(member.settings, scoring.image_size or member.settings.image_size)
+    root = Path(params.data.root)
+    stores = {role: open_store(rows, root, params.images) for role, rows in manifests.items()}
+    return Task(member, member_dir, manifests, stores, scoring, params.dump.engine)
+
+
+def describe_run(params: DumpParams, task: Task, parts: list[Part], out: Path) -> dict[str, Any]:
+    """All that the scores depend on, and where they go: who goes on from whose blocks."""
+    device = parts[0].engine.device
+    return {
+        "out": out.as_posix(),
+        "member": task.member.id.digest,
+        "manifests": {role: manifest.digest for role, manifest in task.manifests.items()},
+        "images": params.images.model_dump(mode="json", include={"size", "equalize"}),
+        "dump": {"tta": task.scoring.tta, "image_size": task.side},
+        "engines": [part.engine.name for part in parts],
+        "device": describe_device(device) if device.type == "cuda" else device.type,
+        "code": digest_code(),
+        "versions": describe_versions(),
+    }
+
+
+def score_parts(
+    parts: list[Part], folder: Path, processes: Processes, limits: Limits
+) -> dict[str, ScoredRows]:
+    """The scores of all parts, mapped from `folder`, on the first process. Raises `Stopped`."""
+    scores = {}
+    width = find_width(parts[0].engine)
+    with Interruption(limits.max_minutes) as interruption:
+        for part in parts:
+            blocks = None
+            if processes.is_first:
+                blocks = ScoreBlocks(folder, part.name, len(part.row_ids), width)
+            score_part(part, blocks, processes, interruption)
+            if blocks:
+                scores[part.name] = blocks.read()
+    return scores
+
+
+def write_dumps(task: Task, parts: list[Part], scores: dict[str, ScoredRows], out: Path) -> None:
+    """Writes a dump for each role, and logs what the settings have gained on fold k."""
+    name = task.member.id.name
+    dumps = {}
+    for (role, manifest), part in zip(task.manifests.items(), parts, strict=False):
+        found = scores[role]
+        dumps[role] = Dump(role, task.member.id, part.row_ids, found.logits, found.embeddings)
+        write_dump(dumps[role], manifest, out)
+        _log.info("dump %s: %s %d rows", name, role, len(part.row_ids))
+    if PLAIN in scores:
+        from stage1_cnn.gain import describe_gain  # late: scipy.stats takes a second
+
+        _log.info("dump %s: %s", name, describe_gain(task, dumps["train"], scores[PLAIN]))
+
+
+def run(
+    params: DumpParams, backbone: str, fold: int, member_dir: Path, out: Path, limits: Limits
+) -> None:
+    """Reads member, manifests and images, writes one dump per role.
+
+    Goes on where a run with the same member, rows, settings, code and `out` was cut off. Raises
+    `Stopped`, `LockedError`.
+    """
+    with join_processes() as processes, ExitStack() as held:
+        if processes.is_first:
+            held.enter_context(hold(out, limits.resume_dir))
+        else:
+            _log.setLevel(logging.WARNING)
+        # The fastest algorithm of cuDNN is a matter of chance, and each rounds its own way.
+        torch.backends.cudnn.benchmark = False
+        task = open_task(params, backbone, fold, member_dir)
+        parts = build_parts(task, processes)
+        _log.info(
+            "dump %s: %s at %d px, tta %s, by %s on %s%s",
+            task.member.id.name, task.member.settings.model, task.side, task.scoring.tta,
+            parts[0].engine.name, describe_device(processes.device),
+            f", {processes.world} processes" if processes.world > 1 else "",
+        )  # fmt: skip
+        key = describe_run(params, task, parts, out)
+        checkpoints = Checkpoints(limits.resume_dir, f"dump-{backbone}-{fold}", key)
+        if processes.is_first:
+            checkpoints.open()
+        scores = score_parts(parts, checkpoints.folder, processes, limits)
+        if processes.is_first:
+            write_dumps(task, parts, scores, out)
+            checkpoints.clear()
+
+
+def find_out(params: DumpParams, backbone: str, fold: int, out: Path | None) -> Path:
+    """`out`, or the place that `dvc repro` uses if the settings are those of `params.yaml`.
+
+    Otherwise the folds of a backbone might be scored in different ways.
+    """
+    if out is not None:
+        return out
+    kept = load_params(DumpParams)
+    if _select(params, backbone) != _select(kept, backbone):
+        problem = f"the settings of {backbone} differ from params.yaml"
+        raise ConfigError("--set", [problem], "Name a folder for this run: --out DIR")
+    return OUT / backbone / str(fold)
+
+
+def _select(params: DumpParams, backbone: str) -> tuple[object, ...]:
+    images = params.images.model_dump(include={"size", "equalize"})
+    return params.data, images, params.dump.resolve_backbone(backbone)
 
 
 def main(
@@ -69,12 +174,19 @@ def main(
     fold: Annotated[int, typer.Option(help="Fold that the member left out.")] = 0,
     member: Annotated[Path | None, typer.Option(help="Folder that train --out wrote.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the dumps.")] = None,
+    max_minutes: MaxMinutes = None,
+    processes: ProcessCount = 1,
     overrides: Overrides = None,
 ) -> None:
-    """Dump logits and embeddings of one member for its fold, val and test."""
+    """Dump one member's scores of its fold, val and test. Cut off, the same command goes on."""
     params = load_params(DumpParams, overrides)
-    place = Path(backbone) / str(fold)
-    run(params, backbone, fold, member or MEMBERS / place, out or OUT / place)
+    folder = find_out(params, backbone, fold, out)
+    if processes > 1 and not is_launched():
+        launch_processes("stage1_cnn.dump", sys.argv[1:], processes)
+        return
+    resume_dir = Path(load_params(ResumeParams, overrides).resume_dir)
+    member_dir = member or MEMBERS / backbone / str(fold)
+    run(params, backbone, fold, member_dir, folder, Limits(resume_dir, max_minutes))
 
 
 if __name__ == "__main__":

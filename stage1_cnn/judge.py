@@ -4,19 +4,18 @@ import logging
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 from scipy.special import expit
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
-from torch import Tensor, nn
+from torch import Tensor
 
 from features.intervals import Floats, measure_auc
 from features.manifest import Manifest, count_classes
 from features.store import ImageStore
 from features.train_params import MemberSettings
-from stage1_cnn.batches import build_normaliser
+from stage1_cnn.engines import build_torch_engine
 from stage1_cnn.network import build_network
 from stage1_cnn.processes import Processes
-from stage1_cnn.scoring import score_rows
+from stage1_cnn.scoring import score_all
 from stage1_cnn.training import Trained
 
 Figures = dict[str, float | None]
@@ -39,27 +38,15 @@ def judge_fold(
     if trained.ema_state is not None:
         states["ema"] = trained.ema_state
     network = build_network(settings, load=False)
-    network.to(processes.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    engine = build_torch_engine(network, settings, processes.device)
     rows = train.fold_rows(fold)
     found = {}
     for name, state in states.items():
         network.load_state_dict(state)
-        logits = _score(network, settings, store, rows, processes)
+        logits = score_all(engine, store, rows, processes).logits.astype(np.float64)
         found[name] = measure_figures(train.labels[rows], logits, train.groups[rows])
         _log.info("fold %d, %s weights: %s", fold, name, describe_figures(found[name]))
     return found
-
-
-def _score(
-    network: nn.Module,
-    settings: MemberSettings,
-    store: ImageStore,
-    rows: np.ndarray,
-    processes: Processes,
-) -> Floats:
-    normalise = build_normaliser(network, settings, processes.device)
-    part = score_rows(network, normalise, store, processes.take_share(rows))[0]
-    return processes.gather(part, len(rows)).astype(np.float64)
 
 
 def measure_figures(labels: np.ndarray, log_odds: Floats, groups: np.ndarray) -> Figures:

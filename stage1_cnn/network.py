@@ -1,5 +1,6 @@
 """timm networks with two outputs: built, loaded, and asked for embeddings and log-odds."""
 
+import warnings
 from typing import Any
 
 import timm
@@ -80,19 +81,48 @@ def settle_image_size(settings: MemberSettings) -> MemberSettings:
 def check_image_size(settings: MemberSettings) -> None:
     """Raises `ConfigError` where the network cannot see pictures of `image_size`.
 
-    Transformers want a multiple of their patch or window. One picture without values goes through
-    a network without values, on torch's meta device: no weights are read.
+    Transformers want a multiple of their patch or window.
     """
-    side = settings.image_size
+    if problem := _find_size_problem(settings, settings.image_size):
+        raise ConfigError("backbones", [problem])
+
+
+def check_other_size(settings: MemberSettings, side: int) -> None:
+    """Raises `ConfigError` where a network trained at `image_size` cannot see `side` pixels."""
+    if problem := _find_size_problem(settings, side):
+        raise ConfigError("dump", [problem], "dump.image_size null: that of the training")
+
+
+def _find_size_problem(settings: MemberSettings, side: int) -> str:
+    """Sends one picture without values through a network without values, on torch's meta device:
+    no weights are read.
+    """
     try:
         with torch.device("meta"), torch.inference_mode():
             network = build_network(settings, load=False).eval()
+            fit_image_size(network, settings, side)
             embed(network, torch.empty(1, CHANNELS[settings.network.input], side, side))
     except NotImplementedError:
-        return  # an operation that the meta device lacks: training will tell
+        return ""  # an operation that the meta device lacks: training will tell
     except (AssertionError, RuntimeError, ValueError) as error:
-        problem = f"image_size {side}: {settings.model} cannot see it ({error})"
-        raise ConfigError("backbones", [problem]) from error
+        return f"image_size {side}: {settings.model} cannot see it ({error})"
+    return ""
+
+
+def fit_image_size(network: Any, settings: MemberSettings, side: int) -> None:
+    """Lets a network that was built for `image_size` see `side` pixels; its weights are there.
+
+    Those whose weights belong to places in the picture have them interpolated, by timm. Raises
+    `ValueError` for a network that cannot.
+    """
+    config = timm.get_pretrained_cfg(settings.model)
+    if side == settings.image_size or config is None or not config.fixed_input_size:
+        return
+    if not hasattr(network, "set_input_size"):
+        raise ValueError(f"it was trained for {settings.image_size} and is of that size for good")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # timm's interpolation, about itself
+        network.set_input_size(img_size=(side, side))
 
 
 def get_normalisation(network: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -101,9 +131,21 @@ def get_normalisation(network: nn.Module) -> tuple[tuple[float, ...], tuple[floa
     return tuple(config["mean"]), tuple(config["std"])
 
 
-def embed(network: Any, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Embeddings `(b, d)` (what the head's last layer sees) and log-odds of fake `(b,)`."""
-    features = network.forward_features(images)
+def embed(
+    network: Any, images: Tensor, precision: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
+    """Embeddings `(b, d)` (what the head's last layer sees) and log-odds of fake `(b,)`, float32.
+
+    `precision` is that of all below the head.
+    """
+    if precision == torch.float32:
+        features = network.forward_features(images)
+    else:
+        with torch.autocast(images.device.type, precision):
+            features = network.forward_features(images)
+        # A few networks have several branches.
+        branches = isinstance(features, list | tuple)
+        features = [f.float() for f in features] if branches else features.float()
     # The head runs twice: about 1 % of the time at most, and right for two classifiers too.
     embeddings = network.forward_head(features, pre_logits=True)
     logits = network.forward_head(features)

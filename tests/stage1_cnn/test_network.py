@@ -10,7 +10,9 @@ from stage1_cnn.devices import pick_device
 from stage1_cnn.network import (
     build_network,
     check_image_size,
+    check_other_size,
     embed,
+    fit_image_size,
     get_normalisation,
     settle_image_size,
 )
@@ -121,3 +123,47 @@ def test_a_networks_own_size_is_the_one_that_timm_names():
     assert settle_image_size(settled) == settled
     with pytest.raises(ConfigError, match=r"sees 240 pixels, and images\.size is 224"):
         settle_image_size(settings.model_copy(update={"image_size": 224}))
+
+
+@pytest.mark.parametrize("model", ["test_resnet", "test_vit", "test_maxvit"])
+def test_a_network_may_see_larger_pictures_than_it_learned_from(model):
+    settings = make(model=model, image_size=64)
+    torch.manual_seed(0)
+    network = build_network(settings).eval()
+    check_other_size(settings, 96)
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        before = embed(network, images)
+        fit_image_size(network, settings, 64)
+        after = embed(network, images)
+        fit_image_size(network, settings, 96)
+        embeddings, log_odds = embed(network, torch.randn(2, 3, 96, 96))
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert embeddings.shape == before[0].shape
+    assert log_odds.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("model", "side", "reason"),
+    [
+        ("levit_128s", 256, "was trained for 224 and is of that size for good"),
+        ("test_vit", 250, "divisible by patch size"),
+    ],
+)
+def test_a_size_that_a_trained_network_cannot_be_fitted_to_is_told(model, side, reason):
+    with pytest.raises(ConfigError, match=reason) as caught:
+        check_other_size(make(model=model, image_size=224), side)
+    assert "dump.image_size null" in str(caught.value)
+
+
+@pytest.mark.parametrize("model", ["test_resnet", "test_vit", "crossvit_tiny_240"])
+def test_the_head_computes_in_float32_whatever_the_precision_below(model):
+    side = 240 if model == "crossvit_tiny_240" else 64
+    torch.manual_seed(0)
+    network = build_network(make(model=model, image_size=side)).eval()
+    images = torch.randn(2, 3, side, side)
+    with torch.inference_mode():
+        exact, rough = embed(network, images), embed(network, images, torch.bfloat16)
+    for found, expected in zip(rough, exact, strict=True):
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, expected, atol=0.1, rtol=0.1)

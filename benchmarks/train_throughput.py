@@ -1,0 +1,486 @@
+"""Images/s of whole training loops, files or store to averaged weights, against the bare step.
+
+Run: python -m benchmarks.train_throughput [--quick] [--model NAME …] [--size 224] [--batch 32]
+
+512 px JPEGs, 81 % of them fakes. Two classes, untrained weights, the device that training would
+take. Side by side:
+
+limit        forward, backward, optimiser (fused AdamW) and EMA on one batch that is ready, with
+             the network, optimiser and precision of ours; no value is read
+same step    our Trainer's whole step on that batch: it also sets the rate, shares weights out,
+             keeps batch norm's statistics for a step that must be skipped, and reads the loss
+ours         BatchLoader and Trainer: store of decoded pixels, balanced draws, flips (both ways,
+             0.5), normalising, that step; one thread loads, all else is the device's
+on the fly   the same out of the files (`images.store: none`), decoded by threads on all cores
+timm         its train.py, as far as a step goes: `--opt adamw --model-ema --channels-last`, on CUDA
+             with `--amp --pin-mem` and its prefetcher. PIL loader, random resized crop, mirror,
+             colour jitter (the script's defaults, so it does more to an image than ours), label
+             smoothing, ModelEmaV3, the loss read each step
+note         WeightedRandomSampler, DataLoader, PIL, Resize, flips, ToTensor, Normalize, loss and
+             accuracy read each step, AdamW, ModelEmaV2; float32, channels first
+
+timm and note have as many worker processes as there are cores, which stay from round to round.
+All sides take turns in one process, there and back. A side starts with steps that are not timed
+(processes start, queues fill), and what its workers are ahead by is used up afterwards, outside of
+anybody's time. A ratio is the median over the rounds of images/s of ours / the other side's.
+
+The store is filled once, before; timm, note and on the fly decode anew in every epoch. So the fill
+is measured too, and from how many epochs on it has paid for itself against on the fly. `prepare`
+reads every file in any case, and nothing is taken off for that.
+
+On a GPU give it a batch that fills the card: --model resnet50 --size 256 --batch 256. Each worker
+of timm and note holds two batches in shared memory.
+"""
+
+import argparse
+import gc
+import itertools
+import math
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Protocol
+
+import joblib
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import timm
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from timm.data import create_dataset, create_loader, resolve_data_config
+from timm.loss import LabelSmoothingCrossEntropy
+from timm.optim import create_optimizer_v2
+from timm.utils import ModelEmaV2, ModelEmaV3, NativeScaler
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
+from torchvision import transforms
+
+from benchmarks.images import MEAN, SOURCE, STD, make_images
+from features.augment_params import Augment
+from features.image_cache import ImageCache
+from features.images_params import NO_LIMITS, Images
+from features.learning_params import Ema, Loss, Network, Optimizer, Sampling, Schedule
+from features.manifest import Manifest
+from features.store import FileStore, ImageStore, RawStore
+from features.train_params import MemberSettings, Weights
+from stage1_cnn.correction import build_member_loss
+from stage1_cnn.devices import describe_device, pick_device, prepare_device
+from stage1_cnn.feeding import AHEAD
+from stage1_cnn.loader import Batch, BatchLoader
+from stage1_cnn.processes import Processes
+from stage1_cnn.trainer import Trainer
+
+WORKERS = joblib.cpu_count()
+QUEUED = 2 * WORKERS
+"""Batches that a DataLoader's workers are ahead by: its default, two each."""
+LEAST = 2
+"""Steps of a round that are not timed, at least."""
+RATE, SEED = 1e-4, 0
+RATIOS = {"resident": "limit", "timm": "timm", "note": "note"}
+Rates = dict[str, list[float]]
+
+
+class Files:
+    """JPEGs in a folder for each class, their labels, and our two stores of them."""
+
+    def __init__(self, root: Path, count: int, size: int) -> None:
+        self.root, self.size, self.fills = root / "images", size, 0
+        self.labels = (np.random.default_rng(0).random(count) < 0.81).astype(np.int8)
+        self.names = []
+        for kind in ("fake", "real"):  # timm numbers folders in this order; a loss does not mind
+            (self.root / kind).mkdir(parents=True)
+        for name, label in zip(make_images(self.root, count), self.labels, strict=True):
+            self.names.append(f"{'fake' if label else 'real'}/{name}")
+            (self.root / name).rename(self.root / self.names[-1])
+        self.stores = root / "stores"
+        self.store, _ = self.fill()
+
+    def fill(self) -> tuple[RawStore, float]:
+        """Ours, all cores: read, check, decode, resize, hash, write, record; and images/s."""
+        self.fills += 1
+        images = Images(size=self.size, store="raw", store_dir=str(self.stores / str(self.fills)))
+        start = time.perf_counter()
+        with ImageCache(images) as cache:
+            facts = cache.scan(self.root, self.names, NO_LIMITS, pixels=True, title="fill")
+        rate = len(self.names) / (time.perf_counter() - start)
+        return RawStore(cache.pixels_path, facts["slot"].to_numpy(np.int64), self.size), rate
+
+    def measure_fill(self) -> float:
+        """Images/s; the store is removed."""
+        _, rate = self.fill()
+        shutil.rmtree(self.stores / str(self.fills))
+        return rate
+
+    def open_files(self) -> FileStore:
+        """Decodes at each use."""
+        sizes = [(self.root / name).stat().st_size for name in self.names]
+        return FileStore(self.root, self.names, sizes, Images(size=self.size, store="none"))
+
+
+class Side(Protocol):
+    """One way to train. A round is `ahead` steps, those that are timed, and `ahead` batches."""
+
+    ahead: int
+
+    def start(self, count: int) -> Iterator[Any]:
+        """The batches of one round."""
+        ...
+
+    def step(self, batch: Any) -> object:
+        """Learns from one batch."""
+        ...
+
+
+class HeldTrainer(Trainer):
+    """Our trainer, which can be given what it would make of every batch."""
+
+    held: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def _prepare(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        return super()._prepare(batch) if self.held is None else self.held
+
+
+def choose_settings(model: str, size: int, batch: int) -> MemberSettings:
+    """A training that does not end: flips, EMA, fused AdamW, the precision of the device."""
+    return MemberSettings(
+        model=model,
+        pretrained=False,
+        image_size=size,
+        sampling=Sampling(),
+        loss=Loss(),
+        optimizer=Optimizer(lr=RATE),
+        schedule=Schedule(epochs=None, images=10**9, batch_size=batch, decay="constant"),
+        ema=Ema(decay=0.999),
+        augment=Augment(hflip=0.5, vflip=0.5),
+        network=Network(),
+        weights=Weights(),
+        seed=SEED,
+    )
+
+
+def build_loader(
+    store: ImageStore, labels: npt.NDArray[np.int8], settings: MemberSettings, device: torch.device
+) -> BatchLoader:
+    """Ours, of the columns of a manifest that it looks at; row 0 alone is left out."""
+    folds = (np.arange(len(labels)) == 0).astype(np.int16)
+    table = pd.DataFrame({"label": labels, "weight": 1.0, "draw_weight": 1.0, "fold": folds})
+    train = Manifest("train", table, digest="")
+    return BatchLoader(store, train, train.rows_to_learn(1), settings, SEED, Processes(device))
+
+
+class Ours:
+    """The real loader and the real trainer."""
+
+    ahead = AHEAD + 1
+
+    def __init__(self, trainer: HeldTrainer, loader: BatchLoader) -> None:
+        self.trainer, self.loader, self.done = trainer, loader, 0
+
+    def start(self, count: int) -> Iterator[Batch]:
+        """See `Side`."""
+        self.done += count
+        return self.loader.iterate(self.done - count, self.done)
+
+    def step(self, batch: Batch) -> object:
+        """See `Side`."""
+        return self.trainer.advance(batch)
+
+
+class SameStep:
+    """The trainer's step on one batch that is ready."""
+
+    ahead = LEAST
+
+    def __init__(self, trainer: HeldTrainer, loader: BatchLoader) -> None:
+        self.trainer = trainer
+        (self.batch,) = loader.iterate(0, 1)
+        self.ready = trainer._prepare(self.batch)
+
+    def start(self, count: int) -> Iterator[Batch]:
+        """See `Side`."""
+        return itertools.repeat(self.batch, count)
+
+    def step(self, batch: Batch) -> object:
+        """See `Side`."""
+        self.trainer.held = self.ready
+        try:
+            return self.trainer.advance(batch)
+        finally:
+            self.trainer.held = None
+
+
+class Limit(SameStep):
+    """Nothing but the arithmetic, with the same network, optimiser, EMA and precision."""
+
+    def step(self, batch: Batch) -> object:
+        """See `Side`."""
+        trainer, (images, labels, _) = self.trainer, self.ready
+        assert trainer.ema is not None
+        trainer.optimizer.zero_grad()
+        half = trainer.precision != torch.float32
+        with torch.autocast(trainer.device.type, trainer.precision, enabled=half):
+            logits = trainer.network(images)
+        loss = cross_entropy(logits.float(), labels)
+        trainer.scaler.scale(loss).backward()
+        trainer.scaler.step(trainer.optimizer)
+        trainer.scaler.update()
+        trainer.ema.update(trainer.network, step=trainer.step)
+        return None
+
+
+class Timm:
+    """timm's recipe, by timm's parts."""
+
+    ahead = QUEUED
+
+    def __init__(
+        self, files: Files, settings: MemberSettings, count: int, device: torch.device
+    ) -> None:
+        size, batch = settings.image_size, settings.schedule.batch_size
+        self.device, self.on_cuda = device, device.type == "cuda"
+        self.network = timm.create_model(settings.model, num_classes=2)
+        self.network.to(device=device, memory_format=torch.channels_last).train()
+        self.optimizer = create_optimizer_v2(self.network, "adamw", lr=RATE, weight_decay=2e-5)
+        self.scaler = NativeScaler() if self.on_cuda else None
+        self.ema, self.steps = ModelEmaV3(self.network, decay=0.9998), 0
+        self.measure_loss = LabelSmoothingCrossEntropy(0.1)
+        data = resolve_data_config({"input_size": (3, size, size)}, model=self.network)
+        dataset = create_dataset("", root=str(files.root), is_training=True, batch_size=batch)
+        samples = itertools.cycle(dataset.reader.samples)  # so that a round is an epoch
+        dataset.reader.samples = list(itertools.islice(samples, count * batch))
+        self.loader = create_loader(
+            dataset,
+            input_size=data["input_size"],
+            batch_size=batch,
+            is_training=True,
+            interpolation="random",
+            mean=data["mean"],
+            std=data["std"],
+            num_workers=WORKERS,
+            device=device,
+            use_prefetcher=self.on_cuda,
+            pin_memory=self.on_cuda,
+        )
+
+    def start(self, count: int) -> Iterator[Any]:
+        """See `Side`."""
+        return iter(self.loader)
+
+    def step(self, batch: Any) -> object:
+        """See `Side`."""
+        images, labels = batch
+        images = images.to(self.device).contiguous(memory_format=torch.channels_last)
+        labels = labels.to(self.device)
+        with torch.autocast("cuda", torch.float16) if self.on_cuda else nullcontext():
+            loss = self.measure_loss(self.network(images), labels)
+        if self.scaler is not None:
+            self.scaler(loss, self.optimizer)
+        else:
+            loss.backward()
+            self.optimizer.step()
+        read = loss.item()
+        self.steps += 1
+        self.optimizer.zero_grad()
+        self.ema.update(self.network, step=self.steps)
+        return read
+
+
+class NoteDataset(Dataset[tuple[Tensor, int]]):
+    """The note's: an image at a time."""
+
+    def __init__(self, files: Files) -> None:
+        self.root, self.names, self.labels = files.root, files.names, files.labels.tolist()
+        self.chain = transforms.Compose(
+            [
+                transforms.Resize((files.size, files.size)),
+                transforms.RandomHorizontalFlip(),
+                transforms.RandomVerticalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize(MEAN, STD),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, int]:
+        image = Image.open(self.root / self.names[row]).convert("RGB")
+        return self.chain(image), self.labels[row]
+
+
+class Note:
+    """The note's loop."""
+
+    ahead = QUEUED
+
+    def __init__(
+        self, files: Files, settings: MemberSettings, count: int, device: torch.device
+    ) -> None:
+        batch = settings.schedule.batch_size
+        self.device = device
+        self.network = timm.create_model(settings.model, num_classes=2).to(device).train()
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=RATE)
+        self.ema = ModelEmaV2(self.network, decay=0.9)
+        self.measure_loss = nn.CrossEntropyLoss()
+        weights = (len(files.labels) / np.bincount(files.labels))[files.labels]
+        self.loader = DataLoader(
+            NoteDataset(files),
+            batch_size=batch,
+            sampler=WeightedRandomSampler(torch.from_numpy(weights), count * batch),
+            num_workers=WORKERS,
+            pin_memory=device.type == "cuda",
+            persistent_workers=True,
+        )
+
+    def start(self, count: int) -> Iterator[Any]:
+        """See `Side`."""
+        return iter(self.loader)
+
+    def step(self, batch: Any) -> object:
+        """See `Side`."""
+        images, labels = (tensor.to(self.device, non_blocking=True) for tensor in batch)
+        logits = self.network(images)
+        loss = self.measure_loss(logits, labels)
+        read = loss.item(), (logits.argmax(1) == labels).float().mean().item()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.ema.update(self.network)
+        return read
+
+
+def build_sides(
+    files: Files, settings: MemberSettings, steps: int, device: torch.device
+) -> dict[str, Side]:
+    """All of them, by name; ours and the limit share one network."""
+    torch.manual_seed(SEED)
+    loader = build_loader(files.store, files.labels, settings, device)
+    loss = build_member_loss(settings, loader.candidates, np.ones(len(loader.candidates.labels)))
+    trainer = HeldTrainer(settings, loss, loader, SEED)
+    by_files = build_loader(files.open_files(), files.labels, settings, device)
+    count = steps + 2 * QUEUED
+    return {
+        "limit": Limit(trainer, loader),
+        "ours": Ours(trainer, loader),
+        "same step": SameStep(trainer, loader),
+        "on the fly": Ours(trainer, by_files),
+        "timm": Timm(files, settings, count, device),
+        "note": Note(files, settings, count, device),
+    }
+
+
+def measure_round(side: Side, steps: int, device: torch.device) -> float:
+    """Seconds of so many steps, with queues as they are in the midst of a training."""
+    batches = side.start(steps + 2 * side.ahead)
+    for batch in itertools.islice(batches, side.ahead):
+        side.step(batch)
+    wait(device)
+    start = time.perf_counter()
+    for batch in itertools.islice(batches, steps):
+        side.step(batch)
+    wait(device)
+    seconds = time.perf_counter() - start
+    for _ in batches:
+        pass
+    return seconds
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def measure_model(
+    files: Files, settings: MemberSettings, steps: int, rounds: int, device: torch.device
+) -> Rates:
+    """Images/s of every side and of the fill, by round."""
+    sides = build_sides(files, settings, steps, device)
+    rates: Rates = {key: [] for key in (*sides, "fill")}
+    for number in range(rounds):
+        for key, side in list(sides.items())[:: -1 if number % 2 else 1]:
+            seconds = measure_round(side, steps, device)
+            rates[key].append(steps * settings.schedule.batch_size / seconds)
+        rates["fill"].append(files.measure_fill())
+    return rates
+
+
+def compare(rates: Rates, ours: str, other: str) -> float:
+    """Median over the rounds."""
+    pairs = zip(rates[ours], rates[other], strict=True)
+    return statistics.median(a / b for a, b in pairs)
+
+
+def show(console: Console, rates: Rates) -> None:
+    """The table of one network, and what the store costs and saves."""
+    table = Table("side", "images/s", "to the limit")
+    for key, found in rates.items():
+        share = "–" if key == "fill" else f"{compare(rates, key, 'limit'):.3f}"
+        table.add_row(key, f"{statistics.median(found):,.0f}", share)
+    console.print(table)
+    idle = 1 - compare(rates, "ours", "same step")
+    fill, fly, ours = (statistics.median(rates[key]) for key in ("fill", "on the fly", "ours"))
+    saved = 1 / fly - 1 / ours
+    paid = (
+        f"paid for from epoch {math.ceil(1 / fill / saved)} on" if saved > 0 else "never paid for"
+    )
+    console.print(
+        f"ours: the step waits for its input {100 * idle:.1f} % of the time (against same step). "
+        f"The store takes {1000 / fill:.2f} ms an image once and saves {1000 * saved:.2f} ms an "
+        f"image in each epoch (against on the fly): {paid}."
+    )
+
+
+def read_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="few short rounds, under a minute")
+    parser.add_argument("--model", action="append", help="of timm; may be given several times")
+    parser.add_argument("--size", type=int, default=224, help="pixels, a side")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--steps", type=int, help="that are timed of each side in a round")
+    parser.add_argument("--rounds", type=int)
+    given = parser.parse_args()
+    # Workers hand batches over in bursts of one each.
+    steps, rounds, given.images = (2, 2, 256) if given.quick else (8, 9, 1024)
+    given.steps = given.steps or max(3, steps) * max(2, WORKERS)
+    given.rounds = given.rounds or rounds
+    given.model = given.model or ["mobilenetv3_small_100"]
+    return given
+
+
+def main() -> None:
+    """Measure each network and print the ratios of the first."""
+    given = read_arguments()
+    device = pick_device()
+    prepare_device(device)
+    console = Console(width=100)
+    runs = []
+    with tempfile.TemporaryDirectory() as folder:
+        files = Files(Path(folder), given.images, given.size)
+        for model in given.model:
+            settings = choose_settings(model, given.size, given.batch)
+            runs.append(measure_model(files, settings, given.steps, given.rounds, device))
+            console.print(
+                f"{model}, {given.size} px from {SOURCE} px JPEGs, batches of {given.batch}, on "
+                f"{describe_device(device)}; {WORKERS} workers each for timm and note; medians of "
+                f"{given.rounds} rounds of {given.steps} steps"
+            )
+            show(console, runs[-1])
+            gc.collect()  # workers, and the memory of the device
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+    for name, other in RATIOS.items():
+        print(f"ratio train_vs_{name} {compare(runs[0], 'ours', other):.3f}")
+
+
+if __name__ == "__main__":
+    main()
