@@ -11,7 +11,7 @@ from features.demo_params import DemoSection
 from features.dump_params import DumpParams
 from features.params import validate_params
 from features.prepare_params import Data, PrepareParams
-from features.stack_params import Decision, Stack
+from features.stack_params import Decision, Gate, Stack
 
 
 class AllParams(CompareParams, PrepareParams, DumpParams, extra="forbid"):
@@ -20,6 +20,7 @@ class AllParams(CompareParams, PrepareParams, DumpParams, extra="forbid"):
     data: Data  # type: ignore[assignment]  # the whole section, not the root alone
     demo: DemoSection
     stack: Stack
+    gate: Gate
     decision: Decision
     budget: Budget = Budget()
     resume_dir: str = ".resume"

@@ -12,9 +12,13 @@ import numpy as np
 
 from features.errors import IntegrityError, MissingArtifactError
 from features.files import digest_file, read_json, write_array, write_atomic, write_json
+from stage2_ensemble.boosted import Boosted, FoldModels
+from stage2_ensemble.candidates import Model, Pooled
 from stage2_ensemble.combiners import COMBINERS
 from stage2_ensemble.ensemble import Ensemble
-from stage2_ensemble.stacker import Projection, Stacker
+from stage2_ensemble.gate import Verdict
+from stage2_ensemble.projection import Distance, Projection
+from stage2_ensemble.tables import Axes, Table
 
 MANIFEST = "MANIFEST.json"
 ENSEMBLE = "ensemble.json"
@@ -23,8 +27,6 @@ ADVICE = "Make it again: dvc repro -f stack"
 
 def write_ensemble(ensemble: Ensemble, folder: Path) -> None:
     """Writes all files, and the manifest last."""
-    for fold, stacker in ensemble.stackers.items():
-        _write_stacker(stacker, folder / f"fold-{fold}")
     facts: dict[str, Any] = {
         "shipped": ensemble.shipped,
         "backbones": list(ensemble.backbones),
@@ -33,27 +35,50 @@ def write_ensemble(ensemble: Ensemble, folder: Path) -> None:
         "members": {str(fold): list(digests) for fold, digests in ensemble.digests.items()},
         "prior": ensemble.prior,
         "oof_auc": dict(ensemble.oof_auc),
+        "picks": dict(ensemble.picks),
+        "verdicts": [verdict.to_json() for verdict in ensemble.verdicts],
         "thresholds": dict(ensemble.thresholds),
         "threshold_rows": ensemble.threshold_rows,
-        "combiners": {name: c.to_json() for name, c in ensemble.combiners.items()},
-        "stackers": {
-            str(fold): {"names": list(stacker.names), "shift": stacker.shift}
-            for fold, stacker in ensemble.stackers.items()
+        "models": {
+            name: _write_model(model, folder, Path(name)) for name, model in ensemble.models.items()
         },
     }
     write_json(folder / ENSEMBLE, facts)
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
-    sums = {str(path.relative_to(folder)): digest_file(path) for path in files}
+    sums = {p.relative_to(folder).as_posix(): digest_file(p) for p in files}
     write_json(folder / MANIFEST, {"sha256": sums})
 
 
-def _write_stacker(stacker: Stacker, folder: Path) -> None:
-    with write_atomic(folder / "lightgbm.txt") as temporary:
-        stacker.booster.save_model(temporary)
-    for backbone, projection in stacker.projections.items():
-        # The mean is row 0, the components follow: one array a backbone.
-        rows = np.concatenate([projection.mean[None], projection.components])
-        write_array(folder / f"pca-{backbone}.npy", rows)
+def _write_model(model: Model, folder: Path, place: Path) -> dict[str, Any]:
+    """What is known of a model; large parts go to files in `place` below `folder`."""
+    if isinstance(model, Pooled):
+        return {"combiner": model.combiner.to_json()}
+    if isinstance(model, FoldModels):
+        parts = model.models.items()
+        return {"folds": {str(k): _write_model(m, folder, place / f"fold-{k}") for k, m in parts}}
+    assert isinstance(model, Boosted)
+    for bag, booster in enumerate(model.boosters):
+        with write_atomic(folder / place / f"lightgbm-{bag}.txt") as temporary:
+            booster.save_model(temporary)
+    table = model.table
+    axes = {
+        str(fold): [_write_axes(a, folder / place / f"pca-{fold}-{b}.npy") for a, b in pairs]
+        for fold, pairs in (
+            (fold, zip(own, table.backbones, strict=True)) for fold, own in table.axes.items()
+        )
+    }
+    facts = {"kind": model.kind, "bags": len(model.boosters), "shift": model.shift}
+    return facts | {"names": list(table.names), "axes": axes}
+
+
+def _write_axes(axes: Axes, path: Path) -> dict[str, Any] | None:
+    """Writes the projection; returns the distance."""
+    # The mean is row 0, the components follow: one array a backbone.
+    write_array(path, np.concatenate([axes.projection.mean[None], axes.projection.components]))
+    if axes.distance is None:
+        return None
+    coefficients = list(map(float, axes.distance.coefficients))
+    return {"coefficients": coefficients, "intercept": axes.distance.intercept}
 
 
 def read_ensemble(folder: Path) -> Ensemble:
@@ -63,16 +88,8 @@ def read_ensemble(folder: Path) -> Ensemble:
     """
     sums = _check_files(folder)
     facts = json.loads((folder / ENSEMBLE).read_text(encoding="utf-8"))
-    parts = ("lightgbm.txt", *(f"pca-{backbone}.npy" for backbone in facts["backbones"]))
-    wanted = {f"fold-{fold}/{part}" for fold in facts["folds"] for part in parts}
-    if lacking := wanted - set(sums):
-        raise IntegrityError(folder / MANIFEST, f"it does not list {sorted(lacking)}", ADVICE)
-    combiners = {name: COMBINERS[name].from_json(c) for name, c in facts["combiners"].items()}
     backbones = tuple(facts["backbones"])
-    stackers = {
-        fold: _read_stacker(folder / f"fold-{fold}", fold, backbones, facts["stackers"][str(fold)])
-        for fold in facts["folds"]
-    }
+    reader = _Reader(folder, backbones, sums)
     return Ensemble(
         backbones=backbones,
         folds=tuple(facts["folds"]),
@@ -80,9 +97,10 @@ def read_ensemble(folder: Path) -> Ensemble:
         digests={int(fold): tuple(digests) for fold, digests in facts["members"].items()},
         prior=facts["prior"],
         shipped=facts["shipped"],
-        combiners=combiners,
-        stackers=stackers,
+        models={name: reader.read(name, m, Path(name)) for name, m in facts["models"].items()},
         oof_auc=facts["oof_auc"],
+        picks=facts["picks"],
+        verdicts=tuple(Verdict.from_json(values) for values in facts["verdicts"]),
         thresholds=facts["thresholds"],
         threshold_rows=facts["threshold_rows"],
     )
@@ -102,12 +120,47 @@ def _check_files(folder: Path) -> dict[str, str]:
     return sums
 
 
-def _read_stacker(
-    folder: Path, fold: int, backbones: tuple[str, ...], facts: dict[str, Any]
-) -> Stacker:
-    projections = {}
-    for backbone in backbones:
-        rows = np.load(folder / f"pca-{backbone}.npy", allow_pickle=False)
-        projections[backbone] = Projection(rows[0], rows[1:])
-    booster = lightgbm.Booster(model_file=folder / "lightgbm.txt")
-    return Stacker(fold, tuple(facts["names"]), projections, booster, facts["shift"])
+class _Reader:
+    """Reads models out of a bundle whose files, named in `sums`, have been checked."""
+
+    def __init__(self, folder: Path, backbones: tuple[str, ...], sums: dict[str, str]) -> None:
+        self._folder, self._backbones, self._sums = folder, backbones, sums
+
+    def read(self, name: str, facts: dict[str, Any], place: Path) -> Model:
+        """The model of this candidate, which was written into `place`."""
+        if "combiner" in facts:
+            return Pooled(COMBINERS[name].from_json(facts["combiner"]))
+        if "folds" in facts:
+            parts = facts["folds"].items()
+            return FoldModels(
+                {int(k): self._read_boosted(m, place / f"fold-{k}") for k, m in parts}
+            )
+        return self._read_boosted(facts, place)
+
+    def _read_boosted(self, facts: dict[str, Any], place: Path) -> Boosted:
+        axes = {
+            int(fold): tuple(
+                self._read_axes(distance, place / f"pca-{fold}-{backbone}.npy")
+                for distance, backbone in zip(distances, self._backbones, strict=True)
+            )
+            for fold, distances in facts["axes"].items()
+        }
+        boosters = tuple(
+            lightgbm.Booster(model_file=self._find(place / f"lightgbm-{bag}.txt"))
+            for bag in range(facts["bags"])
+        )
+        table = Table(self._backbones, tuple(facts["names"]), axes)
+        return Boosted(table, boosters, facts["shift"], facts["kind"])
+
+    def _read_axes(self, distance: dict[str, Any] | None, place: Path) -> Axes:
+        rows = np.load(self._find(place), allow_pickle=False)
+        projection = Projection(rows[0], rows[1:])
+        if distance is None:
+            return Axes(projection, None)
+        coefficients = np.asarray(distance["coefficients"])
+        return Axes(projection, Distance(coefficients, distance["intercept"]))
+
+    def _find(self, place: Path) -> Path:
+        if place.as_posix() not in self._sums:
+            raise IntegrityError(self._folder / MANIFEST, f"it does not list {place}", ADVICE)
+        return self._folder / place

@@ -31,6 +31,9 @@ class Columns:
     embeddings: tuple[npt.NDArray[np.float16], ...]
     digests: tuple[str, ...] = ()
     """sha256 of each backbone's member: which network it was."""
+    extras: npt.NDArray[np.float32] | None = None
+    """`(n, f)`: what is known of the pictures besides, such as forensic features."""
+    extra_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.row_ids)
@@ -52,6 +55,8 @@ class FoldColumns(Columns):
     labels: Labels
     weights: Floats
     groups: Ids
+    domains: npt.NDArray[np.object_] | None = None
+    """`(n,)`: the generator of each fake, empty where none is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +75,21 @@ def check_fittable(columns: Columns) -> None:
     """Raises `LeakageError` for columns that nothing may be fitted on."""
     if not isinstance(columns, FoldColumns):
         raise LeakageError(f"a model would be fitted on {type(columns).__name__}", columns.row_ids)
+
+
+def count_parts(folds: Sequence[FoldColumns], wanted: int) -> int:
+    """Parts, at most `wanted`, that each fold can be cut into with groups of both classes in each.
+
+    0 or 1: it cannot be cut.
+    """
+    for columns in folds:
+        check_fittable(columns)
+    held = [
+        len(np.unique(columns.groups[columns.labels == label]))
+        for columns in folds
+        for label in (0, 1)
+    ]
+    return min(wanted, *held)
 
 
 def read_dumps(
@@ -112,6 +132,7 @@ def build_fold_columns(
         labels=train.labels[rows],
         weights=train.weights[rows],
         groups=train.groups[rows],
+        domains=train.table["generator"].to_numpy(object)[rows],
     )
     labels = train.labels[row_ids[spared]]
     return fold_columns, CalibrationColumns(**_build_parts(dumps, spared), labels=labels)  # type: ignore[arg-type]

@@ -16,6 +16,8 @@ from stage2_ensemble.columns import Floats, Labels
 
 KNOTS = 1001
 """Quantiles kept of each backbone's scores."""
+CHOICES = 20
+"""Backbones that greedy selection takes, one after the other."""
 FLAT = 1e-6
 """A backbone whose scores deviate less says nothing."""
 
@@ -170,6 +172,44 @@ class BestSingle:
         return combiner
 
 
+class Greedy:
+    """Mean of backbones' log-odds, each as often as it was chosen.
+
+    Greedy ensemble selection with replacement (Caruana et al., "Ensemble selection from libraries
+    of models", ICML 2004), by AUC on the out-of-fold rows.
+    """
+
+    name: ClassVar[str] = "greedy"
+    weights_: Floats
+
+    def fit(self, logits: Floats, labels: Labels, weights: Floats) -> Self:
+        """Adds the best column `CHOICES` times; of equals the first."""
+        chosen, total = np.zeros(logits.shape[1]), np.zeros(len(logits))
+        for _ in range(CHOICES):
+            # The higher the ranks of the fakes, the higher the AUC.
+            ranks = [rankdata(total + column)[labels == 1].sum() for column in logits.T]
+            best = int(np.argmax(ranks))
+            chosen[best] += 1
+            total += logits[:, best]
+        self.weights_ = chosen / CHOICES
+        return self
+
+    def score(self, logits: Floats) -> Floats:
+        """`(n,)` weighted mean."""
+        return np.asarray(logits @ self.weights_)
+
+    def to_json(self) -> dict[str, Any]:
+        """The weights."""
+        return {"weights": list(map(float, self.weights_))}
+
+    @classmethod
+    def from_json(cls, learned: dict[str, Any]) -> Self:
+        """From the weights."""
+        combiner = cls()
+        combiner.weights_ = np.asarray(learned["weights"])
+        return combiner
+
+
 COMBINERS: dict[str, type[Combiner]] = {
-    kind.name: kind for kind in (Mean, RankMean, Logistic, BestSingle)
+    kind.name: kind for kind in (Mean, RankMean, Greedy, Logistic, BestSingle)
 }

@@ -6,13 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from features.errors import AlignmentError, StaleArtifactError
+from stage2_ensemble.candidates import Model
 from stage2_ensemble.columns import Columns, Floats, check_same_rows
-from stage2_ensemble.combiners import COMBINERS, Combiner
-from stage2_ensemble.stacker import Stacker
-
-LIGHTGBM = "lightgbm"
-CANDIDATES = (*COMBINERS, LIGHTGBM)
-"""What may ship, from simple to complex."""
+from stage2_ensemble.gate import Verdict
 
 
 @dataclass(frozen=True)
@@ -27,10 +23,14 @@ class Ensemble:
     prior: float
     """Share of fakes in train: the score of an image that cannot be read."""
     shipped: str
-    combiners: Mapping[str, Combiner]
-    stackers: Mapping[int, Stacker]
+    models: Mapping[str, Model]
+    """What may ship, from simple to complex."""
     oof_auc: Mapping[str, list[float]]
-    """Inner out-of-fold AUC of each candidate, by fold."""
+    """Out-of-fold AUC of each candidate, by fold."""
+    picks: Mapping[str, int]
+    """How often each simple combiner was the best one of a training part."""
+    verdicts: tuple[Verdict, ...]
+    """Of the gate, on each candidate that is not simple."""
     thresholds: Mapping[str, float]
     """By candidate, and by member as `<backbone>-<fold>`."""
     threshold_rows: str
@@ -48,7 +48,7 @@ class Ensemble:
             raise AlignmentError("folds of ensemble and dumps", found, self.folds)
         for c in columns:
             self._check_members(c)
-        return np.asarray(np.mean([self._score_fold(name, c) for c in columns], axis=0))
+        return np.asarray(np.mean([self.models[name].score(c) for c in columns], axis=0))
 
     def _check_members(self, columns: Columns) -> None:
         if columns.backbones != self.backbones:
@@ -57,11 +57,6 @@ class Ensemble:
         if columns.digests != fitted:
             names = [", ".join(d[:8] for d in digests) for digests in (fitted, columns.digests)]
             raise StaleArtifactError("the ensemble", f"members {names[0]}", names[1], "stack")
-
-    def _score_fold(self, name: str, columns: Columns) -> Floats:
-        if name == LIGHTGBM:
-            return self.stackers[columns.fold].score(columns)
-        return self.combiners[name].score(columns.logits)
 
 
 def check_members(ensemble: Ensemble, backbones: Sequence[str], folds: Sequence[int]) -> None:

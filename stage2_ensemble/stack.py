@@ -2,7 +2,7 @@
 
 Reads: artifacts/manifest/train.parquet, artifacts/dumps
 Writes: artifacts/stackers
-Params: seed, folds.active, backbones, stack, decision
+Params: seed, folds.active, backbones, stack, gate, decision
 """
 
 import logging
@@ -11,33 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from features.cli import Overrides, run_stage
-from features.manifest import Manifest, count_classes, read_manifest
+from features.manifest import count_classes, read_manifest
 from features.params import load_params
 from features.stack_params import StackParams
 from stage2_ensemble.bundle import write_ensemble
-from stage2_ensemble.choice import build_ensemble
-from stage2_ensemble.columns import CalibrationColumns, FoldColumns, build_fold_columns, read_dumps
-from stage2_ensemble.ensemble import CANDIDATES, Ensemble
-from stage2_ensemble.inner import fit_candidates
+from stage2_ensemble.choice import fit_ensemble
+from stage2_ensemble.columns import build_fold_columns, read_dumps
+from stage2_ensemble.ensemble import Ensemble
 
 MANIFEST = Path("artifacts/manifest")
 DUMPS = Path("artifacts/dumps")
 OUT = Path("artifacts/stackers")
 _log = logging.getLogger("forgerystack")
-
-
-def fit_ensemble(
-    folds: list[FoldColumns],
-    calibration: list[CalibrationColumns],
-    train: Manifest,
-    params: StackParams,
-) -> Ensemble:
-    """Fits every candidate on the fold rows and decides by inner out-of-fold AUC."""
-    fitted = fit_candidates(folds, params.stack, params.seed)
-    reals, fakes = count_classes(train.labels)
-    prior = fakes / (reals + fakes)
-    policy = params.decision.threshold
-    return build_ensemble(fitted, folds, calibration, policy, train.digest, prior)
 
 
 def run(params: StackParams, dumps: Path = DUMPS, out: Path = OUT) -> Ensemble:
@@ -50,7 +35,9 @@ def run(params: StackParams, dumps: Path = DUMPS, out: Path = OUT) -> Ensemble:
         for fold in params.folds.active
     ]
     folds, calibration = [pair[0] for pair in columns], [pair[1] for pair in columns]
-    ensemble = fit_ensemble(folds, calibration, train, params)
+    reals, fakes = count_classes(train.labels)
+    prior = fakes / (reals + fakes)
+    ensemble = fit_ensemble(folds, calibration, params, train.digest, prior)
     write_ensemble(ensemble, out)
     _log_choice(ensemble)
     return ensemble
@@ -65,10 +52,11 @@ def _log_ignored(dumps: Path, params: StackParams) -> None:
 
 
 def _log_choice(ensemble: Ensemble) -> None:
-    for name in CANDIDATES:
-        by_fold = ensemble.oof_auc[name]
+    for name, by_fold in ensemble.oof_auc.items():
         ships = "  <- ships" if name == ensemble.shipped else ""
-        _log.info("stack: inner out-of-fold AUC %.4f %s%s", np.mean(by_fold), name, ships)
+        _log.info("stack: out-of-fold AUC %.4f %s%s", np.mean(by_fold), name, ships)
+    for verdict in ensemble.verdicts:
+        _log.info("gate: AUC against the best simple combiner, %s", verdict.describe())
 
 
 def main(overrides: Overrides = None) -> None:

@@ -4,13 +4,15 @@ A member's log-odds are `strength · ±1 + N(0, 1)`, so their AUC is Φ(√2 · 
 holds a second, independent signal in one direction of axes that each member draws for itself.
 """
 
+from collections.abc import Iterable
 from contextlib import chdir
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import yaml
+from sklearn.metrics import roc_auc_score
 
 from features.correction import Correction
 from features.dumps import Dump, write_dump
@@ -24,6 +26,7 @@ from features.manifest import (
     write_manifest,
 )
 from features.member_id import MemberId
+from stage2_ensemble.candidates import SIMPLE
 from stage2_ensemble.columns import FoldColumns, HeldOutColumns
 
 STRENGTHS = {"net-a": 0.5, "net-b": 0.8, "net_c": 0.3}
@@ -32,7 +35,19 @@ WIDTH = 10
 SHIFT = 0.7
 ODD_NAMES = ("=cmd", "007", "NA", 'say "hi".png', "a,b.png", "1e5", "nan", "-0", "übel 1.png")
 UNREADABLE = "truncated image"
-STACK = {"inner_folds": 3, "pca_components": 4, "max_rounds": 12, "learning_rate": 0.2}
+STRICTNESS = 3.3
+"""Standard errors either side of 0.5: honest scores are outside once in a thousand times."""
+STACK = {
+    "inner_folds": 3,
+    "repeats": 1,
+    "candidates": ["lightgbm"],
+    "pca_components": 4,
+    "bags": 1,
+    "max_rounds": 12,
+    "learning_rate": 0.2,
+}
+CANDIDATES = (*SIMPLE, "lightgbm")
+"""What an ensemble of a world holds."""
 
 
 @dataclass(frozen=True)
@@ -161,8 +176,48 @@ def draw_columns(
 
 def hold_out(columns: FoldColumns) -> HeldOutColumns:
     """The same rows without labels."""
-    kept = ("fold", "backbones", "row_ids", "logits", "embeddings")
-    return HeldOutColumns(**{name: getattr(columns, name) for name in kept})
+    return HeldOutColumns(**{f.name: getattr(columns, f.name) for f in fields(HeldOutColumns)})
+
+
+def draw_grouped(fold: int = 0, seed: int = 0) -> FoldColumns:
+    """200 rows, of which 60 in pairs and 30 in threes, that do not stand together."""
+    columns = draw_columns(fold, seed=seed)
+    groups = np.arange(200)
+    for label in (0, 1):
+        places = np.flatnonzero(columns.labels == label)
+        groups[places[:30]] = 1000 + 100 * label + np.arange(30) % 15
+        groups[places[30:45]] = 2000 + 100 * label + np.arange(15) % 5
+    row_ids = 1000 * (fold + 1) + np.arange(200)
+    return replace(columns, groups=groups + 10_000 * fold, row_ids=row_ids)
+
+
+def draw_noise(
+    fold: int = 0, reals: int = 80, fakes: int = 120, seed: int = 0, width: int = WIDTH
+) -> FoldColumns:
+    """What honest members say about rows whose labels were shuffled before folding.
+
+    Labels still mean something to the members, but not to these rows. Other `width`s than that
+    of the world hold nothing but noise.
+    """
+    columns = draw_columns(fold, reals, fakes, seed)
+    rng = np.random.default_rng(seed + fold)
+    labels = rng.permutation(columns.labels)
+    if width == WIDTH:
+        return replace(columns, labels=labels)
+    shape = (len(BACKBONES), len(columns), width)
+    return replace(columns, labels=labels, embeddings=tuple(rng.normal(size=shape).astype("f2")))
+
+
+def list_groups(columns: FoldColumns, row_ids: Iterable[int]) -> set[int]:
+    """The groups that these rows are of."""
+    return set(columns.groups[np.isin(columns.row_ids, list(row_ids))])
+
+
+def is_null(labels: np.ndarray, scores: np.ndarray) -> bool:
+    """Whether the AUC lies where scores that know nothing have theirs, but once in a thousand."""
+    reals, fakes = np.bincount(labels, minlength=2)
+    error = np.sqrt((fakes + reals + 1) / (12 * fakes * reals))
+    return abs(roc_auc_score(labels, scores) - 0.5) <= STRICTNESS * error
 
 
 def build_world(root: Path, plan: Plan) -> World:
@@ -226,6 +281,7 @@ def write_params(world: World, **sections: object) -> None:
         "folds": {"count": 3, "active": list(world.plan.active)},
         "backbones": {name: {"model": "none"} for name in world.plan.strengths},
         "stack": STACK,
+        "gate": {"margin": 0.0005},
         "decision": {"threshold": "balanced_accuracy"},
         "schedule": {"epochs": 1},
     }

@@ -1,0 +1,172 @@
+"""Class-weighted LightGBM on named columns: boosted trees, or a random forest."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import lightgbm
+import numpy as np
+
+from features.errors import AlignmentError
+from features.splits import split_evenly
+from features.stack_params import Stack
+from stage2_ensemble.columns import (
+    Columns,
+    Floats,
+    FoldColumns,
+    Labels,
+    check_fittable,
+    count_parts,
+)
+from stage2_ensemble.tables import Matrix, Table
+
+Kind = Literal["gbdt", "rf"]
+STOP_AFTER = 30
+"""Rounds without a lower weighted log loss that end the search for the number of rounds."""
+FOREST_TREES = 200
+EFFECTIVE_BETA = 0.9999
+"""For `class_weight: effective`: 1 - 1/(rows after which further ones add little)."""
+
+
+@dataclass(frozen=True)
+class Boosted:
+    """Fitted boosters on one table; `shift` undoes the class weights.
+
+    On the rows of several folds, if no column belongs to one fold alone.
+    """
+
+    table: Table
+    boosters: tuple[lightgbm.Booster, ...]
+    """Of several seeds: their log-odds are averaged."""
+    shift: float
+    """Subtracted from the log-odds."""
+    kind: Kind = "gbdt"
+
+    @classmethod
+    def fit(
+        cls,
+        folds: Sequence[FoldColumns],
+        settings: Stack,
+        seed: int,
+        kind: Kind = "gbdt",
+        components: bool = False,
+    ) -> Self:
+        """Learns from all rows; the number of rounds comes from a split of them by group."""
+        rounds = FOREST_TREES if kind == "rf" else find_rounds(folds, settings, seed, components)
+        table, rows = Table.fit(folds, settings, components, seed)
+        labels, weights, shift = gather_rows(folds, settings)
+        data = lightgbm.Dataset(rows, labels, weight=weights, free_raw_data=False)
+        boosters = tuple(
+            lightgbm.train(build_options(settings, seed + bag, kind, rows.shape[1]), data, rounds)
+            for bag in range(settings.bags)
+        )
+        return cls(table, boosters, shift, kind)
+
+    def score(self, columns: Columns) -> Floats:
+        """`(n,)` log-odds of fake. Raises `AlignmentError` for other columns than at the fit."""
+        rows = self.table.build(columns)
+        if not len(rows):
+            return np.empty(0)
+        found = [booster.predict(rows, raw_score=True) for booster in self.boosters]
+        if self.kind == "rf":  # of a forest, too, LightGBM gives the sum over its trees
+            found = [f / b.num_trees() for f, b in zip(found, self.boosters, strict=True)]
+        return np.asarray(np.mean(found, axis=0), dtype=np.float64) - self.shift
+
+
+@dataclass(frozen=True)
+class FoldModels:
+    """A model for each fold, for columns that mean something within one fold alone."""
+
+    models: Mapping[int, Boosted]
+
+    @classmethod
+    def fit(cls, folds: Sequence[FoldColumns], settings: Stack, seed: int) -> Self:
+        """Each learns from the rows of its fold, principal components of embeddings too."""
+        return cls(
+            {c.fold: Boosted.fit([c], settings, seed + c.fold, components=True) for c in folds}
+        )
+
+    def score(self, columns: Columns) -> Floats:
+        """`(n,)` log-odds by the model of the columns' fold."""
+        if columns.fold not in self.models:
+            raise AlignmentError("folds of model and members", columns.fold, list(self.models))
+        return self.models[columns.fold].score(columns)
+
+
+def find_rounds(folds: Sequence[FoldColumns], settings: Stack, seed: int, components: bool) -> int:
+    """Rounds with the lowest weighted log loss on a part of the rows, by group, left out.
+
+    A tenth of `stack.max_rounds` where the rows are too few to leave some out.
+    """
+    count = count_parts(folds, settings.inner_folds)
+    if count < 2:
+        return max(1, settings.max_rounds // 10)
+    parts = [split_evenly(c.labels, c.groups, count, seed + c.fold) for c in folds]
+    learn = [c.take(part != 0) for c, part in zip(folds, parts, strict=True)]
+    stop = [c.take(part == 0) for c, part in zip(folds, parts, strict=True)]
+    table, rows = Table.fit(learn, settings, components, seed)
+    labels, weights, _ = gather_rows(learn, settings)
+    data = lightgbm.Dataset(rows, labels, weight=weights)
+    held_rows: Matrix = np.concatenate([table.build(c) for c in stop])
+    held_labels, held_weights, _ = gather_rows(stop, settings)
+    held = lightgbm.Dataset(held_rows, held_labels, weight=held_weights, reference=data)
+    booster = lightgbm.train(
+        build_options(settings, seed, "gbdt", rows.shape[1]),
+        data,
+        settings.max_rounds,
+        valid_sets=[held],
+        callbacks=[lightgbm.early_stopping(STOP_AFTER, verbose=False)],
+    )
+    return max(1, booster.best_iteration)
+
+
+def gather_rows(folds: Sequence[FoldColumns], settings: Stack) -> tuple[Labels, Floats, float]:
+    """Labels and weights of the rows of all folds, class weights in them, and their shift."""
+    for columns in folds:
+        check_fittable(columns)
+    labels = np.concatenate([columns.labels for columns in folds])
+    weights = np.concatenate([columns.weights for columns in folds])
+    return labels, *weigh_rows(labels, weights, settings.class_weight)
+
+
+def weigh_rows(labels: Labels, weights: Floats, class_weight: str | float) -> tuple[Floats, float]:
+    """Row weights `(n,)` with the class weights in them, and log(w1 / w0) of the class weights.
+
+    `effective`: classes in proportion to (1 - β^n) / (1 - β), the effective number of rows (Cui et
+    al., "Class-balanced loss based on effective number of samples", CVPR 2019).
+    """
+    totals = np.array([weights[labels == 0].sum(), weights[labels == 1].sum()])
+    if class_weight == "none":
+        real, fake = 1.0, 1.0
+    elif class_weight == "balanced":
+        real, fake = 1 / totals
+    elif class_weight == "effective":
+        # expm1 and log1p: 1 - β^n keeps its digits for β near 1
+        real, fake = -1 / np.expm1(totals * np.log1p(EFFECTIVE_BETA - 1))
+    else:
+        real, fake = float(class_weight), 1.0
+    class_weights = np.array([real, fake])
+    class_weights *= totals.sum() / (class_weights * totals).sum()
+    return weights * class_weights[labels], float(np.log(fake / real))
+
+
+def build_options(settings: Stack, seed: int, kind: Kind, columns: int) -> dict[str, object]:
+    """LightGBM's parameters: the same bytes whatever the number of threads."""
+    options: dict[str, object] = {
+        "objective": "binary",
+        "metric": "binary_logloss",
+        "num_leaves": settings.num_leaves,
+        "min_data_in_leaf": settings.min_data_in_leaf,
+        "lambda_l2": settings.lambda_l2,
+        "seed": seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "verbosity": -1,
+        "boosting": kind,
+    }
+    if kind == "rf":
+        # As Breiman: a bootstrap sample, and the root of the columns at each split.
+        forest = {"bagging_freq": 1, "bagging_fraction": 0.632, "num_leaves": 63}
+        return options | forest | {"feature_fraction_bynode": min(1.0, columns**-0.5)}
+    learning = {"learning_rate": settings.learning_rate}
+    return options | learning | {"feature_fraction": settings.feature_fraction}

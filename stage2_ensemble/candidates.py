@@ -1,0 +1,66 @@
+"""Everything that may ship, under one interface: fitted on fold rows, scores columns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from features.manifest import count_classes
+from features.stack_params import Stack
+from stage2_ensemble.boosted import Boosted, FoldModels
+from stage2_ensemble.columns import Columns, Floats, FoldColumns, check_fittable
+from stage2_ensemble.combiners import COMBINERS, Combiner
+
+SIMPLE = tuple(COMBINERS)
+"""From simple to complex; they see nothing but log-odds."""
+GATED = ("lightgbm", "lightgbm_embeddings", "random_forest")
+"""They ship only if they beat the best simple one."""
+CANDIDATES = (*SIMPLE, *GATED)
+LEAST_ROWS = 500
+"""Rows of the rarer class that each fold must hold before a model sees components of embeddings."""
+
+
+class Model(Protocol):
+    """A fitted candidate."""
+
+    def score(self, columns: Columns) -> Floats:
+        """`(n,)` log-odds of fake, by what the members of one fold say."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """A combiner of log-odds, which mean the same in every fold."""
+
+    combiner: Combiner
+
+    def score(self, columns: Columns) -> Floats:
+        """See `Model`."""
+        return self.combiner.score(columns.logits)
+
+
+def fit_candidate(name: str, folds: Sequence[FoldColumns], settings: Stack, seed: int) -> Model:
+    """The candidate of this name, fitted on all rows of `folds`."""
+    for columns in folds:
+        check_fittable(columns)
+    if name in COMBINERS:
+        logits, labels, weights = (
+            np.concatenate([getattr(columns, part) for columns in folds])
+            for part in ("logits", "labels", "weights")
+        )
+        return Pooled(COMBINERS[name]().fit(logits, labels, weights))
+    if name == "lightgbm_embeddings":
+        return FoldModels.fit(folds, settings, seed)
+    return Boosted.fit(folds, settings, seed, "rf" if name == "random_forest" else "gbdt")
+
+
+def list_candidates(folds: Sequence[FoldColumns], settings: Stack) -> tuple[str, ...]:
+    """Those that the rows suffice for, simple ones first."""
+    for columns in folds:
+        check_fittable(columns)
+    fewest = min(min(count_classes(columns.labels)) for columns in folds)
+    gated = [name for name in GATED if name in settings.candidates]
+    if fewest < LEAST_ROWS:
+        gated = [name for name in gated if name != "lightgbm_embeddings"]
+    return (*SIMPLE, *gated)

@@ -1,0 +1,113 @@
+"""How every candidate does on rows that it was not fitted on, by repeated group-aware CV.
+
+A fitted model has seen its rows' labels, so choices and thresholds use these scores instead. All
+that a candidate does with labels happens inside each training part, on parts of that part.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from features.splits import split_evenly
+from features.stack_params import Stack
+from stage2_ensemble.candidates import SIMPLE, fit_candidate, list_candidates
+from stage2_ensemble.columns import Floats, FoldColumns, check_fittable, count_parts
+
+Parts = npt.NDArray[np.int16]
+BEST_SIMPLE = "best simple"
+"""Not a candidate: the simple combiner that each training part would have chosen."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Out-of-fold scores, averaged over the repeats."""
+
+    scores: dict[str, list[Floats]]
+    """By candidate and `BEST_SIMPLE`; one array `(n,)` for each fold."""
+    picks: dict[str, int]
+    """How often each simple combiner was chosen."""
+
+
+def split_inner(folds: Sequence[FoldColumns], parts: int, seed: int) -> list[Parts]:
+    """For each fold `(n,)` parts of its rows, by group."""
+    for columns in folds:
+        check_fittable(columns)
+    return [split_evenly(c.labels, c.groups, parts, seed + c.fold) for c in folds]
+
+
+def judge_candidates(folds: Sequence[FoldColumns], settings: Stack, seed: int) -> Judged:
+    """Every candidate on all rows: each is scored by models that its group had no part in."""
+    names = list_candidates(folds, settings)
+    scores = {name: [np.zeros(len(c)) for c in folds] for name in (*names, BEST_SIMPLE)}
+    picks = dict.fromkeys(SIMPLE, 0)
+    for repeat in range(settings.repeats):
+        parts = split_inner(folds, settings.inner_folds, seed + 1000 * repeat)
+        for held in range(settings.inner_folds):
+            rest = [c.take(part != held) for c, part in zip(folds, parts, strict=True)]
+            picked = pick_simple(rest, settings, seed)
+            picks[picked.name] += 1
+            for name in names:
+                model = fit_candidate(name, rest, settings, seed)
+                for columns, part, total, best in zip(
+                    folds, parts, scores[name], scores[BEST_SIMPLE], strict=True
+                ):
+                    out = part == held
+                    found = model.score(columns.take(out)) / settings.repeats
+                    total[out] += found
+                    if name == picked.name:
+                        best[out] += picked.scale * found + picked.offset / settings.repeats
+    return Judged(scores, picks)
+
+
+@dataclass(frozen=True)
+class Pick:
+    """The simple combiner that some rows would choose."""
+
+    name: str
+    scale: float = 1.0
+    offset: float = 0.0
+    """Its scores times `scale` plus `offset` are log-odds that compare to those of other combiners
+    (Platt's scaling, on out-of-fold scores): each training part may choose another one."""
+
+
+def pick_simple(folds: Sequence[FoldColumns], settings: Stack, seed: int) -> Pick:
+    """The simple combiner with the highest out-of-fold AUC, the mean over folds.
+
+    Of equals the simplest, which rows too few to be split would choose as well.
+    """
+    if count_parts(folds, settings.inner_folds) < 2:
+        return Pick(SIMPLE[0])
+    # Embeddings and the like are not looked at, and are large.
+    bare = [replace(columns, embeddings=(), extras=None) for columns in folds]
+    scores = dict(score_simple(bare, settings, seed))
+    aucs = {name: float(np.mean(measure_auc(bare, found))) for name, found in scores.items()}
+    name = max(SIMPLE, key=lambda name: aucs[name])
+    labels = np.concatenate([columns.labels for columns in folds])
+    weights = np.concatenate([columns.weights for columns in folds])
+    model = LogisticRegression(C=np.inf).fit(np.concatenate(scores[name])[:, None], labels, weights)
+    return Pick(name, float(model.coef_[0, 0]), float(model.intercept_[0]))
+
+
+def score_simple(
+    folds: Sequence[FoldColumns], settings: Stack, seed: int
+) -> Iterator[tuple[str, list[Floats]]]:
+    """Out-of-fold scores of each simple combiner, by fold."""
+    count = count_parts(folds, settings.inner_folds)
+    parts = split_inner(folds, count, seed)
+    for name in SIMPLE:
+        scores = [np.empty(len(columns)) for columns in folds]
+        for held in range(count):
+            rest = [c.take(part != held) for c, part in zip(folds, parts, strict=True)]
+            model = fit_candidate(name, rest, settings, seed)
+            for columns, part, score in zip(folds, parts, scores, strict=True):
+                score[part == held] = model.score(columns.take(part == held))
+        yield name, scores
+
+
+def measure_auc(folds: Sequence[FoldColumns], scores: Sequence[Floats]) -> list[float]:
+    """AUC within each fold; scores of different folds come from different models."""
+    return [float(roc_auc_score(c.labels, s)) for c, s in zip(folds, scores, strict=True)]

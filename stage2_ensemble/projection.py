@@ -1,0 +1,81 @@
+"""What is made of the embeddings of one backbone in one fold: components, and a class score.
+
+Embedding axes of two separately trained networks have nothing to do with each other, so all this
+belongs to the network of one fold. A class score is free of axes: it means the same in every fold.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+from features.errors import AlignmentError
+from stage2_ensemble.columns import Floats, Labels
+
+PCA_ROWS = 20_000
+"""Components are fitted on at most so many rows; more do not change them (12.8 s at 147,363)."""
+BLOCK = 16_384
+# Sums of several threads, so the bytes of a model, depend on their number. One thread for all here.
+_THREADS = ThreadpoolController()
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Principal components of one backbone's embedding: `mean` `(d,)`, `components` `(c, d)`."""
+
+    mean: npt.NDArray[np.float32]
+    components: npt.NDArray[np.float32]
+
+    @classmethod
+    def fit(cls, embeddings: npt.NDArray[np.float16], components: int, seed: int) -> Self:
+        """min(`components`, n // 4, d) components of `(n, d)` embeddings."""
+        n, width = embeddings.shape
+        rows = np.arange(n)
+        if n > PCA_ROWS:
+            rows = np.sort(np.random.default_rng(seed).choice(n, PCA_ROWS, replace=False))
+        count = max(1, min(components, n // 4, width))
+        with _THREADS.limit(limits=1, user_api="blas"):
+            model = PCA(count, svd_solver="covariance_eigh")
+            model.fit(embeddings[rows].astype(np.float64))
+        return cls(model.mean_.astype(np.float32), model.components_.astype(np.float32))
+
+    def apply(self, embeddings: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
+        """`(n, d)` to `(n, c)`, in blocks, so that a memory-mapped array never lies in memory."""
+        if embeddings.shape[1] != len(self.mean):
+            raise AlignmentError("embedding widths", embeddings.shape[1], len(self.mean))
+        result = np.empty((len(embeddings), len(self.components)), np.float32)
+        for start in range(0, len(embeddings), BLOCK):
+            block = embeddings[start : start + BLOCK].astype(np.float32) - self.mean
+            with _THREADS.limit(limits=1, user_api="blas"):
+                result[start : start + BLOCK] = block @ self.components.T
+        return result
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How much nearer to the mean of the fakes than to that of the reals, by components `(n, c)`.
+
+    Half the difference of the squared Mahalanobis distances, under one covariance for both classes
+    whose correlations are shrunk towards none (Ledoit and Wolf, "A well-conditioned estimator for
+    large-dimensional covariance matrices", 2004): linear discriminant analysis.
+    """
+
+    coefficients: Floats
+    intercept: float
+
+    @classmethod
+    def fit(cls, components: npt.NDArray[np.float32], labels: Labels) -> Self:
+        """Both classes count the same."""
+        model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=[0.5, 0.5])
+        with _THREADS.limit(limits=1, user_api="blas"):
+            model.fit(components.astype(np.float64), labels)
+        return cls(model.coef_[0], float(model.intercept_[0]))
+
+    def score(self, components: npt.NDArray[np.float32]) -> Floats:
+        """`(n,)` log-odds of fake, if both classes were normal."""
+        with _THREADS.limit(limits=1, user_api="blas"):
+            return np.asarray(components @ self.coefficients + self.intercept)
