@@ -23,13 +23,25 @@ from stage2_ensemble.bundle import read_ensemble
 from stage2_ensemble.columns import Columns, Floats, read_held_out
 from stage2_ensemble.domains import ADJECTIVES, measure_domains, measure_generators
 from stage2_ensemble.ensemble import CANDIDATES, Ensemble, check_members
-from stage2_ensemble.metrics import FPR_GRID, RECALL_GRID, measure_scores, trace_curves
+from stage2_ensemble.figures import (
+    NOT_RELIABLE,
+    PAIRED,
+    TITLES,
+    Figures,
+    compare_figures,
+    list_notes,
+    measure_figures,
+)
+from stage2_ensemble.metrics import FPR_GRID, RECALL_GRID, trace_curves
+from stage2_ensemble.resampling import RESAMPLES
 
 MANIFEST = Path("artifacts/manifest")
 DUMPS = Path("artifacts/dumps")
 STACKERS = Path("artifacts/stackers")
 NULL_MODEL = Path("artifacts/null_model")
 OUT = Path("artifacts")
+BASELINES = ("mean", "best_single")
+"""What ships is compared with them."""
 _log = logging.getLogger("forgerystack")
 
 
@@ -53,14 +65,20 @@ def measure_val(
     """
     rows = find_headline_rows(val)
     labels, groups = val.labels[rows], val.groups[rows]
-    measured = {
-        name: measure_scores(labels, score[rows], groups, ensemble.thresholds[name])
+    figures = {
+        name: measure_figures(labels, score[rows], groups, ensemble.thresholds[name])
         for name, score in scores.items()
     }
-    members = {name: measured[name] for name in scores if name not in CANDIDATES}
-    combined: dict[str, Any] = {name: measured[name] for name in CANDIDATES}
-    combined["stack"] = measured[ensemble.shipped]
+    _log_dropped(figures[ensemble.shipped])
+    members = {name: figures[name].metrics for name in scores if name not in CANDIDATES}
+    combined: dict[str, Any] = {name: figures[name].metrics for name in CANDIDATES}
+    combined["stack"] = figures[ensemble.shipped].metrics
     combined["shipped"] = ensemble.shipped
+    combined["differences"] = {
+        name: compare_figures(labels, groups, figures[ensemble.shipped], figures[name])
+        for name in BASELINES
+        if name != ensemble.shipped
+    }
     combined["null_model"] = {
         **measure_auc(labels, null.scores[rows], groups).to_metrics(),
         "told_apart": null.facts["told_apart"],
@@ -117,6 +135,11 @@ def _log_metrics(metrics: dict[str, Any]) -> None:
         _log.info("evaluate: val AUC %s %s%s", _describe(values), name, ships)
     _log.info("evaluate: val AUC %s null model, without any picture", _describe(val["null_model"]))
     _log_domains(metrics)
+    for name, values in val["differences"].items():
+        parts = [_describe_difference(values, key) for key in ("auc", *PAIRED)]
+        _log.info("evaluate: what ships minus %s: %s", name, ", ".join(filter(None, parts)))
+    for note in list_notes(val["stack"], metrics["rows"]["val"]["reals"]):
+        _log.info("evaluate: what ships: %s", note)
     if val["stack"]["auc"] < val["mean"]["auc"]:
         _log.info(
             "evaluate: on val, %s (ships) is below the plain mean of the members", val["shipped"]
@@ -141,8 +164,22 @@ def _log_domains(metrics: dict[str, Any]) -> None:
         _log.info("evaluate: gap %s: %s", text, gap["against"])
 
 
+def _log_dropped(figures: Figures) -> None:
+    if dropped := figures.resamples.dropped:
+        _log.info("evaluate: %d of %d resamples lacked a class: left out", dropped, RESAMPLES)
+
+
 def _describe(values: Mapping[str, Any]) -> str:
-    return AucEstimate.from_metrics(values).describe(digits=4)
+    text = AucEstimate.from_metrics(values).describe(digits=4)
+    return text if values.get("reliable", True) else f"{text} ({NOT_RELIABLE})"
+
+
+def _describe_difference(values: Mapping[str, Any], name: str) -> str:
+    """`AUC +0.0100 [+0.0050, +0.0150]`; nothing for what could not be measured."""
+    if values[name] is None:
+        return ""
+    estimate = AucEstimate(values[name], values[f"{name}_low"], values[f"{name}_high"])
+    return f"{TITLES[name]} {estimate.describe(digits=4, sign='+')}"
 
 
 def main(overrides: Overrides = None) -> None:
