@@ -36,7 +36,7 @@ from stage1_cnn.engines import Engine, TorchEngine
 from stage1_cnn.network import get_normalisation
 from stage1_cnn.onnx_engine import LEAST_PIXELS, choose_engine
 from stage1_cnn.processes import Processes
-from stage1_cnn.scoring import CPU_BATCH, score_all
+from stage1_cnn.scoring import CPU_BATCH, score_rows
 
 SIZE = 224
 CPU = torch.device("cpu")
@@ -66,10 +66,10 @@ class Sides:
     """Seconds that building the graph took."""
 
     def score_ours(self) -> np.ndarray:
-        return score_all(self.ours, self.store, self.rows, Processes(CPU)).logits
+        return score_rows(self.ours, self.store, self.rows, Processes(CPU)).logits
 
     def score_torch(self) -> np.ndarray:
-        return score_all(self.torch, self.store, self.rows, Processes(CPU)).logits
+        return score_rows(self.torch, self.store, self.rows, Processes(CPU)).logits
 
     @torch.inference_mode()
     def score_eager(self) -> np.ndarray:

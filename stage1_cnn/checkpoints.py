@@ -7,50 +7,23 @@ states, `<step>-<sha256>.pt`. A state that is damaged does not count.
 import io
 import json
 import logging
-import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
-from features.errors import LockedError
 from features.files import digest_bytes, digest_file, digest_json, write_atomic, write_json
 
 KEPT = 2
 """States that are kept: the latest one may turn out damaged."""
 PACKAGES = ("torch", "torchvision", "timm", "numpy")
 _log = logging.getLogger("forgerystack")
-
-
-@contextmanager
-def hold(folder: Path, resume_dir: Path) -> Iterator[None]:
-    """Keeps `folder`, a run's results, for this process; the system lets go when it ends.
-
-    Raises `LockedError`, which names the process that has it.
-    """
-    place = digest_bytes(os.fsencode(folder.resolve()))[:16]
-    path = resume_dir / f"{place}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock, owner = FileLock(path), path.with_suffix(".pid")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        pid = owner.read_text() if owner.is_file() else "unknown"
-        raise LockedError(folder, pid.strip()) from None
-    try:
-        owner.write_text(f"{os.getpid()}\n")
-        yield
-    finally:
-        owner.unlink(missing_ok=True)
-        lock.release()
 
 
 def digest_code() -> str:

@@ -21,11 +21,12 @@ from features.cli import Overrides, run_stage
 from features.dump_params import DumpParams
 from features.dumps import Dump, write_dump
 from features.errors import AlignmentError, ConfigError
+from features.locks import hold
 from features.manifest import ROLES, Manifest, read_manifest
 from features.params import load_params
 from features.resume_params import ResumeParams
 from features.store import open_store
-from stage1_cnn.checkpoints import Checkpoints, describe_versions, digest_code, hold
+from stage1_cnn.checkpoints import Checkpoints, describe_versions, digest_code
 from stage1_cnn.devices import describe_device
 from stage1_cnn.dumping import PLAIN, Part, Task, build_parts, score_part
 from stage1_cnn.interruption import Interruption, MaxMinutes

@@ -15,7 +15,7 @@ from features.train_params import MemberSettings
 from stage1_cnn.engines import build_torch_engine
 from stage1_cnn.network import build_network
 from stage1_cnn.processes import Processes
-from stage1_cnn.scoring import score_all
+from stage1_cnn.scoring import score_rows
 from stage1_cnn.training import Trained
 
 Figures = dict[str, float | None]
@@ -43,7 +43,7 @@ def judge_fold(
     found = {}
     for name, state in states.items():
         network.load_state_dict(state)
-        logits = score_all(engine, store, rows, processes).logits.astype(np.float64)
+        logits = score_rows(engine, store, rows, processes).logits.astype(np.float64)
         found[name] = measure_figures(train.labels[rows], logits, train.groups[rows])
         _log.info("fold %d, %s weights: %s", fold, name, describe_figures(found[name]))
     return found

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from features.errors import DeviceMemoryError
 from features.manifest import Ids
 from features.store import ImageStore
-from stage1_cnn.batches import Normaliser
-from stage1_cnn.engines import Engine, Scores, TorchEngine
+from stage1_cnn.engines import Engine, Scores
 from stage1_cnn.feeding import Loaded, feed
 from stage1_cnn.processes import Processes
 
@@ -114,7 +113,7 @@ def find_width(engine: Engine) -> int:
     return int(_score_nothing(engine)[1].shape[1])
 
 
-def score_all(engine: Engine, store: ImageStore, row_ids: Ids, processes: Processes) -> ScoredRows:
+def score_rows(engine: Engine, store: ImageStore, row_ids: Ids, processes: Processes) -> ScoredRows:
     """All rows at once, in memory, on every process."""
     batches = split_batches(engine, row_ids, processes)
     parts = list(score_batches(engine, store, batches, processes))
@@ -124,11 +123,3 @@ def score_all(engine: Engine, store: ImageStore, row_ids: Ids, processes: Proces
         np.concatenate([part.logits for part in parts]),
         np.concatenate([part.embeddings for part in parts]),
     )
-
-
-def score_rows(
-    network: nn.Module, normalise: Normaliser, store: ImageStore, row_ids: Ids
-) -> tuple[np.ndarray, np.ndarray]:
-    """Raw log-odds `(n,)` float32 and embeddings `(n, d)` float16 of rows of the store."""
-    found = score_all(TorchEngine(network, normalise), store, row_ids, Processes(normalise.device))
-    return found.logits, found.embeddings

@@ -23,6 +23,7 @@ from features.budget_params import BudgetParams
 from features.cli import Overrides, run_stage
 from features.errors import ConfigError
 from features.files import digest_bytes, digest_json, write_text
+from features.locks import hold
 from features.manifest import LearnRows, Manifest, count_classes, read_manifest
 from features.member_id import MemberId
 from features.params import load_params
@@ -30,7 +31,7 @@ from features.resume_params import ResumeParams
 from features.store import open_store
 from features.train_params import MemberSettings, TrainParams
 from stage1_cnn.budget import describe_budget
-from stage1_cnn.checkpoints import Checkpoints, describe_versions, digest_code, hold
+from stage1_cnn.checkpoints import Checkpoints, describe_versions, digest_code
 from stage1_cnn.correction import compute_correction
 from stage1_cnn.devices import describe_device
 from stage1_cnn.interruption import Interruption, MaxMinutes

@@ -137,17 +137,17 @@ def weigh_rows(labels: Labels, weights: Floats, class_weight: str | float) -> tu
     """
     totals = np.array([weights[labels == 0].sum(), weights[labels == 1].sum()])
     if class_weight == "none":
-        real, fake = 1.0, 1.0
+        class_weights = np.ones(2)
     elif class_weight == "balanced":
-        real, fake = 1 / totals
+        class_weights = np.asarray(1 / totals)
     elif class_weight == "effective":
         # expm1 and log1p: 1 - β^n keeps its digits for β near 1
-        real, fake = -1 / np.expm1(totals * np.log1p(EFFECTIVE_BETA - 1))
+        class_weights = np.asarray(-1 / np.expm1(totals * np.log1p(EFFECTIVE_BETA - 1)))
     else:
-        real, fake = float(class_weight), 1.0
-    class_weights = np.array([real, fake])
+        class_weights = np.array([float(class_weight), 1.0])
+    shift = float(np.log(class_weights[1] / class_weights[0]))
     class_weights *= totals.sum() / (class_weights * totals).sum()
-    return weights * class_weights[labels], float(np.log(fake / real))
+    return weights * class_weights[labels], shift
 
 
 def build_options(settings: Stack, seed: int, kind: Kind, columns: int) -> dict[str, object]:

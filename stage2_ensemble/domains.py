@@ -14,6 +14,7 @@ import numpy.typing as npt
 from features.intervals import compare_aucs, measure_auc
 from features.manifest import HELD_OUT, SEEN, UNSEEN, Manifest, count_classes
 from stage2_ensemble.columns import Floats
+from stage2_ensemble.resampling import number_groups
 
 Mask = npt.NDArray[np.bool_]
 ADJECTIVES = {SEEN: "seen", UNSEEN: "unseen", HELD_OUT: "held-out"}
@@ -54,11 +55,12 @@ def compare_rows(rows: Mask, val: Manifest, before: str = "", after: str = "") -
 def measure_comparison(
     comparison: Comparison, scores: Floats, null_scores: Floats, val: Manifest
 ) -> dict[str, Any]:
-    """AUC with bounds of what ships, and the null model's on the same rows."""
+    """AUC with bounds of what ships, how many groups, and the null model's on the same rows."""
     rows = comparison.rows
     labels, groups = val.labels[rows], val.groups[rows]
     return {
         **measure_auc(labels, scores[rows], groups).to_metrics(),
+        **number_groups(labels, groups).to_metrics(),
         "null_auc": measure_auc(labels, null_scores[rows], groups).auc,
         "reals": comparison.reals,
         "fakes": comparison.fakes,

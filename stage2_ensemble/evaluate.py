@@ -20,16 +20,29 @@ from features.null_facts import NullModel, find_headline_rows, read_null_model
 from features.params import load_params
 from features.stack_params import MembersParams
 from stage2_ensemble.bundle import read_ensemble
+from stage2_ensemble.candidates import CANDIDATES
 from stage2_ensemble.columns import Columns, Floats, read_held_out
 from stage2_ensemble.domains import ADJECTIVES, measure_domains, measure_generators
-from stage2_ensemble.ensemble import CANDIDATES, Ensemble, check_members
-from stage2_ensemble.metrics import FPR_GRID, RECALL_GRID, measure_scores, trace_curves
+from stage2_ensemble.ensemble import Ensemble, check_members
+from stage2_ensemble.figures import (
+    NOT_RELIABLE,
+    PAIRED,
+    TITLES,
+    Figures,
+    compare_figures,
+    list_notes,
+    measure_figures,
+)
+from stage2_ensemble.metrics import FPR_GRID, RECALL_GRID, trace_curves
+from stage2_ensemble.resampling import RESAMPLES
 
 MANIFEST = Path("artifacts/manifest")
 DUMPS = Path("artifacts/dumps")
 STACKERS = Path("artifacts/stackers")
 NULL_MODEL = Path("artifacts/null_model")
 OUT = Path("artifacts")
+BASELINES = ("mean", "best_single")
+"""What ships is compared with them."""
 _log = logging.getLogger("forgerystack")
 
 
@@ -40,7 +53,7 @@ def score_all(ensemble: Ensemble, columns: Sequence[Columns]) -> dict[str, Float
         for c in columns
         for i, backbone in enumerate(c.backbones)
     }
-    scores.update({name: ensemble.score(name, columns) for name in CANDIDATES})
+    scores.update({name: ensemble.score(name, columns) for name in ensemble.models})
     return scores
 
 
@@ -53,14 +66,20 @@ def measure_val(
     """
     rows = find_headline_rows(val)
     labels, groups = val.labels[rows], val.groups[rows]
-    measured = {
-        name: measure_scores(labels, score[rows], groups, ensemble.thresholds[name])
+    figures = {
+        name: measure_figures(labels, score[rows], groups, ensemble.thresholds[name])
         for name, score in scores.items()
     }
-    members = {name: measured[name] for name in scores if name not in CANDIDATES}
-    combined: dict[str, Any] = {name: measured[name] for name in CANDIDATES}
-    combined["stack"] = measured[ensemble.shipped]
+    _log_dropped(figures[ensemble.shipped])
+    members = {name: figures[name].metrics for name in scores if name not in ensemble.models}
+    combined: dict[str, Any] = {name: figures[name].metrics for name in ensemble.models}
+    combined["stack"] = figures[ensemble.shipped].metrics
     combined["shipped"] = ensemble.shipped
+    combined["differences"] = {
+        name: compare_figures(labels, groups, figures[ensemble.shipped], figures[name])
+        for name in BASELINES
+        if name != ensemble.shipped
+    }
     combined["null_model"] = {
         **measure_auc(labels, null.scores[rows], groups).to_metrics(),
         "told_apart": null.facts["told_apart"],
@@ -84,11 +103,14 @@ def build_plots(
     On the headline rows.
     """
     rows = find_headline_rows(val)
-    drawn = {name: scores[name][rows] for name in CANDIDATES} | {"stack": scores[shipped][rows]}
+    # A candidate that the settings or the rows rule out has an empty column.
+    drawn = {name: scores[name][rows] for name in CANDIDATES if name in scores}
+    drawn["stack"] = scores[shipped][rows]
     curves = {name: trace_curves(val.labels[rows], score) for name, score in drawn.items()}
+    names = [*CANDIDATES, "stack"]
     roc = pd.DataFrame({"fpr": FPR_GRID} | {name: roc for name, (roc, _) in curves.items()})
     pr = pd.DataFrame({"recall": RECALL_GRID} | {name: pr for name, (_, pr) in curves.items()})
-    return roc, pr
+    return roc.reindex(columns=["fpr", *names]), pr.reindex(columns=["recall", *names])
 
 
 def run(params: MembersParams, out: Path = OUT) -> dict[str, Any]:
@@ -111,12 +133,17 @@ def run(params: MembersParams, out: Path = OUT) -> dict[str, Any]:
 
 def _log_metrics(metrics: dict[str, Any]) -> None:
     val = metrics["val"]
-    for name in (*val["members"], *CANDIDATES):
+    for name in (*val["members"], *(name for name in CANDIDATES if name in val)):
         ships = "  <- ships" if name == val["shipped"] else ""
         values = val["members"].get(name) or val[name]
         _log.info("evaluate: val AUC %s %s%s", _describe(values), name, ships)
     _log.info("evaluate: val AUC %s null model, without any picture", _describe(val["null_model"]))
     _log_domains(metrics)
+    for name, values in val["differences"].items():
+        parts = [_describe_difference(values, key) for key in ("auc", *PAIRED)]
+        _log.info("evaluate: what ships minus %s: %s", name, ", ".join(filter(None, parts)))
+    for note in list_notes(val["stack"], metrics["rows"]["val"]["reals"]):
+        _log.info("evaluate: what ships: %s", note)
     if val["stack"]["auc"] < val["mean"]["auc"]:
         _log.info(
             "evaluate: on val, %s (ships) is below the plain mean of the members", val["shipped"]
@@ -141,8 +168,22 @@ def _log_domains(metrics: dict[str, Any]) -> None:
         _log.info("evaluate: gap %s: %s", text, gap["against"])
 
 
+def _log_dropped(figures: Figures) -> None:
+    if dropped := figures.resamples.dropped:
+        _log.info("evaluate: %d of %d resamples lacked a class: left out", dropped, RESAMPLES)
+
+
 def _describe(values: Mapping[str, Any]) -> str:
-    return AucEstimate.from_metrics(values).describe(digits=4)
+    text = AucEstimate.from_metrics(values).describe(digits=4)
+    return text if values.get("reliable", True) else f"{text} ({NOT_RELIABLE})"
+
+
+def _describe_difference(values: Mapping[str, Any], name: str) -> str:
+    """`AUC +0.0100 [+0.0050, +0.0150]`; nothing for what could not be measured."""
+    if values[name] is None:
+        return ""
+    estimate = AucEstimate(values[name], values[f"{name}_low"], values[f"{name}_high"])
+    return f"{TITLES[name]} {estimate.describe(digits=4, sign='+')}"
 
 
 def main(overrides: Overrides = None) -> None:

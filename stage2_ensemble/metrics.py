@@ -1,6 +1,7 @@
 """Metrics on float64 log-odds, and thresholds."""
 
 import numpy as np
+from scipy.special import expit
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
@@ -15,6 +16,7 @@ from stage2_ensemble.columns import Floats, Labels
 FPR_GRID = np.concatenate([[0.0], np.geomspace(1e-4, 1.0, 201)])
 RECALL_GRID = np.arange(1, 101) / 100  # divided as recalls are, so that equal shares are equal
 RATES = {"tpr_at_fpr_1e-2": 1e-2, "tpr_at_fpr_1e-3": 1e-3}
+ECE_BINS = 15
 
 
 def measure_scores(
@@ -30,9 +32,24 @@ def measure_scores(
         "ap": float(average_precision_score(labels, scores)),
         "accuracy": float(accuracy_score(labels, answers)),
         "balanced_accuracy": float(balanced_accuracy_score(labels, answers)),
-        **{name: measure_tpr(labels, scores, rate) for name, rate in RATES.items()},
+        **measure_rates(labels, scores),
         "log_loss": measure_log_loss(labels, scores),
+        "ece": measure_ece(labels, scores, find_bins(scores)),
     }
+
+
+def measure_rates(labels: Labels, scores: Floats) -> dict[str, float | None]:
+    """TPR at each of `RATES`, and `false_positives_…`: the reals at or above its threshold."""
+    found: dict[str, float | None] = {}
+    for name, rate in RATES.items():
+        point = _find_point(labels, scores, rate)
+        found[name], found[name_false_positives(name)] = point or (None, None)
+    return found
+
+
+def name_false_positives(name: str) -> str:
+    """`false_positives_1e-2` for `tpr_at_fpr_1e-2`."""
+    return name.replace("tpr_at_fpr", "false_positives")
 
 
 def measure_tpr(labels: Labels, scores: Floats, rate: float) -> float | None:
@@ -40,17 +57,46 @@ def measure_tpr(labels: Labels, scores: Floats, rate: float) -> float | None:
 
     Ties count all in or all out. `None` where `rate` times the number of reals is below 1.
     """
+    point = _find_point(labels, scores, rate)
+    return None if point is None else point[0]
+
+
+def _find_point(labels: Labels, scores: Floats, rate: float) -> tuple[float, int] | None:
+    """TPR as in `measure_tpr`, and how many reals are at or above the highest threshold with it."""
     reals, _ = count_classes(labels)
     if rate * reals < 1:
         return None
     fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
-    return float(tpr[fpr <= rate].max())
+    best = int(np.argmax(tpr[fpr <= rate]))
+    return float(tpr[best]), round(float(fpr[best]) * reals)
+
+
+def measure_losses(labels: Labels, scores: Floats) -> Floats:
+    """`(n,)` -log p(label), from log-odds, so that scores near 0 and 1 keep their value."""
+    signs = np.where(labels == 1, 1.0, -1.0)
+    return np.asarray(np.logaddexp(0.0, -signs * scores))
 
 
 def measure_log_loss(labels: Labels, scores: Floats) -> float:
-    """Mean of -log p(label), from log-odds, so that scores near 0 and 1 keep their value."""
-    signs = np.where(labels == 1, 1.0, -1.0)
-    return float(np.logaddexp(0.0, -signs * scores).mean())
+    """Mean of `measure_losses`."""
+    return float(measure_losses(labels, scores).mean())
+
+
+def find_bins(scores: Floats) -> Ids:
+    """`(n,)` bins 0 … 14 of as many rows each, by score; rows of one score share theirs."""
+    numbers, counts = np.unique(scores, return_inverse=True, return_counts=True)[1:]
+    middles = np.cumsum(counts) - counts / 2
+    return np.asarray(middles / len(scores) * ECE_BINS, np.int64)[numbers]
+
+
+def measure_ece(labels: Labels, scores: Floats, bins: Ids) -> float:
+    """Expected calibration error: how far bins lie from their mean probability, by their rows.
+
+    Of log-odds, the probability is `expit(score)`. Chance moves it away from 0: with few rows a
+    bin, scores that are right have one too.
+    """
+    residuals = np.bincount(bins, labels - expit(scores), minlength=ECE_BINS)
+    return float(np.abs(residuals).sum() / len(scores))
 
 
 def choose_threshold(labels: Labels, scores: Floats, policy: str) -> float:

@@ -4,6 +4,7 @@ Reads: artifacts/metrics.json, artifacts/labels.csv
 """
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from rich.table import Table
 from features.cli import run_stage
 from features.errors import MissingArtifactError
 from features.files import read_json
+from stage2_ensemble.figures import NOT_RELIABLE, TITLES, list_notes
+from stage2_ensemble.resampling import LEAST_GROUPS
 
 METRICS = Path("artifacts/metrics.json")
 LABELS = Path("artifacts/labels.csv")
@@ -26,8 +29,12 @@ SHOWN = {
     "tpr_at_fpr_1e-2": "TPR at\nFPR 1 %",
     "log_loss": "log\nloss",
 }
+APART = ("members", "stack", "shipped", "differences", "null_model")
+"""Entries of `val` that are no combiners."""
 NULL = "null model"
 NO_VALUE = "–"
+MARK = "*"
+FEW = f"fewer than {LEAST_GROUPS} groups of a class: {NOT_RELIABLE}"
 
 
 def build_table(metrics: Mapping[str, Any]) -> Table:
@@ -39,14 +46,28 @@ def build_table(metrics: Mapping[str, Any]) -> Table:
         table.add_column(title, justify="right", no_wrap=True)
     val = metrics["val"]
     members = val["members"]
-    apart = ("members", "stack", "shipped", "null_model")
-    combined = {k: v for k, v in val.items() if k not in apart}
+    combined = {k: v for k, v in val.items() if k not in APART}
     ends = {list(members)[-1], list(combined)[-1]}
     for name, values in (members | combined).items():
         mark = f"{name} (ships)" if name == val["shipped"] else name
         cells = [format_number(values[key]) for key in SHOWN]
-        table.add_row(mark, format_auc(values), *cells, end_section=name in ends)
-    table.add_row(NULL, format_auc(val["null_model"]), *(NO_VALUE for _ in SHOWN))
+        table.add_row(mark, format_interval(values), *cells, end_section=name in ends)
+    table.add_row(NULL, format_interval(val["null_model"]), *(NO_VALUE for _ in SHOWN))
+    return table
+
+
+def build_shipped(metrics: Mapping[str, Any]) -> Table:
+    """What ships: every metric with its interval, and what it gains over simpler choices."""
+    val = metrics["val"]
+    title = f"what ships ({val['shipped']}), 95 % intervals by {val['stack']['groups']} groups"
+    table = Table(title=title, box=SIMPLE, padding=0)
+    table.add_column("metric", no_wrap=True)
+    for name in ("val", *(f"minus {name}" for name in val["differences"])):
+        table.add_column(name, justify="right", overflow="fold")
+    for metric, name in TITLES.items():
+        gains = [format_gap(values, metric) for values in val["differences"].values()]
+        cell = format_interval(val["stack"], metric)
+        table.add_row(name.replace("FPR ", "FPR\n"), cell, *gains)
     return table
 
 
@@ -58,7 +79,9 @@ def build_parts(metrics: Mapping[str, Any]) -> Table | None:
     if not generators and len(domains) < 2:
         return None
     title = "what ships, by generator and domain"
-    table = Table(title=title, box=SIMPLE, padding=0)
+    shown = [*generators.values(), *(domains.values() if len(domains) > 1 else ())]
+    caption = None if all(values["reliable"] for values in shown) else f"{MARK} {FEW}"
+    table = Table(title=title, box=SIMPLE, padding=0, caption=caption)
     table.add_column("AUC [95 %]", justify="right", no_wrap=True)
     table.add_column(NULL.replace(" ", "\n"), justify="right", no_wrap=True)
     table.add_column("domain", no_wrap=True)
@@ -76,9 +99,10 @@ def build_parts(metrics: Mapping[str, Any]) -> Table | None:
 
 def _add_part(table: Table, values: Mapping[str, Any], domain: str) -> None:
     null = format_number(values["null_auc"])
+    mark = "" if values["reliable"] else MARK
     # A generator may be called [b], which is no markup.
     rows = escape(values["against"])
-    table.add_row(format_auc(values), null, domain.replace("_", "-"), rows)
+    table.add_row(format_interval(values) + mark, null, domain.replace("_", "-"), rows)
 
 
 def format_number(value: float | None) -> str:
@@ -86,23 +110,25 @@ def format_number(value: float | None) -> str:
     return NO_VALUE if value is None else f"{value:.4f}"
 
 
-def format_auc(values: Mapping[str, Any]) -> str:
+def format_interval(values: Mapping[str, Any], name: str = "auc") -> str:
     """`0.9560 [.941–.968]`."""
-    return format_number(values["auc"]) + _format_bounds(values, "–")
+    return format_number(values[name]) + _format_bounds(values, name, "–")
 
 
-def format_gap(values: Mapping[str, Any]) -> str:
-    """`+0.155 [+.100, +.211]`."""
-    return f"{values['auc']:+.3f}" + _format_bounds(values, ", ", "+")
-
-
-def _format_bounds(values: Mapping[str, Any], between: str, sign: str = "") -> str:
-    """Three digits, rounded outwards: an interval never shrinks to fit the table."""
-    if values["auc_low"] is None:
+def format_gap(values: Mapping[str, Any], name: str = "auc") -> str:
+    """`+0.155 [+.100, +.211]`; nothing for a metric that has none."""
+    if values.get(name) is None:
         return ""
-    low = math.floor(values["auc_low"] * 1000 + 1e-9) / 1000
-    high = math.ceil(values["auc_high"] * 1000 - 1e-9) / 1000
-    texts = [f"{bound:{sign}.3f}".replace("0.", ".", 1) for bound in (low, high)]
+    return f"{values[name]:+.3f}" + _format_bounds(values, name, ", ", "+")
+
+
+def _format_bounds(values: Mapping[str, Any], name: str, between: str, sign: str = "") -> str:
+    """Three digits, rounded outwards: an interval never shrinks to fit the table."""
+    if values[f"{name}_low"] is None:
+        return ""
+    low = math.floor(values[f"{name}_low"] * 1000 + 1e-9) / 1000
+    high = math.ceil(values[f"{name}_high"] * 1000 - 1e-9) / 1000
+    texts = [re.sub(r"^([+-]?)0\.", r"\1.", f"{bound:{sign}.3f}") for bound in (low, high)]
     return f" [{between.join(texts)}]"
 
 
@@ -114,6 +140,9 @@ def main() -> None:
     console = Console()
     metrics = read_json(METRICS, "evaluate")
     console.print(build_table(metrics))
+    console.print(build_shipped(metrics))
+    for note in list_notes(metrics["val"]["stack"], metrics["rows"]["val"]["reals"]):
+        console.print(note, highlight=False)
     if parts := build_parts(metrics):
         console.print(parts)
     console.print(f"Final labels: {LABELS}", highlight=False)

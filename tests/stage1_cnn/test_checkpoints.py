@@ -1,15 +1,12 @@
 """Saved states: whole or not at all, two of them, found by all that a run depends on."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
 
-from features.errors import LockedError
 from stage1_cnn import checkpoints
-from stage1_cnn.checkpoints import Checkpoints, digest_code, hold, list_differences
+from stage1_cnn.checkpoints import Checkpoints, digest_code, list_differences
 
 KEY = {"out": "members/a/0", "settings": {"optimizer": {"lr": 0.1}}, "code": "c0de"}
 
@@ -135,34 +132,3 @@ def test_the_code_is_that_of_the_project(monkeypatch, tmp_path):
     changed.write_text("pass")
     monkeypatch.setattr(checkpoints, "__file__", str(changed))
     assert digest_code() != before
-
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from stage1_cnn.checkpoints import hold
-with hold(Path("out"), Path("resume")):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-
-
-def test_a_second_run_on_a_folder_is_refused_until_the_first_is_dead(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    root = os.path.dirname(os.path.dirname(checkpoints.__file__))
-    first = subprocess.Popen(
-        [sys.executable, "-c", HOLD], stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": root},
-    )  # fmt: skip
-    try:
-        assert first.stdout.readline() == "held\n"
-        refused = pytest.raises(LockedError, match=f"out is in use by process {first.pid}")
-        with refused, hold(tmp_path / "out", tmp_path / "resume"):
-            pass
-        with hold(tmp_path / "other", tmp_path / "resume"):
-            pass
-    finally:
-        first.kill()
-        first.wait()
-    with hold(tmp_path / "out", tmp_path / "resume"):
-        pass

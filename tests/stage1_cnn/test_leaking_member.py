@@ -13,7 +13,7 @@ from features.errors import LeakageError
 from features.learning_params import Schedule
 from features.manifest import LearnRows, write_manifest
 from features.member_id import MemberId
-from stage1_cnn.batches import Normaliser
+from stage1_cnn.engines import build_torch_engine
 from stage1_cnn.network import build_network
 from stage1_cnn.processes import Processes
 from stage1_cnn.scoring import score_rows
@@ -52,8 +52,8 @@ def score_fold(shuffled, rows):
     network = build_network(settings)
     network.load_state_dict(trained.state)
     fold_rows = manifest.fold_rows(0)
-    normalise = Normaliser((0.5,) * 3, (0.25,) * 3, 32, CPU)
-    logits, _ = score_rows(network.eval(), normalise, store, fold_rows)
+    engine = build_torch_engine(network, settings, CPU)
+    logits = score_rows(engine, store, fold_rows, Processes(CPU)).logits
     return manifest.labels[fold_rows].astype(int), logits
 
 

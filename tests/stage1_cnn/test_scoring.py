@@ -8,7 +8,7 @@ from stage1_cnn import scoring
 from stage1_cnn.engines import build_torch_engine
 from stage1_cnn.network import build_network
 from stage1_cnn.processes import Processes
-from stage1_cnn.scoring import find_width, score_all
+from stage1_cnn.scoring import find_width, score_rows
 
 CPU = torch.device("cpu")
 ALONE = Processes(CPU)
@@ -33,7 +33,7 @@ def test_rows_are_scored_in_the_order_in_which_they_are_asked_for(
 ):
     monkeypatch.setattr(scoring, "CPU_BATCH", batch)
     rows = np.array([40, 3, 17, *range(20, 38), 3])
-    found = score_all(engine, store, rows, ALONE)
+    found = score_rows(engine, store, rows, ALONE)
     assert (found.logits.dtype, found.embeddings.dtype) == (np.float32, np.float16)
     for place, row in enumerate(rows):
         logit, embedding = engine(torch.from_numpy(store.gather(np.array([row]))))
@@ -42,7 +42,7 @@ def test_rows_are_scored_in_the_order_in_which_they_are_asked_for(
 
 
 def test_without_rows_there_are_no_scores_but_a_width(engine, store):
-    found = score_all(engine, store, np.empty(0, np.int64), ALONE)
+    found = score_rows(engine, store, np.empty(0, np.int64), ALONE)
     assert found.logits.shape == (0,)
     assert found.embeddings.shape == (0, find_width(engine))
 
@@ -63,11 +63,11 @@ class Made:
 
 def test_large_activations_stay_finite(store):
     for value, kept in ((1e9, 65_504), (-1e9, -65_504)):
-        found = score_all(Made(value), store, np.arange(3), ALONE)
+        found = score_rows(Made(value), store, np.arange(3), ALONE)
         assert (found.embeddings == kept).all()
 
 
 def test_too_little_memory_is_told_with_what_to_do(store):
     engine = Made(error=torch.OutOfMemoryError("CUDA out of memory"))
     with pytest.raises(DeviceMemoryError, match=r"dump\.image_size"):
-        score_all(engine, store, np.arange(3), ALONE)
+        score_rows(engine, store, np.arange(3), ALONE)

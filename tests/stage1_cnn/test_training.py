@@ -10,8 +10,8 @@ from features.augment_params import Augment
 from features.errors import ConfigError, DeviceMemoryError, NotFiniteError
 from features.learning_params import Ema, Loss, Network, Optimizer, Sampling, Schedule
 from features.manifest import LearnRows, Manifest
-from stage1_cnn.batches import build_normaliser
 from stage1_cnn.correction import build_member_loss
+from stage1_cnn.engines import build_torch_engine
 from stage1_cnn.judge import judge_fold
 from stage1_cnn.loader import BatchLoader, choose_rows
 from stage1_cnn.losses import RowLoss
@@ -40,8 +40,8 @@ def score(task, state, rows, **changes):
     settings = make_settings(**changes)
     network = build_network(settings)
     network.load_state_dict(state)
-    normalise = build_normaliser(network, settings, CPU)
-    return score_rows(network.eval(), normalise, task[1], rows)[0]
+    engine = build_torch_engine(network, settings, CPU)
+    return score_rows(engine, task[1], rows, ALONE).logits
 
 
 def equal(first, second):

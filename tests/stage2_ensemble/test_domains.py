@@ -52,6 +52,8 @@ def test_fakes_of_each_domain_stand_against_the_seen_reals():
             "null_auc": pytest.approx(roc_auc_score(val.labels[rows], null[rows])),
             "reals": 60,
             "fakes": fakes,
+            "groups": 60 + fakes,
+            "reliable": True,
         }
         text = f"{fakes} fakes of {name} against 60 seen reals"
         assert generators[name] == {**wanted, "domain": domain, "against": text}

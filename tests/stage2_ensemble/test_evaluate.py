@@ -12,6 +12,7 @@ from synthetic_world import BACKBONES, write_member_dump, write_params
 
 from features.errors import MissingArtifactError, StaleArtifactError
 from features.files import digest_file, read_json, read_sealed, write_sealed
+from features.manifest import write_manifest
 from features.null_facts import NullModel, write_null_model
 from features.params import load_params
 from features.stack_params import MembersParams
@@ -19,19 +20,17 @@ from stage2_ensemble import evaluate
 from stage2_ensemble.bundle import read_ensemble
 from stage2_ensemble.columns import read_held_out
 from stage2_ensemble.ensemble import CANDIDATES
-from stage2_ensemble.metrics import measure_scores
+from stage2_ensemble.figures import TITLES, compare_figures, measure_figures
 
-METRICS = {
-    "auc",
-    "auc_low",
-    "auc_high",
-    "ap",
-    "accuracy",
-    "balanced_accuracy",
-    "tpr_at_fpr_1e-2",
-    "tpr_at_fpr_1e-3",
-    "log_loss",
+NAMES = (
+    *("auc", "ap", "accuracy", "balanced_accuracy"),
+    *("tpr_at_fpr_1e-2", "tpr_at_fpr_1e-3", "log_loss", "ece"),
+)
+ENDS = ("", "_low", "_high")
+METRICS = {name + end for name in NAMES for end in ENDS} | {
+    *("false_positives_1e-2", "false_positives_1e-3", "groups", "reliable")
 }
+PAIRED = ("auc", "ap", "tpr_at_fpr_1e-2", "accuracy", "balanced_accuracy", "log_loss")
 BOUNDS = ("auc", "auc_low", "auc_high")
 
 
@@ -46,7 +45,7 @@ def read_val(world):
 
 
 def measure(world, scores, threshold) -> dict:
-    return measure_scores(world.val.labels, scores, world.val.groups, threshold)
+    return measure_figures(world.val.labels, scores, world.val.groups, threshold).metrics
 
 
 def test_metrics_have_exactly_the_fixed_form(done):
@@ -54,12 +53,16 @@ def test_metrics_have_exactly_the_fixed_form(done):
     assert set(metrics) == {"val", "rows", "generators", "domains"}
     assert metrics["rows"] == {"val": {"reals": 120, "fakes": 180}}
     val = metrics["val"]
-    assert set(val) == {"members", *CANDIDATES, "stack", "shipped", "null_model"}
+    assert set(val) == {*("members", *CANDIDATES, "stack", "shipped", "differences", "null_model")}
     assert set(val["members"]) == {f"{b}-{k}" for b in BACKBONES for k in done.plan.active}
     for values in (*val["members"].values(), *(val[name] for name in (*CANDIDATES, "stack"))):
         assert set(values) == METRICS
+        assert (values["groups"], values["reliable"]) == (300, True)
         assert values["tpr_at_fpr_1e-3"] is None  # 120 reals are too few
-        assert all(isinstance(values[m], float) for m in METRICS - {"tpr_at_fpr_1e-3"})
+        assert values["false_positives_1e-3"] is None
+        assert values["false_positives_1e-2"] in (0, 1)
+        for name in set(NAMES) - {"tpr_at_fpr_1e-3"}:
+            assert values[f"{name}_low"] <= values[name] <= values[f"{name}_high"]
 
 
 def test_stack_is_what_ships(done):
@@ -86,6 +89,32 @@ def test_metrics_are_those_of_the_ensembles_scores(done):
         assert val[name] == measure(done, scores, ensemble.thresholds[name])
 
 
+def test_what_ships_is_compared_with_the_mean_and_the_best_single(done):
+    val = read_metrics(done)["val"]
+    ensemble, columns = read_val(done)
+    labels, groups = done.val.labels, done.val.groups
+
+    def measure_candidate(name):
+        scores = ensemble.score(name, columns)
+        return measure_figures(labels, scores, groups, ensemble.thresholds[name])
+
+    assert set(val["differences"]) == {"mean", "best_single"} - {val["shipped"]}
+    for name, found in val["differences"].items():
+        both = (measure_candidate(val["shipped"]), measure_candidate(name))
+        assert found == compare_figures(labels, groups, *both)
+        assert set(found) == {metric + end for metric in PAIRED for end in ENDS}
+        for metric in PAIRED:
+            assert found[metric] == pytest.approx(val["stack"][metric] - val[name][metric])
+
+
+def test_a_second_run_writes_the_same_bytes(enter):
+    world = enter("one fold")
+    path = world.root / "artifacts" / "metrics.json"
+    before = path.read_bytes()
+    evaluate.run(load_params(MembersParams))
+    assert path.read_bytes() == before
+
+
 def test_generators_are_measured_against_the_seen_reals(done):
     found = read_metrics(done)["generators"]
     ensemble, columns = read_val(done)
@@ -99,6 +128,8 @@ def test_generators_are_measured_against_the_seen_reals(done):
         assert values["auc_low"] < values["auc"] <= values["auc_high"]
         assert {k: v for k, v in values.items() if k not in ("auc_low", "auc_high")} == {
             "auc": pytest.approx(auc),
+            "groups": 120 + fakes,
+            "reliable": True,
             "null_auc": 0.5,
             "fakes": fakes,
             "reals": 120,
@@ -142,7 +173,7 @@ def test_headline_figures_leave_held_out_rows_aside(finished, monkeypatch):
     name = metrics["val"]["shipped"]
     scores = ensemble.score(name, columns)[keep]
     labels, groups = world.val.labels[keep], world.val.groups[keep]
-    wanted = measure_scores(labels, scores, groups, ensemble.thresholds[name])
+    wanted = measure_figures(labels, scores, groups, ensemble.thresholds[name]).metrics
     assert metrics["val"]["stack"] == metrics["val"][name] == wanted
     roc = pd.read_csv("artifacts/plots/roc.csv")
     fpr, tpr, _ = peer.roc_curve(labels, scores, drop_intermediate=False)
@@ -188,6 +219,41 @@ def test_the_log_has_both_sides_and_the_null_model_beside_every_auc(enter, caplo
     gap = metrics["domains"]["gap"]
     bounds = "{auc:+.4f} [{auc_low:+.4f}, {auc_high:+.4f}]"
     assert f"gap {bounds.format(**gap)}: {gap['against']}" in lines
+
+
+def test_the_log_has_differences_and_the_rows_behind_a_tpr(enter, caplog):
+    enter("one fold")
+    with caplog.at_level(logging.INFO, "forgerystack"):
+        val = evaluate.run(load_params(MembersParams))["val"]
+    lines = [m.removeprefix("evaluate: ") for m in caplog.messages]
+    for name, found in val["differences"].items():
+        parts = [
+            "{} {:+.4f} [{:+.4f}, {:+.4f}]".format(TITLES[m], *(found[m + end] for end in ENDS))
+            for m in PAIRED
+        ]
+        assert f"what ships minus {name}: {', '.join(parts)}" in lines
+    count = val["stack"]["false_positives_1e-2"]
+    (note,) = [line for line in lines if "false positives" in line]
+    assert f"behind TPR at FPR 1 %: {count} of 120 reals; fewer than 10" in note
+
+
+def test_few_groups_are_not_reliable_and_the_log_says_so(enter, caplog):
+    world = enter("one fold")
+    table = world.val.table.assign(group=np.arange(300) % 10)
+    val = write_manifest(table, "val", evaluate.MANIFEST / "val.parquet")
+    world = replace(world, val=val)
+    for backbone in BACKBONES:
+        write_member_dump(world, backbone, 0, "val")
+    null = NullModel(np.zeros(300), {"told_apart": False, "main_feature": "width"})
+    write_null_model(null, world.train, val, evaluate.NULL_MODEL)
+    with caplog.at_level(logging.INFO, "forgerystack"):
+        metrics = evaluate.run(load_params(MembersParams))
+    stack = metrics["val"]["stack"]
+    assert (stack["groups"], stack["reliable"]) == (10, False)
+    assert not metrics["generators"]["gan"]["reliable"]
+    ships = next(m for m in caplog.messages if m.endswith("<- ships"))
+    assert "(interval not reliable)" in ships
+    assert any("what ships: interval not reliable" in m for m in caplog.messages)
 
 
 def test_what_the_null_model_finds_is_measured_on_the_same_rows(enter):

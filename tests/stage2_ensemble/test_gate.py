@@ -129,7 +129,7 @@ def test_equal_scores_never_ship(margin):
         (1.0, 100, "won"),
         (-0.5, 100, "lost"),
         (0.1, 25, "too few rows to tell"),
-        (-0.1, 25, "too few rows to tell"),
+        (-0.02, 25, "too few rows to tell"),
     ],
 )
 def test_lost_is_not_too_few_rows_to_tell(gain, rows, outcome):

@@ -12,7 +12,10 @@ from stage2_ensemble.metrics import (
     FPR_GRID,
     RECALL_GRID,
     choose_threshold,
+    find_bins,
+    measure_ece,
     measure_log_loss,
+    measure_rates,
     measure_scores,
     measure_tpr,
     trace_curves,
@@ -82,6 +85,47 @@ def test_scores_next_to_one_keep_their_order():
     assert measured == measure_tpr(labels, scores, 1e-3) > 0
 
 
+def test_rows_behind_a_tpr_are_the_reals_at_or_above_its_threshold():
+    labels = np.array([0] * 400 + [1] * 4, np.int8)
+    scores = np.concatenate([np.arange(400.0), [500, 398.5, 396.5, 9]])
+    found = measure_rates(labels, scores)
+    assert found["tpr_at_fpr_1e-2"] == 3 / 4
+    assert found["false_positives_1e-2"] == 3  # 397, 398, 399; a fourth would find no more
+    assert (found["tpr_at_fpr_1e-3"], found["false_positives_1e-3"]) == (None, None)
+    scores[-4:] = 0
+    assert measure_rates(labels, scores)["false_positives_1e-2"] == 0  # nothing is found
+
+
+# --- calibration error
+
+
+def test_ece_by_hand():
+    labels = np.tile([0, 1, 1], 15).astype(np.int8)
+    scores = np.repeat(np.arange(15.0), 3)  # a bin each
+    wanted = np.mean(np.abs(2 / 3 - 1 / (1 + np.exp(-np.arange(15.0)))))
+    bins = find_bins(scores)
+    assert bins.tolist() == np.repeat(np.arange(15), 3).tolist()
+    assert measure_ece(labels, scores, bins) == pytest.approx(wanted)
+
+
+def test_bins_are_of_equal_mass_and_never_part_a_score():
+    scores = np.random.default_rng(0).normal(size=1500)
+    assert np.bincount(find_bins(scores)).tolist() == [100] * 15
+    rounded = scores.round()
+    for score in np.unique(rounded):
+        assert len(set(find_bins(rounded)[rounded == score])) == 1
+    assert set(find_bins(np.full(40, 3.0))) == {7}
+    assert find_bins(np.arange(4.0)).tolist() == [1, 5, 9, 13]
+
+
+def test_scores_that_are_right_have_an_ece_near_0():
+    rng = np.random.default_rng(1)
+    scores = rng.normal(size=100_000) * 2
+    labels = (rng.random(100_000) < 1 / (1 + np.exp(-scores))).astype(np.int8)
+    assert measure_ece(labels, scores, find_bins(scores)) < 0.006
+    assert measure_ece(labels, 3 * scores, find_bins(scores)) > 0.08
+
+
 # --- log loss
 
 
@@ -138,6 +182,8 @@ def test_separable_scores():
     assert threshold == 0.0
     assert found.pop("log_loss") == pytest.approx(np.log1p(np.exp(-2.0)))
     assert found.pop("auc_low") == pytest.approx(0.05 ** (1 / 1000))
+    assert found.pop("ece") == pytest.approx(1 / (1 + np.exp(2.0)))
+    assert {found.pop("false_positives_1e-2"), found.pop("false_positives_1e-3")} == {0}
     assert set(found.values()) == {1.0}
 
 

@@ -10,6 +10,7 @@ from features.errors import MissingArtifactError
 from features.files import read_json
 from stage2_ensemble import summary
 from stage2_ensemble.ensemble import CANDIDATES
+from stage2_ensemble.figures import PAIRED, TITLES
 
 
 def print_summary(monkeypatch, capsys, width: int) -> str:
@@ -19,18 +20,26 @@ def print_summary(monkeypatch, capsys, width: int) -> str:
 
 
 def draw_metrics(*members: str, shipped: str = "rank_mean") -> dict:
-    names = ("auc", "ap", "accuracy", "balanced_accuracy", "tpr_at_fpr_1e-2", "tpr_at_fpr_1e-3")
-    values = dict.fromkeys(names, 0.98765) | {"log_loss": 12.34567}
-    values |= {"auc_low": 0.97251, "auc_high": 0.99249}
+    values = dict.fromkeys(TITLES, 0.98765) | {"log_loss": 12.34567}
+    for name in TITLES:
+        low, high = (10.25, 13.75) if name == "log_loss" else (0.97251, 0.99249)
+        values |= {f"{name}_low": low, f"{name}_high": high}
+    values |= {"groups": 300, "reliable": True}
+    values |= {"false_positives_1e-2": 1, "false_positives_1e-3": None}
     val = {"members": dict.fromkeys(members, values)} | dict.fromkeys(CANDIDATES, values)
     null = {"auc": 0.61234, "auc_low": 0.55, "auc_high": 0.6789}
+    gain = {}
+    for name in ("auc", *PAIRED):
+        gain |= {name: 0.0125, f"{name}_low": -0.0301, f"{name}_high": 0.0551}
     val |= {"stack": values, "shipped": shipped, "null_model": null}
+    val["differences"] = {name: gain for name in ("mean", "best_single") if name != shipped}
     rows = {"val": {"reals": 100, "fakes": 200}}
     return {"val": val, "rows": rows, "generators": {}, "domains": {"seen": draw_part()}}
 
 
 def draw_part(auc=0.9, null=0.5123, **others) -> dict:
     part = {"auc": auc, "auc_low": 0.85, "auc_high": 0.95, "null_auc": null}
+    part |= {"groups": 50, "reliable": True}
     return part | {"against": "20 fakes of gan against 30 seen reals"} | others
 
 
@@ -115,14 +124,75 @@ def test_the_null_model_comes_last_and_has_an_auc_alone():
 )
 def test_bounds_are_rounded_outwards(low, high, text):
     values = {"auc": 0.95, "auc_low": low, "auc_high": high}
-    assert summary.format_auc(values) == f"0.9500 {text}"
+    assert summary.format_interval(values) == f"0.9500 {text}"
 
 
 def test_an_auc_without_bounds_stands_alone():
     nothing = {"auc_low": None, "auc_high": None}
-    assert summary.format_auc({"auc": 0.5, **nothing}) == "0.5000"
-    assert summary.format_auc({"auc": None, **nothing}) == "–"
+    assert summary.format_interval({"auc": 0.5, **nothing}) == "0.5000"
+    assert summary.format_interval({"auc": None, **nothing}) == "–"
     assert summary.format_gap({"auc": -0.05, **nothing}) == "-0.050"
+
+
+def test_bounds_above_ten_keep_their_digits():
+    values = {"log_loss": 10.5, "log_loss_low": 10.25, "log_loss_high": 20.75}
+    assert summary.format_interval(values, "log_loss") == "10.5000 [10.250–20.750]"
+    gap = {"log_loss": -0.5, "log_loss_low": -10.25, "log_loss_high": 0.25}
+    assert summary.format_gap(gap, "log_loss") == "-0.500 [-10.250, +.250]"
+
+
+# --- what ships, with all intervals
+
+
+@pytest.mark.parametrize("shipped", ["mean", "best_single", "lightgbm"])
+def test_every_metric_of_what_ships_has_its_interval(shipped):
+    metrics = draw_metrics("net-0", shipped=shipped)
+    loss = {"log_loss": 0.4391, "log_loss_low": 0.4, "log_loss_high": 1.05}
+    metrics["val"]["stack"] = metrics["val"]["stack"] | loss
+    text = render(metrics, 80, summary.build_shipped)
+    lines = text.splitlines()
+    assert "0.4391 [.400–1.050]" in text
+    assert f"what ships ({shipped}), 95 % intervals by 300 groups" in text
+    assert max(map(len, lines)) <= 80
+    assert "…" not in text
+    for name in ("mean", "best_single"):
+        assert (f"minus {name}" in text) == (name != shipped)
+    assert text.count("0.9877 [.972–.993]") == len(TITLES) - 1  # the log loss has another
+    gains = text.count("+0.013 [-.031, +.056]") + text.count("+0.012 [-.031, +.056]")
+    assert gains == len(metrics["val"]["differences"]) * (1 + len(PAIRED))
+
+
+def test_wide_numbers_of_what_ships_are_not_cut():
+    metrics = draw_metrics("net-0", shipped="lightgbm")
+    wide = {"log_loss": -10.5, "log_loss_low": -12.25, "log_loss_high": -10.125}
+    for name, values in metrics["val"]["differences"].items():
+        metrics["val"]["differences"][name] = values | wide
+    text = render(metrics, 80, summary.build_shipped)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    for part in ("12.3457", "[10.250–13.750]", "-10.500", "[-12.250,", "-10.125]"):
+        assert part in text
+
+
+def test_a_metric_of_what_ships_that_could_not_be_measured_is_a_dash():
+    metrics = draw_metrics("net-0", shipped="mean")
+    nothing = {f"tpr_at_fpr_1e-3{end}": None for end in ("", "_low", "_high")}
+    metrics["val"]["stack"] = metrics["val"]["stack"] | nothing
+    lines = render(metrics, 80, summary.build_shipped).splitlines()
+    place = next(i for i, line in enumerate(lines) if line.strip() == "0.1 %")
+    assert lines[place - 1].split() == ["TPR", "at", "FPR", "–"]
+
+
+def test_rows_behind_a_tpr_and_few_groups_are_told(done, monkeypatch, capsys):
+    text = " ".join(print_summary(monkeypatch, capsys, 80).split())
+    assert "false positives behind TPR at FPR 1 %:" in text
+    assert "a few rows decide it" in text
+    assert "not reliable" not in text
+    metrics = read_json(summary.METRICS, "evaluate")
+    metrics["val"]["stack"] |= {"groups": 12, "reliable": False}
+    monkeypatch.setattr(summary, "read_json", lambda *_: metrics)
+    text = " ".join(print_summary(monkeypatch, capsys, 80).split())
+    assert "interval not reliable: fewer than 20 groups" in text
 
 
 # --- by generator and domain
@@ -148,6 +218,17 @@ def test_generators_and_domains_have_the_null_model_beside():
     ]
 
 
+def test_parts_of_few_groups_are_marked():
+    metrics = draw_metrics("net-0")
+    metrics["generators"] = {"gan": draw_part(domain="seen", reliable=False)}
+    metrics["generators"]["warp"] = draw_part(domain="seen", against="20 fakes of warp")
+    text = render(metrics, 80, summary.build_parts)
+    assert text.count("[.850–.950]*") == 1
+    assert text.splitlines()[-1].strip().startswith("* fewer than 20 groups")
+    metrics["generators"]["gan"]["reliable"] = True
+    assert "*" not in render(metrics, 80, summary.build_parts)
+
+
 def test_long_generators_are_folded_and_odd_ones_taken_as_they_are():
     metrics = draw_metrics("net-0")
     name = "a-generator-whose-name-alone-is-wider-than-its-column"
@@ -171,7 +252,7 @@ def test_the_world_of_new_generators_shows_them(finished, monkeypatch, capsys):
     metrics = read_json(summary.METRICS, "evaluate")
     assert max(map(len, text.splitlines())) <= 80
     for part in (*metrics["generators"].values(), metrics["domains"]["unseen"]):
-        assert summary.format_auc(part) in text
+        assert summary.format_interval(part) in text
     assert summary.format_gap(metrics["domains"]["gap"]) in text
     assert "Final labels: artifacts/labels.csv" in text
 
