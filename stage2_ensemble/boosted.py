@@ -67,10 +67,10 @@ class Boosted:
         rows = self.table.build(columns)
         if not len(rows):
             return np.empty(0)
-        found = [booster.predict(rows, raw_score=True) for booster in self.boosters]
+        found = [np.asarray(b.predict(rows, raw_score=True), np.float64) for b in self.boosters]
         if self.kind == "rf":  # of a forest, too, LightGBM gives the sum over its trees
             found = [f / b.num_trees() for f, b in zip(found, self.boosters, strict=True)]
-        return np.asarray(np.mean(found, axis=0), dtype=np.float64) - self.shift
+        return np.asarray(np.mean(found, axis=0)) - self.shift
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ backbones:
   large: {model: test_efficientnet, schedule: {epochs: 12}, optimizer: {lr: 5.0e-4}}
 dump: {}
 stack: {}
+gate: {}
 decision: {}
 """
 """All sections of `params.yaml`, some with values of their own."""

@@ -6,6 +6,7 @@ LightGBM ends the process on a damaged model text, so these tests also show that
 import json
 import pickletools
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,32 +15,70 @@ from synthetic_world import draw_columns, hold_out
 
 from features.errors import IntegrityError, MissingArtifactError
 from features.files import digest_file
-from features.stack_params import Stack
+from features.stack_params import ActiveFolds, Decision, Gate, Stack, StackParams
+from stage2_ensemble import boosted, candidates
 from stage2_ensemble.bundle import read_ensemble, write_ensemble
-from stage2_ensemble.choice import build_ensemble
-from stage2_ensemble.columns import CalibrationColumns
-from stage2_ensemble.ensemble import CANDIDATES
-from stage2_ensemble.inner import fit_candidates
+from stage2_ensemble.candidates import GATED, SIMPLE
+from stage2_ensemble.choice import fit_ensemble
+from stage2_ensemble.columns import CalibrationColumns, FoldColumns
 
-SETTINGS = Stack(inner_folds=3, pca_components=3, max_rounds=8, learning_rate=0.3, num_leaves=7)
+SETTINGS = Stack(
+    inner_folds=3,
+    repeats=1,
+    bags=2,
+    pca_components=3,
+    max_rounds=8,
+    learning_rate=0.3,
+    num_leaves=7,
+)
+PARAMS = StackParams(
+    folds=ActiveFolds(active=(0, 1)),
+    backbones={},
+    seed=0,
+    stack=SETTINGS,
+    gate=Gate(),
+    decision=Decision(),
+)
+BACKBONES = ("net-a", "net-b", "net_c")
+BAGS = ("lightgbm-0.txt", "lightgbm-1.txt")
 FILES = [
     "MANIFEST.json",
     "ensemble.json",
+    *(f"{name}/{bag}" for name in ("lightgbm", "random_forest") for bag in BAGS),
     *(
-        f"fold-{fold}/{name}"
+        f"{name}/pca-{fold}-{backbone}.npy"
+        for name in ("lightgbm", "random_forest")
         for fold in (0, 1)
-        for name in ("lightgbm.txt", "pca-net-a.npy", "pca-net-b.npy", "pca-net_c.npy")
+        for backbone in BACKBONES
+    ),
+    *(
+        f"lightgbm_embeddings/fold-{fold}/{file}"
+        for fold in (0, 1)
+        for file in (*BAGS, *(f"pca-{fold}-{backbone}.npy" for backbone in BACKBONES))
     ),
 ]
 DAMAGE = (IntegrityError, MissingArtifactError)
 
 
+def draw(fold: int, seed: int) -> FoldColumns:
+    """Fold rows with two generators and a forensic column."""
+    columns = draw_columns(fold, seed=seed)
+    rng = np.random.default_rng(seed)
+    named = np.where(columns.labels == 1, rng.choice(["gan", "diffusion"], 200), "")
+    extras = rng.normal(size=(200, 1)).astype(np.float32)
+    return replace(
+        columns, domains=named.astype(object), extras=extras, extra_names=("forensic:blur",)
+    )
+
+
 @pytest.fixture(scope="module")
 def ensemble():
-    folds = [draw_columns(0), draw_columns(1, seed=50)]
+    folds = [draw(0, 0), draw(1, 50)]
     spared = [CalibrationColumns(**vars(hold_out(c)), labels=c.labels) for c in folds]
-    fitted = fit_candidates(folds, SETTINGS, 0)
-    return build_ensemble(fitted, folds, spared, "balanced_accuracy", "d" * 64, 0.6)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates, "LEAST_ROWS", 10)
+        patch.setattr(boosted, "FOREST_TREES", 20)
+        return fit_ensemble(folds, spared, PARAMS, "d" * 64, 0.6)
 
 
 @pytest.fixture(scope="module")
@@ -58,19 +97,49 @@ def list_files(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
-def test_scores_come_back_to_the_last_bit(ensemble, written):
+@pytest.mark.parametrize("name", [*SIMPLE, *GATED])
+def test_scores_come_back_to_the_last_bit(ensemble, written, name):
     back = read_ensemble(written)
-    new = [hold_out(draw_columns(fold, seed=300)) for fold in (0, 1)]
-    for name in CANDIDATES:
-        np.testing.assert_array_equal(back.score(name, new), ensemble.score(name, new))
+    new = [hold_out(draw(fold, 300)) for fold in (0, 1)]
+    np.testing.assert_array_equal(back.score(name, new), ensemble.score(name, new))
+    assert tuple(back.models) == (*SIMPLE, *GATED)
+    assert type(back.models[name]) is type(ensemble.models[name])
 
 
 def test_facts_come_back(ensemble, written):
     back = read_ensemble(written)
     for name in ("backbones", "folds", "train_digest", "prior", "shipped", "threshold_rows"):
         assert getattr(back, name) == getattr(ensemble, name)
-    assert dict(back.thresholds) == dict(ensemble.thresholds)
-    assert dict(back.oof_auc) == dict(ensemble.oof_auc)
+    for name in ("digests", "thresholds", "oof_auc", "picks"):
+        assert dict(getattr(back, name)) == dict(getattr(ensemble, name))
+    assert back.verdicts == ensemble.verdicts
+    assert [v.name for v in back.verdicts] == list(GATED)
+    assert any(v.domains is not None for v in back.verdicts)
+
+
+@pytest.mark.parametrize("candidates", [(), ("lightgbm",)])
+def test_bundles_with_fewer_models(ensemble, tmp_path, candidates):
+    few = {name: ensemble.models[name] for name in (*SIMPLE, *candidates)}
+    write_ensemble(replace(ensemble, models=few, verdicts=()), tmp_path)
+    back = read_ensemble(tmp_path)
+    assert (set(back.models), back.verdicts) == (set(few), ())
+    assert {Path(name).parent.as_posix() for name in list_files(tmp_path)} == {".", *candidates}
+
+
+def test_tables_without_distances_come_back(tmp_path):
+    columns = draw(0, 0)
+    reals = columns.labels == 0
+    few = replace(columns, groups=np.where(reals, np.cumsum(reals) % 9, 1000 + np.arange(200)))
+    assert len(np.unique(few.groups[reals])) == 9
+    settings = SETTINGS.model_copy(update={"candidates": ("lightgbm",)})
+    params = PARAMS.model_copy(update={"stack": settings})
+    spared = CalibrationColumns(**vars(hold_out(few)), labels=few.labels)
+    ensemble = fit_ensemble([few], [spared], params, "d" * 64, 0.6)
+    assert not [n for n in ensemble.models["lightgbm"].table.names if n.startswith("distance")]
+    write_ensemble(ensemble, tmp_path)
+    new = [hold_out(draw(0, 300))]
+    found = read_ensemble(tmp_path).score("lightgbm", new)
+    np.testing.assert_array_equal(found, ensemble.score("lightgbm", new))
 
 
 def test_written_twice_it_is_the_same(ensemble, written, tmp_path):
@@ -121,7 +190,7 @@ def test_one_edited_byte(bundle, name):
 
 
 def test_many_damaged_models_and_the_process_lives(bundle):
-    path = bundle / "fold-1" / "lightgbm.txt"
+    path = bundle / "lightgbm_embeddings" / "fold-1" / "lightgbm-1.txt"
     content = path.read_bytes()
     rng = np.random.default_rng(0)
     for size in rng.integers(0, len(content), 60):
@@ -193,7 +262,11 @@ def test_a_bundle_that_was_never_made(tmp_path):
         read_ensemble(tmp_path)
 
 
-def test_written_over_an_older_one_with_more_folds_it_reads(bundle, ensemble, written):
-    shutil.copytree(bundle / "fold-1", bundle / "fold-7")
-    write_ensemble(ensemble, bundle)
-    assert read_ensemble(bundle).folds == (0, 1)
+def test_written_over_an_older_one_with_more_it_reads(bundle, ensemble):
+    shutil.copytree(bundle / "lightgbm", bundle / "other")
+    shutil.copy(bundle / "lightgbm" / "lightgbm-1.txt", bundle / "lightgbm" / "lightgbm-2.txt")
+    few = {name: model for name, model in ensemble.models.items() if name != "random_forest"}
+    write_ensemble(replace(ensemble, models=few), bundle)
+    back = read_ensemble(bundle)
+    assert set(back.models) == set(few)
+    assert len(back.models["lightgbm"].boosters) == 2

@@ -1,24 +1,56 @@
 """What ships, and which rows the thresholds come from."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
-from synthetic_world import draw_columns, hold_out
+from synthetic_world import draw_columns, draw_noise, hold_out
 
-from features.stack_params import Stack
-from stage2_ensemble.choice import build_ensemble, choose_candidate
+from features.errors import LeakageError
+from features.stack_params import ActiveFolds, Decision, Gate, Stack, StackParams
+from stage2_ensemble import boosted, candidates, choice
+from stage2_ensemble.candidates import GATED, SIMPLE, fit_candidate
+from stage2_ensemble.choice import fit_ensemble
 from stage2_ensemble.columns import CalibrationColumns
-from stage2_ensemble.ensemble import CANDIDATES
-from stage2_ensemble.inner import fit_candidates, measure_auc
+from stage2_ensemble.gate import choose_shipped, hold_gate
 from stage2_ensemble.metrics import choose_threshold
+from stage2_ensemble.nested import judge_candidates, measure_auc, pick_simple
 
-SETTINGS = Stack(inner_folds=3, pca_components=3, max_rounds=8, learning_rate=0.3, num_leaves=7)
+SETTINGS = Stack(
+    inner_folds=3,
+    repeats=1,
+    bags=1,
+    pca_components=3,
+    max_rounds=8,
+    learning_rate=0.3,
+    num_leaves=7,
+)
+ALL = (*SIMPLE, *GATED)
+
+
+def make_params(policy: str = "balanced_accuracy", settings=SETTINGS, seed: int = 0) -> StackParams:
+    return StackParams(
+        folds=ActiveFolds(active=(0, 1)),
+        backbones={},
+        seed=seed,
+        stack=settings,
+        gate=Gate(),
+        decision=Decision(threshold=policy),
+    )
 
 
 def draw_calibration(fold: int, rows: int = 60) -> CalibrationColumns:
     columns = draw_columns(fold, rows // 2, rows - rows // 2, seed=70)
     return CalibrationColumns(**vars(hold_out(columns)), labels=columns.labels)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates, "LEAST_ROWS", 10)
+        patch.setattr(boosted, "FOREST_TREES", 20)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -27,92 +59,147 @@ def folds():
 
 
 @pytest.fixture(scope="module")
-def fitted(folds):
-    return fit_candidates(folds, SETTINGS, 0)
+def judged(folds, small):
+    return judge_candidates(folds, SETTINGS, 0)
 
 
-def choose(fitted, folds, rows: int = 60, policy: str = "balanced_accuracy"):
-    calibration = [draw_calibration(c.fold, rows) for c in folds]
-    return build_ensemble(fitted, folds, calibration, policy, "d" * 64, 0.6), calibration
+@pytest.fixture(scope="module")
+def choose(folds, judged):
+    """The ensemble with so many calibration rows, and these; fitted once."""
+
+    @cache
+    def fit(rows: int = 60, policy: str = "balanced_accuracy"):
+        spared = [draw_calibration(c.fold, rows) for c in folds]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(choice, "judge_candidates", lambda *args: judged)
+            return fit_ensemble(folds, spared, make_params(policy), "d" * 64, 0.6), spared
+
+    return fit
 
 
 # --- what ships
 
 
-def rate(**aucs: list[float]) -> dict[str, list[float]]:
-    return {name: [0.5, 0.5] for name in CANDIDATES} | aucs
+def test_what_ships_has_won_at_the_gate(choose, folds, judged):
+    ensemble, _ = choose()
+    verdicts = hold_gate(folds, judged, SETTINGS, Gate(), 0)
+    assert ensemble.verdicts == tuple(verdicts)
+    assert [v.name for v in verdicts] == list(GATED)
+    assert ensemble.shipped == choose_shipped(verdicts, "none") in GATED
 
 
-def test_the_highest_mean_over_folds_ships():
-    assert choose_candidate(rate(logistic=[0.9, 0.7], lightgbm=[0.95, 0.6])) == "logistic"
-    assert choose_candidate(rate(logistic=[0.9, 0.7], lightgbm=[0.95, 0.66])) == "lightgbm"
+def test_without_candidates_the_best_simple_one_ships(folds):
+    none = SETTINGS.model_copy(update={"candidates": ()})
+    spared = [draw_calibration(c.fold) for c in folds]
+    ensemble = fit_ensemble(folds, spared, make_params(settings=none), "d" * 64, 0.6)
+    assert tuple(ensemble.models) == tuple(ensemble.oof_auc) == SIMPLE
+    assert ensemble.shipped == pick_simple(folds, none, 0).name
 
 
-def test_of_equal_candidates_the_simplest_ships():
-    assert choose_candidate(rate()) == "mean"
-    assert choose_candidate(rate(lightgbm=[0.9, 0.9], logistic=[0.9, 0.9])) == "logistic"
-    assert CANDIDATES[0] == "mean"
-    assert CANDIDATES[-1] == "lightgbm"
+def test_on_noise_a_simple_one_ships():
+    folds = [draw_noise(0, 60, 90, seed=4), draw_noise(1, 60, 90, seed=54)]
+    spared = [draw_calibration(c.fold, 0) for c in folds]
+    ensemble = fit_ensemble(folds, spared, make_params(), "d" * 64, 0.6)
+    assert ensemble.shipped in SIMPLE
 
 
-def test_what_ships_was_best_on_rows_that_nothing_was_fitted_on(fitted, folds):
-    ensemble, _ = choose(fitted, folds)
-    for name in CANDIDATES:
-        assert ensemble.oof_auc[name] == measure_auc(folds, fitted.scores[name])
-    means = {name: np.mean(ensemble.oof_auc[name]) for name in CANDIDATES}
-    assert ensemble.shipped == max(means, key=means.get) == "lightgbm"
+def test_the_margin_of_params_counts(choose, folds):
+    ensemble, spared = choose()
+    params = make_params().model_copy(update={"gate": Gate(margin=0.3)})
+    assert ensemble.shipped in GATED
+    without = fit_ensemble(folds, spared, params, "d" * 64, 0.6)
+    assert without.shipped == pick_simple(folds, SETTINGS, 0).name
+    assert [v.outcome for v in without.verdicts] == ["lost"] * 3
+
+
+def test_facts_are_those_of_rows_that_nothing_was_fitted_on(choose, folds, judged):
+    ensemble, _ = choose()
+    assert tuple(ensemble.models) == tuple(ensemble.oof_auc) == ALL
+    for name in ALL:
+        assert ensemble.oof_auc[name] == measure_auc(folds, judged.scores[name])
+    assert ensemble.picks == judged.picks
+    assert sum(ensemble.picks.values()) == SETTINGS.inner_folds * SETTINGS.repeats
+    assert (ensemble.folds, ensemble.prior, ensemble.train_digest) == ((0, 1), 0.6, "d" * 64)
+
+
+def test_models_that_ship_are_fitted_on_all_rows(choose, folds):
+    ensemble, _ = choose()
+    new = hold_out(draw_columns(1, seed=300))
+    for name in ALL:
+        wanted = fit_candidate(name, folds, SETTINGS, 0).score(new)
+        np.testing.assert_array_equal(ensemble.models[name].score(new), wanted)
+
+
+def test_the_seed_of_params_counts(folds):
+    spared = [draw_calibration(c.fold) for c in folds]
+    few = SETTINGS.model_copy(update={"candidates": ("lightgbm",), "max_rounds": 3})
+    found = [
+        fit_ensemble(folds, spared, make_params(settings=few, seed=seed), "d" * 64, 0.6)
+        for seed in (0, 0, 1)
+    ]
+    assert found[0].oof_auc == found[1].oof_auc
+    assert found[0].oof_auc["logistic"] != found[2].oof_auc["logistic"]
+    assert found[0].verdicts == found[1].verdicts != found[2].verdicts
 
 
 # --- thresholds
 
 
 @pytest.mark.parametrize("policy", ["balanced_accuracy", "accuracy"])
-def test_with_calibration_rows_thresholds_come_from_the_ensembles_scores_of_them(
-    fitted, folds, policy
-):
-    ensemble, calibration = choose(fitted, folds, policy=policy)
+def test_with_calibration_rows_thresholds_come_from_the_ensembles_scores_of_them(choose, policy):
+    ensemble, spared = choose(policy=policy)
     assert ensemble.threshold_rows == "calibration"
-    for name in CANDIDATES:
-        scores = ensemble.score(name, calibration)
-        wanted = choose_threshold(calibration[0].labels, scores, policy)
-        assert ensemble.thresholds[name] == wanted
+    for name in ALL:
+        scores = ensemble.score(name, spared)
+        assert ensemble.thresholds[name] == choose_threshold(spared[0].labels, scores, policy)
 
 
 @pytest.mark.parametrize("policy", ["balanced_accuracy", "accuracy"])
-def test_without_them_thresholds_come_from_inner_out_of_fold_scores(fitted, folds, policy):
-    ensemble, _ = choose(fitted, folds, rows=0, policy=policy)
-    assert ensemble.threshold_rows == "inner out-of-fold"
+def test_without_them_thresholds_come_from_out_of_fold_scores(choose, folds, judged, policy):
+    ensemble, _ = choose(rows=0, policy=policy)
+    assert ensemble.threshold_rows == "out-of-fold"
     labels = np.concatenate([columns.labels for columns in folds])
-    for name in CANDIDATES:
-        scores = np.concatenate(fitted.scores[name])
+    for name in ALL:
+        scores = np.concatenate(judged.scores[name])
         assert ensemble.thresholds[name] == choose_threshold(labels, scores, policy)
 
 
-def test_thresholds_never_come_from_a_stackers_scores_of_its_own_rows(fitted, folds):
-    alone = [folds[0]]
-    one = replace(fitted, scores={name: s[:1] for name, s in fitted.scores.items()})
-    ensemble, _ = choose(one, alone, rows=0)
-    own = ensemble.score("lightgbm", alone)
-    wrong = choose_threshold(folds[0].labels, own, "balanced_accuracy")
-    assert ensemble.thresholds["lightgbm"] != wrong
+@pytest.mark.parametrize("name", GATED)
+def test_thresholds_never_come_from_a_models_scores_of_its_own_rows(choose, folds, name):
+    ensemble, _ = choose(rows=0)
+    own = np.concatenate([ensemble.models[name].score(c) for c in folds])
+    labels = np.concatenate([columns.labels for columns in folds])
+    assert ensemble.thresholds[name] != choose_threshold(labels, own, "balanced_accuracy")
 
 
-def test_every_member_has_a_threshold_from_its_own_fold(fitted, folds):
-    ensemble, _ = choose(fitted, folds)
+def test_every_member_has_a_threshold_from_its_own_fold(choose, folds):
+    ensemble, _ = choose()
     members = {f"{b}-{c.fold}" for c in folds for b in c.backbones}
-    assert set(ensemble.thresholds) == members | set(CANDIDATES)
+    assert set(ensemble.thresholds) == members | set(ALL)
     wanted = choose_threshold(folds[1].labels, folds[1].logits[:, 2], "balanced_accuracy")
     assert ensemble.thresholds["net_c-1"] == wanted
+
+
+def test_calibration_rows_teach_nothing(choose, folds, judged):
+    with pytest.raises(LeakageError, match="CalibrationColumns"):
+        judge_candidates([draw_calibration(0)], SETTINGS, 0)
+    ensemble, spared = choose()
+    flipped = [replace(c, labels=1 - c.labels, logits=-c.logits) for c in spared]
+    other = fit_ensemble(folds, flipped, make_params(), "d" * 64, 0.6)
+    assert other.shipped == ensemble.shipped
+    assert other.oof_auc == ensemble.oof_auc
+    for name in SIMPLE:
+        assert other.thresholds[name] != ensemble.thresholds[name]
 
 
 # --- scores of the whole
 
 
-def test_a_score_is_the_mean_over_the_folds(fitted, folds):
-    ensemble, calibration = choose(fitted, folds)
-    logits = [c.logits for c in calibration]
-    np.testing.assert_allclose(
-        ensemble.score("mean", calibration), np.mean([x.mean(axis=1) for x in logits], axis=0)
-    )
-    stackers = [fitted.stackers[c.fold].score(c) for c in calibration]
-    np.testing.assert_allclose(ensemble.score("lightgbm", calibration), np.mean(stackers, axis=0))
+@pytest.mark.parametrize("name", ALL)
+def test_a_score_is_the_mean_over_the_folds(choose, name):
+    ensemble, spared = choose()
+    wanted = np.mean([ensemble.models[name].score(c) for c in spared], axis=0)
+    np.testing.assert_allclose(ensemble.score(name, spared), wanted)
+    if name == "mean":
+        logits = [c.logits.mean(axis=1) for c in spared]
+        np.testing.assert_allclose(wanted, np.mean(logits, axis=0))

@@ -24,6 +24,7 @@ from stage2_ensemble.columns import (
     build_fold_columns,
     check_fittable,
     check_same_rows,
+    count_parts,
     read_dumps,
     read_held_out,
 )
@@ -64,6 +65,8 @@ def test_fold_rows_and_calibration_rows_are_told_apart(shared_world):
             np.testing.assert_array_equal(columns.labels, train.labels[columns.row_ids])
         np.testing.assert_array_equal(fold.weights, train.weights[fold.row_ids])
         np.testing.assert_array_equal(fold.groups, train.groups[fold.row_ids])
+        assert fold.domains.tolist() == train.table["generator"][fold.row_ids].tolist()
+        assert set(fold.domains[fold.labels == 0]) == {""}
         assert isinstance(spared, CalibrationColumns)
 
 
@@ -87,7 +90,16 @@ def test_held_out_columns_carry_no_labels(shared_world):
     columns = read_role(shared_world, "val", folds=(1, 0))
     assert [c.fold for c in columns] == [1, 0]
     names = {field.name for field in fields(HeldOutColumns)}
-    assert names == {"fold", "backbones", "row_ids", "logits", "embeddings", "digests"}
+    assert names == {
+        "fold",
+        "backbones",
+        "row_ids",
+        "logits",
+        "embeddings",
+        "digests",
+        "extras",
+        "extra_names",
+    }
     assert len(columns[0]) == len(shared_world.val)
 
 
@@ -105,11 +117,15 @@ def test_train_rows_cannot_be_read_as_held_out(shared_world):
 @pytest.mark.parametrize("how", ["positions", "mask"])
 def test_take_keeps_rows_together(how):
     columns = draw_columns(reals=5, fakes=7)
+    named = np.array([f"generator {i}" for i in range(12)], object)
+    extras = np.arange(24, dtype=np.float32).reshape(12, 2)
+    columns = replace(columns, domains=named, extras=extras, extra_names=("a", "b"))
     places = np.array([1, 4, 9])
     taken = columns.take(places if how == "positions" else np.isin(np.arange(12), places))
     assert type(taken) is type(columns)
     assert (taken.fold, taken.backbones) == (columns.fold, columns.backbones)
-    for name in ("row_ids", "logits", "labels", "weights", "groups"):
+    assert (taken.extra_names, taken.digests) == (columns.extra_names, columns.digests)
+    for name in ("row_ids", "logits", "labels", "weights", "groups", "domains", "extras"):
         np.testing.assert_array_equal(getattr(taken, name), getattr(columns, name)[places])
     for new, old in zip(taken.embeddings, columns.embeddings, strict=True):
         np.testing.assert_array_equal(new, old[places])
@@ -124,6 +140,37 @@ def test_only_fold_columns_may_be_fitted_on():
         check_fittable(held)
     with pytest.raises(LeakageError, match="CalibrationColumns"):
         check_fittable(spared)
+
+
+def test_what_is_not_known_stays_unknown():
+    taken = draw_columns(reals=5, fakes=7).take(np.arange(3))
+    assert taken.domains is None
+    assert taken.extras is None
+
+
+@pytest.mark.parametrize(
+    ("reals", "fakes", "wanted", "parts"),
+    [(4, 9, 5, 4), (9, 4, 5, 4), (9, 9, 5, 5), (1, 9, 5, 1), (0, 9, 5, 0), (9, 9, 1, 1)],
+)
+def test_parts_are_no_more_than_groups_of_the_rarer_class(reals, fakes, wanted, parts):
+    whole = draw_columns(reals=20, fakes=30)
+    real = whole.labels == 0
+    numbers = np.where(real, np.cumsum(real) % max(reals, 1), 100 + np.cumsum(~real) % fakes)
+    columns = replace(whole, groups=numbers)
+    if not reals:
+        columns = columns.take(columns.labels == 1)
+    held = [len(np.unique(columns.groups[columns.labels == y])) for y in (0, 1)]
+    assert held == [reals, fakes]
+    for folds in ([columns], [whole, columns], [columns, whole]):
+        assert count_parts(folds, wanted) == parts
+
+
+def test_parts_are_counted_of_fold_rows_alone():
+    columns = draw_columns(reals=4, fakes=4)
+    spared = CalibrationColumns(**vars(hold_out(columns)), labels=columns.labels)
+    for forbidden in (hold_out(columns), spared):
+        with pytest.raises(LeakageError, match=type(forbidden).__name__):
+            count_parts([columns, forbidden], 3)
 
 
 def test_columns_of_other_rows_are_refused():

@@ -9,7 +9,15 @@ from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 from synthetic_world import draw_columns
 
-from stage2_ensemble.combiners import COMBINERS, BestSingle, Logistic, Mean, RankMean
+from stage2_ensemble.combiners import (
+    CHOICES,
+    COMBINERS,
+    BestSingle,
+    Greedy,
+    Logistic,
+    Mean,
+    RankMean,
+)
 
 
 def draw_table(n: int = 300, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -174,3 +182,75 @@ def test_best_single_of_equals_is_the_first():
     logits, labels = draw_table()
     twice = logits[:, [0, 0]]
     assert fit(BestSingle, twice, labels).backbone_ == 0
+
+
+# --- greedy selection
+
+
+def select_by_hand(logits: np.ndarray, labels: np.ndarray) -> list[int]:
+    """Columns in the order of their choice, by scikit-learn's AUC."""
+    chosen: list[int] = []
+    for _ in range(CHOICES):
+        aucs = []
+        for column in range(logits.shape[1]):
+            together = logits[:, [*chosen, column]].sum(axis=1).round(9)
+            aucs.append(round(roc_auc_score(labels, together), 12))
+        chosen.append(int(np.argmax(aucs)))
+    return chosen
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_greedy_adds_what_helps_most_again_and_again(seed):
+    logits, labels = draw_table(120, seed=seed)
+    logits = logits.round(3)
+    chosen = select_by_hand(logits, labels)
+    weights = np.bincount(chosen, minlength=3) / CHOICES
+    combiner = fit(Greedy, logits, labels)
+    np.testing.assert_array_equal(combiner.weights_, weights)
+    np.testing.assert_allclose(combiner.score(logits), logits @ weights)
+    assert len(set(chosen)) < len(chosen) == 20  # with replacement
+
+
+def test_greedy_weights_are_shares():
+    logits, labels = draw_table()
+    weights = fit(Greedy, logits, labels).weights_
+    assert weights.sum() == pytest.approx(1)
+    assert (weights >= 0).all()
+    np.testing.assert_array_equal(weights * CHOICES, (weights * CHOICES).round())
+
+
+def test_greedy_starts_with_the_strongest_backbone():
+    logits, labels = draw_table(900)
+    for places in ([0, 1, 2], [2, 1, 0], [1, 0, 2]):
+        weights = fit(Greedy, logits[:, places], labels).weights_
+        assert np.argmax(weights) == places.index(1)
+
+
+def test_greedy_leaves_out_what_says_nothing():
+    logits, labels = draw_table(900)
+    noise = np.random.default_rng(0).normal(size=(900, 3)) * 3
+    weights = fit(Greedy, np.column_stack([noise, logits]), labels).weights_
+    assert weights[:3].sum() <= 1 / CHOICES
+
+
+def test_greedy_loses_nothing_by_a_constant_column():
+    logits, labels = draw_table(900)
+    with_it = np.column_stack([logits, np.full(900, 7.0)])
+    scores = fit(Greedy, with_it, labels).score(with_it)
+    best = max(roc_auc_score(labels, column) for column in logits.T)
+    assert roc_auc_score(labels, scores) > best
+
+
+def test_greedy_of_equals_is_the_first():
+    logits, labels = draw_table()
+    assert fit(Greedy, logits[:, [0, 0]], labels).weights_.tolist() == [1, 0]
+
+
+def test_greedy_is_no_worse_than_the_best_single_on_the_rows_it_saw():
+    for seed in range(5):
+        logits, labels = draw_table(150, seed=seed)
+        aucs = [
+            roc_auc_score(labels, fit(kind, logits, labels).score(logits))
+            for kind in (Greedy, BestSingle)
+        ]
+        assert aucs[0] >= aucs[1] - 1e-9

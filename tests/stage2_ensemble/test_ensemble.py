@@ -7,8 +7,9 @@ import pytest
 from synthetic_world import draw_columns, hold_out
 
 from features.errors import AlignmentError, StaleArtifactError
+from stage2_ensemble.candidates import Pooled
 from stage2_ensemble.combiners import Mean
-from stage2_ensemble.ensemble import CANDIDATES, Ensemble, check_members
+from stage2_ensemble.ensemble import Ensemble, check_members
 
 ENSEMBLE = Ensemble(
     backbones=("net-a", "net-b", "net_c"),
@@ -17,9 +18,10 @@ ENSEMBLE = Ensemble(
     digests={0: (), 1: ()},
     prior=0.6,
     shipped="mean",
-    combiners={"mean": Mean()},
-    stackers={},
+    models={"mean": Pooled(Mean())},
     oof_auc={},
+    picks={},
+    verdicts=(),
     thresholds={},
     threshold_rows="calibration",
 )
@@ -73,10 +75,6 @@ def test_other_members_in_params_make_it_stale(backbones, folds):
 def test_members_may_change_places_in_params():
     check_members(ENSEMBLE, ["net-a", "net-b", "net_c"], (0, 1))
     check_members(ENSEMBLE, ["net_c", "net-a", "net-b"], (1, 0))
-
-
-def test_candidates_stand_from_simple_to_complex():
-    assert CANDIDATES == ("mean", "rank_mean", "logistic", "best_single", "lightgbm")
 
 
 def test_members_trained_again_since_the_fit_are_stale():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from synthetic_world import (
     BACKBONES,
+    CANDIDATES,
     STACK,
     draw_train,
     run_stages,
@@ -15,7 +16,7 @@ from synthetic_world import (
     write_params,
 )
 
-from features.errors import MissingArtifactError, StaleArtifactError
+from features.errors import ConfigError, MissingArtifactError, StaleArtifactError
 from features.files import digest_file, read_json
 from features.manifest import write_manifest
 from features.params import load_params
@@ -23,7 +24,6 @@ from features.stack_params import MembersParams, StackParams
 from stage2_ensemble import evaluate, stack
 from stage2_ensemble.bundle import read_ensemble
 from stage2_ensemble.columns import build_fold_columns, read_dumps
-from stage2_ensemble.ensemble import CANDIDATES
 from stage2_ensemble.metrics import choose_threshold
 
 
@@ -34,9 +34,9 @@ def digest_stackers(root) -> dict[str, str]:
 
 
 def test_files_are_those_of_the_members_in_params(done):
-    parts = ["lightgbm.txt", *(f"pca-{backbone}.npy" for backbone in BACKBONES)]
-    wanted = {f"fold-{k}/{part}" for k in done.plan.active for part in parts}
-    assert set(digest_stackers(done.root)) == wanted | {"MANIFEST.json", "ensemble.json"}
+    wanted = {f"lightgbm/pca-{k}-{b}.npy" for k in done.plan.active for b in BACKBONES}
+    wanted |= {"MANIFEST.json", "ensemble.json", "lightgbm/lightgbm-0.txt"}
+    assert set(digest_stackers(done.root)) == wanted
 
 
 def test_facts_of_the_ensemble(done):
@@ -45,10 +45,13 @@ def test_facts_of_the_ensemble(done):
     assert facts["folds"] == list(done.plan.active)
     assert facts["train_manifest"] == done.train.digest
     assert facts["prior"] == pytest.approx(np.mean(done.train.labels))
-    assert facts["threshold_rows"] == (
-        "calibration" if done.plan.calibration else "inner out-of-fold"
-    )
+    assert facts["threshold_rows"] == ("calibration" if done.plan.calibration else "out-of-fold")
     assert facts["shipped"] == "lightgbm"  # the embeddings know more than the logits
+    (verdict,) = facts["verdicts"]
+    assert (verdict["name"], verdict["outcome"]) == ("lightgbm", "won")
+    assert verdict["domains"] > 0  # the made-up generators show the same
+    assert tuple(facts["models"]) == CANDIDATES
+    assert sum(facts["picks"].values()) == STACK["inner_folds"] * STACK["repeats"]
     assert {name: len(auc) for name, auc in facts["oof_auc"].items()} == dict.fromkeys(
         CANDIDATES, len(done.plan.active)
     )
@@ -66,10 +69,12 @@ def test_calibration_rows_set_the_thresholds_and_teach_nothing(enter):
         for fold in (0, 1, 2):
             write_member_dump(changed, backbone, fold, "train")
     after = stack.run(load_params(StackParams))
-    assert after.oof_auc == before.oof_auc
-    for fold, stacker in after.stackers.items():
-        text = stacker.booster.model_to_string()
-        assert text == before.stackers[fold].booster.model_to_string()
+    for name in ("shipped", "oof_auc", "picks", "verdicts"):
+        assert getattr(after, name) == getattr(before, name)
+    boosters = [e.models["lightgbm"].boosters[0].model_to_string() for e in (before, after)]
+    assert boosters[0] == boosters[1]
+    logits = [e.models["logistic"].combiner.to_json() for e in (before, after)]
+    assert logits[0] == logits[1]
     for name in CANDIDATES:
         assert after.thresholds[name] != before.thresholds[name]
 
@@ -105,8 +110,63 @@ def test_policy_and_settings_come_from_params(enter):
     settings = STACK | {"pca_components": 2}
     write_params(world, stack=settings, decision={"threshold": "accuracy"})
     after = stack.run(load_params(StackParams))
-    assert len(after.stackers[0].names) == len(before.stackers[0].names) - 2 * len(BACKBONES)
+    for ensemble, count in ((before, 4), (after, 2)):
+        axes = ensemble.models["lightgbm"].table.axes[0]
+        assert [len(a.projection.components) for a in axes] == [count] * len(BACKBONES)
     assert after.thresholds["mean"] != before.thresholds["mean"]
+
+
+def test_columns_candidates_and_gate_come_from_params(enter):
+    world = enter("one fold")
+    declared = ["lightgbm", "random_forest"]
+    settings = STACK | {"columns": ["*", "!distance:*"], "candidates": declared}
+    write_params(world, stack=settings, gate={"margin": 0.4})
+    after = stack.run(load_params(StackParams))
+    assert tuple(after.models) == (*CANDIDATES, "random_forest")
+    for name in declared:
+        names = after.models[name].table.names
+        assert names == (*(f"logit:{b}" for b in BACKBONES), "spread", "margin")
+    assert [v.outcome for v in after.verdicts] == ["lost", "lost"]
+    assert after.shipped in CANDIDATES[:-1]
+    assert read_ensemble(stack.OUT).verdicts == after.verdicts
+    write_params(world, stack=settings | {"candidates": []})
+    assert tuple(stack.run(load_params(StackParams)).models) == CANDIDATES[:-1]
+
+
+@pytest.mark.parametrize(
+    ("section", "value", "said"),
+    [
+        ("stack", {"columns": []}, r"stack\.columns"),
+        ("stack", {"candidates": ["xgboost"]}, r"stack\.candidates"),
+        ("stack", {"inner_folds": 2}, r"stack\.inner_folds"),
+        ("stack", {"class_weight": "both"}, r"stack\.class_weight"),
+        ("stack", {"class_weight": 0}, r"stack\.class_weight"),
+        ("stack", {"feature_fraction": 1.1}, r"stack\.feature_fraction"),
+        ("gate", {"margin": -0.1}, r"gate\.margin"),
+    ],
+)
+def test_settings_that_make_no_sense_are_named(enter, section, value, said):
+    world = enter("one fold")
+    write_params(world, **{section: value})
+    with pytest.raises(ConfigError, match=said):
+        load_params(StackParams)
+
+
+def test_columns_that_leave_nothing_are_named(enter):
+    world = enter("one fold")
+    write_params(world, stack=STACK | {"columns": ["forensic:*"]})
+    with pytest.raises(ConfigError, match=r"stack\.columns .*fits none of logit:net-a"):
+        stack.run(load_params(StackParams))
+
+
+def test_candidates_and_verdicts_are_logged(enter, caplog):
+    enter("one fold")
+    with caplog.at_level(logging.INFO, "forgerystack"):
+        ensemble = stack.run(load_params(StackParams))
+    lines = [m for m in caplog.messages if m.startswith("stack: out-of-fold AUC 0.")]
+    assert [line.split()[4] for line in lines] == list(CANDIDATES)
+    said = f"gate: AUC against the best simple combiner, {ensemble.verdicts[0].describe()}"
+    assert said in caplog.messages
 
 
 def test_val_changes_nothing_in_the_stackers(enter):
