@@ -27,6 +27,18 @@ def list_ids(row_ids: Iterable[int]) -> str:
 class PipelineError(Exception):
     """Something that the user can mend: bad input, a missing stage, a stale file."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Carries the message itself between processes: constructors take other arguments."""
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(
+    kind: type[PipelineError], args: tuple[str, ...], facts: dict[str, object]
+) -> PipelineError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(facts)
+    return error
+
 
 class _ProblemsError(PipelineError):
     """All problems of one source, reported together."""

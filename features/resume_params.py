@@ -1,10 +1,10 @@
-"""Where a stopped training or dump keeps what it goes on from."""
+"""Where a stopped run keeps what it goes on from."""
 
 from features.params import StageParams
 
 
 class ResumeParams(StageParams):
-    """What `train` and `dump` read beside their own settings; it changes no result."""
+    """What `train`, `dump` and `forensics` read beside their own settings; it changes no result."""
 
     resume_dir: str = ".resume"
     """Folder of saved states: removed when a run has ended well."""

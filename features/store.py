@@ -27,7 +27,16 @@ _ADVICE = "It was readable when `prepare` ran. Run: dvc repro -f prepare"
 class ImageStore(Protocol):
     """Images of one role, `(n, size, size, 3)` uint8."""
 
+    @property
+    def size(self) -> int:
+        """Side in pixels."""
+        ...
+
     def __len__(self) -> int: ...
+
+    def select(self, row_ids: Ids) -> "ImageStore":
+        """These images as rows 0 … k - 1: little to hand to another process."""
+        ...
 
     def gather(self, row_ids: Ids) -> Pixels:
         """`(b, size, size, 3)` uint8, a copy, in the order of `row_ids`."""
@@ -43,10 +52,17 @@ class RawStore:
         self._pixels: Pixels = (
             np.memmap(path, np.uint8, "r", shape=shape) if shape[0] else np.empty(shape, np.uint8)
         )
-        self._slots = slots
+        self._path, self._slots, self.size = path, slots, size
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return RawStore, (self._path, self._slots, self.size)
 
     def __len__(self) -> int:
         return len(self._slots)
+
+    def select(self, row_ids: Ids) -> "RawStore":
+        """These images as rows 0 … k - 1: little to hand to another process."""
+        return RawStore(self._path, self._slots[row_ids], self.size)
 
     def gather(self, row_ids: Ids) -> Pixels:
         """`(b, size, size, 3)` uint8: one gather."""
@@ -68,8 +84,21 @@ class FileStore:
         default_factory=lambda: ThreadPoolExecutor(joblib.cpu_count()), repr=False
     )
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _open_alone, (self.root, self.paths, self.bytes, self.images)
+
+    @property
+    def size(self) -> int:
+        """Side in pixels."""
+        return self.images.size
+
     def __len__(self) -> int:
         return len(self.paths)
+
+    def select(self, row_ids: Ids) -> "FileStore":
+        """These images as rows 0 … k - 1: little to hand to another process."""
+        paths, sizes = ([values[i] for i in row_ids] for values in (self.paths, self.bytes))
+        return FileStore(self.root, paths, sizes, self.images, self._threads)
 
     def gather(self, row_ids: Ids) -> Pixels:
         """`(b, size, size, 3)` uint8. Raises `ManifestError` for a file that has changed."""
@@ -88,6 +117,11 @@ class FileStore:
             return decode_square(content, self.images)
         except ImageProblem as problem:
             raise ManifestError(path, [str(problem)], _ADVICE) from None
+
+
+def _open_alone(root: Path, paths: list[str], sizes: list[int], images: Images) -> FileStore:
+    """In one process of many, which decodes by itself."""
+    return FileStore(root, paths, sizes, images, ThreadPoolExecutor(1))
 
 
 def open_store(manifest: Manifest, root: Path, images: Images) -> ImageStore:

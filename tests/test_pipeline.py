@@ -21,7 +21,7 @@ def finished(tmp_path_factory) -> Project:
     project = copy_project(tmp_path_factory.mktemp("pipeline") / "a b é", "tiny")
     expected = ["demo", "inputs", "prepare", "train@resnet-0", "train@efficientnet-0"]
     expected += ["dump@resnet-0", "dump@efficientnet-0", "stack", "evaluate", "label"]
-    expected.append("null_model")
+    expected += ["null_model", "forensics"]
     assert sorted(project.repro()) == sorted(expected)
     return project
 
@@ -48,6 +48,7 @@ def test_all_promised_files_are_there(finished):
         "artifacts/manifest/duplicates.csv",
         "artifacts/manifest/summary.md",
         "artifacts/null_model/facts.json",
+        "artifacts/forensics/test.npy",
         "artifacts/stackers/MANIFEST.json",
         "artifacts/members/resnet/0/weights.safetensors",
         "artifacts/members/resnet/0/history.csv",

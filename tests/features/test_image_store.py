@@ -2,6 +2,7 @@
 
 import io
 import os
+import pickle
 import shutil
 from pathlib import Path
 
@@ -271,6 +272,31 @@ def test_a_file_that_breaks_while_it_is_used_is_named(stored: Stored) -> None:
     path.write_bytes(b"x" * path.stat().st_size)
     with pytest.raises(ManifestError, match=r"train/train3\.png"):
         found.gather(np.array([0, 3]))
+
+
+@pytest.mark.parametrize("kind", ["raw", "none"])
+def test_some_rows_are_handed_to_another_process(stored: Stored, kind: str) -> None:
+    found = open_store(*choose(stored, store=kind))
+    wanted = found.gather(READABLE_ROWS[::-1])
+    chosen = found.select(READABLE_ROWS[::-1])
+    handed = pickle.dumps(chosen)
+    assert len(handed) < 5000  # never the pixels
+    for store_there in (chosen, pickle.loads(handed)):
+        assert len(store_there) == len(READABLE_ROWS)
+        assert store_there.size == wanted.shape[1]
+        rows = np.arange(len(READABLE_ROWS))
+        np.testing.assert_array_equal(store_there.gather(rows), wanted)
+
+
+def test_an_error_comes_back_from_another_process_as_it_was(stored: Stored) -> None:
+    found = open_store(*choose(stored, store="none"))
+    path = stored[1] / "train" / "train3.png"
+    path.write_bytes(b"x" * path.stat().st_size)
+    with pytest.raises(ManifestError) as error:
+        found.gather(np.array([3]))
+    back = pickle.loads(pickle.dumps(error.value))
+    assert type(back) is ManifestError
+    assert (str(back), back.problems) == (str(error.value), error.value.problems)
 
 
 def test_a_damaged_block_is_decoded_again(
