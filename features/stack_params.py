@@ -6,7 +6,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from features.params import Section, StageParams
 
-Candidate = Literal["lightgbm", "lightgbm_embeddings", "random_forest"]
+Candidate = Literal["lightgbm", "lightgbm_pca", "random_forest"]
 
 
 class Stack(Section):
@@ -16,7 +16,7 @@ class Stack(Section):
     """Parts that the fold rows are cut into, by group, for out-of-fold scores."""
     repeats: PositiveInt = 2
     """Times that they are cut anew; scores of a row are averaged over them."""
-    candidates: tuple[Candidate, ...] = ("lightgbm", "lightgbm_embeddings", "random_forest")
+    candidates: tuple[Candidate, ...] = ("lightgbm", "lightgbm_pca", "random_forest")
     """What may ship if it beats the best simple combiner. Each one declared here makes it harder
     for the others: the risk of a lucky winner is shared among them."""
     columns: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)

@@ -14,7 +14,7 @@ from stage2_ensemble.combiners import COMBINERS, Combiner
 
 SIMPLE = tuple(COMBINERS)
 """From simple to complex; they see nothing but log-odds."""
-GATED = ("lightgbm", "lightgbm_embeddings", "random_forest")
+GATED = ("lightgbm", "lightgbm_pca", "random_forest")
 """They ship only if they beat the best simple one."""
 CANDIDATES = (*SIMPLE, *GATED)
 LEAST_ROWS = 500
@@ -50,7 +50,7 @@ def fit_candidate(name: str, folds: Sequence[FoldColumns], settings: Stack, seed
             for part in ("logits", "labels", "weights")
         )
         return Pooled(COMBINERS[name]().fit(logits, labels, weights))
-    if name == "lightgbm_embeddings":
+    if name == "lightgbm_pca":
         return FoldModels.fit(folds, settings, seed)
     return Boosted.fit(folds, settings, seed, "rf" if name == "random_forest" else "gbdt")
 
@@ -62,5 +62,5 @@ def list_candidates(folds: Sequence[FoldColumns], settings: Stack) -> tuple[str,
     fewest = min(min(count_classes(columns.labels)) for columns in folds)
     gated = [name for name in GATED if name in settings.candidates]
     if fewest < LEAST_ROWS:
-        gated = [name for name in gated if name != "lightgbm_embeddings"]
+        gated = [name for name in gated if name != "lightgbm_pca"]
     return (*SIMPLE, *gated)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from features.dumps import Dump, read_dump
 from features.errors import AlignmentError, LeakageError
+from features.forensic_table import ForensicTable
 from features.manifest import Ids, Manifest
 
 Floats = npt.NDArray[np.float64]
@@ -106,9 +107,15 @@ def read_dumps(
     return dumps
 
 
-def _build_parts(dumps: Sequence[Dump], positions: Ids | slice) -> dict[str, object]:
+def _build_parts(
+    dumps: Sequence[Dump], positions: Ids | slice, forensics: ForensicTable | None
+) -> dict[str, object]:
     """Values of the common fields; with a slice the embeddings stay memory-mapped."""
-    return {
+    extras: dict[str, object] = {}
+    if forensics is not None:
+        extras["extras"] = np.asarray(forensics.values[dumps[0].row_ids[positions]])
+        extras["extra_names"] = tuple(f"forensic:{name}" for name in forensics.names)
+    return extras | {
         "fold": dumps[0].member.fold,
         "backbones": tuple(dump.member.backbone for dump in dumps),
         "row_ids": dumps[0].row_ids[positions],
@@ -119,7 +126,7 @@ def _build_parts(dumps: Sequence[Dump], positions: Ids | slice) -> dict[str, obj
 
 
 def build_fold_columns(
-    dumps: Sequence[Dump], train: Manifest
+    dumps: Sequence[Dump], train: Manifest, forensics: ForensicTable | None = None
 ) -> tuple[FoldColumns, CalibrationColumns]:
     """The fold rows and the calibration rows of train dumps that belong to one fold."""
     fold = dumps[0].member.fold
@@ -128,14 +135,14 @@ def build_fold_columns(
     spared = np.flatnonzero(np.isin(row_ids, train.calibration_rows()))
     rows = row_ids[inside]
     fold_columns = FoldColumns(
-        **_build_parts(dumps, inside),  # type: ignore[arg-type]
+        **_build_parts(dumps, inside, forensics),  # type: ignore[arg-type]
         labels=train.labels[rows],
         weights=train.weights[rows],
         groups=train.groups[rows],
         domains=train.table["generator"].to_numpy(object)[rows],
     )
     labels = train.labels[row_ids[spared]]
-    return fold_columns, CalibrationColumns(**_build_parts(dumps, spared), labels=labels)  # type: ignore[arg-type]
+    return fold_columns, CalibrationColumns(**_build_parts(dumps, spared, forensics), labels=labels)  # type: ignore[arg-type]
 
 
 def read_held_out(
@@ -144,6 +151,7 @@ def read_held_out(
     backbones: Sequence[str],
     folds: Sequence[int],
     train_digest: str,
+    forensics: ForensicTable | None = None,
 ) -> list[HeldOutColumns]:
     """Columns of val or test, one per active fold, all on the same rows."""
     if manifest.role == "train":
@@ -151,7 +159,7 @@ def read_held_out(
     columns = []
     for fold in folds:
         dumps = read_dumps(folder, manifest, backbones, fold, train_digest)
-        columns.append(HeldOutColumns(**_build_parts(dumps, slice(None))))  # type: ignore[arg-type]
+        columns.append(HeldOutColumns(**_build_parts(dumps, slice(None), forensics)))  # type: ignore[arg-type]
     return columns
 
 

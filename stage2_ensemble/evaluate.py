@@ -1,6 +1,7 @@
 """Measures members, combiners and what ships on val; nothing is fitted or chosen here.
 
-Reads: artifacts/stackers, artifacts/dumps, artifacts/manifest/val.parquet, artifacts/null_model
+Reads: artifacts/stackers, artifacts/dumps, artifacts/forensics, artifacts/manifest/val.parquet,
+    artifacts/null_model
 Writes: artifacts/metrics.json, artifacts/plots
 Params: backbones, folds.active
 """
@@ -14,6 +15,7 @@ import pandas as pd
 
 from features.cli import Overrides, run_stage
 from features.files import write_json, write_text
+from features.forensic_table import read_forensics
 from features.intervals import AucEstimate, measure_auc
 from features.manifest import Manifest, count_classes, read_manifest
 from features.null_facts import NullModel, find_headline_rows, read_null_model
@@ -38,6 +40,7 @@ from stage2_ensemble.resampling import RESAMPLES
 
 MANIFEST = Path("artifacts/manifest")
 DUMPS = Path("artifacts/dumps")
+FORENSICS = Path("artifacts/forensics")
 STACKERS = Path("artifacts/stackers")
 NULL_MODEL = Path("artifacts/null_model")
 OUT = Path("artifacts")
@@ -120,7 +123,7 @@ def run(params: MembersParams, out: Path = OUT) -> dict[str, Any]:
     val = read_manifest(MANIFEST, "val")
     null = read_null_model(NULL_MODEL, val, ensemble.train_digest)
     members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
-    columns = read_held_out(DUMPS, val, *members)
+    columns = read_held_out(DUMPS, val, *members, read_forensics(FORENSICS, val))
     scores = score_all(ensemble, columns)
     metrics = measure_val(ensemble, scores, val, null)
     roc, pr = build_plots(scores, ensemble.shipped, val)

@@ -1,6 +1,6 @@
 """Final labels: every row of the test list exactly once, in its order.
 
-Reads: artifacts/stackers, artifacts/dumps, artifacts/manifest/test.parquet
+Reads: artifacts/stackers, artifacts/dumps, artifacts/forensics, artifacts/manifest/test.parquet
 Writes: artifacts/labels.csv, artifacts/prediction.txt
 Params: backbones, folds.active
 """
@@ -14,6 +14,7 @@ from scipy.special import expit, logit
 
 from features.cli import Overrides, run_stage
 from features.files import write_text
+from features.forensic_table import read_forensics
 from features.manifest import READABLE, Manifest, read_manifest
 from features.params import load_params
 from features.stack_params import MembersParams
@@ -23,6 +24,7 @@ from stage2_ensemble.ensemble import Ensemble, check_members
 
 MANIFEST = Path("artifacts/manifest")
 DUMPS = Path("artifacts/dumps")
+FORENSICS = Path("artifacts/forensics")
 STACKERS = Path("artifacts/stackers")
 OUT = Path("artifacts")
 DIGITS = "%.17g"
@@ -54,7 +56,7 @@ def run(params: MembersParams, out: Path = OUT) -> None:
     check_members(ensemble, list(params.backbones), params.folds.active)
     test = read_manifest(MANIFEST, "test")
     members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
-    columns = read_held_out(DUMPS, test, *members)
+    columns = read_held_out(DUMPS, test, *members, read_forensics(FORENSICS, test))
     labels = label_rows(ensemble, columns, test)
     submission = labels[["img_name", "score"]].rename(columns={"score": "y_pred"})
     write_text(out / "labels.csv", labels.to_csv(index=False, float_format=DIGITS))

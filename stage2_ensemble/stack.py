@@ -1,6 +1,6 @@
 """Fits the second stage on rows that no member learned from, and chooses what ships.
 
-Reads: artifacts/manifest/train.parquet, artifacts/dumps
+Reads: artifacts/manifest/train.parquet, artifacts/dumps, artifacts/forensics
 Writes: artifacts/stackers
 Params: seed, folds.active, backbones, stack, gate, decision
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from features.cli import Overrides, run_stage
+from features.forensic_table import read_forensics
 from features.manifest import count_classes, read_manifest
 from features.params import load_params
 from features.stack_params import StackParams
@@ -21,6 +22,7 @@ from stage2_ensemble.ensemble import Ensemble
 
 MANIFEST = Path("artifacts/manifest")
 DUMPS = Path("artifacts/dumps")
+FORENSICS = Path("artifacts/forensics")
 OUT = Path("artifacts/stackers")
 _log = logging.getLogger("forgerystack")
 
@@ -30,8 +32,9 @@ def run(params: StackParams, dumps: Path = DUMPS, out: Path = OUT) -> Ensemble:
     train = read_manifest(MANIFEST, "train")
     _log_ignored(dumps, params)
     names = list(params.backbones)
+    forensics = read_forensics(FORENSICS, train)
     columns = [
-        build_fold_columns(read_dumps(dumps, train, names, fold, train.digest), train)
+        build_fold_columns(read_dumps(dumps, train, names, fold, train.digest), train, forensics)
         for fold in params.folds.active
     ]
     folds, calibration = [pair[0] for pair in columns], [pair[1] for pair in columns]

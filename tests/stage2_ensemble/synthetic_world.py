@@ -16,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from features.correction import Correction
 from features.dumps import Dump, write_dump
+from features.forensic_table import seal_forensics
 from features.manifest import (
     NO_FOLD,
     NO_LABEL,
@@ -249,8 +250,19 @@ def build_world(root: Path, plan: Plan) -> World:
         for fold in plan.active:
             for role in manifests:
                 write_member_dump(world, backbone, fold, role)
+    for manifest in manifests.values():
+        write_noise_features(root, manifest, plan.seed)
     write_params(world)
     return world
+
+
+def write_noise_features(root: Path, manifest: Manifest, seed: int = 0) -> None:
+    """Two forensic features that say nothing."""
+    folder = root / "artifacts" / "forensics"
+    folder.mkdir(parents=True, exist_ok=True)
+    values = np.random.default_rng([seed, 9]).normal(size=(len(manifest), 2)).astype(np.float32)
+    np.save(folder / f"{manifest.role}.npy", values)
+    seal_forensics(folder, manifest, ("noise:level", "srm:variance"))
 
 
 def write_member_dump(world: World, backbone: str, fold: int, role: str, **changes: object) -> None:

@@ -52,7 +52,7 @@ FILES = [
         for backbone in BACKBONES
     ),
     *(
-        f"lightgbm_embeddings/fold-{fold}/{file}"
+        f"lightgbm_pca/fold-{fold}/{file}"
         for fold in (0, 1)
         for file in (*BAGS, *(f"pca-{fold}-{backbone}.npy" for backbone in BACKBONES))
     ),
@@ -190,7 +190,7 @@ def test_one_edited_byte(bundle, name):
 
 
 def test_many_damaged_models_and_the_process_lives(bundle):
-    path = bundle / "lightgbm_embeddings" / "fold-1" / "lightgbm-1.txt"
+    path = bundle / "lightgbm_pca" / "fold-1" / "lightgbm-1.txt"
     content = path.read_bytes()
     rng = np.random.default_rng(0)
     for size in rng.integers(0, len(content), 60):

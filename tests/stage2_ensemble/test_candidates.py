@@ -25,7 +25,7 @@ SETTINGS = Stack(
     inner_folds=3, pca_components=3, max_rounds=5, learning_rate=0.3, num_leaves=7, bags=1
 )
 KINDS = dict.fromkeys(SIMPLE, Pooled) | dict.fromkeys(GATED, Boosted)
-KINDS["lightgbm_embeddings"] = FoldModels
+KINDS["lightgbm_pca"] = FoldModels
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def list_sized(*sizes: tuple[int, int], declared=GATED) -> tuple[str, ...]:
 def test_they_stand_from_simple_to_complex():
     assert SIMPLE == ("mean", "rank_mean", "greedy", "logistic", "best_single")
     assert set(SIMPLE) == set(COMBINERS)
-    assert GATED == ("lightgbm", "lightgbm_embeddings", "random_forest")
+    assert GATED == ("lightgbm", "lightgbm_pca", "random_forest")
     assert Stack().candidates == GATED
 
 
@@ -68,7 +68,7 @@ def test_components_of_embeddings_need_many_rows_of_both_classes(sizes):
 
 
 @pytest.mark.parametrize(
-    "declared", [(), ("random_forest",), ("random_forest", "lightgbm"), ("lightgbm_embeddings",)]
+    "declared", [(), ("random_forest",), ("random_forest", "lightgbm"), ("lightgbm_pca",)]
 )
 def test_only_declared_ones_are_there_in_one_order(declared):
     wanted = tuple(name for name in GATED if name in declared)
@@ -95,7 +95,7 @@ def test_a_forest_is_one_and_boosting_is_none(models):
 
 
 def test_components_are_seen_by_one_candidate_alone(models):
-    for fold, model in models["lightgbm_embeddings"].models.items():
+    for fold, model in models["lightgbm_pca"].models.items():
         assert fold in (0, 1)
         assert [n for n in model.table.names if n.startswith("pca:")]
     for name in ("lightgbm", "random_forest"):

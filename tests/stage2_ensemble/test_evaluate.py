@@ -8,18 +8,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn import metrics as peer
-from synthetic_world import BACKBONES, write_member_dump, write_params
+from synthetic_world import BACKBONES, write_member_dump, write_noise_features, write_params
 
 from features.errors import MissingArtifactError, StaleArtifactError
 from features.files import digest_file, read_json, read_sealed, write_sealed
+from features.forensic_table import read_forensics
 from features.manifest import write_manifest
 from features.null_facts import NullModel, write_null_model
 from features.params import load_params
 from features.stack_params import MembersParams
 from stage2_ensemble import evaluate
 from stage2_ensemble.bundle import read_ensemble
-from stage2_ensemble.columns import read_held_out
 from stage2_ensemble.candidates import CANDIDATES, SIMPLE
+from stage2_ensemble.columns import read_held_out
 from stage2_ensemble.figures import TITLES, compare_figures, measure_figures
 
 NAMES = (
@@ -43,7 +44,9 @@ def read_metrics(world) -> dict:
 def read_val(world):
     ensemble = read_ensemble(evaluate.STACKERS)
     members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
-    return ensemble, read_held_out(evaluate.DUMPS, world.val, *members)
+    return ensemble, read_held_out(
+        evaluate.DUMPS, world.val, *members, read_forensics(evaluate.FORENSICS, world.val)
+    )
 
 
 def measure(world, scores, threshold) -> dict:
@@ -244,6 +247,7 @@ def test_few_groups_are_not_reliable_and_the_log_says_so(enter, caplog):
     table = world.val.table.assign(group=np.arange(300) % 10)
     val = write_manifest(table, "val", evaluate.MANIFEST / "val.parquet")
     world = replace(world, val=val)
+    write_noise_features(world.root, val)
     for backbone in BACKBONES:
         write_member_dump(world, backbone, 0, "val")
     null = NullModel(np.zeros(300), {"told_apart": False, "main_feature": "width"})

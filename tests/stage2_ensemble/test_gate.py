@@ -97,9 +97,9 @@ def test_a_real_interaction_ships(seed):
 
 def test_what_embeddings_know_beyond_the_logits_ships(monkeypatch):
     monkeypatch.setattr(candidates, "LEAST_ROWS", 50)
-    settings = EAGER.model_copy(update={"candidates": (NAME, "lightgbm_embeddings")})
+    settings = EAGER.model_copy(update={"candidates": (NAME, "lightgbm_pca")})
     verdicts = hold([draw_columns(0), draw_columns(1, seed=50)], settings)
-    assert [v.name for v in verdicts] == [NAME, "lightgbm_embeddings"]
+    assert [v.name for v in verdicts] == [NAME, "lightgbm_pca"]
     assert [v.outcome for v in verdicts] == ["won", "won"]
 
 
@@ -157,7 +157,7 @@ def test_the_margin_counts():
 
 def test_more_declared_candidates_widen_the_interval(monkeypatch):
     monkeypatch.setattr(candidates, "LEAST_ROWS", 10)
-    fields = (NAME,), (NAME, "random_forest"), (NAME, "lightgbm_embeddings", "random_forest")
+    fields = (NAME,), (NAME, "random_forest"), (NAME, "lightgbm_pca", "random_forest")
     found = [compare_drawn(80, 120, 0.3, declared=names) for names in fields]
     assert len({v.difference for v in found}) == 1
     assert found[0].low > found[1].low > found[2].low
@@ -165,7 +165,7 @@ def test_more_declared_candidates_widen_the_interval(monkeypatch):
 
 
 def test_candidates_that_the_rows_do_not_suffice_for_cost_nothing():
-    declared = (NAME, "lightgbm_embeddings")
+    declared = (NAME, "lightgbm_pca")
     assert compare_drawn(80, 120, 0.3, declared=declared) == compare_drawn(80, 120, 0.3)
 
 

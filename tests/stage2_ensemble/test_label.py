@@ -18,10 +18,12 @@ from synthetic_world import (
     build_world,
     run_stages,
     write_member_dump,
+    write_noise_features,
     write_params,
 )
 
 from features.errors import StaleArtifactError
+from features.forensic_table import read_forensics
 from features.manifest import write_manifest
 from features.params import load_params
 from features.stack_params import MembersParams
@@ -35,10 +37,14 @@ def read_rows(world: World, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def read_columns(world: World):
+    members = (BACKBONES, world.plan.active, world.train.digest)
+    forensics = read_forensics(label.FORENSICS, world.test)
+    return read_held_out(label.DUMPS, world.test, *members, forensics)
+
+
 def score_test(world: World):
-    ensemble = read_ensemble(label.STACKERS)
-    members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
-    columns = read_held_out(label.DUMPS, world.test, *members)
+    ensemble, columns = read_ensemble(label.STACKERS), read_columns(world)
     return ensemble, columns[0].row_ids, ensemble.score(ensemble.shipped, columns)
 
 
@@ -85,7 +91,7 @@ def test_the_submission_holds_names_and_scores(done):
 def test_scores_next_to_one_stay_apart(enter):
     world = enter("one fold")
     ensemble = replace(read_ensemble(label.STACKERS), shipped="mean", thresholds={"mean": 0.0})
-    columns = read_held_out(label.DUMPS, world.test, BACKBONES, (0,), world.train.digest)
+    columns = read_columns(world)
     high = [replace(columns[0], logits=columns[0].logits * 0 + np.linspace(33, 34, 8)[:, None])]
     table = label.label_rows(ensemble, high, world.test)
     written = table.to_csv(index=False, float_format=label.DIGITS).splitlines()[1:]
@@ -100,7 +106,7 @@ def test_scores_next_to_one_stay_apart(enter):
 
 def test_labels_follow_the_threshold_of_what_ships(enter):
     world = enter("one fold")
-    columns = read_held_out(label.DUMPS, world.test, BACKBONES, (0,), world.train.digest)
+    columns = read_columns(world)
     ensemble = read_ensemble(label.STACKERS)
     scores = np.sort(ensemble.score("mean", columns))
     for place in (0, 4, 7):
@@ -128,6 +134,7 @@ def test_a_test_list_of_unreadable_images_gets_the_prior(tmp_path):
     table = world.test.table.assign(status=UNREADABLE)
     path = tmp_path / "artifacts/manifest/test.parquet"
     changed = replace(world, test=write_manifest(table, "test", path))
+    write_noise_features(world.root, changed.test)
     for backbone in BACKBONES:
         write_member_dump(changed, backbone, 0, "test")
     run_stages(changed)
@@ -153,6 +160,7 @@ def test_a_new_test_list_needs_new_dumps_and_no_new_stackers(enter):
     table = table.reset_index(drop=True)
     path = world.root / "artifacts/manifest/test.parquet"
     changed = replace(world, test=write_manifest(table, "test", path))
+    write_noise_features(world.root, changed.test)
     with pytest.raises(StaleArtifactError, match="dvc repro dump@net-a-0"):
         label.run(load_params(MembersParams))
     for backbone in BACKBONES:

@@ -13,6 +13,7 @@ from synthetic_world import (
     draw_train,
     run_stages,
     write_member_dump,
+    write_noise_features,
     write_params,
 )
 
@@ -119,7 +120,7 @@ def test_policy_and_settings_come_from_params(enter):
 def test_columns_candidates_and_gate_come_from_params(enter):
     world = enter("one fold")
     declared = ["lightgbm", "random_forest"]
-    settings = STACK | {"columns": ["*", "!distance:*"], "candidates": declared}
+    settings = STACK | {"columns": ["*", "!distance:*", "!forensic:*"], "candidates": declared}
     write_params(world, stack=settings, gate={"margin": 0.4})
     after = stack.run(load_params(StackParams))
     assert tuple(after.models) == (*CANDIDATES, "random_forest")
@@ -154,7 +155,7 @@ def test_settings_that_make_no_sense_are_named(enter, section, value, said):
 
 def test_columns_that_leave_nothing_are_named(enter):
     world = enter("one fold")
-    write_params(world, stack=STACK | {"columns": ["forensic:*"]})
+    write_params(world, stack=STACK | {"columns": ["file:*"]})
     with pytest.raises(ConfigError, match=r"stack\.columns .*fits none of logit:net-a"):
         stack.run(load_params(StackParams))
 
@@ -176,6 +177,7 @@ def test_val_changes_nothing_in_the_stackers(enter):
     table = world.val.table.assign(label=1 - world.val.labels)
     path = world.root / "artifacts/manifest/val.parquet"
     changed = replace(world, val=write_manifest(table, "val", path))
+    write_noise_features(world.root, changed.val)
     for backbone in BACKBONES:
         write_member_dump(changed, backbone, 0, "val")
     run_stages(changed)
@@ -237,7 +239,10 @@ def test_nothing_is_named_where_nothing_is_ignored(enter, caplog):
 def test_dumps_of_another_train_manifest_are_stale(enter):
     world = enter("one fold")
     table = draw_train(replace(world.plan, seed=9))
-    write_manifest(table, "train", world.root / "artifacts/manifest/train.parquet")
+    train = write_manifest(table, "train", world.root / "artifacts/manifest/train.parquet")
+    with pytest.raises(StaleArtifactError, match="dvc repro forensics"):
+        stack.run(load_params(StackParams))
+    write_noise_features(world.root, train)
     with pytest.raises(StaleArtifactError, match=r"dvc repro dump@net-a-0"):
         stack.run(load_params(StackParams))
 
