@@ -346,7 +346,7 @@ def fit_wide() -> str:
     mix = rng.normal(size=(384, 384)) / 20
     wide = (rng.normal(size=(1000, 384)) @ mix + columns.labels[:, None] / 10).astype(np.float16)
     wider = replace(columns, embeddings=(wide,) * 3)
-    settings = change(pca_components=64)
+    settings = change(pca_components=64, max_rounds=3)
     return "".join(write_texts(Boosted.fit([wider], settings, 0, components=True)))
 
 

@@ -149,18 +149,21 @@ def test_labels_of_held_out_rows_change_none_of_their_scores(folds, monkeypatch)
 
 def test_repeats_are_averaged(folds, monkeypatch):
     spy = Spy(monkeypatch)
+    monkeypatch.setattr(nested, "pick_simple", lambda *args: Pick("logistic", 2.0, 0.7))
     judged = judge_candidates(folds, BARE, 7)
     single = []
     for repeat in range(2):
         once = BARE.model_copy(update={"repeats": 1})
         single.append(judge_candidates(folds, once, 7 + 1000 * repeat))
-    for name in ("rank_mean", "logistic"):
+    for name in ("rank_mean", "logistic", BEST_SIMPLE):
         for fold in (0, 1):
             wanted = np.mean([s.scores[name][fold] for s in single], axis=0)
             np.testing.assert_allclose(judged.scores[name][fold], wanted, rtol=1e-9)
             assert (single[0].scores[name][fold] != single[1].scores[name][fold]).any()
+    for scores, best in zip(judged.scores["logistic"], judged.scores[BEST_SIMPLE], strict=True):
+        np.testing.assert_allclose(best, 2 * scores + 0.7)
     rows = [row_ids for name, fold, row_ids, _ in spy.found if (name, fold) == ("mean", 0)]
-    assert len({frozenset(r) for r in rows}) > 6  # cut anew, not the same parts again
+    assert len({frozenset(r) for r in rows}) == 6  # cut anew, not the same parts again
 
 
 def test_out_of_fold_auc_tells_what_new_rows_will_see(folds):
