@@ -18,11 +18,11 @@ from features.dump_params import DumpParams
 from features.dumps import read_dump
 from features.errors import ConfigError, LockedError, Stopped
 from features.images_params import Images
+from features.locks import hold
 from features.manifest import ROLES, read_manifest
 from features.params import load_params
 from features.store import open_store
 from stage1_cnn import dumping, onnx_engine, scoring
-from stage1_cnn.checkpoints import hold
 from stage1_cnn.dump import find_out
 from stage1_cnn.engines import build_torch_engine
 from stage1_cnn.interruption import Interruption
