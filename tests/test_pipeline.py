@@ -109,7 +109,7 @@ def test_a_removed_backbone_is_gone_from_every_result(project):
     assert not [stage for stage in ran if stage.startswith(("train", "dump", "prepare"))]
     assert list(project.read_metrics()["val"]["members"]) == ["efficientnet-0"]
     ensemble = json.loads((project.folder / "artifacts/stackers/ensemble.json").read_text())
-    names = ensemble["stackers"]["0"]["names"]
+    names = ensemble["models"]["lightgbm"]["names"]
     assert names
     assert not [name for name in names if "resnet" in name]
 
