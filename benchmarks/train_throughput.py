@@ -19,10 +19,11 @@ timm         its train.py, as far as a step goes: `--opt adamw --model-ema --cha
 note         WeightedRandomSampler, DataLoader, PIL, Resize, flips, ToTensor, Normalize, loss and
              accuracy read each step, AdamW, ModelEmaV2; float32, channels first
 
-timm and note have as many worker processes as there are cores, which stay from round to round.
-All sides take turns in one process, there and back. A side starts with steps that are not timed
-(processes start, queues fill), and what its workers are ahead by is used up afterwards, outside of
-anybody's time. A ratio is the median over the rounds of images/s of ours / the other side's.
+timm and note have as many worker processes as there are cores, which stay from turn to turn. All
+sides take turns in one process; the first three, which differ by little, twice a round, there and
+back. A turn starts with steps that are not timed (processes start, queues fill), and what workers
+are ahead by is used up after it, outside of anybody's time. A ratio is the median over the rounds
+of images/s of ours / the other side's.
 
 The store is filled once, before; timm, note and on the fly decode anew in every epoch. So the fill
 is measured too, and from how many epochs on it has paid for itself against on the fly. `prepare`
@@ -84,6 +85,17 @@ QUEUED = 2 * WORKERS
 LEAST = 2
 """Steps of a round that are not timed, at least."""
 RATE, SEED = 1e-4, 0
+TITLES = {
+    "limit": "limit: forward, backward, AdamW, EMA; batch at hand",
+    "same step": "same step: our Trainer's, batch at hand",
+    "ours": "ours: store, balanced draws, flips, normalise, step",
+    "on the fly": "on the fly: ours, decoding at each use",
+    "timm": "timm: its train.py, PIL loader, AdamW, ModelEmaV3",
+    "note": "note: WeightedRandomSampler, PIL, AdamW, ModelEmaV2",
+    "fill": "fill of the store, once",
+}
+CLOSE = ("limit", "same step", "ours")
+"""Sides that differ by little: they have a second turn in each round, in reverse."""
 RATIOS = {"resident": "limit", "timm": "timm", "note": "note"}
 Rates = dict[str, list[float]]
 
@@ -126,12 +138,12 @@ class Files:
 
 
 class Side(Protocol):
-    """One way to train. A round is `ahead` steps, those that are timed, and `ahead` batches."""
+    """One way to train. A turn is `ahead` steps, those that are timed, and `ahead` batches."""
 
     ahead: int
 
     def start(self, count: int) -> Iterator[Any]:
-        """The batches of one round."""
+        """The batches of one turn."""
         ...
 
     def step(self, batch: Any) -> object:
@@ -254,7 +266,7 @@ class Timm:
         self.measure_loss = LabelSmoothingCrossEntropy(0.1)
         data = resolve_data_config({"input_size": (3, size, size)}, model=self.network)
         dataset = create_dataset("", root=str(files.root), is_training=True, batch_size=batch)
-        samples = itertools.cycle(dataset.reader.samples)  # so that a round is an epoch
+        samples = itertools.cycle(dataset.reader.samples)  # so that a turn is an epoch
         dataset.reader.samples = list(itertools.islice(samples, count * batch))
         self.loader = create_loader(
             dataset,
@@ -369,15 +381,15 @@ def build_sides(
     count = steps + 2 * QUEUED
     return {
         "limit": Limit(trainer, loader),
-        "ours": Ours(trainer, loader),
         "same step": SameStep(trainer, loader),
+        "ours": Ours(trainer, loader),
         "on the fly": Ours(trainer, by_files),
         "timm": Timm(files, settings, count, device),
         "note": Note(files, settings, count, device),
     }
 
 
-def measure_round(side: Side, steps: int, device: torch.device) -> float:
+def measure_turn(side: Side, steps: int, device: torch.device) -> float:
     """Seconds of so many steps, with queues as they are in the midst of a training."""
     batches = side.start(steps + 2 * side.ahead)
     for batch in itertools.islice(batches, side.ahead):
@@ -404,11 +416,15 @@ def measure_model(
 ) -> Rates:
     """Images/s of every side and of the fill, by round."""
     sides = build_sides(files, settings, steps, device)
+    order = (*sides, *reversed(CLOSE))
     rates: Rates = {key: [] for key in (*sides, "fill")}
-    for number in range(rounds):
-        for key, side in list(sides.items())[:: -1 if number % 2 else 1]:
-            seconds = measure_round(side, steps, device)
-            rates[key].append(steps * settings.schedule.batch_size / seconds)
+    for _ in range(rounds):
+        seconds = dict.fromkeys(sides, 0.0)
+        for key in order:
+            seconds[key] += measure_turn(sides[key], steps, device)
+        for key, spent in seconds.items():
+            images = order.count(key) * steps * settings.schedule.batch_size
+            rates[key].append(images / spent)
         rates["fill"].append(files.measure_fill())
     return rates
 
@@ -422,18 +438,16 @@ def compare(rates: Rates, ours: str, other: str) -> float:
 def show(console: Console, rates: Rates) -> None:
     """The table of one network, and what the store costs and saves."""
     table = Table("side", "images/s", "to the limit")
-    for key, found in rates.items():
+    for key, title in TITLES.items():
         share = "–" if key == "fill" else f"{compare(rates, key, 'limit'):.3f}"
-        table.add_row(key, f"{statistics.median(found):,.0f}", share)
+        table.add_row(title, f"{statistics.median(rates[key]):,.0f}", share)
     console.print(table)
     idle = 1 - compare(rates, "ours", "same step")
     fill, fly, ours = (statistics.median(rates[key]) for key in ("fill", "on the fly", "ours"))
     saved = 1 / fly - 1 / ours
-    paid = (
-        f"paid for from epoch {math.ceil(1 / fill / saved)} on" if saved > 0 else "never paid for"
-    )
+    paid = f"paid for after epoch {math.ceil(1 / fill / saved)}" if saved > 0 else "not paid for"
     console.print(
-        f"ours: the step waits for its input {100 * idle:.1f} % of the time (against same step). "
+        f"ours: the device waits for input {100 * idle:.1f} % of the time (against same step). "
         f"The store takes {1000 / fill:.2f} ms an image once and saves {1000 * saved:.2f} ms an "
         f"image in each epoch (against on the fly): {paid}."
     )
@@ -446,12 +460,12 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--model", action="append", help="of timm; may be given several times")
     parser.add_argument("--size", type=int, default=224, help="pixels, a side")
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--steps", type=int, help="that are timed of each side in a round")
+    parser.add_argument("--steps", type=int, help="that are timed in a turn of a side")
     parser.add_argument("--rounds", type=int)
     given = parser.parse_args()
-    # Workers hand batches over in bursts of one each.
     steps, rounds, given.images = (2, 2, 256) if given.quick else (8, 9, 1024)
-    given.steps = given.steps or max(3, steps) * max(2, WORKERS)
+    # Workers hand batches over in bursts of one each.
+    given.steps = given.steps or steps * min(max(2, WORKERS), 16)
     given.rounds = given.rounds or rounds
     given.model = given.model or ["mobilenetv3_small_100"]
     return given
