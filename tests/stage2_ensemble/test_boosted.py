@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from features.errors import AlignmentError, LeakageError
 from features.splits import split_evenly
 from features.stack_params import Stack
+from stage2_ensemble import boosted
 from stage2_ensemble import boosted as module
 from stage2_ensemble.boosted import (
     EFFECTIVE_BETA,
