@@ -31,7 +31,7 @@ class Stack(Section):
     """`balanced`: both classes weigh the same; `effective`: by the effective number of rows; a
     number: what a real counts, a fake being 1. The shift of the log-odds is undone."""
     bags: PositiveInt = 3
-    """Fits with other seeds that are averaged."""
+    """Fits with other seeds that are averaged in what ships; the gate judges single ones."""
     max_rounds: PositiveInt = 300
     learning_rate: PositiveFloat = 0.05
     num_leaves: Annotated[int, Field(ge=2)] = 15

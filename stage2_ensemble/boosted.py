@@ -8,7 +8,6 @@ import lightgbm
 import numpy as np
 
 from features.errors import AlignmentError
-from features.splits import split_evenly
 from features.stack_params import Stack
 from stage2_ensemble.columns import (
     Columns,
@@ -16,9 +15,8 @@ from stage2_ensemble.columns import (
     FoldColumns,
     Labels,
     check_fittable,
-    count_parts,
 )
-from stage2_ensemble.tables import Matrix, Table
+from stage2_ensemble.tables import Basis, Parts, Table, fit_basis
 
 Kind = Literal["gbdt", "rf"]
 STOP_AFTER = 30
@@ -53,14 +51,25 @@ class Boosted:
         seed: int,
         kind: Kind = "gbdt",
         components: bool = False,
+        basis: Basis | None = None,
     ) -> Self:
-        """Learns from all rows; the number of rounds comes from a split of them by group."""
-        rounds = FOREST_TREES if kind == "rf" else find_rounds(folds, settings, seed, components)
-        table, rows = Table.fit(folds, settings, components, seed)
+        """Learns from all rows; the number of rounds comes from a split of them by group.
+
+        `basis`: that of these rows, where it is at hand.
+        """
+        for columns in folds:
+            check_fittable(columns)
+        basis = basis or fit_basis(folds, settings, seed)
+        table, rows = Table.fit(folds, settings, components, basis)
         labels, weights, shift = gather_rows(folds, settings)
-        data = lightgbm.Dataset(rows, labels, weight=weights, free_raw_data=False)
+        options = build_options(settings, seed, kind, rows.shape)
+        data = lightgbm.Dataset(rows, labels, weight=weights, params=options, free_raw_data=False)
+        parts = [basis[columns.fold].parts for columns in folds]
+        rounds = FOREST_TREES
+        if kind == "gbdt":
+            rounds = find_rounds(data, parts, options, settings.max_rounds)
         boosters = tuple(
-            lightgbm.train(build_options(settings, seed + bag, kind, rows.shape), data, rounds)
+            lightgbm.train(options | {"seed": seed + bag}, data, rounds)
             for bag in range(settings.bags)
         )
         return cls(table, boosters, shift, kind)
@@ -87,10 +96,19 @@ class FoldModels:
     models: Mapping[int, Boosted]
 
     @classmethod
-    def fit(cls, folds: Sequence[FoldColumns], settings: Stack, seed: int) -> Self:
+    def fit(
+        cls,
+        folds: Sequence[FoldColumns],
+        settings: Stack,
+        seed: int,
+        basis: Basis | None = None,
+    ) -> Self:
         """Each learns from the rows of its fold, principal components of embeddings too."""
         return cls(
-            {c.fold: Boosted.fit([c], settings, seed + c.fold, components=True) for c in folds}
+            {
+                c.fold: Boosted.fit([c], settings, seed + c.fold, components=True, basis=basis)
+                for c in folds
+            }
         )
 
     def score(self, columns: Columns) -> Floats:
@@ -100,28 +118,27 @@ class FoldModels:
         return self.models[columns.fold].score(columns)
 
 
-def find_rounds(folds: Sequence[FoldColumns], settings: Stack, seed: int, components: bool) -> int:
-    """Rounds with the lowest weighted log loss on a part of the rows, by group, left out.
+def find_rounds(
+    data: lightgbm.Dataset,
+    parts: Sequence[Parts | None],
+    options: dict[str, object],
+    most: int,
+) -> int:
+    """Rounds, at most `most`, with the lowest weighted log loss on rows left out: part 0.
 
-    A tenth of `stack.max_rounds` where the rows are too few to leave some out.
+    `data` holds the rows of all folds, `parts` those of each fold: what they were cut into for
+    distances, so a row that is left out has distances by models that did not see it. Without parts
+    a tenth of `most`.
     """
-    count = count_parts(folds, settings.inner_folds)
-    if count < 2:
-        return max(1, settings.max_rounds // 10)
-    parts = [split_evenly(c.labels, c.groups, count, seed + c.fold) for c in folds]
-    learn = [c.take(part != 0) for c, part in zip(folds, parts, strict=True)]
-    stop = [c.take(part == 0) for c, part in zip(folds, parts, strict=True)]
-    table, rows = Table.fit(learn, settings, components, seed)
-    labels, weights, _ = gather_rows(learn, settings)
-    data = lightgbm.Dataset(rows, labels, weight=weights)
-    held_rows: Matrix = np.concatenate([table.build(c) for c in stop])
-    held_labels, held_weights, _ = gather_rows(stop, settings)
-    held = lightgbm.Dataset(held_rows, held_labels, weight=held_weights, reference=data)
+    if any(own is None for own in parts):
+        return max(1, most // 10)
+    held = np.concatenate([own == 0 for own in parts if own is not None])
+    learn, stop = (data.subset(np.flatnonzero(rows).tolist()) for rows in (~held, held))
     booster = lightgbm.train(
-        build_options(settings, seed, "gbdt", rows.shape),
-        data,
-        settings.max_rounds,
-        valid_sets=[held],
+        options,
+        learn,
+        most,
+        valid_sets=[stop],
         callbacks=[lightgbm.early_stopping(STOP_AFTER, verbose=False)],
     )
     return max(1, booster.best_iteration)

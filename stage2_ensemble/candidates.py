@@ -8,9 +8,10 @@ import numpy as np
 
 from features.manifest import count_classes
 from features.stack_params import Stack
-from stage2_ensemble.boosted import Boosted, FoldModels
+from stage2_ensemble.boosted import Boosted, FoldModels, Kind
 from stage2_ensemble.columns import Columns, Floats, FoldColumns, check_fittable
 from stage2_ensemble.combiners import COMBINERS, Combiner
+from stage2_ensemble.tables import Basis, fit_basis
 
 SIMPLE = tuple(COMBINERS)
 """From simple to complex; they see nothing but log-odds."""
@@ -40,8 +41,14 @@ class Pooled:
         return self.combiner.score(columns.logits)
 
 
-def fit_candidate(name: str, folds: Sequence[FoldColumns], settings: Stack, seed: int) -> Model:
-    """The candidate of this name, fitted on all rows of `folds`."""
+def fit_candidate(
+    name: str,
+    folds: Sequence[FoldColumns],
+    settings: Stack,
+    seed: int,
+    basis: Basis | None = None,
+) -> Model:
+    """The candidate of this name, fitted on all rows of `folds`; `basis` is theirs, if at hand."""
     for columns in folds:
         check_fittable(columns)
     if name in COMBINERS:
@@ -51,8 +58,9 @@ def fit_candidate(name: str, folds: Sequence[FoldColumns], settings: Stack, seed
         )
         return Pooled(COMBINERS[name]().fit(logits, labels, weights))
     if name == "lightgbm_pca":
-        return FoldModels.fit(folds, settings, seed)
-    return Boosted.fit(folds, settings, seed, "rf" if name == "random_forest" else "gbdt")
+        return FoldModels.fit(folds, settings, seed, basis)
+    kind: Kind = "rf" if name == "random_forest" else "gbdt"
+    return Boosted.fit(folds, settings, seed, kind, basis=basis)
 
 
 def list_candidates(folds: Sequence[FoldColumns], settings: Stack) -> tuple[str, ...]:
@@ -64,3 +72,11 @@ def list_candidates(folds: Sequence[FoldColumns], settings: Stack) -> tuple[str,
     if fewest < LEAST_ROWS:
         gated = [name for name in gated if name != "lightgbm_pca"]
     return (*SIMPLE, *gated)
+
+
+def fit_candidates(
+    names: Sequence[str], folds: Sequence[FoldColumns], settings: Stack, seed: int
+) -> dict[str, Model]:
+    """Those of these names, by name: what is fitted on embeddings is fitted once for all."""
+    basis = fit_basis(folds, settings, seed) if set(names) & set(GATED) else None
+    return {name: fit_candidate(name, folds, settings, seed, basis) for name in names}

@@ -7,7 +7,7 @@ import numpy as np
 
 from features.manifest import Ids
 from features.stack_params import StackParams
-from stage2_ensemble.candidates import Model, fit_candidate, list_candidates
+from stage2_ensemble.candidates import Model, fit_candidates, list_candidates
 from stage2_ensemble.columns import CalibrationColumns, Floats, FoldColumns, HeldOutColumns
 from stage2_ensemble.ensemble import Ensemble, average_scores
 from stage2_ensemble.extras import FileCodes
@@ -50,7 +50,7 @@ def fit_ensemble(
     verdicts = hold_gate(folds, judged, settings, params.gate, seed)
     shipped = choose_shipped(verdicts, pick_simple(folds, settings, seed).name)
     names = list_candidates(folds, settings)
-    models = {name: fit_candidate(name, folds, settings, seed) for name in names}
+    models = fit_candidates(names, folds, settings, seed)
     spared = len(calibration[0]) > 0
     if spared:
         scores = {name: average_scores(model, calibration) for name, model in models.items()}

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from features.splits import split_evenly
 from features.stack_params import Stack
 from stage2_ensemble.calibrators import Platt
-from stage2_ensemble.candidates import SIMPLE, fit_candidate, list_candidates
+from stage2_ensemble.candidates import SIMPLE, fit_candidate, fit_candidates, list_candidates
 from stage2_ensemble.columns import Floats, FoldColumns, check_fittable, count_parts
 
 Parts = npt.NDArray[np.int16]
@@ -40,18 +40,23 @@ def split_inner(folds: Sequence[FoldColumns], parts: int, seed: int) -> list[Par
 
 
 def judge_candidates(folds: Sequence[FoldColumns], settings: Stack, seed: int) -> Judged:
-    """Every candidate on all rows: each is scored by models that its group had no part in."""
+    """Every candidate on all rows: each is scored by models that its group had no part in.
+
+    Boosted models are single fits, with another seed in each repeat; what ships is averaged over
+    `stack.bags`, which does it no harm.
+    """
     names = list_candidates(folds, settings)
+    once = settings.model_copy(update={"bags": 1})
     scores = {name: [np.zeros(len(c)) for c in folds] for name in (*names, BEST_SIMPLE)}
     picks = dict.fromkeys(SIMPLE, 0)
     for repeat in range(settings.repeats):
-        parts = split_inner(folds, settings.inner_folds, seed + 1000 * repeat)
+        own = seed + 1000 * repeat
+        parts = split_inner(folds, settings.inner_folds, own)
         for held in range(settings.inner_folds):
             rest = [c.take(part != held) for c, part in zip(folds, parts, strict=True)]
             picked = pick_simple(rest, settings, seed)
             picks[picked.name] += 1
-            for name in names:
-                model = fit_candidate(name, rest, settings, seed)
+            for name, model in fit_candidates(names, rest, once, own).items():
                 for columns, part, total, best in zip(
                     folds, parts, scores[name], scores[BEST_SIMPLE], strict=True
                 ):

@@ -14,7 +14,7 @@ All but the last mean the same in every fold. A distance uses labels, so rows th
 from have distances of models that were fitted on other rows: cross-fitted by group.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Self
@@ -29,6 +29,7 @@ from stage2_ensemble.columns import Columns, FoldColumns, check_fittable, count_
 from stage2_ensemble.projection import Distance, Projection
 
 Matrix = npt.NDArray[np.float32]
+Parts = npt.NDArray[np.int16]
 LEAST_GROUPS = 10
 """Groups of the rarer class below which a distance would be noise: there is no such column."""
 
@@ -42,6 +43,27 @@ class Axes:
 
 
 @dataclass(frozen=True)
+class FoldBasis:
+    """What was fitted on the embeddings of one fold's rows."""
+
+    axes: tuple[Axes, ...]
+    """Of each backbone."""
+    parts: Parts | None
+    """`(n,)` parts of the rows, by group; `None` where they cannot be cut."""
+    distances: list[npt.NDArray[np.float64]] | None
+    """Of each backbone `(n,)`, by models of the other parts."""
+
+
+Basis = Mapping[int, FoldBasis]
+"""By fold: fitted once, for all models that learn from the same rows."""
+
+
+def fit_basis(folds: Sequence[FoldColumns], settings: Stack, seed: int) -> Basis:
+    """On all rows of `folds`."""
+    return {columns.fold: _fit_axes(columns, settings, seed) for columns in folds}
+
+
+@dataclass(frozen=True)
 class Table:
     """Columns as they were at the fit: `names` `(c,)`, and by fold the axes of each backbone."""
 
@@ -51,19 +73,19 @@ class Table:
 
     @classmethod
     def fit(
-        cls, folds: Sequence[FoldColumns], settings: Stack, components: bool, seed: int
+        cls, folds: Sequence[FoldColumns], settings: Stack, components: bool, basis: Basis
     ) -> tuple[Self, Matrix]:
         """The table, and its rows of `folds`, one fold below the other, distances cross-fitted.
 
-        `components`: with principal components, for one fold alone. Raises `ConfigError` where
-        `stack.columns` leaves none.
+        `components`: with principal components, for one fold alone. `basis` was fitted on the same
+        rows. Raises `ConfigError` where `stack.columns` leaves none.
         """
         axes, parts = {}, []
         for columns in folds:
             check_fittable(columns)
-            fitted, distances = _fit_axes(columns, settings, seed)
-            axes[columns.fold] = fitted
-            parts.append(_build_all(columns, fitted, distances, components))
+            own = basis[columns.fold]
+            axes[columns.fold] = own.axes
+            parts.append(_build_all(columns, own.axes, own.distances, components))
         known = parts[0][0]
         if any(names != known for names, _ in parts):  # a distance that one fold cannot have
             shared = set(known).intersection(*(names for names, _ in parts))
@@ -102,16 +124,17 @@ def choose_names(known: Sequence[str], patterns: Sequence[str]) -> tuple[str, ..
     return names
 
 
-def _fit_axes(
-    columns: FoldColumns, settings: Stack, seed: int
-) -> tuple[tuple[Axes, ...], list[npt.NDArray[np.float64]] | None]:
+def _fit_axes(columns: FoldColumns, settings: Stack, seed: int) -> FoldBasis:
     """Axes on all rows, and for each backbone the distances `(n,)` of models of other rows."""
+    check_fittable(columns)
     labels = columns.labels
     projections = [Projection.fit(e, settings.pca_components, seed) for e in columns.embeddings]
-    if count_parts([columns], LEAST_GROUPS) < LEAST_GROUPS:
-        return tuple(Axes(projection, None) for projection in projections), None
     count = count_parts([columns], settings.inner_folds)
-    parts = split_evenly(labels, columns.groups, count, seed + columns.fold)
+    parts = None
+    if count > 1:
+        parts = split_evenly(labels, columns.groups, count, seed + columns.fold)
+    if parts is None or count_parts([columns], LEAST_GROUPS) < LEAST_GROUPS:
+        return FoldBasis(tuple(Axes(projection, None) for projection in projections), parts, None)
     axes, distances = [], []
     for projection, embeddings in zip(projections, columns.embeddings, strict=True):
         components = projection.apply(embeddings)
@@ -121,7 +144,7 @@ def _fit_axes(
             crossed[parts == part] = model.score(components[parts == part])
         axes.append(Axes(projection, Distance.fit(components, labels)))
         distances.append(crossed)
-    return tuple(axes), distances
+    return FoldBasis(tuple(axes), parts, distances)
 
 
 def _build_all(
