@@ -16,6 +16,7 @@ from features.dumps import Dump, read_dump
 from features.errors import AlignmentError, LeakageError
 from features.forensic_table import ForensicTable
 from features.manifest import Ids, Manifest
+from features.splits import draw_half
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
@@ -58,6 +59,8 @@ class FoldColumns(Columns):
     groups: Ids
     domains: npt.NDArray[np.object_] | None = None
     """`(n,)`: the generator of each fake, empty where none is known."""
+    tuning: npt.NDArray[np.bool_] | None = None
+    """`(n,)`: rows that settings may be tuned on: `stage2_ensemble.halves`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +143,7 @@ def build_fold_columns(
         weights=train.weights[rows],
         groups=train.groups[rows],
         domains=train.table["generator"].to_numpy(object)[rows],
+        tuning=draw_half(train.groups[rows], train.table["img_name"].iloc[rows], "tuning half"),
     )
     labels = train.labels[row_ids[spared]]
     return fold_columns, CalibrationColumns(**_build_parts(dumps, spared, forensics), labels=labels)  # type: ignore[arg-type]
