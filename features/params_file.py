@@ -25,24 +25,21 @@ def write_values(changes: Mapping[str, Any], path: Path) -> None:
 def set_values(text: str, changes: Mapping[str, Any], source: str = "params.yaml") -> str:
     """`text` with each `section.key` set to a number, a word or null.
 
-    A key that is not there yet comes before the others of its section. Raises `ConfigError` if a
-    section is missing, or is written in a way that cannot be changed in place.
+    A key that is not there yet comes before the others of its section. Raises `ConfigError` if
+    that cannot be done in place, such as where a section is missing.
     """
     wanted = apply_overrides(yaml.safe_load(text), [f"{k}={_dump(v)}" for k, v in changes.items()])
-    problems = []
-    for name, value in changes.items():
-        section, key = name.split(".")
-        mapping = _find_mapping(text, section)
-        if mapping is None or not mapping.value:
-            problems.append(f"there is no section {section} to set {name} in")
-            continue
-        text = _set_value(text, mapping, key, _dump(value))
-    if not problems and yaml.safe_load(text) != wanted:
-        # An anchor that others refer to, for example.
-        problems.append(f"{', '.join(changes)} cannot be changed in place")
-    if problems:
+    try:
+        for name, value in changes.items():
+            section, key = name.split(".")
+            text = _set_value(text, section, key, _dump(value))
+        is_right = yaml.safe_load(text) == wanted
+    except yaml.YAMLError:
+        is_right = False
+    if not is_right:  # no such section, a list, an anchor that others refer to
+        problem = "cannot be changed in place: " + ", ".join(changes)
         advice = "Set by hand: " + ", ".join(f"{k}: {_dump(v)}" for k, v in changes.items())
-        raise ConfigError(source, problems, advice)
+        raise ConfigError(source, [problem], advice)
     return text
 
 
@@ -55,9 +52,15 @@ def _find_mapping(text: str, section: str) -> yaml.MappingNode | None:
     return None
 
 
-def _set_value(text: str, mapping: yaml.MappingNode, key: str, value: str) -> str:
+def _set_value(text: str, section: str, key: str, value: str) -> str:
+    """`text` as it is where the section is not there, or the key holds no plain value."""
+    mapping = _find_mapping(text, section)
+    if mapping is None or not mapping.value:
+        return text
     for node, old in mapping.value:
         if node.value == key:
+            if not isinstance(old, yaml.ScalarNode):
+                return text
             start, end = old.start_mark.index, old.end_mark.index
             return text[:start] + value + _move_comment(text[end:], len(value) - (end - start))
     first = mapping.value[0][0].start_mark
