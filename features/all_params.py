@@ -7,11 +7,12 @@ from pydantic import model_validator
 
 from features.budget_params import Budget
 from features.compare_params import CompareParams
+from features.decision_params import Decision, Label
 from features.demo_params import DemoSection
 from features.dump_params import DumpParams
 from features.params import validate_params
 from features.prepare_params import Data, PrepareParams
-from features.stack_params import Decision, Gate, Stack
+from features.stack_params import Gate, Stack
 
 
 class AllParams(CompareParams, PrepareParams, DumpParams, extra="forbid"):
@@ -22,6 +23,7 @@ class AllParams(CompareParams, PrepareParams, DumpParams, extra="forbid"):
     stack: Stack
     gate: Gate
     decision: Decision
+    label: Label
     budget: Budget = Budget()
     resume_dir: str = ".resume"
 

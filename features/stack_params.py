@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from features.decision_params import Decision, Label
 from features.params import Section, StageParams
 
 Candidate = Literal["lightgbm", "lightgbm_pca", "random_forest"]
@@ -21,6 +22,9 @@ class Stack(Section):
     for the others: the risk of a lucky winner is shared among them."""
     columns: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
     """Names of the columns that they see: patterns with `*`, after `!` those to leave out."""
+    use_file_facts: bool = False
+    """Columns of what is known of a file besides its pixels (size, format, tables). What they tell
+    of your rows, the null model says; on rows of another source it may be wrong."""
     pca_components: PositiveInt = 64
     """Principal components kept of each backbone's embedding, at most rows / 4."""
     class_weight: Literal["balanced", "effective", "none"] | PositiveFloat = "balanced"
@@ -46,13 +50,6 @@ class Gate(Section):
     it chose on the others; `tune --write` sets it."""
 
 
-class Decision(Section):
-    """How scores become labels."""
-
-    threshold: Literal["balanced_accuracy", "accuracy"] = "balanced_accuracy"
-    """What the threshold maximises, on rows that no model learned from."""
-
-
 class ActiveFolds(StageParams):
     """The one field of `folds` that the second stage reads."""
 
@@ -74,3 +71,4 @@ class StackParams(MembersParams):
     stack: Stack
     gate: Gate
     decision: Decision
+    label: Label

@@ -4,6 +4,7 @@ The sums are checked before anything is parsed: LightGBM 4.7 ends the process on
 """
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,18 @@ from features.files import digest_file, read_json, write_array, write_atomic, wr
 from stage2_ensemble.boosted import Boosted, FoldModels
 from stage2_ensemble.candidates import Model, Pooled
 from stage2_ensemble.combiners import COMBINERS
+from stage2_ensemble.conformal import Band
 from stage2_ensemble.ensemble import Ensemble
 from stage2_ensemble.gate import Verdict
+from stage2_ensemble.prior_shift import Prior
 from stage2_ensemble.projection import Distance, Projection
+from stage2_ensemble.readings import Reading, Readings
+from stage2_ensemble.scored_rows import ChoiceRows
 from stage2_ensemble.tables import Axes, Table
 
 MANIFEST = "MANIFEST.json"
 ENSEMBLE = "ensemble.json"
+HELD_OUT = Path("held_out")
 ADVICE = "Make it again: dvc repro -f stack"
 
 
@@ -33,12 +39,12 @@ def write_ensemble(ensemble: Ensemble, folder: Path) -> None:
         "folds": list(ensemble.folds),
         "train_manifest": ensemble.train_digest,
         "members": {str(fold): list(digests) for fold, digests in ensemble.digests.items()},
-        "prior": ensemble.prior,
         "oof_auc": dict(ensemble.oof_auc),
         "picks": dict(ensemble.picks),
         "verdicts": [verdict.to_json() for verdict in ensemble.verdicts],
-        "thresholds": dict(ensemble.thresholds),
-        "threshold_rows": ensemble.threshold_rows,
+        "readings": _write_readings(ensemble.readings, folder),
+        "reading_rows": ensemble.reading_rows,
+        "file_codes": ensemble.file_codes,
         "models": {
             name: _write_model(model, folder, Path(name)) for name, model in ensemble.models.items()
         },
@@ -47,6 +53,17 @@ def write_ensemble(ensemble: Ensemble, folder: Path) -> None:
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
     sums = {p.relative_to(folder).as_posix(): digest_file(p) for p in files}
     write_json(folder / MANIFEST, {"sha256": sums})
+
+
+def _write_readings(readings: Readings, folder: Path) -> dict[str, Any]:
+    """All but the rows, which go to files."""
+    for name, values in vars(readings.held_out).items():
+        write_array(folder / HELD_OUT / f"{name}.npy", values)
+    return {
+        "prior": readings.prior.to_json(),
+        "band": readings.band.to_json() if readings.band else None,
+        "scorers": {name: reading.to_json() for name, reading in readings.scorers.items()},
+    }
 
 
 def _write_model(model: Model, folder: Path, place: Path) -> dict[str, Any]:
@@ -95,14 +112,14 @@ def read_ensemble(folder: Path) -> Ensemble:
         folds=tuple(facts["folds"]),
         train_digest=facts["train_manifest"],
         digests={int(fold): tuple(digests) for fold, digests in facts["members"].items()},
-        prior=facts["prior"],
         shipped=facts["shipped"],
         models={name: reader.read(name, m, Path(name)) for name, m in facts["models"].items()},
         oof_auc=facts["oof_auc"],
         picks=facts["picks"],
         verdicts=tuple(Verdict.from_json(values) for values in facts["verdicts"]),
-        thresholds=facts["thresholds"],
-        threshold_rows=facts["threshold_rows"],
+        readings=reader.read_readings(facts["readings"]),
+        reading_rows=facts["reading_rows"],
+        file_codes=facts["file_codes"],
     )
 
 
@@ -137,6 +154,17 @@ class _Reader:
             )
         return self._read_boosted(facts, place)
 
+    def read_readings(self, facts: dict[str, Any]) -> Readings:
+        """The readings, and the rows that are beside them."""
+        names = [field.name for field in fields(ChoiceRows)]
+        rows = {name: self._read_array(HELD_OUT / f"{name}.npy") for name in names}
+        return Readings(
+            {name: Reading.from_json(values) for name, values in facts["scorers"].items()},
+            Prior.from_json(facts["prior"]),
+            Band.from_json(facts["band"]) if facts["band"] else None,
+            ChoiceRows(**rows),
+        )
+
     def _read_boosted(self, facts: dict[str, Any], place: Path) -> Boosted:
         axes = {
             int(fold): tuple(
@@ -153,12 +181,15 @@ class _Reader:
         return Boosted(table, boosters, facts["shift"], facts["kind"])
 
     def _read_axes(self, distance: dict[str, Any] | None, place: Path) -> Axes:
-        rows = np.load(self._find(place), allow_pickle=False)
+        rows = self._read_array(place)
         projection = Projection(rows[0], rows[1:])
         if distance is None:
             return Axes(projection, None)
         coefficients = np.asarray(distance["coefficients"])
         return Axes(projection, Distance(coefficients, distance["intercept"]))
+
+    def _read_array(self, place: Path) -> Any:
+        return np.load(self._find(place), allow_pickle=False)
 
     def _find(self, place: Path) -> Path:
         if place.as_posix() not in self._sums:

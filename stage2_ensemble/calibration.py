@@ -11,7 +11,7 @@ from features.manifest import Ids
 from features.splits import split_evenly
 from stage2_ensemble.calibrators import CALIBRATORS, Calibrator, Identity
 from stage2_ensemble.columns import Floats
-from stage2_ensemble.reliability import tabulate_reliability
+from stage2_ensemble.reliability import find_bins, measure_ece
 from stage2_ensemble.scored_rows import ChoiceRows, check_choosable
 
 PARTS = 5
@@ -68,7 +68,7 @@ def choose_calibration(rows: ChoiceRows, parts: int = PARTS, seed: int = 0) -> C
     Log-odds of fake are right at the weighted class shares of `rows`: `rows.at_prior(train)`.
     """
     check_choosable(rows)
-    before = tabulate_reliability(rows.labels, rows.log_odds, rows.weights).ece
+    before = _measure_ece(rows, rows.log_odds)
     least = _count_least_groups(rows)
     if least < parts:
         reason = f"the rows hold {least} groups of a class; {parts} are needed to compare"
@@ -85,7 +85,7 @@ def choose_calibration(rows: ChoiceRows, parts: int = PARTS, seed: int = 0) -> C
         if losses[simpler] - losses[best] <= error:
             name, reason = simpler, f"the held-out log loss of {best} is less by no more than noise"
             break
-    after = tabulate_reliability(rows.labels, held_out[name], rows.weights).ece
+    after = _measure_ece(rows, held_out[name])
     calibrator = CALIBRATORS[name]().fit(rows.log_odds, rows.labels, rows.weights)
     return Calibration(calibrator, losses, before, after, reason)
 
@@ -109,6 +109,11 @@ def _score_calibrator(kind: type[Calibrator], rows: ChoiceRows, part: Parts) -> 
         fitted = kind().fit(rows.log_odds[rest], rows.labels[rest], rows.weights[rest])
         scores[inside] = fitted.apply(rows.log_odds[inside])
     return scores
+
+
+def _measure_ece(rows: ChoiceRows, log_odds: Floats) -> float:
+    bins = find_bins(log_odds, rows.weights)
+    return measure_ece(rows.labels, log_odds, bins, rows.weights)
 
 
 def _count_least_groups(rows: ChoiceRows) -> int:

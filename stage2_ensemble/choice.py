@@ -1,17 +1,33 @@
-"""What ships, and the thresholds: decided on scores of rows that no model was fitted on."""
+"""What ships, and how its scores are read: decided on rows that no model was fitted on."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from features.manifest import Ids
 from features.stack_params import StackParams
-from stage2_ensemble.candidates import fit_candidate, list_candidates
-from stage2_ensemble.columns import CalibrationColumns, FoldColumns
-from stage2_ensemble.ensemble import Ensemble
+from stage2_ensemble.candidates import Model, fit_candidate, list_candidates
+from stage2_ensemble.columns import CalibrationColumns, Floats, FoldColumns, HeldOutColumns
+from stage2_ensemble.ensemble import Ensemble, average_scores
+from stage2_ensemble.extras import FileCodes
 from stage2_ensemble.gate import choose_shipped, hold_gate
-from stage2_ensemble.metrics import choose_threshold
-from stage2_ensemble.nested import Judged, judge_candidates, measure_auc, pick_simple
+from stage2_ensemble.nested import judge_candidates, measure_auc, pick_simple
+from stage2_ensemble.readings import fit_readings
+from stage2_ensemble.scored_rows import ChoiceRows, ScoredRows
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The rows to be labelled that can be read: one `columns` per active fold."""
+
+    columns: Sequence[HeldOutColumns]
+    groups: Ids
+
+    def score(self, model: Model) -> ScoredRows:
+        """With the log-odds of this model."""
+        log_odds = average_scores(model, self.columns)
+        return ScoredRows(row_ids=self.columns[0].row_ids, log_odds=log_odds, groups=self.groups)
 
 
 def fit_ensemble(
@@ -19,57 +35,77 @@ def fit_ensemble(
     calibration: Sequence[CalibrationColumns],
     params: StackParams,
     train_digest: str,
-    prior: float,
+    train_share: float,
+    targets: Targets | None = None,
+    file_codes: FileCodes | None = None,
 ) -> Ensemble:
     """Judges every candidate, fits it on all fold rows, and decides what ships.
 
-    With calibration rows, thresholds are chosen on the ensemble's own scores of them: a mean of
-    several models is distributed unlike one of them. Without, on out-of-fold scores.
+    With calibration rows, readings are chosen on the ensemble's own scores of them: a mean of
+    several models is distributed unlike one of them. Without, on out-of-fold scores. `train_share`:
+    of fakes in train. `targets` serve `label.prior: estimate` alone.
     """
     settings, seed = params.stack, params.seed
     judged = judge_candidates(folds, settings, seed)
-    names = list_candidates(folds, settings)
     verdicts = hold_gate(folds, judged, settings, params.gate, seed)
+    shipped = choose_shipped(verdicts, pick_simple(folds, settings, seed).name)
+    names = list_candidates(folds, settings)
+    models = {name: fit_candidate(name, folds, settings, seed) for name in names}
     spared = len(calibration[0]) > 0
-    ensemble = Ensemble(
+    if spared:
+        scores = {name: average_scores(model, calibration) for name, model in models.items()}
+        rows = _gather_rows(calibration[:1], scores, train_share)
+    else:
+        scores = {name: np.concatenate(judged.scores[name]) for name in models}
+        rows = _gather_rows(folds, scores, train_share)
+    readings = fit_readings(
+        rows | _gather_members(folds, train_share),
+        shipped,
+        params.decision,
+        params.label,
+        train_share,
+        targets.score(models[shipped]) if targets else None,
+        seed,
+    )
+    return Ensemble(
         backbones=folds[0].backbones,
         folds=tuple(columns.fold for columns in folds),
         train_digest=train_digest,
         digests={columns.fold: columns.digests for columns in folds},
-        prior=prior,
-        shipped=choose_shipped(verdicts, pick_simple(folds, settings, seed).name),
-        models={name: fit_candidate(name, folds, settings, seed) for name in names},
-        oof_auc={name: measure_auc(folds, judged.scores[name]) for name in names},
+        shipped=shipped,
+        models=models,
+        oof_auc={name: measure_auc(folds, judged.scores[name]) for name in models},
         picks=judged.picks,
         verdicts=tuple(verdicts),
-        thresholds={},
-        threshold_rows="calibration" if spared else "out-of-fold",
+        readings=readings,
+        reading_rows="calibration" if spared else "out-of-fold",
+        file_codes=file_codes,
     )
-    thresholds = _choose_thresholds(ensemble, folds, calibration, judged, params)
-    return replace(ensemble, thresholds=thresholds)
 
 
-def _choose_thresholds(
-    ensemble: Ensemble,
-    folds: Sequence[FoldColumns],
-    calibration: Sequence[CalibrationColumns],
-    judged: Judged,
-    params: StackParams,
-) -> dict[str, float]:
-    policy = params.decision.threshold
-    if len(calibration[0]):
-        labels = calibration[0].labels
-        scores = {name: ensemble.score(name, calibration) for name in ensemble.models}
-    else:
-        labels = np.concatenate([columns.labels for columns in folds])
-        scores = {name: np.concatenate(judged.scores[name]) for name in ensemble.models}
-    thresholds = {name: choose_threshold(labels, s, policy) for name, s in scores.items()}
-    return thresholds | _choose_member_thresholds(folds, policy)
+def _gather_members(folds: Sequence[FoldColumns], train_share: float) -> dict[str, ChoiceRows]:
+    """Each member's fold rows, which it did not learn from."""
+    rows: dict[str, ChoiceRows] = {}
+    for columns in folds:
+        names = [f"{backbone}-{columns.fold}" for backbone in columns.backbones]
+        scores = dict(zip(names, columns.logits.T, strict=True))
+        rows |= _gather_rows([columns], scores, train_share)
+    return rows
 
 
-def _choose_member_thresholds(folds: Sequence[FoldColumns], policy: str) -> dict[str, float]:
+def _gather_rows(
+    parts: Sequence[FoldColumns] | Sequence[CalibrationColumns],
+    scores: Mapping[str, Floats],
+    train_share: float,
+) -> dict[str, ChoiceRows]:
+    """The rows of all parts with each scorer's log-odds, at the class shares of train."""
+    row_ids, groups, labels, weights = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("row_ids", "groups", "labels", "weights")
+    )
     return {
-        f"{backbone}-{columns.fold}": choose_threshold(columns.labels, scores, policy)
-        for columns in folds
-        for backbone, scores in zip(columns.backbones, columns.logits.T, strict=True)
+        name: ChoiceRows(
+            row_ids=row_ids, log_odds=log_odds, groups=groups, labels=labels, weights=weights
+        ).at_prior(train_share)
+        for name, log_odds in scores.items()
     }

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from features.dumps import Dump, read_dump
 from features.errors import AlignmentError, LeakageError
-from features.forensic_table import ForensicTable
 from features.manifest import Ids, Manifest
 from features.splits import draw_half
+from stage2_ensemble.extras import Extras
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
@@ -34,7 +34,7 @@ class Columns:
     digests: tuple[str, ...] = ()
     """sha256 of each backbone's member: which network it was."""
     extras: npt.NDArray[np.float32] | None = None
-    """`(n, f)`: what is known of the pictures besides, such as forensic features."""
+    """`(n, f)`: what is known of the pictures besides: `stage2_ensemble.extras`."""
     extra_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -65,9 +65,11 @@ class FoldColumns(Columns):
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationColumns(Columns):
-    """Rows that no model learns from: thresholds are chosen on them, nothing is fitted."""
+    """Rows that no model learns from: probabilities and thresholds are."""
 
     labels: Labels
+    weights: Floats
+    groups: Ids
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,14 +113,14 @@ def read_dumps(
 
 
 def _build_parts(
-    dumps: Sequence[Dump], positions: Ids | slice, forensics: ForensicTable | None
+    dumps: Sequence[Dump], positions: Ids | slice, extras: Extras | None
 ) -> dict[str, object]:
     """Values of the common fields; with a slice the embeddings stay memory-mapped."""
-    extras: dict[str, object] = {}
-    if forensics is not None:
-        extras["extras"] = np.asarray(forensics.values[dumps[0].row_ids[positions]])
-        extras["extra_names"] = tuple(f"forensic:{name}" for name in forensics.names)
-    return extras | {
+    parts: dict[str, object] = {}
+    if extras is not None:
+        parts["extras"] = np.asarray(extras.values[dumps[0].row_ids[positions]])
+        parts["extra_names"] = extras.names
+    return parts | {
         "fold": dumps[0].member.fold,
         "backbones": tuple(dump.member.backbone for dump in dumps),
         "row_ids": dumps[0].row_ids[positions],
@@ -129,7 +131,7 @@ def _build_parts(
 
 
 def build_fold_columns(
-    dumps: Sequence[Dump], train: Manifest, forensics: ForensicTable | None = None
+    dumps: Sequence[Dump], train: Manifest, extras: Extras | None = None
 ) -> tuple[FoldColumns, CalibrationColumns]:
     """The fold rows and the calibration rows of train dumps that belong to one fold."""
     fold = dumps[0].member.fold
@@ -138,15 +140,21 @@ def build_fold_columns(
     spared = np.flatnonzero(np.isin(row_ids, train.calibration_rows()))
     rows = row_ids[inside]
     fold_columns = FoldColumns(
-        **_build_parts(dumps, inside, forensics),  # type: ignore[arg-type]
+        **_build_parts(dumps, inside, extras),  # type: ignore[arg-type]
         labels=train.labels[rows],
         weights=train.weights[rows],
         groups=train.groups[rows],
         domains=train.table["generator"].to_numpy(object)[rows],
         tuning=draw_half(train.groups[rows], train.table["img_name"].iloc[rows], "tuning half"),
     )
-    labels = train.labels[row_ids[spared]]
-    return fold_columns, CalibrationColumns(**_build_parts(dumps, spared, forensics), labels=labels)  # type: ignore[arg-type]
+    rows = row_ids[spared]
+    calibration_columns = CalibrationColumns(
+        **_build_parts(dumps, spared, extras),  # type: ignore[arg-type]
+        labels=train.labels[rows],
+        weights=train.weights[rows],
+        groups=train.groups[rows],
+    )
+    return fold_columns, calibration_columns
 
 
 def read_held_out(
@@ -155,7 +163,7 @@ def read_held_out(
     backbones: Sequence[str],
     folds: Sequence[int],
     train_digest: str,
-    forensics: ForensicTable | None = None,
+    extras: Extras | None = None,
 ) -> list[HeldOutColumns]:
     """Columns of val or test, one per active fold, all on the same rows."""
     if manifest.role == "train":
@@ -163,7 +171,7 @@ def read_held_out(
     columns = []
     for fold in folds:
         dumps = read_dumps(folder, manifest, backbones, fold, train_digest)
-        columns.append(HeldOutColumns(**_build_parts(dumps, slice(None), forensics)))  # type: ignore[arg-type]
+        columns.append(HeldOutColumns(**_build_parts(dumps, slice(None), extras)))  # type: ignore[arg-type]
     return columns
 
 

@@ -1,14 +1,17 @@
-"""The fitted second stage as a whole: candidates, what ships, thresholds."""
+"""The fitted second stage as a whole: candidates, what ships, how scores are read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from features.errors import AlignmentError, StaleArtifactError
 from stage2_ensemble.candidates import Model
 from stage2_ensemble.columns import Columns, Floats, check_same_rows
+from stage2_ensemble.extras import FileCodes
 from stage2_ensemble.gate import Verdict
+from stage2_ensemble.readings import Readings
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,6 @@ class Ensemble:
     train_digest: str
     digests: Mapping[int, tuple[str, ...]]
     """sha256 of each fold's members, in the order of `backbones`."""
-    prior: float
-    """Share of fakes in train: the score of an image that cannot be read."""
     shipped: str
     models: Mapping[str, Model]
     """What may ship, from simple to complex."""
@@ -31,13 +32,15 @@ class Ensemble:
     """How often each simple combiner was the best one of a training part."""
     verdicts: tuple[Verdict, ...]
     """Of the gate, on each candidate that is not simple."""
-    thresholds: Mapping[str, float]
-    """By candidate, and by member as `<backbone>-<fold>`."""
-    threshold_rows: str
-    """Which rows the candidates' thresholds were chosen on."""
+    readings: Readings
+    """Of each candidate, and of each member as `<backbone>-<fold>`."""
+    reading_rows: Literal["calibration", "out-of-fold"]
+    """Which rows the candidates' readings were chosen on."""
+    file_codes: FileCodes | None = None
+    """Values of file facts at the fit, where models see them."""
 
     def score(self, name: str, columns: Sequence[Columns]) -> Floats:
-        """`(n,)` scores of one candidate: the mean over the folds of their log-odds.
+        """`(n,)` scores of one candidate as they come: the mean of its log-odds over the folds.
 
         `columns`: one per active fold, all on the same rows. Raises `AlignmentError`, or
         `StaleArtifactError` for members that were trained again since the fit.
@@ -48,7 +51,17 @@ class Ensemble:
             raise AlignmentError("folds of ensemble and dumps", found, self.folds)
         for c in columns:
             self._check_members(c)
-        return np.asarray(np.mean([self.models[name].score(c) for c in columns], axis=0))
+        return average_scores(self.models[name], columns)
+
+    def read_all(self, columns: Sequence[Columns]) -> dict[str, Floats]:
+        """`(n,)` log-odds of every member and every candidate, as `readings.read` gives them."""
+        scores = {
+            f"{backbone}-{c.fold}": c.logits[:, i]
+            for c in columns
+            for i, backbone in enumerate(c.backbones)
+        }
+        scores.update({name: self.score(name, columns) for name in self.models})
+        return {name: self.readings.read(name, found) for name, found in scores.items()}
 
     def _check_members(self, columns: Columns) -> None:
         if columns.backbones != self.backbones:
@@ -57,6 +70,11 @@ class Ensemble:
         if columns.digests != fitted:
             names = [", ".join(d[:8] for d in digests) for digests in (fitted, columns.digests)]
             raise StaleArtifactError("the ensemble", f"members {names[0]}", names[1], "stack")
+
+
+def average_scores(model: Model, columns: Sequence[Columns]) -> Floats:
+    """`(n,)` mean over the folds of a model's log-odds of the same rows."""
+    return np.asarray(np.mean([model.score(c) for c in columns], axis=0))
 
 
 def check_members(ensemble: Ensemble, backbones: Sequence[str], folds: Sequence[int]) -> None:

@@ -15,7 +15,6 @@ import pandas as pd
 
 from features.cli import Overrides, run_stage
 from features.files import write_json, write_text
-from features.forensic_table import read_forensics
 from features.intervals import AucEstimate, measure_auc
 from features.manifest import Manifest, count_classes, read_manifest
 from features.null_facts import NullModel, find_headline_rows, read_null_model
@@ -26,6 +25,7 @@ from stage2_ensemble.candidates import CANDIDATES
 from stage2_ensemble.columns import Columns, Floats, read_held_out
 from stage2_ensemble.domains import ADJECTIVES, measure_domains, measure_generators
 from stage2_ensemble.ensemble import Ensemble, check_members
+from stage2_ensemble.extras import read_extras
 from stage2_ensemble.figures import (
     NOT_RELIABLE,
     PAIRED,
@@ -36,6 +36,14 @@ from stage2_ensemble.figures import (
     measure_figures,
 )
 from stage2_ensemble.metrics import FPR_GRID, RECALL_GRID, trace_curves
+from stage2_ensemble.reading_checks import (
+    ShippedRows,
+    check_readings,
+    list_promises,
+    list_readings,
+    read_shipped,
+    tabulate_shipped,
+)
 from stage2_ensemble.resampling import RESAMPLES
 
 MANIFEST = Path("artifacts/manifest")
@@ -49,28 +57,18 @@ BASELINES = ("mean", "best_single")
 _log = logging.getLogger("forgerystack")
 
 
-def score_all(ensemble: Ensemble, columns: Sequence[Columns]) -> dict[str, Floats]:
-    """Scores `(n,)` of every member (`<backbone>-<fold>`) and every candidate."""
-    scores = {
-        f"{backbone}-{c.fold}": c.logits[:, i]
-        for c in columns
-        for i, backbone in enumerate(c.backbones)
-    }
-    scores.update({name: ensemble.score(name, columns) for name in ensemble.models})
-    return scores
-
-
 def measure_val(
     ensemble: Ensemble, scores: dict[str, Floats], val: Manifest, null: NullModel
 ) -> dict[str, Any]:
-    """The fixed form of `metrics.json`.
+    """The fixed form of `metrics.json`, but for what `check_readings` adds.
 
-    `val` and `rows` are about the headline rows, `generators` and `domains` about all of val.
+    `scores`: as `Ensemble.read_all` gives them. `val` and `rows` are about the headline rows,
+    `generators` and `domains` about all of val.
     """
     rows = find_headline_rows(val)
     labels, groups = val.labels[rows], val.groups[rows]
     figures = {
-        name: measure_figures(labels, score[rows], groups, ensemble.thresholds[name])
+        name: measure_figures(labels, score[rows], groups, ensemble.readings.find_threshold(name))
         for name, score in scores.items()
     }
     _log_dropped(figures[ensemble.shipped])
@@ -98,10 +96,15 @@ def measure_val(
     }
 
 
-def build_plots(
-    scores: dict[str, Floats], shipped: str, val: Manifest
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """ROC and PR of every candidate and of what ships, one column each, on common grids.
+def _read_headline(ensemble: Ensemble, columns: Sequence[Columns], val: Manifest) -> ShippedRows:
+    """The headline rows with what ships."""
+    rows = find_headline_rows(val)
+    raw = ensemble.score(ensemble.shipped, columns)[rows]
+    return read_shipped(ensemble, columns[0].row_ids[rows], val.labels[rows], val.groups[rows], raw)
+
+
+def build_plots(scores: dict[str, Floats], shipped: str, val: Manifest) -> dict[str, pd.DataFrame]:
+    """`roc` and `pr` of every candidate and of what ships, one column each, on common grids.
 
     On the headline rows.
     """
@@ -113,7 +116,10 @@ def build_plots(
     names = [*CANDIDATES, "stack"]
     roc = pd.DataFrame({"fpr": FPR_GRID} | {name: roc for name, (roc, _) in curves.items()})
     pr = pd.DataFrame({"recall": RECALL_GRID} | {name: pr for name, (_, pr) in curves.items()})
-    return roc.reindex(columns=["fpr", *names]), pr.reindex(columns=["recall", *names])
+    return {
+        "roc": roc.reindex(columns=["fpr", *names]),
+        "pr": pr.reindex(columns=["recall", *names]),
+    }
 
 
 def run(params: MembersParams, out: Path = OUT) -> dict[str, Any]:
@@ -123,12 +129,14 @@ def run(params: MembersParams, out: Path = OUT) -> dict[str, Any]:
     val = read_manifest(MANIFEST, "val")
     null = read_null_model(NULL_MODEL, val, ensemble.train_digest)
     members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
-    columns = read_held_out(DUMPS, val, *members, read_forensics(FORENSICS, val))
-    scores = score_all(ensemble, columns)
-    metrics = measure_val(ensemble, scores, val, null)
-    roc, pr = build_plots(scores, ensemble.shipped, val)
-    write_text(out / "plots" / "roc.csv", roc.to_csv(index=False))
-    write_text(out / "plots" / "pr.csv", pr.to_csv(index=False))
+    extras = read_extras(FORENSICS, val, ensemble.file_codes)
+    columns = read_held_out(DUMPS, val, *members, extras)
+    scores = ensemble.read_all(columns)
+    shipped = _read_headline(ensemble, columns, val)
+    metrics = measure_val(ensemble, scores, val, null) | check_readings(ensemble, shipped)
+    plots = build_plots(scores, ensemble.shipped, val)
+    for name, table in (plots | tabulate_shipped(shipped)).items():
+        write_text(out / "plots" / f"{name}.csv", table.to_csv(index=False))
     write_json(out / "metrics.json", metrics)
     _log_metrics(metrics)
     return metrics
@@ -147,6 +155,10 @@ def _log_metrics(metrics: dict[str, Any]) -> None:
         _log.info("evaluate: what ships minus %s: %s", name, ", ".join(filter(None, parts)))
     for note in list_notes(val["stack"], metrics["rows"]["val"]["reals"]):
         _log.info("evaluate: what ships: %s", note)
+    for line in list_readings(metrics):
+        _log.info("evaluate: %s", line)
+    for promise in list_promises(metrics["promises"]):
+        _log.info("evaluate: %s: promised %s, realised %s: %s", *promise)
     if val["stack"]["auc"] < val["mean"]["auc"]:
         _log.info(
             "evaluate: on val, %s (ships) is below the plain mean of the members", val["shipped"]

@@ -1,7 +1,6 @@
-"""Metrics on float64 log-odds, and thresholds."""
+"""Metrics on float64 log-odds."""
 
 import numpy as np
-from scipy.special import expit
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
@@ -12,11 +11,11 @@ from sklearn.metrics import (
 from features.intervals import measure_auc
 from features.manifest import Ids, count_classes
 from stage2_ensemble.columns import Floats, Labels
+from stage2_ensemble.reliability import find_bins, measure_ece
 
 FPR_GRID = np.concatenate([[0.0], np.geomspace(1e-4, 1.0, 201)])
 RECALL_GRID = np.arange(1, 101) / 100  # divided as recalls are, so that equal shares are equal
 RATES = {"tpr_at_fpr_1e-2": 1e-2, "tpr_at_fpr_1e-3": 1e-3}
-ECE_BINS = 15
 
 
 def measure_scores(
@@ -80,48 +79,6 @@ def measure_losses(labels: Labels, scores: Floats) -> Floats:
 def measure_log_loss(labels: Labels, scores: Floats) -> float:
     """Mean of `measure_losses`."""
     return float(measure_losses(labels, scores).mean())
-
-
-def find_bins(scores: Floats) -> Ids:
-    """`(n,)` bins 0 … 14 of as many rows each, by score; rows of one score share theirs."""
-    numbers, counts = np.unique(scores, return_inverse=True, return_counts=True)[1:]
-    middles = np.cumsum(counts) - counts / 2
-    return np.asarray(middles / len(scores) * ECE_BINS, np.int64)[numbers]
-
-
-def measure_ece(labels: Labels, scores: Floats, bins: Ids) -> float:
-    """Expected calibration error: how far bins lie from their mean probability, by their rows.
-
-    Of log-odds, the probability is `expit(score)`. Chance moves it away from 0: with few rows a
-    bin, scores that are right have one too.
-    """
-    residuals = np.bincount(bins, labels - expit(scores), minlength=ECE_BINS)
-    return float(np.abs(residuals).sum() / len(scores))
-
-
-def choose_threshold(labels: Labels, scores: Floats, policy: str) -> float:
-    """The log-odds at or above which a row is labelled fake, half-way between two rows.
-
-    `policy`: `balanced_accuracy` or `accuracy`, maximised; the lowest of equal thresholds.
-    """
-    reals, fakes = count_classes(labels)
-    order = np.argsort(scores, kind="stable")
-    ordered, sorted_labels = scores[order], labels[order]
-    below = np.concatenate([[0], np.flatnonzero(np.diff(ordered)) + 1, [len(ordered)]])
-    reals_below = np.concatenate([[0], np.cumsum(sorted_labels == 0)])[below]
-    fakes_above = fakes - np.concatenate([[0], np.cumsum(sorted_labels == 1)])[below]
-    if policy == "balanced_accuracy":
-        values = reals_below * fakes + fakes_above * reals  # in whole numbers ties stay ties
-    else:
-        values = reals_below + fakes_above
-    place = below[int(np.argmax(values))]
-    if place == 0:
-        return float(ordered[0])
-    if place == len(ordered):
-        return float(np.nextafter(ordered[-1], np.inf))
-    below_it, above_it = float(ordered[place - 1]), float(ordered[place])
-    middle = below_it + (above_it - below_it) / 2
-    return middle if middle > below_it else above_it
 
 
 def trace_curves(labels: Labels, scores: Floats) -> tuple[Floats, Floats]:

@@ -5,6 +5,7 @@ which rows stand in val and, for shares, of which rows the promise was made on, 
 chosen here.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ from features.manifest import Ids
 from stage2_ensemble.columns import Floats, Labels
 from stage2_ensemble.conformal import FAKE, REAL, REVIEW, Band, count_allowed
 from stage2_ensemble.decision import Threshold
-from stage2_ensemble.metrics import find_bins, measure_ece
 from stage2_ensemble.prior_shift import Prior
+from stage2_ensemble.reliability import find_bins, measure_ece
 from stage2_ensemble.resampling import find_bounds, measure_resamples, number_groups
 from stage2_ensemble.scored_rows import ValRows
 from stage2_ensemble.shares import Share, measure_share
@@ -36,7 +37,8 @@ def check_promises(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> dict[str, Entry]:
-    """Each promise by name: `promised`, `realised`, `low`, `high`, `verdict`, and a line of `text`.
+    """Each promise by name: `title`, `promised` with the `sense` (at most, at least, or none) and,
+    where it has one, its own interval, `realised`, `low`, `high`, `verdict`.
 
     `val` has calibrated log-odds at the class shares of train; `prior` is what probabilities of val
     rows assume (estimated without their labels, if at all). `fpr`, `tpr` and the band are about
@@ -135,8 +137,7 @@ def _check_error(text: str, val: ValRows, draws: int, seed: int) -> Entry:
     found = Share(value, *find_bounds("ece", value, drawn, groups.least))
     limit = float(np.quantile(drawn.noise, (1 + LEVEL) / 2))
     verdict = KEPT if value <= limit else MISSED
-    line = f"{text} {_describe(found)}, by chance alone up to {limit:.4f}: {verdict}"
-    return _build_entry(0.0, found, verdict, line) | {"by_chance": limit}
+    return _build_entry(text, Share(0.0), found, verdict) | {"by_chance": limit}
 
 
 def _check_band(val: ValRows, band: Band) -> dict[str, Entry]:
@@ -174,9 +175,8 @@ def _bound(text: str, side: int, promised: float, slack: float, found: Share) ->
         verdict = KEPT
     else:
         verdict = BY_CHANCE if excess <= np.hypot(_reach(found, -side), slack) else MISSED
-    limit = "at most" if side > 0 else "at least"
-    line = f"{text}: promised {limit} {promised:g}, realised {_describe(found)}: {verdict}"
-    return _build_entry(promised, found, verdict, line)
+    sense = "at most" if side > 0 else "at least"
+    return _build_entry(text, Share(promised), found, verdict, sense)
 
 
 def _compare(text: str, promised: Share, found: Share) -> Entry:
@@ -190,8 +190,7 @@ def _compare(text: str, promised: Share, found: Share) -> Entry:
     side = 1 if gap > 0 else -1
     kept = abs(gap) <= np.hypot(_reach(found, -side), _reach(promised, side))
     verdict = KEPT if kept else DIFFERS
-    line = f"{text}: promised {_describe(promised)}, realised {_describe(found)}: {verdict}"
-    return _build_entry(promised.value, found, verdict, line)
+    return _build_entry(text, promised, found, verdict)
 
 
 def _reach(share: Share, side: int) -> float:
@@ -200,11 +199,25 @@ def _reach(share: Share, side: int) -> float:
     return 0.0 if bound is None or share.value is None else abs(bound - share.value)
 
 
-def _build_entry(promised: float, found: Share, verdict: str, text: str) -> Entry:
+def _build_entry(title: str, promised: Share, found: Share, verdict: str, sense: str = "") -> Entry:
+    own = {"promised": promised.value, "promised_low": promised.low, "promised_high": promised.high}
     bounds = {"realised": found.value, "low": found.low, "high": found.high}
-    return {"promised": promised, **bounds, "verdict": verdict, "text": text}
+    return {"title": title, "sense": sense, **own, **bounds, "verdict": verdict}
 
 
-def _describe(share: Share) -> str:
-    bounds = "" if share.low is None else f" [{share.low:.4f}, {share.high:.4f}]"
-    return f"{share.value:.4f}{bounds}"
+def describe_promised(entry: Mapping[str, Any]) -> str:
+    """`at most 0.05`; of a calibration error, how much chance alone makes."""
+    if "by_chance" in entry:
+        return f"by chance up to {entry['by_chance']:.4f}"
+    if entry["sense"]:
+        return f"{entry['sense']} {entry['promised']:g}"
+    return _describe(entry["promised"], entry["promised_low"], entry["promised_high"])
+
+
+def describe_realised(entry: Mapping[str, Any]) -> str:
+    """`0.0480 [0.0420, 0.0550]`."""
+    return _describe(entry["realised"], entry["low"], entry["high"])
+
+
+def _describe(value: float, low: float | None, high: float | None) -> str:
+    return f"{value:.4f}" if low is None else f"{value:.4f} [{low:.4f}, {high:.4f}]"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
+from features.manifest import Ids
 from stage2_ensemble.columns import Floats, Labels
 
 BINS = 15
@@ -21,14 +22,6 @@ class Reliability:
     observed: Floats
     """Share of fakes."""
 
-    @property
-    def ece(self) -> float:
-        """Expected calibration error: mean distance of `predicted` and `observed`.
-
-        `metrics.measure_ece`, where all rows weigh the same. Chance alone makes it larger than 0.
-        """
-        return float(self.mass @ np.abs(self.predicted - self.observed))
-
     def to_rows(self) -> list[dict[str, float]]:
         """One mapping a bin, as for tables and plots."""
         columns = zip(self.mass, self.predicted, self.observed, strict=True)
@@ -36,28 +29,38 @@ class Reliability:
         return [dict(zip(names, map(float, values), strict=True)) for values in columns]
 
 
-def tabulate_reliability(
-    labels: Labels, log_odds: Floats, weights: Floats | None = None, bins: int = BINS
-) -> Reliability:
-    """Reliability of `(n,)` log-odds; rows of equal score are never parted, whatever their order.
+def find_bins(log_odds: Floats, weights: Floats | None = None) -> Ids:
+    """`(n,)` bins 0 … 14 of equal mass, by score; rows of one score share theirs.
 
-    Equal-mass bins: Nixon et al., "Measuring calibration in deep learning", CVPR workshops 2019.
+    Nixon et al., "Measuring calibration in deep learning", CVPR workshops 2019.
+    """
+    numbers = np.unique(log_odds, return_inverse=True)[1]
+    mass = np.bincount(numbers, weights)
+    middles = (np.cumsum(mass) - mass / 2) / mass.sum()
+    places: Ids = np.minimum((middles * BINS).astype(np.int64), BINS - 1)
+    return places[numbers]
+
+
+def measure_ece(
+    labels: Labels, log_odds: Floats, bins: Ids, weights: Floats | None = None
+) -> float:
+    """Expected calibration error: how far bins lie from their mean probability, by their mass.
+
+    Chance moves it away from 0: with few rows a bin, log-odds that are right have one too.
     """
     worth = np.ones(len(labels)) if weights is None else weights
-    numbers = np.unique(log_odds, return_inverse=True)[1]
-    mass = np.bincount(numbers, worth)
-    middles = (np.cumsum(mass) - mass / 2) / mass.sum()
-    places = np.minimum((middles * bins).astype(np.int64), bins - 1)[numbers]
+    residuals = np.bincount(bins, worth * (labels - expit(log_odds)))
+    return float(np.abs(residuals).sum() / worth.sum())
+
+
+def tabulate_reliability(
+    labels: Labels, log_odds: Floats, weights: Floats | None = None
+) -> Reliability:
+    """Reliability of `(n,)` log-odds in the bins of `find_bins`."""
+    worth = np.ones(len(labels)) if weights is None else weights
+    places = find_bins(log_odds, weights)
     mass = np.bincount(places, worth)
     held = mass > 0
     sums = (np.bincount(places, worth * v)[held] for v in (expit(log_odds), labels))
     predicted, observed = (total / mass[held] for total in sums)
     return Reliability(mass[held] / mass.sum(), predicted, observed)
-
-
-def compare_reliability(
-    labels: Labels, before: Floats, after: Floats, weights: Floats | None = None
-) -> dict[str, Reliability]:
-    """`before` and `after`: the same `(n,)` rows under two sets of log-odds."""
-    pairs = {"before": before, "after": after}
-    return {name: tabulate_reliability(labels, odds, weights) for name, odds in pairs.items()}

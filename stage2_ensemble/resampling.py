@@ -18,7 +18,8 @@ from scipy.stats import norm, t
 from features.intervals import LEVEL
 from features.manifest import Ids
 from stage2_ensemble.columns import Floats, Labels
-from stage2_ensemble.metrics import ECE_BINS, RATES, find_bins, measure_losses
+from stage2_ensemble.metrics import RATES, measure_losses
+from stage2_ensemble.reliability import BINS, find_bins
 
 RESAMPLES = 1000
 SEED = 0
@@ -205,9 +206,9 @@ def _sum_rows(labels: Labels, scores: Floats, groups: Groups, threshold: float) 
     ]
     sums = [np.bincount(groups.numbers, row, minlength=groups.count) for row in rows]
     places = find_bins(scores) * groups.count + groups.numbers
-    size = ECE_BINS * groups.count
+    size = BINS * groups.count
     residuals = np.bincount(places, labels - expit(scores), minlength=size)
-    return np.concatenate([np.stack(sums), residuals.reshape(ECE_BINS, groups.count)])
+    return np.concatenate([np.stack(sums), residuals.reshape(BINS, groups.count)])
 
 
 def _measure_block(weighed: Weighed, totals: Floats) -> dict[str, Floats]:

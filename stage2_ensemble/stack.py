@@ -1,8 +1,9 @@
 """Fits the second stage on rows that no member learned from, and chooses what ships.
 
-Reads: artifacts/manifest/train.parquet, artifacts/dumps, artifacts/forensics
+Reads: artifacts/manifest/train.parquet, artifacts/manifest/test.parquet, artifacts/dumps,
+    artifacts/forensics
 Writes: artifacts/stackers
-Params: seed, folds.active, backbones, stack, gate, decision
+Params: seed, folds.active, backbones, stack, gate, decision, label
 """
 
 import logging
@@ -11,14 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from features.cli import Overrides, run_stage
-from features.forensic_table import read_forensics
 from features.manifest import count_classes, read_manifest
 from features.params import load_params
 from features.stack_params import StackParams
 from stage2_ensemble.bundle import write_ensemble
-from stage2_ensemble.choice import fit_ensemble
-from stage2_ensemble.columns import build_fold_columns, read_dumps
+from stage2_ensemble.choice import Targets, fit_ensemble
+from stage2_ensemble.columns import build_fold_columns, read_dumps, read_held_out
 from stage2_ensemble.ensemble import Ensemble
+from stage2_ensemble.extras import FileCodes, learn_file_codes, read_extras
 
 MANIFEST = Path("artifacts/manifest")
 DUMPS = Path("artifacts/dumps")
@@ -32,18 +33,35 @@ def run(params: StackParams, dumps: Path = DUMPS, out: Path = OUT) -> Ensemble:
     train = read_manifest(MANIFEST, "train")
     _log_ignored(dumps, params)
     names = list(params.backbones)
-    forensics = read_forensics(FORENSICS, train)
+    codes = learn_file_codes(train) if params.stack.use_file_facts else None
+    extras = read_extras(FORENSICS, train, codes)
     columns = [
-        build_fold_columns(read_dumps(dumps, train, names, fold, train.digest), train, forensics)
+        build_fold_columns(read_dumps(dumps, train, names, fold, train.digest), train, extras)
         for fold in params.folds.active
     ]
     folds, calibration = [pair[0] for pair in columns], [pair[1] for pair in columns]
     reals, fakes = count_classes(train.labels)
-    prior = fakes / (reals + fakes)
-    ensemble = fit_ensemble(folds, calibration, params, train.digest, prior)
+    share = fakes / (reals + fakes)
+    targets = _read_targets(params, dumps, train.digest, codes)
+    ensemble = fit_ensemble(folds, calibration, params, train.digest, share, targets, codes)
     write_ensemble(ensemble, out)
     _log_choice(ensemble)
+    _log_readings(ensemble)
     return ensemble
+
+
+def _read_targets(
+    params: StackParams, dumps: Path, train_digest: str, codes: FileCodes | None
+) -> Targets | None:
+    """The test rows, where their share of fakes is to be estimated and there are any."""
+    if params.label.prior != "estimate":
+        return None
+    test = read_manifest(MANIFEST, "test")
+    if not len(test):
+        return None
+    members = (list(params.backbones), params.folds.active, train_digest)
+    columns = read_held_out(dumps, test, *members, read_extras(FORENSICS, test, codes))
+    return Targets(columns, test.groups[columns[0].row_ids])
 
 
 def _log_ignored(dumps: Path, params: StackParams) -> None:
@@ -60,6 +78,26 @@ def _log_choice(ensemble: Ensemble) -> None:
         _log.info("stack: out-of-fold AUC %.4f %s%s", np.mean(by_fold), name, ships)
     for verdict in ensemble.verdicts:
         _log.info("gate: AUC against the best simple combiner, %s", verdict.describe())
+
+
+def _log_readings(ensemble: Ensemble) -> None:
+    readings, name = ensemble.readings, ensemble.shipped
+    reading = readings.scorers[name]
+    calibration, threshold = reading.calibration, reading.threshold
+    _log.info(
+        "stack: calibration on %s rows: %s (%s); ECE there %.4f before, %.4f after",
+        ensemble.reading_rows, calibration.calibrator.name, calibration.reason,
+        calibration.ece_before, calibration.ece_after,
+    )  # fmt: skip
+    _log.info("stack: share of fakes %.4f: %s", readings.prior.value, readings.prior.reason)
+    bounds = "" if threshold.low is None else f" [{threshold.low:.4f}, {threshold.high:.4f}]"
+    note = f"; {threshold.note}" if threshold.note else ""
+    _log.info("stack: threshold %.4f%s by %s%s", threshold.value, bounds, threshold.policy, note)
+    if readings.band:
+        _log.info(
+            "stack: review promises that %g of each class are called wrong at most",
+            readings.band.alpha,
+        )
 
 
 def main(overrides: Overrides = None) -> None:

@@ -18,6 +18,7 @@ from features.cli import run_stage
 from features.errors import MissingArtifactError
 from features.files import read_json
 from stage2_ensemble.figures import NOT_RELIABLE, TITLES, list_notes
+from stage2_ensemble.reading_checks import list_promises, list_readings
 from stage2_ensemble.resampling import LEAST_GROUPS
 
 METRICS = Path("artifacts/metrics.json")
@@ -68,6 +69,17 @@ def build_shipped(metrics: Mapping[str, Any]) -> Table:
         gains = [format_gap(values, metric) for values in val["differences"].values()]
         cell = format_interval(val["stack"], metric)
         table.add_row(name.replace("FPR ", "FPR\n"), cell, *gains)
+    return table
+
+
+def build_promises(metrics: Mapping[str, Any]) -> Table:
+    """What was promised of rows like those of train, and what val shows."""
+    table = Table(title="promised and realised on val", box=SIMPLE, padding=0)
+    table.add_column("what ships", overflow="fold")
+    for title in ("promised", "realised [95 %]", ""):
+        table.add_column(title, justify="right" if title else "left", overflow="fold")
+    for cells in list_promises(metrics["promises"]):
+        table.add_row(*cells)
     return table
 
 
@@ -145,6 +157,9 @@ def main() -> None:
         console.print(note, highlight=False)
     if parts := build_parts(metrics):
         console.print(parts)
+    for line in list_readings(metrics):
+        console.print(line, highlight=False)
+    console.print(build_promises(metrics))
     console.print(f"Final labels: {LABELS}", highlight=False)
 
 

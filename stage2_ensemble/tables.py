@@ -7,6 +7,7 @@
 | `margin` | the highest of them minus the lowest |
 | `distance:<backbone>` | log-odds by the distances of its embedding to the means of both classes |
 | `forensic:<name>` | a forensic feature of the picture (`features.forensics`) |
+| `file:<name>` | a fact of its file, where `stack.use_file_facts` asks for them |
 | `pca:<backbone>:<i>` | a principal component of its embedding: for models of one fold alone |
 
 All but the last mean the same in every fold. A distance uses labels, so rows that a model learns

@@ -5,7 +5,7 @@ looked at. Goes on where it was stopped or killed.
 
 Reads: artifacts/manifest/train.parquet, artifacts/dumps, artifacts/forensics
 Writes: artifacts/tune/tuning.json, and trials.journal of which it resumes
-Params: seed, folds.active, backbones, stack, gate, decision, resume_dir
+Params: seed, folds.active, backbones, stack, gate, decision, label, resume_dir
 """
 
 import logging
@@ -22,7 +22,6 @@ from rich.console import Console
 from features.cli import Overrides, run_stage
 from features.errors import Stopped
 from features.files import write_json
-from features.forensic_table import read_forensics
 from features.locks import hold
 from features.manifest import read_manifest
 from features.params import PARAMS_FILE, load_params, read_yaml
@@ -30,6 +29,7 @@ from features.params_file import write_values
 from features.stack_params import Gate, Stack
 from features.tune_params import TuneParams
 from stage2_ensemble.columns import FoldColumns, build_fold_columns, read_dumps
+from stage2_ensemble.extras import learn_file_codes, read_extras
 from stage2_ensemble.halves import take_tuning
 from stage2_ensemble.journal import open_study
 from stage2_ensemble.tuning import (
@@ -121,10 +121,11 @@ def run(
 def read_folds(params: TuneParams) -> list[FoldColumns]:
     """The fold rows of all active folds, as `stack` reads them."""
     train = read_manifest(MANIFEST, "train")
-    forensics = read_forensics(FORENSICS, train)
+    codes = learn_file_codes(train) if params.stack.use_file_facts else None
+    extras = read_extras(FORENSICS, train, codes)
     names, digest = list(params.backbones), train.digest
     return [
-        build_fold_columns(read_dumps(DUMPS, train, names, fold, digest), train, forensics)[0]
+        build_fold_columns(read_dumps(DUMPS, train, names, fold, digest), train, extras)[0]
         for fold in params.folds.active
     ]
 

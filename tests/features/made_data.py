@@ -42,6 +42,7 @@ dump: {}
 stack: {}
 gate: {}
 decision: {}
+label: {}
 """
 """All sections of `params.yaml`, some with values of their own."""
 

@@ -27,8 +27,15 @@ from features.manifest import (
     write_manifest,
 )
 from features.member_id import MemberId
+from stage2_ensemble.calibration import Calibration
+from stage2_ensemble.calibrators import Identity
 from stage2_ensemble.candidates import SIMPLE
-from stage2_ensemble.columns import FoldColumns, HeldOutColumns
+from stage2_ensemble.columns import CalibrationColumns, FoldColumns, HeldOutColumns
+from stage2_ensemble.decision import Threshold
+from stage2_ensemble.prior_shift import keep_train
+from stage2_ensemble.readings import Reading, Readings
+from stage2_ensemble.scored_rows import ChoiceRows
+from stage2_ensemble.shares import Share
 
 STRENGTHS = {"net-a": 0.5, "net-b": 0.8, "net_c": 0.3}
 BACKBONES = tuple(STRENGTHS)
@@ -180,6 +187,37 @@ def hold_out(columns: FoldColumns) -> HeldOutColumns:
     return HeldOutColumns(**{f.name: getattr(columns, f.name) for f in fields(HeldOutColumns)})
 
 
+def spare(columns: FoldColumns) -> CalibrationColumns:
+    """The same rows as ones that no model learns from."""
+    return CalibrationColumns(
+        **vars(hold_out(columns)),
+        labels=columns.labels,
+        weights=columns.weights,
+        groups=columns.groups,
+    )
+
+
+def make_readings(thresholds: dict[str, float], train: float = 0.6) -> Readings:
+    """Log-odds are read as they are, labels follow these thresholds."""
+    as_it_is = Calibration(Identity(), {}, 0.0, 0.0, "made up")
+    rates = {"fpr": Share(0.1), "tpr": Share(0.9)}
+    scorers = {
+        name: Reading(
+            as_it_is, Threshold(value, None, None, "balanced_accuracy", None, None, **rates)
+        )
+        for name, value in thresholds.items()
+    }
+    labels = np.tile([0, 1], 20).astype(np.int8)
+    rows = ChoiceRows(
+        row_ids=np.arange(40),
+        log_odds=2.0 * labels - 1,
+        groups=np.arange(40),
+        labels=labels,
+        weights=np.ones(40),
+    )
+    return Readings(scorers, keep_train(train), None, rows)
+
+
 def draw_grouped(fold: int = 0, seed: int = 0) -> FoldColumns:
     """200 rows, of which 60 in pairs and 30 in threes, that do not stand together."""
     columns = draw_columns(fold, seed=seed)
@@ -295,6 +333,7 @@ def write_params(world: World, **sections: object) -> None:
         "stack": STACK,
         "gate": {"margin": 0.0005},
         "decision": {"threshold": "balanced_accuracy"},
+        "label": {"prior": "train"},
         "schedule": {"epochs": 1},
     }
     text = yaml.safe_dump(values | sections, sort_keys=False)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 from sklearn.metrics import log_loss, roc_auc_score
-from synthetic_world import draw_columns, draw_grouped, hold_out, list_groups
+from synthetic_world import draw_columns, draw_grouped, hold_out, list_groups, spare
 from threadpoolctl import threadpool_limits
 
 from features.errors import AlignmentError, LeakageError
@@ -28,7 +28,6 @@ from stage2_ensemble.boosted import (
     gather_rows,
     weigh_rows,
 )
-from stage2_ensemble.columns import CalibrationColumns
 from stage2_ensemble.tables import Table
 
 ROOT = Path(__file__).parents[2]
@@ -317,7 +316,7 @@ def test_one_row_scores_as_in_a_batch(model):
 
 def test_nothing_is_fitted_on_rows_that_are_held_out(columns):
     held = hold_out(draw_columns(1))
-    spared = CalibrationColumns(**vars(held), labels=columns.labels)
+    spared = spare(columns)
     for forbidden in (held, spared):
         for folds in ([forbidden], [columns, forbidden]):
             for kind in ("gbdt", "rf"):

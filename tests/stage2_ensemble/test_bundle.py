@@ -11,16 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic_world import draw_columns, hold_out
+from synthetic_world import draw_columns, hold_out, spare
 
+from features.decision_params import Decision, Label
 from features.errors import IntegrityError, MissingArtifactError
 from features.files import digest_file
-from features.stack_params import ActiveFolds, Decision, Gate, Stack, StackParams
+from features.stack_params import ActiveFolds, Gate, Stack, StackParams
 from stage2_ensemble import boosted, candidates
 from stage2_ensemble.bundle import read_ensemble, write_ensemble
 from stage2_ensemble.candidates import GATED, SIMPLE
 from stage2_ensemble.choice import fit_ensemble
-from stage2_ensemble.columns import CalibrationColumns, FoldColumns
+from stage2_ensemble.columns import FoldColumns
 
 SETTINGS = Stack(
     inner_folds=3,
@@ -37,13 +38,15 @@ PARAMS = StackParams(
     seed=0,
     stack=SETTINGS,
     gate=Gate(),
-    decision=Decision(),
+    decision=Decision(review=0.2),
+    label=Label(),
 )
 BACKBONES = ("net-a", "net-b", "net_c")
 BAGS = ("lightgbm-0.txt", "lightgbm-1.txt")
 FILES = [
     "MANIFEST.json",
     "ensemble.json",
+    *(f"held_out/{name}.npy" for name in ("groups", "labels", "log_odds", "row_ids", "weights")),
     *(f"{name}/{bag}" for name in ("lightgbm", "random_forest") for bag in BAGS),
     *(
         f"{name}/pca-{fold}-{backbone}.npy"
@@ -74,7 +77,7 @@ def draw(fold: int, seed: int) -> FoldColumns:
 @pytest.fixture(scope="module")
 def ensemble():
     folds = [draw(0, 0), draw(1, 50)]
-    spared = [CalibrationColumns(**vars(hold_out(c)), labels=c.labels) for c in folds]
+    spared = [spare(c) for c in folds]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "LEAST_ROWS", 10)
         patch.setattr(boosted, "FOREST_TREES", 20)
@@ -108,10 +111,20 @@ def test_scores_come_back_to_the_last_bit(ensemble, written, name):
 
 def test_facts_come_back(ensemble, written):
     back = read_ensemble(written)
-    for name in ("backbones", "folds", "train_digest", "prior", "shipped", "threshold_rows"):
+    for name in ("backbones", "folds", "train_digest", "shipped", "reading_rows"):
         assert getattr(back, name) == getattr(ensemble, name)
-    for name in ("digests", "thresholds", "oof_auc", "picks"):
+    for name in ("digests", "oof_auc", "picks"):
         assert dict(getattr(back, name)) == dict(getattr(ensemble, name))
+    assert back.readings.prior == ensemble.readings.prior
+    assert back.readings.band == ensemble.readings.band
+    assert back.readings.band is not None
+    scores = np.linspace(-3, 3, 50)
+    for name, reading in ensemble.readings.scorers.items():
+        assert back.readings.scorers[name].threshold == reading.threshold
+        found, wanted = (e.readings.read(name, scores) for e in (back, ensemble))
+        np.testing.assert_array_equal(found, wanted)
+    for name, values in vars(ensemble.readings.held_out).items():
+        np.testing.assert_array_equal(getattr(back.readings.held_out, name), values)
     assert back.verdicts == ensemble.verdicts
     assert [v.name for v in back.verdicts] == list(GATED)
     assert any(v.domains is not None for v in back.verdicts)
@@ -123,7 +136,11 @@ def test_bundles_with_fewer_models(ensemble, tmp_path, candidates):
     write_ensemble(replace(ensemble, models=few, verdicts=()), tmp_path)
     back = read_ensemble(tmp_path)
     assert (set(back.models), back.verdicts) == (set(few), ())
-    assert {Path(name).parent.as_posix() for name in list_files(tmp_path)} == {".", *candidates}
+    assert {Path(name).parent.as_posix() for name in list_files(tmp_path)} == {
+        ".",
+        "held_out",
+        *candidates,
+    }
 
 
 def test_tables_without_distances_come_back(tmp_path):
@@ -133,7 +150,7 @@ def test_tables_without_distances_come_back(tmp_path):
     assert len(np.unique(few.groups[reals])) == 9
     settings = SETTINGS.model_copy(update={"candidates": ("lightgbm",)})
     params = PARAMS.model_copy(update={"stack": settings})
-    spared = CalibrationColumns(**vars(hold_out(few)), labels=few.labels)
+    spared = spare(few)
     ensemble = fit_ensemble([few], [spared], params, "d" * 64, 0.6)
     assert not [n for n in ensemble.models["lightgbm"].table.names if n.startswith("distance")]
     write_ensemble(ensemble, tmp_path)
@@ -152,7 +169,7 @@ def test_files_are_text_json_and_plain_arrays(written):
     assert list_files(written) == sorted(FILES)
     for name in FILES:
         if name.endswith(".npy"):
-            assert np.load(written / name, allow_pickle=False).dtype == np.float32
+            assert np.load(written / name, allow_pickle=False).dtype.kind in "if"
         else:
             (written / name).read_text(encoding="utf-8")
         with pytest.raises(ValueError, match=r"opcode|pickle|stack|no bytes"):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from synthetic_world import draw_columns, hold_out
+from synthetic_world import draw_columns, hold_out, spare
 
 from features.errors import LeakageError
 from features.stack_params import Stack
@@ -18,7 +18,6 @@ from stage2_ensemble.candidates import (
     fit_candidate,
     list_candidates,
 )
-from stage2_ensemble.columns import CalibrationColumns
 from stage2_ensemble.combiners import COMBINERS
 
 SETTINGS = Stack(
@@ -118,7 +117,7 @@ def test_simple_ones_learn_from_the_log_odds_of_all_folds(folds, models, name):
 @pytest.mark.parametrize("name", [*SIMPLE, *GATED])
 def test_none_is_fitted_on_rows_that_are_held_out(folds, name):
     held = hold_out(folds[1])
-    spared = CalibrationColumns(**vars(held), labels=folds[1].labels)
+    spared = spare(folds[1])
     for forbidden in (held, spared):
         with pytest.raises(LeakageError, match=type(forbidden).__name__):
             fit_candidate(name, [folds[0], forbidden], SETTINGS, 0)

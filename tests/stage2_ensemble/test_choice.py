@@ -1,21 +1,25 @@
-"""What ships, and which rows the thresholds come from."""
+"""What ships, and which rows its readings come from."""
 
 from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
-from synthetic_world import draw_columns, draw_noise, hold_out
+from synthetic_world import draw_columns, draw_noise, hold_out, spare
 
+from features.decision_params import Decision, Label
 from features.errors import LeakageError
-from features.stack_params import ActiveFolds, Decision, Gate, Stack, StackParams
+from features.stack_params import ActiveFolds, Gate, Stack, StackParams
 from stage2_ensemble import boosted, candidates, choice
+from stage2_ensemble.calibration import choose_calibration
 from stage2_ensemble.candidates import GATED, SIMPLE, fit_candidate
-from stage2_ensemble.choice import fit_ensemble
+from stage2_ensemble.choice import Targets, fit_ensemble
 from stage2_ensemble.columns import CalibrationColumns
+from stage2_ensemble.decision import DRAWS, choose_threshold
 from stage2_ensemble.gate import choose_shipped, hold_gate
-from stage2_ensemble.metrics import choose_threshold
 from stage2_ensemble.nested import judge_candidates, measure_auc, pick_simple
+from stage2_ensemble.prior_shift import keep_train
+from stage2_ensemble.scored_rows import ChoiceRows
 
 SETTINGS = Stack(
     inner_folds=3,
@@ -37,12 +41,13 @@ def make_params(policy: str = "balanced_accuracy", settings=SETTINGS, seed: int 
         stack=settings,
         gate=Gate(),
         decision=Decision(threshold=policy),
+        label=Label(),
     )
 
 
 def draw_calibration(fold: int, rows: int = 60) -> CalibrationColumns:
     columns = draw_columns(fold, rows // 2, rows - rows // 2, seed=70)
-    return CalibrationColumns(**vars(hold_out(columns)), labels=columns.labels)
+    return spare(columns)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -119,7 +124,8 @@ def test_facts_are_those_of_rows_that_nothing_was_fitted_on(choose, folds, judge
         assert ensemble.oof_auc[name] == measure_auc(folds, judged.scores[name])
     assert ensemble.picks == judged.picks
     assert sum(ensemble.picks.values()) == SETTINGS.inner_folds * SETTINGS.repeats
-    assert (ensemble.folds, ensemble.prior, ensemble.train_digest) == ((0, 1), 0.6, "d" * 64)
+    assert (ensemble.folds, ensemble.train_digest) == ((0, 1), "d" * 64)
+    assert ensemble.readings.prior == keep_train(0.6)
 
 
 def test_models_that_ship_are_fitted_on_all_rows(choose, folds):
@@ -142,42 +148,94 @@ def test_the_seed_of_params_counts(folds):
     assert found[0].verdicts == found[1].verdicts != found[2].verdicts
 
 
-# --- thresholds
+# --- readings
+
+
+def read_rows(columns, log_odds) -> ChoiceRows:
+    """These scores of the rows of all `columns`, at the class shares of train."""
+    named = ("row_ids", "groups", "labels", "weights")
+    values = {name: np.concatenate([getattr(c, name) for c in columns]) for name in named}
+    return ChoiceRows(**values, log_odds=np.asarray(log_odds)).at_prior(0.6)
+
+
+def check_reading(ensemble, name: str, rows: ChoiceRows, policy: str) -> None:
+    """That the reading of this scorer was chosen on these rows."""
+    reading = ensemble.readings.scorers[name]
+    calibration = choose_calibration(rows)
+    assert reading.calibration.to_json() == calibration.to_json()
+    read = rows.with_log_odds(calibration.apply(rows.log_odds))
+    draws = DRAWS if name == ensemble.shipped else 0
+    assert reading.threshold == choose_threshold(read, Decision(threshold=policy), 0.6, draws)
 
 
 @pytest.mark.parametrize("policy", ["balanced_accuracy", "accuracy"])
-def test_with_calibration_rows_thresholds_come_from_the_ensembles_scores_of_them(choose, policy):
+def test_with_calibration_rows_readings_come_from_the_ensembles_scores_of_them(choose, policy):
     ensemble, spared = choose(policy=policy)
-    assert ensemble.threshold_rows == "calibration"
+    assert ensemble.reading_rows == "calibration"
     for name in ALL:
-        scores = ensemble.score(name, spared)
-        assert ensemble.thresholds[name] == choose_threshold(spared[0].labels, scores, policy)
+        rows = read_rows(spared[:1], ensemble.score(name, spared))
+        check_reading(ensemble, name, rows, policy)
 
 
 @pytest.mark.parametrize("policy", ["balanced_accuracy", "accuracy"])
-def test_without_them_thresholds_come_from_out_of_fold_scores(choose, folds, judged, policy):
+def test_without_them_readings_come_from_out_of_fold_scores(choose, folds, judged, policy):
     ensemble, _ = choose(rows=0, policy=policy)
-    assert ensemble.threshold_rows == "out-of-fold"
-    labels = np.concatenate([columns.labels for columns in folds])
+    assert ensemble.reading_rows == "out-of-fold"
     for name in ALL:
-        scores = np.concatenate(judged.scores[name])
-        assert ensemble.thresholds[name] == choose_threshold(labels, scores, policy)
+        rows = read_rows(folds, np.concatenate(judged.scores[name]))
+        check_reading(ensemble, name, rows, policy)
 
 
 @pytest.mark.parametrize("name", GATED)
-def test_thresholds_never_come_from_a_models_scores_of_its_own_rows(choose, folds, name):
+def test_readings_never_come_from_a_models_scores_of_its_own_rows(choose, folds, name):
     ensemble, _ = choose(rows=0)
     own = np.concatenate([ensemble.models[name].score(c) for c in folds])
-    labels = np.concatenate([columns.labels for columns in folds])
-    assert ensemble.thresholds[name] != choose_threshold(labels, own, "balanced_accuracy")
+    wrong = choose_calibration(read_rows(folds, own))
+    assert ensemble.readings.scorers[name].calibration.losses != wrong.losses
 
 
-def test_every_member_has_a_threshold_from_its_own_fold(choose, folds):
+def test_every_member_is_read_by_rows_of_its_own_fold(choose, folds):
     ensemble, _ = choose()
     members = {f"{b}-{c.fold}" for c in folds for b in c.backbones}
-    assert set(ensemble.thresholds) == members | set(ALL)
-    wanted = choose_threshold(folds[1].labels, folds[1].logits[:, 2], "balanced_accuracy")
-    assert ensemble.thresholds["net_c-1"] == wanted
+    assert set(ensemble.readings.scorers) == members | set(ALL)
+    rows = read_rows(folds[1:], folds[1].logits[:, 2])
+    check_reading(ensemble, "net_c-1", rows, "balanced_accuracy")
+
+
+def test_only_what_ships_has_an_interval_of_its_threshold(choose):
+    ensemble, _ = choose()
+    found = {n for n, r in ensemble.readings.scorers.items() if r.threshold.low is not None}
+    assert found == {ensemble.shipped}
+
+
+def test_rows_to_be_labelled_give_the_share_and_the_thresholds_follow(folds, judged, monkeypatch):
+    """600 rows of which a quarter are fakes, where train has 0.6."""
+    monkeypatch.setattr(choice, "judge_candidates", lambda *args: judged)
+    spared = [draw_calibration(c.fold, 300) for c in folds]
+    new = [hold_out(draw_columns(c.fold, 450, 150, seed=7)) for c in folds]
+    targets = Targets(new, np.arange(600))
+    found = {}
+    for share in ("train", 0.25, "estimate"):
+        params = make_params("accuracy").model_copy(update={"label": Label(prior=share)})
+        found[share] = fit_ensemble(folds, spared, params, "d" * 64, 0.6, targets)
+    readings = {share: ensemble.readings for share, ensemble in found.items()}
+    prior = readings["estimate"].prior
+    assert prior.source == "estimate"
+    assert prior.value == pytest.approx(0.25, abs=0.08)
+    calibrated = {k: r.scorers["mean"].threshold.value for k, r in readings.items()}
+    assert calibrated["train"] < min(calibrated[0.25], calibrated["estimate"])
+    odds = np.linspace(-2, 2, 9)
+    shift = readings[0.25].read("mean", odds) - readings["train"].read("mean", odds)
+    np.testing.assert_allclose(shift, np.log(0.25 / 0.75 / (0.6 / 0.4)))
+
+
+def test_nothing_to_label_leaves_the_share_of_train(folds, judged, monkeypatch):
+    monkeypatch.setattr(choice, "judge_candidates", lambda *args: judged)
+    spared = [draw_calibration(c.fold) for c in folds]
+    params = make_params().model_copy(update={"label": Label(prior="estimate")})
+    prior = fit_ensemble(folds, spared, params, "d" * 64, 0.6).readings.prior
+    assert (prior.value, prior.source) == (0.6, "train")
+    assert "no rows to be labelled" in prior.reason
 
 
 def test_calibration_rows_teach_nothing(choose, folds, judged):
@@ -189,7 +247,8 @@ def test_calibration_rows_teach_nothing(choose, folds, judged):
     assert other.shipped == ensemble.shipped
     assert other.oof_auc == ensemble.oof_auc
     for name in SIMPLE:
-        assert other.thresholds[name] != ensemble.thresholds[name]
+        readings = [e.readings.scorers[name].to_json() for e in (other, ensemble)]
+        assert readings[0] != readings[1]
 
 
 # --- scores of the whole

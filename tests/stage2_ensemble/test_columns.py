@@ -13,6 +13,7 @@ from synthetic_world import (
     draw_columns,
     draw_rows,
     hold_out,
+    spare,
     write_member_dump,
 )
 
@@ -135,7 +136,7 @@ def test_only_fold_columns_may_be_fitted_on():
     columns = draw_columns(reals=4, fakes=4)
     check_fittable(columns)
     held = hold_out(columns)
-    spared = CalibrationColumns(**vars(held), labels=columns.labels)
+    spared = spare(columns)
     with pytest.raises(LeakageError, match=r"HeldOutColumns; rows 1000, 1001.*\(8 rows\)"):
         check_fittable(held)
     with pytest.raises(LeakageError, match="CalibrationColumns"):
@@ -167,7 +168,7 @@ def test_parts_are_no_more_than_groups_of_the_rarer_class(reals, fakes, wanted, 
 
 def test_parts_are_counted_of_fold_rows_alone():
     columns = draw_columns(reals=4, fakes=4)
-    spared = CalibrationColumns(**vars(hold_out(columns)), labels=columns.labels)
+    spared = spare(columns)
     for forbidden in (hold_out(columns), spared):
         with pytest.raises(LeakageError, match=type(forbidden).__name__):
             count_parts([columns, forbidden], 3)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from synthetic_world import draw_columns, hold_out
+from synthetic_world import draw_columns, hold_out, make_readings
 
 from features.errors import AlignmentError, StaleArtifactError
 from stage2_ensemble.candidates import Pooled
@@ -16,14 +16,13 @@ ENSEMBLE = Ensemble(
     folds=(0, 1),
     train_digest="d" * 64,
     digests={0: (), 1: ()},
-    prior=0.6,
     shipped="mean",
     models={"mean": Pooled(Mean())},
     oof_auc={},
     picks={},
     verdicts=(),
-    thresholds={},
-    threshold_rows="calibration",
+    readings=make_readings({"mean": 0.0}),
+    reading_rows="calibration",
 )
 
 

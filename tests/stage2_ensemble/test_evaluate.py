@@ -1,6 +1,7 @@
 """The stage `evaluate`: the fixed form of metrics.json, and its numbers, from the files alone."""
 
 import logging
+import re
 import shutil
 from dataclasses import replace
 
@@ -8,11 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn import metrics as peer
-from synthetic_world import BACKBONES, write_member_dump, write_noise_features, write_params
+from synthetic_world import (
+    BACKBONES,
+    run_stages,
+    write_member_dump,
+    write_noise_features,
+    write_params,
+)
 
 from features.errors import MissingArtifactError, StaleArtifactError
 from features.files import digest_file, read_json, read_sealed, write_sealed
-from features.forensic_table import read_forensics
 from features.manifest import write_manifest
 from features.null_facts import NullModel, write_null_model
 from features.params import load_params
@@ -21,7 +27,9 @@ from stage2_ensemble import evaluate
 from stage2_ensemble.bundle import read_ensemble
 from stage2_ensemble.candidates import CANDIDATES, SIMPLE
 from stage2_ensemble.columns import read_held_out
+from stage2_ensemble.extras import read_extras
 from stage2_ensemble.figures import TITLES, compare_figures, measure_figures
+from stage2_ensemble.reliability import find_bins, measure_ece
 
 NAMES = (
     *("auc", "ap", "accuracy", "balanced_accuracy"),
@@ -45,17 +53,21 @@ def read_val(world):
     ensemble = read_ensemble(evaluate.STACKERS)
     members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
     return ensemble, read_held_out(
-        evaluate.DUMPS, world.val, *members, read_forensics(evaluate.FORENSICS, world.val)
+        evaluate.DUMPS, world.val, *members, read_extras(evaluate.FORENSICS, world.val)
     )
 
 
-def measure(world, scores, threshold) -> dict:
+def measure(world, ensemble, name, raw) -> dict:
+    """The metrics of a scorer's log-odds, read as they are for labels."""
+    scores = ensemble.readings.read(name, raw)
+    threshold = ensemble.readings.find_threshold(name)
     return measure_figures(world.val.labels, scores, world.val.groups, threshold).metrics
 
 
 def test_metrics_have_exactly_the_fixed_form(done):
     metrics = read_metrics(done)
-    assert set(metrics) == {"val", "rows", "generators", "domains"}
+    checks = {"calibration", "threshold", "prior", "promises"}
+    assert set(metrics) == {"val", "rows", "generators", "domains"} | checks
     assert metrics["rows"] == {"val": {"reals": 120, "fakes": 180}}
     val = metrics["val"]
     assert set(val) == {*("members", *THERE, "stack", "shipped", "differences", "null_model")}
@@ -82,16 +94,14 @@ def test_metrics_are_those_of_the_members_logits(done):
     for c in columns:
         for i, backbone in enumerate(BACKBONES):
             name = f"{backbone}-{c.fold}"
-            wanted = measure(done, c.logits[:, i], ensemble.thresholds[name])
-            assert val["members"][name] == wanted
+            assert val["members"][name] == measure(done, ensemble, name, c.logits[:, i])
 
 
 def test_metrics_are_those_of_the_ensembles_scores(done):
     val = read_metrics(done)["val"]
     ensemble, columns = read_val(done)
     for name in THERE:
-        scores = ensemble.score(name, columns)
-        assert val[name] == measure(done, scores, ensemble.thresholds[name])
+        assert val[name] == measure(done, ensemble, name, ensemble.score(name, columns))
 
 
 def test_what_ships_is_compared_with_the_mean_and_the_best_single(done):
@@ -100,8 +110,8 @@ def test_what_ships_is_compared_with_the_mean_and_the_best_single(done):
     labels, groups = done.val.labels, done.val.groups
 
     def measure_candidate(name):
-        scores = ensemble.score(name, columns)
-        return measure_figures(labels, scores, groups, ensemble.thresholds[name])
+        scores = ensemble.read_all(columns)[name]
+        return measure_figures(labels, scores, groups, ensemble.readings.find_threshold(name))
 
     assert set(val["differences"]) == {"mean", "best_single"} - {val["shipped"]}
     for name, found in val["differences"].items():
@@ -176,9 +186,9 @@ def test_headline_figures_leave_held_out_rows_aside(finished, monkeypatch):
     assert metrics["rows"] == {"val": {"reals": 120, "fakes": fakes}}
     ensemble, columns = read_val(world)
     name = metrics["val"]["shipped"]
-    scores = ensemble.score(name, columns)[keep]
+    scores = ensemble.read_all(columns)[name][keep]
     labels, groups = world.val.labels[keep], world.val.groups[keep]
-    wanted = measure_figures(labels, scores, groups, ensemble.thresholds[name]).metrics
+    wanted = measure_figures(labels, scores, groups, ensemble.readings.find_threshold(name)).metrics
     assert metrics["val"]["stack"] == metrics["val"][name] == wanted
     roc = pd.read_csv("artifacts/plots/roc.csv")
     fpr, tpr, _ = peer.roc_curve(labels, scores, drop_intermediate=False)
@@ -281,6 +291,68 @@ def test_what_the_null_model_finds_is_measured_on_the_same_rows(enter):
     assert (null["told_apart"], null["main_feature"]) == (True, "bytes")
 
 
+# --- readings
+
+
+def test_calibration_before_and_after_is_that_of_val(done):
+    metrics = read_metrics(done)
+    ensemble, columns = read_val(done)
+    name = ensemble.shipped
+    raw = ensemble.score(name, columns)
+    found = metrics["calibration"]
+    assert found["chosen_on"] == ensemble.reading_rows
+    assert found["name"] == ensemble.readings.scorers[name].calibration.calibrator.name
+    for key, scores in (("val_before", raw), ("val_after", ensemble.readings.read(name, raw))):
+        wanted = measure_ece(done.val.labels, scores, find_bins(scores))
+        assert found[key]["ece"] == pytest.approx(wanted)
+        assert found[key]["ece_low"] <= wanted <= found[key]["ece_high"]
+        when = key.removeprefix("val_")
+        table = pd.read_csv(done.root / f"artifacts/plots/reliability_{when}.csv")
+        distance = (table["mass"] * (table["predicted"] - table["observed"]).abs()).sum()
+        assert distance == pytest.approx(wanted)
+    assert found["val_after"]["ece"] == metrics["val"]["stack"]["ece"]
+
+
+def test_promises_are_checked_on_val(done):
+    metrics = read_metrics(done)
+    assert metrics["prior"]["val"] == 0.6
+    assert metrics["prior"]["assumed"]["source"] == "train"
+    assert "300 rows can be read" in metrics["prior"]["estimated_on_val"]["reason"]
+    promises = metrics["promises"]
+    assert set(promises) == {
+        *("prior", "fpr", "tpr", "intercept", "slope", "ece", "ece_own_shares")
+    }
+    ensemble, columns = read_val(done)
+    scores = ensemble.read_all(columns)[ensemble.shipped]
+    called = scores >= ensemble.readings.find_threshold(ensemble.shipped)
+    assert promises["fpr"]["realised"] == pytest.approx(called[done.val.labels == 0].mean())
+    assert promises["fpr"]["promised"] == metrics["threshold"]["fpr"]["value"]
+
+
+def test_policy_band_and_share_of_params_are_promised_and_told(enter, caplog):
+    world = enter("one fold")
+    write_params(
+        world,
+        decision={"threshold": "fpr", "target": 0.1, "review": 0.2},
+        label={"prior": 0.5},
+    )
+    with caplog.at_level(logging.INFO, "forgerystack"):
+        run_stages(world)
+    metrics = read_metrics(world)
+    assert metrics["promises"]["fpr"]["promised"] == 0.1
+    assert metrics["promises"]["reals_called_fake"]["promised"] == 0.2
+    assert metrics["prior"]["assumed"]["value"] == 0.5
+    text = "\n".join(caplog.messages)
+    assert "evaluate: FPR at the threshold: promised at most 0.1, realised 0." in text
+    assert "evaluate: reals called fake: promised at most 0.2, realised 0." in text
+    assert "probabilities assume 0.500 (label.prior is 0.5)" in text
+    assert re.search(r"evaluate: calibration: \w+, chosen on out-of-fold rows .*; ECE 0\.", text)
+    assert re.search(r"evaluate: threshold: log-odds \S+ \[\S+, \S+\] by fpr", text)
+    labels = pd.read_csv(world.root / "artifacts/labels.csv")["label"]
+    assert labels[3] == "review"  # it cannot be read
+    assert set(labels) <= {"real", "fake", "review"}
+
+
 # --- plots
 
 
@@ -290,7 +362,7 @@ def test_plots_hold_every_candidate_on_its_grid(done):
     assert list(roc) == ["fpr", *CANDIDATES, "stack"]
     assert list(pr) == ["recall", *CANDIDATES, "stack"]
     ensemble, columns = read_val(done)
-    scores = ensemble.score("mean", columns)
+    scores = ensemble.read_all(columns)["mean"]
     fpr, tpr, _ = peer.roc_curve(done.val.labels, scores, drop_intermediate=False)
     np.testing.assert_allclose(roc["mean"], [tpr[fpr <= x].max() for x in roc["fpr"]])
     precision, recall, _ = peer.precision_recall_curve(done.val.labels, scores)

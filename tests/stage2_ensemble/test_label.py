@@ -12,10 +12,12 @@ from scipy.special import expit, logit
 from synthetic_world import (
     BACKBONES,
     ODD_NAMES,
+    STACK,
     UNREADABLE,
     Plan,
     World,
     build_world,
+    make_readings,
     run_stages,
     write_member_dump,
     write_noise_features,
@@ -23,13 +25,16 @@ from synthetic_world import (
 )
 
 from features.errors import StaleArtifactError
-from features.forensic_table import read_forensics
 from features.manifest import write_manifest
 from features.params import load_params
 from features.stack_params import MembersParams
 from stage2_ensemble import label
 from stage2_ensemble.bundle import read_ensemble
 from stage2_ensemble.columns import read_held_out
+from stage2_ensemble.conformal import Band
+from stage2_ensemble.extras import read_extras
+from stage2_ensemble.prior_shift import use_given
+from stage2_ensemble.shares import Share
 
 
 def read_rows(world: World, name: str) -> list[dict[str, str]]:
@@ -39,13 +44,14 @@ def read_rows(world: World, name: str) -> list[dict[str, str]]:
 
 def read_columns(world: World):
     members = (BACKBONES, world.plan.active, world.train.digest)
-    forensics = read_forensics(label.FORENSICS, world.test)
-    return read_held_out(label.DUMPS, world.test, *members, forensics)
+    extras = read_extras(label.FORENSICS, world.test)
+    return read_held_out(label.DUMPS, world.test, *members, extras)
 
 
 def score_test(world: World):
     ensemble, columns = read_ensemble(label.STACKERS), read_columns(world)
-    return ensemble, columns[0].row_ids, ensemble.score(ensemble.shipped, columns)
+    raw = ensemble.score(ensemble.shipped, columns)
+    return ensemble, columns[0].row_ids, ensemble.readings.read(ensemble.shipped, raw)
 
 
 def test_every_row_stands_once_in_the_order_of_the_list(done):
@@ -68,8 +74,9 @@ def test_scores_are_the_shipped_ones_to_the_last_bit(done):
         row = rows[row_id]
         assert float(row["log_odds"]) == value
         assert float(row["score"]) == expit(value)
-        assert row["label"] == str(int(value >= ensemble.thresholds[ensemble.shipped]))
-    assert {row["label"] for row in rows} == {"0", "1"}
+        threshold = ensemble.readings.find_threshold(ensemble.shipped)
+        assert row["label"] == ("fake" if value >= threshold else "real")
+    assert {row["label"] for row in rows} == {"real", "fake"}
 
 
 def test_an_unreadable_image_gets_the_prior(done):
@@ -77,7 +84,8 @@ def test_an_unreadable_image_gets_the_prior(done):
     prior = np.mean(done.train.labels)
     ensemble = read_ensemble(label.STACKERS)
     assert float(row["score"]) == pytest.approx(prior, rel=1e-12)
-    assert row["label"] == str(int(logit(prior) >= ensemble.thresholds[ensemble.shipped]))
+    threshold = ensemble.readings.find_threshold(ensemble.shipped)
+    assert row["label"] == ("fake" if logit(prior) >= threshold else "real")
 
 
 def test_the_submission_holds_names_and_scores(done):
@@ -90,7 +98,8 @@ def test_the_submission_holds_names_and_scores(done):
 
 def test_scores_next_to_one_stay_apart(enter):
     world = enter("one fold")
-    ensemble = replace(read_ensemble(label.STACKERS), shipped="mean", thresholds={"mean": 0.0})
+    readings = make_readings({"mean": 0.0})
+    ensemble = replace(read_ensemble(label.STACKERS), shipped="mean", readings=readings)
     columns = read_columns(world)
     high = [replace(columns[0], logits=columns[0].logits * 0 + np.linspace(33, 34, 8)[:, None])]
     table = label.label_rows(ensemble, high, world.test)
@@ -110,12 +119,70 @@ def test_labels_follow_the_threshold_of_what_ships(enter):
     ensemble = read_ensemble(label.STACKERS)
     scores = np.sort(ensemble.score("mean", columns))
     for place in (0, 4, 7):
-        thresholds = {"mean": scores[place], "lightgbm": -99.0}
+        readings = make_readings({"mean": scores[place], "lightgbm": -99.0})
         table = label.label_rows(
-            replace(ensemble, shipped="mean", thresholds=thresholds), columns, world.test
+            replace(ensemble, shipped="mean", readings=readings), columns, world.test
         )
         readable = table["status"] == "ok"
-        assert table["label"][readable].sum() == 8 - place  # a row at the threshold is fake
+        fakes = (table["label"][readable] == "fake").sum()
+        assert fakes == 8 - place  # a row at the threshold is fake
+
+
+def test_a_band_leaves_rows_to_review(enter):
+    world = enter("one fold")
+    columns = read_columns(world)
+    ensemble = read_ensemble(label.STACKERS)
+    scores = np.sort(ensemble.score("mean", columns))
+    band = Band(0.1, float(scores[2]), float(scores[4]), 20, 20, Share(0.5), Share(0.5))
+    readings = replace(make_readings({"mean": 0.0}), band=band)
+    table = label.label_rows(
+        replace(ensemble, shipped="mean", readings=readings), columns, world.test
+    )
+    readable = (table["status"] == "ok").to_numpy()
+    answers = table["label"].to_numpy()
+    order = np.argsort(table["log_odds"].to_numpy()[readable])
+    wanted = ["real"] * 2 + ["review"] * 3 + ["fake"] * 3
+    assert answers[readable][order].tolist() == wanted
+    assert set(answers[~readable]) == {"review"}
+
+
+def test_another_share_of_fakes_moves_scores_and_no_label(enter):
+    world = enter("one fold")
+    columns = read_columns(world)
+    ensemble = read_ensemble(label.STACKERS)
+    before = label.label_rows(ensemble, columns, world.test)
+    train = ensemble.readings.prior.train
+    readings = replace(ensemble.readings, prior=use_given(0.05, train))
+    after = label.label_rows(replace(ensemble, readings=readings), columns, world.test)
+    readable = before["status"] == "ok"
+    assert (before["label"] == after["label"])[readable].all()
+    assert (after["score"] < before["score"]).all()
+    assert after["score"][~readable].tolist() == [pytest.approx(0.05)]
+
+
+def test_file_facts_reach_the_labels_where_they_were_asked_for(enter):
+    """The size of train files tells the classes, and so that of a test file its label."""
+    world = enter("one fold")
+    stacks = {}
+    for role in ("train", "val", "test"):
+        manifest = getattr(world, role)
+        signs = manifest.labels if role != "test" else np.arange(len(manifest)) % 2
+        table = manifest.table.assign(bytes=np.where(signs == 1, 5000, 100))
+        path = world.root / f"artifacts/manifest/{role}.parquet"
+        stacks[role] = write_manifest(table, role, path)
+    changed = replace(world, **stacks)
+    for role in stacks:
+        write_noise_features(world.root, stacks[role])
+        for backbone in BACKBONES:
+            write_member_dump(changed, backbone, 0, role)
+    run_stages(changed)
+    without = [row["label"] for row in read_rows(changed, "labels.csv")]
+    write_params(changed, stack=STACK | {"use_file_facts": True})
+    run_stages(changed)
+    found = [row["label"] for row in read_rows(changed, "labels.csv")]
+    readable = [i for i in range(len(found)) if i != 3]
+    assert [found[i] for i in readable] == [("real", "fake")[i % 2] for i in readable]
+    assert found != without
 
 
 def test_no_test_list_leaves_headers(tmp_path, caplog):

@@ -11,15 +11,13 @@ from sklearn import metrics as peer
 from stage2_ensemble.metrics import (
     FPR_GRID,
     RECALL_GRID,
-    choose_threshold,
-    find_bins,
-    measure_ece,
     measure_log_loss,
     measure_rates,
     measure_scores,
     measure_tpr,
     trace_curves,
 )
+from stage2_ensemble.reliability import find_bins, measure_ece
 
 FEW_VALUES = st.integers(-3, 3).map(float)
 ROWS = st.lists(st.tuples(st.integers(0, 1), FEW_VALUES), min_size=2, max_size=25).filter(
@@ -177,9 +175,7 @@ def test_a_row_at_the_threshold_is_labelled_fake():
 def test_separable_scores():
     labels = np.repeat([0, 1], 1000).astype(np.int8)
     scores = np.where(labels == 1, 2.0, -2.0)
-    threshold = choose_threshold(labels, scores, "accuracy")
-    found = measure_scores(labels, scores, np.arange(2000), threshold)
-    assert threshold == 0.0
+    found = measure_scores(labels, scores, np.arange(2000), 0.0)
     assert found.pop("log_loss") == pytest.approx(np.log1p(np.exp(-2.0)))
     assert found.pop("auc_low") == pytest.approx(0.05 ** (1 / 1000))
     assert found.pop("ece") == pytest.approx(1 / (1 + np.exp(2.0)))
@@ -190,53 +186,8 @@ def test_separable_scores():
 def test_constant_scores():
     labels = np.repeat([0, 1], [400, 600]).astype(np.int8)
     scores = np.full(1000, 3.0)
-    threshold = choose_threshold(labels, scores, "accuracy")
-    found = measure_scores(labels, scores, np.arange(1000), threshold)
+    found = measure_scores(labels, scores, np.arange(1000), 3.0)
     assert (found["auc"], found["accuracy"], found["tpr_at_fpr_1e-2"]) == (0.5, 0.6, 0.0)
-
-
-# --- thresholds
-
-
-def rate_threshold(labels, scores, threshold, policy) -> Fraction:
-    """What the policy maximises, without rounding."""
-    right_reals = int(((scores < threshold) & (labels == 0)).sum())
-    right_fakes = int(((scores >= threshold) & (labels == 1)).sum())
-    if policy == "accuracy":
-        return Fraction(right_reals + right_fakes, len(labels))
-    reals, fakes = int((labels == 0).sum()), int((labels == 1).sum())
-    return Fraction(right_reals, reals) + Fraction(right_fakes, fakes)
-
-
-@settings(max_examples=200, deadline=None)
-@given(ROWS, st.sampled_from(["balanced_accuracy", "accuracy"]))
-def test_threshold_is_the_lowest_of_the_best(rows, policy):
-    labels, scores = split_rows(rows)
-    values = np.unique(scores)
-    tried = [values[0], *((values[:-1] + values[1:]) / 2), np.nextafter(values[-1], np.inf)]
-    rates = [rate_threshold(labels, scores, t, policy) for t in tried]
-    assert choose_threshold(labels, scores, policy) == tried[rates.index(max(rates))]
-
-
-def test_equal_thresholds_are_equal_though_floats_round():
-    # At 0.5 one of 2 reals and 4 of 6 fakes are right, at 1.5 two and one: 7/6 both times.
-    labels = np.array([0, 0, 1, 1, 1, 1, 1, 1], np.int8)
-    scores = np.array([0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 2.0])
-    assert 1 / 2 + 4 / 6 < 2 / 2 + 1 / 6
-    assert choose_threshold(labels, scores, "balanced_accuracy") == 0.5
-
-
-def test_policies_differ_where_fakes_are_the_majority():
-    labels, scores = draw_scores(200, 800)
-    balanced = choose_threshold(labels, scores, "balanced_accuracy")
-    accurate = choose_threshold(labels, scores, "accuracy")
-    assert accurate < balanced - 0.5
-
-
-def test_threshold_between_neighbouring_floats_separates_them():
-    low, high = 1.0, float(np.nextafter(1.0, 2.0))
-    labels, scores = np.array([0, 1], np.int8), np.array([low, high])
-    assert choose_threshold(labels, scores, "accuracy") == high
 
 
 # --- curves

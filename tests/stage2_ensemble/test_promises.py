@@ -13,7 +13,12 @@ from features.decision_params import Decision
 from stage2_ensemble.conformal import fit_band
 from stage2_ensemble.decision import choose_threshold
 from stage2_ensemble.prior_shift import estimate_prior, keep_train, use_given
-from stage2_ensemble.promises import check_promises, fit_line
+from stage2_ensemble.promises import (
+    check_promises,
+    describe_promised,
+    describe_realised,
+    fit_line,
+)
 
 TRAIN = 0.81
 BROKEN = ("missed", "differs")
@@ -77,9 +82,9 @@ def test_higher_scores_break_the_rate_of_reals_called_fake():
     assert found["reals_called_fake"]["verdict"] in BROKEN
     assert found["reals_covered"]["verdict"] in BROKEN
     assert found["fakes_covered"]["verdict"] == "kept"
-    text = found["fpr"]["text"]
-    assert text.startswith("FPR at the threshold: promised at most 0.05, realised 0.1")
-    assert text.endswith(": missed")
+    assert found["fpr"]["title"] == "FPR at the threshold"
+    assert describe_promised(found["fpr"]) == "at most 0.05"
+    assert describe_realised(found["fpr"]).startswith("0.1")
 
 
 def test_better_than_promised_is_kept():
@@ -93,7 +98,7 @@ def test_a_tpr_target_is_a_promise_of_at_least():
     decision = Decision(threshold="tpr", target=0.9)
     found = check(draw_val(4000, TRAIN, 1, lambda odds: odds - 2), decision=decision)
     assert found["tpr"]["verdict"] in BROKEN
-    assert "at least 0.9" in found["tpr"]["text"]
+    assert describe_promised(found["tpr"]) == "at least 0.9"
     assert (
         check(draw_val(4000, TRAIN, 1, lambda odds: odds + 2), decision=decision)["tpr"]["verdict"]
         == "kept"

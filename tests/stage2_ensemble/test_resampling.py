@@ -11,7 +11,8 @@ from scipy.stats import norm
 
 from features.intervals import measure_auc
 from stage2_ensemble import resampling
-from stage2_ensemble.metrics import find_bins, measure_ece, measure_scores, measure_tpr
+from stage2_ensemble.metrics import measure_scores, measure_tpr
+from stage2_ensemble.reliability import find_bins, measure_ece
 from stage2_ensemble.resampling import (
     Resamples,
     draw_counts,

@@ -17,6 +17,7 @@ from synthetic_world import (
     write_params,
 )
 
+from features.decision_params import Decision
 from features.errors import ConfigError, MissingArtifactError, StaleArtifactError
 from features.files import digest_file, read_json
 from features.manifest import write_manifest
@@ -24,8 +25,10 @@ from features.params import load_params
 from features.stack_params import MembersParams, StackParams
 from stage2_ensemble import evaluate, stack
 from stage2_ensemble.bundle import read_ensemble
+from stage2_ensemble.calibration import choose_calibration
 from stage2_ensemble.columns import build_fold_columns, read_dumps
-from stage2_ensemble.metrics import choose_threshold
+from stage2_ensemble.decision import choose_threshold
+from stage2_ensemble.scored_rows import ChoiceRows
 
 
 def digest_stackers(root) -> dict[str, str]:
@@ -37,6 +40,8 @@ def digest_stackers(root) -> dict[str, str]:
 def test_files_are_those_of_the_members_in_params(done):
     wanted = {f"lightgbm/pca-{k}-{b}.npy" for k in done.plan.active for b in BACKBONES}
     wanted |= {"MANIFEST.json", "ensemble.json", "lightgbm/lightgbm-0.txt"}
+    rows = ("groups", "labels", "log_odds", "row_ids", "weights")
+    wanted |= {f"held_out/{name}.npy" for name in rows}
     assert set(digest_stackers(done.root)) == wanted
 
 
@@ -45,8 +50,8 @@ def test_facts_of_the_ensemble(done):
     assert facts["backbones"] == list(BACKBONES)
     assert facts["folds"] == list(done.plan.active)
     assert facts["train_manifest"] == done.train.digest
-    assert facts["prior"] == pytest.approx(np.mean(done.train.labels))
-    assert facts["threshold_rows"] == ("calibration" if done.plan.calibration else "out-of-fold")
+    assert facts["readings"]["prior"]["value"] == pytest.approx(np.mean(done.train.labels))
+    assert facts["reading_rows"] == ("calibration" if done.plan.calibration else "out-of-fold")
     assert facts["shipped"] == "lightgbm"  # the embeddings know more than the logits
     (verdict,) = facts["verdicts"]
     assert (verdict["name"], verdict["outcome"]) == ("lightgbm", "won")
@@ -58,7 +63,7 @@ def test_facts_of_the_ensemble(done):
     )
 
 
-def test_calibration_rows_set_the_thresholds_and_teach_nothing(enter):
+def test_calibration_rows_set_the_readings_and_teach_nothing(enter):
     world = enter("three folds")
     before = read_ensemble(stack.OUT)
     rows = world.train.calibration_rows()
@@ -77,10 +82,11 @@ def test_calibration_rows_set_the_thresholds_and_teach_nothing(enter):
     logits = [e.models["logistic"].combiner.to_json() for e in (before, after)]
     assert logits[0] == logits[1]
     for name in CANDIDATES:
-        assert after.thresholds[name] != before.thresholds[name]
+        readings = [e.readings.scorers[name].to_json() for e in (before, after)]
+        assert readings[0] != readings[1]
 
 
-def test_thresholds_of_three_folds_are_best_on_the_calibration_rows(enter):
+def test_readings_of_three_folds_come_from_the_calibration_rows(enter):
     world = enter("three folds")
     ensemble = read_ensemble(stack.OUT)
     spared = [
@@ -89,9 +95,19 @@ def test_thresholds_of_three_folds_are_best_on_the_calibration_rows(enter):
         )[1]
         for k in (0, 1, 2)
     ]
-    labels = world.train.labels[world.train.calibration_rows()]
-    wanted = choose_threshold(labels, ensemble.score("logistic", spared), "balanced_accuracy")
-    assert ensemble.thresholds["logistic"] == wanted
+    rows = ChoiceRows(
+        row_ids=spared[0].row_ids,
+        log_odds=ensemble.score("logistic", spared),
+        groups=world.train.groups[spared[0].row_ids],
+        labels=world.train.labels[spared[0].row_ids],
+        weights=world.train.weights[spared[0].row_ids],
+    ).at_prior(ensemble.readings.prior.train)
+    wanted = choose_calibration(rows)
+    found = ensemble.readings.scorers["logistic"]
+    assert found.calibration.to_json() == wanted.to_json()
+    read = rows.with_log_odds(wanted.apply(rows.log_odds))
+    assert ensemble.shipped != "logistic"
+    assert found.threshold == choose_threshold(read, Decision(), draws=0)
 
 
 def test_a_second_run_writes_the_same_bytes(enter):
@@ -114,7 +130,9 @@ def test_policy_and_settings_come_from_params(enter):
     for ensemble, count in ((before, 4), (after, 2)):
         axes = ensemble.models["lightgbm"].table.axes[0]
         assert [len(a.projection.components) for a in axes] == [count] * len(BACKBONES)
-    assert after.thresholds["mean"] != before.thresholds["mean"]
+    thresholds = [e.readings.scorers["mean"].threshold for e in (before, after)]
+    assert [t.policy for t in thresholds] == ["balanced_accuracy", "accuracy"]
+    assert thresholds[0].value != thresholds[1].value
 
 
 def test_columns_candidates_and_gate_come_from_params(enter):
@@ -144,6 +162,9 @@ def test_columns_candidates_and_gate_come_from_params(enter):
         ("stack", {"class_weight": 0}, r"stack\.class_weight"),
         ("stack", {"feature_fraction": 1.1}, r"stack\.feature_fraction"),
         ("gate", {"margin": -0.1}, r"gate\.margin"),
+        ("decision", {"threshold": "fpr"}, r"needs a target"),
+        ("decision", {"review": 0.6}, r"decision\.review"),
+        ("label", {"prior": 1.5}, r"label\.prior"),
     ],
 )
 def test_settings_that_make_no_sense_are_named(enter, section, value, said):
@@ -225,7 +246,7 @@ def test_dumps_of_removed_members_are_ignored_and_named(enter, caplog):
     line = next(m for m in caplog.messages if "ignored" in m)
     assert line.split(": ")[-1] == "net-a-1, net-b-0, net-b-1, net-b-2, net_c-1"
     assert (ensemble.backbones, ensemble.folds) == (names, (0, 2))
-    assert not {n for n in ensemble.thresholds if n.startswith("net-b")}
+    assert not {n for n in ensemble.readings.scorers if n.startswith("net-b")}
 
 
 def test_nothing_is_named_where_nothing_is_ignored(enter, caplog):

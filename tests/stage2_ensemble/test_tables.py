@@ -12,12 +12,12 @@ from synthetic_world import (
     hold_out,
     is_null,
     list_groups,
+    spare,
 )
 
 from features.errors import AlignmentError, ConfigError, LeakageError
 from features.stack_params import Stack
 from stage2_ensemble import tables
-from stage2_ensemble.columns import CalibrationColumns
 from stage2_ensemble.projection import Distance, Projection
 from stage2_ensemble.tables import LEAST_GROUPS, Table, choose_names
 
@@ -314,7 +314,7 @@ def test_other_widths_are_refused(columns):
 
 def test_nothing_is_fitted_on_rows_that_are_held_out(columns):
     held = hold_out(draw_columns(1))
-    spared = CalibrationColumns(**vars(held), labels=columns.labels)
+    spared = spare(columns)
     for forbidden in (held, spared):
         with pytest.raises(LeakageError, match=type(forbidden).__name__):
             fit(columns, forbidden)

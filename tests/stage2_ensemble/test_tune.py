@@ -249,6 +249,7 @@ stack:
   num_leaves: 15    # more than there are rows for
 gate: {margin: 0.0005}     # to ship
 decision: {threshold: balanced_accuracy}
+label: {prior: train}
 """
 
 

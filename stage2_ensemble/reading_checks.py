@@ -1,0 +1,119 @@
+"""Whether readings hold on val: calibration before and after, class shares, promises.
+
+Nothing is chosen here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from features.manifest import Ids
+from stage2_ensemble.columns import Floats, Labels
+from stage2_ensemble.ensemble import Ensemble
+from stage2_ensemble.figures import measure_figures
+from stage2_ensemble.prior_shift import estimate_prior
+from stage2_ensemble.promises import check_promises, describe_promised, describe_realised
+from stage2_ensemble.reliability import tabulate_reliability
+from stage2_ensemble.scored_rows import ScoredRows, ValRows
+
+
+@dataclass(frozen=True)
+class ShippedRows:
+    """Val rows `(n,)` with log-odds of what ships."""
+
+    row_ids: Ids
+    labels: Labels
+    groups: Ids
+    raw: Floats
+    """As they come."""
+    calibrated: Floats
+    """At the class shares of train."""
+    read: Floats
+    """Calibrated, at the class shares that labels assume."""
+
+
+def read_shipped(
+    ensemble: Ensemble, row_ids: Ids, labels: Labels, groups: Ids, raw: Floats
+) -> ShippedRows:
+    """The rows with what readings make of their log-odds."""
+    readings, name = ensemble.readings, ensemble.shipped
+    calibrated = readings.scorers[name].calibration.apply(raw)
+    return ShippedRows(row_ids, labels, groups, raw, calibrated, readings.read(name, raw))
+
+
+def check_readings(ensemble: Ensemble, rows: ShippedRows) -> dict[str, Any]:
+    """`calibration`, `threshold`, `prior` and `promises` of `metrics.json`."""
+    readings = ensemble.readings
+    reading = readings.scorers[ensemble.shipped]
+    without_labels = ScoredRows(row_ids=rows.row_ids, log_odds=rows.calibrated, groups=rows.groups)
+    val = ValRows(**vars(without_labels), labels=rows.labels)
+    estimate = estimate_prior(without_labels, readings.held_out, readings.prior.train)
+    return {
+        "calibration": {
+            **reading.calibration.to_json(),
+            "chosen_on": ensemble.reading_rows,
+            "val_before": _measure_ece(rows, rows.raw),
+            "val_after": _measure_ece(rows, rows.read),
+        },
+        "threshold": reading.threshold.to_json(),
+        "prior": {
+            "val": float(rows.labels.mean()),
+            "assumed": readings.prior.to_json(),
+            "estimated_on_val": estimate.to_json(),
+        },
+        "promises": check_promises(val, reading.threshold, readings.prior, readings.band),
+    }
+
+
+def _measure_ece(rows: ShippedRows, log_odds: Floats) -> dict[str, float | None]:
+    found = measure_figures(rows.labels, log_odds, rows.groups, 0.0).metrics
+    return {name: found[name] for name in ("ece", "ece_low", "ece_high")}
+
+
+def tabulate_shipped(rows: ShippedRows) -> dict[str, pd.DataFrame]:
+    """Reliability of log-odds as they come and as they are read, by the name of its file."""
+    pairs = {"reliability_before": rows.raw, "reliability_after": rows.read}
+    return {
+        name: pd.DataFrame(tabulate_reliability(rows.labels, log_odds).to_rows())
+        for name, log_odds in pairs.items()
+    }
+
+
+def list_readings(metrics: Mapping[str, Any]) -> list[str]:
+    """What `check_readings` found, a line each, but for the promises."""
+    calibration, threshold, prior = (metrics[k] for k in ("calibration", "threshold", "prior"))
+    before, after = (_describe_ece(calibration[k]) for k in ("val_before", "val_after"))
+    assumed, estimate = prior["assumed"], prior["estimated_on_val"]
+    estimated = (
+        f"by the scores alone {estimate['value']:.3f}"
+        if estimate["source"] == "estimate"
+        else f"no estimate by the scores alone: {estimate['reason']}"
+    )
+    bounds = (
+        "" if threshold["low"] is None else f" [{threshold['low']:.3f}, {threshold['high']:.3f}]"
+    )
+    note = f"; {threshold['note']}" if threshold["note"] else ""
+    return [
+        f"calibration: {calibration['name']}, chosen on {calibration['chosen_on']} rows "
+        f"({calibration['reason']}); ECE {before} before, {after} after",
+        f"share of fakes: {prior['val']:.3f} in val, probabilities assume {assumed['value']:.3f} "
+        f"({assumed['reason']}); {estimated}",
+        f"threshold: log-odds {threshold['value']:.3f}{bounds} by {threshold['policy']}{note}",
+    ]
+
+
+def _describe_ece(values: Mapping[str, float | None]) -> str:
+    bounds = (
+        "" if values["ece_low"] is None else f" [{values['ece_low']:.4f}, {values['ece_high']:.4f}]"
+    )
+    return f"{values['ece']:.4f}{bounds}"
+
+
+def list_promises(promises: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
+    """Of each: what it is about, promised, realised on val, verdict."""
+    return [
+        (entry["title"], describe_promised(entry), describe_realised(entry), entry["verdict"])
+        for entry in promises.values()
+    ]
