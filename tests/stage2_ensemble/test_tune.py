@@ -16,7 +16,7 @@ from features.locks import hold
 from features.params import load_params
 from features.stack_params import Stack, StackParams
 from features.tune_params import TuneParams
-from stage2_ensemble import candidates, columns, stack, tune, tuning, tuning_report
+from stage2_ensemble import candidates, choice, columns, stack, tune, tuning, tuning_report
 from stage2_ensemble.halves import take_tuning
 from stage2_ensemble.journal import open_study
 from stage2_ensemble.tune import Budget, search
@@ -281,7 +281,13 @@ def run(**rest) -> dict:
     return tune.run(load_params(TuneParams), budget=Budget(1000, 2), **rest)
 
 
-def test_what_was_found_is_judged_by_the_other_half_as_stack_will(favour, capsys):
+class Decided(Exception):
+    """Verdicts of the gate: what `stack` does after them takes long."""
+
+
+def test_what_was_found_is_judged_by_the_other_half_as_stack_will(favour, capsys, monkeypatch):
+    judge, made = tune.judge_tuned, []
+    monkeypatch.setattr(tune, "judge_tuned", lambda *task: made.append(judge(*task)) or made[0])
     favour("num_leaves", 9)  # the same trees
     facts = run()
     assert PARAMS.read_text() == LAYOUT
@@ -290,10 +296,18 @@ def test_what_was_found_is_judged_by_the_other_half_as_stack_will(favour, capsys
     said = capsys.readouterr().out
     assert "dvc exp run -S 'stack.num_leaves=9' -S '+gate.rows=untuned'\n" in said
     assert "AUC +0.0000 [+0.0000, +0.0000]: these rows cannot tell them apart." in said
+    monkeypatch.setattr(tune, "judge_tuned", lambda *task: made[0])
     run(write=True)
     wanted = LAYOUT.replace("15    #", "9     #")
     assert PARAMS.read_text() == wanted.replace("{margin", "{rows: untuned, margin")
-    (verdict,) = stack.run(load_params(StackParams)).verdicts
+
+    def stop(verdicts, simple):
+        raise Decided(verdicts)
+
+    monkeypatch.setattr(choice, "choose_shipped", stop)
+    with pytest.raises(Decided) as decided:
+        stack.run(load_params(StackParams))
+    (verdict,) = decided.value.args[0]
     assert verdict.to_json() == facts["judged"]["against_simple"]
 
 
