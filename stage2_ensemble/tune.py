@@ -145,8 +145,7 @@ def _report(
     print_tables(task, attempts, importance, console)
     tuned = read_settings(task.settings, dict(best.values))
     judged = None if best.is_present else judge_tuned(folds, task, best.candidate, tuned, gate)
-    is_worse = judged is not None and judged.against_present.high < 0
-    changes = {} if judged is None or is_worse else list_changes(tuned)
+    changes = {} if judged is None or judged.is_worse else list_changes(tuned)
     facts = build_facts(task, attempts, importance, judged, changes)
     for line in (*facts["findings"], *_apply_changes(changes, write)):
         console.print(line, highlight=False, soft_wrap=True)  # to be copied

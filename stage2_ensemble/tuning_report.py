@@ -1,7 +1,7 @@
 """What tuning found, and what the rows that it never looked at say about it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from stage2_ensemble.columns import FoldColumns
 from stage2_ensemble.gate import RISK, Gain, Verdict, compare_scores, hold_gate
 from stage2_ensemble.halves import mark_untuned
 from stage2_ensemble.nested import judge_candidates
+from stage2_ensemble.resampling import LEAST_GROUPS, number_groups
 from stage2_ensemble.tuning import AUCS, PRESENT, SETTINGS, VALUES, Task, list_done
 
 SHOWN = 8
@@ -48,9 +49,16 @@ class Judgement:
 
     reals: int
     fakes: int
+    groups: int
+    """Of the class that has fewer of them, in the fold that has fewest."""
     against_present: Gain
     against_simple: Verdict
     """The gate of `stack`, with `gate.rows: untuned`."""
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether tuned settings are worse than the present ones, as far as can be told."""
+        return self.against_present.high < 0 and self.groups >= LEAST_GROUPS
 
 
 def list_attempts(study: Study) -> list[Attempt]:
@@ -109,8 +117,10 @@ def judge_tuned(
     gain = compare_scores(folds, *pair, RISK / 2, task.seed, masks)
     strict = gate.model_copy(update={"rows": "untuned"})
     (verdict,) = hold_gate(folds, own, tuned, strict, task.seed)
-    labels = [columns.labels[mask] for columns, mask in zip(folds, masks, strict=True)]
-    return Judgement(*count_classes(np.concatenate(labels)), gain, verdict)
+    rows = [replace(c, embeddings=()).take(mask) for c, mask in zip(folds, masks, strict=True)]
+    labels = np.concatenate([columns.labels for columns in rows])
+    groups = min(number_groups(columns.labels, columns.groups).least for columns in rows)
+    return Judgement(*count_classes(labels), groups, gain, verdict)
 
 
 def describe_findings(best: Attempt, trials: int, judged: Judgement | None) -> list[str]:
@@ -118,9 +128,11 @@ def describe_findings(best: Attempt, trials: int, judged: Judgement | None) -> l
     if judged is None:
         return [f"Nothing to change: the present settings are the best of {trials} trials."]
     gain = judged.against_present
-    if gain.low > 0:
+    if judged.groups < LEAST_GROUPS:
+        said = f"not to be relied on, as a class has but {judged.groups} groups there."
+    elif gain.low > 0:
         said = "tuned is better."
-    elif gain.high < 0:
+    elif judged.is_worse:
         said = "tuned is worse: the present settings stay."
     else:
         said = "these rows cannot tell them apart."

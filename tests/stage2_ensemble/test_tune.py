@@ -17,6 +17,7 @@ from features.params import load_params
 from features.stack_params import Stack, StackParams
 from features.tune_params import TuneParams
 from stage2_ensemble import candidates, choice, columns, stack, tune, tuning, tuning_report
+from stage2_ensemble.gate import Gain, Verdict
 from stage2_ensemble.halves import take_tuning
 from stage2_ensemble.journal import open_study
 from stage2_ensemble.tune import Budget, search
@@ -318,6 +319,26 @@ def test_settings_that_the_other_half_finds_worse_are_not_written(favour, capsys
     assert facts["changes"] == {}
     assert "tuned is worse: the present settings stay" in capsys.readouterr().out
     assert PARAMS.read_text() == LAYOUT
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "groups", "said"),
+    [
+        (0.001, 0.003, 20, ": tuned is better."),
+        (-0.003, -0.001, 20, ": tuned is worse: the present settings stay."),
+        (-0.001, 0.003, 20, ": these rows cannot tell them apart."),
+        (0.001, 0.003, 19, ": not to be relied on, as a class has but 19 groups there."),
+        (-0.003, -0.001, 2, ": not to be relied on, as a class has but 2 groups there."),
+    ],
+)
+def test_what_is_said_of_an_interval(low, high, groups, said):
+    verdict = Verdict("lightgbm", 0.0, -0.1, 0.1, None, "too few rows to tell")
+    judged = tuning_report.Judgement(50, 60, groups, Gain(0.002, low, high), verdict)
+    best = tuning_report.Attempt(3, "lightgbm", False, {}, 0.9, 0.01, 3, False, 1.0)
+    texts = tuning_report.describe_findings(best, 9, judged)
+    assert texts[1].endswith(f"AUC +0.0020 [{low:+.4f}, {high:+.4f}]{said}")
+    assert judged.is_worse == ("worse" in said)
+    assert texts[2].endswith("lightgbm: +0.0000 [-0.1000, +0.1000]: too few rows to tell.")
 
 
 def test_nothing_is_judged_where_the_present_settings_are_the_best(favour, capsys):
