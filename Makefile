@@ -23,7 +23,8 @@ setup: ## Make .venv with the locked dependencies and the package.
 
 test: ## Set up if needed and run all tests.
 	@sh setup.sh
-	$(IN_VENV) python -m pytest --durations=20
+	$(IN_VENV) python -m pytest -n 2 --dist loadfile --no-loadscope-reorder \
+		--durations=20
 
 lint: ## Check with ruff (lint, format) and mypy.
 	@sh setup.sh

@@ -26,6 +26,9 @@ STOP_AFTER = 30
 FOREST_TREES = 200
 EFFECTIVE_BETA = 0.9999
 """For `class_weight: effective`: 1 - 1/(rows after which further ones add little)."""
+SERIAL_ROWS = 10_000
+"""Fewer rows are learned by one thread: threads that wait for each other take longer, on a machine
+with other work ten times as long."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Boosted:
         labels, weights, shift = gather_rows(folds, settings)
         data = lightgbm.Dataset(rows, labels, weight=weights, free_raw_data=False)
         boosters = tuple(
-            lightgbm.train(build_options(settings, seed + bag, kind, rows.shape[1]), data, rounds)
+            lightgbm.train(build_options(settings, seed + bag, kind, rows.shape), data, rounds)
             for bag in range(settings.bags)
         )
         return cls(table, boosters, shift, kind)
@@ -67,7 +70,11 @@ class Boosted:
         rows = self.table.build(columns)
         if not len(rows):
             return np.empty(0)
-        found = [np.asarray(b.predict(rows, raw_score=True), np.float64) for b in self.boosters]
+        threads = count_threads(len(rows))
+        found = [
+            np.asarray(b.predict(rows, raw_score=True, num_threads=threads), np.float64)
+            for b in self.boosters
+        ]
         if self.kind == "rf":  # of a forest, too, LightGBM gives the sum over its trees
             found = [f / b.num_trees() for f, b in zip(found, self.boosters, strict=True)]
         return np.asarray(np.mean(found, axis=0)) - self.shift
@@ -111,7 +118,7 @@ def find_rounds(folds: Sequence[FoldColumns], settings: Stack, seed: int, compon
     held_labels, held_weights, _ = gather_rows(stop, settings)
     held = lightgbm.Dataset(held_rows, held_labels, weight=held_weights, reference=data)
     booster = lightgbm.train(
-        build_options(settings, seed, "gbdt", rows.shape[1]),
+        build_options(settings, seed, "gbdt", rows.shape),
         data,
         settings.max_rounds,
         valid_sets=[held],
@@ -150,8 +157,10 @@ def weigh_rows(labels: Labels, weights: Floats, class_weight: str | float) -> tu
     return weights * class_weights[labels], shift
 
 
-def build_options(settings: Stack, seed: int, kind: Kind, columns: int) -> dict[str, object]:
-    """LightGBM's parameters: the same bytes whatever the number of threads."""
+def build_options(
+    settings: Stack, seed: int, kind: Kind, shape: tuple[int, int]
+) -> dict[str, object]:
+    """LightGBM's parameters for `(rows, columns)`; it gives the same model with any threads."""
     options: dict[str, object] = {
         "objective": "binary",
         "metric": "binary_logloss",
@@ -161,12 +170,18 @@ def build_options(settings: Stack, seed: int, kind: Kind, columns: int) -> dict[
         "seed": seed,
         "deterministic": True,
         "force_row_wise": True,
+        "num_threads": count_threads(shape[0]),
         "verbosity": -1,
         "boosting": kind,
     }
     if kind == "rf":
         # As Breiman: a bootstrap sample, and the root of the columns at each split.
         forest = {"bagging_freq": 1, "bagging_fraction": 0.632, "num_leaves": 63}
-        return options | forest | {"feature_fraction_bynode": min(1.0, columns**-0.5)}
+        return options | forest | {"feature_fraction_bynode": min(1.0, shape[1] ** -0.5)}
     learning = {"learning_rate": settings.learning_rate}
     return options | learning | {"feature_fraction": settings.feature_fraction}
+
+
+def count_threads(rows: int) -> int:
+    """For LightGBM; 0 is as many as there are cores."""
+    return 1 if rows < SERIAL_ROWS else 0

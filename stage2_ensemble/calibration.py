@@ -79,11 +79,11 @@ def choose_calibration(rows: ChoiceRows, parts: int = PARTS, seed: int = 0) -> C
     by_row = {name: np.logaddexp(0, signs * odds) for name, odds in held_out.items()}
     losses = {name: float(np.average(loss, weights=rows.weights)) for name, loss in by_row.items()}
     best = min(losses, key=lambda name: losses[name])
-    name, reason = best, f"{best} has the least held-out log loss"
+    name, reason = best, "least held-out log loss"
     for simpler in list(CALIBRATORS)[: list(CALIBRATORS).index(best)]:
         error = _measure_error(by_row[simpler] - by_row[best], rows.weights, rows.groups)
         if losses[simpler] - losses[best] <= error:
-            name, reason = simpler, f"the held-out log loss of {best} is less by no more than noise"
+            name, reason = simpler, f"{best} is better by no more than noise"
             break
     after = _measure_ece(rows, held_out[name])
     calibrator = CALIBRATORS[name]().fit(rows.log_odds, rows.labels, rows.weights)

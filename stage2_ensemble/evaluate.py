@@ -36,10 +36,10 @@ from stage2_ensemble.figures import (
     measure_figures,
 )
 from stage2_ensemble.metrics import FPR_GRID, RECALL_GRID, trace_curves
+from stage2_ensemble.promises import describe_promise
 from stage2_ensemble.reading_checks import (
     ShippedRows,
     check_readings,
-    list_promises,
     list_readings,
     read_shipped,
     tabulate_shipped,
@@ -157,8 +157,8 @@ def _log_metrics(metrics: dict[str, Any]) -> None:
         _log.info("evaluate: what ships: %s", note)
     for line in list_readings(metrics):
         _log.info("evaluate: %s", line)
-    for promise in list_promises(metrics["promises"]):
-        _log.info("evaluate: %s: promised %s, realised %s: %s", *promise)
+    for promise in metrics["promises"].values():
+        _log.info("evaluate: %s", describe_promise(promise))
     if val["stack"]["auc"] < val["mean"]["auc"]:
         _log.info(
             "evaluate: on val, %s (ships) is below the plain mean of the members", val["shipped"]

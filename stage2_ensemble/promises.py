@@ -38,7 +38,7 @@ def check_promises(
     seed: int = 0,
 ) -> dict[str, Entry]:
     """Each promise by name: `title`, `promised` with the `sense` (at most, at least, or none) and,
-    where it has one, its own interval, `realised`, `low`, `high`, `verdict`.
+    where it has one, its own interval, `realised`, `realised_low`, `realised_high`, `verdict`.
 
     `val` has calibrated log-odds at the class shares of train; `prior` is what probabilities of val
     rows assume (estimated without their labels, if at all). `fpr`, `tpr` and the band are about
@@ -201,7 +201,7 @@ def _reach(share: Share, side: int) -> float:
 
 def _build_entry(title: str, promised: Share, found: Share, verdict: str, sense: str = "") -> Entry:
     own = {"promised": promised.value, "promised_low": promised.low, "promised_high": promised.high}
-    bounds = {"realised": found.value, "low": found.low, "high": found.high}
+    bounds = {"realised": found.value, "realised_low": found.low, "realised_high": found.high}
     return {"title": title, "sense": sense, **own, **bounds, "verdict": verdict}
 
 
@@ -211,13 +211,16 @@ def describe_promised(entry: Mapping[str, Any]) -> str:
         return f"by chance up to {entry['by_chance']:.4f}"
     if entry["sense"]:
         return f"{entry['sense']} {entry['promised']:g}"
-    return _describe(entry["promised"], entry["promised_low"], entry["promised_high"])
+    return _describe(entry, "promised")
 
 
-def describe_realised(entry: Mapping[str, Any]) -> str:
-    """`0.0480 [0.0420, 0.0550]`."""
-    return _describe(entry["realised"], entry["low"], entry["high"])
+def describe_promise(entry: Mapping[str, Any]) -> str:
+    """All of it in a line."""
+    promised, realised = describe_promised(entry), _describe(entry, "realised")
+    return f"{entry['title']}: promised {promised}, realised {realised}: {entry['verdict']}"
 
 
-def _describe(value: float, low: float | None, high: float | None) -> str:
-    return f"{value:.4f}" if low is None else f"{value:.4f} [{low:.4f}, {high:.4f}]"
+def _describe(entry: Mapping[str, Any], name: str) -> str:
+    low, high = entry[f"{name}_low"], entry[f"{name}_high"]
+    bounds = "" if low is None else f" [{low:.4f}, {high:.4f}]"
+    return f"{entry[name]:.4f}{bounds}"

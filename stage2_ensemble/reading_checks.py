@@ -14,7 +14,7 @@ from stage2_ensemble.columns import Floats, Labels
 from stage2_ensemble.ensemble import Ensemble
 from stage2_ensemble.figures import measure_figures
 from stage2_ensemble.prior_shift import estimate_prior
-from stage2_ensemble.promises import check_promises, describe_promised, describe_realised
+from stage2_ensemble.promises import check_promises
 from stage2_ensemble.reliability import tabulate_reliability
 from stage2_ensemble.scored_rows import ScoredRows, ValRows
 
@@ -84,36 +84,26 @@ def tabulate_shipped(rows: ShippedRows) -> dict[str, pd.DataFrame]:
 def list_readings(metrics: Mapping[str, Any]) -> list[str]:
     """What `check_readings` found, a line each, but for the promises."""
     calibration, threshold, prior = (metrics[k] for k in ("calibration", "threshold", "prior"))
-    before, after = (_describe_ece(calibration[k]) for k in ("val_before", "val_after"))
+    before, after = (
+        _describe(found["ece"], found["ece_low"], found["ece_high"])
+        for found in (calibration["val_before"], calibration["val_after"])
+    )
     assumed, estimate = prior["assumed"], prior["estimated_on_val"]
-    estimated = (
-        f"by the scores alone {estimate['value']:.3f}"
-        if estimate["source"] == "estimate"
-        else f"no estimate by the scores alone: {estimate['reason']}"
-    )
-    bounds = (
-        "" if threshold["low"] is None else f" [{threshold['low']:.3f}, {threshold['high']:.3f}]"
-    )
+    if estimate["source"] == "estimate":
+        value = _describe(estimate["em"], estimate["em_low"], estimate["em_high"])
+        estimated = f"estimated from their scores alone {value}"
+    else:
+        estimated = f"no estimate from their scores alone: {estimate['reason']}"
+    place = _describe(threshold["value"], threshold["low"], threshold["high"])
     note = f"; {threshold['note']}" if threshold["note"] else ""
     return [
         f"calibration: {calibration['name']}, chosen on {calibration['chosen_on']} rows "
         f"({calibration['reason']}); ECE {before} before, {after} after",
         f"share of fakes: {prior['val']:.3f} in val, probabilities assume {assumed['value']:.3f} "
         f"({assumed['reason']}); {estimated}",
-        f"threshold: log-odds {threshold['value']:.3f}{bounds} by {threshold['policy']}{note}",
+        f"threshold: log-odds {place} by {threshold['policy']}{note}",
     ]
 
 
-def _describe_ece(values: Mapping[str, float | None]) -> str:
-    bounds = (
-        "" if values["ece_low"] is None else f" [{values['ece_low']:.4f}, {values['ece_high']:.4f}]"
-    )
-    return f"{values['ece']:.4f}{bounds}"
-
-
-def list_promises(promises: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
-    """Of each: what it is about, promised, realised on val, verdict."""
-    return [
-        (entry["title"], describe_promised(entry), describe_realised(entry), entry["verdict"])
-        for entry in promises.values()
-    ]
+def _describe(value: float, low: float | None, high: float | None) -> str:
+    return f"{value:.3f}" if low is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"

@@ -18,7 +18,8 @@ from features.cli import run_stage
 from features.errors import MissingArtifactError
 from features.files import read_json
 from stage2_ensemble.figures import NOT_RELIABLE, TITLES, list_notes
-from stage2_ensemble.reading_checks import list_promises, list_readings
+from stage2_ensemble.promises import describe_promised
+from stage2_ensemble.reading_checks import list_readings
 from stage2_ensemble.resampling import LEAST_GROUPS
 
 METRICS = Path("artifacts/metrics.json")
@@ -74,13 +75,22 @@ def build_shipped(metrics: Mapping[str, Any]) -> Table:
 
 def build_promises(metrics: Mapping[str, Any]) -> Table:
     """What was promised of rows like those of train, and what val shows."""
-    table = Table(title="promised and realised on val", box=SIMPLE, padding=0)
-    table.add_column("what ships", overflow="fold")
-    for title in ("promised", "realised [95 %]", ""):
-        table.add_column(title, justify="right" if title else "left", overflow="fold")
-    for cells in list_promises(metrics["promises"]):
-        table.add_row(*cells)
+    title = f"what ships ({metrics['val']['shipped']}): promised, and realised on val"
+    table = Table(title=title, box=SIMPLE, padding=0)
+    table.add_column("", overflow="fold")
+    table.add_column("promised", justify="right", no_wrap=True)
+    table.add_column("realised [95 %]", justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for entry in metrics["promises"].values():
+        realised = format_number(entry["realised"]) + _format_bounds(entry, "realised", ", ")
+        table.add_row(entry["title"], _format_promised(entry), realised, entry["verdict"])
     return table
+
+
+def _format_promised(entry: Mapping[str, Any]) -> str:
+    if entry["promised_low"] is None:
+        return describe_promised(entry)
+    return format_number(entry["promised"]) + _format_bounds(entry, "promised", ", ")
 
 
 def build_parts(metrics: Mapping[str, Any]) -> Table | None:

@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from features.errors import AlignmentError, LeakageError
 from features.splits import split_evenly
 from features.stack_params import Stack
+from stage2_ensemble import boosted
 from stage2_ensemble import boosted as module
 from stage2_ensemble.boosted import (
     EFFECTIVE_BETA,
@@ -207,7 +208,7 @@ def test_rounds_are_those_of_the_lowest_weighted_loss(components):
     learn, stop = columns.take(part != 0), columns.take(part == 0)
     table, rows = Table.fit([learn], settings, components, 0)
     labels, weights, _ = gather_rows([learn], settings)
-    options = build_options(settings, 0, "gbdt", rows.shape[1])
+    options = build_options(settings, 0, "gbdt", rows.shape)
     booster = lightgbm.train(options, lightgbm.Dataset(rows, labels, weight=weights), 40)
     _, weights, _ = gather_rows([stop], settings)
     losses = [
@@ -258,18 +259,18 @@ def test_a_forest_is_a_mean_of_many_trees(columns):
 
 
 def test_a_forest_takes_a_bootstrap_sample_and_the_root_of_the_columns():
-    options = build_options(SETTINGS, 0, "rf", 25)
+    options = build_options(SETTINGS, 0, "rf", (100, 25))
     assert options["bagging_fraction"] == 0.632
     assert options["bagging_freq"] == 1
     assert options["feature_fraction_bynode"] == pytest.approx(0.2)
-    assert build_options(SETTINGS, 0, "rf", 1)["feature_fraction_bynode"] == 1
+    assert build_options(SETTINGS, 0, "rf", (100, 1))["feature_fraction_bynode"] == 1
     assert "learning_rate" not in options
 
 
 def test_settings_reach_lightgbm():
     values = {"num_leaves": 5, "min_data_in_leaf": 7, "lambda_l2": 0.5}
     values |= {"learning_rate": 0.3, "feature_fraction": 0.7}
-    options = build_options(change(**values), 3, "gbdt", 10)
+    options = build_options(change(**values), 3, "gbdt", (100, 10))
     assert {name: options[name] for name in values} == values
     assert (options["seed"], options["deterministic"]) == (3, True)
 
@@ -346,7 +347,9 @@ def fit_wide() -> str:
     wide = (rng.normal(size=(1000, 384)) @ mix + columns.labels[:, None] / 10).astype(np.float16)
     wider = replace(columns, embeddings=(wide,) * 3)
     settings = change(pca_components=64, max_rounds=3)
-    return "".join(write_texts(Boosted.fit([wider], settings, 0, components=True)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boosted, "SERIAL_ROWS", 0)
+        return "".join(write_texts(Boosted.fit([wider], settings, 0, components=True)))
 
 
 def test_number_of_threads_changes_no_byte():

@@ -15,8 +15,8 @@ from stage2_ensemble.decision import choose_threshold
 from stage2_ensemble.prior_shift import estimate_prior, keep_train, use_given
 from stage2_ensemble.promises import (
     check_promises,
+    describe_promise,
     describe_promised,
-    describe_realised,
     fit_line,
 )
 
@@ -78,18 +78,18 @@ def test_over_confident_scores_show_in_the_slope():
 def test_higher_scores_break_the_rate_of_reals_called_fake():
     found = check(draw_val(4000, TRAIN, 1, lambda odds: odds + 2))
     assert found["fpr"]["verdict"] in BROKEN
-    assert found["fpr"]["low"] > 0.05
+    assert found["fpr"]["realised_low"] > 0.05
     assert found["reals_called_fake"]["verdict"] in BROKEN
     assert found["reals_covered"]["verdict"] in BROKEN
     assert found["fakes_covered"]["verdict"] == "kept"
-    assert found["fpr"]["title"] == "FPR at the threshold"
-    assert describe_promised(found["fpr"]) == "at most 0.05"
-    assert describe_realised(found["fpr"]).startswith("0.1")
+    text = describe_promise(found["fpr"])
+    assert text.startswith("FPR at the threshold: promised at most 0.05, realised 0.1")
+    assert text.endswith(": missed")
 
 
 def test_better_than_promised_is_kept():
     found = check(draw_val(4000, TRAIN, 1, lambda odds: odds - 2))
-    assert found["fpr"]["high"] < 0.05
+    assert found["fpr"]["realised_high"] < 0.05
     assert found["fpr"]["verdict"] == "kept"
     assert found["tpr"]["verdict"] in BROKEN  # that of the rows it was chosen on was a promise, too
 
@@ -128,8 +128,8 @@ def test_groups_widen_every_interval():
     for name, entry in grouped.items():
         if name.startswith("ece"):
             continue
-        width = entry["high"] - entry["low"]
-        assert width > 1.8 * (loose[name]["high"] - loose[name]["low"]), name
+        width = entry["realised_high"] - entry["realised_low"]
+        assert width > 1.8 * (loose[name]["realised_high"] - loose[name]["realised_low"]), name
 
 
 def test_one_more_than_promised_is_chance_and_many_more_are_not():
