@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from features.splits import split_evenly
 from features.stack_params import Stack
+from stage2_ensemble.calibrators import Platt
 from stage2_ensemble.candidates import SIMPLE, fit_candidate, list_candidates
 from stage2_ensemble.columns import Floats, FoldColumns, check_fittable, count_parts
 
@@ -71,7 +71,8 @@ class Pick:
     scale: float = 1.0
     offset: float = 0.0
     """Its scores times `scale` plus `offset` are log-odds that compare to those of other combiners
-    (Platt's scaling, on out-of-fold scores): each training part may choose another one."""
+    (Platt's scaling, on out-of-fold scores): each training part may choose another one. The scale
+    is above 0, on noise too."""
 
 
 def pick_simple(folds: Sequence[FoldColumns], settings: Stack, seed: int) -> Pick:
@@ -88,8 +89,8 @@ def pick_simple(folds: Sequence[FoldColumns], settings: Stack, seed: int) -> Pic
     name = max(SIMPLE, key=lambda name: aucs[name])
     labels = np.concatenate([columns.labels for columns in folds])
     weights = np.concatenate([columns.weights for columns in folds])
-    model = LogisticRegression(C=np.inf).fit(np.concatenate(scores[name])[:, None], labels, weights)
-    return Pick(name, float(model.coef_[0, 0]), float(model.intercept_[0]))
+    line = Platt().fit(np.concatenate(scores[name]), labels, weights)
+    return Pick(name, line.slope_, line.intercept_)
 
 
 def score_simple(

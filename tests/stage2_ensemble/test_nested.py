@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
-from synthetic_world import draw_columns, draw_grouped, hold_out, list_groups
+from synthetic_world import draw_columns, draw_grouped, draw_noise, hold_out, list_groups
 
 from features.errors import LeakageError, ManifestError
 from features.stack_params import Stack
@@ -193,7 +193,11 @@ def test_the_best_simple_one_is_chosen_by_its_out_of_fold_auc(folds):
                 s[p == held] = model.score(c.take(p == held))
         aucs[name] = np.mean(measure_auc(folds, scores))
     assert pick.name == max(aucs, key=aucs.get)
-    assert pick.scale > 0
+
+
+def test_a_scale_never_turns_the_order_round():
+    """On noise a line through labels and scores may fall."""
+    assert min(pick_simple([draw_noise(seed=seed)], BARE, 0).scale for seed in range(12)) > 0
 
 
 @pytest.mark.parametrize(
