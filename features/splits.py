@@ -72,6 +72,16 @@ def assign_folds(
     return folds
 
 
+def draw_half(groups: Ids, names: Names, purpose: str) -> npt.NDArray[np.bool_]:
+    """`(n,)`: rows of about half of the groups, by a hash of the name of their first row.
+
+    For a `purpose` always the same ones, whatever the seed and whatever rows come after them.
+    """
+    codes, first = _number_groups(groups)
+    hashes = hash_names(_take(names, first), 0, purpose)
+    return np.asarray((hashes % np.uint64(2) == 0)[codes])
+
+
 def _number_groups(groups: Ids) -> tuple[Ids, Ids]:
     """`(n,)` numbers 0 … g-1 in the order of first rows, and `(g,)` positions of these."""
     codes, known = pd.factorize(groups)

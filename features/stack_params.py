@@ -45,6 +45,9 @@ class Gate(Section):
 
     margin: NonNegativeFloat = 0.0005
     """AUC by which it must be better, for all that the interval allows."""
+    rows: Literal["all", "untuned"] = "all"
+    """Out-of-fold rows that decide. `untuned`: those that `tune` never looked at, for settings that
+    it chose on the others; `tune --write` sets it."""
 
 
 class ActiveFolds(StageParams):

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from features.dumps import Dump, read_dump
 from features.errors import AlignmentError, LeakageError
 from features.manifest import Ids, Manifest
+from features.splits import draw_half
 from stage2_ensemble.extras import Extras
 
 Floats = npt.NDArray[np.float64]
@@ -58,6 +59,8 @@ class FoldColumns(Columns):
     groups: Ids
     domains: npt.NDArray[np.object_] | None = None
     """`(n,)`: the generator of each fake, empty where none is known."""
+    tuning: npt.NDArray[np.bool_] | None = None
+    """`(n,)`: rows that settings may be tuned on: `stage2_ensemble.halves`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +145,7 @@ def build_fold_columns(
         weights=train.weights[rows],
         groups=train.groups[rows],
         domains=train.table["generator"].to_numpy(object)[rows],
+        tuning=draw_half(train.groups[rows], train.table["img_name"].iloc[rows], "tuning half"),
     )
     rows = row_ids[spared]
     calibration_columns = CalibrationColumns(

@@ -7,7 +7,7 @@ both sides would have come out of other training rows.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from features.stack_params import Gate, Stack
 from stage2_ensemble.candidates import GATED, fit_candidate, list_candidates
 from stage2_ensemble.columns import Floats, FoldColumns
+from stage2_ensemble.halves import Mask, mark_untuned
 from stage2_ensemble.nested import BEST_SIMPLE, Judged, measure_auc, pick_simple, split_inner
 from stage2_ensemble.resampling import CHUNK, draw_counts, number_groups, rank_rows
 
@@ -59,43 +60,77 @@ class Verdict:
         return cls(**values)
 
 
+@dataclass(frozen=True)
+class Gain:
+    """Difference of two AUCs, with an interval."""
+
+    difference: float
+    low: float
+    high: float
+
+
 def hold_gate(
     folds: Sequence[FoldColumns], judged: Judged, settings: Stack, gate: Gate, seed: int
 ) -> list[Verdict]:
-    """A verdict on each candidate that is not simple, in the order of `GATED`."""
+    """A verdict on each judged candidate that is not simple, in the order of `GATED`.
+
+    The risk is shared among all that `settings` declare. With `gate.rows: untuned` nothing but
+    these rows decides; raises `ManifestError` where they are too few.
+    """
     names = [name for name in list_candidates(folds, settings) if name in GATED]
     level = RISK / max(len(names), 1)
+    masks = mark_untuned(folds) if gate.rows == "untuned" else None
     verdicts = []
-    for name in names:
-        differences = _draw_differences(folds, judged, name, seed)
-        found = float(np.mean(_subtract(folds, judged, name)))
-        low, high = (float(q) for q in np.nanquantile(differences, [level, 1 - level]))
-        won = low > gate.margin
-        domains = _leave_domains_out(folds, name, settings, seed) if won else None
+    for name in [name for name in names if name in judged.scores]:
+        pair = judged.scores[name], judged.scores[BEST_SIMPLE]
+        gain = compare_scores(folds, *pair, level, seed, masks)
+        won = gain.low > gate.margin
+        domains = _leave_domains_out(folds, name, settings, seed, masks) if won else None
         outcome: Outcome = "too few rows to tell"
         if won:
             worse = domains is not None and domains < -gate.margin
             outcome = "worse on unseen domains" if worse else "won"
-        elif high <= gate.margin:
+        elif gain.high <= gate.margin:
             outcome = "lost"
-        verdicts.append(Verdict(name, found, low, high, domains, outcome))
+        verdicts.append(Verdict(name, gain.difference, gain.low, gain.high, domains, outcome))
     return verdicts
 
 
-def _subtract(folds: Sequence[FoldColumns], judged: Judged, name: str) -> list[float]:
-    aucs = (measure_auc(folds, judged.scores[key]) for key in (name, BEST_SIMPLE))
-    return [a - b for a, b in zip(*aucs, strict=True)]
+def compare_scores(
+    folds: Sequence[FoldColumns],
+    ours: Sequence[Floats],
+    theirs: Sequence[Floats],
+    level: float,
+    seed: int,
+    masks: Sequence[Mask] | None = None,
+) -> Gain:
+    """AUC within each fold of `ours` minus that of `theirs`, the mean over folds.
+
+    On rows of `masks` alone, where given. `level`: the risk on either side of the interval.
+    """
+    if masks is not None:
+        folds = [
+            replace(columns, embeddings=(), extras=None).take(mask)
+            for columns, mask in zip(folds, masks, strict=True)
+        ]
+        ours, theirs = (
+            [scores[mask] for scores, mask in zip(side, masks, strict=True)]
+            for side in (ours, theirs)
+        )
+    found = np.subtract(measure_auc(folds, ours), measure_auc(folds, theirs))
+    drawn = _draw_differences(folds, ours, theirs, seed)
+    low, high = (float(q) for q in np.nanquantile(drawn, [level, 1 - level]))
+    return Gain(float(np.mean(found)), low, high)
 
 
-def _draw_differences(folds: Sequence[FoldColumns], judged: Judged, name: str, seed: int) -> Floats:
+def _draw_differences(
+    folds: Sequence[FoldColumns], ours: Sequence[Floats], theirs: Sequence[Floats], seed: int
+) -> Floats:
     """`(RESAMPLES,)` differences, each the mean over the folds."""
     total = np.zeros(RESAMPLES)
-    for i, columns in enumerate(folds):
+    for columns, *sides in zip(folds, ours, theirs, strict=True):
         groups = number_groups(columns.labels, columns.groups)
-        pair = [
-            rank_rows(columns.labels, judged.scores[key][i], groups.numbers)
-            for key in (name, BEST_SIMPLE)
-        ]
+        pair = [rank_rows(columns.labels, scores, groups.numbers) for scores in sides]
         chunk = max(1, CHUNK // len(columns))
         drawn = draw_counts(groups.count, RESAMPLES, chunk, seed + columns.fold)
         with np.errstate(invalid="ignore"):  # a class that was not drawn at all
@@ -108,11 +143,16 @@ def _draw_differences(folds: Sequence[FoldColumns], judged: Judged, name: str, s
 
 
 def _leave_domains_out(
-    folds: Sequence[FoldColumns], name: str, settings: Stack, seed: int
+    folds: Sequence[FoldColumns],
+    name: str,
+    settings: Stack,
+    seed: int,
+    masks: Sequence[Mask] | None = None,
 ) -> float | None:
     """Mean difference of AUC on the fakes of one generator at a time, which nobody learned from.
 
-    Against reals that nobody learned from either: another part of them for each generator.
+    Against reals that nobody learned from either: another part of them for each generator. Only
+    rows of `masks` are scored.
     """
     domains = [columns.domains for columns in folds]
     if any(d is None for d in domains):
@@ -121,17 +161,18 @@ def _leave_domains_out(
     if len(known) < 2:
         return None
     parts = split_inner(folds, settings.inner_folds, seed)
+    counted = [np.ones(len(c), bool) for c in folds] if masks is None else masks
     differences = []
     for place, generator in enumerate(known):
         rest, out = [], []
-        for columns, part, own in zip(folds, parts, domains, strict=True):
+        for columns, part, own, mask in zip(folds, parts, domains, counted, strict=True):
             assert own is not None
             fakes = own == generator
             reals = (columns.labels == 0) & (part == place % settings.inner_folds)
             # Groups may hold fakes of every generator, so they are not left out as wholes: of
             # those that are learned from, the fakes of this one are left out and not scored.
             learned = ~fakes & ~np.isin(columns.groups, columns.groups[reals])
-            scored = (fakes | reals) & ~np.isin(columns.groups, columns.groups[learned])
+            scored = mask & (fakes | reals) & ~np.isin(columns.groups, columns.groups[learned])
             rest.append(columns.take(learned))
             out.append(columns.take(scored))
         if any(len(np.unique(columns.labels)) < 2 for columns in rest):

@@ -16,6 +16,7 @@ from features.splits import (
     check_classes,
     draw_calibration,
     draw_groups,
+    draw_half,
     split_evenly,
 )
 
@@ -114,6 +115,21 @@ def test_new_single_rows_move_no_old_one() -> None:
     after = np.empty(n + more, np.int16)
     after[order] = assign_folds(labels[order], np.arange(n + more), shuffled, 5, 0)
     np.testing.assert_array_equal(after[:n], before)
+
+
+def test_new_rows_move_no_group_to_the_other_half() -> None:
+    rng = np.random.default_rng(0)
+    groups, names = rng.integers(0, 300, 2000), name_rows(2000)
+    half = draw_half(groups, names, "a")
+    assert are_whole(half, groups)
+    assert 0.4 < len(np.unique(groups[half])) / 300 < 0.6
+    between = rng.permutation(np.repeat([True, False], [2000, 500]))  # old rows, in their order
+    numbers, all_names = 1000 + np.arange(2500) // 2, [f"new{i}" for i in range(2500)]
+    numbers[between] = groups + 5000
+    for place, name in zip(np.flatnonzero(between), names, strict=True):
+        all_names[place] = name
+    np.testing.assert_array_equal(draw_half(numbers, all_names, "a")[between], half)
+    assert (draw_half(groups, names, "b") != half).any()
 
 
 def test_groups_of_a_common_make_up_follow_their_first_name_and_never_move() -> None:

@@ -380,3 +380,61 @@ def test_a_verdict_is_said_in_one_line():
         "lightgbm: +0.0031 [-0.0002, +0.0064], -0.0500 on generators left out: "
         "worse on unseen domains"
     )
+
+
+# --- settings that half of the rows chose
+
+
+def draw_halved(seed: int = 0) -> FoldColumns:
+    columns = draw_columns(reals=120, fakes=180, seed=seed)
+    return replace(columns, tuning=columns.groups % 2 == 0)
+
+
+def judge(columns, own, rows, margin=0.0) -> Verdict:
+    judged = Judged({BEST_SIMPLE: [columns.logits[:, 0]], NAME: [own]}, {})
+    return hold_gate([columns], judged, SETTINGS, Gate(margin=margin, rows=rows), 0)[0]
+
+
+def test_rows_that_settings_were_tuned_on_decide_nothing():
+    columns = draw_halved()
+    signs = 2.0 * columns.labels - 1
+    flattered = np.where(columns.tuning, signs, columns.logits[:, 0])
+    assert judge(columns, flattered, "all").outcome == "won"
+    verdict = judge(columns, flattered, "untuned")
+    assert (verdict.difference, verdict.low, verdict.outcome) == (0, 0, "lost")
+    honest = np.where(columns.tuning, -signs, signs)
+    assert judge(columns, honest, "all").outcome == "lost"
+    assert judge(columns, honest, "untuned").outcome == "won"
+
+
+def test_a_verdict_on_the_other_half_is_one_on_its_rows_alone():
+    columns = draw_halved()
+    own = columns.logits[:, 1]
+    rest = columns.take(~columns.tuning)
+    wanted = judge(rest, own[~columns.tuning], "all")
+    assert judge(columns, own, "untuned") == wanted
+
+
+def test_unseen_generators_are_scored_on_the_other_half_alone(monkeypatch):
+    columns = draw_halved()
+    generators = np.where(columns.labels == 1, np.where(columns.groups % 3, "a", "b"), "")
+    columns = replace(columns, domains=generators.astype(object))
+    seen = []
+
+    def measure(folds, scores):
+        seen.extend(c.row_ids for c in folds if c.domains is not None)
+        return [0.5 for _ in folds]
+
+    monkeypatch.setattr(gate, "measure_auc", measure)
+    masks = [~columns.tuning]
+    assert gate._leave_domains_out([columns], NAME, SETTINGS, 0, masks) == 0
+    assert set(np.concatenate(seen)) <= set(columns.row_ids[~columns.tuning])
+
+
+def test_the_risk_is_shared_by_all_that_are_declared_whoever_is_judged():
+    columns = draw_halved()
+    both = SETTINGS.model_copy(update={"candidates": (NAME, "random_forest")})
+    judged = Judged({BEST_SIMPLE: [columns.logits[:, 0]], NAME: [columns.logits[:, 1]]}, {})
+    alone, shared = (hold_gate([columns], judged, s, Gate(), 0) for s in (SETTINGS, both))
+    assert [v.name for v in shared] == [NAME]
+    assert shared[0].low < alone[0].low
