@@ -67,8 +67,9 @@ def hold_gate(
     level = RISK / max(len(names), 1)
     verdicts = []
     for name in names:
-        differences = _draw_differences(folds, judged, name, seed)
-        found = float(np.mean(_subtract(folds, judged, name)))
+        pair = (judged.scores[name], judged.scores[BEST_SIMPLE])
+        differences = draw_differences(folds, *pair, seed)
+        found = subtract_aucs(folds, *pair)
         low, high = (float(q) for q in np.nanquantile(differences, [level, 1 - level]))
         won = low > gate.margin
         domains = _leave_domains_out(folds, name, settings, seed) if won else None
@@ -82,20 +83,22 @@ def hold_gate(
     return verdicts
 
 
-def _subtract(folds: Sequence[FoldColumns], judged: Judged, name: str) -> list[float]:
-    aucs = (measure_auc(folds, judged.scores[key]) for key in (name, BEST_SIMPLE))
-    return [a - b for a, b in zip(*aucs, strict=True)]
+def subtract_aucs(
+    folds: Sequence[FoldColumns], first: Sequence[Floats], second: Sequence[Floats]
+) -> float:
+    """AUC of the `first` scores minus that of the `second`, the mean over the folds."""
+    aucs = (measure_auc(folds, scores) for scores in (first, second))
+    return float(np.mean([a - b for a, b in zip(*aucs, strict=True)]))
 
 
-def _draw_differences(folds: Sequence[FoldColumns], judged: Judged, name: str, seed: int) -> Floats:
-    """`(RESAMPLES,)` differences, each the mean over the folds."""
+def draw_differences(
+    folds: Sequence[FoldColumns], first: Sequence[Floats], second: Sequence[Floats], seed: int
+) -> Floats:
+    """`(RESAMPLES,)` of the same differences, on groups drawn within each fold."""
     total = np.zeros(RESAMPLES)
     for i, columns in enumerate(folds):
         groups = number_groups(columns.labels, columns.groups)
-        pair = [
-            rank_rows(columns.labels, judged.scores[key][i], groups.numbers)
-            for key in (name, BEST_SIMPLE)
-        ]
+        pair = [rank_rows(columns.labels, scores[i], groups.numbers) for scores in (first, second)]
         chunk = max(1, CHUNK // len(columns))
         drawn = draw_counts(groups.count, RESAMPLES, chunk, seed + columns.fold)
         with np.errstate(invalid="ignore"):  # a class that was not drawn at all
