@@ -25,6 +25,10 @@ from stage2_ensemble.contributions import (
 from stage2_ensemble.ensemble import Ensemble, average_scores
 
 Figures = dict[str, float | None]
+MISSED = "it is missed"
+BETTER = "better without it"
+NOT_TOLD = "nothing lost that can be told"
+TOO_FEW = "too few groups to tell"
 MARGINAL = 0.01
 """Shares of a block below this are not told in the log."""
 
@@ -163,10 +167,10 @@ def describe_without(backbone: str, values: Mapping[str, Any], cost: Cost, shipp
 def judge_loss(values: Mapping[str, Any]) -> str:
     """What the interval out of fold allows to say."""
     if values["auc_low"] is None:
-        return "too few groups to tell"
+        return TOO_FEW
     if values["auc_high"] < 0:
-        return "missed"
-    return "better without it" if values["auc_low"] > 0 else "nothing lost that can be told"
+        return MISSED
+    return BETTER if values["auc_low"] > 0 else NOT_TOLD
 
 
 def _describe(values: Mapping[str, Any], start: str = "") -> str:

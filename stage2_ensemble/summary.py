@@ -24,7 +24,7 @@ from stage2_ensemble.contributions import BACKBONE
 from stage2_ensemble.figures import NOT_RELIABLE, TITLES, list_notes
 from stage2_ensemble.promises import describe_promised
 from stage2_ensemble.reading_checks import list_readings
-from stage2_ensemble.reasons import judge_loss
+from stage2_ensemble.reasons import BETTER, MISSED, NOT_TOLD, TOO_FEW, judge_loss
 from stage2_ensemble.resampling import LEAST_GROUPS
 
 METRICS = Path("artifacts/metrics.json")
@@ -42,6 +42,8 @@ APART = ("members", "stack", "shipped", "differences", "null_model")
 NULL = "null model"
 NO_VALUE = "–"
 MARK = "*"
+ANSWERS = {MISSED: "yes", BETTER: "no", NOT_TOLD: "unclear", TOO_FEW: "too few"}
+"""In a narrow column: is a backbone missed?"""
 FEW = f"fewer than {LEAST_GROUPS} groups of a class: {NOT_RELIABLE}"
 
 
@@ -141,9 +143,11 @@ def build_blocks(metrics: Mapping[str, Any]) -> Table:
 
 
 def _format_block(blocks: Mapping[str, Any], block: str) -> str:
-    value = blocks[block]["contribution"] if block in blocks else None
-    if value is None:
+    if block not in blocks:
         return NO_VALUE
+    value = blocks[block]["contribution"]
+    if value is None:  # of a mean of ranks
+        return f"weight {blocks[block]['weight']:.2f}"
     total = sum(values["contribution"] for values in blocks.values()) or 1.0
     return f"{value:.2f} {100 * value / total:3.0f} %"
 
@@ -158,15 +162,19 @@ def build_without(metrics: Mapping[str, Any], costs: Mapping[str, Cost]) -> Tabl
     table.add_column("left out", overflow="fold")
     for name in ("out of fold", "val"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", overflow="fold")
+    table.add_column("missed", no_wrap=True)
     table.add_column("min", justify="right", no_wrap=True)
     table.add_column("s", justify="right", no_wrap=True)
     for backbone, values in metrics["without"].items():
         cost = costs.get(backbone, UNKNOWN)
         gaps = (format_gap(values, key, digits=4) for key in ("auc", "val_auc"))
-        cells = (NO_VALUE if v is None else f"{v:.1f}" for v in (cost.minutes, cost.seconds))
-        table.add_row(backbone, *gaps, judge_loss(values), *cells)
+        cells = (_format_cost(value) for value in (cost.minutes, cost.seconds))
+        table.add_row(backbone, *gaps, ANSWERS[judge_loss(values)], *cells)
     return table
+
+
+def _format_cost(value: float | None) -> str:
+    return NO_VALUE if value is None else f"{value:.{0 if value >= 10 else 1}f}"
 
 
 def _add_part(table: Table, values: Mapping[str, Any], domain: str) -> None:

@@ -37,7 +37,7 @@ def test_where_lightgbm_ships_the_simple_ones_stand_beside():
 @pytest.mark.parametrize(
     ("low", "high", "text"),
     [
-        (-0.01, -0.001, "missed"),
+        (-0.01, -0.001, "it is missed"),
         (-0.01, 0.0, "nothing lost that can be told"),
         (0.0, 0.0, "nothing lost that can be told"),
         (0.001, 0.01, "better without it"),

@@ -266,8 +266,8 @@ def test_the_world_of_new_generators_shows_them(finished, monkeypatch, capsys):
 # --- reasons
 
 
-def weigh(contribution: float | None) -> dict:
-    return {"contribution": contribution, "gain": None, "weight": None}
+def weigh(contribution: float | None, weight: float | None = None) -> dict:
+    return {"contribution": contribution, "gain": None, "weight": weight}
 
 
 def test_blocks_stand_beside_each_other_with_their_shares():
@@ -284,10 +284,13 @@ def test_blocks_stand_beside_each_other_with_their_shares():
         "b 1.00 25 % –",
         "file – 0.50 50 %",
     ]
-    metrics["blocks"]["rank_mean"] = {"backbone:a": weigh(None), "backbone:b": weigh(None)}
+    metrics["blocks"]["rank_mean"] = {
+        "backbone:a": weigh(None, 0.5),
+        "backbone:b": weigh(None, 0.5),
+    }
     metrics["val"]["shipped"] = "rank_mean"
     lines = [" ".join(x.split()) for x in render(metrics, 80, summary.build_blocks).splitlines()]
-    assert "b – –" in lines  # a mean of ranks has no contributions
+    assert "b weight 0.50 –" in lines
 
 
 def test_each_backbone_has_its_worth_and_its_cost():
@@ -315,8 +318,8 @@ def test_each_backbone_has_its_worth_and_its_cost():
     costs = {"a": Cost(12.34, 1.26)}
     text = render(metrics, 80, lambda m: summary.build_without(m, costs))
     lines = [" ".join(x.split()) for x in text.splitlines()]
-    assert "a -0.0019 [-.0034, -.0006] +0.0005 [-.0301, +.0267] missed 12.3 1.3" in lines
-    assert any("-0.0001 [-.0020, +.0010] +0.0000" in x and x.endswith("– –") for x in lines)
+    assert "a -0.0019 [-.0034, -.0006] +0.0005 [-.0301, +.0267] yes 12 1.3" in lines
+    assert any("-0.0001 [-.0020, +.0010] +0.0000 unclear – –" in x for x in lines)
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
 
