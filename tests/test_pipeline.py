@@ -103,6 +103,7 @@ def test_dvc_reads_metrics_and_plots(finished):
     assert values["val"]["stack"]["auc"] == finished.read_metrics()["val"]["stack"]["auc"]
     page = finished.run("dvc", "plots", "show")
     assert "index.html" in page
+    assert "WARNING" not in page  # all plots find their columns
 
 
 def test_changing_one_backbone_runs_it_and_what_follows(project):
