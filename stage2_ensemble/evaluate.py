@@ -116,9 +116,8 @@ def give_reasons(
 ) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
     """`blocks` and `without` of `metrics.json`, and their tables; on the headline rows."""
     rows = np.flatnonzero(find_headline_rows(val))
-    headline = [c.take(rows) for c in columns]
-    reasons = find_reasons(ensemble, headline)
-    without = measure_without(ensemble, headline, val.labels[rows], val.groups[rows])
+    reasons = find_reasons(ensemble, columns, rows)
+    without = measure_without(ensemble, columns, rows, val.labels, val.groups)
     blocks = {name: reason.blocks for name, reason in reasons.items()}
     tables = tabulate_reasons(reasons, ensemble.shipped, without)
     return {"blocks": blocks, "without": without}, tables

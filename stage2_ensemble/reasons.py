@@ -44,10 +44,10 @@ class Reason:
     gains: dict[str, float]
 
 
-def find_reasons(ensemble: Ensemble, columns: Sequence[Columns]) -> dict[str, Reason]:
-    """Of every candidate, by some of the rows of `columns` (one per fold)."""
-    rows = choose_rows(len(columns[0]))
-    some = [c.take(rows) for c in columns]
+def find_reasons(ensemble: Ensemble, columns: Sequence[Columns], rows: Ids) -> dict[str, Reason]:
+    """Of every candidate, by some of the `rows` (positions) of `columns` (one per fold)."""
+    chosen = rows[choose_rows(len(rows))]
+    some = [c.take(chosen) for c in columns]
     return {name: _find_reason(model, some) for name, model in ensemble.models.items()}
 
 
@@ -73,14 +73,18 @@ def _find_reason(model: Model, columns: Sequence[Columns]) -> Reason:
 
 
 def measure_without(
-    ensemble: Ensemble, columns: Sequence[Columns], labels: Labels, groups: Ids
+    ensemble: Ensemble, columns: Sequence[Columns], rows: Ids, labels: Labels, groups: Ids
 ) -> dict[str, dict[str, Any]]:
-    """By backbone: differences of AUC without it, out of fold and on the rows of `columns`."""
+    """By backbone: differences of AUC without it, out of fold and on `rows` of `columns`.
+
+    `labels` and `groups` are those of all rows of `columns`.
+    """
     shipped = ensemble.score(ensemble.shipped, columns)
     found = {}
     for backbone, less in ensemble.without.items():
         scores = average_scores(less.model, [c.without(backbone) for c in columns])
-        on_val = compare_aucs(labels, groups, scores, shipped).to_metrics()
+        pair = (scores[rows], shipped[rows])
+        on_val = compare_aucs(labels[rows], groups[rows], *pair).to_metrics()
         simple = less.simple.to_metrics()
         found[backbone] = {
             "name": less.name,

@@ -5,10 +5,13 @@ model, or the best simple combiner, chosen anew. Both sides are judged by the sa
 cut once (`stack.repeats` do not count: it would cost as much for each backbone as the choice
 itself). The model that would ship in its place is kept, so that val can tell as well: one of one
 kind for each backbone, which is less than the candidates weigh. Nothing is chosen by any of it.
+
+A LightGBM model ships because it did well on these very rows, so its losses may look a little
+larger than they are; the simple combiner is chosen within each part.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -77,6 +80,8 @@ def _judge(
 ) -> dict[str, list[Floats]]:
     """Out-of-fold scores of the best simple combiner and of this kind."""
     candidates = () if kind == BEST_SIMPLE else (kind,)
+    if not candidates:  # embeddings and the like are not looked at, and are large
+        folds = [replace(columns, embeddings=(), extras=None) for columns in folds]
     once = settings.model_copy(update={"repeats": 1, "candidates": candidates})
     return judge_candidates(folds, once, seed).scores
 

@@ -11,6 +11,7 @@ from features.intervals import AucEstimate
 from features.stack_params import Stack
 from stage2_ensemble import without
 from stage2_ensemble.candidates import SIMPLE, fit_candidate
+from stage2_ensemble.contributions import explain_model
 from stage2_ensemble.gate import draw_differences
 from stage2_ensemble.nested import measure_auc
 from stage2_ensemble.without import compare_scores, leave_backbones_out
@@ -52,6 +53,17 @@ def test_a_strong_backbone_is_missed_and_noise_is_not(folds, shipped):
     for less in (found["noise"].shipped, found["noise"].simple):
         assert less.auc == pytest.approx(0, abs=0.015)
         assert less.high > 0 > less.low or less.low > 0
+
+
+@pytest.mark.parametrize("name", ["greedy", "logistic", "lightgbm", "random_forest"])
+def test_noise_carries_next_to_nothing(folds, name):
+    new = [hold_out(draw_world(k, 300)) for k in (0, 1)]
+    blocks = explain_model(fit_candidate(name, folds, SETTINGS, 0), new).measure_blocks()
+    # Trees fit some of it by chance, on 700 rows.
+    assert (
+        blocks["backbone:noise"] < (0.25 if name == "lightgbm" else 0.1) * blocks["backbone:strong"]
+    )
+    assert blocks["backbone:weak"] < blocks["backbone:strong"]
 
 
 def test_what_would_ship_is_of_the_same_kind(folds):
