@@ -1,7 +1,7 @@
 """Measures members, combiners and what ships on val; nothing is fitted or chosen here.
 
 Reads: artifacts/stackers, artifacts/dumps, artifacts/forensics, artifacts/manifest/val.parquet,
-    artifacts/null_model
+    artifacts/null_model, .seconds
 Writes: artifacts/metrics.json, artifacts/plots
 Params: backbones, folds.active
 """

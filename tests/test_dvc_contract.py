@@ -26,6 +26,7 @@ UNTRACKED = {
     "label files and class folders below data.root": "inputs always runs",
     "pretrained weights": "named by params",
     "params.yaml": "inputs always runs",
+    ".seconds": "for the log alone",
 }
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES = PIPELINE["stages"]
