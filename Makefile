@@ -72,5 +72,5 @@ clean: ## Remove artifacts, the demo's data, the image store and caches; keep .v
 	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 	@echo "Kept: .venv, .resume (stopped trainings), .dvc/cache ('dvc repro' restores from it)."
 
-clean-all: clean ## Remove .venv, .resume and DVC's cache as well.
-	rm -rf .venv .resume .dvc/cache .dvc/tmp
+clean-all: clean ## Remove .venv, .resume, .seconds and DVC's cache as well.
+	rm -rf .venv .resume .seconds .dvc/cache .dvc/tmp

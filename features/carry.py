@@ -1,8 +1,9 @@
 """Carries a project from one session to the next, as one file: `make carry`.
 
-Packed are `.resume/`, `artifacts/`, `data/demo/`, `params.yaml`, `dvc.lock` and, of DVC's cache,
-what `dvc.lock` names. Unpacked in a fresh clone, `dvc repro` skips what is done and a stopped
-training goes on. Decoded images (the store) and data other than the demo's are never packed.
+Packed are `.resume/`, `.seconds/`, `artifacts/`, `data/demo/`, `params.yaml`, `dvc.lock` and, of
+DVC's cache, what `dvc.lock` names. Unpacked in a fresh clone, `dvc repro` skips what is done and a
+stopped training goes on. Decoded images (the store) and data other than the demo's are never
+packed.
 """
 
 import glob

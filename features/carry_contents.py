@@ -13,11 +13,12 @@ from filelock import FileLock, Timeout
 from features.errors import ConfigError, LockedError
 from features.params import PARAMS_FILE, StageParams, load_params, read_yaml
 from features.resume_params import ResumeParams
+from features.seconds import FOLDER as SECONDS
 
 RESUME = Path(".resume")
 CACHE = Path(".dvc/cache/files/md5")
 LOCK_FILE = Path("dvc.lock")
-FOLDERS = (CACHE, RESUME, Path("artifacts"), Path("data/demo"))
+FOLDERS = (CACHE, RESUME, SECONDS, Path("artifacts"), Path("data/demo"))
 FILES = (PARAMS_FILE, LOCK_FILE)
 """With `FOLDERS` all that is carried; in this order it is unpacked."""
 _TEMPORARY = re.compile(r"\..+\.tmp-\d+")  # what features.files.write_atomic writes to

@@ -9,6 +9,7 @@ Params: data.root, images.size, images.equalize, dump
 
 import logging
 import sys
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from features.locks import hold
 from features.manifest import ROLES, Manifest, read_manifest
 from features.params import load_params
 from features.resume_params import ResumeParams
+from features.seconds import Measured, record_seconds
 from features.store import open_store
 from stage1_cnn.checkpoints import Checkpoints, describe_versions, digest_code
 from stage1_cnn.devices import describe_device
@@ -86,21 +88,34 @@ def describe_run(params: DumpParams, task: Task, parts: list[Part], out: Path) -
     }
 
 
+@dataclass
+class Pace:
+    """What scoring the rows of roles took in this run."""
+
+    seconds: float = 0.0
+    images: int = 0
+
+
 def score_parts(
     parts: list[Part], folder: Path, processes: Processes, limits: Limits
-) -> dict[str, ScoredRows]:
+) -> tuple[dict[str, ScoredRows], Pace]:
     """The scores of all parts, mapped from `folder`, on the first process. Raises `Stopped`."""
-    scores = {}
+    scores, pace = {}, Pace()
     width = find_width(parts[0].engine)
     with Interruption(limits.max_minutes) as interruption:
         for part in parts:
             blocks = None
             if processes.is_first:
                 blocks = ScoreBlocks(folder, part.name, len(part.row_ids), width)
+            missing = blocks.list_missing() if blocks else []
+            start = time.perf_counter()
             score_part(part, blocks, processes, interruption)
+            if part.name != PLAIN:
+                pace.seconds += time.perf_counter() - start
+                pace.images += sum(stop - first for first, stop in missing)
             if blocks:
                 scores[part.name] = blocks.read()
-    return scores
+    return scores, pace
 
 
 def write_dumps(task: Task, parts: list[Part], scores: dict[str, ScoredRows], out: Path) -> None:
@@ -145,9 +160,13 @@ def run(
         checkpoints = Checkpoints(limits.resume_dir, f"dump-{backbone}-{fold}", key)
         if processes.is_first:
             checkpoints.open()
-        scores = score_parts(parts, checkpoints.folder, processes, limits)
+        scores, pace = score_parts(parts, checkpoints.folder, processes, limits)
         if processes.is_first:
             write_dumps(task, parts, scores, out)
+            if out == OUT / backbone / str(fold):  # no trial
+                total = sum(len(part.row_ids) for part in parts if part.name != PLAIN)
+                measured = Measured(task.member.id.digest, pace.seconds, pace.images, total)
+                record_seconds("dump", backbone, fold, measured)
             checkpoints.clear()
 
 

@@ -28,6 +28,7 @@ from features.manifest import LearnRows, Manifest, count_classes, read_manifest
 from features.member_id import MemberId
 from features.params import load_params
 from features.resume_params import ResumeParams
+from features.seconds import Measured, record_seconds
 from features.store import open_store
 from features.train_params import MemberSettings, TrainParams
 from stage1_cnn.budget import describe_budget
@@ -104,8 +105,15 @@ def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: Limits
             member = describe_member(settings, train, rows, backbone, trained)
             history = pd.DataFrame(trained.history)
             write_text(out / "history.csv", history.to_csv(index=False))
-            write_member(trained.state, replace(member, judged=judged), out)
+            written = write_member(trained.state, replace(member, judged=judged), out)
+            if out == OUT / backbone / str(fold):  # no trial
+                _record(trained, written)
             checkpoints.clear()
+
+
+def _record(trained: Trained, member: Member) -> None:
+    measured = Measured(member.id.digest, trained.seconds, trained.images, trained.total)
+    record_seconds("train", member.id.backbone, member.id.fold, measured)
 
 
 def describe_run(

@@ -35,6 +35,10 @@ class Trained:
     """Their moving average, if there is one."""
     parameters: int
     history: list[Row] = field(default_factory=list)
+    seconds: float = 0.0
+    """That this run took for `images` of all `total` that are learned from."""
+    images: int = 0
+    total: int = 0
 
     @property
     def state(self) -> dict[str, Tensor]:
@@ -104,15 +108,25 @@ def train_network(
         trainer.load_state_dict(state["trainer"])
         progress = Progress(**state["progress"])
         _log.info("goes on after step %s of %s", f"{trainer.step:,}", f"{trainer.total:,}")
+    start, first = time.perf_counter(), trainer.step
     try:
         _take_steps(trainer, loader, progress, session)
     except torch.OutOfMemoryError as error:
         parts = 2 * settings.schedule.accumulate
         advice = f"Compute each batch in parts, with the same result: schedule.accumulate={parts}"
         raise DeviceMemoryError(processes.device, advice) from error
+    seconds = time.perf_counter() - start
     averaged = None if trainer.ema is None else _copy_state(trainer.ema.module)
     parameters = sum(p.numel() for p in trainer.network.parameters())
-    return Trained(_copy_state(trainer.network), averaged, parameters, progress.history)
+    return Trained(
+        raw_state=_copy_state(trainer.network),
+        ema_state=averaged,
+        parameters=parameters,
+        history=progress.history,
+        seconds=seconds,
+        images=(trainer.total - first) * loader.batch_size,
+        total=trainer.total * loader.batch_size,
+    )
 
 
 def _copy_state(network: nn.Module) -> dict[str, Tensor]:

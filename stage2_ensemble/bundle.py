@@ -13,6 +13,7 @@ import numpy as np
 
 from features.errors import IntegrityError, MissingArtifactError
 from features.files import digest_file, read_json, write_array, write_atomic, write_json
+from features.intervals import AucEstimate
 from stage2_ensemble.boosted import Boosted, FoldModels
 from stage2_ensemble.candidates import Model, Pooled
 from stage2_ensemble.combiners import COMBINERS
@@ -24,10 +25,12 @@ from stage2_ensemble.projection import Distance, Projection
 from stage2_ensemble.readings import Reading, Readings
 from stage2_ensemble.scored_rows import ChoiceRows
 from stage2_ensemble.tables import Axes, Table
+from stage2_ensemble.without import Without
 
 MANIFEST = "MANIFEST.json"
 ENSEMBLE = "ensemble.json"
 HELD_OUT = Path("held_out")
+WITHOUT = Path("without")
 ADVICE = "Make it again: dvc repro -f stack"
 
 
@@ -47,6 +50,13 @@ def write_ensemble(ensemble: Ensemble, folder: Path) -> None:
         "file_codes": ensemble.file_codes,
         "models": {
             name: _write_model(model, folder, Path(name)) for name, model in ensemble.models.items()
+        },
+        "without": {
+            backbone: {
+                **less.to_json(),
+                "model": _write_model(less.model, folder, WITHOUT / backbone),
+            }
+            for backbone, less in ensemble.without.items()
         },
     }
     write_json(folder / ENSEMBLE, facts)
@@ -120,6 +130,7 @@ def read_ensemble(folder: Path) -> Ensemble:
         readings=reader.read_readings(facts["readings"]),
         reading_rows=facts["reading_rows"],
         file_codes=facts["file_codes"],
+        without={name: reader.read_without(name, w) for name, w in facts["without"].items()},
     )
 
 
@@ -163,6 +174,17 @@ class _Reader:
             Prior.from_json(facts["prior"]),
             Band.from_json(facts["band"]) if facts["band"] else None,
             ChoiceRows(**rows),
+        )
+
+    def read_without(self, backbone: str, facts: dict[str, Any]) -> Without:
+        """What is lost without a backbone, and the model on columns of the others."""
+        others = tuple(name for name in self._backbones if name != backbone)
+        reader = _Reader(self._folder, others, self._sums)
+        return Without(
+            facts["name"],
+            reader.read(facts["name"], facts["model"], WITHOUT / backbone),
+            shipped=AucEstimate.from_metrics(facts["shipped"]),
+            simple=AucEstimate.from_metrics(facts["simple"]),
         )
 
     def _read_boosted(self, facts: dict[str, Any], place: Path) -> Boosted:

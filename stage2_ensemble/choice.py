@@ -15,6 +15,7 @@ from stage2_ensemble.gate import choose_shipped, hold_gate
 from stage2_ensemble.nested import judge_candidates, measure_auc, pick_simple
 from stage2_ensemble.readings import fit_readings
 from stage2_ensemble.scored_rows import ChoiceRows, ScoredRows
+from stage2_ensemble.without import leave_backbones_out
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def fit_ensemble(
         readings=readings,
         reading_rows="calibration" if spared else "out-of-fold",
         file_codes=file_codes,
+        without=leave_backbones_out(folds, shipped, settings, seed),
     )
 
 

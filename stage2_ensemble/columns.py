@@ -5,7 +5,7 @@ nothing can be fitted or chosen on them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Self
 
@@ -20,6 +20,7 @@ from stage2_ensemble.extras import Extras
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,18 @@ class Columns:
                 values[name] = value[positions]
         values["embeddings"] = tuple(array[positions] for array in self.embeddings)
         return type(self)(**values)
+
+    def without(self, backbone: str) -> Self:
+        """The same rows, but for what this backbone says."""
+        place = self.backbones.index(backbone)
+        kept = [i for i in range(len(self.backbones)) if i != place]
+        return replace(
+            self,
+            backbones=tuple(self.backbones[i] for i in kept),
+            logits=self.logits[:, kept],
+            embeddings=tuple(self.embeddings[i] for i in kept),
+            digests=tuple(digest for i, digest in enumerate(self.digests) if i != place),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,13 +16,12 @@ import numpy.typing as npt
 
 from features.errors import ConfigError
 from features.manifest import Ids
-from stage2_ensemble.columns import Floats
+from stage2_ensemble.columns import Floats, Mask
 from stage2_ensemble.scored_rows import ChoiceRows, check_choosable
 from stage2_ensemble.shares import Share, measure_share
 
 REAL, FAKE, REVIEW = "real", "fake", "review"
 ROUNDING = 1e-9
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

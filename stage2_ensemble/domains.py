@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from features.intervals import compare_aucs, measure_auc
 from features.manifest import HELD_OUT, SEEN, UNSEEN, Manifest, count_classes
-from stage2_ensemble.columns import Floats
+from stage2_ensemble.columns import Floats, Mask
 from stage2_ensemble.resampling import number_groups
 
-Mask = npt.NDArray[np.bool_]
 ADJECTIVES = {SEEN: "seen", UNSEEN: "unseen", HELD_OUT: "held-out"}
 CLASSES = ("real", "fake")
 

@@ -1,7 +1,7 @@
 """The fitted second stage as a whole: candidates, what ships, how scores are read."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from stage2_ensemble.columns import Columns, Floats, check_same_rows
 from stage2_ensemble.extras import FileCodes
 from stage2_ensemble.gate import Verdict
 from stage2_ensemble.readings import Readings
+from stage2_ensemble.without import Without
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Ensemble:
     """Which rows the candidates' readings were chosen on."""
     file_codes: FileCodes | None = None
     """Values of file facts at the fit, where models see them."""
+    without: Mapping[str, Without] = field(default_factory=dict)
+    """By backbone, what is lost without it; empty where there is one alone."""
 
     def score(self, name: str, columns: Sequence[Columns]) -> Floats:
         """`(n,)` scores of one candidate as they come: the mean of its log-odds over the folds.

@@ -1,7 +1,7 @@
 """Measures members, combiners and what ships on val; nothing is fitted or chosen here.
 
 Reads: artifacts/stackers, artifacts/dumps, artifacts/forensics, artifacts/manifest/val.parquet,
-    artifacts/null_model
+    artifacts/null_model, .seconds
 Writes: artifacts/metrics.json, artifacts/plots
 Params: backbones, folds.active
 """
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from features.cli import Overrides, run_stage
@@ -19,6 +20,7 @@ from features.intervals import AucEstimate, measure_auc
 from features.manifest import Manifest, count_classes, read_manifest
 from features.null_facts import NullModel, find_headline_rows, read_null_model
 from features.params import load_params
+from features.seconds import read_costs
 from features.stack_params import MembersParams
 from stage2_ensemble.bundle import read_ensemble
 from stage2_ensemble.candidates import CANDIDATES
@@ -44,6 +46,12 @@ from stage2_ensemble.reading_checks import (
     read_shipped,
     tabulate_shipped,
 )
+from stage2_ensemble.reasons import (
+    find_reasons,
+    list_reasons,
+    measure_without,
+    tabulate_reasons,
+)
 from stage2_ensemble.resampling import RESAMPLES
 
 MANIFEST = Path("artifacts/manifest")
@@ -60,7 +68,7 @@ _log = logging.getLogger("forgerystack")
 def measure_val(
     ensemble: Ensemble, scores: dict[str, Floats], val: Manifest, null: NullModel
 ) -> dict[str, Any]:
-    """The fixed form of `metrics.json`, but for what `check_readings` adds.
+    """The fixed form of `metrics.json`, but for what `check_readings` and `give_reasons` add.
 
     `scores`: as `Ensemble.read_all` gives them. `val` and `rows` are about the headline rows,
     `generators` and `domains` about all of val.
@@ -103,6 +111,18 @@ def _read_headline(ensemble: Ensemble, columns: Sequence[Columns], val: Manifest
     return read_shipped(ensemble, columns[0].row_ids[rows], val.labels[rows], val.groups[rows], raw)
 
 
+def give_reasons(
+    ensemble: Ensemble, columns: Sequence[Columns], val: Manifest
+) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    """`blocks` and `without` of `metrics.json`, and their tables; on the headline rows."""
+    rows = np.flatnonzero(find_headline_rows(val))
+    reasons = find_reasons(ensemble, columns, rows)
+    without = measure_without(ensemble, columns, rows, val.labels, val.groups)
+    blocks = {name: reason.blocks for name, reason in reasons.items()}
+    tables = tabulate_reasons(reasons, ensemble.shipped, without)
+    return {"blocks": blocks, "without": without}, tables
+
+
 def build_plots(scores: dict[str, Floats], shipped: str, val: Manifest) -> dict[str, pd.DataFrame]:
     """`roc` and `pr` of every candidate and of what ships, one column each, on common grids.
 
@@ -134,11 +154,17 @@ def run(params: MembersParams, out: Path = OUT) -> dict[str, Any]:
     scores = ensemble.read_all(columns)
     shipped = _read_headline(ensemble, columns, val)
     metrics = measure_val(ensemble, scores, val, null) | check_readings(ensemble, shipped)
-    plots = build_plots(scores, ensemble.shipped, val)
+    reasons, plots = give_reasons(ensemble, columns, val)
+    metrics |= reasons
+    plots |= build_plots(scores, ensemble.shipped, val)
     for name, table in (plots | tabulate_shipped(shipped)).items():
         write_text(out / "plots" / f"{name}.csv", table.to_csv(index=False))
     write_json(out / "metrics.json", metrics)
     _log_metrics(metrics)
+    # Seconds are for the log alone: same seed and machine, same bytes.
+    for line in list_reasons(metrics, read_costs(ensemble.backbones, ensemble.digests)):
+        _log.info("evaluate: %s", line)
+    _log_warning(metrics["val"])
     return metrics
 
 
@@ -159,6 +185,9 @@ def _log_metrics(metrics: dict[str, Any]) -> None:
         _log.info("evaluate: %s", line)
     for promise in metrics["promises"].values():
         _log.info("evaluate: %s", describe_promise(promise))
+
+
+def _log_warning(val: Mapping[str, Any]) -> None:
     if val["stack"]["auc"] < val["mean"]["auc"]:
         _log.info(
             "evaluate: on val, %s (ships) is below the plain mean of the members", val["shipped"]

@@ -8,12 +8,10 @@ same ones whenever, and with whatever seed, the settings were chosen.
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from features.errors import ManifestError
-from stage2_ensemble.columns import FoldColumns, check_fittable
+from stage2_ensemble.columns import FoldColumns, Mask, check_fittable
 
-Mask = npt.NDArray[np.bool_]
 LEAST_GROUPS = 2
 """Of each class, in either half of a fold: some to fit, some to score."""
 

@@ -241,9 +241,9 @@ def find_bounds(name: str, value: float, resamples: Resamples, least: int) -> Bo
     values = resamples.values[name]
     if least < 2 or not len(values):
         return None, None
-    low, high = _find_percentiles(values, least)
+    low, high = find_percentiles(values, least)
     if name == "ece":
-        low = _lower_ece(value, low, high, _find_percentiles(resamples.noise, least)[1])
+        low = _lower_ece(value, low, high, find_percentiles(resamples.noise, least)[1])
     elif name != "log_loss" and low == high in (0, 1):
         limit = float((1 - LEVEL) ** (1 / least))
         low, high = (limit, 1.0) if low == 1 else (0.0, 1 - limit)
@@ -255,7 +255,7 @@ def find_paired_bounds(name: str, one: Resamples, other: Resamples, least: int) 
     differences = one.values[name] - other.values[name]
     if least < 2 or not len(differences):
         return None, None
-    return _find_percentiles(differences, least)
+    return find_percentiles(differences, least)
 
 
 def _lower_ece(value: float, low: float, high: float, noise: float) -> float:
@@ -267,7 +267,8 @@ def _lower_ece(value: float, low: float, high: float, noise: float) -> float:
     return 0.0 if value <= noise else max(0.0, min(low, 2 * value - high))
 
 
-def _find_percentiles(values: Floats, least: int) -> tuple[float, float]:
+def find_percentiles(values: Floats, least: int) -> tuple[float, float]:
+    """The middle 95 % of resampled values, moved outwards for `least` groups, at least 2."""
     spread = np.sqrt(least / (least - 1))
     share = float(norm.cdf(spread * t.ppf((1 - LEVEL) / 2, least - 1)))
     low, high = np.quantile(values, [share, 1 - share])

@@ -1,6 +1,6 @@
 """Prints the tables of val metrics and the place of the final labels. No stage: it writes nothing.
 
-Reads: artifacts/metrics.json, artifacts/labels.csv
+Reads: artifacts/metrics.json, artifacts/labels.csv, artifacts/stackers/ensemble.json, .seconds
 """
 
 import math
@@ -17,12 +17,18 @@ from rich.table import Table
 from features.cli import run_stage
 from features.errors import MissingArtifactError
 from features.files import read_json
+from features.seconds import UNKNOWN, Cost, read_costs
+from stage2_ensemble.bundle import ENSEMBLE
+from stage2_ensemble.candidates import GATED
+from stage2_ensemble.contributions import BACKBONE
 from stage2_ensemble.figures import NOT_RELIABLE, TITLES, list_notes
 from stage2_ensemble.promises import describe_promised
 from stage2_ensemble.reading_checks import list_readings
+from stage2_ensemble.reasons import BETTER, MISSED, NOT_TOLD, TOO_FEW, judge_loss
 from stage2_ensemble.resampling import LEAST_GROUPS
 
 METRICS = Path("artifacts/metrics.json")
+STACKERS = Path("artifacts/stackers")
 LABELS = Path("artifacts/labels.csv")
 SHOWN = {
     "ap": "AP",
@@ -36,6 +42,8 @@ APART = ("members", "stack", "shipped", "differences", "null_model")
 NULL = "null model"
 NO_VALUE = "–"
 MARK = "*"
+ANSWERS = {MISSED: "yes", BETTER: "no", NOT_TOLD: "unclear", TOO_FEW: "too few"}
+"""In a narrow column: is a backbone missed?"""
 FEW = f"fewer than {LEAST_GROUPS} groups of a class: {NOT_RELIABLE}"
 
 
@@ -119,6 +127,56 @@ def build_parts(metrics: Mapping[str, Any]) -> Table | None:
     return table
 
 
+def build_blocks(metrics: Mapping[str, Any]) -> Table:
+    """What moves the log-odds of what ships and of the LightGBM models, by block of columns."""
+    shipped = metrics["val"]["shipped"]
+    names = [n for n in dict.fromkeys((shipped, *GATED)) if n in metrics["blocks"]]
+    table = Table(title="what moves log-odds", box=SIMPLE, padding=0)
+    table.add_column("columns", overflow="fold")
+    for name in names:
+        mark = f"{name}\n(ships)" if name == shipped else name
+        table.add_column(mark, justify="right", overflow="fold")
+    for block in dict.fromkeys(block for name in names for block in metrics["blocks"][name]):
+        cells = [_format_block(metrics["blocks"][name], block) for name in names]
+        table.add_row(block.removeprefix(BACKBONE), *cells)
+    return table
+
+
+def _format_block(blocks: Mapping[str, Any], block: str) -> str:
+    if block not in blocks:
+        return NO_VALUE
+    value = blocks[block]["contribution"]
+    if value is None:  # of a mean of ranks
+        return f"weight {blocks[block]['weight']:.2f}"
+    total = sum(values["contribution"] for values in blocks.values()) or 1.0
+    return f"{value:.2f} {100 * value / total:3.0f} %"
+
+
+def build_without(metrics: Mapping[str, Any], costs: Mapping[str, Cost]) -> Table | None:
+    """AUC that each backbone is worth, and what it costs; `None` where there is one alone."""
+    if not metrics["without"]:
+        return None
+    title = f"without a backbone: AUC of what ships ({metrics['val']['shipped']})"
+    caption = "minutes of training and seconds for 1,000 images, all folds, where measured"
+    table = Table(title=title, box=SIMPLE, padding=0, caption=caption)
+    table.add_column("left out", overflow="fold")
+    for name in ("out of fold", "val"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("missed", no_wrap=True)
+    table.add_column("min", justify="right", no_wrap=True)
+    table.add_column("s", justify="right", no_wrap=True)
+    for backbone, values in metrics["without"].items():
+        cost = costs.get(backbone, UNKNOWN)
+        gaps = (format_gap(values, key, digits=4) for key in ("auc", "val_auc"))
+        cells = (_format_cost(value) for value in (cost.minutes, cost.seconds))
+        table.add_row(backbone, *gaps, ANSWERS[judge_loss(values)], *cells)
+    return table
+
+
+def _format_cost(value: float | None) -> str:
+    return NO_VALUE if value is None else f"{value:.{0 if value >= 10 else 1}f}"
+
+
 def _add_part(table: Table, values: Mapping[str, Any], domain: str) -> None:
     null = format_number(values["null_auc"])
     mark = "" if values["reliable"] else MARK
@@ -137,20 +195,22 @@ def format_interval(values: Mapping[str, Any], name: str = "auc") -> str:
     return format_number(values[name]) + _format_bounds(values, name, "–")
 
 
-def format_gap(values: Mapping[str, Any], name: str = "auc") -> str:
+def format_gap(values: Mapping[str, Any], name: str = "auc", digits: int = 3) -> str:
     """`+0.155 [+.100, +.211]`; nothing for a metric that has none."""
     if values.get(name) is None:
         return ""
-    return f"{values[name]:+.3f}" + _format_bounds(values, name, ", ", "+")
+    return f"{values[name]:+.{digits}f}" + _format_bounds(values, name, ", ", "+", digits)
 
 
-def _format_bounds(values: Mapping[str, Any], name: str, between: str, sign: str = "") -> str:
-    """Three digits, rounded outwards: an interval never shrinks to fit the table."""
+def _format_bounds(
+    values: Mapping[str, Any], name: str, between: str, sign: str = "", digits: int = 3
+) -> str:
+    """Rounded outwards: an interval never shrinks to fit the table."""
     if values[f"{name}_low"] is None:
         return ""
-    low = math.floor(values[f"{name}_low"] * 1000 + 1e-9) / 1000
-    high = math.ceil(values[f"{name}_high"] * 1000 - 1e-9) / 1000
-    texts = [re.sub(r"^([+-]?)0\.", r"\1.", f"{bound:{sign}.3f}") for bound in (low, high)]
+    low = math.floor(values[f"{name}_low"] * 10**digits + 1e-9) / 10**digits
+    high = math.ceil(values[f"{name}_high"] * 10**digits - 1e-9) / 10**digits
+    texts = [re.sub(r"^([+-]?)0\.", r"\1.", f"{bound:{sign}.{digits}f}") for bound in (low, high)]
     return f" [{between.join(texts)}]"
 
 
@@ -170,6 +230,11 @@ def main() -> None:
     for line in list_readings(metrics):
         console.print(line, highlight=False)
     console.print(build_promises(metrics))
+    console.print(build_blocks(metrics))
+    facts = read_json(STACKERS / ENSEMBLE, "stack")
+    members = {int(fold): digests for fold, digests in facts["members"].items()}
+    if table := build_without(metrics, read_costs(facts["backbones"], members)):
+        console.print(table)
     console.print(f"Final labels: {LABELS}", highlight=False)
 
 

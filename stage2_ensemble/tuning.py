@@ -25,8 +25,7 @@ from features.errors import ConfigError, ManifestError
 from features.files import digest_json
 from features.stack_params import Stack
 from stage2_ensemble.candidates import fit_candidate, list_candidates
-from stage2_ensemble.columns import FoldColumns, count_parts
-from stage2_ensemble.halves import Mask
+from stage2_ensemble.columns import FoldColumns, Mask, count_parts
 from stage2_ensemble.nested import measure_auc, split_inner
 
 TUNABLE = ("lightgbm", "lightgbm_pca")

@@ -15,7 +15,8 @@ from rich.table import Table
 from features.manifest import count_classes
 from features.stack_params import Gate, Stack
 from stage2_ensemble.columns import FoldColumns
-from stage2_ensemble.gate import RISK, Gain, Verdict, compare_scores, hold_gate
+from stage2_ensemble.differences import Gain, compare_scores
+from stage2_ensemble.gate import RISK, Verdict, hold_gate
 from stage2_ensemble.halves import mark_untuned
 from stage2_ensemble.nested import judge_candidates
 from stage2_ensemble.resampling import LEAST_GROUPS, number_groups

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("features", "stage1_cnn", "stage2_ensemble")
 EXEMPT = {
     *("errors", "cli", "progress", "budget", "budget_params", "__init__"),
-    *("resume_params", "interruption", "launch", "checkpoints", "session", "locks"),
+    *("resume_params", "interruption", "launch", "checkpoints", "session", "locks", "seconds"),
 }
 """Modules whose change alters no result."""
 UNTRACKED = {
@@ -26,6 +26,7 @@ UNTRACKED = {
     "label files and class folders below data.root": "inputs always runs",
     "pretrained weights": "named by params",
     "params.yaml": "inputs always runs",
+    ".seconds": "for the log alone",
 }
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES = PIPELINE["stages"]

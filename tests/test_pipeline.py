@@ -43,6 +43,10 @@ def test_all_promised_files_are_there(finished):
         "artifacts/metrics.json",
         "artifacts/plots/roc.csv",
         "artifacts/plots/pr.csv",
+        "artifacts/plots/shap_blocks.csv",
+        "artifacts/plots/shap_columns.csv",
+        "artifacts/plots/gain.csv",
+        "artifacts/plots/without.csv",
         "artifacts/manifest/train.parquet",
         "artifacts/manifest/quarantine.csv",
         "artifacts/manifest/duplicates.csv",
@@ -55,6 +59,15 @@ def test_all_promised_files_are_there(finished):
         "artifacts/dumps/efficientnet/0/test.logits.npy",
     } <= files
     assert not [name for name in files if "tmp" in name or name.endswith((".pkl", ".joblib"))]
+
+
+def test_what_members_cost_is_known_and_stands_in_no_output(finished):
+    names = {path.name for path in (finished.folder / ".seconds").iterdir()}
+    members = ("resnet-0", "efficientnet-0")
+    assert names == {f"{work}-{name}.json" for work in ("train", "dump") for name in members}
+    said = finished.run("python", "-m", "stage2_ensemble.summary")
+    assert re.search(r"efficientnet .*\] +[a-z ]+ \d+\.\d +\d+\.\d", said)
+    assert "seconds" not in json.dumps(finished.read_metrics())
 
 
 def test_every_listed_image_gets_one_label_in_order(finished):
@@ -90,6 +103,7 @@ def test_dvc_reads_metrics_and_plots(finished):
     assert values["val"]["stack"]["auc"] == finished.read_metrics()["val"]["stack"]["auc"]
     page = finished.run("dvc", "plots", "show")
     assert "index.html" in page
+    assert "WARNING" not in page  # all plots find their columns
 
 
 def test_changing_one_backbone_runs_it_and_what_follows(project):

@@ -1,8 +1,10 @@
 """The stage on a small project: settings, gain, and going on after every kind of end."""
 
+import json
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +25,7 @@ from features.manifest import ROLES, read_manifest
 from features.params import load_params
 from features.store import open_store
 from stage1_cnn import dumping, onnx_engine, scoring
-from stage1_cnn.dump import find_out
+from stage1_cnn.dump import OUT, find_out
 from stage1_cnn.engines import build_torch_engine
 from stage1_cnn.interruption import Interruption
 from stage1_cnn.member import load_network, read_member
@@ -71,6 +73,25 @@ def check_scores(out, **how):
         logits, embeddings = score_by_hand(role, **how)
         np.testing.assert_allclose(found.logits, logits, atol=1e-4)
         np.testing.assert_allclose(found.embeddings, embeddings, atol=1e-2, rtol=1e-2)
+
+
+def test_seconds_of_scoring_lie_beside_the_dumps_but_not_those_of_trials(tmp_path):
+    dump(tmp_path / "out", "dump.image_size=48")
+    assert not Path(".seconds").exists()
+    dump(OUT / "net/0", "dump.image_size=48")
+    (file,) = Path(".seconds").iterdir()
+    facts = json.loads(file.read_text())
+    assert (file.name, facts["member"]) == (
+        "dump-net-0.json",
+        read_member(MEMBER, "net", 0).id.digest,
+    )
+    # Fold 0 of train, val and test; not fold 0 once more at the size of training.
+    assert (
+        facts["images"] == facts["total"] == COUNTS["train"] // 2 + COUNTS["val"] + COUNTS["test"]
+    )
+    assert facts["seconds"] > 0
+    shutil.rmtree(".seconds")
+    shutil.rmtree(OUT)
 
 
 def test_each_row_is_scored_once_as_in_training(tmp_path, caplog):

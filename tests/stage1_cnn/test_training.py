@@ -10,14 +10,17 @@ from features.augment_params import Augment
 from features.errors import ConfigError, DeviceMemoryError, NotFiniteError
 from features.learning_params import Ema, Loss, Network, Optimizer, Sampling, Schedule
 from features.manifest import LearnRows, Manifest
+from stage1_cnn.checkpoints import Checkpoints
 from stage1_cnn.correction import build_member_loss
 from stage1_cnn.engines import build_torch_engine
+from stage1_cnn.interruption import Interruption
 from stage1_cnn.judge import judge_fold
 from stage1_cnn.loader import BatchLoader, choose_rows
 from stage1_cnn.losses import RowLoss
 from stage1_cnn.network import build_network
 from stage1_cnn.processes import Processes
 from stage1_cnn.scoring import score_rows
+from stage1_cnn.session import Session
 from stage1_cnn.trainer import Trainer
 from stage1_cnn.training import train_network
 
@@ -155,6 +158,23 @@ def test_raw_and_averaged_weights_are_judged_on_the_fold_left_out(task, trained)
 def test_a_loss_that_is_no_number_stops_and_names_rows(task):
     with pytest.raises(NotFiniteError, match=r"loss of 11 steps in a row, 2 to 12: .* rows \d+"):
         train(task, optimizer=Optimizer(name="sgd", lr=1e20))
+
+
+def test_seconds_are_those_of_the_images_of_this_run(task, tmp_path):
+    manifest, store = task
+    rows = manifest.rows_to_learn(0)
+
+    def go_on():
+        checkpoints = Checkpoints(tmp_path, "train", {"out": "x"})
+        checkpoints.open()
+        session = Session(ALONE, Interruption(), checkpoints, save_minutes=0)
+        return train_network(make_settings(), store, manifest, rows, 0, ALONE, session)
+
+    whole = go_on()
+    assert whole.images == whole.total >= 8 * len(rows.row_ids) / 2
+    assert whole.seconds > 0
+    rest = go_on()  # from the state after the last step
+    assert (rest.images, rest.total) == (0, whole.total)
 
 
 def test_fewer_rows_than_a_batch_train_too(task):

@@ -59,6 +59,14 @@ FILES = [
         for fold in (0, 1)
         for file in (*BAGS, *(f"pca-{fold}-{backbone}.npy" for backbone in BACKBONES))
     ),
+    *(
+        f"without/{left_out}/{file}"
+        for left_out in BACKBONES
+        for file in (
+            *BAGS,
+            *(f"pca-{k}-{b}.npy" for k in (0, 1) for b in BACKBONES if b != left_out),
+        )
+    ),
 ]
 DAMAGE = (IntegrityError, MissingArtifactError)
 
@@ -130,10 +138,21 @@ def test_facts_come_back(ensemble, written):
     assert any(v.domains is not None for v in back.verdicts)
 
 
+def test_models_without_a_backbone_come_back(ensemble, written):
+    back = read_ensemble(written)
+    assert tuple(back.without) == BACKBONES
+    new = hold_out(draw(1, 300))
+    for backbone, wanted in ensemble.without.items():
+        found = back.without[backbone]
+        assert found.to_json() == wanted.to_json()
+        rest = new.without(backbone)
+        np.testing.assert_array_equal(found.model.score(rest), wanted.model.score(rest))
+
+
 @pytest.mark.parametrize("candidates", [(), ("lightgbm",)])
 def test_bundles_with_fewer_models(ensemble, tmp_path, candidates):
     few = {name: ensemble.models[name] for name in (*SIMPLE, *candidates)}
-    write_ensemble(replace(ensemble, models=few, verdicts=()), tmp_path)
+    write_ensemble(replace(ensemble, models=few, verdicts=(), without={}), tmp_path)
     back = read_ensemble(tmp_path)
     assert (set(back.models), back.verdicts) == (set(few), ())
     assert {Path(name).parent.as_posix() for name in list_files(tmp_path)} == {

@@ -22,11 +22,14 @@ from features.files import digest_file, read_json, read_sealed, write_sealed
 from features.manifest import write_manifest
 from features.null_facts import NullModel, write_null_model
 from features.params import load_params
+from features.seconds import Measured, record_seconds
 from features.stack_params import MembersParams
 from stage2_ensemble import evaluate
 from stage2_ensemble.bundle import read_ensemble
-from stage2_ensemble.candidates import CANDIDATES, SIMPLE
+from stage2_ensemble.candidates import CANDIDATES, GATED, SIMPLE
 from stage2_ensemble.columns import read_held_out
+from stage2_ensemble.contributions import explain_model
+from stage2_ensemble.ensemble import average_scores
 from stage2_ensemble.extras import read_extras
 from stage2_ensemble.figures import TITLES, compare_figures, measure_figures
 from stage2_ensemble.reliability import find_bins, measure_ece
@@ -67,7 +70,8 @@ def measure(world, ensemble, name, raw) -> dict:
 def test_metrics_have_exactly_the_fixed_form(done):
     metrics = read_metrics(done)
     checks = {"calibration", "threshold", "prior", "promises"}
-    assert set(metrics) == {"val", "rows", "generators", "domains"} | checks
+    reasons = {"blocks", "without"}
+    assert set(metrics) == {"val", "rows", "generators", "domains"} | checks | reasons
     assert metrics["rows"] == {"val": {"reals": 120, "fakes": 180}}
     val = metrics["val"]
     assert set(val) == {*("members", *THERE, "stack", "shipped", "differences", "null_model")}
@@ -351,6 +355,111 @@ def test_policy_band_and_share_of_params_are_promised_and_told(enter, caplog):
     labels = pd.read_csv(world.root / "artifacts/labels.csv")["label"]
     assert labels[3] == "review"  # it cannot be read
     assert set(labels) <= {"real", "fake", "review"}
+
+
+# --- reasons
+
+
+def test_reasons_have_exactly_the_fixed_form(done):
+    metrics = read_metrics(done)
+    backbones = [f"backbone:{b}" for b in BACKBONES]
+    assert tuple(metrics["blocks"]) == THERE
+    for name, blocks in metrics["blocks"].items():
+        others = ["disagreement", "forensic:noise", "forensic:srm"] if name in GATED else []
+        assert list(blocks) == backbones + others
+        for values in blocks.values():
+            assert set(values) == {"contribution", "gain", "weight"}
+            assert (values["contribution"] is None) == (name == "rank_mean")
+            assert (values["gain"] is None) == (name in SIMPLE)
+            assert (values["weight"] is None) == (name in GATED)
+    differences = {start + end for start in ("", "simple_", "val_") for end in BOUNDS}
+    assert list(metrics["without"]) == list(BACKBONES)
+    for values in metrics["without"].values():
+        assert set(values) == {"name"} | differences
+        assert values["name"] == metrics["val"]["shipped"] == "lightgbm"
+
+
+def test_blocks_are_those_of_the_log_odds_of_val(done):
+    metrics = read_metrics(done)
+    ensemble, columns = read_val(done)
+    found = metrics["blocks"]
+    for name in ("logistic", "lightgbm"):
+        wanted = explain_model(ensemble.models[name], columns).measure_blocks()
+        assert {block: v["contribution"] for block, v in found[name].items()} == wanted
+    assert [found["mean"][f"backbone:{b}"]["weight"] for b in BACKBONES] == [1 / 3] * 3
+    (best,) = [b for b in BACKBONES if found["best_single"][f"backbone:{b}"]["weight"]]
+    assert best == "net-b"
+    assert sum(values["gain"] for values in found["lightgbm"].values()) == pytest.approx(1)
+    noise = sum(found["lightgbm"][f"forensic:{f}"]["contribution"] for f in ("noise", "srm"))
+    assert noise < 0.1 * found["lightgbm"]["backbone:net-b"]["contribution"]
+
+
+def test_a_backbone_left_out_is_measured_on_val_with_a_model_without_it(done):
+    ensemble, columns = read_val(done)
+    shipped = ensemble.score(ensemble.shipped, columns)
+    for backbone, values in read_metrics(done)["without"].items():
+        less = ensemble.without[backbone]
+        scores = average_scores(less.model, [c.without(backbone) for c in columns])
+        auc = peer.roc_auc_score(done.val.labels, scores)
+        wanted = auc - peer.roc_auc_score(done.val.labels, shipped)
+        assert values["val_auc"] == pytest.approx(wanted)
+        assert values["val_auc_low"] <= values["val_auc"] <= values["val_auc_high"]
+        assert values["auc"] == less.shipped.auc
+        assert values["simple_auc_low"] == less.simple.low
+
+
+def test_labels_of_val_do_not_move_contributions(enter):
+    world = enter("one fold")
+    before = read_metrics(world)["blocks"]
+    table = world.val.table.assign(label=1 - world.val.labels)
+    val = write_manifest(table, "val", evaluate.MANIFEST / "val.parquet")
+    world = replace(world, val=val)
+    write_noise_features(world.root, val)
+    for backbone in BACKBONES:
+        write_member_dump(world, backbone, 0, "val")
+    null = NullModel(np.zeros(300), {"told_apart": False, "main_feature": "width"})
+    write_null_model(null, world.train, val, evaluate.NULL_MODEL)
+    assert evaluate.run(load_params(MembersParams))["blocks"] == before
+
+
+def test_the_log_tells_reasons_and_costs_that_stand_in_no_file(enter, caplog):
+    world = enter("one fold")
+    before = (world.root / "artifacts/metrics.json").read_bytes()
+    for work, seconds in (("train", 90.0), ("dump", 0.5)):
+        measured = Measured("m" * 64, seconds, 500, 1000)
+        record_seconds(work, "net-b", 0, measured, world.root / ".seconds")
+    with caplog.at_level(logging.INFO, "forgerystack"):
+        metrics = evaluate.run(load_params(MembersParams))
+    assert (world.root / "artifacts/metrics.json").read_bytes() == before
+    lines = [m.removeprefix("evaluate: ") for m in caplog.messages]
+    (carries,) = [x for x in lines if x.startswith("lightgbm (ships): log-odds moved by backbone:")]
+    assert re.search(r"backbone:net-b \d\.\d\d \(\d+ %\)", carries)
+    values = metrics["without"]["net-b"]
+    text = "AUC {auc:+.4f} [{auc_low:+.4f}, {auc_high:+.4f}] out of fold".format(**values)
+    (line,) = [x for x in lines if x.startswith(f"without net-b: {text}, ")]
+    assert line.endswith("; training it took 3.0 min, 1,000 images take it 1.0 s")
+    assert "of the best simple combiner" in line
+    (line,) = [x for x in lines if x.startswith("without net_c: ")]
+    assert line.endswith("; what it costs is not known")
+
+
+def test_tables_of_reasons_hold_every_candidate(done):
+    place = done.root / "artifacts/plots"
+    blocks, columns, gains, left_out = (
+        pd.read_csv(place / f"{name}.csv")
+        for name in ("shap_blocks", "shap_columns", "gain", "without")
+    )
+    metrics = read_metrics(done)
+    assert list(blocks) == ["block", *CANDIDATES, "stack"]
+    assert list(blocks["block"]) == list(metrics["blocks"]["lightgbm"])
+    np.testing.assert_array_equal(blocks["stack"], blocks[metrics["val"]["shipped"]])
+    assert blocks["rank_mean"].isna().all()
+    assert list(columns) == ["column", *CANDIDATES]
+    assert list(gains) == ["column", *GATED]
+    assert set(gains["column"]) == set(columns["column"])
+    assert gains["lightgbm"].sum() == pytest.approx(1)
+    assert list(left_out["backbone"]) == list(BACKBONES)
+    assert left_out["val_auc"].tolist() == [v["val_auc"] for v in metrics["without"].values()]
 
 
 # --- plots

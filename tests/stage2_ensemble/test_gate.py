@@ -40,7 +40,8 @@ def compare(
 ) -> Verdict:
     """The verdict on LightGBM by its `own` scores and those of the best simple combiner."""
     settings = SETTINGS.model_copy(update={"candidates": declared})
-    judged = Judged({BEST_SIMPLE: simple} | dict.fromkeys(declared, own), {})
+    sides = dict.fromkeys((BEST_SIMPLE, "mean"), simple) | dict.fromkeys(declared, own)
+    judged = Judged(sides, {})
     return hold_gate(folds, judged, settings, Gate(margin=margin), 0)[0]
 
 
@@ -73,7 +74,17 @@ def test_of_a_hundred_worlds_of_noise_five_at_most_ship():
 def test_labels_that_mean_nothing_ship_nothing(seed):
     (verdict,) = hold([draw_noise(reals=60, fakes=90, seed=seed)], seed=seed)
     assert verdict.outcome in ("lost", "too few rows to tell")
-    assert verdict.low < 0
+
+
+def test_the_plain_mean_must_be_worse_too():
+    """The best simple combiner was chosen within training parts, which noise turns against it."""
+    columns = draw_columns(reals=300, fakes=300)
+    simple, own = draw_scores(columns, 0.5)
+    sides = {BEST_SIMPLE: simple, "mean": own, NAME: own}
+    (verdict,) = hold_gate([columns], Judged(sides, {}), SETTINGS, Gate(margin=0.0), 0)
+    assert verdict.low > 0 >= verdict.mean_low
+    assert verdict.outcome == "lost"
+    assert "against the plain mean +0.0000 at least" in verdict.describe()
 
 
 def draw_interaction(fold: int = 0, seed: int = 0) -> FoldColumns:
@@ -348,7 +359,7 @@ def test_the_best_simple_one_of_the_other_generators_is_what_it_is_held_against(
 
 
 def give(name: str, low: float, outcome: str = "won") -> Verdict:
-    return Verdict(name, low + 0.01, low, low + 0.02, None, outcome)
+    return Verdict(name, low + 0.01, low, low + 0.02, low, None, outcome)
 
 
 def test_the_one_that_has_won_by_most_for_sure_ships():
@@ -368,12 +379,12 @@ def test_otherwise_the_simple_one_ships(outcome):
 
 @pytest.mark.parametrize("domains", [None, -0.1234567890123])
 def test_a_verdict_comes_back_from_json(domains):
-    verdict = Verdict("lightgbm", 1 / 3, -0.1, 2 / 3, domains, "too few rows to tell")
+    verdict = Verdict("lightgbm", 1 / 3, -0.1, 2 / 3, -0.2, domains, "too few rows to tell")
     assert Verdict.from_json(json.loads(json.dumps(verdict.to_json()))) == verdict
 
 
 def test_a_verdict_is_said_in_one_line():
-    verdict = Verdict("lightgbm", 0.0031, -0.0002, 0.0064, None, "too few rows to tell")
+    verdict = Verdict("lightgbm", 0.0031, -0.0002, 0.0064, 0.001, None, "too few rows to tell")
     assert verdict.describe() == "lightgbm: +0.0031 [-0.0002, +0.0064]: too few rows to tell"
     unseen = replace(verdict, domains=-0.05, outcome="worse on unseen domains")
     assert unseen.describe() == (
@@ -391,7 +402,8 @@ def draw_halved(seed: int = 0) -> FoldColumns:
 
 
 def judge(columns, own, rows, margin=0.0) -> Verdict:
-    judged = Judged({BEST_SIMPLE: [columns.logits[:, 0]], NAME: [own]}, {})
+    simple = {key: [columns.logits[:, 0]] for key in (BEST_SIMPLE, "mean")}
+    judged = Judged(simple | {NAME: [own]}, {})
     return hold_gate([columns], judged, SETTINGS, Gate(margin=margin, rows=rows), 0)[0]
 
 
@@ -434,7 +446,8 @@ def test_unseen_generators_are_scored_on_the_other_half_alone(monkeypatch):
 def test_the_risk_is_shared_by_all_that_are_declared_whoever_is_judged():
     columns = draw_halved()
     both = SETTINGS.model_copy(update={"candidates": (NAME, "random_forest")})
-    judged = Judged({BEST_SIMPLE: [columns.logits[:, 0]], NAME: [columns.logits[:, 1]]}, {})
+    simple = {key: [columns.logits[:, 0]] for key in (BEST_SIMPLE, "mean")}
+    judged = Judged(simple | {NAME: [columns.logits[:, 1]]}, {})
     alone, shared = (hold_gate([columns], judged, s, Gate(), 0) for s in (SETTINGS, both))
     assert [v.name for v in shared] == [NAME]
     assert shared[0].low < alone[0].low

@@ -61,12 +61,13 @@ class Spy:
                 spy.found.append((self.name, columns.fold, columns.row_ids, scores))
                 return scores
 
-        def fit(name, folds, settings, seed):
+        def fit(name, folds, settings, seed, basis=None):
             spy.fits.append(name)
             learned = {c.fold: set(c.row_ids) for c in folds}
-            return Watched(name, real(name, folds, settings, seed), learned)
+            return Watched(name, real(name, folds, settings, seed, basis), learned)
 
-        monkeypatch.setattr(nested, "fit_candidate", fit)
+        for module in (nested, candidates):
+            monkeypatch.setattr(module, "fit_candidate", fit)
 
     def check(self, folds, name, times):
         """Every row was scored so often, by models that its group had no part in."""

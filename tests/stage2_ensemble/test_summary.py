@@ -1,5 +1,6 @@
 """What `make demo` ends with: the table on val and the place of the labels."""
 
+import json
 import re
 
 import pytest
@@ -8,6 +9,7 @@ from synthetic_world import BACKBONES
 
 from features.errors import MissingArtifactError
 from features.files import read_json
+from features.seconds import Cost
 from stage2_ensemble import summary
 from stage2_ensemble.candidates import CANDIDATES
 from stage2_ensemble.figures import PAIRED, TITLES
@@ -34,7 +36,8 @@ def draw_metrics(*members: str, shipped: str = "rank_mean") -> dict:
     val |= {"stack": values, "shipped": shipped, "null_model": null}
     val["differences"] = {name: gain for name in ("mean", "best_single") if name != shipped}
     rows = {"val": {"reals": 100, "fakes": 200}}
-    return {"val": val, "rows": rows, "generators": {}, "domains": {"seen": draw_part()}}
+    metrics = {"val": val, "rows": rows, "generators": {}, "domains": {"seen": draw_part()}}
+    return metrics | {"blocks": {}, "without": {}}
 
 
 def draw_part(auc=0.9, null=0.5123, **others) -> dict:
@@ -184,14 +187,16 @@ def test_a_metric_of_what_ships_that_could_not_be_measured_is_a_dash():
     assert lines[place - 1].split() == ["TPR", "at", "FPR", "–"]
 
 
-def test_rows_behind_a_tpr_and_few_groups_are_told(done, monkeypatch, capsys):
+@pytest.mark.parametrize("world", ["one fold", "three folds"])
+def test_rows_behind_a_tpr_and_few_groups_are_told(enter, world, monkeypatch, capsys):
+    enter(world)
     text = " ".join(print_summary(monkeypatch, capsys, 80).split())
     assert "false positives behind TPR at FPR 1 %:" in text
     assert "a few rows decide it" in text
     assert "not reliable" not in text
     metrics = read_json(summary.METRICS, "evaluate")
     metrics["val"]["stack"] |= {"groups": 12, "reliable": False}
-    monkeypatch.setattr(summary, "read_json", lambda *_: metrics)
+    summary.METRICS.write_text(json.dumps(metrics))
     text = " ".join(print_summary(monkeypatch, capsys, 80).split())
     assert "interval not reliable: fewer than 20 groups" in text
 
@@ -256,6 +261,79 @@ def test_the_world_of_new_generators_shows_them(finished, monkeypatch, capsys):
         assert summary.format_interval(part) in text
     assert summary.format_gap(metrics["domains"]["gap"]) in text
     assert "Final labels: artifacts/labels.csv" in text
+
+
+# --- reasons
+
+
+def weigh(contribution: float | None, weight: float | None = None) -> dict:
+    return {"contribution": contribution, "gain": None, "weight": weight}
+
+
+def test_blocks_stand_beside_each_other_with_their_shares():
+    metrics = draw_metrics("net-0", shipped="greedy")
+    metrics["blocks"] = {
+        "mean": {"backbone:a": weigh(9.0)},
+        "greedy": {"backbone:a": weigh(3.0), "backbone:b": weigh(1.0)},
+        "lightgbm": {"backbone:a": weigh(0.5), "file": weigh(0.5)},
+    }
+    lines = [" ".join(x.split()) for x in render(metrics, 80, summary.build_blocks).splitlines()]
+    assert "columns (ships) lightgbm" in lines
+    assert lines[-4:-1] == [
+        "a 3.00 75 % 0.50 50 %",
+        "b 1.00 25 % –",
+        "file – 0.50 50 %",
+    ]
+    metrics["blocks"]["rank_mean"] = {
+        "backbone:a": weigh(None, 0.5),
+        "backbone:b": weigh(None, 0.5),
+    }
+    metrics["val"]["shipped"] = "rank_mean"
+    lines = [" ".join(x.split()) for x in render(metrics, 80, summary.build_blocks).splitlines()]
+    assert "b weight 0.50 –" in lines
+
+
+def test_each_backbone_has_its_worth_and_its_cost():
+    metrics = draw_metrics("net-0")
+    metrics["without"] = {
+        "a": {
+            "name": "greedy",
+            "auc": -0.00194,
+            "auc_low": -0.00336,
+            "auc_high": -0.00065,
+            "val_auc": 0.0005,
+            "val_auc_low": -0.0301,
+            "val_auc_high": 0.0267,
+        },
+        "a-network-with-a-long-name": {
+            "name": "greedy",
+            "auc": -0.0001,
+            "auc_low": -0.002,
+            "auc_high": 0.001,
+            "val_auc": 0.0,
+            "val_auc_low": None,
+            "val_auc_high": None,
+        },
+    }
+    costs = {"a": Cost(12.34, 1.26)}
+    text = render(metrics, 80, lambda m: summary.build_without(m, costs))
+    lines = [" ".join(x.split()) for x in text.splitlines()]
+    assert "a -0.0019 [-.0034, -.0006] +0.0005 [-.0301, +.0267] yes 12 1.3" in lines
+    assert any("-0.0001 [-.0020, +.0010] +0.0000 unclear – –" in x for x in lines)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+
+
+def test_one_backbone_alone_is_not_left_out():
+    assert summary.build_without(draw_metrics("net-0"), {}) is None
+
+
+def test_both_tables_stand_in_the_summary(done, monkeypatch, capsys):
+    text = print_summary(monkeypatch, capsys, 80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "what moves log-odds" in text
+    assert re.search(r"net-b +-0\.\d{4} \[", text)
+    assert "forensic:srm" in text
 
 
 @pytest.mark.parametrize(("name", "stage"), [("metrics.json", "evaluate"), ("labels.csv", "label")])

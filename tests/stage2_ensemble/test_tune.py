@@ -17,7 +17,8 @@ from features.params import load_params
 from features.stack_params import Stack, StackParams
 from features.tune_params import TuneParams
 from stage2_ensemble import candidates, choice, columns, stack, tune, tuning, tuning_report
-from stage2_ensemble.gate import Gain, Verdict
+from stage2_ensemble.differences import Gain
+from stage2_ensemble.gate import Verdict
 from stage2_ensemble.halves import take_tuning
 from stage2_ensemble.journal import open_study
 from stage2_ensemble.tune import Budget, search
@@ -332,7 +333,7 @@ def test_settings_that_the_other_half_finds_worse_are_not_written(favour, capsys
     ],
 )
 def test_what_is_said_of_an_interval(low, high, groups, said):
-    verdict = Verdict("lightgbm", 0.0, -0.1, 0.1, None, "too few rows to tell")
+    verdict = Verdict("lightgbm", 0.0, -0.1, 0.1, -0.1, None, "too few rows to tell")
     judged = tuning_report.Judgement(50, 60, groups, Gain(0.002, low, high), verdict)
     best = tuning_report.Attempt(3, "lightgbm", False, {}, 0.9, 0.01, 3, False, 1.0)
     texts = tuning_report.describe_findings(best, 9, judged)
