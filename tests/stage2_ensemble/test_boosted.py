@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 from sklearn.metrics import log_loss, roc_auc_score
-from synthetic_world import draw_columns, draw_grouped, hold_out, list_groups, spare
+from synthetic_world import draw_columns, draw_grouped, hold_out, spare
 from threadpoolctl import threadpool_limits
 
 from features.errors import AlignmentError, LeakageError
-from features.splits import split_evenly
 from features.stack_params import Stack
 from stage2_ensemble import boosted
 from stage2_ensemble import boosted as module
@@ -29,7 +28,8 @@ from stage2_ensemble.boosted import (
     gather_rows,
     weigh_rows,
 )
-from stage2_ensemble.tables import Table
+from stage2_ensemble.projection import Distance
+from stage2_ensemble.tables import Table, fit_basis
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = Stack(
@@ -158,45 +158,52 @@ def test_classes_are_weighed_over_all_folds():
 # --- rounds
 
 
+def search_rounds(folds, settings, components=False, parts=None) -> int:
+    """As `Boosted.fit` does it; `parts` in place of those of the basis."""
+    basis = fit_basis(folds, settings, 0)
+    _, rows = Table.fit(folds, settings, components, basis)
+    labels, weights, _ = gather_rows(folds, settings)
+    options = build_options(settings, 0, "gbdt", rows.shape)
+    data = lightgbm.Dataset(rows, labels, weight=weights, params=options, free_raw_data=False)
+    parts = parts or [basis[c.fold].parts for c in folds]
+    return find_rounds(data, parts, options, settings.max_rounds)
+
+
 def test_rows_that_stop_the_boosting_are_not_learned_from(monkeypatch):
     folds = [draw_grouped(0), draw_grouped(1, seed=50)]
-    learned, built, sizes = [], [], []
-    real_fit, real_build, real_train = Table.fit, Table.build, lightgbm.train
-
-    def fit(folds, settings, components, seed):
-        learned.append([set(c.row_ids) for c in folds])
-        return real_fit(folds, settings, components, seed)
-
-    def build(self, columns):
-        built.append(set(columns.row_ids))
-        return real_build(self, columns)
+    sizes, real = [], lightgbm.train
 
     def train(options, data, rounds, valid_sets=(), **rest):
-        booster = real_train(options, data, rounds, valid_sets=valid_sets, **rest)
+        booster = real(options, data, rounds, valid_sets=valid_sets, **rest)
         sizes.append([data.num_data(), *(held.num_data() for held in valid_sets)])
         return booster
 
-    monkeypatch.setattr(Table, "fit", fit)
-    monkeypatch.setattr(Table, "build", build)
     monkeypatch.setattr(lightgbm, "train", train)
-    find_rounds(folds, SETTINGS, 0, components=False)
-    assert len(learned) == 1
-    for columns, learn, stop in zip(folds, learned[0], built, strict=True):
-        assert learn | stop == set(columns.row_ids)
-        assert not list_groups(columns, learn) & list_groups(columns, stop)
-        assert len(stop) == pytest.approx(200 / 3, abs=3)
-    assert sizes == [[sum(map(len, learned[0])), sum(map(len, built))]]
+    basis = fit_basis(folds, SETTINGS, 0)
+    stop = [basis[c.fold].parts == 0 for c in folds]
     Boosted.fit(folds, SETTINGS, 0)
-    assert learned[-1] == [set(c.row_ids) for c in folds]  # what ships learns from all rows
-    assert sizes[-1] == [400]
+    for columns, held in zip(folds, stop, strict=True):
+        assert held.sum() == pytest.approx(200 / 3, abs=3)
+        assert not set(columns.groups[held]) & set(columns.groups[~held])
+    count = sum(int(held.sum()) for held in stop)
+    assert sizes[0] == [400 - count, count]
+    assert sizes[1:] == [[400]] * SETTINGS.bags  # what ships learns from all rows
+
+
+def test_rows_that_stop_it_have_distances_by_models_of_the_others():
+    columns = draw_grouped(0)
+    basis = fit_basis([columns], SETTINGS, 0)[0]
+    learn = columns.take(basis.parts != 0)
+    components = basis.axes[0].projection.apply(columns.embeddings[0])
+    model = Distance.fit(components[basis.parts != 0], learn.labels)
+    held = basis.parts == 0
+    np.testing.assert_allclose(basis.distances[0][held], model.score(components[held]))
 
 
 def test_rounds_are_few_without_signal_and_more_with_it():
     columns, settings = draw_columns(reals=200, fakes=200), change(max_rounds=60)
     labels = np.random.default_rng(0).permutation(columns.labels)
-    found = [
-        find_rounds([c], settings, 0, False) for c in (replace(columns, labels=labels), columns)
-    ]
+    found = [search_rounds([c], settings) for c in (replace(columns, labels=labels), columns)]
     assert found[0] < 5 < found[1] <= 60
 
 
@@ -204,29 +211,29 @@ def test_rounds_are_few_without_signal_and_more_with_it():
 def test_rounds_are_those_of_the_lowest_weighted_loss(components):
     # Nine fakes to a real: the unweighted loss would go on falling with the class weights undone.
     columns, settings = draw_columns(reals=100, fakes=900, hidden=0.0), change(max_rounds=40)
-    part = split_evenly(columns.labels, columns.groups, 3, 0)
-    learn, stop = columns.take(part != 0), columns.take(part == 0)
-    table, rows = Table.fit([learn], settings, components, 0)
-    labels, weights, _ = gather_rows([learn], settings)
+    basis = fit_basis([columns], settings, 0)
+    held = basis[0].parts == 0
+    _, rows = Table.fit([columns], settings, components, basis)
+    labels, weights, _ = gather_rows([columns], settings)
     options = build_options(settings, 0, "gbdt", rows.shape)
-    booster = lightgbm.train(options, lightgbm.Dataset(rows, labels, weight=weights), 40)
-    _, weights, _ = gather_rows([stop], settings)
+    data = lightgbm.Dataset(rows, labels, weight=weights, params=options, free_raw_data=False)
+    booster = lightgbm.train(options, data.subset(np.flatnonzero(~held).tolist()), 40)
     losses = [
         log_loss(
-            stop.labels,
-            booster.predict(table.build(stop), num_iteration=k),
-            sample_weight=weights,
+            labels[held],
+            booster.predict(rows[held], num_iteration=k),
+            sample_weight=weights[held],
         )
         for k in range(1, 41)
     ]
-    assert find_rounds([columns], settings, 0, components) == 1 + int(np.argmin(losses)) < 40
+    assert search_rounds([columns], settings, components) == 1 + int(np.argmin(losses)) < 40
 
 
 def test_too_few_groups_to_stop_on_give_a_tenth_of_the_rounds(columns):
     groups = np.where(columns.labels == 1, np.arange(200), 1000)  # all reals are of one
     one = replace(columns, groups=groups)
-    assert find_rounds([one], change(max_rounds=300), 0, False) == 30
-    assert find_rounds([one], change(max_rounds=3), 0, False) == 1
+    assert search_rounds([one], change(max_rounds=300)) == 30
+    assert search_rounds([one], change(max_rounds=3)) == 1
     assert Boosted.fit([one], SETTINGS, 0).boosters[0].num_trees() == 2
 
 
@@ -324,7 +331,7 @@ def test_nothing_is_fitted_on_rows_that_are_held_out(columns):
                 with pytest.raises(LeakageError, match=type(forbidden).__name__):
                     Boosted.fit(folds, SETTINGS, 0, kind)
             with pytest.raises(LeakageError, match=type(forbidden).__name__):
-                find_rounds(folds, SETTINGS, 0, False)
+                fit_basis(folds, SETTINGS, 0)
             with pytest.raises(LeakageError, match=type(forbidden).__name__):
                 FoldModels.fit(folds, SETTINGS, 0)
 

@@ -29,6 +29,7 @@ from stage2_ensemble.bundle import read_ensemble
 from stage2_ensemble.candidates import GATED, SIMPLE, fit_candidate
 from stage2_ensemble.columns import FoldColumns
 from stage2_ensemble.nested import BEST_SIMPLE, judge_candidates, measure_auc
+from stage2_ensemble.tables import FoldBasis
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = Stack(
@@ -117,12 +118,13 @@ def test_class_means_of_all_rows_are_found_out(monkeypatch):
     folds, real = draw_shuffled(width=40), tables._fit_axes
     settings = ONCE.model_copy(update={"pca_components": 40, "columns": ("distance:*",)})
     assert judge(folds, settings) == set()
-    whole = {c.fold: real(c, settings, 0)[0] for c in folds}
+    whole = {c.fold: real(c, settings, 0).axes for c in folds}
 
     def fit_once_for_all(columns, settings, seed):
         axes = whole[columns.fold]
         pairs = zip(axes, columns.embeddings, strict=True)
-        return axes, [a.distance.score(a.projection.apply(e)) for a, e in pairs]
+        distances = [a.distance.score(a.projection.apply(e)) for a, e in pairs]
+        return FoldBasis(axes, real(columns, settings, seed).parts, distances)
 
     monkeypatch.setattr(tables, "_fit_axes", fit_once_for_all)
     assert judge(folds, settings) == set(GATED)
@@ -138,12 +140,12 @@ def test_a_model_that_scores_its_own_rows_is_found_out(name):
 
 @pytest.mark.parametrize("name", GATED)
 def test_parts_that_learn_from_the_held_out_rows_are_found_out(monkeypatch, name):
-    folds, real = draw_shuffled(), nested.fit_candidate
+    folds, real = draw_shuffled(), candidates.fit_candidate
 
-    def fit_on_everything(fitted, rest, settings, seed):
+    def fit_on_everything(fitted, rest, settings, seed, basis=None):
         return real(fitted, folds if fitted == name else rest, settings, seed)
 
-    monkeypatch.setattr(nested, "fit_candidate", fit_on_everything)
+    monkeypatch.setattr(candidates, "fit_candidate", fit_on_everything)
     assert judge(folds) == {name}
 
 
@@ -159,15 +161,16 @@ def test_a_choice_of_the_simple_one_that_sees_the_held_out_rows_is_found_out(mon
         )
         for c in draw_shuffled()
     ]
-    bare, real = ONCE.model_copy(update={"candidates": ()}), nested.fit_candidate
+    bare, real = ONCE.model_copy(update={"candidates": ()}), candidates.fit_candidate
     names = (*SIMPLE, BEST_SIMPLE)
     honest = judge_candidates(folds, bare, 0).scores
     assert all(is_null(c.labels, honest[n][i]) for n in names for i, c in enumerate(folds))
 
-    def fit_on_everything(name, rest, settings, seed):
+    def fit_on_everything(name, rest, settings, seed, basis=None):
         return real(name, folds, settings, seed)
 
-    monkeypatch.setattr(nested, "fit_candidate", fit_on_everything)
+    for module in (nested, candidates):
+        monkeypatch.setattr(module, "fit_candidate", fit_on_everything)
     leaking = judge_candidates(folds, bare, 0).scores
     found = {n for n in names for i, c in enumerate(folds) if not is_null(c.labels, leaking[n][i])}
     assert found >= {"greedy", "logistic", BEST_SIMPLE}

@@ -19,7 +19,7 @@ from features.errors import AlignmentError, ConfigError, LeakageError
 from features.stack_params import Stack
 from stage2_ensemble import tables
 from stage2_ensemble.projection import Distance, Projection
-from stage2_ensemble.tables import LEAST_GROUPS, Table, choose_names
+from stage2_ensemble.tables import LEAST_GROUPS, Table, choose_names, fit_basis
 
 SETTINGS = Stack(inner_folds=3, pca_components=3)
 POOLED = ("logit:net-a", "logit:net-b", "logit:net_c", "spread", "margin")
@@ -29,7 +29,7 @@ EXTRAS = ("forensic:blur", "forensic:noise")
 
 def fit(*folds, components=False, columns=("*",), seed=0):
     settings = SETTINGS.model_copy(update={"columns": columns})
-    return Table.fit(folds, settings, components, seed)
+    return Table.fit(folds, settings, components, fit_basis(folds, settings, seed))
 
 
 def add_extras(columns, names=EXTRAS):
@@ -205,7 +205,7 @@ def test_distances_of_new_rows_are_those_of_all_rows(columns):
 def draw_distances(columns, include_itself: bool) -> np.ndarray:
     """Distances by the embedding of the first backbone; with all components, as leaks like it."""
     settings = Stack(inner_folds=8, pca_components=40, columns=("distance:net-a",))
-    table, rows = Table.fit([columns], settings, False, 0)
+    table, rows = Table.fit([columns], settings, False, fit_basis([columns], settings, 0))
     return (table.build(columns) if include_itself else rows)[:, 0]
 
 
@@ -254,7 +254,8 @@ def test_a_distance_that_one_fold_cannot_have_is_in_none(order):
 
 def test_more_inner_folds_than_groups_are_cut_down():
     settings = SETTINGS.model_copy(update={"inner_folds": 12})
-    table, _ = Table.fit([draw_few(11)], settings, False, 0)
+    few = [draw_few(11)]
+    table, _ = Table.fit(few, settings, False, fit_basis(few, settings, 0))
     assert table.names == (*POOLED, *DISTANCES)
 
 
