@@ -127,8 +127,13 @@ def _is_too_much(role: Role, bad: int, total: int, limit: float) -> bool:
 
 
 def group_rows(rows: pd.DataFrame, params: PrepareParams, same: SamePictures) -> pd.DataFrame:
-    """`rows` with `group`: rows that share a picture or a value of a group column."""
+    """`rows` with `group`: rows that share a picture, a unit or a value of a group column.
+
+    Units of test link nothing here: a new test list must not change the folds of train.
+    """
     keys = rows[list_group_keys(params.data)]
+    if "unit" in keys:
+        keys = keys.assign(unit=rows["unit"].mask(rows["role"] == "test", ""))
     return rows.assign(group=build_groups(keys, same.links))
 
 

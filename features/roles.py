@@ -10,7 +10,7 @@ import pandas as pd
 from features.errors import ManifestError
 from features.manifest import HELD_OUT, NO_FOLD, ROLES, SEEN, UNSEEN, Role, count_classes
 from features.prepare_params import PrepareParams
-from features.splits import assign_folds, draw_calibration, draw_groups
+from features.splits import assign_folds, build_groups, draw_calibration, draw_groups
 
 _log = logging.getLogger("forgerystack")
 Mask = npt.NDArray[np.bool_]
@@ -28,8 +28,8 @@ def hold_out(rows: pd.DataFrame, wanted: Mapping[str, tuple[str, ...]]) -> pd.Da
 def split_roles(rows: pd.DataFrame, params: PrepareParams) -> dict[Role, pd.DataFrame]:
     """Rows of train, val and test with `fold` and `domain`, moved between roles as params say.
 
-    `rows` hold `role`, `group`, `domain`, `label`, `img_name`, `generator`. They are copied once:
-    until all is decided, a role is a mask.
+    `rows` hold `role`, `group`, `unit`, `domain`, `label`, `img_name`, `generator`. They are copied
+    once: until all is decided, a role is a mask.
     """
     train, val, test = ((rows["role"] == role).to_numpy(bool) for role in ROLES)
     if params.data.val is None:
@@ -49,7 +49,7 @@ def split_roles(rows: pd.DataFrame, params: PrepareParams) -> dict[Role, pd.Data
     return {
         "train": rows[train].assign(domain=""),
         "val": rows[val].assign(domain=domains),
-        "test": rows[test].assign(domain="", group=np.arange(test.sum())),
+        "test": rows[test].assign(domain="", group=build_groups(rows[["unit"]][test])),
     }
 
 

@@ -121,6 +121,7 @@ def make_rows(labels: Sequence[int], prefix: str = "t", **columns: Any) -> pd.Da
         "weight": 1.0,
         "draw_weight": 1.0,
         "generator": "",
+        "unit": "",
         **columns,
     }
     scans = [Scan("", 8, 8, 100 + i, "PNG", "RGB", sha256=f"{prefix}-{i}") for i in range(n)]
