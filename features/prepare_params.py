@@ -64,6 +64,11 @@ class Data(Limits):
     """`null`: val is carved out of train, by group (`split.val_fraction`)."""
     test: RoleFiles | None = RoleFiles(labels="testset_nolabel.txt", images="testset")
     """`null`: there is nothing to label."""
+    final: bool = False
+    """`true`: val joins train before folds are dealt out, for the last answer. There is no held-out
+    val then: nothing is carved out of train, blended (`split.blend_from_val`) or held out
+    (`split.hold_out`), whatever `split` says. Thresholds and calibration come from out-of-fold
+    rows, as ever."""
     columns: Columns = Columns()
     classes: Classes = Classes()
     group_columns: tuple[str, ...] = ()

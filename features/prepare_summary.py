@@ -171,6 +171,8 @@ def _list_notes(summary: Mapping[str, Any], params: PrepareParams) -> list[str]:
         for role in ROLES
         for note, n in summary[role]["notes"].items()
     ]
+    if params.data.final:
+        lines.append("- data.final is true: the rows of val are in train, and none is held out")
     spared = summary["folds"]["calibration"]
     if len(params.folds.active) > 1 and params.folds.calibration and not spared["fakes"]:
         lines.append(

@@ -25,6 +25,13 @@ def hold_out(rows: pd.DataFrame, wanted: Mapping[str, tuple[str, ...]]) -> pd.Da
     return rows.assign(role=rows["role"].mask(held, "val"), domain=np.where(held, HELD_OUT, ""))
 
 
+def settle_val(rows: pd.DataFrame, params: PrepareParams) -> pd.DataFrame:
+    """`rows` with `domain`; rows are held out of train, or with `data.final` val joins train."""
+    if params.data.final:
+        return rows.assign(role=rows["role"].replace("val", "train"), domain="")
+    return hold_out(rows, params.split.hold_out)
+
+
 def split_roles(rows: pd.DataFrame, params: PrepareParams) -> dict[Role, pd.DataFrame]:
     """Rows of train, val and test with `fold` and `domain`, moved between roles as params say.
 
@@ -32,7 +39,7 @@ def split_roles(rows: pd.DataFrame, params: PrepareParams) -> dict[Role, pd.Data
     once: until all is decided, a role is a mask.
     """
     train, val, test = ((rows["role"] == role).to_numpy(bool) for role in ROLES)
-    if params.data.val is None:
+    if params.data.val is None and not params.data.final:
         carved = _draw_share(rows, train, params.split.val_fraction, params.seed, "val")
         _check_carved(rows, carved)
         train, val = train & ~carved, val | carved
@@ -82,7 +89,7 @@ def _check_carved(rows: pd.DataFrame, held: Mask) -> None:
 def _draw_blend(rows: pd.DataFrame, train: Mask, val: Mask, params: PrepareParams) -> Mask:
     """Val rows to move into the active fold: only groups that no train row belongs to."""
     share = params.split.blend_from_val
-    if not share:
+    if not share or params.data.final:
         return np.zeros(len(rows), bool)
     stays = train | (val & (rows["domain"] == HELD_OUT).to_numpy(bool))
     free = val & ~rows["group"].isin(rows["group"][stays]).to_numpy()

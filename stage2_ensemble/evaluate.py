@@ -1,8 +1,11 @@
 """Measures members, combiners and what ships on val; nothing is fitted or chosen here.
 
+Without val (`data.final`) it says so, and quotes the last run that had one: its metrics are kept in
+`held_out_metrics.json`, which DVC does not delete before a run.
+
 Reads: artifacts/stackers, artifacts/dumps, artifacts/forensics, artifacts/manifest/val.parquet,
     artifacts/null_model, .seconds
-Writes: artifacts/metrics.json, artifacts/plots
+Writes: artifacts/metrics.json, artifacts/held_out_metrics.json, artifacts/plots
 Params: backbones, folds.active
 """
 
@@ -29,6 +32,13 @@ from stage2_ensemble.domains import ADJECTIVES, measure_domains, measure_generat
 from stage2_ensemble.ensemble import Ensemble, check_members
 from stage2_ensemble.extras import read_extras
 from stage2_ensemble.figures import NOT_RELIABLE, PAIRED, TITLES, list_notes
+from stage2_ensemble.last_answer import (
+    NO_EARLIER,
+    describe_last,
+    list_last,
+    quote_earlier,
+    tabulate_last,
+)
 from stage2_ensemble.metrics import FPR_GRID, RECALL_GRID, trace_curves
 from stage2_ensemble.promises import describe_promise
 from stage2_ensemble.reading_checks import (
@@ -124,6 +134,32 @@ def run(params: MembersParams, out: Path = OUT) -> dict[str, Any]:
     ensemble = read_ensemble(STACKERS)
     check_members(ensemble, list(params.backbones), params.folds.active)
     val = read_manifest(MANIFEST, "val")
+    kept = out / "held_out_metrics.json"
+    if len(val):
+        metrics, plots = _measure(ensemble, val)
+        write_json(kept, metrics)
+    else:
+        earlier = quote_earlier(kept)
+        metrics = describe_last(ensemble, earlier)
+        plots = tabulate_last(metrics)
+        if earlier is None:  # DVC wants a file
+            write_json(kept, {"val": None, "note": NO_EARLIER})
+    for name, table in plots.items():
+        write_text(out / "plots" / f"{name}.csv", table.to_csv(index=False))
+    write_json(out / "metrics.json", metrics)
+    if len(val):
+        _log_metrics(metrics)
+        # Seconds are for the log alone: same seed and machine, same bytes.
+        for line in list_reasons(metrics, read_costs(ensemble.backbones, ensemble.digests)):
+            _log.info("evaluate: %s", line)
+        _log_warning(metrics["val"])
+    else:
+        _log_last(metrics)
+    return metrics
+
+
+def _measure(ensemble: Ensemble, val: Manifest) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    """Metrics and plots of a run with val."""
     null = read_null_model(NULL_MODEL, val, ensemble.train_digest)
     members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
     extras = read_extras(FORENSICS, val, ensemble.file_codes)
@@ -135,17 +171,16 @@ def run(params: MembersParams, out: Path = OUT) -> dict[str, Any]:
     if val.has_units:
         metrics["units"] = measure_units(ensemble, raw, val)
     reasons, plots = give_reasons(ensemble, columns, val)
-    metrics |= reasons
-    plots |= build_plots(scores, ensemble.shipped, val)
-    for name, table in (plots | tabulate_shipped(shipped)).items():
-        write_text(out / "plots" / f"{name}.csv", table.to_csv(index=False))
-    write_json(out / "metrics.json", metrics)
-    _log_metrics(metrics)
-    # Seconds are for the log alone: same seed and machine, same bytes.
-    for line in list_reasons(metrics, read_costs(ensemble.backbones, ensemble.digests)):
+    plots |= build_plots(scores, ensemble.shipped, val) | tabulate_shipped(shipped)
+    return metrics | reasons, plots
+
+
+def _log_last(metrics: Mapping[str, Any]) -> None:
+    for name, auc in metrics["out_of_fold"]["auc"].items():
+        ships = "  <- ships" if name == metrics["shipped"] else ""
+        _log.info("evaluate: out-of-fold AUC %.4f %s%s", auc, name, ships)
+    for line in list_last(metrics):
         _log.info("evaluate: %s", line)
-    _log_warning(metrics["val"])
-    return metrics
 
 
 def _log_metrics(metrics: dict[str, Any]) -> None:

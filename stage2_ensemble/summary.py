@@ -22,6 +22,7 @@ from stage2_ensemble.bundle import ENSEMBLE
 from stage2_ensemble.candidates import GATED
 from stage2_ensemble.contributions import BACKBONE
 from stage2_ensemble.figures import NOT_RELIABLE, TITLES, list_notes
+from stage2_ensemble.last_answer import build_last, list_last
 from stage2_ensemble.promises import describe_promised
 from stage2_ensemble.reading_checks import list_readings
 from stage2_ensemble.reasons import BETTER, MISSED, NOT_TOLD, TOO_FEW, judge_loss
@@ -255,6 +256,16 @@ def main() -> None:
             raise MissingArtifactError(path, stage)
     console = Console()
     metrics = read_json(METRICS, "evaluate")
+    if metrics["val"] is None:
+        console.print(build_last(metrics))
+        for line in list_last(metrics):
+            console.print(line, highlight=False)
+    else:
+        _print_val(console, metrics)
+    console.print(f"Final labels: {LABELS}", highlight=False)
+
+
+def _print_val(console: Console, metrics: Mapping[str, Any]) -> None:
     console.print(build_table(metrics))
     console.print(build_shipped(metrics))
     for note in list_notes(metrics["val"]["stack"], metrics["rows"]["val"]["reals"]):
@@ -273,7 +284,6 @@ def main() -> None:
     members = {int(fold): digests for fold, digests in facts["members"].items()}
     if table := build_without(metrics, read_costs(facts["backbones"], members)):
         console.print(table)
-    console.print(f"Final labels: {LABELS}", highlight=False)
 
 
 if __name__ == "__main__":

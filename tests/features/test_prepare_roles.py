@@ -181,3 +181,32 @@ def test_units_of_test_group_its_rows_and_none_of_train(tmp_path: Path) -> None:
     assert test.groups.tolist() == [0, 1, 2, 2]
     text = (tmp_path / "out/summary.md").read_text()
     assert "Units (data.columns.unit): 11 in train, 1 in val, 3 in test." in text
+
+
+@pytest.mark.parametrize("val", [True, False])
+def test_with_final_val_joins_train_and_nothing_is_held_out(val: bool) -> None:
+    train = sources(make_rows([0, 1, 1, 1] * 50), "s", 4)
+    train["hold:generator"] = "gan"
+    others = sources(make_rows([0, 1] * 100, "v"), "s", 4)  # its sources are train's as well
+    roles = split(
+        train,
+        others if val else None,
+        data={"final": True, **SOURCE, **({} if val else {"val": None})},
+        split={"hold_out": {"generator": "gan"}, "blend_from_val": 0.5, "val_fraction": 0.5},
+    )
+    assert len(roles["val"]) == 0
+    assert len(roles["train"]) == (400 if val else 200)
+    assert set(roles["train"]["domain"]) == {""}
+    assert set(roles["train"]["fold"]) == {0, 1}
+    assert roles["train"].groupby("group")["fold"].nunique().max() == 1
+    assert roles["train"]["group"].nunique() == 50
+
+
+def test_prepare_writes_an_empty_val_and_says_so(tmp_path: Path) -> None:
+    write_data(tmp_path / "data")
+    run(prepare_params(tmp_path / "data", data={"final": True}), tmp_path / "out")
+    train, val, test = (read_manifest(tmp_path / "out", role) for role in ROLES)
+    assert (len(train), len(val), len(test)) == (28, 0, 4)
+    assert train.table["img_name"].tolist()[20:] == [f"val{i:02d}.png" for i in range(8)]
+    text = (tmp_path / "out/summary.md").read_text()
+    assert "data.final is true: the rows of val are in train" in text
