@@ -117,6 +117,8 @@ def _check_columns(data: Data, role: Role, hold_out: Sequence[str]) -> list[str]
     problems = []
     if data.group_columns:
         problems.append(f"data.group_columns: no columns, because data.{role}.labels is null")
+    if data.columns.unit:
+        problems.append(f"data.columns.unit: no columns, because data.{role}.labels is null")
     for column in hold_out:
         if column not in (GENERATOR, data.columns.generator):
             problems.append(f"split.hold_out.{column}: without a list only {GENERATOR} is known")
@@ -192,6 +194,7 @@ def _build_rows(
         "weight": np.ones(n),
         "draw_weight": np.ones(n),
         "generator": made_by,
+        "unit": pd.Series([""] * n, dtype="str"),
         **{key: pd.Series([""] * n, dtype="str") for key in list_group_keys(data)},
         **{f"hold:{column}": made_by for column in hold_out},
     }

@@ -1,5 +1,6 @@
 """Label files into rows: checked line by line, all problems of a file reported together."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ ODD_NAME = r"\\|\x00|\.\.|//|\A/|/\z|(\A|/)\.(/|\z)|\A\z"
 """What a name has that `find_path_problem` refuses or `PurePosixPath` spells otherwise, but for
 its length: a first look at very many names."""
 TEXT = pa.large_string()
+_log = logging.getLogger("forgerystack")
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,9 @@ def read_labels(
     """Rows of one label file, and the number of repeated lines that were dropped.
 
     Columns: `line` (its number in the file), `img_name`, `path` (relative to the data root),
-    `label` (-1 where not `labelled`), `weight`, `draw_weight`, `generator`, `list_group_keys` and,
-    of a file that is `labelled`, `hold:<column>` for each column of `hold_out`.
+    `label` (-1 where not `labelled`), `weight`, `draw_weight`, `generator`, `unit`,
+    `list_group_keys` and, of a file that is `labelled`, `hold:<column>` for each column of
+    `hold_out`. A file that is not may lack the column of units.
     Raises `ManifestError` with the first bad lines and the count of all.
     """
     if files.labels is None:
@@ -68,8 +71,12 @@ def read_labels(
 
 
 def list_group_keys(data: Data) -> list[str]:
-    """Names of `data.group_columns` in the rows: a file may well call its own column `path`."""
-    return [f"group:{column}" for column in data.group_columns]
+    """Columns of the rows whose values keep rows together: of `data.group_columns`, and `unit`.
+
+    The former are renamed, as a file may well call its own column `path`.
+    """
+    keys = [f"group:{column}" for column in data.group_columns]
+    return [*keys, "unit"] if data.columns.unit else keys
 
 
 def check_hold_out(rows: pd.DataFrame, hold_out: Mapping[str, Sequence[str]]) -> None:
@@ -98,13 +105,20 @@ def _find_columns(
     texts: dict[str, str] = {}
     numbers: dict[str, str] = {}
     wanted = [columns.name]
+    if columns.unit and (labelled or columns.unit in header):
+        texts["unit"] = columns.unit
+    elif columns.unit:
+        _log.info(
+            "prepare: %s has no column %r: each image is a unit of its own", path, columns.unit
+        )
     if labelled:
-        texts = {"generator": columns.generator} if columns.generator else {}
-        texts |= dict(zip(list_group_keys(data), data.group_columns, strict=True))
+        texts |= {"generator": columns.generator} if columns.generator else {}
+        texts |= {f"group:{column}": column for column in data.group_columns}
         texts |= {f"hold:{column}": column for column in hold_out}
         named = {"weight": columns.weight, "draw_weight": columns.draw_weight}
         numbers = {column: name for column, name in named.items() if name}
-        wanted += [columns.target, *numbers.values(), *texts.values()]
+        wanted += [columns.target, *numbers.values()]
+    wanted += texts.values()
     problems = []
     for name in dict.fromkeys(wanted):
         if name not in header:
@@ -113,7 +127,7 @@ def _find_columns(
             problems.append(f"line 1: column {name!r} stands twice")
     if problems:
         raise ManifestError(str(path), problems, "A header of comma-separated names is needed.")
-    absent = dict.fromkeys(["generator", *list_group_keys(data)], -1)
+    absent = dict.fromkeys(["generator", "unit", *list_group_keys(data)], -1)
     return _Layout(
         name=header.index(columns.name),
         target=header.index(columns.target) if labelled else -1,

@@ -42,6 +42,7 @@ SCHEMA = pa.schema(
         ("fold", pa.int16()),
         ("group", pa.int64()),
         ("generator", pa.string()),
+        ("unit", pa.string()),
         ("domain", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
@@ -79,7 +80,8 @@ class Manifest:
     """The rows of one role, in the order of `row_id` 0 … n-1.
 
     Columns as in `SCHEMA`: `path` is relative to the data root, `label` 0 real, 1 fake, -1 none,
-    `fold` -1 for rows that no member learns from, `status` `ok` or why the image cannot be read.
+    `fold` -1 for rows that no member learns from, `unit` the video, person … that a row is a part
+    of (empty: none), `status` `ok` or why the image cannot be read.
     File facts: `mode` as Pillow names it, `exif` if there is such a block, `subsampling` of a JPEG
     (0 4:4:4, 1 4:2:2, 2 4:2:0, -1 else), `quant_tables` a short digest of its quantisation tables,
     `quant_mean` the mean of the luminance table (0 else), `equalized_bytes` of the re-encoded image
@@ -117,6 +119,20 @@ class Manifest:
     def groups(self) -> Ids:
         """`(n,)`: rows that must stay together share a number."""
         return self.table["group"].to_numpy(np.int64)
+
+    @cached_property
+    def has_units(self) -> bool:
+        """Whether any row is a part of a unit."""
+        return bool((self.table["unit"] != "").any())
+
+    @cached_property
+    def units(self) -> Ids:
+        """`(n,)`: rows of a unit share a number; a row without one is a unit of its own."""
+        names = self.table["unit"]
+        numbers = pd.factorize(names)[0].astype(np.int64)
+        alone = (names == "").to_numpy(bool)
+        numbers[alone] = numbers.max(initial=-1) + 1 + np.arange(alone.sum())
+        return numbers
 
     def rows_to_learn(self, fold: int) -> LearnRows:
         """Train rows of all folds but `fold`, without the calibration rows.

@@ -20,7 +20,7 @@ class NullModel:
     """Log-odds of fake `(n,)` by val row, at equal class shares, and what is known about them.
 
     `facts`: `auc` with its bounds, `told_apart`, `main_feature`, `families` and `features` alone,
-    `advice`; see `features.null_model`.
+    `advice`; see `features.null_model`. Without val rows, most of it is empty.
     """
 
     scores: npt.NDArray[np.float64]

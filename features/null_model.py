@@ -44,6 +44,16 @@ MAX_PERMUTED = 20_000
 REPEATS = 3
 BOOSTING: dict[str, Any] = {"max_iter": 50, "max_leaf_nodes": 8, "early_stopping": False}
 """Small trees, few rounds: twice as many of both overfit a few hundred rows."""
+NO_VAL: dict[str, Any] = {
+    **AucEstimate(None).to_metrics(),
+    "told_apart": None,
+    "main_feature": None,
+    "families": {},
+    "features": [],
+    "advice": "nothing is measured: there is no held-out val, because data.final is true",
+    "rows": {"fitted": 0, "val": {"reals": 0, "fakes": 0}},
+}
+"""Facts where there is nothing to measure on."""
 _log = logging.getLogger("forgerystack")
 
 Columns = Mapping[str, Floats]
@@ -85,7 +95,10 @@ def measure_null(train: Manifest, val: Manifest, seed: int) -> NullModel:
 
     Intervals say how AUCs move with the val rows. `drop` is what an AUC loses where the fact's
     values are permuted among val rows. With `images.equalize` what counts is what it leaves.
+    Without val rows (`data.final`) nothing is fitted or measured.
     """
+    if not len(val):
+        return NullModel(np.empty(0), NO_VAL)
     equalized = bool((train.table["equalized_bytes"] > 0).any())
     rows = np.flatnonzero(find_headline_rows(val))
     # Threads that wait actively: on two busy cores half a million rows took 330 s instead of 40.
@@ -183,6 +196,9 @@ def run(params: NullParams, out: Path = OUT) -> NullModel:
 
 
 def _log_facts(facts: Mapping[str, Any]) -> None:
+    if not facts["families"]:
+        _log.info("null model: %s", facts["advice"])
+        return
     families = {k: AucEstimate.from_metrics(v).describe() for k, v in facts["families"].items()}
     before = ", before images.equalize" if AFTER in families else ""
     _log.info("null model: val AUC %s from file facts and names alone%s", families[ALL], before)

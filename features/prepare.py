@@ -28,7 +28,7 @@ from features.manifest import HELD_OUT, READABLE, ROLES, SCHEMA, Role, count_cla
 from features.params import load_params
 from features.prepare_params import PrepareParams
 from features.prepare_summary import build_markdown, summarise
-from features.roles import hold_out, split_roles
+from features.roles import settle_val, split_roles
 from features.same_pictures import (
     SamePictures,
     apply_policy,
@@ -127,14 +127,20 @@ def _is_too_much(role: Role, bad: int, total: int, limit: float) -> bool:
 
 
 def group_rows(rows: pd.DataFrame, params: PrepareParams, same: SamePictures) -> pd.DataFrame:
-    """`rows` with `group`: rows that share a picture or a value of a group column."""
+    """`rows` with `group`: rows that share a picture, a unit or a value of a group column.
+
+    Units of test link nothing here: a new test list must not change the folds of train.
+    """
     keys = rows[list_group_keys(params.data)]
+    if "unit" in keys:
+        keys = keys.assign(unit=rows["unit"].mask(rows["role"] == "test", ""))
     return rows.assign(group=build_groups(keys, same.links))
 
 
-def _check_both_classes(parts: Mapping[Role, pd.DataFrame]) -> None:
+def _check_both_classes(parts: Mapping[Role, pd.DataFrame], final: bool) -> None:
     problems = []
-    for role in ("train", "val"):
+    roles: tuple[Role, ...] = ("train",) if final else ("train", "val")
+    for role in roles:
         rows = parts[role]
         reals, fakes = count_classes(rows["label"][rows["domain"] != HELD_OUT])
         if not reals or not fakes:
@@ -150,7 +156,7 @@ def run(params: PrepareParams, out: Path = OUT) -> None:
         rows = _scan_rows(rows, params, cache)
         listed = rows[["role", "status"]]
         rows = quarantine(rows, params, out)
-        rows = hold_out(rows, params.split.hold_out)
+        rows = settle_val(rows, params)
         thumbnails = Thumbnails(cache.thumbnails_path, rows["slot"].to_numpy(np.int64))
         same = find_same_pictures(rows, thumbnails)
     dropped = apply_policy(rows, same, params.split.cross_role_duplicates)
@@ -158,7 +164,7 @@ def run(params: PrepareParams, out: Path = OUT) -> None:
     rows = group_rows(rows, params, same)[~dropped]
     parts = split_roles(rows, params)
     del rows  # with ten million of them a copy takes 3 GB
-    _check_both_classes(parts)
+    _check_both_classes(parts, params.data.final)
     roles = {role: finish_role(parts.pop(role)) for role in ROLES}
     train = roles["train"]
     check_classes(train["label"].to_numpy(), train["fold"].to_numpy(), params.folds.active)

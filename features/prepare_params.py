@@ -31,6 +31,10 @@ class Columns(Section):
     """Optional positive weight of a row in the draws of `sampling.mode: weighted`."""
     generator: str | None = None
     """Optional name of what made a fake (empty for reals); val metrics are given by it."""
+    unit: str | None = None
+    """Optional name of what a row is a part of (a video, a person; empty: nothing). Rows of a unit
+    stay together as those of `data.group_columns` do; scores and metrics are also given by unit. A
+    test list need not have it."""
 
 
 class Classes(Section):
@@ -60,6 +64,11 @@ class Data(Limits):
     """`null`: val is carved out of train, by group (`split.val_fraction`)."""
     test: RoleFiles | None = RoleFiles(labels="testset_nolabel.txt", images="testset")
     """`null`: there is nothing to label."""
+    final: bool = False
+    """`true`: val joins train before folds are dealt out, for the last answer. There is no held-out
+    val then: nothing is carved out of train, blended (`split.blend_from_val`) or held out
+    (`split.hold_out`), whatever `split` says. Thresholds and calibration come from out-of-fold
+    rows, as ever."""
     columns: Columns = Columns()
     classes: Classes = Classes()
     group_columns: tuple[str, ...] = ()

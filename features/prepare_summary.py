@@ -45,6 +45,7 @@ def _describe_role(rows: pd.DataFrame) -> dict[str, Any]:
         "reals": reals,
         "fakes": fakes,
         "groups": int(rows["group"].nunique()),
+        "units": int(rows["unit"][rows["unit"] != ""].nunique()),
         "formats": _count_by_class(rows["format"], rows["label"]),
         "sizes": _count_by_class(sizes, rows["label"]),
         "notes": _count(notes),
@@ -100,6 +101,9 @@ def _list_roles(summary: Mapping[str, Any]) -> list[str]:
     keys = ("rows", "reals", "fakes", "groups", "unreadable")
     rows = [[role, *(summary[role][key] for key in keys)] for role in ROLES]
     lines = _format_table(("role", *keys), rows)
+    if any(summary[role]["units"] for role in ROLES):
+        counts = ", ".join(f"{summary[role]['units']:,} in {role}" for role in ROLES)
+        lines += ["", f"Units (data.columns.unit): {counts}."]
     if held := summary["val"]["held out"]:
         lines += ["", f"{held:,} of the val rows are held out from train (split.hold_out)."]
     return lines
@@ -167,6 +171,8 @@ def _list_notes(summary: Mapping[str, Any], params: PrepareParams) -> list[str]:
         for role in ROLES
         for note, n in summary[role]["notes"].items()
     ]
+    if params.data.final:
+        lines.append("- data.final is true: the rows of val are in train, and none is held out")
     spared = summary["folds"]["calibration"]
     if len(params.folds.active) > 1 and params.folds.calibration and not spared["fakes"]:
         lines.append(

@@ -10,7 +10,7 @@ import pandas as pd
 from features.errors import ManifestError
 from features.manifest import HELD_OUT, NO_FOLD, ROLES, SEEN, UNSEEN, Role, count_classes
 from features.prepare_params import PrepareParams
-from features.splits import assign_folds, draw_calibration, draw_groups
+from features.splits import assign_folds, build_groups, draw_calibration, draw_groups
 
 _log = logging.getLogger("forgerystack")
 Mask = npt.NDArray[np.bool_]
@@ -25,14 +25,21 @@ def hold_out(rows: pd.DataFrame, wanted: Mapping[str, tuple[str, ...]]) -> pd.Da
     return rows.assign(role=rows["role"].mask(held, "val"), domain=np.where(held, HELD_OUT, ""))
 
 
+def settle_val(rows: pd.DataFrame, params: PrepareParams) -> pd.DataFrame:
+    """`rows` with `domain`; rows are held out of train, or with `data.final` val joins train."""
+    if params.data.final:
+        return rows.assign(role=rows["role"].replace("val", "train"), domain="")
+    return hold_out(rows, params.split.hold_out)
+
+
 def split_roles(rows: pd.DataFrame, params: PrepareParams) -> dict[Role, pd.DataFrame]:
     """Rows of train, val and test with `fold` and `domain`, moved between roles as params say.
 
-    `rows` hold `role`, `group`, `domain`, `label`, `img_name`, `generator`. They are copied once:
-    until all is decided, a role is a mask.
+    `rows` hold `role`, `group`, `unit`, `domain`, `label`, `img_name`, `generator`. They are copied
+    once: until all is decided, a role is a mask.
     """
     train, val, test = ((rows["role"] == role).to_numpy(bool) for role in ROLES)
-    if params.data.val is None:
+    if params.data.val is None and not params.data.final:
         carved = _draw_share(rows, train, params.split.val_fraction, params.seed, "val")
         _check_carved(rows, carved)
         train, val = train & ~carved, val | carved
@@ -49,7 +56,7 @@ def split_roles(rows: pd.DataFrame, params: PrepareParams) -> dict[Role, pd.Data
     return {
         "train": rows[train].assign(domain=""),
         "val": rows[val].assign(domain=domains),
-        "test": rows[test].assign(domain="", group=np.arange(test.sum())),
+        "test": rows[test].assign(domain="", group=build_groups(rows[["unit"]][test])),
     }
 
 
@@ -82,7 +89,7 @@ def _check_carved(rows: pd.DataFrame, held: Mask) -> None:
 def _draw_blend(rows: pd.DataFrame, train: Mask, val: Mask, params: PrepareParams) -> Mask:
     """Val rows to move into the active fold: only groups that no train row belongs to."""
     share = params.split.blend_from_val
-    if not share:
+    if not share or params.data.final:
         return np.zeros(len(rows), bool)
     stays = train | (val & (rows["domain"] == HELD_OUT).to_numpy(bool))
     free = val & ~rows["group"].isin(rows["group"][stays]).to_numpy()

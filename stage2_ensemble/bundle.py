@@ -29,7 +29,7 @@ from stage2_ensemble.without import Without
 
 MANIFEST = "MANIFEST.json"
 ENSEMBLE = "ensemble.json"
-HELD_OUT = Path("held_out")
+HELD_OUT, UNITS_HELD_OUT = Path("held_out"), Path("held_out_units")
 WITHOUT = Path("without")
 ADVICE = "Make it again: dvc repro -f stack"
 
@@ -45,7 +45,9 @@ def write_ensemble(ensemble: Ensemble, folder: Path) -> None:
         "oof_auc": dict(ensemble.oof_auc),
         "picks": dict(ensemble.picks),
         "verdicts": [verdict.to_json() for verdict in ensemble.verdicts],
-        "readings": _write_readings(ensemble.readings, folder),
+        "readings": _write_readings(ensemble.readings, folder / HELD_OUT),
+        "unit_readings": ensemble.unit_readings
+        and _write_readings(ensemble.unit_readings, folder / UNITS_HELD_OUT),
         "reading_rows": ensemble.reading_rows,
         "file_codes": ensemble.file_codes,
         "models": {
@@ -66,9 +68,9 @@ def write_ensemble(ensemble: Ensemble, folder: Path) -> None:
 
 
 def _write_readings(readings: Readings, folder: Path) -> dict[str, Any]:
-    """All but the rows, which go to files."""
+    """All but the rows, which go to files in `folder`."""
     for name, values in vars(readings.held_out).items():
-        write_array(folder / HELD_OUT / f"{name}.npy", values)
+        write_array(folder / f"{name}.npy", values)
     return {
         "prior": readings.prior.to_json(),
         "band": readings.band.to_json() if readings.band else None,
@@ -127,7 +129,9 @@ def read_ensemble(folder: Path) -> Ensemble:
         oof_auc=facts["oof_auc"],
         picks=facts["picks"],
         verdicts=tuple(Verdict.from_json(values) for values in facts["verdicts"]),
-        readings=reader.read_readings(facts["readings"]),
+        readings=reader.read_readings(facts["readings"], HELD_OUT),
+        unit_readings=facts["unit_readings"]
+        and reader.read_readings(facts["unit_readings"], UNITS_HELD_OUT),
         reading_rows=facts["reading_rows"],
         file_codes=facts["file_codes"],
         without={name: reader.read_without(name, w) for name, w in facts["without"].items()},
@@ -165,10 +169,10 @@ class _Reader:
             )
         return self._read_boosted(facts, place)
 
-    def read_readings(self, facts: dict[str, Any]) -> Readings:
-        """The readings, and the rows that are beside them."""
+    def read_readings(self, facts: dict[str, Any], place: Path) -> Readings:
+        """The readings, and the rows that were written into `place`."""
         names = [field.name for field in fields(ChoiceRows)]
-        rows = {name: self._read_array(HELD_OUT / f"{name}.npy") for name in names}
+        rows = {name: self._read_array(place / f"{name}.npy") for name in names}
         return Readings(
             {name: Reading.from_json(values) for name, values in facts["scorers"].items()},
             Prior.from_json(facts["prior"]),

@@ -15,6 +15,7 @@ from stage2_ensemble.gate import choose_shipped, hold_gate
 from stage2_ensemble.nested import judge_candidates, measure_auc, pick_simple
 from stage2_ensemble.readings import fit_readings
 from stage2_ensemble.scored_rows import ChoiceRows, ScoredRows
+from stage2_ensemble.units import TrainUnits, merge_choice_rows, merge_rows
 from stage2_ensemble.without import leave_backbones_out
 
 
@@ -24,6 +25,7 @@ class Targets:
 
     columns: Sequence[HeldOutColumns]
     groups: Ids
+    units: Ids
 
     def score(self, model: Model) -> ScoredRows:
         """With the log-odds of this model."""
@@ -39,12 +41,14 @@ def fit_ensemble(
     train_share: float,
     targets: Targets | None = None,
     file_codes: FileCodes | None = None,
+    units: TrainUnits | None = None,
 ) -> Ensemble:
     """Judges every candidate, fits it on all fold rows, and decides what ships.
 
     With calibration rows, readings are chosen on the ensemble's own scores of them: a mean of
     several models is distributed unlike one of them. Without, on out-of-fold scores. `train_share`:
-    of fakes in train. `targets` serve `label.prior: estimate` alone.
+    of fakes in train. `targets` serve `label.prior: estimate` alone. With `units` there are
+    readings of units, too.
     """
     settings, seed = params.stack, params.seed
     judged = judge_candidates(folds, settings, seed)
@@ -59,15 +63,15 @@ def fit_ensemble(
     else:
         scores = {name: np.concatenate(judged.scores[name]) for name in models}
         rows = _gather_rows(folds, scores, train_share)
-    readings = fit_readings(
-        rows | _gather_members(folds, train_share),
-        shipped,
-        params.decision,
-        params.label,
-        train_share,
-        targets.score(models[shipped]) if targets else None,
-        seed,
-    )
+    rows |= _gather_members(folds, train_share)
+    scored = targets.score(models[shipped]) if targets else None
+    fitting = (shipped, params.decision, params.label)
+    readings = fit_readings(rows, *fitting, train_share, scored, seed)
+    by_unit = _merge_units(rows, units) if units else None
+    unit_readings = None
+    if units and by_unit:
+        merged = merge_rows(scored, targets.units) if targets and scored else None
+        unit_readings = fit_readings(by_unit, *fitting, units.share, merged, seed)
     return Ensemble(
         backbones=folds[0].backbones,
         folds=tuple(columns.fold for columns in folds),
@@ -81,8 +85,20 @@ def fit_ensemble(
         readings=readings,
         reading_rows="calibration" if spared else "out-of-fold",
         file_codes=file_codes,
+        unit_readings=unit_readings,
         without=leave_backbones_out(folds, shipped, settings, seed),
     )
+
+
+def _merge_units(rows: Mapping[str, ChoiceRows], units: TrainUnits) -> dict[str, ChoiceRows] | None:
+    """Each scorer's rows by unit; `None` if any lacks units of a class."""
+    merged = {}
+    for name, held in rows.items():
+        found = merge_choice_rows(held, units)
+        if found is None:
+            return None
+        merged[name] = found
+    return merged
 
 
 def _gather_members(folds: Sequence[FoldColumns], train_share: float) -> dict[str, ChoiceRows]:

@@ -41,6 +41,8 @@ class Ensemble:
     """Values of file facts at the fit, where models see them."""
     without: Mapping[str, Without] = field(default_factory=dict)
     """By backbone, what is lost without it; empty where there is one alone."""
+    unit_readings: Readings | None = None
+    """Of the same scorers, for units in place of rows, where train has units."""
 
     def score(self, name: str, columns: Sequence[Columns]) -> Floats:
         """`(n,)` scores of one candidate as they come: the mean of its log-odds over the folds.
@@ -56,15 +58,19 @@ class Ensemble:
             self._check_members(c)
         return average_scores(self.models[name], columns)
 
-    def read_all(self, columns: Sequence[Columns]) -> dict[str, Floats]:
-        """`(n,)` log-odds of every member and every candidate, as `readings.read` gives them."""
+    def score_all(self, columns: Sequence[Columns]) -> dict[str, Floats]:
+        """`(n,)` log-odds of every member and every candidate as they come."""
         scores = {
             f"{backbone}-{c.fold}": c.logits[:, i]
             for c in columns
             for i, backbone in enumerate(c.backbones)
         }
         scores.update({name: self.score(name, columns) for name in self.models})
-        return {name: self.readings.read(name, found) for name, found in scores.items()}
+        return scores
+
+    def read_all(self, columns: Sequence[Columns]) -> dict[str, Floats]:
+        """`score_all`, as `readings.read` gives them."""
+        return self.readings.read_all(self.score_all(columns))
 
     def _check_members(self, columns: Columns) -> None:
         if columns.backbones != self.backbones:

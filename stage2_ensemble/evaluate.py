@@ -1,8 +1,11 @@
 """Measures members, combiners and what ships on val; nothing is fitted or chosen here.
 
+Without val (`data.final`) it says so, and quotes the last run that had one: its metrics are kept in
+`held_out_metrics.json`, which DVC does not delete before a run.
+
 Reads: artifacts/stackers, artifacts/dumps, artifacts/forensics, artifacts/manifest/val.parquet,
     artifacts/null_model, .seconds
-Writes: artifacts/metrics.json, artifacts/plots
+Writes: artifacts/metrics.json, artifacts/held_out_metrics.json, artifacts/plots
 Params: backbones, folds.active
 """
 
@@ -28,14 +31,13 @@ from stage2_ensemble.columns import Columns, Floats, read_held_out
 from stage2_ensemble.domains import ADJECTIVES, measure_domains, measure_generators
 from stage2_ensemble.ensemble import Ensemble, check_members
 from stage2_ensemble.extras import read_extras
-from stage2_ensemble.figures import (
-    NOT_RELIABLE,
-    PAIRED,
-    TITLES,
-    Figures,
-    compare_figures,
-    list_notes,
-    measure_figures,
+from stage2_ensemble.figures import NOT_RELIABLE, PAIRED, TITLES, list_notes
+from stage2_ensemble.last_answer import (
+    NO_EARLIER,
+    describe_last,
+    list_last,
+    quote_earlier,
+    tabulate_last,
 )
 from stage2_ensemble.metrics import FPR_GRID, RECALL_GRID, trace_curves
 from stage2_ensemble.promises import describe_promise
@@ -52,7 +54,7 @@ from stage2_ensemble.reasons import (
     measure_without,
     tabulate_reasons,
 )
-from stage2_ensemble.resampling import RESAMPLES
+from stage2_ensemble.scorer_metrics import describe_mixed, measure_scorers, measure_units
 
 MANIFEST = Path("artifacts/manifest")
 DUMPS = Path("artifacts/dumps")
@@ -60,8 +62,6 @@ FORENSICS = Path("artifacts/forensics")
 STACKERS = Path("artifacts/stackers")
 NULL_MODEL = Path("artifacts/null_model")
 OUT = Path("artifacts")
-BASELINES = ("mean", "best_single")
-"""What ships is compared with them."""
 _log = logging.getLogger("forgerystack")
 
 
@@ -75,21 +75,9 @@ def measure_val(
     """
     rows = find_headline_rows(val)
     labels, groups = val.labels[rows], val.groups[rows]
-    figures = {
-        name: measure_figures(labels, score[rows], groups, ensemble.readings.find_threshold(name))
-        for name, score in scores.items()
-    }
-    _log_dropped(figures[ensemble.shipped])
-    members = {name: figures[name].metrics for name in scores if name not in ensemble.models}
-    combined: dict[str, Any] = {name: figures[name].metrics for name in ensemble.models}
-    combined["stack"] = figures[ensemble.shipped].metrics
-    combined["shipped"] = ensemble.shipped
-    combined["differences"] = {
-        name: compare_figures(labels, groups, figures[ensemble.shipped], figures[name])
-        for name in BASELINES
-        if name != ensemble.shipped
-    }
-    combined["null_model"] = {
+    headline = {name: score[rows] for name, score in scores.items()}
+    found = measure_scorers(ensemble, ensemble.readings, headline, labels, groups)
+    found["null_model"] = {
         **measure_auc(labels, null.scores[rows], groups).to_metrics(),
         "told_apart": null.facts["told_apart"],
         "main_feature": null.facts["main_feature"],
@@ -97,18 +85,17 @@ def measure_val(
     reals, fakes = count_classes(labels)
     shipped = scores[ensemble.shipped]
     return {
-        "val": {"members": members, **combined},
+        "val": found,
         "rows": {"val": {"reals": reals, "fakes": fakes}},
         "generators": measure_generators(shipped, null.scores, val),
         "domains": measure_domains(shipped, null.scores, val),
     }
 
 
-def _read_headline(ensemble: Ensemble, columns: Sequence[Columns], val: Manifest) -> ShippedRows:
-    """The headline rows with what ships."""
-    rows = find_headline_rows(val)
-    raw = ensemble.score(ensemble.shipped, columns)[rows]
-    return read_shipped(ensemble, columns[0].row_ids[rows], val.labels[rows], val.groups[rows], raw)
+def _read_headline(ensemble: Ensemble, raw: Floats, val: Manifest) -> ShippedRows:
+    """The headline rows with what ships, whose log-odds are `raw`."""
+    rows = np.flatnonzero(find_headline_rows(val))
+    return read_shipped(ensemble, rows, val.labels[rows], val.groups[rows], raw[rows])
 
 
 def give_reasons(
@@ -147,25 +134,53 @@ def run(params: MembersParams, out: Path = OUT) -> dict[str, Any]:
     ensemble = read_ensemble(STACKERS)
     check_members(ensemble, list(params.backbones), params.folds.active)
     val = read_manifest(MANIFEST, "val")
+    kept = out / "held_out_metrics.json"
+    if len(val):
+        metrics, plots = _measure(ensemble, val)
+        write_json(kept, metrics)
+    else:
+        earlier = quote_earlier(kept)
+        metrics = describe_last(ensemble, earlier)
+        plots = tabulate_last(metrics)
+        if earlier is None:  # DVC wants a file
+            write_json(kept, {"val": None, "note": NO_EARLIER})
+    for name, table in plots.items():
+        write_text(out / "plots" / f"{name}.csv", table.to_csv(index=False))
+    write_json(out / "metrics.json", metrics)
+    if len(val):
+        _log_metrics(metrics)
+        # Seconds are for the log alone: same seed and machine, same bytes.
+        for line in list_reasons(metrics, read_costs(ensemble.backbones, ensemble.digests)):
+            _log.info("evaluate: %s", line)
+        _log_warning(metrics["val"])
+    else:
+        _log_last(metrics)
+    return metrics
+
+
+def _measure(ensemble: Ensemble, val: Manifest) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    """Metrics and plots of a run with val."""
     null = read_null_model(NULL_MODEL, val, ensemble.train_digest)
     members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
     extras = read_extras(FORENSICS, val, ensemble.file_codes)
     columns = read_held_out(DUMPS, val, *members, extras)
-    scores = ensemble.read_all(columns)
-    shipped = _read_headline(ensemble, columns, val)
+    raw = ensemble.score_all(columns)
+    scores = ensemble.readings.read_all(raw)
+    shipped = _read_headline(ensemble, raw[ensemble.shipped], val)
     metrics = measure_val(ensemble, scores, val, null) | check_readings(ensemble, shipped)
+    if val.has_units:
+        metrics["units"] = measure_units(ensemble, raw, val)
     reasons, plots = give_reasons(ensemble, columns, val)
-    metrics |= reasons
-    plots |= build_plots(scores, ensemble.shipped, val)
-    for name, table in (plots | tabulate_shipped(shipped)).items():
-        write_text(out / "plots" / f"{name}.csv", table.to_csv(index=False))
-    write_json(out / "metrics.json", metrics)
-    _log_metrics(metrics)
-    # Seconds are for the log alone: same seed and machine, same bytes.
-    for line in list_reasons(metrics, read_costs(ensemble.backbones, ensemble.digests)):
+    plots |= build_plots(scores, ensemble.shipped, val) | tabulate_shipped(shipped)
+    return metrics | reasons, plots
+
+
+def _log_last(metrics: Mapping[str, Any]) -> None:
+    for name, auc in metrics["out_of_fold"]["auc"].items():
+        ships = "  <- ships" if name == metrics["shipped"] else ""
+        _log.info("evaluate: out-of-fold AUC %.4f %s%s", auc, name, ships)
+    for line in list_last(metrics):
         _log.info("evaluate: %s", line)
-    _log_warning(metrics["val"])
-    return metrics
 
 
 def _log_metrics(metrics: dict[str, Any]) -> None:
@@ -176,6 +191,8 @@ def _log_metrics(metrics: dict[str, Any]) -> None:
         _log.info("evaluate: val AUC %s %s%s", _describe(values), name, ships)
     _log.info("evaluate: val AUC %s null model, without any picture", _describe(val["null_model"]))
     _log_domains(metrics)
+    if "units" in metrics:
+        _log_units(metrics["units"])
     for name, values in val["differences"].items():
         parts = [_describe_difference(values, key) for key in ("auc", *PAIRED)]
         _log.info("evaluate: what ships minus %s: %s", name, ", ".join(filter(None, parts)))
@@ -212,9 +229,18 @@ def _log_domains(metrics: dict[str, Any]) -> None:
         _log.info("evaluate: gap %s: %s", text, gap["against"])
 
 
-def _log_dropped(figures: Figures) -> None:
-    if dropped := figures.resamples.dropped:
-        _log.info("evaluate: %d of %d resamples lacked a class: left out", dropped, RESAMPLES)
+def _log_units(units: Mapping[str, Any]) -> None:
+    counts = units["counts"]
+    rows = f"{counts['reals']} real and {counts['fakes']} fake units"
+    if mixed := describe_mixed(counts):
+        rows += f", {mixed}"
+    if "stack" not in units:
+        _log.info("evaluate: by unit nothing is measured: %s", rows)
+        return
+    _log.info("evaluate: by unit, on %s: %s (ships)", rows, units["shipped"])
+    for name, values in units["members"].items():
+        _log.info("evaluate: val AUC by unit %s %s", _describe(values), name)
+    _log.info("evaluate: val AUC by unit %s what ships", _describe(units["stack"]))
 
 
 def _describe(values: Mapping[str, Any]) -> str:

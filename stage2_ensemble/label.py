@@ -1,7 +1,7 @@
-"""Final labels: every row of the test list exactly once, in its order.
+"""Final labels: every row of the test list exactly once, in its order; and its units.
 
 Reads: artifacts/stackers, artifacts/dumps, artifacts/forensics, artifacts/manifest/test.parquet
-Writes: artifacts/labels.csv, artifacts/prediction.txt
+Writes: artifacts/labels.csv, artifacts/prediction.txt, artifacts/unit_labels.csv
 Params: backbones, folds.active
 """
 
@@ -22,6 +22,8 @@ from stage2_ensemble.columns import Floats, HeldOutColumns, read_held_out
 from stage2_ensemble.conformal import FAKE, REAL, REVIEW
 from stage2_ensemble.ensemble import Ensemble, check_members
 from stage2_ensemble.extras import read_extras
+from stage2_ensemble.readings import Readings
+from stage2_ensemble.units import number_units
 
 MANIFEST = Path("artifacts/manifest")
 DUMPS = Path("artifacts/dumps")
@@ -29,6 +31,7 @@ FORENSICS = Path("artifacts/forensics")
 STACKERS = Path("artifacts/stackers")
 OUT = Path("artifacts")
 DIGITS = "%.17g"
+UNIT_COLUMNS = ["unit", "rows", "score", "label", "log_odds"]
 _log = logging.getLogger("forgerystack")
 
 
@@ -40,29 +43,52 @@ def label_rows(ensemble: Ensemble, columns: list[HeldOutColumns], test: Manifest
     share of fakes as its score and its problem as `status`; with `decision.review` it is left to
     review.
     """
-    readings, shipped = ensemble.readings, ensemble.shipped
-    row_ids = columns[0].row_ids
-    raw = ensemble.score(shipped, columns)
-    log_odds: Floats = np.full(len(test), logit(readings.prior.value))
-    log_odds[row_ids] = readings.read(shipped, raw)
+    raw = np.full(len(test), np.nan)
+    raw[columns[0].row_ids] = ensemble.score(ensemble.shipped, columns)
+    answers = _answer(ensemble.readings, ensemble.shipped, raw)
+    answers.insert(0, "img_name", test.table["img_name"].to_numpy())
+    return answers.assign(status=test.table["status"].to_numpy())
+
+
+def label_units(ensemble: Ensemble, columns: list[HeldOutColumns], test: Manifest) -> pd.DataFrame:
+    """One row per unit, in the order of first rows: `unit, rows, score, label, log_odds`.
+
+    `rows`: its images that can be read, whose mean log-odds are read as those of units; a unit
+    without any is treated as such an image is. An image without a unit is one by its own name.
+    There is no row where train has no units, or test no images.
+    """
+    if ensemble.unit_readings is None:
+        return pd.DataFrame(columns=UNIT_COLUMNS)
+    units = number_units(test.units)
+    readable = np.zeros(len(test))
+    readable[columns[0].row_ids] = 1
+    raw = np.zeros(len(test))
+    raw[columns[0].row_ids] = ensemble.score(ensemble.shipped, columns)
+    shares = units.average(readable)
+    means = np.full(len(shares), np.nan)
+    np.divide(units.average(raw), shares, out=means, where=shares > 0)
+    first = test.table.iloc[units.first]
+    answers = _answer(ensemble.unit_readings, ensemble.shipped, means)
+    names = first["unit"].where(first["unit"] != "", first["img_name"]).to_numpy()
+    rows = np.rint(shares * units.counts).astype(np.int64)
+    return answers.assign(unit=names, rows=rows)[UNIT_COLUMNS]
+
+
+def _answer(readings: Readings, shipped: str, raw: Floats) -> pd.DataFrame:
+    """`score, label, log_odds` of `(n,)` log-odds as they come; NaN where there are none."""
+    known = np.isfinite(raw)
+    log_odds: Floats = np.full(len(raw), logit(readings.prior.value))
+    log_odds[known] = readings.read(shipped, raw[known])
     labels = np.where(log_odds >= readings.find_threshold(shipped), FAKE, REAL).astype(object)
     if readings.band:
         labels[:] = REVIEW
-        calibrated = readings.scorers[shipped].calibration.apply(raw)
-        labels[row_ids] = readings.band.decide(calibrated)
-    return pd.DataFrame(
-        {
-            "img_name": test.table["img_name"].to_numpy(),
-            "score": expit(log_odds),
-            "label": labels,
-            "log_odds": log_odds,
-            "status": test.table["status"].to_numpy(),
-        }
-    )
+        calibrated = readings.scorers[shipped].calibration.apply(raw[known])
+        labels[known] = readings.band.decide(calibrated)
+    return pd.DataFrame({"score": expit(log_odds), "label": labels, "log_odds": log_odds})
 
 
 def run(params: MembersParams, out: Path = OUT) -> None:
-    """Reads the bundle and the test dumps, writes labels and the submission file."""
+    """Reads the bundle and the test dumps, writes labels, also of units, and the submission."""
     ensemble = read_ensemble(STACKERS)
     check_members(ensemble, list(params.backbones), params.folds.active)
     test = read_manifest(MANIFEST, "test")
@@ -73,7 +99,18 @@ def run(params: MembersParams, out: Path = OUT) -> None:
     submission = labels[["img_name", "score"]].rename(columns={"score": "y_pred"})
     write_text(out / "labels.csv", labels.to_csv(index=False, float_format=DIGITS))
     write_text(out / "prediction.txt", submission.to_csv(index=False, float_format=DIGITS))
+    units = label_units(ensemble, columns, test)
+    write_text(out / "unit_labels.csv", units.to_csv(index=False, float_format=DIGITS))
     _log_labels(labels, out)
+    _log_units(units, test, out / "unit_labels.csv")
+
+
+def _log_units(units: pd.DataFrame, test: Manifest, path: Path) -> None:
+    if len(units):
+        note = "" if test.has_units else ": the list names none, so each image is one"
+        _log.info("label: %d units%s -> %s", len(units), note, path)
+    elif test.has_units:
+        _log.info("label: no readings of units (see stack): %s holds its header only", path)
 
 
 def _log_labels(labels: pd.DataFrame, out: Path) -> None:

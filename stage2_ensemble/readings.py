@@ -54,6 +54,10 @@ class Readings:
         """`(n,)` log-odds of fake, calibrated, at the share `prior`."""
         return self.prior.apply(self.scorers[name].calibration.apply(log_odds))
 
+    def read_all(self, scores: Mapping[str, Floats]) -> dict[str, Floats]:
+        """`read` of each scorer."""
+        return {name: self.read(name, log_odds) for name, log_odds in scores.items()}
+
     def find_threshold(self, name: str) -> float:
         """Of log-odds that `read` gives: a row is called fake at or above it."""
         return float(self.prior.apply(np.asarray(self.scorers[name].threshold.value)))

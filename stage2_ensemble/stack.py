@@ -20,6 +20,8 @@ from stage2_ensemble.choice import Targets, fit_ensemble
 from stage2_ensemble.columns import build_fold_columns, read_dumps, read_held_out
 from stage2_ensemble.ensemble import Ensemble
 from stage2_ensemble.extras import FileCodes, learn_file_codes, read_extras
+from stage2_ensemble.readings import Readings
+from stage2_ensemble.units import TrainUnits, describe_train
 
 MANIFEST = Path("artifacts/manifest")
 DUMPS = Path("artifacts/dumps")
@@ -43,10 +45,13 @@ def run(params: StackParams, dumps: Path = DUMPS, out: Path = OUT) -> Ensemble:
     reals, fakes = count_classes(train.labels)
     share = fakes / (reals + fakes)
     targets = _read_targets(params, dumps, train.digest, codes)
-    ensemble = fit_ensemble(folds, calibration, params, train.digest, share, targets, codes)
+    units = describe_train(train)
+    ensemble = fit_ensemble(folds, calibration, params, train.digest, share, targets, codes, units)
     write_ensemble(ensemble, out)
     _log_choice(ensemble)
-    _log_readings(ensemble)
+    _log_readings(ensemble.readings, ensemble)
+    if train.has_units:
+        _log_units(ensemble, units)
     return ensemble
 
 
@@ -61,7 +66,8 @@ def _read_targets(
         return None
     members = (list(params.backbones), params.folds.active, train_digest)
     columns = read_held_out(dumps, test, *members, read_extras(FORENSICS, test, codes))
-    return Targets(columns, test.groups[columns[0].row_ids])
+    row_ids = columns[0].row_ids
+    return Targets(columns, test.groups[row_ids], test.units[row_ids])
 
 
 def _log_ignored(dumps: Path, params: StackParams) -> None:
@@ -80,9 +86,17 @@ def _log_choice(ensemble: Ensemble) -> None:
         _log.info("gate: AUC against the best simple combiner, %s", verdict.describe())
 
 
-def _log_readings(ensemble: Ensemble) -> None:
-    readings, name = ensemble.readings, ensemble.shipped
-    reading = readings.scorers[name]
+def _log_units(ensemble: Ensemble, units: TrainUnits | None) -> None:
+    if units is None or ensemble.unit_readings is None:
+        _log.info("stack: no readings of units: too few of them have rows of one class only")
+        return
+    note = f", without {units.mixed} of both classes" if units.mixed else ""
+    _log.info("stack: by unit, the mean of its rows' log-odds%s:", note)
+    _log_readings(ensemble.unit_readings, ensemble)
+
+
+def _log_readings(readings: Readings, ensemble: Ensemble) -> None:
+    reading = readings.scorers[ensemble.shipped]
     calibration, threshold = reading.calibration, reading.threshold
     _log.info(
         "stack: calibration on %s rows: %s (%s); ECE there %.4f before, %.4f after",

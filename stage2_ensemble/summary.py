@@ -22,10 +22,12 @@ from stage2_ensemble.bundle import ENSEMBLE
 from stage2_ensemble.candidates import GATED
 from stage2_ensemble.contributions import BACKBONE
 from stage2_ensemble.figures import NOT_RELIABLE, TITLES, list_notes
+from stage2_ensemble.last_answer import build_last, list_last
 from stage2_ensemble.promises import describe_promised
 from stage2_ensemble.reading_checks import list_readings
 from stage2_ensemble.reasons import BETTER, MISSED, NOT_TOLD, TOO_FEW, judge_loss
 from stage2_ensemble.resampling import LEAST_GROUPS
+from stage2_ensemble.scorer_metrics import describe_mixed
 
 METRICS = Path("artifacts/metrics.json")
 STACKERS = Path("artifacts/stackers")
@@ -51,17 +53,14 @@ def build_table(metrics: Mapping[str, Any]) -> Table:
     """Members first, then the combiners, then the null model; what ships is marked."""
     rows = metrics["rows"]["val"]
     table = Table(title=f"val: {rows['reals']} real, {rows['fakes']} fake", box=SIMPLE, padding=0)
-    table.add_column("model", overflow="fold")  # nothing is cut: a long name takes two lines
-    for title in ("AUC [95 %]", *SHOWN.values()):
-        table.add_column(title, justify="right", no_wrap=True)
+    _add_columns(table)
     val = metrics["val"]
     members = val["members"]
     combined = {k: v for k, v in val.items() if k not in APART}
     ends = {list(members)[-1], list(combined)[-1]}
     for name, values in (members | combined).items():
         mark = f"{name} (ships)" if name == val["shipped"] else name
-        cells = [format_number(values[key]) for key in SHOWN]
-        table.add_row(mark, format_interval(values), *cells, end_section=name in ends)
+        _add_scorer(table, mark, values, name in ends)
     table.add_row(NULL, format_interval(val["null_model"]), *(NO_VALUE for _ in SHOWN))
     return table
 
@@ -93,6 +92,42 @@ def build_promises(metrics: Mapping[str, Any]) -> Table:
         realised = format_number(entry["realised"]) + _format_bounds(entry, "realised", ", ")
         table.add_row(entry["title"], _format_promised(entry), realised, entry["verdict"])
     return table
+
+
+def build_units(metrics: Mapping[str, Any]) -> Table | None:
+    """Members and what ships on units of val; `None` where nothing was measured on any."""
+    units = metrics.get("units", {})
+    if "stack" not in units:
+        return None
+    counts = units["counts"]
+    caption = [describe_mixed(counts)] if counts["mixed"] else []
+    if not units["stack"]["reliable"]:
+        caption.append(f"{MARK} {FEW}")
+    table = Table(
+        title=f"by unit: {counts['reals']} real, {counts['fakes']} fake",
+        box=SIMPLE,
+        padding=0,
+        caption="; ".join(caption) or None,
+    )
+    _add_columns(table)
+    for name, values in units["members"].items():
+        _add_scorer(table, name, values)
+    table.add_section()
+    _add_scorer(table, f"{units['shipped']} (ships)", units["stack"])
+    return table
+
+
+def _add_columns(table: Table) -> None:
+    table.add_column("model", overflow="fold")  # nothing is cut: a long name takes two lines
+    for title in ("AUC [95 %]", *SHOWN.values()):
+        table.add_column(title, justify="right", no_wrap=True)
+
+
+def _add_scorer(
+    table: Table, name: str, values: Mapping[str, Any], end_section: bool = False
+) -> None:
+    cells = [format_number(values[key]) for key in SHOWN]
+    table.add_row(name, format_interval(values), *cells, end_section=end_section)
 
 
 def _format_promised(entry: Mapping[str, Any]) -> str:
@@ -221,12 +256,26 @@ def main() -> None:
             raise MissingArtifactError(path, stage)
     console = Console()
     metrics = read_json(METRICS, "evaluate")
+    if metrics["val"] is None:
+        console.print(build_last(metrics))
+        for line in list_last(metrics):
+            console.print(line, highlight=False)
+    else:
+        _print_val(console, metrics)
+    console.print(f"Final labels: {LABELS}", highlight=False)
+
+
+def _print_val(console: Console, metrics: Mapping[str, Any]) -> None:
     console.print(build_table(metrics))
     console.print(build_shipped(metrics))
     for note in list_notes(metrics["val"]["stack"], metrics["rows"]["val"]["reals"]):
         console.print(note, highlight=False)
     if parts := build_parts(metrics):
         console.print(parts)
+    if units := build_units(metrics):
+        console.print(units)
+    elif "units" in metrics:
+        console.print(f"by unit nothing is measured: {metrics['units']['counts']}", highlight=False)
     for line in list_readings(metrics):
         console.print(line, highlight=False)
     console.print(build_promises(metrics))
@@ -235,7 +284,6 @@ def main() -> None:
     members = {int(fold): digests for fold, digests in facts["members"].items()}
     if table := build_without(metrics, read_costs(facts["backbones"], members)):
         console.print(table)
-    console.print(f"Final labels: {LABELS}", highlight=False)
 
 
 if __name__ == "__main__":

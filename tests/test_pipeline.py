@@ -41,6 +41,8 @@ def test_all_promised_files_are_there(finished):
         "artifacts/labels.csv",
         "artifacts/prediction.txt",
         "artifacts/metrics.json",
+        "artifacts/held_out_metrics.json",
+        "artifacts/unit_labels.csv",
         "artifacts/plots/roc.csv",
         "artifacts/plots/pr.csv",
         "artifacts/plots/shap_blocks.csv",
@@ -177,6 +179,34 @@ def test_a_held_out_generator_is_measured_apart(project):
     assert held["against"] == f"{held['fakes']} held-out fakes against 24 seen reals"
     gap = metrics["domains"]["gap"]
     assert gap["auc_low"] < gap["auc"] < gap["auc_high"]
+
+
+def test_the_last_answer_learns_from_val_and_quotes_the_run_before(project):
+    before, trained = project.read_metrics(), project.digest()
+    params = project.read_params()
+    params["data"]["final"] = True
+    del params["backbones"]["efficientnet"]  # it would take as long again
+    project.write_params(params)
+    stages = ["inputs", "prepare", "null_model", "forensics", "train@resnet-0", "dump@resnet-0"]
+    stages += ["stack", "evaluate", "label"]
+    assert sorted(project.repro()) == sorted(stages)
+    after, folder = project.digest(), project.folder / "artifacts"
+    weights = "artifacts/members/resnet/0/weights.safetensors"
+    assert after[weights] != trained[weights]
+    kept = "artifacts/held_out_metrics.json"
+    assert after[kept] == trained[kept] == trained["artifacts/metrics.json"]
+    rows = pd.read_parquet(folder / "manifest/train.parquet")
+    assert (len(rows), len(pd.read_parquet(folder / "manifest/val.parquet"))) == (180, 0)
+    metrics, stack = project.read_metrics(), before["val"]["stack"]
+    assert metrics["val"] is None
+    assert {k: metrics["earlier"][k] for k in ("auc", "auc_low", "auc_high")} == {
+        k: stack[k] for k in ("auc", "auc_low", "auc_high")
+    }
+    assert pd.read_csv(folder / "labels.csv")["score"].between(0, 1).all()
+    shown = project.run("dvc", "metrics", "show")
+    assert "no held-out val: data.final is true" in shown
+    assert project.repro() == ["inputs"]
+    assert project.digest() == after
 
 
 def test_a_wrong_key_stops_before_any_work_and_names_the_nearest(project):

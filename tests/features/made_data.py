@@ -17,7 +17,7 @@ from features.labels import list_group_keys
 from features.manifest import Manifest, Role, digest_table
 from features.prepare import attach_scans, finish_role
 from features.prepare_params import PrepareParams
-from features.roles import hold_out, split_roles
+from features.roles import settle_val, split_roles
 from features.splits import build_groups
 
 SETTINGS = """
@@ -121,6 +121,7 @@ def make_rows(labels: Sequence[int], prefix: str = "t", **columns: Any) -> pd.Da
         "weight": 1.0,
         "draw_weight": 1.0,
         "generator": "",
+        "unit": "",
         **columns,
     }
     scans = [Scan("", 8, 8, 100 + i, "PNG", "RGB", sha256=f"{prefix}-{i}") for i in range(n)]
@@ -131,7 +132,7 @@ def make_rows(labels: Sequence[int], prefix: str = "t", **columns: Any) -> pd.Da
 def deal_roles(tables: dict[Role, pd.DataFrame], params: PrepareParams) -> dict[Role, pd.DataFrame]:
     """What `prepare` makes of rows in which no picture stands twice."""
     parts = [rows.assign(role=role) for role, rows in tables.items()]
-    rows = hold_out(pd.concat(parts, ignore_index=True), params.split.hold_out)
+    rows = settle_val(pd.concat(parts, ignore_index=True), params)
     rows = rows.assign(group=build_groups(rows[list_group_keys(params.data)]))
     return {role: finish_role(part) for role, part in split_roles(rows, params).items()}
 

@@ -47,10 +47,15 @@ def find_problems(root: Path, *args: Any, **options: Any) -> list[str]:
     return caught.value.problems
 
 
+def test_units_need_a_list(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"data\.columns\.unit: no columns"):
+        read(make_files(tmp_path, FILES), columns={"unit": "clip"})
+
+
 def test_files_become_rows_sorted_by_name(tmp_path: Path) -> None:
     rows = read(make_files(tmp_path, FILES))
     assert rows.values.tolist() == [
-        [0, name, f"pictures/{name}", label, 1.0, 1.0, generator]
+        [0, name, f"pictures/{name}", label, 1.0, 1.0, generator, ""]
         for name, label, generator in (
             ("fake/1.png", 1, ""),
             ("fake/diffusion/1.png", 1, "diffusion"),

@@ -52,12 +52,12 @@ def test_rows_are_the_same_in_blocks_of_any_size(
     rows, repeated = read_camera(tmp_path, HAIRY)
     assert repeated == 1
     assert rows.values.tolist() == [
-        [2, "a.jpg", "pictures/a.jpg", 0, 1.0, 1.0, "", "s1", "c1"],
-        [3, "sub//b.jpg", "pictures/sub/b.jpg", 1, 2.5, 1.0, "", "s1", "c2"],
-        [6, "c\nd.jpg", "pictures/c\nd.jpg", 1, 1.0, 1.0, "", "", "c1"],
-        [9, "./e.jpg", "pictures/e.jpg", 0, 1.0, 1.0, "", "s2", 'c"3'],
+        [2, "a.jpg", "pictures/a.jpg", 0, 1.0, 1.0, "", "", "s1", "c1"],
+        [3, "sub//b.jpg", "pictures/sub/b.jpg", 1, 2.5, 1.0, "", "", "s1", "c2"],
+        [6, "c\nd.jpg", "pictures/c\nd.jpg", 1, 1.0, 1.0, "", "", "", "c1"],
+        [9, "./e.jpg", "pictures/e.jpg", 0, 1.0, 1.0, "", "", "s2", 'c"3'],
     ]
-    assert list(rows.columns[6:]) == ["generator", "group:source", "hold:camera"]
+    assert list(rows.columns[6:]) == ["generator", "unit", "group:source", "hold:camera"]
     assert [str(rows[name].dtype) for name in ("line", "label", "weight")] == [
         "int64",
         "int8",

@@ -259,6 +259,28 @@ def test_a_missing_group_column_is_told(tmp_path: Path) -> None:
     assert problem.startswith("line 1: no column 'source'")
 
 
+def test_units_are_read_and_keep_rows_together(tmp_path: Path) -> None:
+    data = Data(root=str(tmp_path), columns={"unit": "clip"})
+    (tmp_path / "list.txt").write_text("img_name,target,clip\na.jpg,1,c1\nb.jpg,0,\n")
+    rows, _ = read_labels(data, FILES, True)
+    assert rows["unit"].tolist() == ["c1", ""]
+    assert list_group_keys(data) == ["unit"]
+    (problem,) = find_problems(tmp_path, GOOD, columns={"unit": "clip"})
+    assert problem.startswith("line 1: no column 'clip'")
+
+
+def test_a_list_without_labels_may_lack_units_and_that_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = Data(root=str(tmp_path), columns={"unit": "clip"})
+    (tmp_path / "list.txt").write_text("clip,img_name\nc1,a.jpg\n,b.jpg\n")
+    assert read_labels(data, FILES, False)[0]["unit"].tolist() == ["c1", ""]
+    (tmp_path / "list.txt").write_text("img_name\na.jpg\n")
+    with caplog.at_level("INFO", logger="forgerystack"):
+        assert read_labels(data, FILES, False)[0]["unit"].tolist() == [""]
+    assert "has no column 'clip': each image is a unit of its own" in caplog.text
+
+
 PIECES = [
     *(b"img_name", b"target", b"a.jpg", b"b.jpg", b"0", b"1", b"2", b",", b",", b"\n", b"\n"),
     *(b"\r", b'"', b" ", b"\0", b"/", b"..", b"\\", b"\xef\xbb\xbf", b"\xff\xfe", "é".encode()),

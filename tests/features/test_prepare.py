@@ -65,6 +65,7 @@ def test_the_summary_counts_what_is_there(prepared: dict[Role, Manifest], tmp_pa
         "reals": 10,
         "fakes": 10,
         "groups": 20,
+        "units": 0,
         "unreadable": 0,
         "reasons": {},
         "formats": {"PNG": {"rows": 20, "reals": 10, "fakes": 10}},

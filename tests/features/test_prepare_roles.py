@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from made_data import deal_roles, make_rows, prepare_params
+from made_data import deal_roles, make_rows, prepare_params, write_data
 
 from features.errors import ManifestError
-from features.manifest import Manifest
+from features.manifest import ROLES, Manifest, read_manifest
+from features.prepare import run
 
 
 def split(
@@ -150,3 +151,62 @@ def test_a_test_list_of_its_own_changes_no_other_role() -> None:
     for role in ("train", "val"):
         pd.testing.assert_frame_equal(alone[role], beside[role])
     assert np.unique(beside["test"]["group"]).size == 5
+
+
+def test_rows_of_a_unit_share_fold_and_role_and_link_other_groups() -> None:
+    train = sources(make_rows([0, 1, 1, 1] * 100), "s", 4)
+    train["unit"] = ["", *(f"u{i // 4}" for i in range(399))]  # one unit ends in the next source
+    train.loc[20:, "unit"] = ""
+    data = {"val": None, "columns": {"unit": "clip"}, **SOURCE}
+    roles = split(train, None, data=data, split={"val_fraction": 0.2})
+    both = pd.concat([roles["train"], roles["val"]])
+    assert len(set(both["group"][both["img_name"].isin([f"t{i}.png" for i in range(20)])])) == 1
+    assert both[both["unit"] != ""].groupby("unit")["fold"].nunique().max() == 1
+    assert not set(roles["train"]["group"]) & set(roles["val"]["group"])
+
+
+def test_units_of_test_group_its_rows_and_none_of_train(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    write_data(root)
+    for role, units in (("train", "abbccddeeffgghhiijjk"), ("val", "x" * 8), ("test", "bcdd")):
+        path = root / ("testset_nolabel.txt" if role == "test" else f"{role}set_label.txt")
+        lines = path.read_text().splitlines()
+        cells = ["clip", *units]
+        path.write_text("\n".join(f"{a},{b}" for a, b in zip(lines, cells, strict=True)) + "\n")
+    run(prepare_params(root, data={"columns": {"unit": "clip"}}), tmp_path / "out")
+    train, val, test = (read_manifest(tmp_path / "out", role) for role in ROLES)
+    assert train.table["unit"].tolist() == list("abbccddeeffgghhiijjk")
+    assert train.groups.tolist() == [(i + 1) // 2 for i in range(20)]
+    assert len(set(val.groups)) == 1
+    assert test.groups.tolist() == [0, 1, 2, 2]
+    text = (tmp_path / "out/summary.md").read_text()
+    assert "Units (data.columns.unit): 11 in train, 1 in val, 3 in test." in text
+
+
+@pytest.mark.parametrize("val", [True, False])
+def test_with_final_val_joins_train_and_nothing_is_held_out(val: bool) -> None:
+    train = sources(make_rows([0, 1, 1, 1] * 50), "s", 4)
+    train["hold:generator"] = "gan"
+    others = sources(make_rows([0, 1] * 100, "v"), "s", 4)  # its sources are train's as well
+    roles = split(
+        train,
+        others if val else None,
+        data={"final": True, **SOURCE, **({} if val else {"val": None})},
+        split={"hold_out": {"generator": "gan"}, "blend_from_val": 0.5, "val_fraction": 0.5},
+    )
+    assert len(roles["val"]) == 0
+    assert len(roles["train"]) == (400 if val else 200)
+    assert set(roles["train"]["domain"]) == {""}
+    assert set(roles["train"]["fold"]) == {0, 1}
+    assert roles["train"].groupby("group")["fold"].nunique().max() == 1
+    assert roles["train"]["group"].nunique() == 50
+
+
+def test_prepare_writes_an_empty_val_and_says_so(tmp_path: Path) -> None:
+    write_data(tmp_path / "data")
+    run(prepare_params(tmp_path / "data", data={"final": True}), tmp_path / "out")
+    train, val, test = (read_manifest(tmp_path / "out", role) for role in ROLES)
+    assert (len(train), len(val), len(test)) == (28, 0, 4)
+    assert train.table["img_name"].tolist()[20:] == [f"val{i:02d}.png" for i in range(8)]
+    text = (tmp_path / "out/summary.md").read_text()
+    assert "data.final is true: the rows of val are in train" in text

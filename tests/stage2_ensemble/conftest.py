@@ -13,17 +13,20 @@ from synthetic_world import Plan, World, build_world, run_stages
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 PLANS = {"one fold": Plan(active=(0,)), "three folds": Plan(active=(0, 1, 2), calibration=60)}
-NEW_GENERATORS = Plan(domains={"gan": "unseen", "diffusion": "held_out"})
+OTHERS = {
+    "new generators": Plan(domains={"gan": "unseen", "diffusion": "held_out"}),
+    "units": Plan(active=(0, 1), reals=80, units=True),
+}
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Callable[[str], World]:
-    """A finished world by the name of its plan, or of new generators; only to be read."""
+    """A finished world by the name of its plan; only to be read."""
     made: dict[str, World] = {}
 
     def finish(name: str) -> World:
         if name not in made:
-            plan = PLANS.get(name, NEW_GENERATORS)
+            plan = (PLANS | OTHERS)[name]
             made[name] = build_world(tmp_path_factory.mktemp("world") / "it", plan)
             run_stages(made[name])
         return made[name]

@@ -41,6 +41,8 @@ STRENGTHS = {"net-a": 0.5, "net-b": 0.8, "net_c": 0.3}
 BACKBONES = tuple(STRENGTHS)
 WIDTH = 10
 SHIFT = 0.7
+TEST_UNITS = ("u0", "u0", "", "u1", "u2", "u2", "u2", "", "")
+"""Of `ODD_NAMES`; the one image of `u1` cannot be read."""
 ODD_NAMES = ("=cmd", "007", "NA", 'say "hi".png', "a,b.png", "1e5", "nan", "-0", "übel 1.png")
 UNREADABLE = "truncated image"
 STRICTNESS = 3.3
@@ -74,6 +76,8 @@ class Plan:
     test_names: tuple[str, ...] = ODD_NAMES
     domains: dict[str, str] = field(default_factory=dict)
     """Val generators that are not `seen`: their fakes look like reals."""
+    units: bool = False
+    """Groups of train are units, but for every tenth; val has 151, one of them of both classes."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,7 @@ def draw_rows(labels: np.ndarray, groups: np.ndarray, folds: np.ndarray, seed: i
             "fold": folds.astype(np.int16),
             "group": groups.astype(np.int64),
             "generator": generators.astype(object),
+            "unit": "",
             "domain": "",
             "width": np.full(n, 8, np.int32),
             "height": np.full(n, 8, np.int32),
@@ -268,6 +273,8 @@ def build_world(root: Path, plan: Plan) -> World:
     rng = np.random.default_rng(plan.seed + 2)
     truth["val"] = rng.permutation(np.repeat([0, 1], [120, 180]))
     truth["test"] = rng.integers(0, 2, len(plan.test_names))
+    if plan.units:
+        truth["val"] = np.sort(truth["val"])
     none = {role: np.full(len(truth[role]), NO_FOLD) for role in ("val", "test")}
     groups = {role: np.arange(len(truth[role])) for role in ("val", "test")}
     val = draw_rows(truth["val"], groups["val"], none["val"], plan.seed + 3)
@@ -278,6 +285,11 @@ def build_world(root: Path, plan: Plan) -> World:
     test["img_name"] = list(plan.test_names)
     if len(test) > 3:
         test.loc[3, "status"] = UNREADABLE
+    if plan.units:
+        train["unit"] = [f"clip {g}" if g % 10 else "" for g in train["group"]]
+        val["group"] = (val["row_id"] + 1) // 2  # rows 119 and 120 are a real and a fake
+        val["unit"] = [f"clip {g}" for g in val["group"]]
+        test["unit"] = list(TEST_UNITS)
     folder = root / "artifacts" / "manifest"
     manifests = {
         role: write_manifest(table, role, folder / f"{role}.parquet")

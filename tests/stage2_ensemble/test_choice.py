@@ -213,7 +213,7 @@ def test_rows_to_be_labelled_give_the_share_and_the_thresholds_follow(folds, jud
     monkeypatch.setattr(choice, "judge_candidates", lambda *args: judged)
     spared = [draw_calibration(c.fold, 300) for c in folds]
     new = [hold_out(draw_columns(c.fold, 450, 150, seed=7)) for c in folds]
-    targets = Targets(new, np.arange(600))
+    targets = Targets(new, np.arange(600), np.arange(600))
     found = {}
     for share in ("train", 0.25, "estimate"):
         params = make_params("accuracy").model_copy(update={"label": Label(prior=share)})
