@@ -4,8 +4,11 @@ Embedding axes of two separately trained networks have nothing to do with each o
 belongs to the network of one fold. A class score is free of axes: it means the same in every fold.
 """
 
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +22,17 @@ from stage2_ensemble.columns import Floats, Labels
 PCA_ROWS = 20_000
 """Components are fitted on at most so many rows; more do not change them (12.8 s at 147,363)."""
 BLOCK = 16_384
-# Sums of several threads, so the bytes of a model, depend on their number. One thread for all here.
+# Sums of several threads, so the bytes of a model, depend on their number: one thread for each sum.
 _THREADS = ThreadpoolController()
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+def map_backbones(work: Callable[[_T], _R], backbones: Sequence[_T]) -> list[_R]:
+    """`work` on each, side by side, in their order: the same bytes with any number of cores."""
+    count = max(1, min(len(backbones), os.cpu_count() or 1))
+    with _THREADS.limit(limits=1, user_api="blas"), ThreadPoolExecutor(count) as pool:
+        return list(pool.map(work, backbones))
 
 
 @dataclass(frozen=True)
@@ -40,7 +52,7 @@ class Projection:
         count = max(1, min(components, n // 4, width))
         with _THREADS.limit(limits=1, user_api="blas"):
             model = PCA(count, svd_solver="covariance_eigh")
-            model.fit(embeddings[rows].astype(np.float64))
+            model.fit(embeddings[rows].astype(np.float32))
         return cls(model.mean_.astype(np.float32), model.components_.astype(np.float32))
 
     def apply(self, embeddings: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:

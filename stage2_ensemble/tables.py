@@ -25,11 +25,12 @@ import numpy.typing as npt
 from features.errors import AlignmentError, ConfigError
 from features.splits import split_evenly
 from features.stack_params import Stack
-from stage2_ensemble.columns import Columns, FoldColumns, check_fittable, count_parts
-from stage2_ensemble.projection import Distance, Projection
+from stage2_ensemble.columns import Columns, FoldColumns, Labels, check_fittable, count_parts
+from stage2_ensemble.projection import Distance, Projection, map_backbones
 
 Matrix = npt.NDArray[np.float32]
 Parts = npt.NDArray[np.int16]
+Embeddings = npt.NDArray[np.float16]
 LEAST_GROUPS = 10
 """Groups of the rarer class below which a distance would be noise: there is no such column."""
 
@@ -128,23 +129,32 @@ def _fit_axes(columns: FoldColumns, settings: Stack, seed: int) -> FoldBasis:
     """Axes on all rows, and for each backbone the distances `(n,)` of models of other rows."""
     check_fittable(columns)
     labels = columns.labels
-    projections = [Projection.fit(e, settings.pca_components, seed) for e in columns.embeddings]
     count = count_parts([columns], settings.inner_folds)
     parts = None
     if count > 1:
         parts = split_evenly(labels, columns.groups, count, seed + columns.fold)
-    if parts is None or count_parts([columns], LEAST_GROUPS) < LEAST_GROUPS:
-        return FoldBasis(tuple(Axes(projection, None) for projection in projections), parts, None)
-    axes, distances = [], []
-    for projection, embeddings in zip(projections, columns.embeddings, strict=True):
-        components = projection.apply(embeddings)
-        crossed = np.empty(len(columns))
-        for part in range(count):
-            model = Distance.fit(components[parts != part], labels[parts != part])
-            crossed[parts == part] = model.score(components[parts == part])
-        axes.append(Axes(projection, Distance.fit(components, labels)))
-        distances.append(crossed)
-    return FoldBasis(tuple(axes), parts, distances)
+    crossed = parts if count_parts([columns], LEAST_GROUPS) == LEAST_GROUPS else None
+
+    def fit(embeddings: Embeddings) -> tuple[Axes, npt.NDArray[np.float64] | None]:
+        projection = Projection.fit(embeddings, settings.pca_components, seed)
+        if crossed is None:
+            return Axes(projection, None), None
+        return _fit_distance(projection, projection.apply(embeddings), labels, crossed)
+
+    axes, distances = zip(*map_backbones(fit, columns.embeddings), strict=True)
+    found = None if crossed is None else list(distances)
+    return FoldBasis(axes, parts, found)
+
+
+def _fit_distance(
+    projection: Projection, components: Matrix, labels: Labels, parts: Parts
+) -> tuple[Axes, npt.NDArray[np.float64]]:
+    """The distance by all rows, and `(n,)` those of models of the other parts."""
+    crossed = np.empty(len(labels))
+    for part in range(int(parts.max()) + 1):
+        model = Distance.fit(components[parts != part], labels[parts != part])
+        crossed[parts == part] = model.score(components[parts == part])
+    return Axes(projection, Distance.fit(components, labels)), crossed
 
 
 def _build_all(
@@ -160,10 +170,10 @@ def _build_all(
     if len(backbones) > 1:
         names += ["spread", "margin"]
         values.append(np.stack([logits.std(axis=1), np.ptp(logits, axis=1)], axis=1))
-    for i, (backbone, own) in enumerate(zip(backbones, axes, strict=True)):
-        if own.distance is None and not components:
-            continue
-        rows = own.projection.apply(columns.embeddings[i])
+    wanted = [i for i, own in enumerate(axes) if components or own.distance is not None]
+    applied = map_backbones(lambda i: axes[i].projection.apply(columns.embeddings[i]), wanted)
+    for i, rows in zip(wanted, applied, strict=True):
+        backbone, own = backbones[i], axes[i]
         if own.distance is not None:
             names.append(f"distance:{backbone}")
             found = own.distance.score(rows) if distances is None else distances[i]
