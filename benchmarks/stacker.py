@@ -11,7 +11,7 @@ ours       `lightgbm_pca`: 64 components a backbone, log-odds and what we derive
 raw        LightGBM with the same settings, threads and way to the number of rounds on all 3,843
            columns in float32
 stacking   scikit-learn's StackingClassifier: a logistic regression on each backbone's columns,
-           scaled, five folds, and one on their answers
+           scaled, at most 100 iterations, five folds, and one on their answers
 xgboost    hist, 30 rounds, on all columns; where it is installed
 
 They take turns in one process, there and back, and score rows that nobody learned from. Ratios are
@@ -27,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 from sklearn.ensemble import StackingClassifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -131,13 +133,15 @@ def fit_stacking(columns: FoldColumns) -> Scorer:
             make_pipeline(
                 FunctionTransformer(_take_backbone, kw_args={"place": place}),
                 StandardScaler(),
-                LogisticRegression(class_weight="balanced", solver="newton-cholesky"),
+                LogisticRegression(class_weight="balanced", max_iter=100),
             ),
         )
         for place, name in enumerate(BACKBONES)
     ]
     model = StackingClassifier(members, LogisticRegression(), cv=splits, n_jobs=1)
-    model.fit(stack_raw(columns), columns.labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(stack_raw(columns), columns.labels)
     return lambda new: model.decision_function(stack_raw(new))
 
 

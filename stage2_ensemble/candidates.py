@@ -57,6 +57,7 @@ def fit_candidate(
             for part in ("logits", "labels", "weights")
         )
         return Pooled(COMBINERS[name]().fit(logits, labels, weights))
+    basis = basis or fit_basis(folds, settings, seed)
     if name == "lightgbm_pca":
         return FoldModels.fit(folds, settings, seed, basis)
     kind: Kind = "rf" if name == "random_forest" else "gbdt"
