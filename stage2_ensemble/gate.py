@@ -3,7 +3,7 @@
 The candidates are declared beforehand, and the risk of a lucky winner, 5 % in all, is shared among
 them (Bonferroni). The plain mean, too, must be worse for sure: what is best on the rows of a
 training part is a little worse than chance on the rest where nothing is to be learned, so the best
-simple combiner alone is too easily beaten (in 22 of 300 worlds of noise; both in 5).
+simple combiner alone is too easily beaten (in 21 of 300 worlds of noise; both in 5).
 """
 
 from collections.abc import Sequence
