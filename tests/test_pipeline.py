@@ -79,7 +79,7 @@ def test_every_listed_image_gets_one_label_in_order(finished):
     assert list(labels["img_name"]) == list(listed["img_name"]) == list(submission["img_name"])
     assert list(submission.columns) == ["img_name", "y_pred"]
     assert labels["score"].between(0, 1).all()
-    assert set(labels["label"]) <= {0, 1}
+    assert set(labels["label"]) <= {"real", "fake"}
 
 
 def test_a_second_repro_runs_only_inputs_and_changes_no_byte(finished):

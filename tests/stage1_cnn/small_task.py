@@ -43,6 +43,7 @@ def make_table(labels, folds):
         "group": np.arange(n),
         "generator": "",
         "domain": "",
+        "unit": "",
         "width": SIZE,
         "height": SIZE,
         "bytes": 1,
