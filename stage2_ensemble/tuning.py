@@ -131,7 +131,11 @@ def build_space(task: Task) -> dict[str, BaseDistribution]:
 
 
 def measure_parts(task: Task, name: str, settings: Stack) -> Iterator[float]:
-    """AUC of each part of the rows by a model of the others, the mean over folds."""
+    """AUC of each part of the rows by a model of the others, the mean over folds.
+
+    Single fits, as the gate judges.
+    """
+    settings = settings.model_copy(update={"bags": 1})
     for masks in task.parts:
         pairs = list(zip(task.folds, masks, strict=True))
         model = fit_candidate(name, [c.take(~mask) for c, mask in pairs], settings, task.seed)
