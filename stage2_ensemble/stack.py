@@ -14,7 +14,7 @@ import numpy as np
 from features.cli import Overrides, run_stage
 from features.manifest import count_classes, read_manifest
 from features.params import load_params
-from features.stack_params import StackParams
+from features.stack_params import Gate, StackParams
 from stage2_ensemble.bundle import write_ensemble
 from stage2_ensemble.choice import Targets, fit_ensemble
 from stage2_ensemble.columns import build_fold_columns, read_dumps, read_held_out
@@ -48,7 +48,7 @@ def run(params: StackParams, dumps: Path = DUMPS, out: Path = OUT) -> Ensemble:
     units = describe_train(train)
     ensemble = fit_ensemble(folds, calibration, params, train.digest, share, targets, codes, units)
     write_ensemble(ensemble, out)
-    _log_choice(ensemble)
+    _log_choice(ensemble, params.gate)
     _log_readings(ensemble.readings, ensemble)
     if train.has_units:
         _log_units(ensemble, units)
@@ -78,10 +78,12 @@ def _log_ignored(dumps: Path, params: StackParams) -> None:
         _log.info("stack: not in params.yaml, ignored: %s", ", ".join(ignored))
 
 
-def _log_choice(ensemble: Ensemble) -> None:
+def _log_choice(ensemble: Ensemble, gate: Gate) -> None:
     for name, by_fold in ensemble.oof_auc.items():
         ships = "  <- ships" if name == ensemble.shipped else ""
         _log.info("stack: out-of-fold AUC %.4f %s%s", np.mean(by_fold), name, ships)
+    if gate.rows == "untuned":
+        _log.info("gate: decided by the half of the fold rows that chose no settings")
     for verdict in ensemble.verdicts:
         _log.info("gate: AUC against the best simple combiner, %s", verdict.describe())
 
