@@ -21,7 +21,7 @@ from stage2_ensemble.columns import Floats, Labels
 
 PCA_ROWS = 20_000
 """Components are fitted on at most so many rows; more do not change them (12.8 s at 147,363)."""
-BLOCK = 16_384
+BLOCK = 4_096
 # Sums of several threads, so the bytes of a model, depend on their number: one thread for each sum.
 _THREADS = ThreadpoolController()
 _T = TypeVar("_T")
@@ -51,7 +51,7 @@ class Projection:
             rows = np.sort(np.random.default_rng(seed).choice(n, PCA_ROWS, replace=False))
         count = max(1, min(components, n // 4, width))
         with _THREADS.limit(limits=1, user_api="blas"):
-            model = PCA(count, svd_solver="covariance_eigh")
+            model = PCA(count, svd_solver="covariance_eigh", copy=False)
             model.fit(embeddings[rows].astype(np.float32))
         return cls(model.mean_.astype(np.float32), model.components_.astype(np.float32))
 
