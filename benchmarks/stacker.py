@@ -45,7 +45,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from features.splits import split_evenly
 from features.stack_params import Gate, Stack
-from stage2_ensemble.boosted import STOP_AFTER, FoldModels, build_options, weigh_rows
+from stage2_ensemble.boosted import FoldModels, build_options, find_rounds, weigh_rows
 from stage2_ensemble.columns import Floats, FoldColumns
 from stage2_ensemble.gate import hold_gate
 from stage2_ensemble.nested import judge_candidates
@@ -109,17 +109,14 @@ def fit_ours(columns: FoldColumns) -> Scorer:
 
 def fit_raw(columns: FoldColumns) -> Scorer:
     """All columns as they are."""
-    rows, held = stack_raw(columns), cut(columns) == 0
+    rows = stack_raw(columns)
     weights, _ = weigh_rows(columns.labels, columns.weights, SETTINGS.class_weight)
     options = build_options(SETTINGS, 0, "gbdt", rows.shape)
     data = lightgbm.Dataset(
         rows, columns.labels, weight=weights, params=options, free_raw_data=False
     )
-    learn, stop = (data.subset(np.flatnonzero(part).tolist()) for part in (~held, held))
-    stopping = lightgbm.early_stopping(STOP_AFTER, verbose=False)
-    rounds = SETTINGS.max_rounds
-    first = lightgbm.train(options, learn, rounds, valid_sets=[stop], callbacks=[stopping])
-    booster = lightgbm.train(options, data, max(1, first.best_iteration))
+    rounds = find_rounds(data, [cut(columns)], options, SETTINGS.max_rounds)
+    booster = lightgbm.train(options, data, rounds)
     return lambda new: np.asarray(booster.predict(stack_raw(new), raw_score=True))
 
 

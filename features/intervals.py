@@ -24,7 +24,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class AucEstimate:
-    """An AUC, or a difference of two, and the bounds of its interval.
+    """An AUC, or a difference of two, and the bounds of its interval; other figures, to be told.
 
     `auc` is `None` where a class has no row; the bounds are where a class has fewer than 2 groups.
     """

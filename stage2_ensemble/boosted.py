@@ -14,9 +14,10 @@ from stage2_ensemble.columns import (
     Floats,
     FoldColumns,
     Labels,
+    Parts,
     check_fittable,
 )
-from stage2_ensemble.tables import Basis, Parts, Table, fit_basis
+from stage2_ensemble.tables import Basis, Table, fit_basis
 
 Kind = Literal["gbdt", "rf"]
 STOP_AFTER = 30
@@ -57,8 +58,6 @@ class Boosted:
 
         `basis`: that of these rows, where it is at hand.
         """
-        for columns in folds:
-            check_fittable(columns)
         basis = basis or fit_basis(folds, settings, seed)
         table, rows = Table.fit(folds, settings, components, basis)
         labels, weights, shift = gather_rows(folds, settings)

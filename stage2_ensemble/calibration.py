@@ -5,17 +5,15 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from features.manifest import Ids
 from features.splits import split_evenly
 from stage2_ensemble.calibrators import CALIBRATORS, Calibrator, Identity
-from stage2_ensemble.columns import Floats
+from stage2_ensemble.columns import Floats, Parts
 from stage2_ensemble.reliability import find_bins, measure_ece
 from stage2_ensemble.scored_rows import ChoiceRows, check_choosable
 
 PARTS = 5
-Parts = npt.NDArray[np.int16]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from stage2_ensemble.extras import Extras
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
 Mask = npt.NDArray[np.bool_]
+Parts = npt.NDArray[np.int16]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ class Columns:
     def __len__(self) -> int:
         return len(self.row_ids)
 
-    def take(self, positions: Ids | npt.NDArray[np.bool_]) -> Self:
+    def take(self, positions: Ids | Mask) -> Self:
         """The rows at these positions."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         for name, value in values.items():
@@ -72,7 +73,7 @@ class FoldColumns(Columns):
     groups: Ids
     domains: npt.NDArray[np.object_] | None = None
     """`(n,)`: the generator of each fake, empty where none is known."""
-    tuning: npt.NDArray[np.bool_] | None = None
+    tuning: Mask | None = None
     """`(n,)`: rows that settings may be tuned on: `stage2_ensemble.halves`."""
 
 
@@ -168,6 +169,20 @@ def build_fold_columns(
         groups=train.groups[rows],
     )
     return fold_columns, calibration_columns
+
+
+def read_train_columns(
+    folder: Path,
+    train: Manifest,
+    backbones: Sequence[str],
+    folds: Sequence[int],
+    extras: Extras | None = None,
+) -> list[tuple[FoldColumns, CalibrationColumns]]:
+    """Fold rows and calibration rows of each active fold."""
+    return [
+        build_fold_columns(read_dumps(folder, train, backbones, k, train.digest), train, extras)
+        for k in folds
+    ]
 
 
 def read_held_out(

@@ -99,12 +99,15 @@ def _read_headline(ensemble: Ensemble, raw: Floats, val: Manifest) -> ShippedRow
 
 
 def give_reasons(
-    ensemble: Ensemble, columns: Sequence[Columns], val: Manifest
+    ensemble: Ensemble, columns: Sequence[Columns], shipped: Floats, val: Manifest
 ) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
-    """`blocks` and `without` of `metrics.json`, and their tables; on the headline rows."""
+    """`blocks` and `without` of `metrics.json`, and their tables; on the headline rows.
+
+    `shipped`: log-odds of what ships as they come.
+    """
     rows = np.flatnonzero(find_headline_rows(val))
     reasons = find_reasons(ensemble, columns, rows)
-    without = measure_without(ensemble, columns, rows, val.labels, val.groups)
+    without = measure_without(ensemble, columns, shipped, rows, val.labels, val.groups)
     blocks = {name: reason.blocks for name, reason in reasons.items()}
     tables = tabulate_reasons(reasons, ensemble.shipped, without)
     return {"blocks": blocks, "without": without}, tables
@@ -167,10 +170,11 @@ def _measure(ensemble: Ensemble, val: Manifest) -> tuple[dict[str, Any], dict[st
     raw = ensemble.score_all(columns)
     scores = ensemble.readings.read_all(raw)
     shipped = _read_headline(ensemble, raw[ensemble.shipped], val)
-    metrics = measure_val(ensemble, scores, val, null) | check_readings(ensemble, shipped)
+    metrics = measure_val(ensemble, scores, val, null)
+    metrics |= check_readings(ensemble, shipped, metrics["val"]["stack"])
     if val.has_units:
         metrics["units"] = measure_units(ensemble, raw, val)
-    reasons, plots = give_reasons(ensemble, columns, val)
+    reasons, plots = give_reasons(ensemble, columns, raw[ensemble.shipped], val)
     plots |= build_plots(scores, ensemble.shipped, val) | tabulate_shipped(shipped)
     return metrics | reasons, plots
 

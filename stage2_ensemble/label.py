@@ -35,7 +35,14 @@ UNIT_COLUMNS = ["unit", "rows", "score", "label", "log_odds"]
 _log = logging.getLogger("forgerystack")
 
 
-def label_rows(ensemble: Ensemble, columns: list[HeldOutColumns], test: Manifest) -> pd.DataFrame:
+def score_rows(ensemble: Ensemble, columns: list[HeldOutColumns], test: Manifest) -> Floats:
+    """`(n,)` log-odds of what ships as they come; NaN for an image that cannot be read."""
+    raw = np.full(len(test), np.nan)
+    raw[columns[0].row_ids] = ensemble.score(ensemble.shipped, columns)
+    return raw
+
+
+def label_rows(ensemble: Ensemble, raw: Floats, test: Manifest) -> pd.DataFrame:
     """One row per test row: `img_name, score, label, log_odds, status`.
 
     `score` is the probability of being fake at the class shares that `label.prior` says, `label` is
@@ -43,14 +50,12 @@ def label_rows(ensemble: Ensemble, columns: list[HeldOutColumns], test: Manifest
     share of fakes as its score and its problem as `status`; with `decision.review` it is left to
     review.
     """
-    raw = np.full(len(test), np.nan)
-    raw[columns[0].row_ids] = ensemble.score(ensemble.shipped, columns)
     answers = _answer(ensemble.readings, ensemble.shipped, raw)
     answers.insert(0, "img_name", test.table["img_name"].to_numpy())
     return answers.assign(status=test.table["status"].to_numpy())
 
 
-def label_units(ensemble: Ensemble, columns: list[HeldOutColumns], test: Manifest) -> pd.DataFrame:
+def label_units(ensemble: Ensemble, raw: Floats, test: Manifest) -> pd.DataFrame:
     """One row per unit, in the order of first rows: `unit, rows, score, label, log_odds`.
 
     `rows`: its images that can be read, whose mean log-odds are read as those of units; a unit
@@ -60,13 +65,10 @@ def label_units(ensemble: Ensemble, columns: list[HeldOutColumns], test: Manifes
     if ensemble.unit_readings is None:
         return pd.DataFrame(columns=UNIT_COLUMNS)
     units = number_units(test.units)
-    readable = np.zeros(len(test))
-    readable[columns[0].row_ids] = 1
-    raw = np.zeros(len(test))
-    raw[columns[0].row_ids] = ensemble.score(ensemble.shipped, columns)
-    shares = units.average(readable)
+    readable = np.isfinite(raw)
+    shares = units.average(readable.astype(np.float64))
     means = np.full(len(shares), np.nan)
-    np.divide(units.average(raw), shares, out=means, where=shares > 0)
+    np.divide(units.average(np.where(readable, raw, 0.0)), shares, out=means, where=shares > 0)
     first = test.table.iloc[units.first]
     answers = _answer(ensemble.unit_readings, ensemble.shipped, means)
     names = first["unit"].where(first["unit"] != "", first["img_name"]).to_numpy()
@@ -95,11 +97,12 @@ def run(params: MembersParams, out: Path = OUT) -> None:
     members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
     extras = read_extras(FORENSICS, test, ensemble.file_codes)
     columns = read_held_out(DUMPS, test, *members, extras)
-    labels = label_rows(ensemble, columns, test)
+    raw = score_rows(ensemble, columns, test)
+    labels = label_rows(ensemble, raw, test)
     submission = labels[["img_name", "score"]].rename(columns={"score": "y_pred"})
     write_text(out / "labels.csv", labels.to_csv(index=False, float_format=DIGITS))
     write_text(out / "prediction.txt", submission.to_csv(index=False, float_format=DIGITS))
-    units = label_units(ensemble, columns, test)
+    units = label_units(ensemble, raw, test)
     write_text(out / "unit_labels.csv", units.to_csv(index=False, float_format=DIGITS))
     _log_labels(labels, out)
     _log_units(units, test, out / "unit_labels.csv")

@@ -8,16 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
 from features.splits import split_evenly
 from features.stack_params import Stack
 from stage2_ensemble.calibrators import Platt
 from stage2_ensemble.candidates import SIMPLE, fit_candidate, fit_candidates, list_candidates
-from stage2_ensemble.columns import Floats, FoldColumns, check_fittable, count_parts
+from stage2_ensemble.columns import Floats, FoldColumns, Parts, check_fittable, count_parts
 
-Parts = npt.NDArray[np.int16]
 BEST_SIMPLE = "best simple"
 """Not a candidate: the simple combiner that each training part would have chosen."""
 

@@ -13,7 +13,7 @@ from scipy.special import expit, logit
 from scipy.stats import beta, t
 from sklearn.linear_model import LogisticRegression
 
-from features.intervals import LEVEL
+from features.intervals import LEVEL, AucEstimate
 from features.manifest import Ids
 from stage2_ensemble.columns import Floats, Labels
 from stage2_ensemble.conformal import FAKE, REAL, REVIEW, Band, count_allowed
@@ -221,6 +221,4 @@ def describe_promise(entry: Mapping[str, Any]) -> str:
 
 
 def _describe(entry: Mapping[str, Any], name: str) -> str:
-    low, high = entry[f"{name}_low"], entry[f"{name}_high"]
-    bounds = "" if low is None else f" [{low:.4f}, {high:.4f}]"
-    return f"{entry[name]:.4f}{bounds}"
+    return AucEstimate(*(entry[name + end] for end in ("", "_low", "_high"))).describe(digits=4)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from features.intervals import AucEstimate
 from features.manifest import Ids
 from stage2_ensemble.columns import Floats, Labels
 from stage2_ensemble.ensemble import Ensemble
@@ -43,19 +44,25 @@ def read_shipped(
     return ShippedRows(row_ids, labels, groups, raw, calibrated, readings.read(name, raw))
 
 
-def check_readings(ensemble: Ensemble, rows: ShippedRows) -> dict[str, Any]:
-    """`calibration`, `threshold`, `prior` and `promises` of `metrics.json`."""
+def check_readings(
+    ensemble: Ensemble, rows: ShippedRows, figures: Mapping[str, Any]
+) -> dict[str, Any]:
+    """`calibration`, `threshold`, `prior` and `promises` of `metrics.json`.
+
+    `figures`: the metrics of the same rows as they are read.
+    """
     readings = ensemble.readings
     reading = readings.scorers[ensemble.shipped]
     without_labels = ScoredRows(row_ids=rows.row_ids, log_odds=rows.calibrated, groups=rows.groups)
     val = ValRows(**vars(without_labels), labels=rows.labels)
+    before = measure_figures(rows.labels, rows.raw, rows.groups, reading.threshold.value)
     estimate = estimate_prior(without_labels, readings.held_out, readings.prior.train)
     return {
         "calibration": {
             **reading.calibration.to_json(),
             "chosen_on": ensemble.reading_rows,
-            "val_before": _measure_ece(rows, rows.raw),
-            "val_after": _measure_ece(rows, rows.read),
+            "val_before": _take_ece(before.metrics),
+            "val_after": _take_ece(figures),
         },
         "threshold": reading.threshold.to_json(),
         "prior": {
@@ -67,9 +74,8 @@ def check_readings(ensemble: Ensemble, rows: ShippedRows) -> dict[str, Any]:
     }
 
 
-def _measure_ece(rows: ShippedRows, log_odds: Floats) -> dict[str, float | None]:
-    found = measure_figures(rows.labels, log_odds, rows.groups, 0.0).metrics
-    return {name: found[name] for name in ("ece", "ece_low", "ece_high")}
+def _take_ece(figures: Mapping[str, Any]) -> dict[str, float | None]:
+    return {name: figures[name] for name in ("ece", "ece_low", "ece_high")}
 
 
 def tabulate_shipped(rows: ShippedRows) -> dict[str, pd.DataFrame]:
@@ -85,25 +91,21 @@ def list_readings(metrics: Mapping[str, Any]) -> list[str]:
     """What `check_readings` found, a line each, but for the promises."""
     calibration, threshold, prior = (metrics[k] for k in ("calibration", "threshold", "prior"))
     before, after = (
-        _describe(found["ece"], found["ece_low"], found["ece_high"])
+        AucEstimate(found["ece"], found["ece_low"], found["ece_high"]).describe(digits=3)
         for found in (calibration["val_before"], calibration["val_after"])
     )
     assumed, estimate = prior["assumed"], prior["estimated_on_val"]
     if estimate["source"] == "estimate":
-        value = _describe(estimate["em"], estimate["em_low"], estimate["em_high"])
-        estimated = f"estimated from their scores alone {value}"
+        found = AucEstimate(estimate["em"], estimate["em_low"], estimate["em_high"])
+        estimated = f"estimated from their scores alone {found.describe(digits=3)}"
     else:
         estimated = f"no estimate from their scores alone: {estimate['reason']}"
-    place = _describe(threshold["value"], threshold["low"], threshold["high"])
+    place = AucEstimate(threshold["value"], threshold["low"], threshold["high"])
     note = f"; {threshold['note']}" if threshold["note"] else ""
     return [
         f"calibration: {calibration['name']}, chosen on {calibration['chosen_on']} rows "
         f"({calibration['reason']}); ECE {before} before, {after} after",
         f"share of fakes: {prior['val']:.3f} in val, probabilities assume {assumed['value']:.3f} "
         f"({assumed['reason']}); {estimated}",
-        f"threshold: log-odds {place} by {threshold['policy']}{note}",
+        f"threshold: log-odds {place.describe(digits=3)} by {threshold['policy']}{note}",
     ]
-
-
-def _describe(value: float, low: float | None, high: float | None) -> str:
-    return f"{value:.3f}" if low is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"

@@ -13,7 +13,7 @@ from features.intervals import AucEstimate, compare_aucs
 from features.manifest import Ids
 from features.seconds import Cost
 from stage2_ensemble.candidates import CANDIDATES, GATED, Model, Pooled
-from stage2_ensemble.columns import Columns, Labels
+from stage2_ensemble.columns import Columns, Floats, Labels
 from stage2_ensemble.contributions import (
     BACKBONE,
     add_blocks,
@@ -73,13 +73,17 @@ def _find_reason(model: Model, columns: Sequence[Columns]) -> Reason:
 
 
 def measure_without(
-    ensemble: Ensemble, columns: Sequence[Columns], rows: Ids, labels: Labels, groups: Ids
+    ensemble: Ensemble,
+    columns: Sequence[Columns],
+    shipped: Floats,
+    rows: Ids,
+    labels: Labels,
+    groups: Ids,
 ) -> dict[str, dict[str, Any]]:
     """By backbone: differences of AUC without it, out of fold and on `rows` of `columns`.
 
-    `labels` and `groups` are those of all rows of `columns`.
+    `shipped` are the log-odds of what ships as they come; like `labels` and `groups` of all rows.
     """
-    shipped = ensemble.score(ensemble.shipped, columns)
     found = {}
     for backbone, less in ensemble.without.items():
         scores = average_scores(less.model, [c.without(backbone) for c in columns])

@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from features.cli import Overrides, run_stage
+from features.intervals import AucEstimate
 from features.manifest import count_classes, read_manifest
 from features.params import load_params
 from features.stack_params import Gate, StackParams
 from stage2_ensemble.bundle import write_ensemble
 from stage2_ensemble.choice import Targets, fit_ensemble
-from stage2_ensemble.columns import build_fold_columns, read_dumps, read_held_out
+from stage2_ensemble.columns import read_held_out, read_train_columns
 from stage2_ensemble.ensemble import Ensemble
 from stage2_ensemble.extras import FileCodes, learn_file_codes, read_extras
 from stage2_ensemble.readings import Readings
@@ -34,13 +35,10 @@ def run(params: StackParams, dumps: Path = DUMPS, out: Path = OUT) -> Ensemble:
     """Reads the train manifest and the dumps of params' members, fits, writes the bundle."""
     train = read_manifest(MANIFEST, "train")
     _log_ignored(dumps, params)
-    names = list(params.backbones)
     codes = learn_file_codes(train) if params.stack.use_file_facts else None
     extras = read_extras(FORENSICS, train, codes)
-    columns = [
-        build_fold_columns(read_dumps(dumps, train, names, fold, train.digest), train, extras)
-        for fold in params.folds.active
-    ]
+    members = (list(params.backbones), params.folds.active)
+    columns = read_train_columns(dumps, train, *members, extras)
     folds, calibration = [pair[0] for pair in columns], [pair[1] for pair in columns]
     reals, fakes = count_classes(train.labels)
     share = fakes / (reals + fakes)
@@ -106,9 +104,9 @@ def _log_readings(readings: Readings, ensemble: Ensemble) -> None:
         calibration.ece_before, calibration.ece_after,
     )  # fmt: skip
     _log.info("stack: share of fakes %.4f: %s", readings.prior.value, readings.prior.reason)
-    bounds = "" if threshold.low is None else f" [{threshold.low:.4f}, {threshold.high:.4f}]"
+    place = AucEstimate(threshold.value, threshold.low, threshold.high).describe(digits=4)
     note = f"; {threshold.note}" if threshold.note else ""
-    _log.info("stack: threshold %.4f%s by %s%s", threshold.value, bounds, threshold.policy, note)
+    _log.info("stack: threshold %s by %s%s", place, threshold.policy, note)
     if readings.band:
         _log.info(
             "stack: review promises that %g of each class are called wrong at most",

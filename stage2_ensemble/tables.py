@@ -25,11 +25,17 @@ import numpy.typing as npt
 from features.errors import AlignmentError, ConfigError
 from features.splits import split_evenly
 from features.stack_params import Stack
-from stage2_ensemble.columns import Columns, FoldColumns, Labels, check_fittable, count_parts
+from stage2_ensemble.columns import (
+    Columns,
+    FoldColumns,
+    Labels,
+    Parts,
+    check_fittable,
+    count_parts,
+)
 from stage2_ensemble.projection import Distance, Projection, map_backbones
 
 Matrix = npt.NDArray[np.float32]
-Parts = npt.NDArray[np.int16]
 Embeddings = npt.NDArray[np.float16]
 LEAST_GROUPS = 10
 """Groups of the rarer class below which a distance would be noise: there is no such column."""

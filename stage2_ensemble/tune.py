@@ -28,7 +28,7 @@ from features.params import PARAMS_FILE, load_params, read_yaml
 from features.params_file import write_values
 from features.stack_params import Gate, Stack
 from features.tune_params import TuneParams
-from stage2_ensemble.columns import FoldColumns, build_fold_columns, read_dumps
+from stage2_ensemble.columns import FoldColumns, read_train_columns
 from stage2_ensemble.extras import learn_file_codes, read_extras
 from stage2_ensemble.halves import take_tuning
 from stage2_ensemble.journal import open_study
@@ -123,11 +123,8 @@ def read_folds(params: TuneParams) -> list[FoldColumns]:
     train = read_manifest(MANIFEST, "train")
     codes = learn_file_codes(train) if params.stack.use_file_facts else None
     extras = read_extras(FORENSICS, train, codes)
-    names, digest = list(params.backbones), train.digest
-    return [
-        build_fold_columns(read_dumps(DUMPS, train, names, fold, digest), train, extras)[0]
-        for fold in params.folds.active
-    ]
+    members = (list(params.backbones), params.folds.active)
+    return [own for own, _ in read_train_columns(DUMPS, train, *members, extras)]
 
 
 def _report(

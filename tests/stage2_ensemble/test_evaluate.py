@@ -67,6 +67,17 @@ def measure(world, ensemble, name, raw) -> dict:
     return measure_figures(world.val.labels, scores, world.val.groups, threshold).metrics
 
 
+def replace_val(world, table) -> None:
+    """Another val manifest of the 300 rows, and all that `evaluate` reads of it."""
+    val = write_manifest(table, "val", evaluate.MANIFEST / "val.parquet")
+    changed = replace(world, val=val)
+    write_noise_features(world.root, val)
+    for backbone in BACKBONES:
+        write_member_dump(changed, backbone, 0, "val")
+    null = NullModel(np.zeros(300), {"told_apart": False, "main_feature": "width"})
+    write_null_model(null, world.train, val, evaluate.NULL_MODEL)
+
+
 def test_metrics_have_exactly_the_fixed_form(done):
     metrics = read_metrics(done)
     checks = {"calibration", "threshold", "prior", "promises"}
@@ -259,13 +270,7 @@ def test_the_log_has_differences_and_the_rows_behind_a_tpr(enter, caplog):
 def test_few_groups_are_not_reliable_and_the_log_says_so(enter, caplog):
     world = enter("one fold")
     table = world.val.table.assign(group=np.arange(300) % 10)
-    val = write_manifest(table, "val", evaluate.MANIFEST / "val.parquet")
-    world = replace(world, val=val)
-    write_noise_features(world.root, val)
-    for backbone in BACKBONES:
-        write_member_dump(world, backbone, 0, "val")
-    null = NullModel(np.zeros(300), {"told_apart": False, "main_feature": "width"})
-    write_null_model(null, world.train, val, evaluate.NULL_MODEL)
+    replace_val(world, table)
     with caplog.at_level(logging.INFO, "forgerystack"):
         metrics = evaluate.run(load_params(MembersParams))
     stack = metrics["val"]["stack"]
@@ -412,13 +417,7 @@ def test_labels_of_val_do_not_move_contributions(enter):
     world = enter("one fold")
     before = read_metrics(world)["blocks"]
     table = world.val.table.assign(label=1 - world.val.labels)
-    val = write_manifest(table, "val", evaluate.MANIFEST / "val.parquet")
-    world = replace(world, val=val)
-    write_noise_features(world.root, val)
-    for backbone in BACKBONES:
-        write_member_dump(world, backbone, 0, "val")
-    null = NullModel(np.zeros(300), {"told_apart": False, "main_feature": "width"})
-    write_null_model(null, world.train, val, evaluate.NULL_MODEL)
+    replace_val(world, table)
     assert evaluate.run(load_params(MembersParams))["blocks"] == before
 
 

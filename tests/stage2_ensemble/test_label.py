@@ -48,6 +48,11 @@ def read_columns(world: World):
     return read_held_out(label.DUMPS, world.test, *members, extras)
 
 
+def answer(ensemble, columns, test):
+    """The labels of rows whose columns are these."""
+    return label.label_rows(ensemble, label.score_rows(ensemble, columns, test), test)
+
+
 def score_test(world: World):
     ensemble, columns = read_ensemble(label.STACKERS), read_columns(world)
     raw = ensemble.score(ensemble.shipped, columns)
@@ -102,7 +107,7 @@ def test_scores_next_to_one_stay_apart(enter):
     ensemble = replace(read_ensemble(label.STACKERS), shipped="mean", readings=readings)
     columns = read_columns(world)
     high = [replace(columns[0], logits=columns[0].logits * 0 + np.linspace(33, 34, 8)[:, None])]
-    table = label.label_rows(ensemble, high, world.test)
+    table = answer(ensemble, high, world.test)
     written = table.to_csv(index=False, float_format=label.DIGITS).splitlines()[1:]
     names = table["img_name"].map(lambda name: name not in ("a,b.png", 'say "hi".png'))
     scores = [
@@ -120,9 +125,7 @@ def test_labels_follow_the_threshold_of_what_ships(enter):
     scores = np.sort(ensemble.score("mean", columns))
     for place in (0, 4, 7):
         readings = make_readings({"mean": scores[place], "lightgbm": -99.0})
-        table = label.label_rows(
-            replace(ensemble, shipped="mean", readings=readings), columns, world.test
-        )
+        table = answer(replace(ensemble, shipped="mean", readings=readings), columns, world.test)
         readable = table["status"] == "ok"
         fakes = (table["label"][readable] == "fake").sum()
         assert fakes == 8 - place  # a row at the threshold is fake
@@ -135,9 +138,7 @@ def test_a_band_leaves_rows_to_review(enter):
     scores = np.sort(ensemble.score("mean", columns))
     band = Band(0.1, float(scores[2]), float(scores[4]), 20, 20, Share(0.5), Share(0.5))
     readings = replace(make_readings({"mean": 0.0}), band=band)
-    table = label.label_rows(
-        replace(ensemble, shipped="mean", readings=readings), columns, world.test
-    )
+    table = answer(replace(ensemble, shipped="mean", readings=readings), columns, world.test)
     readable = (table["status"] == "ok").to_numpy()
     answers = table["label"].to_numpy()
     order = np.argsort(table["log_odds"].to_numpy()[readable])
@@ -150,10 +151,10 @@ def test_another_share_of_fakes_moves_scores_and_no_label(enter):
     world = enter("one fold")
     columns = read_columns(world)
     ensemble = read_ensemble(label.STACKERS)
-    before = label.label_rows(ensemble, columns, world.test)
+    before = answer(ensemble, columns, world.test)
     train = ensemble.readings.prior.train
     readings = replace(ensemble.readings, prior=use_given(0.05, train))
-    after = label.label_rows(replace(ensemble, readings=readings), columns, world.test)
+    after = answer(replace(ensemble, readings=readings), columns, world.test)
     readable = before["status"] == "ok"
     assert (before["label"] == after["label"])[readable].all()
     assert (after["score"] < before["score"]).all()
