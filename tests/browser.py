@@ -1,0 +1,48 @@
+"""A real browser for pages: Chromium, driven by Playwright."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
+
+
+@dataclass
+class Opened:
+    """A page, and what it should not do: complaints on its console, requests to anywhere."""
+
+    page: object
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+
+def find_browser() -> str:
+    """Path of a browser; skips the test where there is none."""
+    found = next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        pytest.skip(f"needs a browser: none of {', '.join(NAMES)} is installed")
+    return found
+
+
+@contextmanager
+def open_page(path: Path, width: int = 1280, height: int = 900, **options) -> Iterator[Opened]:
+    """`path` in a new browser."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_browser(), args=list(FLAGS))
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        page = context.new_page()
+        opened = Opened(page)
+        page.on("console", lambda message: opened.complaints.append(message.text))
+        page.on("pageerror", lambda error: opened.complaints.append(str(error)))
+        page.on("request", lambda request: opened.requests.append(request.url))
+        page.goto(path.as_uri())
+        page.wait_for_load_state()
+        yield opened
+        browser.close()
