@@ -94,7 +94,7 @@ def _end(name: str) -> Iterator[None]:
         raise SystemExit(2) from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            _say_unexpected(name, error, 1)
+            _say_bug(name, error)
             raise
         place = f" ({error.filename})" if error.filename else ""
         _say("error", f"{name}: {error.strerror}{place}. {_FULL}", code=2)
@@ -102,11 +102,12 @@ def _end(name: str) -> Iterator[None]:
     except Stopped as stop:
         _say("stopped", f"{name}: {stop}", code=STOPPED)
         raise SystemExit(STOPPED) from None
-    except KeyboardInterrupt as error:
-        _say_unexpected(name, error, 130)
+    except KeyboardInterrupt:
+        if get_form() == "json":  # a person has pressed the key
+            _say("stopped", f"{name}: interrupted", code=130)
         raise SystemExit(130) from None
     except Exception as error:
-        _say_unexpected(name, error, 1)
+        _say_bug(name, error)
         raise
     finally:
         close_bar()
@@ -125,7 +126,7 @@ def _say(event: str, message: str, **facts: object) -> None:
     log.log(level, "%s", message, extra={"event": event, "facts": facts})
 
 
-def _say_unexpected(name: str, error: BaseException, code: int) -> None:
-    """For programs; a person reads Python's traceback, or has pressed Ctrl-C."""
+def _say_bug(name: str, error: Exception) -> None:
+    """For programs; a person reads Python's traceback."""
     if get_form() == "json":
-        _say("error", f"{name}: {type(error).__name__}: {error}".rstrip(": "), code=code)
+        _say("error", f"{name}: {type(error).__name__}: {error}", code=1)

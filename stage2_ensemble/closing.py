@@ -13,6 +13,7 @@ from features.terminal import build_console
 from stage2_ensemble.figures import NOT_RELIABLE
 from stage2_ensemble.last_answer import describe_earlier
 
+BESIDE = {"mean": "mean", "best_single": "best single"}
 DIGITS = 3
 
 
@@ -52,8 +53,7 @@ def _name_rows(metrics: Mapping[str, Any]) -> str:
 def _list_val(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     val = metrics["val"]
     yield "ships", f"{val['shipped']}, AUC {_describe(val['stack'])}"
-    others = {"mean": "mean", "best_single": "best single"}
-    said = [f"{text} {_describe(val[name])}" for name, text in others.items() if name in val]
+    said = [f"{text} {_describe(val[name])}" for name, text in BESIDE.items()]
     yield "beside it", ", ".join(said)
     yield "null model", f"{_describe(val['null_model'])}, which sees no picture"
     rates = [f"{key.upper()} {_describe_rate(metrics['promises'][key])}" for key in ("fpr", "tpr")]
@@ -81,7 +81,7 @@ def _list_last(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Of a run that has learned from val too."""
     found, shipped = metrics["out_of_fold"], metrics["shipped"]
     yield "ships", f"{shipped}: out-of-fold AUC {found['auc'][shipped]:.{DIGITS}f}"
-    said = [f"{name} {found['auc'][name]:.{DIGITS}f}" for name in ("mean", "best_single")]
+    said = [f"{text} {found['auc'][name]:.{DIGITS}f}" for name, text in BESIDE.items()]
     yield "beside it", ", ".join(said)
     rates = [
         f"{key.upper()} {found['threshold'][key]['value']:.{DIGITS}f}" for key in ("fpr", "tpr")
