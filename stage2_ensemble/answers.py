@@ -55,7 +55,8 @@ def _say_how_good(metrics: Mapping[str, Any]) -> Answer:
         reasons.append(f"Fewer than {LEAST_GROUPS} groups of a class: {NOT_RELIABLE}.")
     null = val["null_model"]
     reasons.append(
-        f"Without looking at any picture, sizes, formats and names of files reach an AUC of {describe(null)}."
+        "Without looking at any picture, sizes, formats and names of files reach an AUC of "
+        f"{describe(null)}."
     )
     rates = [_count_of_hundred(metrics["promises"][name], "realised") for name in ("fpr", "tpr")]
     short = f"It calls {rates[0]} of 100 reals fake, and {rates[1]} of 100 fakes fake"

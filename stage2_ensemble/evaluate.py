@@ -4,7 +4,7 @@ Without val (`data.final`) it says so, and quotes the last run that had one: its
 `held_out_metrics.json`, which DVC does not delete before a run.
 
 Reads: artifacts/stackers, artifacts/dumps, artifacts/forensics, artifacts/manifest/val.parquet,
-    artifacts/null_model, .seconds
+    artifacts/null_model, artifacts/members, .seconds
 Writes: artifacts/metrics.json, artifacts/held_out_metrics.json, artifacts/evaluation.parquet,
     artifacts/plots
 Params: backbones, folds.active
@@ -28,8 +28,10 @@ from features.seconds import read_costs
 from features.stack_params import MembersParams
 from stage2_ensemble.bundle import read_ensemble
 from stage2_ensemble.candidates import CANDIDATES
+from stage2_ensemble.charts import build_charts, write_pngs
 from stage2_ensemble.columns import Columns, Floats, read_held_out
 from stage2_ensemble.domains import ADJECTIVES, measure_domains, measure_generators
+from stage2_ensemble.dot_charts import tabulate_dots
 from stage2_ensemble.ensemble import Ensemble, check_members
 from stage2_ensemble.evaluation_table import (
     EVALUATION,
@@ -39,6 +41,7 @@ from stage2_ensemble.evaluation_table import (
 )
 from stage2_ensemble.extras import read_extras
 from stage2_ensemble.figures import NOT_RELIABLE, PAIRED, TITLES, list_notes
+from stage2_ensemble.histories import tabulate_histories
 from stage2_ensemble.last_answer import (
     NO_EARLIER,
     describe_last,
@@ -61,6 +64,7 @@ from stage2_ensemble.reasons import (
     measure_without,
     tabulate_reasons,
 )
+from stage2_ensemble.row_tables import tabulate_rows
 from stage2_ensemble.scorer_metrics import describe_mixed, measure_scorers, measure_units
 
 MANIFEST = Path("artifacts/manifest")
@@ -68,6 +72,7 @@ DUMPS = Path("artifacts/dumps")
 FORENSICS = Path("artifacts/forensics")
 STACKERS = Path("artifacts/stackers")
 NULL_MODEL = Path("artifacts/null_model")
+MEMBERS = Path("artifacts/members")
 OUT = Path("artifacts")
 _log = logging.getLogger("forgerystack")
 
@@ -154,8 +159,10 @@ def run(params: MembersParams, out: Path = OUT) -> dict[str, Any]:
         plots, evaluation = tabulate_last(metrics), tabulate_nothing(ensemble, val)
         if earlier is None:  # DVC wants a file
             write_json(kept, {"val": None, "note": NO_EARLIER})
+    plots |= tabulate_histories(MEMBERS, ensemble.backbones, ensemble.folds)
     for name, table in plots.items():
         write_text(out / "plots" / f"{name}.csv", table.to_csv(index=False))
+    write_pngs(build_charts(metrics, plots), out / "plots")
     write_evaluation(evaluation, out / EVALUATION)
     write_json(out / "metrics.json", metrics)
     if len(val):
@@ -187,6 +194,8 @@ def _measure(
     reasons, plots = give_reasons(ensemble, columns, raw[ensemble.shipped], val)
     plots |= build_plots(scores, ensemble.shipped, val) | tabulate_shipped(shipped)
     evaluation = tabulate_evaluation(ensemble, raw, val, null.scores)
+    plots |= tabulate_rows(evaluation, ensemble.readings.band is not None)
+    plots |= tabulate_dots(metrics)
     return metrics | reasons, plots, evaluation
 
 

@@ -16,7 +16,9 @@ from rich.table import Table
 from features.files import read_json
 from features.intervals import AucEstimate
 from stage2_ensemble.candidates import CANDIDATES, GATED
+from stage2_ensemble.dot_charts import PARTS, SCORERS
 from stage2_ensemble.ensemble import Ensemble
+from stage2_ensemble.row_tables import CONFUSION, HISTOGRAM
 
 NO_VAL = "no held-out val: data.final is true"
 NO_EARLIER = "no earlier run is known"
@@ -29,6 +31,10 @@ MEASURED_ON_VAL = {
     "shap_blocks": ("block", *CANDIDATES, "stack"),
     "shap_columns": ("column", *CANDIDATES),
     "gain": ("column", *GATED),
+    "score_histogram": HISTOGRAM,
+    "confusion": CONFUSION,
+    "scorers": SCORERS,
+    "parts": PARTS,
 }
 """Tables behind plots, which are empty here, and their columns."""
 

@@ -64,7 +64,10 @@ def check_readings(
             "val_before": _take_ece(before.metrics),
             "val_after": _take_ece(figures),
         },
-        "threshold": reading.threshold.to_json(),
+        "threshold": {
+            **reading.threshold.to_json(),
+            "read": readings.find_threshold(ensemble.shipped),
+        },
         "prior": {
             "val": float(rows.labels.mean()),
             "assumed": readings.prior.to_json(),
