@@ -32,6 +32,7 @@ STOPPED = 75
 """Exit code: stopped, and the same command goes on."""
 LAUNCHED = "FORGERYSTACK_LAUNCHED"
 """Set in processes that another one of the same command has started, and which speaks for them."""
+_IS_LAUNCHED = LAUNCHED in os.environ  # by now; this process may set it for others
 _FULL = (
     "What was finished is kept; free some space and run it again. Decoded images are the largest "
     "part: images.store none does without them, images.store_dir puts them on another disk."
@@ -121,7 +122,7 @@ def _say(event: str, message: str, **facts: object) -> None:
         level = logging.ERROR
     elif event == "stopped" and os.environ.get("RANK", "0") == "0":
         level = logging.WARNING
-    if LAUNCHED in os.environ and event != "error":
+    if _IS_LAUNCHED and event != "error":
         event = "log"
     log.log(level, "%s", message, extra={"event": event, "facts": facts})
 

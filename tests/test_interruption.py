@@ -1,5 +1,6 @@
 """Trainings that are cut off in every way, as their users see it: by the command line."""
 
+import json
 import os
 import re
 import signal
@@ -115,11 +116,14 @@ def test_stopped_by_a_signal_and_by_time_it_ends_with_the_same_bytes(project, wh
 
 
 def test_two_processes_stop_and_one_goes_on(project, whole):
-    training = start(project, "pair", "--processes", "2")
+    training = start(project, "pair", "--processes", "2", "--json")
     wait_for_epoch(project, "pair", training)
     training.send_signal(signal.SIGINT)
     assert training.wait(timeout=60) == 75
     said = read_log(project, "pair")
+    events = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    assert [e["code"] for e in events if e["event"] in ("stopped", "done")] == [75]
+    assert events[-1]["event"] == "stopped"
     assert "2 processes" in said
     assert "Traceback" not in said
     wait_for_end(project)

@@ -66,7 +66,7 @@ def count_measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def note(part, *options):
         seen.append(f"{part.role}-{part.start}")
-        really_measure(part, *options)
+        return really_measure(part, *options)
 
     monkeypatch.setattr(forensics, "measure_part", note)
     return seen
@@ -158,7 +158,7 @@ really_measure = forensics.measure_part
 def measure(part, *options):
     if (part.role, part.start) == ("train", 12):
         os.kill(os.getpid(), signal.SIGKILL)
-    really_measure(part, *options)
+    return really_measure(part, *options)
 forensics.measure_part = measure
 with joblib.parallel_config(backend="sequential"):
     forensics.run(load_params(forensics.ForensicParams), Path(".resume"))
@@ -190,7 +190,7 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, start: int) -> None:
     def measure(part, *options):
         if part.start == start:
             raise KeyboardInterrupt
-        really_measure(part, *options)
+        return really_measure(part, *options)
 
     monkeypatch.setattr(forensics, "measure_part", measure)
 

@@ -96,9 +96,9 @@ def test_models_do_not_see_the_backbone(folds, shipped):
 def test_both_sides_are_judged_by_the_same_cuts_once(folds, monkeypatch):
     seen, real = [], without.judge_candidates
 
-    def judge(folds, settings, seed):
+    def judge(folds, settings, seed, *others):
         seen.append((settings.repeats, settings.candidates, seed))
-        return real(folds, settings, seed)
+        return real(folds, settings, seed, *others)
 
     monkeypatch.setattr(without, "judge_candidates", judge)
     leave_backbones_out(folds, "lightgbm", SETTINGS, 5)
