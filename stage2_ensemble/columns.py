@@ -17,6 +17,7 @@ from features.errors import AlignmentError, LeakageError
 from features.manifest import Ids, Manifest
 from features.splits import draw_half
 from stage2_ensemble.extras import Extras
+from stage2_ensemble.mapped import take_rows
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
@@ -131,6 +132,11 @@ def _build_parts(
 ) -> dict[str, object]:
     """Values of the common fields; with a slice the embeddings stay memory-mapped."""
     parts: dict[str, object] = {}
+    embeddings = [dump.embeddings for dump in dumps]
+    if isinstance(positions, slice):
+        parts["embeddings"] = tuple(array[positions] for array in embeddings)
+    else:
+        parts["embeddings"] = tuple(take_rows(array, positions) for array in embeddings)
     if extras is not None:
         parts["extras"] = np.asarray(extras.values[dumps[0].row_ids[positions]])
         parts["extra_names"] = extras.names
@@ -139,7 +145,6 @@ def _build_parts(
         "backbones": tuple(dump.member.backbone for dump in dumps),
         "row_ids": dumps[0].row_ids[positions],
         "logits": np.stack([dump.corrected_logits[positions] for dump in dumps], axis=1),
-        "embeddings": tuple(dump.embeddings[positions] for dump in dumps),
         "digests": tuple(dump.member.digest for dump in dumps),
     }
 

@@ -18,6 +18,7 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from features.errors import AlignmentError
 from stage2_ensemble.columns import Floats, Labels
+from stage2_ensemble.mapped import release_pages, take_rows
 
 PCA_ROWS = 20_000
 """Components are fitted on at most so many rows; more do not change them (12.8 s at 147,363)."""
@@ -28,11 +29,11 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 
-def map_backbones(work: Callable[[_T], _R], backbones: Sequence[_T]) -> list[_R]:
+def map_parallel(work: Callable[[_T], _R], tasks: Sequence[_T]) -> list[_R]:
     """`work` on each, side by side, in their order: the same bytes with any number of cores."""
-    count = max(1, min(len(backbones), os.cpu_count() or 1))
+    count = max(1, min(len(tasks), os.cpu_count() or 1))
     with _THREADS.limit(limits=1, user_api="blas"), ThreadPoolExecutor(count) as pool:
-        return list(pool.map(work, backbones))
+        return list(pool.map(work, tasks))
 
 
 @dataclass(frozen=True)
@@ -52,19 +53,40 @@ class Projection:
         count = max(1, min(components, n // 4, width))
         with _THREADS.limit(limits=1, user_api="blas"):
             model = PCA(count, svd_solver="covariance_eigh", copy=False)
-            model.fit(embeddings[rows].astype(np.float32))
+            model.fit(take_rows(embeddings, rows, np.float32))
         return cls(model.mean_.astype(np.float32), model.components_.astype(np.float32))
 
     def apply(self, embeddings: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
         """`(n, d)` to `(n, c)`, in blocks, so that a memory-mapped array never lies in memory."""
-        if embeddings.shape[1] != len(self.mean):
-            raise AlignmentError("embedding widths", embeddings.shape[1], len(self.mean))
-        result = np.empty((len(embeddings), len(self.components)), np.float32)
-        for start in range(0, len(embeddings), BLOCK):
-            block = embeddings[start : start + BLOCK].astype(np.float32) - self.mean
-            with _THREADS.limit(limits=1, user_api="blas"):
-                result[start : start + BLOCK] = block @ self.components.T
-        return result
+        return apply_all([self], [embeddings])[0]
+
+    def _apply_block(self, block: npt.NDArray[np.float16], out: npt.NDArray[np.float32]) -> None:
+        rows = block.astype(np.float32)
+        rows -= self.mean
+        np.matmul(rows, self.components.T, out=out)
+
+
+def apply_all(
+    projections: Sequence[Projection], embeddings: Sequence[npt.NDArray[np.float16]]
+) -> list[npt.NDArray[np.float32]]:
+    """Each on its backbone: blocks of all are shared out to the cores, with the same bytes."""
+    for own, array in zip(projections, embeddings, strict=True):
+        if array.shape[1] != len(own.mean):
+            raise AlignmentError("embedding widths", array.shape[1], len(own.mean))
+    found = [
+        np.empty((len(array), len(own.components)), np.float32)
+        for own, array in zip(projections, embeddings, strict=True)
+    ]
+
+    def apply(task: tuple[int, int]) -> None:
+        start, place = task
+        rows = slice(start, start + BLOCK)
+        projections[place]._apply_block(embeddings[place][rows], found[place][rows])
+        release_pages(embeddings[place])
+
+    starts = range(0, max(map(len, embeddings), default=0), BLOCK)
+    map_parallel(apply, [(start, i) for start in starts for i in range(len(embeddings))])
+    return found
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,9 @@ from stage2_ensemble.columns import (
     check_fittable,
     count_parts,
 )
-from stage2_ensemble.projection import Distance, Projection, map_backbones
+from stage2_ensemble.projection import Distance, Projection, apply_all, map_parallel
 
 Matrix = npt.NDArray[np.float32]
-Embeddings = npt.NDArray[np.float16]
 LEAST_GROUPS = 10
 """Groups of the rarer class below which a distance would be noise: there is no such column."""
 
@@ -141,26 +140,27 @@ def _fit_axes(columns: FoldColumns, settings: Stack, seed: int) -> FoldBasis:
         parts = split_evenly(labels, columns.groups, count, seed + columns.fold)
     crossed = parts if count_parts([columns], LEAST_GROUPS) == LEAST_GROUPS else None
 
-    def fit(embeddings: Embeddings) -> tuple[Axes, npt.NDArray[np.float64] | None]:
-        projection = Projection.fit(embeddings, settings.pca_components, seed)
-        if crossed is None:
-            return Axes(projection, None), None
-        return _fit_distance(projection, projection.apply(embeddings), labels, crossed)
-
-    axes, distances = zip(*map_backbones(fit, columns.embeddings), strict=True)
-    found = None if crossed is None else list(distances)
-    return FoldBasis(axes, parts, found)
+    projections = map_parallel(
+        lambda embeddings: Projection.fit(embeddings, settings.pca_components, seed),
+        columns.embeddings,
+    )
+    if crossed is None:
+        return FoldBasis(tuple(Axes(own, None) for own in projections), parts, None)
+    applied = apply_all(projections, columns.embeddings)
+    found = map_parallel(lambda rows: _fit_distance(rows, labels, crossed), applied)
+    axes = tuple(Axes(own, model) for own, (model, _) in zip(projections, found, strict=True))
+    return FoldBasis(axes, parts, [distances for _, distances in found])
 
 
 def _fit_distance(
-    projection: Projection, components: Matrix, labels: Labels, parts: Parts
-) -> tuple[Axes, npt.NDArray[np.float64]]:
+    components: Matrix, labels: Labels, parts: Parts
+) -> tuple[Distance, npt.NDArray[np.float64]]:
     """The distance by all rows, and `(n,)` those of models of the other parts."""
     crossed = np.empty(len(labels))
     for part in range(int(parts.max()) + 1):
         model = Distance.fit(components[parts != part], labels[parts != part])
         crossed[parts == part] = model.score(components[parts == part])
-    return Axes(projection, Distance.fit(components, labels)), crossed
+    return Distance.fit(components, labels), crossed
 
 
 def _build_all(
@@ -177,7 +177,9 @@ def _build_all(
         names += ["spread", "margin"]
         values.append(np.stack([logits.std(axis=1), np.ptp(logits, axis=1)], axis=1))
     wanted = [i for i, own in enumerate(axes) if components or own.distance is not None]
-    applied = map_backbones(lambda i: axes[i].projection.apply(columns.embeddings[i]), wanted)
+    applied = apply_all(
+        [axes[i].projection for i in wanted], [columns.embeddings[i] for i in wanted]
+    )
     for i, rows in zip(wanted, applied, strict=True):
         backbone, own = backbones[i], axes[i]
         if own.distance is not None:
@@ -190,11 +192,13 @@ def _build_all(
     if columns.extras is not None:
         names += columns.extra_names
         values.append(columns.extras)
-    return tuple(names), np.concatenate([v.astype(np.float32) for v in values], axis=1)
+    return tuple(names), np.concatenate(values, axis=1, dtype=np.float32)
 
 
 def _take(names: Sequence[str], known: Sequence[str], matrix: Matrix) -> Matrix:
     """The columns of these names, in their order. LightGBM itself ignores names and order."""
+    if tuple(names) == tuple(known):
+        return np.ascontiguousarray(matrix)
     places = {name: i for i, name in enumerate(known)}
     if lacking := [name for name in names if name not in places]:
         raise AlignmentError("columns of the table", "no " + ", ".join(lacking), list(names))
