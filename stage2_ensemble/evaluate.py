@@ -4,7 +4,7 @@ Without val (`data.final`) it says so, and quotes the last run that had one: its
 `held_out_metrics.json`, which DVC does not delete before a run.
 
 Reads: artifacts/stackers, artifacts/dumps, artifacts/forensics, artifacts/manifest/val.parquet,
-    artifacts/null_model, .seconds
+    artifacts/null_model, artifacts/perturbed, .seconds
 Writes: artifacts/metrics.json, artifacts/held_out_metrics.json, artifacts/plots
 Params: backbones, folds.active
 """
@@ -21,10 +21,10 @@ from features.cli import Overrides, run_stage
 from features.files import write_json, write_text
 from features.intervals import AucEstimate, measure_auc
 from features.manifest import Manifest, count_classes, read_manifest
+from features.members_params import MembersParams
 from features.null_facts import NullModel, find_headline_rows, read_null_model
 from features.params import load_params
 from features.seconds import read_costs
-from features.stack_params import MembersParams
 from stage2_ensemble.bundle import read_ensemble
 from stage2_ensemble.candidates import CANDIDATES
 from stage2_ensemble.columns import Columns, Floats, read_held_out
@@ -54,6 +54,7 @@ from stage2_ensemble.reasons import (
     measure_without,
     tabulate_reasons,
 )
+from stage2_ensemble.robustness import list_robustness, read_robustness
 from stage2_ensemble.scorer_metrics import describe_mixed, measure_scorers, measure_units
 
 MANIFEST = Path("artifacts/manifest")
@@ -61,6 +62,7 @@ DUMPS = Path("artifacts/dumps")
 FORENSICS = Path("artifacts/forensics")
 STACKERS = Path("artifacts/stackers")
 NULL_MODEL = Path("artifacts/null_model")
+PERTURBED = Path("artifacts/perturbed")
 OUT = Path("artifacts")
 _log = logging.getLogger("forgerystack")
 
@@ -176,7 +178,8 @@ def _measure(ensemble: Ensemble, val: Manifest) -> tuple[dict[str, Any], dict[st
         metrics["units"] = measure_units(ensemble, raw, val)
     reasons, plots = give_reasons(ensemble, columns, raw[ensemble.shipped], val)
     plots |= build_plots(scores, ensemble.shipped, val) | tabulate_shipped(shipped)
-    return metrics | reasons, plots
+    robustness, table = read_robustness(PERTURBED, ensemble, val, extras.names)
+    return metrics | reasons | robustness, plots | table
 
 
 def _log_last(metrics: Mapping[str, Any]) -> None:
@@ -206,6 +209,8 @@ def _log_metrics(metrics: dict[str, Any]) -> None:
         _log.info("evaluate: %s", line)
     for promise in metrics["promises"].values():
         _log.info("evaluate: %s", describe_promise(promise))
+    for line in list_robustness(metrics["robustness"], val["shipped"]):
+        _log.info("evaluate: %s", line)
 
 
 def _log_warning(val: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from features.files import read_json
 from features.intervals import AucEstimate
 from stage2_ensemble.candidates import CANDIDATES, GATED
 from stage2_ensemble.ensemble import Ensemble
+from stage2_ensemble.robustness import COLUMNS
 
 NO_VAL = "no held-out val: data.final is true"
 NO_EARLIER = "no earlier run is known"
@@ -29,6 +30,7 @@ MEASURED_ON_VAL = {
     "shap_blocks": ("block", *CANDIDATES, "stack"),
     "shap_columns": ("column", *CANDIDATES),
     "gain": ("column", *GATED),
+    "robustness": COLUMNS,
 }
 """Tables behind plots, which are empty here, and their columns."""
 
