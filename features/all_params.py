@@ -11,7 +11,9 @@ from features.decision_params import Decision, Label
 from features.demo_params import DemoSection
 from features.dump_params import DumpParams
 from features.params import validate_params
+from features.perturb_params import PerturbSection
 from features.prepare_params import Data, PrepareParams
+from features.report_params import Report
 from features.stack_params import Gate, Stack
 
 
@@ -20,10 +22,12 @@ class AllParams(CompareParams, PrepareParams, DumpParams, extra="forbid"):
 
     data: Data  # type: ignore[assignment]  # the whole section, not the root alone
     demo: DemoSection
+    perturb: PerturbSection
     stack: Stack
     gate: Gate
     decision: Decision
     label: Label
+    report: Report
     budget: Budget = Budget()
     resume_dir: str = ".resume"
 

@@ -3,8 +3,8 @@
 from pydantic import Field
 
 from features.images_params import DataRoot, Images
+from features.members_params import MembersParams
 from features.params import Section
-from features.stack_params import MembersParams
 
 
 class Report(Section):

@@ -1,11 +1,12 @@
 """Settings of the second stage."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from features.decision_params import Decision, Label
-from features.params import Section, StageParams
+from features.members_params import MembersParams
+from features.params import Section
 
 Candidate = Literal["lightgbm", "lightgbm_pca", "random_forest"]
 
@@ -48,20 +49,6 @@ class Gate(Section):
     rows: Literal["all", "untuned"] = "all"
     """Out-of-fold rows that decide. `untuned`: those that `tune` never looked at, for settings that
     it chose on the others; `tune --write` sets it."""
-
-
-class ActiveFolds(StageParams):
-    """The one field of `folds` that the second stage reads."""
-
-    active: tuple[int, ...]
-
-
-class MembersParams(StageParams):
-    """Which members there are: what `evaluate` and `label` read."""
-
-    folds: ActiveFolds
-    backbones: dict[str, Any]
-    """Only the names count; their settings are stage 1's."""
 
 
 class StackParams(MembersParams):

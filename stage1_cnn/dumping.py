@@ -14,7 +14,7 @@ from features.errors import Stopped
 from features.manifest import Ids, Manifest, Role
 from features.progress import track
 from features.store import ImageStore
-from stage1_cnn.engines import Engine, build_torch_engine
+from stage1_cnn.engines import Engine, TorchEngine, build_torch_engine
 from stage1_cnn.interruption import Interruption
 from stage1_cnn.member import Member, load_network
 from stage1_cnn.network import fit_image_size
@@ -86,14 +86,18 @@ def build_parts(task: Task, processes: Processes) -> list[Part]:
 
 def _build_engine(task: Task, side: int, images: int, processes: Processes) -> Engine:
     """What scores so many images at `side` pixels."""
-    settings = task.member.settings
-    network = load_network(task.member_dir, task.member)
-    fit_image_size(network, settings, side)
-    resized = settings.model_copy(update={"image_size": side})
-    engine = build_torch_engine(network, resized, processes.device)
     first = task.manifests["train"].rows_to_dump(task.member.id.fold)[:CPU_BATCH]
     pixels = torch.from_numpy(task.stores["train"].gather(first))
+    engine = build_engine(task.member, task.member_dir, side, processes.device)
     return choose_engine(engine, task.engine, pixels, images, processes)
+
+
+def build_engine(member: Member, folder: Path, side: int, device: torch.device) -> TorchEngine:
+    """The member's network, from `folder`, for squares of `side` pixels."""
+    network = load_network(folder, member)
+    fit_image_size(network, member.settings, side)
+    resized = member.settings.model_copy(update={"image_size": side})
+    return build_torch_engine(network, resized, device)
 
 
 def score_part(

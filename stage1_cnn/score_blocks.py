@@ -1,13 +1,14 @@
 """Scores on the disk as they come, so that a dump goes on where it was cut off.
 
-`<folder>/<part>.logits.bin` and `<part>.embeddings.bin` have their full size from the start, and
-memory does not grow with the number of images. `<part>.json` names the blocks of rows that are
-there, with sha256s; a block is what was scored between two saves.
+`<folder>/<part>.logits.bin` and `<part>.embeddings.bin` (or other arrays by row) have their full
+size from the start, and memory does not grow with the number of images. `<part>.json` names the
+blocks of rows that are there, with sha256s; a block is what was scored between two saves.
 """
 
 import hashlib
 import logging
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +26,7 @@ _log = logging.getLogger("forgerystack")
 
 
 class Block(NamedTuple):
-    """Rows `start` … `stop - 1`, and the sha256s of their log-odds and of their embeddings."""
+    """Rows `start` … `stop - 1`, and the sha256s of what each array holds of them."""
 
     start: int
     stop: int
@@ -80,16 +81,20 @@ class _ScoreFile:
         return np.memmap(self.path, self.dtype, "r", shape=self.shape)
 
 
-class ScoreBlocks:
-    """The scores of `rows` rows, embeddings `width` wide: one part of a dump, such as a role."""
+Kind = tuple[type[np.floating[Any]], tuple[int, ...]]
+"""Of an array by row: its type, and the shape of a row."""
 
-    def __init__(self, folder: Path, part: str, rows: int, width: int) -> None:
-        """Opens what is there; what is damaged does not count."""
+
+class RowBlocks:
+    """Arrays of `rows` rows that are filled together: one part of a dump, such as a role."""
+
+    def __init__(self, folder: Path, part: str, rows: int, kinds: Mapping[str, Kind]) -> None:
+        """Opens what is there of the arrays, by name; what is damaged does not count."""
         self._rows, self._record = rows, folder / f"{part}.json"
-        self._files = (
-            _ScoreFile(folder / f"{part}.logits.bin", np.float32, (rows,)),
-            _ScoreFile(folder / f"{part}.embeddings.bin", np.float16, (rows, width)),
-        )
+        self._files = [
+            _ScoreFile(folder / f"{part}.{name}.bin", dtype, (rows, *shape))
+            for name, (dtype, shape) in kinds.items()
+        ]
         are_there = [file.allocate() for file in self._files]
         self._blocks = self._read_blocks() if all(are_there) else []
         self.begin(0)
@@ -124,12 +129,11 @@ class ScoreBlocks:
         self._first = self._next = start
         self._hashes = [hashlib.sha256() for _ in self._files]
 
-    def add(self, scores: ScoredRows) -> None:
-        """Writes the scores of the next rows."""
-        arrays: tuple[npt.NDArray[Any], ...] = (scores.logits, scores.embeddings)
+    def add_arrays(self, arrays: Sequence[npt.NDArray[Any]]) -> None:
+        """Writes the next rows of all arrays, in the order of the names."""
         for file, content, rows in zip(self._files, self._hashes, arrays, strict=True):
             content.update(file.write(self._next, rows))
-        self._next += len(scores)
+        self._next += len(arrays[0])
 
     def save(self) -> None:
         """Makes a block of what was added since the last one: on the disk first, then recorded."""
@@ -142,6 +146,26 @@ class ScoreBlocks:
         write_sealed(self._record, {"blocks": [list(block) for block in self._blocks]})
         self.begin(self._next)
 
+    def map_arrays(self) -> list[npt.NDArray[Any]]:
+        """All arrays, mapped from the disk."""
+        return [file.map() for file in self._files]
+
+
+class ScoreBlocks(RowBlocks):
+    """The scores of `rows` rows, embeddings `width` wide."""
+
+    def __init__(self, folder: Path, part: str, rows: int, width: int) -> None:
+        """As `RowBlocks`."""
+        kinds: dict[str, Kind] = {
+            "logits": (np.float32, ()),
+            "embeddings": (np.float16, (width,)),
+        }
+        super().__init__(folder, part, rows, kinds)
+
+    def add(self, scores: ScoredRows) -> None:
+        """Writes the scores of the next rows."""
+        self.add_arrays((scores.logits, scores.embeddings))
+
     def read(self) -> ScoredRows:
         """All scores, mapped from the disk."""
-        return ScoredRows(*(file.map() for file in self._files))
+        return ScoredRows(*self.map_arrays())

@@ -38,10 +38,14 @@ class ScoredRows:
         return len(self.logits)
 
 
+def count_together(engine: Engine) -> int:
+    """Images of one batch, of one process."""
+    return CPU_BATCH if engine.device.type == "cpu" else max(8, GPU_PIXELS // engine.side**2)
+
+
 def split_batches(engine: Engine, row_ids: Ids, processes: Processes) -> list[Ids]:
     """The rows in batches, each for all processes together."""
-    size = CPU_BATCH if engine.device.type == "cpu" else max(8, GPU_PIXELS // engine.side**2)
-    size *= processes.world
+    size = count_together(engine) * processes.world
     return [row_ids[i : i + size] for i in range(0, len(row_ids), size)]
 
 
@@ -60,15 +64,18 @@ def score_batches(
 
     coming: deque[tuple[Callable[[], ScoredRows], int]] = deque()
     for number, loaded in enumerate(feed(load, 0, len(batches), engine.device)):
-        coming.append((_score(engine, loaded.tensors[0]), len(batches[number])))
+        coming.append((start_scoring(engine, loaded.tensors[0]), len(batches[number])))
         if len(coming) > 1:
             yield _gather(*coming.popleft(), processes)
     for last in coming:
         yield _gather(*last, processes)
 
 
-def _score(engine: Engine, pixels: Tensor) -> Callable[[], ScoredRows]:
-    """Starts to score pixels; the function that is returned waits for the scores."""
+def start_scoring(engine: Engine, pixels: Tensor) -> Callable[[], ScoredRows]:
+    """Starts to score pixels; the function that is returned waits for the scores.
+
+    Raises `DeviceMemoryError`.
+    """
     try:
         log_odds, embeddings = engine(pixels) if len(pixels) else _score_nothing(engine)
         halves = embeddings.clamp(-HALF_MAX, HALF_MAX).half()
@@ -123,7 +130,7 @@ def score_rows(
     first = processes.is_first
     parts = list(track(scored, title, len(row_ids), shown=first, unit="images", size=len))
     if not parts:
-        parts = [_score(engine, torch.empty(0))()]
+        parts = [start_scoring(engine, torch.empty(0))()]
     return ScoredRows(
         np.concatenate([part.logits for part in parts]),
         np.concatenate([part.embeddings for part in parts]),

@@ -4,14 +4,14 @@ Without val (`data.final`) it says so, and quotes the last run that had one: its
 `held_out_metrics.json`, which DVC does not delete before a run.
 
 Reads: artifacts/stackers, artifacts/dumps, artifacts/forensics, artifacts/manifest/val.parquet,
-    artifacts/null_model, artifacts/members, .seconds
+    artifacts/null_model, artifacts/members, artifacts/perturbed, .seconds
 Writes: artifacts/metrics.json, artifacts/held_out_metrics.json, artifacts/evaluation.parquet,
     artifacts/plots
 Params: backbones, folds.active
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,20 @@ import pandas as pd
 
 from features.cli import Overrides, run_stage
 from features.files import write_json, write_text
-from features.intervals import AucEstimate, measure_auc
+from features.intervals import measure_auc
 from features.manifest import Manifest, count_classes, read_manifest
+from features.members_params import MembersParams
 from features.null_facts import NullModel, find_headline_rows, read_null_model
 from features.params import load_params
 from features.seconds import read_costs
-from features.stack_params import MembersParams
 from stage2_ensemble.bundle import read_ensemble
 from stage2_ensemble.candidates import CANDIDATES
 from stage2_ensemble.charts import build_charts, write_pngs
 from stage2_ensemble.columns import Columns, Floats, read_held_out
-from stage2_ensemble.domains import ADJECTIVES, measure_domains, measure_generators
+from stage2_ensemble.domains import measure_domains, measure_generators
 from stage2_ensemble.dot_charts import tabulate_dots
 from stage2_ensemble.ensemble import Ensemble, check_members
+from stage2_ensemble.evaluate_log import log_last, log_metrics, log_warning
 from stage2_ensemble.evaluation_table import (
     EVALUATION,
     tabulate_evaluation,
@@ -40,21 +41,17 @@ from stage2_ensemble.evaluation_table import (
     write_evaluation,
 )
 from stage2_ensemble.extras import read_extras
-from stage2_ensemble.figures import NOT_RELIABLE, PAIRED, TITLES, list_notes
 from stage2_ensemble.histories import tabulate_histories
 from stage2_ensemble.last_answer import (
     NO_EARLIER,
     describe_last,
-    list_last,
     quote_earlier,
     tabulate_last,
 )
 from stage2_ensemble.metrics import FPR_GRID, RECALL_GRID, trace_curves
-from stage2_ensemble.promises import describe_promise
 from stage2_ensemble.reading_checks import (
     ShippedRows,
     check_readings,
-    list_readings,
     read_shipped,
     tabulate_shipped,
 )
@@ -64,8 +61,9 @@ from stage2_ensemble.reasons import (
     measure_without,
     tabulate_reasons,
 )
+from stage2_ensemble.robustness import read_robustness
 from stage2_ensemble.row_tables import tabulate_rows
-from stage2_ensemble.scorer_metrics import describe_mixed, measure_scorers, measure_units
+from stage2_ensemble.scorer_metrics import measure_scorers, measure_units
 
 MANIFEST = Path("artifacts/manifest")
 DUMPS = Path("artifacts/dumps")
@@ -73,6 +71,7 @@ FORENSICS = Path("artifacts/forensics")
 STACKERS = Path("artifacts/stackers")
 NULL_MODEL = Path("artifacts/null_model")
 MEMBERS = Path("artifacts/members")
+PERTURBED = Path("artifacts/perturbed")
 OUT = Path("artifacts")
 _log = logging.getLogger("forgerystack")
 
@@ -166,13 +165,13 @@ def run(params: MembersParams, out: Path = OUT) -> dict[str, Any]:
     write_evaluation(evaluation, out / EVALUATION)
     write_json(out / "metrics.json", metrics)
     if len(val):
-        _log_metrics(metrics)
+        log_metrics(metrics)
         # Seconds are for the log alone: same seed and machine, same bytes.
         for line in list_reasons(metrics, read_costs(ensemble.backbones, ensemble.digests)):
             _log.info("evaluate: %s", line)
-        _log_warning(metrics["val"])
+        log_warning(metrics["val"])
     else:
-        _log_last(metrics)
+        log_last(metrics)
     return metrics
 
 
@@ -196,88 +195,8 @@ def _measure(
     evaluation = tabulate_evaluation(ensemble, raw, val, null.scores)
     plots |= tabulate_rows(evaluation, ensemble.readings.band is not None)
     plots |= tabulate_dots(metrics)
-    return metrics | reasons, plots, evaluation
-
-
-def _log_last(metrics: Mapping[str, Any]) -> None:
-    for name, auc in metrics["out_of_fold"]["auc"].items():
-        ships = "  <- ships" if name == metrics["shipped"] else ""
-        _log.info("evaluate: out-of-fold AUC %.4f %s%s", auc, name, ships)
-    for line in list_last(metrics):
-        _log.info("evaluate: %s", line)
-
-
-def _log_metrics(metrics: dict[str, Any]) -> None:
-    val = metrics["val"]
-    for name in (*val["members"], *(name for name in CANDIDATES if name in val)):
-        ships = "  <- ships" if name == val["shipped"] else ""
-        values = val["members"].get(name) or val[name]
-        _log.info("evaluate: val AUC %s %s%s", _describe(values), name, ships)
-    _log.info("evaluate: val AUC %s null model, without any picture", _describe(val["null_model"]))
-    _log_domains(metrics)
-    if "units" in metrics:
-        _log_units(metrics["units"])
-    for name, values in val["differences"].items():
-        parts = [_describe_difference(values, key) for key in ("auc", *PAIRED)]
-        _log.info("evaluate: what ships minus %s: %s", name, ", ".join(filter(None, parts)))
-    for note in list_notes(val["stack"], metrics["rows"]["val"]["reals"]):
-        _log.info("evaluate: what ships: %s", note)
-    for line in list_readings(metrics):
-        _log.info("evaluate: %s", line)
-    for promise in metrics["promises"].values():
-        _log.info("evaluate: %s", describe_promise(promise))
-
-
-def _log_warning(val: Mapping[str, Any]) -> None:
-    if val["stack"]["auc"] < val["mean"]["auc"]:
-        _log.info(
-            "evaluate: on val, %s (ships) is below the plain mean of the members", val["shipped"]
-        )
-
-
-def _log_domains(metrics: dict[str, Any]) -> None:
-    """What ships by generator and, where val has unseen rows, by domain."""
-    domains = dict(metrics["domains"])
-    gap = domains.pop("gap", None)
-    parts = [(f"; {ADJECTIVES[v['domain']]}", v) for v in metrics["generators"].values()]
-    if len(domains) > 1:
-        parts += [("", values) for values in domains.values()]
-    for domain, values in parts:
-        null = AucEstimate(values["null_auc"]).describe(digits=4)
-        _log.info(
-            "evaluate: val AUC %s on %s (null model %s%s)",
-            _describe(values), values["against"], null, domain,
-        )  # fmt: skip
-    if gap:
-        text = AucEstimate.from_metrics(gap).describe(digits=4, sign="+")
-        _log.info("evaluate: gap %s: %s", text, gap["against"])
-
-
-def _log_units(units: Mapping[str, Any]) -> None:
-    counts = units["counts"]
-    rows = f"{counts['reals']} real and {counts['fakes']} fake units"
-    if mixed := describe_mixed(counts):
-        rows += f", {mixed}"
-    if "stack" not in units:
-        _log.info("evaluate: by unit nothing is measured: %s", rows)
-        return
-    _log.info("evaluate: by unit, on %s: %s (ships)", rows, units["shipped"])
-    for name, values in units["members"].items():
-        _log.info("evaluate: val AUC by unit %s %s", _describe(values), name)
-    _log.info("evaluate: val AUC by unit %s what ships", _describe(units["stack"]))
-
-
-def _describe(values: Mapping[str, Any]) -> str:
-    text = AucEstimate.from_metrics(values).describe(digits=4)
-    return text if values.get("reliable", True) else f"{text} ({NOT_RELIABLE})"
-
-
-def _describe_difference(values: Mapping[str, Any], name: str) -> str:
-    """`AUC +0.0100 [+0.0050, +0.0150]`; nothing for what could not be measured."""
-    if values[name] is None:
-        return ""
-    estimate = AucEstimate(values[name], values[f"{name}_low"], values[f"{name}_high"])
-    return f"{TITLES[name]} {estimate.describe(digits=4, sign='+')}"
+    robustness, table = read_robustness(PERTURBED, ensemble, val, extras.names)
+    return metrics | reasons | robustness, plots | table, evaluation
 
 
 def main(overrides: Overrides = None) -> None:

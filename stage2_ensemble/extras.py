@@ -4,7 +4,7 @@ Facts of files tell how a data set was collected. So they are for the null model
 that decide only where `stack.use_file_facts` says so.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ FileCodes = Mapping[str, list[str]]
 
 @dataclass(frozen=True)
 class Extras:
-    """Columns by `row_id`, of all rows of a role."""
+    """Columns of some rows: of all rows of a role they are by `row_id`."""
 
     names: tuple[str, ...]
     """`forensic:<name>` and `file:<name>`."""
@@ -41,14 +41,24 @@ def read_extras(folder: Path, manifest: Manifest, file_codes: FileCodes | None =
     Raises as `read_forensics`.
     """
     forensics = read_forensics(folder, manifest)
-    names = tuple(f"forensic:{name}" for name in forensics.names)
+    return build_extras(forensics.names, forensics.values, manifest.table, file_codes)
+
+
+def build_extras(
+    names: Sequence[str],
+    values: npt.NDArray[np.float32],
+    table: pd.DataFrame,
+    file_codes: FileCodes | None = None,
+) -> Extras:
+    """Forensic features `(n, c)` of the rows of a manifest's `table`, with their file facts."""
+    titles = tuple(f"forensic:{name}" for name in names)
     if file_codes is None:
-        return Extras(names, forensics.values)
-    codes = {name: pd.Index(values) for name, values in file_codes.items()}
-    facts = encode_facts(build_facts(manifest.table)[list(FAMILIES[FILE])], codes)
+        return Extras(titles, values)
+    codes = {name: pd.Index(known) for name, known in file_codes.items()}
+    facts = encode_facts(build_facts(table)[list(FAMILIES[FILE])], codes)
     columns = np.stack(list(facts.values()), axis=1).astype(np.float32)
-    names += tuple(f"file:{name}" for name in facts)
-    return Extras(names, np.concatenate([forensics.values, columns], axis=1))
+    titles += tuple(f"file:{name}" for name in facts)
+    return Extras(titles, np.concatenate([values, columns], axis=1))
 
 
 def _list_categories() -> list[str]:

@@ -14,8 +14,8 @@ import pandas as pd
 from features.cli import Overrides, run_stage
 from features.files import write_text
 from features.manifest import READABLE, Manifest, read_manifest
+from features.members_params import MembersParams
 from features.params import load_params
-from features.stack_params import MembersParams
 from stage2_ensemble.answered import answer_rows
 from stage2_ensemble.bundle import read_ensemble
 from stage2_ensemble.columns import Floats, HeldOutColumns, read_held_out

@@ -18,6 +18,7 @@ from features.intervals import AucEstimate
 from stage2_ensemble.candidates import CANDIDATES, GATED
 from stage2_ensemble.dot_charts import PARTS, SCORERS
 from stage2_ensemble.ensemble import Ensemble
+from stage2_ensemble.robustness import COLUMNS
 from stage2_ensemble.row_tables import CONFUSION, HISTOGRAM
 
 NO_VAL = "no held-out val: data.final is true"
@@ -35,6 +36,7 @@ MEASURED_ON_VAL = {
     "confusion": CONFUSION,
     "scorers": SCORERS,
     "parts": PARTS,
+    "robustness": COLUMNS,
 }
 """Tables behind plots, which are empty here, and their columns."""
 

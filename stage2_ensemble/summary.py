@@ -3,8 +3,6 @@
 Reads: artifacts/metrics.json, artifacts/labels.csv, artifacts/stackers/ensemble.json, .seconds
 """
 
-import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,13 @@ from features.seconds import UNKNOWN, Cost, read_costs
 from features.terminal import build_console, get_form, write_document
 from stage2_ensemble.bundle import ENSEMBLE
 from stage2_ensemble.candidates import GATED
+from stage2_ensemble.cells import (
+    NO_VALUE,
+    format_bounds,
+    format_gap,
+    format_interval,
+    format_number,
+)
 from stage2_ensemble.closing import print_closing
 from stage2_ensemble.contributions import BACKBONE
 from stage2_ensemble.figures import NOT_RELIABLE, TITLES, list_notes
@@ -29,6 +34,7 @@ from stage2_ensemble.promises import describe_promised
 from stage2_ensemble.reading_checks import list_readings
 from stage2_ensemble.reasons import BETTER, MISSED, NOT_TOLD, TOO_FEW, judge_loss
 from stage2_ensemble.resampling import LEAST_GROUPS
+from stage2_ensemble.robustness_table import build_robustness
 from stage2_ensemble.scorer_metrics import describe_mixed
 
 METRICS = Path("artifacts/metrics.json")
@@ -45,7 +51,6 @@ SHOWN = {
 APART = ("members", "stack", "shipped", "differences", "null_model")
 """Entries of `val` that are no combiners."""
 NULL = "null model"
-NO_VALUE = "–"
 MARK = "*"
 ANSWERS = {MISSED: "yes", BETTER: "no", NOT_TOLD: "unclear", TOO_FEW: "too few"}
 """In a narrow column: is a backbone missed?"""
@@ -92,7 +97,7 @@ def build_promises(metrics: Mapping[str, Any]) -> Table:
     table.add_column("realised [95 %]", justify="right", no_wrap=True)
     table.add_column("", overflow="fold")
     for entry in metrics["promises"].values():
-        realised = format_number(entry["realised"]) + _format_bounds(entry, "realised", ", ")
+        realised = format_number(entry["realised"]) + format_bounds(entry, "realised", ", ")
         table.add_row(entry["title"], _format_promised(entry), realised, entry["verdict"])
     return table
 
@@ -136,7 +141,7 @@ def _add_scorer(
 def _format_promised(entry: Mapping[str, Any]) -> str:
     if entry["promised_low"] is None:
         return describe_promised(entry)
-    return format_number(entry["promised"]) + _format_bounds(entry, "promised", ", ")
+    return format_number(entry["promised"]) + format_bounds(entry, "promised", ", ")
 
 
 def build_parts(metrics: Mapping[str, Any]) -> Table | None:
@@ -223,35 +228,6 @@ def _add_part(table: Table, values: Mapping[str, Any], domain: str) -> None:
     table.add_row(format_interval(values) + mark, null, domain.replace("_", "-"), rows)
 
 
-def format_number(value: float | None) -> str:
-    """Four digits, or a dash."""
-    return NO_VALUE if value is None else f"{value:.4f}"
-
-
-def format_interval(values: Mapping[str, Any], name: str = "auc") -> str:
-    """`0.9560 [.941–.968]`."""
-    return format_number(values[name]) + _format_bounds(values, name, "–")
-
-
-def format_gap(values: Mapping[str, Any], name: str = "auc", digits: int = 3) -> str:
-    """`+0.155 [+.100, +.211]`; nothing for a metric that has none."""
-    if values.get(name) is None:
-        return ""
-    return f"{values[name]:+.{digits}f}" + _format_bounds(values, name, ", ", "+", digits)
-
-
-def _format_bounds(
-    values: Mapping[str, Any], name: str, between: str, sign: str = "", digits: int = 3
-) -> str:
-    """Rounded outwards: an interval never shrinks to fit the table."""
-    if values[f"{name}_low"] is None:
-        return ""
-    low = math.floor(values[f"{name}_low"] * 10**digits + 1e-9) / 10**digits
-    high = math.ceil(values[f"{name}_high"] * 10**digits - 1e-9) / 10**digits
-    texts = [re.sub(r"^([+-]?)0\.", r"\1.", f"{bound:{sign}.{digits}f}") for bound in (low, high)]
-    return f" [{between.join(texts)}]"
-
-
 def main() -> None:
     """Show the metrics on val and where the final labels are; --quiet shows a few lines."""
     for path, stage in ((METRICS, "evaluate"), (LABELS, "label")):
@@ -288,6 +264,7 @@ def _print_val(console: Console, metrics: Mapping[str, Any]) -> None:
     for line in list_readings(metrics):
         console.print(line, highlight=False)
     console.print(build_promises(metrics))
+    console.print(build_robustness(metrics))
     console.print(build_blocks(metrics))
     facts = read_json(STACKERS / ENSEMBLE, "stack")
     members = {int(fold): digests for fold, digests in facts["members"].items()}

@@ -39,6 +39,8 @@ backbones:
   small: {model: test_resnet}
   large: {model: test_efficientnet, schedule: {epochs: 12}, optimizer: {lr: 5.0e-4}}
 dump: {}
+perturb: {}
+report: {}
 stack: {}
 gate: {}
 decision: {}

@@ -355,9 +355,10 @@ def write_params(world: World, **sections: object) -> None:
 def run_stages(world: World) -> None:
     """Runs null_model, stack, evaluate and label in the world's folder."""
     from features import null_model
+    from features.members_params import MembersParams
     from features.null_params import NullParams
     from features.params import load_params
-    from features.stack_params import MembersParams, StackParams
+    from features.stack_params import StackParams
     from stage2_ensemble import evaluate, label, stack
 
     with chdir(world.root):

@@ -16,7 +16,8 @@ from synthetic_world import draw_columns, hold_out, spare
 from features.decision_params import Decision, Label
 from features.errors import IntegrityError, MissingArtifactError
 from features.files import digest_file
-from features.stack_params import ActiveFolds, Gate, Stack, StackParams
+from features.members_params import ActiveFolds
+from features.stack_params import Gate, Stack, StackParams
 from stage2_ensemble import boosted, candidates
 from stage2_ensemble.bundle import read_ensemble, write_ensemble
 from stage2_ensemble.candidates import GATED, SIMPLE

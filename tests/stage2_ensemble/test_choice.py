@@ -9,7 +9,8 @@ from synthetic_world import draw_columns, draw_noise, hold_out, spare
 
 from features.decision_params import Decision, Label
 from features.errors import LeakageError
-from features.stack_params import ActiveFolds, Gate, Stack, StackParams
+from features.members_params import ActiveFolds
+from features.stack_params import Gate, Stack, StackParams
 from stage2_ensemble import boosted, candidates, choice
 from stage2_ensemble.calibration import choose_calibration
 from stage2_ensemble.candidates import GATED, SIMPLE, fit_candidate

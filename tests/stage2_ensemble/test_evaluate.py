@@ -20,10 +20,10 @@ from synthetic_world import (
 from features.errors import MissingArtifactError, StaleArtifactError
 from features.files import digest_file, read_json, read_sealed, write_sealed
 from features.manifest import write_manifest
+from features.members_params import MembersParams
 from features.null_facts import NullModel, write_null_model
 from features.params import load_params
 from features.seconds import Measured, record_seconds
-from features.stack_params import MembersParams
 from stage2_ensemble import evaluate
 from stage2_ensemble.bundle import read_ensemble
 from stage2_ensemble.candidates import CANDIDATES, GATED, SIMPLE

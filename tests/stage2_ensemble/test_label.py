@@ -26,8 +26,8 @@ from synthetic_world import (
 
 from features.errors import StaleArtifactError
 from features.manifest import write_manifest
+from features.members_params import MembersParams
 from features.params import load_params
-from features.stack_params import MembersParams
 from stage2_ensemble import label
 from stage2_ensemble.bundle import read_ensemble
 from stage2_ensemble.columns import read_held_out

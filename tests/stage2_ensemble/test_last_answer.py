@@ -10,9 +10,9 @@ from synthetic_world import World, write_member_dump, write_noise_features
 from features import null_model
 from features.files import read_json
 from features.manifest import write_manifest
+from features.members_params import MembersParams
 from features.null_params import NullParams
 from features.params import load_params
-from features.stack_params import MembersParams
 from stage2_ensemble import evaluate, label, summary
 from stage2_ensemble.last_answer import NO_EARLIER, NO_VAL, quote_earlier
 

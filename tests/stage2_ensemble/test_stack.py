@@ -21,8 +21,9 @@ from features.decision_params import Decision
 from features.errors import ConfigError, MissingArtifactError, StaleArtifactError
 from features.files import digest_file, read_json
 from features.manifest import write_manifest
+from features.members_params import MembersParams
 from features.params import load_params
-from features.stack_params import MembersParams, StackParams
+from features.stack_params import StackParams
 from stage2_ensemble import evaluate, stack
 from stage2_ensemble.bundle import read_ensemble
 from stage2_ensemble.calibration import choose_calibration

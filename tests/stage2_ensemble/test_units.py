@@ -13,9 +13,10 @@ from synthetic_world import TEST_UNITS, write_member_dump, write_noise_features,
 from features import null_model
 from features.files import read_json
 from features.manifest import write_manifest
+from features.members_params import MembersParams
 from features.null_params import NullParams
 from features.params import load_params
-from features.stack_params import MembersParams, StackParams
+from features.stack_params import StackParams
 from stage2_ensemble import evaluate, label, stack, summary
 from stage2_ensemble.bundle import read_ensemble
 from stage2_ensemble.columns import read_held_out
