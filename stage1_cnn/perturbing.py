@@ -1,8 +1,10 @@
 """Val rows under every variant, through all members: perturbed once, scored by each."""
 
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from features.errors import Stopped, WorkerKilledError
+from features.forensic_batch import Pixels
 from features.forensic_columns import COLUMNS, measure_images
 from features.forensic_columns import count_together as count_measured
 from features.manifest import Ids
@@ -36,6 +39,8 @@ MANY = 1 << 24
 IDLE_SECONDS = 600
 """That a process waits for the next pictures: large networks take their time."""
 Floats = npt.NDArray[np.float32]
+Measure = Callable[[Pixels], Callable[[], Floats]]
+"""Begins with the forensic features of pictures `(b, s, s, 3)`; what it gives waits for them."""
 
 
 @dataclass(frozen=True)
@@ -79,24 +84,23 @@ def score_work(work: Work, blocks: RowBlocks, interruption: Interruption) -> Non
     total = len(work)
     done = total - sum(stop - start for start, stop in missing)
     size = min(count_together(engine) for engine in work.engines)
-    with_processes = (total - done) * work.store.size**2 >= MANY
-    measure = measure_beside if with_processes else measure_later
-    for start, stop in missing:
-        blocks.begin(start)
-        last = saved = time.monotonic()
-        steps = split_steps(start, stop, len(work.row_ids), size)
-        scored = track(score_steps(work, steps, measure), "perturb", len(steps))
-        for arrays in scored:
-            blocks.add_arrays(arrays)
-            done += len(arrays[0])
-            now = time.monotonic()
-            reason, last = interruption.find_reason(2 * (now - last)), now
-            if reason or now - saved > SAVE_SECONDS:
-                blocks.save()
-                saved = time.monotonic()
-            if reason and done < total:
-                raise Stopped(f"after {done:,} of {total:,} perturbed pictures ({reason})")
-        blocks.save()
+    with open_measure((total - done) * work.store.size**2) as measure:
+        for start, stop in missing:
+            blocks.begin(start)
+            last = saved = time.monotonic()
+            steps = split_steps(start, stop, len(work.row_ids), size)
+            scored = track(score_steps(work, steps, measure), "perturb", len(steps))
+            for arrays in scored:
+                blocks.add_arrays(arrays)
+                done += len(arrays[0])
+                now = time.monotonic()
+                reason, last = interruption.find_reason(2 * (now - last)), now
+                if reason or now - saved > SAVE_SECONDS:
+                    blocks.save()
+                    saved = time.monotonic()
+                if reason and done < total:
+                    raise Stopped(f"after {done:,} of {total:,} perturbed pictures ({reason})")
+            blocks.save()
 
 
 def split_steps(start: int, stop: int, rows: int, size: int) -> list[tuple[int, int]]:
@@ -110,7 +114,7 @@ def split_steps(start: int, stop: int, rows: int, size: int) -> list[tuple[int, 
 
 
 def score_steps(
-    work: Work, steps: Sequence[tuple[int, int]], measure: Callable[[Any], Callable[[], Floats]]
+    work: Work, steps: Sequence[tuple[int, int]], measure: Measure
 ) -> Iterator[list[npt.NDArray[Any]]]:
     """What `open_blocks` keeps of each step's pictures."""
     rows = len(work.row_ids)
@@ -134,19 +138,27 @@ def score_steps(
         yield [*arrays, forensics()]
 
 
-def measure_later(pixels: npt.NDArray[np.uint8]) -> Callable[[], Floats]:
-    """The forensic features of pictures `(b, s, s, 3)`, when they are asked for."""
-    return lambda: measure_images(pixels)
-
-
-def measure_beside(pixels: npt.NDArray[np.uint8]) -> Callable[[], Floats]:
-    """The same, from processes that begin at once."""
+@contextmanager
+def open_measure(pixels: int) -> Iterator[Measure]:
+    """What measures pictures: where there are many pixels in all, in processes of its own."""
+    if pixels < MANY:
+        yield lambda pictures: lambda: measure_images(pictures)
+        return
     count = max(1, cpu_count() - 1)  # one core scores
     workers = get_reusable_executor(count, timeout=IDLE_SECONDS, initializer=_ignore_interrupts)
+    try:
+        yield lambda pictures: _measure_beside(pictures, workers.submit, count)
+    finally:
+        workers.shutdown(kill_workers=True)
+
+
+def _measure_beside(
+    pixels: Pixels, submit: Callable[..., Future[Floats]], count: int
+) -> Callable[[], Floats]:
     share = max(count_measured(pixels.shape[1]), -(-len(pixels) // count))
-    parts = range(0, len(pixels), share)
-    coming: list[Future[Floats]] = [
-        workers.submit(measure_images, np.ascontiguousarray(pixels[i : i + share])) for i in parts
+    coming = [
+        submit(measure_images, np.ascontiguousarray(pixels[i : i + share]))
+        for i in range(0, len(pixels), share)
     ]
 
     def read() -> Floats:
@@ -160,6 +172,4 @@ def measure_beside(pixels: npt.NDArray[np.uint8]) -> Callable[[], Floats]:
 
 def _ignore_interrupts() -> None:
     """Ctrl-C reaches all processes of a terminal; the first one ends the others."""
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)

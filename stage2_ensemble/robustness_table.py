@@ -6,7 +6,7 @@ from typing import Any
 from rich.box import SIMPLE
 from rich.table import Table
 
-from stage2_ensemble.cells import format_gap, format_interval, format_number
+from stage2_ensemble.cells import format_gap, format_interval
 from stage2_ensemble.resampling import LEAST_GROUPS
 from stage2_ensemble.robustness import SCORERS, name_variant
 
@@ -29,9 +29,9 @@ def build_robustness(metrics: Mapping[str, Any]) -> Table:
     for variant in found["variants"]:
         scorers = variant["scorers"]
         values = scorers["stack"]
-        rates = (f"{values[rate]:.3f}" for rate in ("fpr", "tpr"))
+        rates = (f"{values[rate]:.2f}" for rate in ("fpr", "tpr"))
         change = format_gap({key: values[word] for key, word in WORDS.items()})
         name = "as it is" if variant["strength"] is None else name_variant(variant)
-        aucs = (format_number(scorers[other]["auc"]) for other in others)
+        aucs = (f"{scorers[other]['auc']:.3f}" for other in others)
         table.add_row(name, format_interval(values), change, *rates, *aucs)
     return table

@@ -21,7 +21,7 @@ def finished(tmp_path_factory) -> Project:
     project = copy_project(tmp_path_factory.mktemp("pipeline") / "a b é", "tiny")
     expected = ["demo", "inputs", "prepare", "train@resnet-0", "train@efficientnet-0"]
     expected += ["dump@resnet-0", "dump@efficientnet-0", "stack", "evaluate", "label"]
-    expected += ["null_model", "forensics"]
+    expected += ["null_model", "forensics", "perturb"]
     assert sorted(project.repro()) == sorted(expected)
     return project
 
@@ -48,6 +48,8 @@ def test_all_promised_files_are_there(finished):
         "artifacts/plots/shap_blocks.csv",
         "artifacts/plots/shap_columns.csv",
         "artifacts/plots/gain.csv",
+        "artifacts/plots/robustness.csv",
+        "artifacts/perturbed/perturbed.json",
         "artifacts/plots/without.csv",
         "artifacts/manifest/train.parquet",
         "artifacts/manifest/quarantine.csv",
@@ -188,7 +190,7 @@ def test_the_last_answer_learns_from_val_and_quotes_the_run_before(project):
     del params["backbones"]["efficientnet"]  # it would take as long again
     project.write_params(params)
     stages = ["inputs", "prepare", "null_model", "forensics", "train@resnet-0", "dump@resnet-0"]
-    stages += ["stack", "evaluate", "label"]
+    stages += ["perturb", "stack", "evaluate", "label"]
     assert sorted(project.repro()) == sorted(stages)
     after, folder = project.digest(), project.folder / "artifacts"
     weights = "artifacts/members/resnet/0/weights.safetensors"

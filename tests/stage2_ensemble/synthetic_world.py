@@ -15,7 +15,7 @@ import yaml
 from sklearn.metrics import roc_auc_score
 
 from features.correction import Correction
-from features.dumps import Dump, write_dump
+from features.dumps import Dump, read_dump, write_dump
 from features.forensic_table import seal_forensics
 from features.manifest import (
     NO_FOLD,
@@ -27,6 +27,8 @@ from features.manifest import (
     write_manifest,
 )
 from features.member_id import MemberId
+from features.perturbed import Perturbed, Variant, write_perturbed
+from features.val_sample import draw_sample
 from stage2_ensemble.calibration import Calibration
 from stage2_ensemble.calibrators import Identity
 from stage2_ensemble.candidates import SIMPLE
@@ -40,6 +42,7 @@ from stage2_ensemble.shares import Share
 STRENGTHS = {"net-a": 0.5, "net-b": 0.8, "net_c": 0.3}
 BACKBONES = tuple(STRENGTHS)
 WIDTH = 10
+FORENSICS = ("noise:level", "srm:variance")
 SHIFT = 0.7
 TEST_UNITS = ("u0", "u0", "", "u1", "u2", "u2", "u2", "", "")
 """Of `ODD_NAMES`; the one image of `u1` cannot be read."""
@@ -302,6 +305,7 @@ def build_world(root: Path, plan: Plan) -> World:
                 write_member_dump(world, backbone, fold, role)
     for manifest in manifests.values():
         write_noise_features(root, manifest, plan.seed)
+    write_perturbed_val(world)
     write_params(world)
     return world
 
@@ -312,7 +316,7 @@ def write_noise_features(root: Path, manifest: Manifest, seed: int = 0) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     values = np.random.default_rng([seed, 9]).normal(size=(len(manifest), 2)).astype(np.float32)
     np.save(folder / f"{manifest.role}.npy", values)
-    seal_forensics(folder, manifest, ("noise:level", "srm:variance"))
+    seal_forensics(folder, manifest, FORENSICS)
 
 
 def write_member_dump(world: World, backbone: str, fold: int, role: str, **changes: object) -> None:
@@ -334,6 +338,40 @@ def write_member_dump(world: World, backbone: str, fold: int, role: str, **chang
     )
     folder = world.root / "artifacts" / "dumps" / backbone / str(fold)
     write_dump(dump, manifest, folder)
+
+
+PERTURBED_ROWS = 200
+VARIANTS = (Variant("none", None), Variant("jpeg", 75.0), Variant("noise", 8.0))
+STRENGTH_LEFT = {"none": 1.0, "jpeg": 0.9, "noise": 0.0}
+"""What is left of each member's signal."""
+
+
+def write_perturbed_val(world: World, **changes: str) -> None:
+    """What members say of perturbed val rows: of those as they are, what their dumps say.
+
+    `changes` replace fields of each `MemberId`. Embeddings stay as they are.
+    """
+    val, ids = world.val, draw_sample(world.val, PERTURBED_ROWS, 0)
+    members, logits, embeddings = [], [], []
+    for backbone in world.plan.strengths if len(ids) else ():
+        for fold in world.plan.active:
+            folder = world.root / "artifacts" / "dumps" / backbone / str(fold)
+            dump = read_dump(folder, val, backbone, fold)
+            places = np.searchsorted(dump.row_ids, ids)
+            signal = np.where(world.truth["val"][ids] == 1, 1.0, -1.0)
+            strength = world.plan.strengths[backbone]
+            lost = [strength * signal * (1 - share) for share in STRENGTH_LEFT.values()]
+            members.append(replace(dump.member, **changes))
+            logits.append((dump.logits[places] - np.stack(lost)).astype(np.float32))
+            embeddings.append(np.stack([dump.embeddings[places]] * len(VARIANTS)))
+    if not members:
+        found = Perturbed(ids, note="there are no rows")
+    else:
+        values = np.load(world.root / "artifacts" / "forensics" / "val.npy")[ids]
+        forensics = np.stack([values] * len(VARIANTS))
+        parts = (tuple(members), tuple(logits), tuple(embeddings))
+        found = Perturbed(ids, VARIANTS, *parts, FORENSICS, forensics)
+    write_perturbed(found, val, world.root / "artifacts" / "perturbed")
 
 
 def write_params(world: World, **sections: object) -> None:

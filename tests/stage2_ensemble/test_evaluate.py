@@ -15,6 +15,7 @@ from synthetic_world import (
     write_member_dump,
     write_noise_features,
     write_params,
+    write_perturbed_val,
 )
 
 from features.errors import MissingArtifactError, StaleArtifactError
@@ -74,6 +75,7 @@ def replace_val(world, table) -> None:
     write_noise_features(world.root, val)
     for backbone in BACKBONES:
         write_member_dump(changed, backbone, 0, "val")
+    write_perturbed_val(changed)
     null = NullModel(np.zeros(300), {"told_apart": False, "main_feature": "width"})
     write_null_model(null, world.train, val, evaluate.NULL_MODEL)
 
@@ -82,7 +84,8 @@ def test_metrics_have_exactly_the_fixed_form(done):
     metrics = read_metrics(done)
     checks = {"calibration", "threshold", "prior", "promises"}
     reasons = {"blocks", "without"}
-    assert set(metrics) == {"val", "rows", "generators", "domains"} | checks | reasons
+    places = {"val", "rows", "generators", "domains", "robustness"}
+    assert set(metrics) == places | checks | reasons
     assert metrics["rows"] == {"val": {"reals": 120, "fakes": 180}}
     val = metrics["val"]
     assert set(val) == {*("members", *THERE, "stack", "shipped", "differences", "null_model")}

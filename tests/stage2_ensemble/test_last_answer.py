@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from synthetic_world import World, write_member_dump, write_noise_features
+from synthetic_world import World, write_member_dump, write_noise_features, write_perturbed_val
 
 from features import null_model
 from features.files import read_json
@@ -27,6 +27,7 @@ def empty_val(world: World) -> None:
     for backbone in world.plan.strengths:
         for fold in world.plan.active:
             write_member_dump(changed, backbone, fold, "val")
+    write_perturbed_val(changed)
     null_model.run(load_params(NullParams))
 
 

@@ -15,6 +15,7 @@ from synthetic_world import (
     write_member_dump,
     write_noise_features,
     write_params,
+    write_perturbed_val,
 )
 
 from features.decision_params import Decision
@@ -206,6 +207,7 @@ def test_val_changes_nothing_in_the_stackers(enter):
     write_noise_features(world.root, changed.val)
     for backbone in BACKBONES:
         write_member_dump(changed, backbone, 0, "val")
+    write_perturbed_val(changed)
     run_stages(changed)
     assert digest_stackers(world.root) == before
     mended = read_json(world.root / "artifacts/metrics.json", "evaluate")
