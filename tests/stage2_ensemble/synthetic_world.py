@@ -20,6 +20,7 @@ from features.forensic_table import seal_forensics
 from features.manifest import (
     NO_FOLD,
     NO_LABEL,
+    NO_OVERRIDE,
     READABLE,
     SCHEMA,
     SEEN,
@@ -106,6 +107,7 @@ def draw_rows(labels: np.ndarray, groups: np.ndarray, folds: np.ndarray, seed: i
             "img_name": names,
             "path": names,
             "label": labels.astype(np.int8),
+            "override": np.full(n, NO_OVERRIDE, np.int8),
             "weight": rng.uniform(0.5, 1.5, n),
             "draw_weight": 1.0,
             "fold": folds.astype(np.int16),
