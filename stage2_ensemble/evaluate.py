@@ -29,6 +29,7 @@ from features.stack_params import MembersParams
 from stage2_ensemble.bundle import read_ensemble
 from stage2_ensemble.candidates import CANDIDATES
 from stage2_ensemble.columns import Columns, Floats, read_held_out
+from stage2_ensemble.corrected_labels import list_corrected, measure_corrected
 from stage2_ensemble.domains import ADJECTIVES, measure_domains, measure_generators
 from stage2_ensemble.ensemble import Ensemble, check_members
 from stage2_ensemble.evaluation_table import (
@@ -184,6 +185,8 @@ def _measure(
     metrics |= check_readings(ensemble, shipped, metrics["val"]["stack"])
     if val.has_units:
         metrics["units"] = measure_units(ensemble, raw, val)
+    if corrected := measure_corrected(ensemble, scores, val):
+        metrics["corrected"] = corrected
     reasons, plots = give_reasons(ensemble, columns, raw[ensemble.shipped], val)
     plots |= build_plots(scores, ensemble.shipped, val) | tabulate_shipped(shipped)
     evaluation = tabulate_evaluation(ensemble, raw, val, null.scores)
@@ -213,7 +216,7 @@ def _log_metrics(metrics: dict[str, Any]) -> None:
         _log.info("evaluate: what ships minus %s: %s", name, ", ".join(filter(None, parts)))
     for note in list_notes(val["stack"], metrics["rows"]["val"]["reals"]):
         _log.info("evaluate: what ships: %s", note)
-    for line in list_readings(metrics):
+    for line in (*list_corrected(metrics), *list_readings(metrics)):
         _log.info("evaluate: %s", line)
     for promise in metrics["promises"].values():
         _log.info("evaluate: %s", describe_promise(promise))

@@ -28,6 +28,7 @@ from features.manifest import (
     write_manifest,
 )
 from features.member_id import MemberId
+from features.null_facts import NullModel, write_null_model
 from stage2_ensemble.calibration import Calibration
 from stage2_ensemble.calibrators import Identity
 from stage2_ensemble.candidates import SIMPLE
@@ -336,6 +337,18 @@ def write_member_dump(world: World, backbone: str, fold: int, role: str, **chang
     )
     folder = world.root / "artifacts" / "dumps" / backbone / str(fold)
     write_dump(dump, manifest, folder)
+
+
+def replace_val(world: World, table: pd.DataFrame) -> None:
+    """Another val manifest of as many rows, and all that `evaluate` reads of it."""
+    artifacts = world.root / "artifacts"
+    val = write_manifest(table, "val", artifacts / "manifest" / "val.parquet")
+    changed = replace(world, val=val)
+    write_noise_features(world.root, val)
+    for backbone in BACKBONES:
+        write_member_dump(changed, backbone, 0, "val")
+    null = NullModel(np.zeros(len(val)), {"told_apart": False, "main_feature": "width"})
+    write_null_model(null, world.train, val, artifacts / "null_model")
 
 
 def write_params(world: World, **sections: object) -> None:
