@@ -1,6 +1,7 @@
 """Label files or class folders, and their images, into one manifest per role.
 
-Reads: data/demo, artifacts/inputs.json, label files and images below data.root
+Reads: data/demo, artifacts/inputs.json, label files and images below data.root,
+    data.label_overrides
 Writes: artifacts/manifest/train.parquet, artifacts/manifest/val.parquet,
     artifacts/manifest/test.parquet, artifacts/manifest/quarantine.csv,
     artifacts/manifest/duplicates.csv, artifacts/manifest/summary.json,
@@ -23,8 +24,18 @@ from features.cli import Overrides, run_stage
 from features.errors import ManifestError
 from features.files import write_json, write_text
 from features.image_cache import ImageCache
+from features.label_overrides import count_overrides, override_labels
 from features.labels import check_hold_out, list_group_keys
-from features.manifest import HELD_OUT, READABLE, ROLES, SCHEMA, Role, count_classes, write_manifest
+from features.manifest import (
+    HELD_OUT,
+    NO_OVERRIDE,
+    READABLE,
+    ROLES,
+    SCHEMA,
+    Role,
+    count_classes,
+    write_manifest,
+)
 from features.params import load_params
 from features.prepare_params import PrepareParams
 from features.prepare_summary import build_markdown, summarise
@@ -78,7 +89,7 @@ def _read_tables(params: PrepareParams) -> tuple[pd.DataFrame, int]:
         repeated += dropped
     if problems:
         raise ManifestError("label files", problems)
-    return pd.concat(tables, ignore_index=True), repeated
+    return override_labels(pd.concat(tables, ignore_index=True), params), repeated
 
 
 def _scan_rows(rows: pd.DataFrame, params: PrepareParams, cache: ImageCache) -> pd.DataFrame:
@@ -155,6 +166,7 @@ def run(params: PrepareParams, out: Path = OUT) -> None:
     with ImageCache(params.images) as cache:
         rows = _scan_rows(rows, params, cache)
         listed = rows[["role", "status"]]
+        reviewed = int(((rows["override"] != NO_OVERRIDE) | rows["confirmed"]).sum())
         rows = quarantine(rows, params, out)
         rows = settle_val(rows, params)
         thumbnails = Thumbnails(cache.thumbnails_path, rows["slot"].to_numpy(np.int64))
@@ -165,6 +177,7 @@ def run(params: PrepareParams, out: Path = OUT) -> None:
     parts = split_roles(rows, params)
     del rows  # with ten million of them a copy takes 3 GB
     _check_both_classes(parts, params.data.final)
+    overrides = count_overrides(parts, reviewed)
     roles = {role: finish_role(parts.pop(role)) for role in ROLES}
     train = roles["train"]
     check_classes(train["label"].to_numpy(), train["fold"].to_numpy(), params.folds.active)
@@ -174,6 +187,8 @@ def run(params: PrepareParams, out: Path = OUT) -> None:
     summary = summarise(roles, listed, params.folds)
     summary["repeated lines dropped"] = repeated
     summary["same pictures"] = count_pairs(pairs, same, dropped)
+    if params.data.label_overrides is not None:
+        summary["label overrides"] = overrides
     write_json(out / "summary.json", summary)
     text = build_markdown(summary, params)
     write_text(out / "summary.md", text)
