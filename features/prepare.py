@@ -39,8 +39,9 @@ from features.manifest import (
 from features.params import load_params
 from features.prepare_params import PrepareParams
 from features.prepare_summary import build_markdown, summarise
-from features.roles import settle_val, split_roles
+from features.roles import find_held, find_listed, settle_val, split_roles
 from features.same_pictures import (
+    Mask,
     SamePictures,
     apply_policy,
     count_pairs,
@@ -105,7 +106,7 @@ def quarantine(rows: pd.DataFrame, params: PrepareParams, out: Path) -> pd.DataF
 
     Raises `ManifestError` where too much of train or val, or all of test, cannot be used.
     """
-    conflicts = find_conflicts(rows)
+    conflicts = _find_conflicts(rows, params)
     status = rows["status"].mask(conflicts, "the same file stands under both labels")
     rows = rows.assign(status=status)
     bad = rows[rows["status"] != READABLE]
@@ -125,6 +126,20 @@ def quarantine(rows: pd.DataFrame, params: PrepareParams, out: Path) -> pd.DataF
         advice = " ".join([*counts, f"{limit}. The whole list: {path}"])
         raise ManifestError("images", problems, advice)
     return rows[(rows["status"] == READABLE) | (rows["role"] == "test")].reset_index(drop=True)
+
+
+def _find_conflicts(rows: pd.DataFrame, params: PrepareParams) -> Mask:
+    """`(n,)`: rows whose very file stands under both labels.
+
+    Where only an override says so, rows that are val, or may become it, stay: the rows of the
+    headline must not depend on which of them somebody disputes.
+    """
+    conflicts = find_conflicts(rows)
+    if params.data.final or not (rows["override"] != NO_OVERRIDE).any():
+        return conflicts
+    learned = (rows["role"] == "train").to_numpy(bool) & (params.data.val is not None)
+    learned &= ~find_held(rows, params.split.hold_out)
+    return conflicts & (learned | find_conflicts(rows.assign(label=find_listed(rows))))
 
 
 def _name_place(path: str, line: int) -> str:

@@ -77,7 +77,7 @@ def split_roles(rows: pd.DataFrame, params: PrepareParams) -> dict[Role, pd.Data
     }
 
 
-def _find_listed(rows: pd.DataFrame) -> pd.Series:
+def find_listed(rows: pd.DataFrame) -> pd.Series:
     """Labels as the lists have them: an override is always the other one."""
     return rows["label"].mask(rows["override"] != NO_OVERRIDE, 1 - rows["override"])
 
@@ -96,7 +96,7 @@ def _correct(train: pd.DataFrame) -> pd.DataFrame:
 
 def _keep_listed(val: pd.DataFrame) -> pd.DataFrame:
     """Val rows with the labels of the lists, and these as overrides where they were confirmed."""
-    label = _find_listed(val)
+    label = find_listed(val)
     return val.assign(label=label, override=val["override"].mask(val["confirmed"], label))
 
 
@@ -110,7 +110,7 @@ def _name_domains(val: pd.DataFrame, generators: pd.Series) -> npt.NDArray[np.ob
 def _draw_share(rows: pd.DataFrame, free: Mask, share: float, seed: int, why: str) -> Mask:
     """`(n,)`: a share of the `free` rows, by group."""
     found = rows[["label", "override", "group", "img_name"]][free]
-    labels, groups = _find_listed(found).to_numpy(), found["group"].to_numpy()
+    labels, groups = find_listed(found).to_numpy(), found["group"].to_numpy()
     reals, fakes = count_classes(labels)
     wanted = (round(share * reals), round(share * fakes))
     drawn = free.copy()
@@ -119,7 +119,7 @@ def _draw_share(rows: pd.DataFrame, free: Mask, share: float, seed: int, why: st
 
 
 def _check_carved(rows: pd.DataFrame, held: Mask) -> None:
-    reals, fakes = count_classes(_find_listed(rows[["label", "override"]][held]))
+    reals, fakes = count_classes(find_listed(rows[["label", "override"]][held]))
     if not reals or not fakes:
         problem = f"{reals} reals and {fakes} fakes were carved out of train, but both are needed"
         raise ManifestError("val", [problem], "Raise split.val_fraction, or name data.val.")

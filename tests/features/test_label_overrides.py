@@ -157,12 +157,35 @@ def test_a_correction_settles_which_label_the_same_file_has(data: Path, review: 
 
 
 def test_no_correction_takes_a_row_out_of_val(data: Path, review: Path) -> None:
-    content = (data / "valset/val00.png").read_bytes()
-    (data / "valset/val02.png").write_bytes(content)
-    write_table(review, HEADER, [("val", "val00.png", 0, 1, "")])
-    val = prepare(data, review)["val"]
-    assert val.loc[["val00.png", "val02.png"], "label"].tolist() == [0, 0]
-    assert val.loc[["val00.png", "val02.png"], "override"].tolist() == [1, -1]
+    """Not even one of a row whose very file stands elsewhere under the label of the list."""
+    for copy, of in (("val/val02", "val/val00"), ("train/train04", "val/val04"),
+                     ("train/train08", "train/train06")):  # fmt: skip
+        source, target = (data / f"{name.replace('/', 'set/')}.png" for name in (of, copy))
+        target.write_bytes(source.read_bytes())
+    corrected = [("val", "val00"), ("train", "train04"), ("train", "train06")]
+    write_table(review, HEADER, [(role, f"{name}.png", 0, 1, "") for role, name in corrected])
+    limits = {"max_bad_fraction": 0.5}
+    before, after = (
+        prepare(data, r, name, data=limits) for r, name in ((None, "a"), (review, "b"))
+    )
+    assert after["val"].index.tolist() == before["val"].index.tolist()
+    assert after["val"]["label"].tolist() == before["val"]["label"].tolist()
+    assert after["val"]["override"].tolist() == [1, *[-1] * 7]
+    gone = set(before["train"].index) - set(after["train"].index)
+    assert gone == {"train06.png", "train08.png"}  # the copy of val04 is gone either way
+
+
+def test_no_correction_takes_a_row_out_of_a_carved_val(data: Path, review: Path) -> None:
+    for i in range(0, 20, 4):
+        content = (data / f"trainset/train{i:02d}.png").read_bytes()
+        (data / f"trainset/train{i + 2:02d}.png").write_bytes(content)
+    rows = [("val", f"train{i:02d}.png", 0, 1, "") for i in range(0, 20, 4)]
+    write_table(review, HEADER, rows)
+    options: dict[str, Any] = {"data": {"val": None}, "split": {"val_fraction": 0.4}}
+    before = prepare(data, None, "before", **options)["val"]
+    after = prepare(data, review, **options)["val"]
+    assert after.index.tolist() == before.index.tolist()
+    assert (after["override"] == 1).any()
 
 
 def test_labels_of_rows_that_are_not_used_are_counted_apart(data: Path, review: Path) -> None:
