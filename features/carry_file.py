@@ -62,7 +62,7 @@ def write_carry(target: Path, paths: Sequence[str], folders: Sequence[str]) -> L
     files: dict[str, Facts] = {}
     stored: dict[int, set[str]] = {}
     with write_atomic(target) as temporary, _create(temporary) as tar:
-        for path in track(paths, "pack", len(paths)):
+        for path in track(paths, "pack", len(paths), unit="files"):
             files[path] = _add(tar, path, stored)
         listing = Listing(files=files, folders=list(folders))
         content = listing.model_dump_json().encode()
@@ -109,7 +109,7 @@ def extract_contents(source: Path, listing: Listing, wanted: Container[str], fol
     """
     stored = listing.list_stored()
     with _open(source) as tar:
-        for path, facts in track(stored.items(), "unpack", len(stored)):
+        for path, facts in track(stored.items(), "unpack", len(stored), unit="files"):
             member = tar.next()
             stream = tar.extractfile(member) if member else None
             if stream is None:

@@ -6,50 +6,56 @@ resumable, 130 interrupted with nothing to resume.
 
 import errno
 import functools
+import inspect
 import logging
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
 from features.errors import PipelineError, Stopped
+from features.progress import close_bar
+from features.terminal import VARIABLE, choose_form, get_form, log, speak
 
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="A.B=VALUE", help="Set one value of params.yaml for this run."),
 ]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors and warnings.")]
+Json = Annotated[bool, typer.Option("--json", help="Say all as JSON, one object a line.")]
 
 STOPPED = 75
 """Exit code: stopped, and the same command goes on."""
+LAUNCHED = "FORGERYSTACK_LAUNCHED"
+"""Set in processes that another one of the same command has started, and which speaks for them."""
 _FULL = (
     "What was finished is kept; free some space and run it again. Decoded images are the largest "
     "part: images.store none does without them, images.store_dir puts them on another disk."
 )
 _START = time.perf_counter()  # this module comes before torch, whose import takes seconds
-_log = logging.getLogger("forgerystack")
+_UsageError: type[Exception] = typer.BadParameter.__mro__[2]  # of whichever click typer brings
 
 
-class _Handler(logging.StreamHandler[Any]):
-    """Writes to what `sys.stdout` is at that time: a progress bar puts lines above itself."""
+def run_stage(name: str, command: Callable[..., None], says_document: bool = False) -> None:
+    """Runs `command` with the options of its signature, and ends the process.
 
-    def __init__(self) -> None:
-        logging.Handler.__init__(self)
-
-    @property
-    def stream(self) -> Any:
-        """Where the lines go."""
-        return sys.stdout
-
-
-def run_stage(name: str, command: Callable[..., None]) -> None:
-    """Runs `command` with the options of its signature, and ends the process."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_Handler()])
-    logging.getLogger("timm").setLevel(logging.WARNING)  # three lines for each network it loads
+    `says_document`: with --json it prints one JSON document, and nothing is said beside.
+    """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(_guard(name, command))
-    app(prog_name=f"python -m {name}")
+    app.command()(_guard(name, command, says_document))
+    program = f"python -m {name}"
+    if "--json" not in sys.argv and os.environ.get(VARIABLE) != "json":
+        app(prog_name=program)
+    try:
+        raise SystemExit(app(prog_name=program, standalone_mode=False))
+    except _UsageError as error:
+        with speak(name, "json"):
+            _say("error", f"{name}: {error.format_message()}", code=2)  # type: ignore[attr-defined]
+        raise SystemExit(2) from None
 
 
 def measure_age() -> float:
@@ -57,27 +63,70 @@ def measure_age() -> float:
     return time.perf_counter() - _START
 
 
-def _guard(name: str, command: Callable[..., None]) -> Callable[..., None]:
-    """`command` with its errors turned into messages and exit codes, and its seconds logged."""
+def _guard(name: str, command: Callable[..., None], says_document: bool) -> Callable[..., None]:
+    """`command` with --quiet and --json, and with its errors as messages and exit codes."""
 
     @functools.wraps(command)
-    def guarded(**options: Any) -> None:
-        try:
+    def guarded(quiet: bool, as_json: bool, **options: Any) -> None:
+        with speak(name, "json" if as_json else "text"), _end(name):
+            form = choose_form(quiet, as_json)
+        with speak(name, form, says_document), _end(name):
             command(**options)
-        except PipelineError as error:
-            print(f"{name}: {error}", file=sys.stderr)
-            raise SystemExit(2) from None
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            place = f" ({error.filename})" if error.filename else ""
-            print(f"{name}: {error.strerror}{place}. {_FULL}", file=sys.stderr)
-            raise SystemExit(2) from None
-        except Stopped as stop:
-            _log.info("%s: %s", name, stop)
-            raise SystemExit(STOPPED) from None
-        except KeyboardInterrupt:
-            raise SystemExit(130) from None
-        _log.info("%s: done in %.1f s", name, time.perf_counter() - _START)
+            seconds = time.perf_counter() - _START
+            _say("done", f"{name}: done in {seconds:.1f} s", seconds=round(seconds, 1))
 
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    added = [
+        inspect.Parameter(word, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+        for word, kind in (("quiet", Quiet), ("as_json", Json))
+    ]
+    guarded.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
     return guarded
+
+
+@contextmanager
+def _end(name: str) -> Iterator[None]:
+    """Errors into messages and exit codes."""
+    try:
+        yield
+    except PipelineError as error:
+        _say("error", f"{name}: {error}", code=2)
+        raise SystemExit(2) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            _say_bug(name, error)
+            raise
+        place = f" ({error.filename})" if error.filename else ""
+        _say("error", f"{name}: {error.strerror}{place}. {_FULL}", code=2)
+        raise SystemExit(2) from None
+    except Stopped as stop:
+        _say("stopped", f"{name}: {stop}", code=STOPPED)
+        raise SystemExit(STOPPED) from None
+    except KeyboardInterrupt:
+        if get_form() == "json":  # a person has pressed the key
+            _say("stopped", f"{name}: interrupted", code=130)
+        raise SystemExit(130) from None
+    except Exception as error:
+        _say_bug(name, error)
+        raise
+    finally:
+        close_bar()
+
+
+def _say(event: str, message: str, **facts: object) -> None:
+    """The last thing that is said; of several processes the one that started them has the word."""
+    close_bar()
+    level = logging.INFO
+    if event == "error":
+        level = logging.ERROR
+    elif event == "stopped" and os.environ.get("RANK", "0") == "0":
+        level = logging.WARNING
+    if LAUNCHED in os.environ and event != "error":
+        event = "log"
+    log.log(level, "%s", message, extra={"event": event, "facts": facts})
+
+
+def _say_bug(name: str, error: Exception) -> None:
+    """For programs; a person reads Python's traceback."""
+    if get_form() == "json":
+        _say("error", f"{name}: {type(error).__name__}: {error}", code=1)

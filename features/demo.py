@@ -178,7 +178,9 @@ def write_role(role: str, folder: Path, section: DemoSection, jobs: int) -> None
     images = folder / f"{role}set"
     images.mkdir()
     drawn = draw_images(role, plan, section, jobs)
-    for planned, content in zip(plan, track(drawn, f"demo {role}", len(plan)), strict=True):
+    for planned, content in zip(
+        plan, track(drawn, f"demo {role}", len(plan), unit="images"), strict=True
+    ):
         (images / planned.name).write_bytes(content)
     name = f"{role}set_nolabel.txt" if role == "test" else f"{role}set_label.txt"
     text = "\n".join(build_lines(role, plan)) + "\n"

@@ -172,7 +172,9 @@ class _Pictures:
         self.deviations = np.empty(n)
         """`(n,)` standard deviations in grey levels."""
         blocks = range(0, n, _BLOCK)
-        for begin in track(blocks, f"{title}: contrast", len(blocks)):
+        for begin in track(
+            blocks, f"{title}, contrast", n, unit="images", size=lambda b: min(_BLOCK, n - b)
+        ):
             rows = np.arange(begin, min(begin + _BLOCK, n))
             pixels = self._read(rows).astype(np.int32)
             self._totals[rows] = pixels.sum(axis=1)

@@ -32,7 +32,7 @@ from features.forensic_parts import Part, join_parts, list_parts, open_folder
 from features.forensic_table import seal_forensics
 from features.manifest import READABLE, ROLES, Manifest, Role, read_manifest
 from features.params import load_params
-from features.progress import track
+from features.progress import show_progress
 from features.resume_params import ResumeParams
 from features.store import ImageStore, open_store
 
@@ -51,13 +51,14 @@ def measure_store(store: ImageStore) -> npt.NDArray[np.float32]:
     return np.concatenate([empty, *(measure_images(store.gather(r)) for r in rows)])
 
 
-def measure_part(part: Part, store: ImageStore, readable: npt.NDArray[np.bool_]) -> None:
-    """Writes the features of a part, of whose rows `store` holds the readable ones."""
+def measure_part(part: Part, store: ImageStore, readable: npt.NDArray[np.bool_]) -> int:
+    """Writes the features of a part, of whose rows `store` holds the readable ones; counts rows."""
     values = np.full((len(readable), len(COLUMNS)), np.nan, np.float32)
     values[readable] = measure_store(store)
     if not np.isfinite(values[readable]).all():
         raise ValueError(f"features that are not finite in {part.path}")
     part.write(values)
+    return len(readable)
 
 
 def find_readable(manifest: Manifest) -> npt.NDArray[np.bool_]:
@@ -85,9 +86,12 @@ def measure_parts(
         batch_size=1,
     )(build_task(part) for part in missing)
     done = len(parts) - len(missing)
+    rows = [sum(p.stop - p.start for p in some) for some in (parts, missing)]
     try:
-        for _ in track(work, "forensics", len(parts), done):
-            done += 1
+        with show_progress("forensics", rows[0], "images", rows[0] - rows[1]) as meter:
+            for count in work:
+                meter.advance(count)
+                done += 1
     except TerminatedWorkerError as error:
         raise WorkerKilledError("forensic features were computed") from error
     except KeyboardInterrupt:

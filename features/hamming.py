@@ -63,7 +63,7 @@ def link_within(words: Words, rows: Ids, radius: int, verify: Verify, title: str
     such a pair. `verify` is asked only about pairs within the radius, in bounded batches.
     """
     search = _Search(words, rows, radius, verify)
-    for key in track(range(len(search.keys)), title, len(search.keys)):
+    for key in track(range(len(search.keys)), title, len(search.keys), unit="keys"):
         search.search_buckets(key)
     return np.concatenate(search.links)
 

@@ -133,9 +133,12 @@ class ImageCache:
         damaged = 0
         wanted = None if starts is None else set(starts)
         blocks = self._index.execute("SELECT start, count, pixels, checksum FROM blocks").fetchall()
-        for start, count, pixels, checksum in blocks:
-            if wanted is not None and start not in wanted:
-                continue
+        if wanted is not None:
+            blocks = [block for block in blocks if block[0] in wanted]
+        images = sum(block[1] for block in blocks)
+        for start, count, pixels, checksum in track(
+            blocks, "check decoded images", images, unit="images", size=lambda block: block[1]
+        ):
             if self._compute_checksum(start, count, bool(pixels)) != checksum:
                 damaged += 1
                 self._index.execute("DELETE FROM blocks WHERE start = ?", [start])
@@ -200,7 +203,10 @@ class ImageCache:
         problems: dict[int, str] = {}
         committed = time.monotonic()
         try:
-            for part, done in zip(parts, track(work, title, len(parts)), strict=True):
+            both = zip(parts, work, strict=True)
+            for part, done in track(
+                both, title, len(missing), unit="images", size=lambda pair: len(pair[0])
+            ):
                 self._record(root, [paths[p] for p in part], done, pixels)
                 bad = zip(part.tolist(), done.scans, strict=True)
                 problems.update((p, scan.problem) for p, scan in bad if scan.problem)

@@ -35,6 +35,7 @@ from features.null_advice import ALL, judge, list_families
 from features.null_facts import NullModel, find_headline_rows, write_null_model
 from features.null_params import NullParams
 from features.params import load_params
+from features.progress import track
 
 MANIFEST = Path("artifacts/manifest")
 OUT = Path("artifacts/null_model")
@@ -142,7 +143,7 @@ def fit_models(
     labels = train.labels[drawn].astype(np.float64)
     models = {
         key: FactModel(names, seed).fit(columns, labels, train.weights[drawn])
-        for key, names in subsets.items()
+        for key, names in track(subsets.items(), "null model", len(subsets), unit="models")
     }
     return models, encode_facts(build_facts(val.table), codes)
 
@@ -178,7 +179,8 @@ def measure_drops(
             continue
         model = models[key]
         whole = measure_auc(labels, model.score(columns), groups).auc
-        for name in model.names:
+        title = f"null model, {key}"
+        for name in track(model.names, title, len(model.names), unit="facts permuted"):
             values = columns[name]
             permuted = [{**columns, name: rng.permutation(values)} for _ in range(REPEATS)]
             found = [measure_auc(labels, model.score(c), groups).auc or 0 for c in permuted]

@@ -46,7 +46,10 @@ def verify_data(params: PrepareParams, folder: Path) -> None:
         work = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(
             delayed(compare_files)(root, list(part["path"]), list(part["sha256"])) for part in parts
         )
-        for found in track(work, f"verify {role}", len(parts)):
+        both = zip(parts, work, strict=True)
+        for _, found in track(
+            both, f"verify {role}", len(table), unit="images", size=lambda pair: len(pair[0])
+        ):
             problems += found
         count += len(table)
     with ImageCache(params.images) as cache:

@@ -23,6 +23,7 @@ from features.files import write_text
 from features.manifest import Manifest, count_classes, read_manifest
 from features.params import load_params
 from features.store import ImageStore, open_store
+from features.terminal import build_console
 from stage1_cnn.compare_figure import write_figure
 from stage1_cnn.compare_runs import (
     Clock,
@@ -112,7 +113,7 @@ def run(params: CompareParams, out: Path = OUT, max_minutes: float | None = None
         left = [run for run in plan if run.name not in finished]
     runs = [finished.scores for finished in read_finished(plan, out).values()]
     if runs:
-        report_runs(params, train, runs, out, Console())
+        report_runs(params, train, runs, out, build_console())
     return left
 
 

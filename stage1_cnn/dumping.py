@@ -115,7 +115,9 @@ def score_part(
         last = saved = time.monotonic()
         batches = split_batches(part.engine, part.row_ids[start:stop], processes)
         scored = score_batches(part.engine, part.store, batches, processes)
-        for scores in track(scored, part.name, len(batches), shown=processes.is_first):
+        for scores in track(
+            scored, f"dump {part.name}", total, done, processes.is_first, "images", len
+        ):
             done += len(scores)
             now = time.monotonic()
             reason, last = interruption.find_reason(2 * (now - last)), now

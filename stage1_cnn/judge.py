@@ -43,7 +43,8 @@ def judge_fold(
     found = {}
     for name, state in states.items():
         network.load_state_dict(state)
-        logits = score_rows(engine, store, rows, processes).logits.astype(np.float64)
+        title = f"judge {name} weights"
+        logits = score_rows(engine, store, rows, processes, title).logits.astype(np.float64)
         found[name] = measure_figures(train.labels[rows], logits, train.groups[rows])
         _log.info("fold %d, %s weights: %s", fold, name, describe_figures(found[name]))
     return found

@@ -11,7 +11,7 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from features.cli import STOPPED
+from features.cli import LAUNCHED, STOPPED
 from features.errors import Stopped
 from stage1_cnn.interruption import STARTED, find_start
 
@@ -40,6 +40,7 @@ def launch_processes(module: str, arguments: Sequence[str], count: int) -> None:
     they failed; they have said why.
     """
     os.environ[STARTED] = str(find_start())
+    os.environ[LAUNCHED] = "1"
     # As torchrun does: processes that each take all cores are in each other's way.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     for name in list(logging.root.manager.loggerDict):

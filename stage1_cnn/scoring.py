@@ -11,6 +11,7 @@ from torch import Tensor
 
 from features.errors import DeviceMemoryError
 from features.manifest import Ids
+from features.progress import track
 from features.store import ImageStore
 from stage1_cnn.engines import Engine, Scores
 from stage1_cnn.feeding import Loaded, feed
@@ -120,10 +121,14 @@ def find_width(engine: Engine) -> int:
     return int(_score_nothing(engine)[1].shape[1])
 
 
-def score_rows(engine: Engine, store: ImageStore, row_ids: Ids, processes: Processes) -> ScoredRows:
+def score_rows(
+    engine: Engine, store: ImageStore, row_ids: Ids, processes: Processes, title: str = "score"
+) -> ScoredRows:
     """All rows at once, in memory, on every process."""
     batches = split_batches(engine, row_ids, processes)
-    parts = list(score_batches(engine, store, batches, processes))
+    scored = score_batches(engine, store, batches, processes)
+    first = processes.is_first
+    parts = list(track(scored, title, len(row_ids), shown=first, unit="images", size=len))
     if not parts:
         parts = [start_scoring(engine, torch.empty(0))()]
     return ScoredRows(

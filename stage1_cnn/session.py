@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from features.errors import Stopped
+from features.progress import format_seconds
 from stage1_cnn.checkpoints import Checkpoints
 from stage1_cnn.interruption import Interruption
 from stage1_cnn.processes import Processes
@@ -105,11 +106,3 @@ def describe_time(steps: int, each: float, images: int, left: float | None) -> s
     if left >= seconds:
         return f"{text}; --max-minutes is enough"
     return f"{text}; time for {max(0, int(100 * left / seconds))} % of them (--max-minutes)"
-
-
-def format_seconds(seconds: float) -> str:
-    """`45 s`, `12 min`, `3 h 10 min`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

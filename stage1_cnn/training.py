@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from features.errors import DeviceMemoryError, NotFiniteError
 from features.manifest import LearnRows, Manifest
-from features.progress import track
+from features.progress import Meter, show_progress, track
 from features.store import ImageStore
 from features.train_params import MemberSettings
 from stage1_cnn.correction import build_member_loss
@@ -67,6 +68,11 @@ class Progress:
             self.loss_sum += loss
             self.steps += 1
             self.skipped_in_row = 0
+
+    def describe(self, epochs: int) -> str:
+        """`epoch 2/10, loss 0.4321`: the mean of the epoch so far."""
+        loss = f", loss {self.loss_sum / self.steps:.4f}" if self.steps else ""
+        return f"epoch {len(self.history) + 1}/{epochs}{loss}"
 
     def end_epoch(self, trainer: Trainer, draws: Row) -> Row:
         """Adds a row to the history, returns it, and begins the next epoch."""
@@ -145,24 +151,34 @@ def _take_steps(
         return {"trainer": trainer.state_dict(), "progress": asdict(progress)}
 
     batches = loader.iterate(first, total)
-    title = f"{trainer.settings.model}, steps"
-    for batch in track(batches, title, total, first, trainer.processes.is_first):
-        progress.add(trainer.advance(batch))
-        if progress.skipped_in_row > trainer.settings.schedule.max_skipped:
-            raise _describe_bad_steps(trainer, progress)
-        counter.count(batch.drawn)
-        images += loader.batch_size
-        if trainer.step % epoch == 0 or trainer.step == total:
-            row = progress.end_epoch(trainer, counter.summarise())
-            _log_epoch(row, trainer, -(-total // epoch), images / (time.perf_counter() - start))
-            start, images = time.perf_counter(), 0
-        session.settle(trainer.step, total, loader.batch_size, make_state)
+    each, epochs = loader.batch_size, -(-total // epoch)
+    with _show_steps(trainer, each) as meter:
+        for batch in batches:
+            progress.add(trainer.advance(batch))
+            if progress.skipped_in_row > trainer.settings.schedule.max_skipped:
+                raise _describe_bad_steps(trainer, progress)
+            counter.count(batch.drawn)
+            images += each
+            meter.advance(each, progress.describe(epochs))
+            if trainer.step % epoch == 0 or trainer.step == total:
+                row = progress.end_epoch(trainer, counter.summarise())
+                _log_epoch(row, trainer, epochs, images / (time.perf_counter() - start))
+                start, images = time.perf_counter(), 0
+            session.settle(trainer.step, total, each, make_state)
+
+
+def _show_steps(trainer: Trainer, images: int) -> AbstractContextManager[Meter]:
+    """What to advance by the images of each step."""
+    return show_progress(
+        f"train {trainer.settings.model}", trainer.total * images, "images",
+        trainer.step * images, trainer.processes.is_first,
+    )  # fmt: skip
 
 
 def _count_draws(loader: BatchLoader, steps: int) -> DrawCounter:
     """What the first `steps` have drawn, counted anew: the draws are a function of the step."""
     counter = DrawCounter(loader.candidates.labels, loader.processes.world)
-    for step in range(steps):
+    for step in track(range(steps), "count draws so far", steps, unit="steps"):
         counter.count(loader.batches.batch(step))
         if (step + 1) % len(loader) == 0:
             counter.summarise()

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from features.manifest import count_classes
+from features.progress import track
 from features.stack_params import Stack
 from stage2_ensemble.boosted import Boosted, FoldModels, Kind
 from stage2_ensemble.columns import Columns, Floats, FoldColumns, check_fittable
@@ -80,4 +81,7 @@ def fit_candidates(
 ) -> dict[str, Model]:
     """Those of these names, by name: what is fitted on embeddings is fitted once for all."""
     basis = fit_basis(folds, settings, seed) if set(names) & set(GATED) else None
-    return {name: fit_candidate(name, folds, settings, seed, basis) for name in names}
+    return {
+        name: fit_candidate(name, folds, settings, seed, basis)
+        for name in track(names, "fit candidates", len(names), unit="models")
+    }

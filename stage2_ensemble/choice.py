@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from features.manifest import Ids
+from features.progress import show_progress
 from features.stack_params import StackParams
 from stage2_ensemble.candidates import Model, fit_candidates, list_candidates
 from stage2_ensemble.columns import CalibrationColumns, Floats, FoldColumns, HeldOutColumns
@@ -51,7 +52,9 @@ def fit_ensemble(
     readings of units, too.
     """
     settings, seed = params.stack, params.seed
-    judged = judge_candidates(folds, settings, seed)
+    parts = settings.repeats * settings.inner_folds
+    with show_progress("judge candidates", parts, "parts of the rows") as meter:
+        judged = judge_candidates(folds, settings, seed, meter.advance)
     verdicts = hold_gate(folds, judged, settings, params.gate, seed)
     shipped = choose_shipped(verdicts, pick_simple(folds, settings, seed).name)
     names = list_candidates(folds, settings)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from features.progress import track
 from stage2_ensemble.columns import Floats, FoldColumns, Mask
 from stage2_ensemble.nested import measure_auc
 from stage2_ensemble.resampling import CHUNK, draw_counts, number_groups, rank_rows
@@ -72,7 +73,7 @@ def draw_differences(
         with np.errstate(invalid="ignore"):  # a class that was not drawn at all
             differences = [
                 pair[0].weigh(counts).measure_auc() - pair[1].weigh(counts).measure_auc()
-                for counts in drawn
+                for counts in track(drawn, "resample", RESAMPLES, unit="draws", size=len)
             ]
         total += np.concatenate(differences) / len(folds)
     return total

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from features.progress import track
 from features.stack_params import Gate, Stack
 from stage2_ensemble.candidates import GATED, fit_candidate, list_candidates
 from stage2_ensemble.columns import FoldColumns, Mask
@@ -115,7 +116,8 @@ def _leave_domains_out(
     parts = split_inner(folds, settings.inner_folds, seed)
     counted = [np.ones(len(c), bool) for c in folds] if masks is None else masks
     differences = []
-    for place, generator in enumerate(known):
+    title = f"gate: {name}, generators left out"
+    for place, generator in enumerate(track(known, title, len(known), unit="generators")):
         rest, out = [], []
         for columns, part, own, mask in zip(folds, parts, domains, counted, strict=True):
             assert own is not None

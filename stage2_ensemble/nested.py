@@ -4,7 +4,7 @@ A fitted model has seen its rows' labels, so choices and thresholds use these sc
 that a candidate does with labels happens inside each training part, on parts of that part.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,11 +37,17 @@ def split_inner(folds: Sequence[FoldColumns], parts: int, seed: int) -> list[Par
     return [split_evenly(c.labels, c.groups, parts, seed + c.fold) for c in folds]
 
 
-def judge_candidates(folds: Sequence[FoldColumns], settings: Stack, seed: int) -> Judged:
+def judge_candidates(
+    folds: Sequence[FoldColumns],
+    settings: Stack,
+    seed: int,
+    advance: Callable[[], None] = lambda: None,
+) -> Judged:
     """Every candidate on all rows: each is scored by models that its group had no part in.
 
     Boosted models are single fits, with another seed in each repeat; what ships is averaged over
-    `stack.bags`, which does it no harm.
+    `stack.bags`, which does it no harm. `advance` is called after each of `repeats` times
+    `inner_folds` parts of the rows.
     """
     names = list_candidates(folds, settings)
     once = settings.model_copy(update={"bags": 1})
@@ -63,6 +69,7 @@ def judge_candidates(folds: Sequence[FoldColumns], settings: Stack, seed: int) -
                     total[out] += found
                     if name == picked.name:
                         best[out] += picked.scale * found + picked.offset / settings.repeats
+            advance()
     return Judged(scores, picks)
 
 

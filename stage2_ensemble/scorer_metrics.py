@@ -8,6 +8,7 @@ import numpy as np
 
 from features.manifest import Ids, Manifest, count_classes
 from features.null_facts import find_headline_rows
+from features.progress import track
 from stage2_ensemble.columns import Floats, Labels
 from stage2_ensemble.ensemble import Ensemble
 from stage2_ensemble.figures import compare_figures, measure_figures
@@ -33,7 +34,7 @@ def measure_scorers(
     """
     figures = {
         name: measure_figures(labels, score, groups, readings.find_threshold(name))
-        for name, score in scores.items()
+        for name, score in track(scores.items(), "measure on val", len(scores), unit="scorers")
     }
     shipped = figures[ensemble.shipped]
     if dropped := shipped.resamples.dropped:

@@ -16,6 +16,7 @@ from features.cli import run_stage
 from features.errors import MissingArtifactError
 from features.files import read_json
 from features.seconds import UNKNOWN, Cost, read_costs
+from features.terminal import build_console, get_form, write_document
 from stage2_ensemble.bundle import ENSEMBLE
 from stage2_ensemble.candidates import GATED
 from stage2_ensemble.cells import (
@@ -25,6 +26,7 @@ from stage2_ensemble.cells import (
     format_interval,
     format_number,
 )
+from stage2_ensemble.closing import print_closing
 from stage2_ensemble.contributions import BACKBONE
 from stage2_ensemble.figures import NOT_RELIABLE, TITLES, list_notes
 from stage2_ensemble.last_answer import build_last, list_last
@@ -38,6 +40,7 @@ from stage2_ensemble.scorer_metrics import describe_mixed
 METRICS = Path("artifacts/metrics.json")
 STACKERS = Path("artifacts/stackers")
 LABELS = Path("artifacts/labels.csv")
+REPORT = Path("artifacts/report.html")
 SHOWN = {
     "ap": "AP",
     "balanced_accuracy": "bal.\nacc.",
@@ -226,12 +229,18 @@ def _add_part(table: Table, values: Mapping[str, Any], domain: str) -> None:
 
 
 def main() -> None:
-    """Show the metrics on val and where the final labels are."""
+    """Show the metrics on val and where the final labels are; --quiet shows a few lines."""
     for path, stage in ((METRICS, "evaluate"), (LABELS, "label")):
         if not path.is_file():
             raise MissingArtifactError(path, stage)
-    console = Console()
     metrics = read_json(METRICS, "evaluate")
+    if get_form() == "json":
+        write_document(metrics)
+        return
+    if get_form() == "quiet":
+        print_closing(metrics, REPORT if REPORT.is_file() else None, LABELS, Console())
+        return
+    console = build_console()
     if metrics["val"] is None:
         console.print(build_last(metrics))
         for line in list_last(metrics):
@@ -264,4 +273,4 @@ def _print_val(console: Console, metrics: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    run_stage("stage2_ensemble.summary", main)
+    run_stage("stage2_ensemble.summary", main, says_document=True)

@@ -17,7 +17,6 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from optuna import Study
-from rich.console import Console
 
 from features.cli import Overrides, run_stage
 from features.errors import Stopped
@@ -26,7 +25,9 @@ from features.locks import hold
 from features.manifest import read_manifest
 from features.params import PARAMS_FILE, load_params, read_yaml
 from features.params_file import write_values
+from features.progress import SECONDS, show_progress
 from features.stack_params import Gate, Stack
+from features.terminal import build_console
 from features.tune_params import TuneParams
 from stage2_ensemble.columns import FoldColumns, read_train_columns
 from stage2_ensemble.extras import learn_file_codes, read_extras
@@ -67,6 +68,20 @@ class Budget:
     minutes: float = MINUTES
     trials: int | None = None
 
+    @property
+    def total(self) -> int:
+        """Trials where they are limited, else seconds."""
+        return self.trials or round(60 * self.minutes)
+
+    @property
+    def unit(self) -> str:
+        """Of `total`."""
+        return "trials" if self.trials else SECONDS
+
+    def count(self, attempts: Sequence[Attempt]) -> int:
+        """How much of `total` is used."""
+        return len(attempts) if self.trials else round(sum(a.seconds for a in attempts))
+
     def allows(self, attempts: Sequence[Attempt]) -> bool:
         """Whether one more trial is wanted, and expected to end in time."""
         if self.trials is not None and len(attempts) >= self.trials:
@@ -79,12 +94,14 @@ def search(study: Study, task: Task, budget: Budget) -> list[Attempt]:
     """Adds trials until the budget is used, the present settings first and in any case."""
     drop_unfinished(study)
     space = build_space(task)
-    while True:
-        attempts = list_attempts(study)
-        if len(attempts) >= len(task.candidates) and not budget.allows(attempts):
-            return attempts
-        run_trial(study, task, space)
-        _log_attempt(list_attempts(study)[-1], len(task.parts))
+    attempts = list_attempts(study)
+    with show_progress("tune", budget.total, budget.unit, budget.count(attempts)) as meter:
+        while len(attempts) < len(task.candidates) or budget.allows(attempts):
+            run_trial(study, task, space)
+            attempts = list_attempts(study)
+            _log_attempt(attempts[-1], len(task.parts))
+            meter.advance(budget.count(attempts) - meter.done)
+    return attempts
 
 
 def _log_attempt(attempt: Attempt, parts: int) -> None:
@@ -136,7 +153,7 @@ def _report(
     out: Path,
     write: bool,
 ) -> dict[str, Any]:
-    console = Console()
+    console = build_console()
     best = rank_attempts(attempts)[0]
     importance = measure_importance(study, task.seed)
     print_tables(task, attempts, importance, console)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from features.manifest import count_classes
+from features.progress import show_progress
 from features.stack_params import Gate, Stack
 from stage2_ensemble.columns import FoldColumns
 from stage2_ensemble.differences import Gain, compare_scores
@@ -110,10 +111,10 @@ def judge_tuned(
     of rows that tuning never looked at count.
     """
     masks = mark_untuned(folds)
-    own, before = (
-        judge_candidates(folds, s.model_copy(update={"candidates": (candidate,)}), task.seed)
-        for s in (tuned, task.settings)
-    )
+    both = [s.model_copy(update={"candidates": (candidate,)}) for s in (tuned, task.settings)]
+    parts = sum(s.repeats * s.inner_folds for s in both)
+    with show_progress("judge what was tuned", parts, "parts of the rows") as meter:
+        own, before = (judge_candidates(folds, s, task.seed, meter.advance) for s in both)
     pair = own.scores[candidate], before.scores[candidate]
     gain = compare_scores(folds, *pair, RISK / 2, task.seed, masks)
     strict = gate.model_copy(update={"rows": "untuned"})

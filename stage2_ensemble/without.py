@@ -10,14 +10,16 @@ A LightGBM model ships because it did well on these very rows, so its losses may
 larger than they are; the simple combiner is chosen within each part.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from features.errors import ConfigError
 from features.intervals import AucEstimate
+from features.progress import show_progress
 from features.stack_params import Stack
 from stage2_ensemble.candidates import GATED, Model, fit_candidate
 from stage2_ensemble.columns import Floats, FoldColumns
@@ -57,33 +59,40 @@ def leave_backbones_out(
     if len(backbones) < 2:
         return {}
     kind = shipped if shipped in GATED else BEST_SIMPLE
-    whole = _judge(folds, kind, settings, seed)
+    parts = (1 + len(backbones)) * settings.inner_folds
     found = {}
-    for backbone in backbones:
-        rest = [columns.without(backbone) for columns in folds]
-        try:
-            left, scores = kind, _judge(rest, kind, settings, seed)
-        except ConfigError:
-            left, scores = BEST_SIMPLE, _judge(rest, BEST_SIMPLE, settings, seed)
-        name = pick_simple(rest, settings, seed).name if left == BEST_SIMPLE else left
-        found[backbone] = Without(
-            name,
-            fit_candidate(name, rest, settings, seed),
-            shipped=compare_scores(folds, scores[left], whole[kind], seed),
-            simple=compare_scores(folds, scores[BEST_SIMPLE], whole[BEST_SIMPLE], seed),
-        )
+    with show_progress("without a backbone", parts, "parts of the rows") as meter:
+        judge = partial(_judge, settings=settings, seed=seed, advance=meter.advance)
+        whole = judge(folds, kind)
+        for backbone in backbones:
+            rest = [columns.without(backbone) for columns in folds]
+            try:
+                left, scores = kind, judge(rest, kind)
+            except ConfigError:
+                left, scores = BEST_SIMPLE, judge(rest, BEST_SIMPLE)
+            name = pick_simple(rest, settings, seed).name if left == BEST_SIMPLE else left
+            found[backbone] = Without(
+                name,
+                fit_candidate(name, rest, settings, seed),
+                shipped=compare_scores(folds, scores[left], whole[kind], seed),
+                simple=compare_scores(folds, scores[BEST_SIMPLE], whole[BEST_SIMPLE], seed),
+            )
     return found
 
 
 def _judge(
-    folds: Sequence[FoldColumns], kind: str, settings: Stack, seed: int
+    folds: Sequence[FoldColumns],
+    kind: str,
+    settings: Stack,
+    seed: int,
+    advance: Callable[[], None],
 ) -> dict[str, list[Floats]]:
     """Out-of-fold scores of the best simple combiner and of this kind."""
     candidates = () if kind == BEST_SIMPLE else (kind,)
     if not candidates:  # embeddings and the like are not looked at, and are large
         folds = [replace(columns, embeddings=(), extras=None) for columns in folds]
     once = settings.model_copy(update={"repeats": 1, "candidates": candidates})
-    return judge_candidates(folds, once, seed).scores
+    return judge_candidates(folds, once, seed, advance).scores
 
 
 def compare_scores(

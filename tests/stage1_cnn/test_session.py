@@ -11,7 +11,7 @@ from features.errors import Stopped
 from stage1_cnn import interruption
 from stage1_cnn.interruption import Interruption
 from stage1_cnn.processes import Processes
-from stage1_cnn.session import Session, describe_time, format_seconds
+from stage1_cnn.session import Session, describe_time
 
 ALONE = Processes(torch.device("cpu"))
 
@@ -131,8 +131,3 @@ def test_what_fits_into_the_limit_is_told(left, end):
     text = describe_time(7200, 0.5, 64, left)
     assert text.startswith("to go: 7,200 steps, about 60 min at 128 images/s")
     assert text.endswith(end)
-
-
-def test_times_are_told_in_words():
-    told = [format_seconds(s) for s in (0.4, 45, 99, 720, 3600 * 3 + 600)]
-    assert told == ["0 s", "45 s", "99 s", "12 min", "3 h 10 min"]

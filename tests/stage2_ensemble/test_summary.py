@@ -1,7 +1,11 @@
 """What `make demo` ends with: the table on val and the place of the labels."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -80,6 +84,21 @@ def test_the_place_of_the_labels_and_the_rows_are_told(done, monkeypatch, capsys
     text = print_summary(monkeypatch, capsys, 80)
     assert "120 real, 180 fake" in text
     assert text.splitlines()[-1] == "Final labels: artifacts/labels.csv"
+
+
+def test_json_is_the_metrics_and_quiet_is_the_answer_alone(done):
+    def call(option: str) -> str:
+        command = [sys.executable, "-m", "stage2_ensemble.summary", option]
+        environment = {**os.environ, "PYTHONPATH": str(Path(summary.__file__).parents[1])}
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert json.loads(call("--json")) == read_json(summary.METRICS, "evaluate")
+    lines = call("--quiet").splitlines()
+    assert lines[0].startswith("val: 120 real, 180 fake")
+    assert lines[-1].split() == ["labels", "artifacts/labels.csv"]
+    assert len(lines) < 10
 
 
 @pytest.mark.parametrize("shipped", CANDIDATES)

@@ -1,0 +1,143 @@
+"""What a program says, and in which form: text for people, JSON for programs, errors alone.
+
+Everything is said through `logging`; the handler that `speak` sets gives it its form. A record may
+carry more by `extra={"event": …, "facts": {…}}`.
+"""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from typing import Any, Literal, TextIO
+
+from rich.console import Console
+
+from features.errors import ConfigError
+
+Form = Literal["text", "quiet", "json"]
+FORMS: dict[str, Form] = {"text": "text", "quiet": "quiet", "json": "json"}
+VARIABLE = "FORGERYSTACK_LOG"
+"""Of the environment: the form of all stages of a pipeline; an option goes before it."""
+NOTEBOOKS = ("JPY_PARENT_PID", "KAGGLE_KERNEL_RUN_TYPE", "COLAB_RELEASE_TAG")
+"""Variables that programs started by a notebook inherit. It gives them a terminal, and shows the
+control characters of a bar as they are."""
+log = logging.getLogger("forgerystack")
+
+
+@dataclass
+class _Speech:
+    """How this program speaks at present."""
+
+    form: Form = "text"
+
+
+_speech = _Speech()
+
+
+class _TextHandler(logging.StreamHandler[Any]):
+    """Lines on what `sys.stdout` is at that time: a bar puts them above itself. Errors on stderr,
+    and when quiet warnings too."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stdout)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        aside = _speech.form == "quiet" or record.levelno >= logging.ERROR
+        self.stream = sys.stderr if aside else sys.stdout
+        super().emit(record)
+
+
+class _JsonHandler(logging.Handler):
+    """One object a line: `stage`, `event`, `message`, and the record's facts."""
+
+    def __init__(self, stage: str, stream: TextIO) -> None:
+        super().__init__()
+        self._stage, self._stream = stage, stream
+
+    def emit(self, record: logging.LogRecord) -> None:
+        usual = "warning" if record.levelno >= logging.WARNING else "log"
+        event = getattr(record, "event", usual)
+        message = record.getMessage().removeprefix(f"{self._stage}: ")
+        fields = {"stage": self._stage, "event": event, "message": message}
+        write_document(fields | getattr(record, "facts", {}), self._stream)
+
+
+class _Lines:
+    """A file for a console: each line that it prints is logged."""
+
+    def __init__(self) -> None:
+        self._rest = ""
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            if line.strip():
+                log.info("%s", line.rstrip())
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is held back but an unfinished line."""
+
+
+def choose_form(quiet: bool, as_json: bool) -> Form:
+    """By the options, else by the environment. Raises `ConfigError` for both, or an unknown one."""
+    if quiet and as_json:
+        raise ConfigError("command line", ["say either --quiet or --json"])
+    if quiet or as_json:
+        return "quiet" if quiet else "json"
+    named = os.environ.get(VARIABLE) or "text"
+    if named not in FORMS:
+        raise ConfigError(VARIABLE, [f"{named!r} is none of {', '.join(FORMS)}"])
+    return FORMS[named]
+
+
+@contextmanager
+def speak(stage: str, form: Form, says_document: bool = False) -> Iterator[None]:
+    """Within, this program speaks so. As JSON, whatever else is printed goes to stderr.
+
+    `says_document`: what it is asked for is one JSON document, so as JSON only errors stand beside.
+    """
+    as_json, out = form == "json", sys.stdout
+    level = logging.WARNING if form == "quiet" or (as_json and says_document) else logging.INFO
+    handler = _JsonHandler(stage, out) if as_json else _TextHandler()
+    logging.basicConfig(level=level, format="%(message)s", handlers=[handler], force=True)
+    logging.getLogger("timm").setLevel(logging.WARNING)  # three lines for each network it loads
+    _speech.form = form
+    with redirect_stdout(sys.stderr if as_json else out):
+        yield
+
+
+def get_form() -> Form:
+    """How this program speaks."""
+    return _speech.form
+
+
+def shows_bars() -> bool:
+    """Whether a person watches a terminal that can move its cursor."""
+    if get_form() != "text" or any(name in os.environ for name in NOTEBOOKS):
+        return False
+    # With one of them in a pipe, as in `dvc repro | tee log`, bar and lines would overwrite
+    # each other.
+    terminals = sys.stdout.isatty() and sys.stderr.isatty()
+    return terminals and not Console(stderr=True).is_dumb_terminal
+
+
+def build_console() -> Console:
+    """For tables: on stdout; when quiet nowhere; as JSON a log line for each of theirs.
+
+    NO_COLOR and TERM=dumb leave out colours; a notebook gets plain text.
+    """
+    if get_form() == "text":
+        plain = any(name in os.environ for name in NOTEBOOKS)
+        return Console(force_terminal=False if plain else None)
+    return Console(file=_Lines(), width=80, force_terminal=False)  # type: ignore[arg-type]
+
+
+def write_document(value: Any, stream: TextIO | None = None) -> None:
+    """One line of JSON on stdout (`stream`), in one go: several processes may write."""
+    out = stream or sys.__stdout__ or sys.stdout
+    out.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    out.flush()
