@@ -89,7 +89,10 @@ def score_work(work: Work, blocks: RowBlocks, interruption: Interruption) -> Non
             blocks.begin(start)
             last = saved = time.monotonic()
             steps = split_steps(start, stop, len(work.row_ids), size)
-            scored = track(score_steps(work, steps, measure), "perturb", len(steps))
+            scored = track(
+                score_steps(work, steps, measure),
+                "perturb", total, done, unit="pictures", size=lambda arrays: len(arrays[0]),
+            )  # fmt: skip
             for arrays in scored:
                 blocks.add_arrays(arrays)
                 done += len(arrays[0])
