@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from features.errors import Stopped
+from features.interruption import Interruption
 from features.progress import format_seconds
 from stage1_cnn.checkpoints import Checkpoints
-from stage1_cnn.interruption import Interruption
 from stage1_cnn.processes import Processes
 
 SAVE_MINUTES = 5.0

@@ -23,6 +23,7 @@ from features.budget_params import BudgetParams
 from features.cli import Overrides, run_stage
 from features.errors import ConfigError
 from features.files import digest_bytes, digest_json, write_text
+from features.interruption import Interruption, MaxMinutes
 from features.locks import hold
 from features.manifest import LearnRows, Manifest, count_classes, read_manifest
 from features.member_id import MemberId
@@ -35,7 +36,6 @@ from stage1_cnn.budget import describe_budget
 from stage1_cnn.checkpoints import Checkpoints, describe_versions, digest_code
 from stage1_cnn.correction import compute_correction
 from stage1_cnn.devices import describe_device
-from stage1_cnn.interruption import Interruption, MaxMinutes
 from stage1_cnn.judge import judge_fold
 from stage1_cnn.launch import ProcessCount, is_launched, launch_processes
 from stage1_cnn.loader import choose_rows, list_candidates

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from features.errors import DeviceMemoryError, NotFiniteError
+from features.interruption import Interruption
 from features.manifest import LearnRows, Manifest
 from features.progress import Meter, show_progress, track
 from features.store import ImageStore
 from features.train_params import MemberSettings
 from stage1_cnn.correction import build_member_loss
 from stage1_cnn.draws import DrawCounter
-from stage1_cnn.interruption import Interruption
 from stage1_cnn.loader import BatchLoader
 from stage1_cnn.processes import Processes
 from stage1_cnn.session import Session
