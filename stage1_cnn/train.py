@@ -35,6 +35,7 @@ from features.train_params import MemberSettings, TrainParams
 from stage1_cnn.budget import describe_budget
 from stage1_cnn.checkpoints import Checkpoints, describe_versions, digest_code
 from stage1_cnn.correction import compute_correction
+from stage1_cnn.curves import build_curve
 from stage1_cnn.devices import describe_device
 from stage1_cnn.judge import judge_fold
 from stage1_cnn.launch import ProcessCount, is_launched, launch_processes
@@ -98,7 +99,8 @@ def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: Limits
             checkpoints.open()
         with Interruption(limits.max_minutes) as interruption:
             session = Session(processes, interruption, checkpoints, limits.save_minutes)
-            trained = train_network(settings, store, train, rows, seed, processes, session)
+            curve = build_curve(settings, store, train, fold, processes)
+            trained = train_network(settings, store, train, rows, seed, processes, session, curve)
             interruption.stop_at_once()
             judged = judge_fold(trained, settings, store, train, fold, processes)
         if processes.is_first:
