@@ -5,7 +5,8 @@ Without val (`data.final`) it says so, and quotes the last run that had one: its
 
 Reads: artifacts/stackers, artifacts/dumps, artifacts/forensics, artifacts/manifest/val.parquet,
     artifacts/null_model, .seconds
-Writes: artifacts/metrics.json, artifacts/held_out_metrics.json, artifacts/plots
+Writes: artifacts/metrics.json, artifacts/held_out_metrics.json, artifacts/evaluation.parquet,
+    artifacts/plots
 Params: backbones, folds.active
 """
 
@@ -30,6 +31,12 @@ from stage2_ensemble.candidates import CANDIDATES
 from stage2_ensemble.columns import Columns, Floats, read_held_out
 from stage2_ensemble.domains import ADJECTIVES, measure_domains, measure_generators
 from stage2_ensemble.ensemble import Ensemble, check_members
+from stage2_ensemble.evaluation_table import (
+    EVALUATION,
+    tabulate_evaluation,
+    tabulate_nothing,
+    write_evaluation,
+)
 from stage2_ensemble.extras import read_extras
 from stage2_ensemble.figures import NOT_RELIABLE, PAIRED, TITLES, list_notes
 from stage2_ensemble.last_answer import (
@@ -139,16 +146,17 @@ def run(params: MembersParams, out: Path = OUT) -> dict[str, Any]:
     val = read_manifest(MANIFEST, "val")
     kept = out / "held_out_metrics.json"
     if len(val):
-        metrics, plots = _measure(ensemble, val)
+        metrics, plots, evaluation = _measure(ensemble, val)
         write_json(kept, metrics)
     else:
         earlier = quote_earlier(kept)
         metrics = describe_last(ensemble, earlier)
-        plots = tabulate_last(metrics)
+        plots, evaluation = tabulate_last(metrics), tabulate_nothing(ensemble, val)
         if earlier is None:  # DVC wants a file
             write_json(kept, {"val": None, "note": NO_EARLIER})
     for name, table in plots.items():
         write_text(out / "plots" / f"{name}.csv", table.to_csv(index=False))
+    write_evaluation(evaluation, out / EVALUATION)
     write_json(out / "metrics.json", metrics)
     if len(val):
         _log_metrics(metrics)
@@ -161,8 +169,10 @@ def run(params: MembersParams, out: Path = OUT) -> dict[str, Any]:
     return metrics
 
 
-def _measure(ensemble: Ensemble, val: Manifest) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
-    """Metrics and plots of a run with val."""
+def _measure(
+    ensemble: Ensemble, val: Manifest
+) -> tuple[dict[str, Any], dict[str, pd.DataFrame], pd.DataFrame]:
+    """Metrics, plots and the table of rows of a run with val."""
     null = read_null_model(NULL_MODEL, val, ensemble.train_digest)
     members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
     extras = read_extras(FORENSICS, val, ensemble.file_codes)
@@ -176,7 +186,8 @@ def _measure(ensemble: Ensemble, val: Manifest) -> tuple[dict[str, Any], dict[st
         metrics["units"] = measure_units(ensemble, raw, val)
     reasons, plots = give_reasons(ensemble, columns, raw[ensemble.shipped], val)
     plots |= build_plots(scores, ensemble.shipped, val) | tabulate_shipped(shipped)
-    return metrics | reasons, plots
+    evaluation = tabulate_evaluation(ensemble, raw, val, null.scores)
+    return metrics | reasons, plots, evaluation
 
 
 def _log_last(metrics: Mapping[str, Any]) -> None:

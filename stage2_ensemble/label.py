@@ -10,19 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit
 
 from features.cli import Overrides, run_stage
 from features.files import write_text
 from features.manifest import READABLE, Manifest, read_manifest
 from features.params import load_params
 from features.stack_params import MembersParams
+from stage2_ensemble.answered import answer_rows
 from stage2_ensemble.bundle import read_ensemble
 from stage2_ensemble.columns import Floats, HeldOutColumns, read_held_out
 from stage2_ensemble.conformal import FAKE, REAL, REVIEW
 from stage2_ensemble.ensemble import Ensemble, check_members
 from stage2_ensemble.extras import read_extras
-from stage2_ensemble.readings import Readings
 from stage2_ensemble.units import number_units
 
 MANIFEST = Path("artifacts/manifest")
@@ -50,7 +49,7 @@ def label_rows(ensemble: Ensemble, raw: Floats, test: Manifest) -> pd.DataFrame:
     share of fakes as its score and its problem as `status`; with `decision.review` it is left to
     review.
     """
-    answers = _answer(ensemble.readings, ensemble.shipped, raw)
+    answers = answer_rows(ensemble.readings, ensemble.shipped, raw)
     answers.insert(0, "img_name", test.table["img_name"].to_numpy())
     return answers.assign(status=test.table["status"].to_numpy())
 
@@ -70,23 +69,10 @@ def label_units(ensemble: Ensemble, raw: Floats, test: Manifest) -> pd.DataFrame
     means = np.full(len(shares), np.nan)
     np.divide(units.average(np.where(readable, raw, 0.0)), shares, out=means, where=shares > 0)
     first = test.table.iloc[units.first]
-    answers = _answer(ensemble.unit_readings, ensemble.shipped, means)
+    answers = answer_rows(ensemble.unit_readings, ensemble.shipped, means)
     names = first["unit"].where(first["unit"] != "", first["img_name"]).to_numpy()
     rows = np.rint(shares * units.counts).astype(np.int64)
     return answers.assign(unit=names, rows=rows)[UNIT_COLUMNS]
-
-
-def _answer(readings: Readings, shipped: str, raw: Floats) -> pd.DataFrame:
-    """`score, label, log_odds` of `(n,)` log-odds as they come; NaN where there are none."""
-    known = np.isfinite(raw)
-    log_odds: Floats = np.full(len(raw), logit(readings.prior.value))
-    log_odds[known] = readings.read(shipped, raw[known])
-    labels = np.where(log_odds >= readings.find_threshold(shipped), FAKE, REAL).astype(object)
-    if readings.band:
-        labels[:] = REVIEW
-        calibrated = readings.scorers[shipped].calibration.apply(raw[known])
-        labels[known] = readings.band.decide(calibrated)
-    return pd.DataFrame({"score": expit(log_odds), "label": labels, "log_odds": log_odds})
 
 
 def run(params: MembersParams, out: Path = OUT) -> None:
