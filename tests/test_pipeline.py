@@ -22,7 +22,7 @@ def finished(tmp_path_factory) -> Project:
     project = copy_project(tmp_path_factory.mktemp("pipeline") / "a b é", "tiny")
     expected = ["demo", "inputs", "prepare", "train@resnet-0", "train@efficientnet-0"]
     expected += ["dump@resnet-0", "dump@efficientnet-0", "stack", "evaluate", "label"]
-    expected += ["null_model", "forensics", "perturb"]
+    expected += ["null_model", "forensics", "perturb", "gallery", "explain", "report"]
     assert sorted(project.repro()) == sorted(expected)
     return project
 
@@ -51,6 +51,12 @@ def test_all_promised_files_are_there(finished):
         "artifacts/plots/gain.csv",
         "artifacts/plots/robustness.csv",
         "artifacts/perturbed/perturbed.json",
+        "artifacts/plots/roc_log.png",
+        "artifacts/evaluation.parquet",
+        "artifacts/gallery/gallery.json",
+        "artifacts/gradcam/gradcam.json",
+        "artifacts/report.html",
+        "artifacts/MODEL_CARD.md",
         "artifacts/plots/without.csv",
         "artifacts/manifest/train.parquet",
         "artifacts/manifest/quarantine.csv",
@@ -191,7 +197,7 @@ def test_the_last_answer_learns_from_val_and_quotes_the_run_before(project):
     del params["backbones"]["efficientnet"]  # it would take as long again
     project.write_params(params)
     stages = ["inputs", "prepare", "null_model", "forensics", "train@resnet-0", "dump@resnet-0"]
-    stages += ["perturb", "stack", "evaluate", "label"]
+    stages += ["perturb", "stack", "evaluate", "label", "gallery", "explain", "report"]
     assert sorted(project.repro()) == sorted(stages)
     after, folder = project.digest(), project.folder / "artifacts"
     weights = "artifacts/members/resnet/0/weights.safetensors"
