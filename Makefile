@@ -1,13 +1,13 @@
 # `make` alone lists the targets. Only relative paths here: $(CURDIR) breaks on a space.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo setup test lint format bench carry lock clean clean-all
+.PHONY: help demo setup test lint format bench experiments carry lock clean clean-all
 
 # Stage commands say `python -m …`, so the venv comes first in PATH.
 IN_VENV := PATH="$$(pwd)/.venv/bin:$$PATH"
 
 help: ## List the targets.
-	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: ## Set up if needed, run the whole pipeline on the embedded data, show labels and metrics.
 	@echo "Demo: up to 8 minutes on 2 cores and 1 GB of disk; seconds when nothing changed."
@@ -47,6 +47,13 @@ bench: ## Run every benchmark in its quick form.
 		python -m "benchmarks.$$name" --quick || exit 1; \
 	done; \
 	[ $$found = yes ] || echo "There is no benchmark in benchmarks/ yet."
+
+# DVC shows a column for each of some 400 metrics; here are what ships, the mean, and settings.
+SETTINGS := seed|data|split|folds|images|sampling|loss|optimizer|schedule|ema|augment|network|backbones|dump|stack|gate|decision|label
+SHOWN := Experiment|val\.(stack|mean)\.auc
+
+experiments: ## List the experiments since the last commit: AUC on val, and settings that differ.
+	@$(IN_VENV) dvc exp show --only-changed --md --drop '^(?!($(SHOWN))$$|($(SETTINGS))(\.|$$))'
 
 CARRIED := $(if $(findstring command,$(origin OUT)),--pack "$$OUT") \
 	$(if $(findstring command,$(origin IN)),--unpack "$$IN") \

@@ -32,6 +32,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from features.class_folders import read_rows
 from features.errors import ManifestError
 from features.images import Scan
+from features.label_overrides import override_labels
 from features.labels import find_path_problem
 from features.manifest import ROLES, write_manifest
 from features.prepare import attach_scans, finish_role, group_rows, quarantine
@@ -150,11 +151,12 @@ def run_prepare(root: Path, n: int) -> Figures:
     clock, params = Clock(), make_params(root)
     with clock.time("labels"):
         rows, _ = read_rows(params.data, params.split.hold_out, "train")
+        rows = override_labels(rows.assign(role="train"), params)
     size = measure_table(rows)
     clock.figures |= {"labels, table": size, "labels, ratio": clock.figures["labels, peak"] / size}
     scans = make_scans(n)
     with clock.time("facts"):
-        rows = attach_scans(rows.assign(role="train"), scans)
+        rows = attach_scans(rows, scans)
     del scans
     with clock.time("quarantine"):
         listed = rows[["role", "status"]]

@@ -145,4 +145,5 @@ class Stopped(Exception):
     """Stopped by the user, a signal or a time limit; the same command goes on from there."""
 
     def __init__(self, where: str) -> None:
+        self.where = where
         super().__init__(f"stopped {where}. The same command goes on from there.")

@@ -1,9 +1,9 @@
-"""Checks all of `params.yaml`, and notes what the label files and class folders hold now.
+"""Checks all of `params.yaml`, and notes what label files, class folders and overrides hold now.
 
 Runs at every `dvc repro`: these are named by params and may be absent, so they cannot be
 dependencies of a DVC stage themselves.
 
-Reads: params.yaml, data/demo, label files and class folders below data.root
+Reads: params.yaml, data/demo, label files and class folders below data.root, data.label_overrides
 Writes: artifacts/inputs.json
 Params: –
 """
@@ -25,7 +25,8 @@ OUT = Path("artifacts/inputs.json")
 
 
 def describe_inputs(data: Data) -> dict[str, Any]:
-    """Place, size and sha256 of each role's label file, or count and digest of its class folders.
+    """Place, size and sha256 of each role's label file, or count and digest of its class folders;
+    and of the label overrides, if there are any.
 
     Raises `ManifestError` with every file or folder that is not there.
     """
@@ -46,15 +47,24 @@ def describe_inputs(data: Data) -> dict[str, Any]:
         if not labels.is_file():
             problems.append(f"data.{role}.labels: no file {labels}")
             continue
-        size = labels.stat().st_size
-        facts[role] = {"labels": files.labels, "bytes": size, "sha256": digest_file(labels)}
+        facts[role] = {"labels": files.labels, **_describe_file(labels)}
+    if data.label_overrides is not None:
+        overrides = Path(data.label_overrides)
+        if overrides.is_file():
+            facts["label_overrides"] = {"file": str(overrides), **_describe_file(overrides)}
+        else:
+            problems.append(f"data.label_overrides: no file {overrides} in {Path.cwd()}")
     if problems:
-        raise ManifestError("data", problems, "A role that you do not have is set to null.")
+        raise ManifestError("data", problems, "What you do not have is set to null.")
     return facts
 
 
+def _describe_file(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": digest_file(path)}
+
+
 def run(values: Mapping[str, Any], out: Path = OUT) -> AllParams:
-    """Checks all settings, then writes the facts of label files and class folders to `out`."""
+    """Checks all settings, then writes the facts of what the data are read from to `out`."""
     params = check_all_params(values)
     write_json(out, describe_inputs(params.data))
     return params

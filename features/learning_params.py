@@ -101,6 +101,9 @@ class Schedule(Section):
     """How the learning rate falls to zero after the warm-up, or that it stays."""
     max_skipped: NonNegativeInt = 10
     """A step whose loss is no number is left out; more of them in a row stop the training."""
+    curve_rows: NonNegativeInt = 500
+    """Rows of the fold left out, half of each class, on which last and averaged weights are looked
+    at after each epoch, for `history.csv`; 0: none. Nothing that is learned depends on it."""
 
     def count_steps(self, steps_per_epoch: int, batch_size: int) -> int:
         """Steps of the whole training, at least one."""

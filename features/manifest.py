@@ -24,6 +24,8 @@ Ids = npt.NDArray[np.int64]
 
 NO_LABEL = -1
 """Label of test rows."""
+NO_OVERRIDE = -1
+"""`override` of rows whose label nobody looked at."""
 NO_FOLD = -1
 """Fold of val and test rows, and of calibration rows: no member learns from them."""
 READABLE = "ok"
@@ -37,6 +39,7 @@ SCHEMA = pa.schema(
         ("img_name", pa.string()),
         ("path", pa.string()),
         ("label", pa.int8()),
+        ("override", pa.int8()),
         ("weight", pa.float64()),
         ("draw_weight", pa.float64()),
         ("fold", pa.int16()),
@@ -80,6 +83,9 @@ class Manifest:
     """The rows of one role, in the order of `row_id` 0 … n-1.
 
     Columns as in `SCHEMA`: `path` is relative to the data root, `label` 0 real, 1 fake, -1 none,
+    `override` -1, or what `data.label_overrides` says: of val rows the corrected label beside the
+    original one, or the same where it was confirmed; of train rows `label` itself, where the list
+    says the other one.
     `fold` -1 for rows that no member learns from, `unit` the video, person … that a row is a part
     of (empty: none), `status` `ok` or why the image cannot be read.
     File facts: `mode` as Pillow names it, `exif` if there is such a block, `subsampling` of a JPEG
@@ -99,6 +105,11 @@ class Manifest:
     def labels(self) -> npt.NDArray[np.int8]:
         """`(n,)`, 0 real, 1 fake, -1 none."""
         return self.table["label"].to_numpy(np.int8)
+
+    @cached_property
+    def overrides(self) -> npt.NDArray[np.int8]:
+        """`(n,)`, 0 real, 1 fake, -1 none."""
+        return self.table["override"].to_numpy(np.int8)
 
     @cached_property
     def weights(self) -> npt.NDArray[np.float64]:

@@ -1,6 +1,7 @@
 """Label files or class folders, and their images, into one manifest per role.
 
-Reads: data/demo, artifacts/inputs.json, label files and images below data.root
+Reads: data/demo, artifacts/inputs.json, label files and images below data.root,
+    data.label_overrides
 Writes: artifacts/manifest/train.parquet, artifacts/manifest/val.parquet,
     artifacts/manifest/test.parquet, artifacts/manifest/quarantine.csv,
     artifacts/manifest/duplicates.csv, artifacts/manifest/summary.json,
@@ -23,13 +24,24 @@ from features.cli import Overrides, run_stage
 from features.errors import ManifestError
 from features.files import write_json, write_text
 from features.image_cache import ImageCache
+from features.label_overrides import count_overrides, override_labels
 from features.labels import check_hold_out, list_group_keys
-from features.manifest import HELD_OUT, READABLE, ROLES, SCHEMA, Role, count_classes, write_manifest
+from features.manifest import (
+    HELD_OUT,
+    NO_OVERRIDE,
+    READABLE,
+    ROLES,
+    SCHEMA,
+    Role,
+    count_classes,
+    write_manifest,
+)
 from features.params import load_params
 from features.prepare_params import PrepareParams
 from features.prepare_summary import build_markdown, summarise
-from features.roles import settle_val, split_roles
+from features.roles import find_held, find_listed, settle_val, split_roles
 from features.same_pictures import (
+    Mask,
     SamePictures,
     apply_policy,
     count_pairs,
@@ -78,7 +90,7 @@ def _read_tables(params: PrepareParams) -> tuple[pd.DataFrame, int]:
         repeated += dropped
     if problems:
         raise ManifestError("label files", problems)
-    return pd.concat(tables, ignore_index=True), repeated
+    return override_labels(pd.concat(tables, ignore_index=True), params), repeated
 
 
 def _scan_rows(rows: pd.DataFrame, params: PrepareParams, cache: ImageCache) -> pd.DataFrame:
@@ -94,7 +106,7 @@ def quarantine(rows: pd.DataFrame, params: PrepareParams, out: Path) -> pd.DataF
 
     Raises `ManifestError` where too much of train or val, or all of test, cannot be used.
     """
-    conflicts = find_conflicts(rows)
+    conflicts = _find_conflicts(rows, params)
     status = rows["status"].mask(conflicts, "the same file stands under both labels")
     rows = rows.assign(status=status)
     bad = rows[rows["status"] != READABLE]
@@ -114,6 +126,20 @@ def quarantine(rows: pd.DataFrame, params: PrepareParams, out: Path) -> pd.DataF
         advice = " ".join([*counts, f"{limit}. The whole list: {path}"])
         raise ManifestError("images", problems, advice)
     return rows[(rows["status"] == READABLE) | (rows["role"] == "test")].reset_index(drop=True)
+
+
+def _find_conflicts(rows: pd.DataFrame, params: PrepareParams) -> Mask:
+    """`(n,)`: rows whose very file stands under both labels.
+
+    Where only an override says so, rows that are val, or may become it, stay: the rows of the
+    headline must not depend on which of them somebody disputes.
+    """
+    conflicts = find_conflicts(rows)
+    if params.data.final or not (rows["override"] != NO_OVERRIDE).any():
+        return conflicts
+    learned = (rows["role"] == "train").to_numpy(bool) & (params.data.val is not None)
+    learned &= ~find_held(rows, params.split.hold_out)
+    return conflicts & (learned | find_conflicts(rows.assign(label=find_listed(rows))))
 
 
 def _name_place(path: str, line: int) -> str:
@@ -155,6 +181,7 @@ def run(params: PrepareParams, out: Path = OUT) -> None:
     with ImageCache(params.images) as cache:
         rows = _scan_rows(rows, params, cache)
         listed = rows[["role", "status"]]
+        reviewed = int(((rows["override"] != NO_OVERRIDE) | rows["confirmed"]).sum())
         rows = quarantine(rows, params, out)
         rows = settle_val(rows, params)
         thumbnails = Thumbnails(cache.thumbnails_path, rows["slot"].to_numpy(np.int64))
@@ -165,6 +192,7 @@ def run(params: PrepareParams, out: Path = OUT) -> None:
     parts = split_roles(rows, params)
     del rows  # with ten million of them a copy takes 3 GB
     _check_both_classes(parts, params.data.final)
+    overrides = count_overrides(parts, reviewed)
     roles = {role: finish_role(parts.pop(role)) for role in ROLES}
     train = roles["train"]
     check_classes(train["label"].to_numpy(), train["fold"].to_numpy(), params.folds.active)
@@ -174,6 +202,8 @@ def run(params: PrepareParams, out: Path = OUT) -> None:
     summary = summarise(roles, listed, params.folds)
     summary["repeated lines dropped"] = repeated
     summary["same pictures"] = count_pairs(pairs, same, dropped)
+    if params.data.label_overrides is not None:
+        summary["label overrides"] = overrides
     write_json(out / "summary.json", summary)
     text = build_markdown(summary, params)
     write_text(out / "summary.md", text)

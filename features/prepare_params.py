@@ -58,7 +58,7 @@ class Data(Limits):
     """Where the data are, how the label files are read, which images are used."""
 
     root: str
-    """Folder of the data; no file outside it is ever opened."""
+    """Folder of the data; no image or list outside it is ever opened."""
     train: RoleFiles = RoleFiles(labels="trainset_label.txt", images="trainset")
     val: RoleFiles | None = RoleFiles(labels="valset_label.txt", images="valset")
     """`null`: val is carved out of train, by group (`split.val_fraction`)."""
@@ -73,6 +73,9 @@ class Data(Limits):
     classes: Classes = Classes()
     group_columns: tuple[str, ...] = ()
     """Columns of the label files; rows that share a value stay together."""
+    label_overrides: str | None = None
+    """`review.csv` of the report, relative to the folder of `params.yaml`: labels that somebody
+    corrected. Models learn from the corrected ones; on val both count, the list's as headline."""
     max_bad_fraction: Fraction = 0.01
     """Share of a role's rows that may be quarantined before `prepare` fails."""
 

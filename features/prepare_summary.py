@@ -75,6 +75,8 @@ def build_markdown(summary: Mapping[str, Any], params: PrepareParams) -> str:
     parts = [f"# Images of {params.data.root}", "", *_list_roles(summary)]
     for title, key in (("Formats", "formats"), ("Sizes", "sizes")):
         parts += ["", f"## {title} by class", "", *_list_by_class(summary, title[:-1], key)]
+    if overrides := summary.get("label overrides"):
+        parts += ["", "## Labels that were looked at", "", *_list_overrides(overrides, params)]
     parts += ["", "## Folds", "", *_list_folds(summary)]
     parts += ["", "## What could not be used", "", *_list_reasons(summary)]
     parts += ["", "## The same picture in several rows", "", *_list_pairs(summary)]
@@ -119,6 +121,18 @@ def _list_by_class(summary: Mapping[str, Any], title: str, key: str) -> list[str
             sums = [sum(n[k] for _, n in rest) for k in ("reals", "fakes", "rows")]
             rows.append([f"{role}: {len(rest):,} others", *sums])
     return _format_table((title.lower(), "reals", "fakes", "rows"), rows)
+
+
+def _list_overrides(counts: Mapping[str, Any], params: PrepareParams) -> list[str]:
+    keys = ("to real", "to fake", "confirmed")
+    rows = [[role, *(counts[role][key] for key in keys)] for role in ("train", "val")]
+    lines = _format_table(("role", *keys), rows)
+    lines += ["", f"By {params.data.label_overrides}. Models learn from corrected labels of train."]
+    if counts["val"]["to real"] or counts["val"]["to fake"]:
+        lines.append("Val keeps the labels of its list; metrics appear on both.")
+    if counts["unused"]:
+        lines.append(f"{counts['unused']:,} more are of images that could not be used, or dropped.")
+    return lines
 
 
 def _list_folds(summary: Mapping[str, Any]) -> list[str]:

@@ -4,7 +4,7 @@ from features.params import StageParams
 
 
 class ResumeParams(StageParams):
-    """What `train`, `dump` and `forensics` read beside their own settings; it changes no result."""
+    """What `train`, `dump`, `perturb`, `forensics` read besides; it changes no result."""
 
     resume_dir: str = ".resume"
     """Folder of saved states: removed when a run has ended well."""

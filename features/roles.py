@@ -8,7 +8,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from features.errors import ManifestError
-from features.manifest import HELD_OUT, NO_FOLD, ROLES, SEEN, UNSEEN, Role, count_classes
+from features.manifest import (
+    HELD_OUT,
+    NO_FOLD,
+    NO_OVERRIDE,
+    ROLES,
+    SEEN,
+    UNSEEN,
+    Role,
+    count_classes,
+)
 from features.prepare_params import PrepareParams
 from features.splits import assign_folds, build_groups, draw_calibration, draw_groups
 
@@ -16,12 +25,18 @@ _log = logging.getLogger("forgerystack")
 Mask = npt.NDArray[np.bool_]
 
 
-def hold_out(rows: pd.DataFrame, wanted: Mapping[str, tuple[str, ...]]) -> pd.DataFrame:
-    """`rows` with `domain`; train rows with one of the wanted values become `held_out` val rows."""
+def find_held(rows: pd.DataFrame, wanted: Mapping[str, tuple[str, ...]]) -> Mask:
+    """`(n,)`: train rows with one of the wanted values."""
     held = np.zeros(len(rows), bool)
     train = (rows["role"] == "train").to_numpy()
     for column, values in wanted.items():
         held |= train & rows[f"hold:{column}"].isin(values).to_numpy()
+    return held
+
+
+def hold_out(rows: pd.DataFrame, wanted: Mapping[str, tuple[str, ...]]) -> pd.DataFrame:
+    """`rows` with `domain`; train rows with one of the wanted values become `held_out` val rows."""
+    held = find_held(rows, wanted)
     return rows.assign(role=rows["role"].mask(held, "val"), domain=np.where(held, HELD_OUT, ""))
 
 
@@ -35,8 +50,10 @@ def settle_val(rows: pd.DataFrame, params: PrepareParams) -> pd.DataFrame:
 def split_roles(rows: pd.DataFrame, params: PrepareParams) -> dict[Role, pd.DataFrame]:
     """Rows of train, val and test with `fold` and `domain`, moved between roles as params say.
 
-    `rows` hold `role`, `group`, `unit`, `domain`, `label`, `img_name`, `generator`. They are copied
-    once: until all is decided, a role is a mask.
+    `rows` hold `role`, `group`, `unit`, `domain`, `label`, `override`, `confirmed`, `img_name`,
+    `generator`. They are copied once: until all is decided, a role is a mask. Overridden labels
+    are what folds are dealt out by, but not what val is drawn by: it has the same rows with and
+    without them, and keeps the labels of the list.
     """
     train, val, test = ((rows["role"] == role).to_numpy(bool) for role in ROLES)
     if params.data.val is None and not params.data.final:
@@ -51,36 +68,58 @@ def split_roles(rows: pd.DataFrame, params: PrepareParams) -> dict[Role, pd.Data
         folds[folds == active] = (active + 1) % params.folds.count
         folds[moved] = active
         train, val = train | moved, val & ~moved
-    domains = _name_domains(rows, train, val)
     rows = rows.assign(fold=folds)
+    learned, kept = _correct(rows[train]), _keep_listed(rows[val])
     return {
-        "train": rows[train].assign(domain=""),
-        "val": rows[val].assign(domain=domains),
+        "train": learned.assign(domain=""),
+        "val": kept.assign(domain=_name_domains(kept, learned["generator"])),
         "test": rows[test].assign(domain="", group=build_groups(rows[["unit"]][test])),
     }
 
 
-def _name_domains(rows: pd.DataFrame, train: Mask, val: Mask) -> npt.NDArray[np.object_]:
-    """Of the val rows: held out, or whether train has rows of the same generator."""
-    found = rows[["generator", "domain"]][val]
-    known = found["generator"].isin({"", *rows["generator"][train].unique()}).to_numpy()
-    held = (found["domain"] == HELD_OUT).to_numpy()
+def find_listed(rows: pd.DataFrame) -> pd.Series:
+    """Labels as the lists have them: an override is always the other one."""
+    return rows["label"].mask(rows["override"] != NO_OVERRIDE, 1 - rows["override"])
+
+
+def _correct(train: pd.DataFrame) -> pd.DataFrame:
+    """Train rows with their overrides as labels; what turned out real has no generator."""
+    overridden = train["override"] != NO_OVERRIDE
+    if not overridden.any():
+        return train
+    real = overridden & (train["override"] == 0)
+    return train.assign(
+        label=train["label"].mask(overridden, train["override"]),
+        generator=train["generator"].mask(real, ""),
+    )
+
+
+def _keep_listed(val: pd.DataFrame) -> pd.DataFrame:
+    """Val rows with the labels of the lists, and these as overrides where they were confirmed."""
+    label = find_listed(val)
+    return val.assign(label=label, override=val["override"].mask(val["confirmed"], label))
+
+
+def _name_domains(val: pd.DataFrame, generators: pd.Series) -> npt.NDArray[np.object_]:
+    """Of the val rows: held out, or whether train, of these `generators`, has the same one."""
+    known = val["generator"].isin({"", *generators.unique()}).to_numpy()
+    held = (val["domain"] == HELD_OUT).to_numpy()
     return np.where(held, HELD_OUT, np.where(known, SEEN, UNSEEN)).astype(object)
 
 
 def _draw_share(rows: pd.DataFrame, free: Mask, share: float, seed: int, why: str) -> Mask:
     """`(n,)`: a share of the `free` rows, by group."""
-    found = rows[["label", "group", "img_name"]][free]
-    reals, fakes = count_classes(found["label"])
+    found = rows[["label", "override", "group", "img_name"]][free]
+    labels, groups = find_listed(found).to_numpy(), found["group"].to_numpy()
+    reals, fakes = count_classes(labels)
     wanted = (round(share * reals), round(share * fakes))
-    labels, groups = found["label"].to_numpy(), found["group"].to_numpy()
     drawn = free.copy()
     drawn[free] = draw_groups(labels, groups, found["img_name"], wanted, seed, why)
     return drawn
 
 
 def _check_carved(rows: pd.DataFrame, held: Mask) -> None:
-    reals, fakes = count_classes(rows["label"][held])
+    reals, fakes = count_classes(find_listed(rows[["label", "override"]][held]))
     if not reals or not fakes:
         problem = f"{reals} reals and {fakes} fakes were carved out of train, but both are needed"
         raise ManifestError("val", [problem], "Raise split.val_fraction, or name data.val.")

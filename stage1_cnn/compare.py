@@ -20,6 +20,7 @@ from features.cli import Overrides, run_stage
 from features.compare_params import CompareParams
 from features.errors import Stopped
 from features.files import write_text
+from features.interruption import Interruption
 from features.manifest import Manifest, count_classes, read_manifest
 from features.params import load_params
 from features.store import ImageStore, open_store
@@ -45,7 +46,6 @@ from stage1_cnn.compare_table import (
     print_report,
 )
 from stage1_cnn.devices import pick_device, prepare_device
-from stage1_cnn.interruption import Interruption
 from stage1_cnn.judge import judge_fold
 from stage1_cnn.network import settle_image_size
 from stage1_cnn.processes import Processes

@@ -116,7 +116,8 @@ def _plan_run(
     (size, rows), (name, settings) = subset, variant
     key = digest_json(
         {
-            "settings": settings.model_dump(mode="json"),
+            # Without what has no part in a comparison.
+            "settings": settings.model_dump(mode="json", exclude={"schedule": {"curve_rows"}}),
             "images": params.images.model_dump(mode="json", include={"size", "equalize"}),
             "train": rows.manifest_digest,
             "fold": rows.fold,

@@ -22,6 +22,7 @@ from features.cli import Overrides, run_stage
 from features.dump_params import DumpParams
 from features.dumps import Dump, write_dump
 from features.errors import AlignmentError, ConfigError
+from features.interruption import Interruption, MaxMinutes
 from features.locks import hold
 from features.manifest import ROLES, Manifest, read_manifest
 from features.params import load_params
@@ -31,7 +32,6 @@ from features.store import open_store
 from stage1_cnn.checkpoints import Checkpoints, describe_versions, digest_code
 from stage1_cnn.devices import describe_device
 from stage1_cnn.dumping import PLAIN, Part, Task, build_parts, score_part
-from stage1_cnn.interruption import Interruption, MaxMinutes
 from stage1_cnn.launch import ProcessCount, is_launched, launch_processes
 from stage1_cnn.member import Member, read_member
 from stage1_cnn.network import check_other_size

@@ -11,11 +11,11 @@ import torch
 
 from features.dump_params import Scoring
 from features.errors import Stopped
+from features.interruption import Interruption
 from features.manifest import Ids, Manifest, Role
 from features.progress import track
 from features.store import ImageStore
 from stage1_cnn.engines import Engine, TorchEngine, build_torch_engine
-from stage1_cnn.interruption import Interruption
 from stage1_cnn.member import Member, load_network
 from stage1_cnn.network import fit_image_size
 from stage1_cnn.onnx_engine import choose_engine

@@ -13,7 +13,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from features.cli import LAUNCHED, STOPPED
 from features.errors import Stopped
-from stage1_cnn.interruption import STARTED, find_start
+from features.interruption import STARTED, find_start
 
 ProcessCount = Annotated[
     int,

@@ -20,6 +20,7 @@ import typer
 
 from features.cli import Overrides, run_stage
 from features.errors import ConfigError
+from features.interruption import Interruption, MaxMinutes
 from features.locks import hold
 from features.manifest import Ids, Manifest, count_classes, read_manifest
 from features.params import load_params
@@ -32,7 +33,6 @@ from stage1_cnn.checkpoints import Checkpoints, describe_versions, digest_code
 from stage1_cnn.devices import describe_device, pick_device, prepare_device
 from stage1_cnn.dumping import build_engine
 from stage1_cnn.engines import Engine
-from stage1_cnn.interruption import Interruption, MaxMinutes
 from stage1_cnn.member import Member, read_member
 from stage1_cnn.network import check_other_size
 from stage1_cnn.onnx_engine import choose_engine

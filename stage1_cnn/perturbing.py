@@ -20,6 +20,7 @@ from features.errors import Stopped, WorkerKilledError
 from features.forensic_batch import Pixels
 from features.forensic_columns import COLUMNS, measure_images
 from features.forensic_columns import count_together as count_measured
+from features.interruption import Interruption
 from features.manifest import Ids
 from features.member_id import MemberId
 from features.perturbed import Perturbed, Variant
@@ -27,7 +28,6 @@ from features.progress import track
 from features.store import ImageStore
 from stage1_cnn.engines import Engine
 from stage1_cnn.feeding import Loaded, feed
-from stage1_cnn.interruption import Interruption
 from stage1_cnn.perturbations import perturb_pixels
 from stage1_cnn.score_blocks import Kind, RowBlocks
 from stage1_cnn.scoring import count_together, find_width, start_scoring
@@ -89,7 +89,10 @@ def score_work(work: Work, blocks: RowBlocks, interruption: Interruption) -> Non
             blocks.begin(start)
             last = saved = time.monotonic()
             steps = split_steps(start, stop, len(work.row_ids), size)
-            scored = track(score_steps(work, steps, measure), "perturb", len(steps))
+            scored = track(
+                score_steps(work, steps, measure),
+                "perturb", total, done, unit="pictures", size=lambda arrays: len(arrays[0]),
+            )  # fmt: skip
             for arrays in scored:
                 blocks.add_arrays(arrays)
                 done += len(arrays[0])

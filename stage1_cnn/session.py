@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from features.errors import Stopped
+from features.interruption import Interruption
 from features.progress import format_seconds
 from stage1_cnn.checkpoints import Checkpoints
-from stage1_cnn.interruption import Interruption
 from stage1_cnn.processes import Processes
 
 SAVE_MINUTES = 5.0
@@ -50,17 +50,25 @@ class Session:
         self._last = self._saved_at = time.monotonic()
         return state
 
-    def settle(self, step: int, total: int, images: int, make_state: Callable[[], State]) -> None:
+    def settle(
+        self,
+        step: int,
+        total: int,
+        images: int,
+        make_state: Callable[[], State],
+        after_next: float = 0.0,
+    ) -> None:
         """Called after `step` of `total` steps, each of so many images; saves and stops if due.
 
-        The state after the last step is saved too: what follows may be cut off as well. Raises
-        `Stopped`.
+        `after_next`: seconds of other work between the next step and its call. The state after
+        the last step is saved too: what follows may be cut off as well. Raises `Stopped`.
         """
         now = time.monotonic()
         seconds, self._last = now - self._last, now
         if self._step_seconds is not None:
             self._measure(seconds, step, total, images)
-        reason = self._interruption.find_reason(2 * (seconds + self._save_seconds))
+        needed = seconds + after_next + self._save_seconds
+        reason = self._interruption.find_reason(2 * needed)
         wait = max(self._every, self._save_seconds / SHARE) if self._every else 0.0
         due = now - self._saved_at >= wait
         stop, save = self._processes.any(reason is not None, due or step == total)

@@ -23,6 +23,7 @@ from features.budget_params import BudgetParams
 from features.cli import Overrides, run_stage
 from features.errors import ConfigError
 from features.files import digest_bytes, digest_json, write_text
+from features.interruption import Interruption, MaxMinutes
 from features.locks import hold
 from features.manifest import LearnRows, Manifest, count_classes, read_manifest
 from features.member_id import MemberId
@@ -34,8 +35,8 @@ from features.train_params import MemberSettings, TrainParams
 from stage1_cnn.budget import describe_budget
 from stage1_cnn.checkpoints import Checkpoints, describe_versions, digest_code
 from stage1_cnn.correction import compute_correction
+from stage1_cnn.curves import build_curve
 from stage1_cnn.devices import describe_device
-from stage1_cnn.interruption import Interruption, MaxMinutes
 from stage1_cnn.judge import judge_fold
 from stage1_cnn.launch import ProcessCount, is_launched, launch_processes
 from stage1_cnn.loader import choose_rows, list_candidates
@@ -98,7 +99,8 @@ def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: Limits
             checkpoints.open()
         with Interruption(limits.max_minutes) as interruption:
             session = Session(processes, interruption, checkpoints, limits.save_minutes)
-            trained = train_network(settings, store, train, rows, seed, processes, session)
+            curve = build_curve(settings, store, train, fold, processes)
+            trained = train_network(settings, store, train, rows, seed, processes, session, curve)
             interruption.stop_at_once()
             judged = judge_fold(trained, settings, store, train, fold, processes)
         if processes.is_first:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -10,20 +11,24 @@ import torch
 from torch import Tensor, nn
 
 from features.errors import DeviceMemoryError, NotFiniteError
+from features.interruption import Interruption
 from features.manifest import LearnRows, Manifest
 from features.progress import Meter, show_progress, track
 from features.store import ImageStore
 from features.train_params import MemberSettings
 from stage1_cnn.correction import build_member_loss
 from stage1_cnn.draws import DrawCounter
-from stage1_cnn.interruption import Interruption
 from stage1_cnn.loader import BatchLoader
 from stage1_cnn.processes import Processes
 from stage1_cnn.session import Session
 from stage1_cnn.trainer import Trainer
 
 _log = logging.getLogger("forgerystack")
-Row = dict[str, float]
+Row = dict[str, Any]
+"""Numbers; `None` where nothing was measured."""
+CURVE_COLUMNS = ("raw_auc", "ema_auc", "raw_log_loss", "ema_log_loss")
+MeasureCurve = Callable[[nn.Module, nn.Module | None], Mapping[str, float | None]]
+"""Those columns for the network and its average, if there is one: `curves.Curve`."""
 
 
 @dataclass
@@ -74,7 +79,7 @@ class Progress:
         loss = f", loss {self.loss_sum / self.steps:.4f}" if self.steps else ""
         return f"epoch {len(self.history) + 1}/{epochs}{loss}"
 
-    def end_epoch(self, trainer: Trainer, draws: Row) -> Row:
+    def end_epoch(self, trainer: Trainer, curve: Row, draws: Row) -> Row:
         """Adds a row to the history, returns it, and begins the next epoch."""
         # Seconds stay out of it: same seed and machine, same bytes.
         row: Row = {
@@ -85,7 +90,7 @@ class Progress:
         }
         if trainer.ema_decay is not None:
             row["ema_decay"] = trainer.ema_decay
-        self.history.append(row | draws)
+        self.history.append(row | curve | draws)
         self.loss_sum, self.steps, self.skipped = 0.0, 0, 0
         return self.history[-1]
 
@@ -98,10 +103,12 @@ def train_network(
     seed: int,
     processes: Processes,
     session: Session | None = None,
+    measure_curve: MeasureCurve | None = None,
 ) -> Trained:
     """Trains on `rows` of the train manifest only, by a fixed schedule.
 
-    Goes on from the state that `session` has kept, if any. Raises `Stopped`, `NotFiniteError`,
+    Goes on from the state that `session` has kept, if any. What `measure_curve` finds after each
+    epoch goes into its history row and nowhere else. Raises `Stopped`, `NotFiniteError`,
     `DeviceMemoryError`.
     """
     torch.manual_seed(seed)
@@ -116,7 +123,7 @@ def train_network(
         _log.info("goes on after step %s of %s", f"{trainer.step:,}", f"{trainer.total:,}")
     start, first = time.perf_counter(), trainer.step
     try:
-        _take_steps(trainer, loader, progress, session)
+        _take_steps(trainer, loader, progress, session, measure_curve)
     except torch.OutOfMemoryError as error:
         parts = 2 * settings.schedule.accumulate
         advice = f"Compute each batch in parts, with the same result: schedule.accumulate={parts}"
@@ -140,12 +147,16 @@ def _copy_state(network: nn.Module) -> dict[str, Tensor]:
 
 
 def _take_steps(
-    trainer: Trainer, loader: BatchLoader, progress: Progress, session: Session
+    trainer: Trainer,
+    loader: BatchLoader,
+    progress: Progress,
+    session: Session,
+    measure_curve: MeasureCurve | None,
 ) -> None:
     """All steps that are left; history rows at the ends of epochs and of the training."""
     first, total, epoch = trainer.step, trainer.total, len(loader)
     counter = _count_draws(loader, first)
-    start, images = time.perf_counter(), 0
+    start, images, curve_seconds = time.perf_counter(), 0, 0.0
 
     def make_state() -> dict[str, Any]:
         return {"trainer": trainer.state_dict(), "progress": asdict(progress)}
@@ -161,10 +172,24 @@ def _take_steps(
             images += each
             meter.advance(each, progress.describe(epochs))
             if trainer.step % epoch == 0 or trainer.step == total:
-                row = progress.end_epoch(trainer, counter.summarise())
-                _log_epoch(row, trainer, epochs, images / (time.perf_counter() - start))
+                ended = time.perf_counter()
+                curve = _measure_curve(trainer, measure_curve)
+                row = progress.end_epoch(trainer, curve, counter.summarise())
+                _log_epoch(row, trainer, epochs, images / (ended - start))
                 start, images = time.perf_counter(), 0
-            session.settle(trainer.step, total, each, make_state)
+                curve_seconds = start - ended
+            next_ends = (trainer.step + 1) % epoch == 0 or trainer.step + 1 == total
+            after_next = curve_seconds if next_ends else 0.0
+            session.settle(trainer.step, total, each, make_state, after_next)
+
+
+def _measure_curve(trainer: Trainer, measure_curve: MeasureCurve | None) -> Row:
+    """`CURVE_COLUMNS` of a history row."""
+    row: Row = dict.fromkeys(CURVE_COLUMNS)
+    if measure_curve is not None:
+        ema = None if trainer.ema is None else trainer.ema.module
+        row |= measure_curve(trainer.network, ema)
+    return row
 
 
 def _show_steps(trainer: Trainer, images: int) -> AbstractContextManager[Meter]:
@@ -194,10 +219,16 @@ def _describe_bad_steps(trainer: Trainer, progress: Progress) -> NotFiniteError:
 
 def _log_epoch(row: Row, trainer: Trainer, epochs: int, pace: float) -> None:
     _log.info(
-        "epoch %d/%d: loss %.4f, lr %.2e%s, %.0f %% reals drawn%s, %.0f images/s",
-        row["epoch"], epochs, row["loss"], row["lr"],
+        "epoch %d/%d: loss %.4f, lr %.2e%s%s, %.0f %% reals drawn%s, %.0f images/s",
+        row["epoch"], epochs, row["loss"], row["lr"], _describe_curve(row),
         f", EMA decay {row['ema_decay']:.4f}" if "ema_decay" in row else "",
         100 * row["real_share"],
         f", {row['skipped']:.0f} steps skipped" if row["skipped"] else "",
         pace,
     )  # fmt: skip
+
+
+def _describe_curve(row: Row) -> str:
+    """`, AUC 0.912, of the average 0.934`; empty where none was measured."""
+    raw = "" if row["raw_auc"] is None else f", AUC {row['raw_auc']:.3f}"
+    return raw if row["ema_auc"] is None else f"{raw}, of the average {row['ema_auc']:.3f}"

@@ -30,6 +30,7 @@ from stage2_ensemble.bundle import read_ensemble
 from stage2_ensemble.candidates import CANDIDATES
 from stage2_ensemble.charts import build_charts, write_pngs
 from stage2_ensemble.columns import Columns, Floats, read_held_out
+from stage2_ensemble.corrected_labels import measure_corrected
 from stage2_ensemble.domains import measure_domains, measure_generators
 from stage2_ensemble.dot_charts import tabulate_dots
 from stage2_ensemble.ensemble import Ensemble, check_members
@@ -190,6 +191,8 @@ def _measure(
     metrics |= check_readings(ensemble, shipped, metrics["val"]["stack"])
     if val.has_units:
         metrics["units"] = measure_units(ensemble, raw, val)
+    if corrected := measure_corrected(ensemble, scores, val):
+        metrics["corrected"] = corrected
     reasons, plots = give_reasons(ensemble, columns, raw[ensemble.shipped], val)
     plots |= build_plots(scores, ensemble.shipped, val) | tabulate_shipped(shipped)
     evaluation = tabulate_evaluation(ensemble, raw, val, null.scores)

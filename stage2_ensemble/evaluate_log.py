@@ -6,6 +6,7 @@ from typing import Any
 
 from features.intervals import AucEstimate
 from stage2_ensemble.candidates import CANDIDATES
+from stage2_ensemble.corrected_labels import list_corrected
 from stage2_ensemble.domains import ADJECTIVES
 from stage2_ensemble.figures import NOT_RELIABLE, PAIRED, TITLES, list_notes
 from stage2_ensemble.last_answer import list_last
@@ -42,7 +43,7 @@ def log_metrics(metrics: dict[str, Any]) -> None:
         _log.info("evaluate: what ships minus %s: %s", name, ", ".join(filter(None, parts)))
     for note in list_notes(val["stack"], metrics["rows"]["val"]["reals"]):
         _log.info("evaluate: what ships: %s", note)
-    for line in list_readings(metrics):
+    for line in (*list_corrected(metrics), *list_readings(metrics)):
         _log.info("evaluate: %s", line)
     for promise in metrics["promises"].values():
         _log.info("evaluate: %s", describe_promise(promise))

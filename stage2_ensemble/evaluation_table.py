@@ -3,6 +3,7 @@
 | column | meaning |
 |---|---|
 | `row_id`, `img_name`, `path`, `label`, `group`, `generator`, `unit`, `domain` | of the manifest |
+| `override` | the corrected label, -1 where nobody looked; equal to `label` where confirmed |
 | `headline` | headline figures stand on it: not moved to val by `split.hold_out` |
 | `null_model` | log-odds of the null model, at equal class shares |
 | `score:<name>` | calibrated log-odds of each member `<backbone>-<fold>` and each candidate |
@@ -29,7 +30,9 @@ from stage2_ensemble.columns import Floats
 from stage2_ensemble.ensemble import Ensemble
 
 EVALUATION = "evaluation.parquet"
-FROM_MANIFEST = ["row_id", "img_name", "path", "label", "group", "generator", "unit", "domain"]
+FROM_MANIFEST = [
+    *("row_id", "img_name", "path", "label", "override", "group", "generator", "unit", "domain")
+]
 
 
 def tabulate_evaluation(

@@ -129,7 +129,7 @@ def describe_row(scored: pd.Series, row: pd.Series, ensemble: Ensemble) -> dict[
         "name": str(scored["img_name"]),
         "path": str(scored["path"]),
         "label": int(scored["label"]),
-        "override": int(row.get("override", -1)),
+        "override": int(row["override"]),
         "generator": str(scored["generator"]),
         "domain": str(scored["domain"]),
         "decision": str(scored["decision"]),

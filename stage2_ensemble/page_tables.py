@@ -7,7 +7,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from stage2_ensemble.corrected_labels import build_corrected
 from stage2_ensemble.last_answer import build_last
+from stage2_ensemble.robustness_table import build_robustness
 from stage2_ensemble.summary import (
     build_blocks,
     build_parts,
@@ -42,8 +44,10 @@ def _build_tables(metrics: Mapping[str, Any]) -> Iterator[Table | None]:
         yield build_last(metrics)
         return
     yield build_table(metrics)
-    for build in (build_shipped, build_promises, build_parts, build_units, build_blocks):
+    yield build_corrected(metrics)
+    for build in (build_shipped, build_promises, build_parts, build_units, build_robustness):
         yield build(metrics)
+    yield build_blocks(metrics)
     yield build_without(metrics, {})
 
 

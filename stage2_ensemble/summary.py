@@ -28,6 +28,7 @@ from stage2_ensemble.cells import (
 )
 from stage2_ensemble.closing import print_closing
 from stage2_ensemble.contributions import BACKBONE
+from stage2_ensemble.corrected_labels import build_corrected, list_corrected
 from stage2_ensemble.figures import NOT_RELIABLE, TITLES, list_notes
 from stage2_ensemble.last_answer import build_last, list_last
 from stage2_ensemble.promises import describe_promised
@@ -261,7 +262,10 @@ def _print_val(console: Console, metrics: Mapping[str, Any]) -> None:
         console.print(units)
     elif "units" in metrics:
         console.print(f"by unit nothing is measured: {metrics['units']['counts']}", highlight=False)
-    for line in list_readings(metrics):
+    if corrected := build_corrected(metrics):
+        console.print(corrected)
+    lines = [] if corrected else list_corrected(metrics)
+    for line in (*lines, *list_readings(metrics)):
         console.print(line, highlight=False)
     console.print(build_promises(metrics))
     console.print(build_robustness(metrics))

@@ -21,6 +21,7 @@ from optuna import Study
 from features.cli import Overrides, run_stage
 from features.errors import Stopped
 from features.files import write_json
+from features.interruption import Interruption
 from features.locks import hold
 from features.manifest import read_manifest
 from features.params import PARAMS_FILE, load_params, read_yaml
@@ -121,9 +122,10 @@ def run(
 ) -> dict[str, Any]:
     """Searches, judges, reports; with `write` sets what changed in params.yaml.
 
-    Raises `Stopped` on Ctrl-C, `LockedError` where another process tunes in `out`.
+    Raises `Stopped` on SIGTERM and Ctrl-C, `LockedError` where another process tunes in `out`.
     """
-    with hold(out, Path(params.resume_dir)):
+    with hold(out, Path(params.resume_dir)), Interruption() as interruption:
+        interruption.stop_at_once()
         folds = read_folds(params)
         half = take_tuning(folds)
         names = choose_candidates(half, params.stack, candidate)
@@ -131,8 +133,8 @@ def run(
         study = open_study(out / "trials.journal", task.key)
         try:
             return _report(folds, task, study, search(study, task, budget), params.gate, out, write)
-        except KeyboardInterrupt:
-            raise Stopped(f"after {len(list_done(study))} trials") from None
+        except Stopped as stop:
+            raise Stopped(f"{stop.where} after {len(list_done(study))} trials") from None
 
 
 def read_folds(params: TuneParams) -> list[FoldColumns]:

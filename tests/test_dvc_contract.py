@@ -24,6 +24,7 @@ UNTRACKED = {
     "images below data.root": "sizes of a sample are checked by whoever opens them",
     "label files and images below data.root": "digests of lists and folders stand in inputs.json",
     "label files and class folders below data.root": "inputs always runs",
+    "data.label_overrides": "its digest stands in inputs.json",
     "pretrained weights": "named by params",
     "params.yaml": "inputs always runs",
     ".seconds": "for the log alone",

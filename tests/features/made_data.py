@@ -120,6 +120,8 @@ def make_rows(labels: Sequence[int], prefix: str = "t", **columns: Any) -> pd.Da
         "img_name": names,
         "path": [f"{prefix}/{name}" for name in names],
         "label": labels,
+        "override": -1,
+        "confirmed": False,
         "weight": 1.0,
         "draw_weight": 1.0,
         "generator": "",

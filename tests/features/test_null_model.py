@@ -53,6 +53,7 @@ def draw_table(n, seed, fakes=0.7, **columns):
             "format": "JPEG",
             "mode": rng.choice(["RGB", "L"], n),
             "exif": rng.random(n) < 0.3,
+            "override": np.int8(-1),
             "subsampling": rng.choice([0, 2], n).astype(np.int8),
             "quant_tables": rng.choice(["aa", "bb", "cc"], n),
             "quant_mean": rng.choice([3.5, 8.0], n),

@@ -19,10 +19,10 @@ import torch
 from small_task import keep_pixels, make_pixels, make_settings, make_table
 
 from features.augment_params import Augment
+from features.interruption import Interruption
 from features.learning_params import Ema, Network, Schedule
 from features.manifest import write_manifest
 from stage1_cnn.checkpoints import Checkpoints
-from stage1_cnn.interruption import Interruption
 from stage1_cnn.processes import Processes
 from stage1_cnn.session import Session
 from stage1_cnn.trainer import Trainer

@@ -37,6 +37,7 @@ def make_table(labels, folds):
         "img_name": [f"{i}.png" for i in range(n)],
         "path": [f"images/{i}.png" for i in range(n)],
         "label": labels,
+        "override": -1,
         "weight": 1.0,
         "draw_weight": 1.0,
         "fold": folds,

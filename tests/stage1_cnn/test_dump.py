@@ -20,6 +20,7 @@ from features.dump_params import DumpParams
 from features.dumps import read_dump
 from features.errors import ConfigError, LockedError, Stopped
 from features.images_params import Images
+from features.interruption import Interruption
 from features.locks import hold
 from features.manifest import ROLES, read_manifest
 from features.params import load_params
@@ -27,7 +28,6 @@ from features.store import open_store
 from stage1_cnn import dumping, onnx_engine, scoring
 from stage1_cnn.dump import OUT, find_out
 from stage1_cnn.engines import build_torch_engine
-from stage1_cnn.interruption import Interruption
 from stage1_cnn.member import load_network, read_member
 from stage1_cnn.network import fit_image_size
 from stage1_cnn.score_blocks import ScoreBlocks

@@ -16,6 +16,7 @@ from features.dumps import read_dump
 from features.errors import ConfigError, LockedError, Stopped
 from features.forensic_columns import COLUMNS, measure_images
 from features.images_params import Images
+from features.interruption import Interruption
 from features.locks import hold
 from features.manifest import read_manifest, write_manifest
 from features.params import load_params
@@ -23,7 +24,6 @@ from features.perturb_params import PerturbParams
 from features.perturbed import Variant, read_perturbed
 from features.store import open_store
 from stage1_cnn import perturb, perturbing, scoring
-from stage1_cnn.interruption import Interruption
 from stage1_cnn.score_blocks import RowBlocks
 
 STRENGTHS = {"jpeg": [50], "blur": [], "noise": [20.0], "rescale": [], "crop": [0.5]}

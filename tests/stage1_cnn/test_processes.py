@@ -7,8 +7,8 @@ from together import JOBS, ask_the_others, make_task, open_states, train
 
 from features.augment_params import Augment
 from features.errors import ConfigError
+from features.interruption import Interruption
 from features.learning_params import Schedule
-from stage1_cnn.interruption import Interruption
 from stage1_cnn.processes import Processes
 from stage1_cnn.session import Session
 

@@ -7,9 +7,9 @@ import time
 import pytest
 import torch
 
+from features import interruption
 from features.errors import Stopped
-from stage1_cnn import interruption
-from stage1_cnn.interruption import Interruption
+from features.interruption import Interruption
 from stage1_cnn.processes import Processes
 from stage1_cnn.session import Session, describe_time
 

@@ -8,12 +8,12 @@ from small_task import make_settings
 
 from features.augment_params import Augment
 from features.errors import ConfigError, DeviceMemoryError, NotFiniteError
+from features.interruption import Interruption
 from features.learning_params import Ema, Loss, Network, Optimizer, Sampling, Schedule
 from features.manifest import LearnRows, Manifest
 from stage1_cnn.checkpoints import Checkpoints
 from stage1_cnn.correction import build_member_loss
 from stage1_cnn.engines import build_torch_engine
-from stage1_cnn.interruption import Interruption
 from stage1_cnn.judge import judge_fold
 from stage1_cnn.loader import BatchLoader, choose_rows
 from stage1_cnn.losses import RowLoss

@@ -15,10 +15,10 @@ from small_task import keep_pixels, make_pixels, make_settings, make_table
 
 from features.augment_params import Augment
 from features.errors import Stopped
+from features.interruption import Interruption
 from features.learning_params import Ema, Loss, Optimizer, Sampling, Schedule
 from features.manifest import Manifest, write_manifest
 from stage1_cnn.checkpoints import Checkpoints
-from stage1_cnn.interruption import Interruption
 from stage1_cnn.judge import judge_fold
 from stage1_cnn.losses import RowLoss
 from stage1_cnn.processes import join_processes

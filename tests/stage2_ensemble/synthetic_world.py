@@ -20,6 +20,7 @@ from features.forensic_table import seal_forensics
 from features.manifest import (
     NO_FOLD,
     NO_LABEL,
+    NO_OVERRIDE,
     READABLE,
     SCHEMA,
     SEEN,
@@ -27,6 +28,7 @@ from features.manifest import (
     write_manifest,
 )
 from features.member_id import MemberId
+from features.null_facts import NullModel, write_null_model
 from features.perturbed import Perturbed, Variant, write_perturbed
 from features.val_sample import draw_sample
 from stage2_ensemble.calibration import Calibration
@@ -109,6 +111,7 @@ def draw_rows(labels: np.ndarray, groups: np.ndarray, folds: np.ndarray, seed: i
             "img_name": names,
             "path": names,
             "label": labels.astype(np.int8),
+            "override": np.full(n, NO_OVERRIDE, np.int8),
             "weight": rng.uniform(0.5, 1.5, n),
             "draw_weight": 1.0,
             "fold": folds.astype(np.int16),
@@ -372,6 +375,19 @@ def write_perturbed_val(world: World, **changes: str) -> None:
         parts = (tuple(members), tuple(logits), tuple(embeddings))
         found = Perturbed(ids, VARIANTS, *parts, FORENSICS, forensics)
     write_perturbed(found, val, world.root / "artifacts" / "perturbed")
+
+
+def replace_val(world: World, table: pd.DataFrame) -> None:
+    """Another val manifest of as many rows, and all that `evaluate` reads of it."""
+    artifacts = world.root / "artifacts"
+    val = write_manifest(table, "val", artifacts / "manifest" / "val.parquet")
+    changed = replace(world, val=val)
+    write_noise_features(world.root, val)
+    for backbone in BACKBONES:
+        write_member_dump(changed, backbone, 0, "val")
+    write_perturbed_val(changed)
+    null = NullModel(np.zeros(len(val)), {"told_apart": False, "main_feature": "width"})
+    write_null_model(null, world.train, val, artifacts / "null_model")
 
 
 def write_params(world: World, **sections: object) -> None:

@@ -11,16 +11,14 @@ import pytest
 from sklearn import metrics as peer
 from synthetic_world import (
     BACKBONES,
+    replace_val,
     run_stages,
     write_member_dump,
-    write_noise_features,
     write_params,
-    write_perturbed_val,
 )
 
 from features.errors import MissingArtifactError, StaleArtifactError
 from features.files import digest_file, read_json, read_sealed, write_sealed
-from features.manifest import write_manifest
 from features.members_params import MembersParams
 from features.null_facts import NullModel, write_null_model
 from features.params import load_params
@@ -66,18 +64,6 @@ def measure(world, ensemble, name, raw) -> dict:
     scores = ensemble.readings.read(name, raw)
     threshold = ensemble.readings.find_threshold(name)
     return measure_figures(world.val.labels, scores, world.val.groups, threshold).metrics
-
-
-def replace_val(world, table) -> None:
-    """Another val manifest of the 300 rows, and all that `evaluate` reads of it."""
-    val = write_manifest(table, "val", evaluate.MANIFEST / "val.parquet")
-    changed = replace(world, val=val)
-    write_noise_features(world.root, val)
-    for backbone in BACKBONES:
-        write_member_dump(changed, backbone, 0, "val")
-    write_perturbed_val(changed)
-    null = NullModel(np.zeros(300), {"told_apart": False, "main_feature": "width"})
-    write_null_model(null, world.train, val, evaluate.NULL_MODEL)
 
 
 def test_metrics_have_exactly_the_fixed_form(done):

@@ -1,6 +1,8 @@
 """Tuning: what it may see, what it resumes, what it writes."""
 
 import json
+import os
+import signal
 import sys
 from dataclasses import fields, replace
 from itertools import count
@@ -350,18 +352,35 @@ def test_nothing_is_judged_where_the_present_settings_are_the_best(favour, capsy
     assert PARAMS.read_text() == LAYOUT
 
 
-def test_two_at_once_are_refused_and_a_stop_says_how_to_go_on(enter, monkeypatch):
+def test_two_at_once_are_refused(enter):
     enter("one fold")
     params = load_params(TuneParams)
     with hold(tune.OUT, Path(params.resume_dir)), pytest.raises(LockedError):
         tune.run(params)
 
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_command_as_one_that_goes_on(enter, monkeypatch, number):
+    enter("one fold")
+    fit, fits = tuning.fit_candidate, count()
+
     def stop(*parts):
-        raise KeyboardInterrupt
+        if next(fits) in (1, 5):
+            os.kill(os.getpid(), number)
+        return fit(*parts)
 
     monkeypatch.setattr(tuning, "fit_candidate", stop)
-    with pytest.raises(Stopped, match=r"after 0 trials\. The same command goes on"):
-        tune.run(params)
+    monkeypatch.setattr(sys, "argv", ["tune", "--trials", "3"])
+    said = rf"\({signal.Signals(number).name}\) after 0 trials\. The same command goes on"
+    with pytest.raises(Stopped, match=said):
+        tune.run(load_params(TuneParams))
+    ends = []
+    for _ in range(2):
+        with pytest.raises(SystemExit) as end:
+            run_stage("stage2_ensemble.tune", tune.main)
+        ends.append(end.value.code or 0)
+    assert ends == [75, 0]
+    assert len(json.loads((tune.OUT / "tuning.json").read_text())["attempts"]) == 3
 
 
 def test_problems_end_the_command_with_one_message(enter, monkeypatch, capsys):

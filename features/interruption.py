@@ -1,6 +1,6 @@
 """When to stop: a signal, a time limit, or the end of the process that started this one.
 
-A training that is told to stop finishes its step, saves, and exits with 75.
+Training finishes its step and saves, a search gives up its trial; both exit with 75.
 """
 
 import os
