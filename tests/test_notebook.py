@@ -17,6 +17,7 @@ from nbclient import NotebookClient
 from project_copy import ROOT, copy_project
 
 PATH = ROOT / "docs" / "kaggle.ipynb"
+QUICK = "perturb.rows=0\nreport.rows=4"
 ENVIRONMENT = {
     name: value
     for name, value in os.environ.items()
@@ -118,19 +119,21 @@ def test_places_and_settings_are_in_the_first_cell_alone():
 
 @pytest.mark.slow
 def test_sessions_that_end_early_add_up_to_all_labels(inputs, tmp_path):
-    early = name_places(inputs, tmp_path / "1", CARRIED=inputs / "first.tar", MAX_MINUTES=0.001)
+    carried = {"CARRIED": inputs / "first.tar", "SETTINGS": QUICK}
+    early = name_places(inputs, tmp_path / "1", MAX_MINUTES=0.001, **carried)
     said = execute(tmp_path / "1", early)
     assert "lacking: nothing" in said["packages"]
     assert "exited with 75" in said["run"]
-    assert "Stopped in time; go on in the next session" in said["run"]
+    assert "Stopped in time; go on in the next session" in said["carry"]
     assert [path.name for path in (tmp_path / "1/output").iterdir()] == ["carry.tar"]
     weights = tmp_path / "1/work/artifacts/members/resnet/0/weights.safetensors"
     trained = weights.read_bytes()
     shutil.rmtree(tmp_path / "1/work")
 
-    rest = name_places(inputs, tmp_path / "2", CARRIED=tmp_path / "1/output/carry.tar")
+    carried["CARRIED"] = tmp_path / "1/output/carry.tar"
+    rest = name_places(inputs, tmp_path / "2", **carried)
     said = execute(tmp_path / "2", rest)
-    assert "All is done." in said["run"]
+    assert "All is done." in said["carry"]
     ran = re.findall(r"Running stage '(\S+)'", said["run"])
     assert "train@efficientnet-0" in ran
     assert not {"prepare", "train@resnet-0"} & {*ran}
@@ -152,7 +155,7 @@ def test_a_failure_is_told_from_a_stop_and_what_is_done_is_packed(inputs, tmp_pa
     environment = name_places(
         inputs, tmp_path, CARRIED=inputs / "first.tar", SETTINGS="schedule.epoch=4"
     )
-    cells = ("parameters", "packages", "project", "run")
+    cells = ("parameters", "packages", "project", "run", "carry")
     code, said = execute_plainly(tmp_path, environment, *cells)
     assert code == 1
     assert "did you mean epochs?" in said
