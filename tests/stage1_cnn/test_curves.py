@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from small_task import make_settings
+from stage1_cnn.interruption import Interruption
 from test_training import change_table, equal
 
 from features.errors import Stopped
 from features.learning_params import Ema, Network, Schedule
 from stage1_cnn.checkpoints import Checkpoints
 from stage1_cnn.curves import Curve, build_curve, draw_sample
-from stage1_cnn.interruption import Interruption
 from stage1_cnn.judge import judge_fold
 from stage1_cnn.processes import Processes
 from stage1_cnn.session import Session
