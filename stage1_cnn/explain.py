@@ -133,7 +133,7 @@ def run(params: ExplainParams, out: Path = OUT) -> None:
         maps = explain_member(member, folder, side, store, rows)
         members[backbone] = member.id.digest
         if maps is None:
-            _log.info("explain %s: its head reads no feature maps, so none are shown", backbone)
+            _log.info("explain %s: its head tells no places apart, so none are shown", backbone)
             continue
         found[backbone] = maps
         places = " × ".join(map(str, maps.shape[2:]))

@@ -2,8 +2,8 @@
 
 Networks lay them out as `(b, c, h, w)`, as `(b, h, w, c)`, or as tokens `(b, n, c)` behind a few
 that stand for no place. Heads that read only such a class token have no feature maps to show:
-places told it in every layer below. Measured on pictures where one corner alone mattered: at no
-layer of such a network did gradients find it, and often they named the other class.
+places told it in every layer below. Measured on pictures where one corner alone mattered, in three
+trainings of a small such network: at none of four layers did Grad-CAM find it for both classes.
 """
 
 import math

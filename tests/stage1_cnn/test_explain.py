@@ -84,7 +84,7 @@ def test_each_backbone_shows_the_rows_of_the_gallery(tmp_path, caplog):
         found.members["both"] == read_member(Path("artifacts/members/both/0"), "both", 0).id.digest
     )
     assert np.load(tmp_path / "token.npy").shape[:2] == (5, 2)
-    assert "token: its head reads no feature maps" in caplog.text
+    assert "token: its head tells no places apart" in caplog.text
 
 
 def test_the_same_bytes_each_time_and_a_row_does_not_depend_on_the_others(tmp_path):
