@@ -49,7 +49,7 @@ bench: ## Run every benchmark in its quick form.
 	[ $$found = yes ] || echo "There is no benchmark in benchmarks/ yet."
 
 # DVC shows a column for each of some 400 metrics; here are what ships, the mean, and settings.
-SETTINGS := seed|data|split|folds|images|sampling|loss|optimizer|schedule|ema|augment|network|backbones|dump|stack|gate|decision|label
+SETTINGS := seed|data|split|folds|images|sampling|loss|optimizer|schedule|ema|augment|network|backbones|dump|stack|gate|decision|label|perturb|report
 SHOWN := Experiment|val\.(stack|mean)\.auc
 
 experiments: ## List the experiments since the last commit: AUC on val, and settings that differ.

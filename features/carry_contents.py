@@ -19,7 +19,9 @@ RESUME = Path(".resume")
 CACHE = Path(".dvc/cache/files/md5")
 LOCK_FILE = Path("dvc.lock")
 FOLDERS = (CACHE, RESUME, SECONDS, Path("artifacts"), Path("data/demo"))
-FILES = (PARAMS_FILE, LOCK_FILE)
+REVIEW_FILE = Path("review.csv")
+"""As the report names it: labels that somebody corrected."""
+FILES = (PARAMS_FILE, LOCK_FILE, REVIEW_FILE)
 """With `FOLDERS` all that is carried; in this order it is unpacked."""
 _TEMPORARY = re.compile(r"\..+\.tmp-\d+")  # what features.files.write_atomic writes to
 _TRANSIENT = (".lock", ".pid")

@@ -3,7 +3,7 @@
 `<folder>/gradcam.json` names val's manifest, the rows, the members and the sha256 of an array for
 each backbone beside it: `<backbone>.npy` uint8 `(n, 2, h, w)`, signs of real first, then those of
 fake. The strongest place of a row, over both, is 255. A backbone whose layer is `null` has no
-places to tell apart; its array is all 0.
+places to tell apart (its head reads a class token, or several branches); its array is all 0.
 """
 
 from collections.abc import Mapping

@@ -39,12 +39,12 @@ class Override:
 
 
 def override_labels(rows: pd.DataFrame, params: PrepareParams) -> pd.DataFrame:
-    """`rows` with `override`, `confirmed`, and the corrected `label` where models learn from it.
+    """`rows` with the corrected `label`, and with `override` and `confirmed`.
 
     `rows` are those of all lists: `role`, `img_name`, `label` and `hold:` columns. `override` is
-    the other label where the list's is wrong, else -1. Rows of a val list keep their label, but for
-    `data.final`; to train rows that become val `split_roles` gives it back. Raises `ManifestError`
-    with the first problems of the file and the count of all.
+    the corrected label where the list's is wrong, else -1. Rows that end up as val get the list's
+    label back from `split_roles`. Raises `ManifestError` with the first problems of the file and
+    the count of all.
     """
     override = np.full(len(rows), NO_OVERRIDE, np.int8)
     confirmed = np.zeros(len(rows), bool)
@@ -54,10 +54,7 @@ def override_labels(rows: pd.DataFrame, params: PrepareParams) -> pd.DataFrame:
                 confirmed[place] = True
             else:
                 override[place] = entry.corrected
-    learned = override != NO_OVERRIDE
-    if not params.data.final:
-        learned &= (rows["role"] == "train").to_numpy(bool)
-    label = np.where(learned, override, rows["label"]).astype(np.int8)
+    label = np.where(override != NO_OVERRIDE, override, rows["label"]).astype(np.int8)
     return rows.assign(label=label, override=override, confirmed=confirmed)
 
 

@@ -69,7 +69,7 @@ def split_roles(rows: pd.DataFrame, params: PrepareParams) -> dict[Role, pd.Data
         folds[moved] = active
         train, val = train | moved, val & ~moved
     rows = rows.assign(fold=folds)
-    learned, kept = _correct(rows[train]), _keep_listed(rows[val])
+    learned, kept = _clear_generators(rows[train]), _keep_listed(rows[val])
     return {
         "train": learned.assign(domain=""),
         "val": kept.assign(domain=_name_domains(kept, learned["generator"])),
@@ -82,16 +82,10 @@ def find_listed(rows: pd.DataFrame) -> pd.Series:
     return rows["label"].mask(rows["override"] != NO_OVERRIDE, 1 - rows["override"])
 
 
-def _correct(train: pd.DataFrame) -> pd.DataFrame:
-    """Train rows with their overrides as labels; what turned out real has no generator."""
-    overridden = train["override"] != NO_OVERRIDE
-    if not overridden.any():
-        return train
-    real = overridden & (train["override"] == 0)
-    return train.assign(
-        label=train["label"].mask(overridden, train["override"]),
-        generator=train["generator"].mask(real, ""),
-    )
+def _clear_generators(train: pd.DataFrame) -> pd.DataFrame:
+    """Train rows; what turned out real has no generator."""
+    real = train["override"] == 0
+    return train.assign(generator=train["generator"].mask(real, "")) if real.any() else train
 
 
 def _keep_listed(val: pd.DataFrame) -> pd.DataFrame:

@@ -35,7 +35,7 @@ from features.progress import track
 from features.store import ImageStore, open_store
 from stage1_cnn.batches import Normaliser, build_normaliser
 from stage1_cnn.devices import pick_device
-from stage1_cnn.feature_maps import MappedNetwork, find_maps
+from stage1_cnn.feature_maps import LAYER, MappedNetwork
 from stage1_cnn.member import Member, load_network, read_member
 from stage1_cnn.network import check_other_size, fit_image_size
 
@@ -101,8 +101,8 @@ def explain_rows(
 
 def explain_member(
     member: Member, folder: Path, side: int, store: ImageStore, rows: Ids
-) -> tuple[str | None, Maps | None]:
-    """The layer that was asked and the maps of the rows; nothing of a network without places."""
+) -> Maps | None:
+    """The maps of the rows, shown as squares of `side` pixels; none by a network without places."""
     device = pick_device()
     check_other_size(member.settings, side)
     network = load_network(folder, member)
@@ -110,11 +110,12 @@ def explain_member(
     settings = member.settings.model_copy(update={"image_size": side})
     normalise = build_normaliser(network.to(device), settings, device)
     noise = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)
+    # The fastest algorithm of cuDNN is a matter of chance, and each rounds its own way.
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-        mapped = find_maps(network, normalise(noise))
-        if mapped is None:
-            return None, None
-        return mapped.layer, explain_rows(mapped, normalise, store, rows, member.id.name)
+        mapped = MappedNetwork(network)
+        if not mapped.depends_on_maps(normalise(noise)):
+            return None
+        return explain_rows(mapped, normalise, store, rows, member.id.name)
 
 
 def run(params: ExplainParams, out: Path = OUT) -> None:
@@ -123,20 +124,22 @@ def run(params: ExplainParams, out: Path = OUT) -> None:
     rows = read_rows(GALLERY, val)
     store = open_store(val, Path(params.data.root), params.images)
     fold = params.folds.active[0]
-    found = GradCam(rows, maps := {}, layers := {}, members := {})
+    members: dict[str, str] = {}
+    found: dict[str, Maps] = {}
     for backbone in params.backbones:
         folder = MEMBERS / backbone / str(fold)
         member = read_member(folder, backbone, fold)
         side = params.dump.resolve_backbone(backbone).image_size or member.settings.image_size
-        layer, seen = explain_member(member, folder, side, store, rows)
-        layers[backbone], members[backbone] = layer, member.id.digest
-        if seen is None:
-            _log.warning("explain %s: no feature maps to look at", member.id.name)
+        maps = explain_member(member, folder, side, store, rows)
+        members[backbone] = member.id.digest
+        if maps is None:
+            _log.info("explain %s: its head reads no feature maps, so none are shown", backbone)
             continue
-        maps[backbone] = seen
-        places = " × ".join(map(str, seen.shape[2:]))
-        _log.info("explain %s: %d rows, %s of %s", member.id.name, len(rows), places, layer)
-    write_gradcam(found, val.digest, out)
+        found[backbone] = maps
+        places = " × ".join(map(str, maps.shape[2:]))
+        _log.info("explain %s: %d rows, %s places", member.id.name, len(rows), places)
+    layers = {name: LAYER if name in found else None for name in params.backbones}
+    write_gradcam(GradCam(rows, found, layers, members), val.digest, out)
 
 
 def main(overrides: Overrides = None) -> None:

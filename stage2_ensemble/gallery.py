@@ -77,6 +77,7 @@ def run(params: GalleryParams, out: Path = OUT) -> None:
         "threshold": ensemble.readings.find_threshold(ensemble.shipped),
         "val_rows": len(val),
         "rows": entries,
+        "overrides": [*list_overrides(train), *list_overrides(val)],
         **list_quarantined(_read_list("quarantine.csv")),
     }
     write_array(out / ROWS, rows)
@@ -161,6 +162,19 @@ def list_val_pairs(duplicates: pd.DataFrame, val: Manifest) -> dict[int, list[di
                 }
                 found.setdefault(row, []).append(entry)
     return found
+
+
+def list_overrides(rows: Manifest) -> list[dict[str, Any]]:
+    """Labels that were corrected or confirmed before, as a `review.csv` has them.
+
+    Of train those that were changed; their list says the other label.
+    """
+    looked_at = rows.table[rows.table["override"] >= 0]
+    names, labels, found = (looked_at[name] for name in ("img_name", "label", "override"))
+    listed = 1 - found if rows.role == "train" else labels
+    columns = {"name": names, "label": listed.astype(int), "corrected": found.astype(int)}
+    records = pd.DataFrame(columns).assign(role=rows.role).to_dict("records")
+    return [{str(name): value for name, value in record.items()} for record in records]
 
 
 def list_quarantined(quarantine: pd.DataFrame) -> dict[str, Any]:

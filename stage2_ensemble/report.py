@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from features.gradcam import read_gradcam
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from features.cli import Overrides, run_stage
 from features.errors import StaleArtifactError
 from features.files import digest_json, read_json, read_sealed, write_text
+from features.gradcam import read_gradcam
 from features.manifest import Manifest, read_manifest
 from features.params import load_params
 from features.report_params import ReportParams
@@ -159,6 +159,7 @@ def add_pictures(
         "by_chance": BY_CHANCE,
         "digest": gallery["val_manifest"][:16],
         "rows": rows,
+        "overrides": gallery["overrides"],
         "quarantined": [add(entry, is_small=False) for entry in gallery["quarantined"]],
         "lead": describe_gallery(gallery),
     }

@@ -248,6 +248,8 @@ def main() -> None:
             console.print(line, highlight=False)
     else:
         _print_val(console, metrics)
+    if REPORT.is_file():
+        console.print(f"The whole, with pictures: {REPORT}", highlight=False)
     console.print(f"Final labels: {LABELS}", highlight=False)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from browser import find_browser, open_page
 from page_commands import PAGES, read_blocks
 from PIL import Image
 from project_copy import Project, copy_project
@@ -240,6 +241,31 @@ def test_a_member_by_hand_needs_a_folder_only_if_its_settings_differ(project):
     assert "did you mean resnet?" in output
 
 
+def test_labels_marked_in_the_report_come_back_through_prepare(project):
+    find_browser()
+    with open_page(project.folder / "artifacts" / "report.html") as opened:
+        page = opened.page
+        page.select_option("#kind", "all")
+        page.locator(".tile").first.click()
+        name = page.locator("#detail-name").inner_text()
+        page.keyboard.press("w")
+        page.keyboard.press("Escape")
+        with page.expect_download() as download:
+            page.locator("#download").click()
+        download.value.save_as(project.folder / "review.csv")
+        assert opened.complaints == []
+        assert not [url for url in opened.requests if url.startswith("http")]
+    params = project.read_params()
+    params["data"]["label_overrides"] = "review.csv"
+    project.write_params(params)
+    ran = project.run("dvc", "repro", "prepare")
+    assert "Running stage 'prepare'" in ran
+    val = pd.read_parquet(project.folder / "artifacts/manifest/val.parquet")
+    (row,) = val[val["override"] >= 0].itertuples()
+    assert row.img_name == name
+    assert row.override == 1 - row.label
+
+
 def list_commands(page: Path) -> list[str]:
     """Those that are executed; of make only what needs no set-up."""
     blocks = [block for block in read_blocks(page) if block.why_not is None]
@@ -273,7 +299,7 @@ def clone(project) -> Project:
     return project
 
 
-@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", filter(list_commands, PAGES[1:]), ids=lambda page: page.stem)
 def test_every_command_of_the_guide_runs(clone, page):
     said = {command: clone.run("bash", "-ec", command) for command in list_commands(page)}
     if page.stem == "experiments":

@@ -64,6 +64,10 @@ def make_gallery() -> dict:
         "threshold": 0.5,
         "val_rows": 100,
         "rows": [make_row(row, name) for row, name in enumerate(SCORES)],
+        "overrides": [
+            {"role": "train", "name": "old.png", "label": 0, "corrected": 1},
+            {"role": "val", "name": "missed.png", "label": 1, "corrected": 0},
+        ],
         "quarantined": [{"name": "bad.png", "path": "valset/bad.png", "problem": "cut off"}],
         "quarantined_rows": 1,
     }
@@ -198,7 +202,8 @@ def test_marked_labels_become_review_csv(opened):
         page.locator("#download").click()
     assert download.value.suggested_filename == "review.csv"
     text = download.value.path().read_text(encoding="utf-8")
-    rows = list(csv.DictReader(io.StringIO(text)))
+    kept, *rows = csv.DictReader(io.StringIO(text))
+    assert [kept["role"], kept["img_name"], kept["corrected"]] == ["train", "old.png", "1"]
     assert rows[0] == {
         "role": "val",
         "img_name": HOSTILE,
@@ -206,7 +211,12 @@ def test_marked_labels_become_review_csv(opened):
         "corrected": "1",
         "note": 'is a photo, "really"',
     }
-    assert [rows[1]["label"], rows[1]["corrected"]] == ["1", "1"]
+    assert [rows[1][name] for name in ("img_name", "label", "corrected")] == [
+        "missed.png",
+        "1",
+        "1",
+    ]
+    assert len(rows) == 2  # the new word on missed.png, not the old one
     page.locator("#show-csv").click()
     assert page.locator("#csv").input_value() == text
     page.reload()  # marks are kept

@@ -260,8 +260,13 @@
   const quote = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
 
   function writeCsv() {
-    const lines = [...review.values()].map(({ row, corrected, note }) =>
-      ["val", row.name, row.label, corrected, note].map((cell) => quote(String(cell))).join(","));
+    const marked = [...review.values()].map(({ row, corrected, note }) =>
+      ["val", row.name, row.label, corrected, note]);
+    // What an earlier file said of other rows stays: this one takes its place.
+    const names = new Set(marked.map(([, name]) => name));
+    const earlier = data.overrides.filter(({ role, name }) => role !== "val" || !names.has(name))
+      .map(({ role, name, label, corrected }) => [role, name, label, corrected, ""]);
+    const lines = [...earlier, ...marked].map((cells) => cells.map((cell) => quote(String(cell))).join(","));
     return ["role,img_name,label,corrected,note", ...lines].join("\n") + "\n";
   }
 

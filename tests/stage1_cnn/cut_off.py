@@ -23,6 +23,7 @@ from features.interruption import Interruption
 from features.learning_params import Ema, Network, Schedule
 from features.manifest import write_manifest
 from stage1_cnn.checkpoints import Checkpoints
+from stage1_cnn.curves import build_curve
 from stage1_cnn.processes import Processes
 from stage1_cnn.session import Session
 from stage1_cnn.trainer import Trainer
@@ -50,7 +51,9 @@ def train(folder, states):
     checkpoints.open()
     session = Session(alone, Interruption(), checkpoints, save_minutes=0)
     rows = manifest.rows_to_learn(0)
-    trained = train_network(make_settings(**SETTINGS), store, manifest, rows, 0, alone, session)
+    settings = make_settings(**SETTINGS)
+    curve = build_curve(settings, store, manifest, 0, alone)
+    trained = train_network(settings, store, manifest, rows, 0, alone, session, curve)
     return {
         "raw": digest(trained.raw_state),
         "ema": digest(trained.ema_state),

@@ -82,6 +82,15 @@ def test_a_variant_overrides_by_field_on_top_of_its_backbone():
     assert (settings.optimizer.lr, settings.optimizer.weight_decay) == (1e-4, 0.05)
 
 
+def test_a_learning_curve_makes_no_finished_run_count_less(train):
+    runs, same, others = (
+        [run.key for run in plan_runs(make_params(*overrides), train)]
+        for overrides in ([], ["schedule.curve_rows=0"], ["schedule.batch_size=8"])
+    )
+    assert runs == same
+    assert not set(runs) & set(others)
+
+
 def test_a_variant_may_override_every_section_that_a_backbone_may():
     assert set(Overrides.model_fields) == set(TrainingSections.model_fields)
 

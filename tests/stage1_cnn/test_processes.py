@@ -40,8 +40,10 @@ def check_same(found, wanted):
     for name, value in wanted["state"].items():
         torch.testing.assert_close(found["state"][name], value, atol=TOLERANCE, rtol=TOLERANCE)
     for row, other in zip(found["history"], wanted["history"], strict=True):
-        shared = {name: row[name] for name in other}
-        assert shared == pytest.approx(other, rel=TOLERANCE)
+        # One pair of rows in another order moves an AUC by 0.004.
+        for name, value in other.items():
+            margin = {"abs": 0.01} if name.endswith("_auc") else {"rel": TOLERANCE}
+            assert row[name] == pytest.approx(value, **margin), name
     for weights, figures in wanted["judged"].items():
         assert found["judged"][weights] == pytest.approx(figures, rel=0.01)
 

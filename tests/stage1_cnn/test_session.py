@@ -71,6 +71,17 @@ def test_out_of_time_it_saves_and_stops_before_the_limit(clock):
     assert saved.steps == [59]
 
 
+def test_time_for_what_follows_the_next_step_is_kept(clock):
+    limit = Interruption(max_minutes=1)
+    clock[0] += 30
+    made = Session(ALONE, limit, Saved())
+    clock[0] += 1
+    made.settle(1, 10, 10, dict)
+    clock[0] += 1
+    with pytest.raises(Stopped, match=r"after step 2 of 10 \(--max-minutes 1\)"):
+        made.settle(2, 10, 10, dict, after_next=14.0)
+
+
 def test_minutes_count_from_the_time_that_is_given(clock, monkeypatch):
     monkeypatch.setenv("FORGERYSTACK_STARTED", "970")
     with pytest.raises(Stopped, match="after step 29 "):

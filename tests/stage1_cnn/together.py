@@ -19,6 +19,7 @@ from features.interruption import Interruption
 from features.learning_params import Ema, Loss, Optimizer, Sampling, Schedule
 from features.manifest import Manifest, write_manifest
 from stage1_cnn.checkpoints import Checkpoints
+from stage1_cnn.curves import build_curve
 from stage1_cnn.judge import judge_fold
 from stage1_cnn.losses import RowLoss
 from stage1_cnn.processes import join_processes
@@ -74,7 +75,8 @@ def train(name, task, processes, session=None):
     settings = prepare(JOBS[name])
     manifest, store = task
     rows = manifest.rows_to_learn(0)
-    trained = train_network(settings, store, manifest, rows, 0, processes, session)
+    curve = build_curve(settings, store, manifest, 0, processes)
+    trained = train_network(settings, store, manifest, rows, 0, processes, session, curve)
     judged = judge_fold(trained, settings, store, manifest, 0, processes)
     return {"state": trained.state, "history": trained.history, "judged": judged}
 

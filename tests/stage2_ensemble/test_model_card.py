@@ -59,8 +59,7 @@ def test_tables_are_tables_whatever_the_names(metrics):
     assert len(lines) == 2
     for line in lines:
         assert len(re.findall(r"(?<!\\)\|", line)) == 3
-    assert "<img" not in text
-    assert "<b>" not in text
+    assert not re.search(r"(?<!\\)<", text)
 
 
 def test_without_val_there_are_no_results(metrics):
