@@ -11,8 +11,10 @@ import zipfile
 from pathlib import Path
 
 import nbformat
+import packaging
 import pandas as pd
 import pytest
+import yaml
 from nbclient import NotebookClient
 from project_copy import ROOT, copy_project
 
@@ -61,8 +63,9 @@ def inputs(tmp_path_factory):
     set_writable(folder, False)
     before = digest_tree(folder)
     yield folder
-    assert digest_tree(folder) == before
+    after = digest_tree(folder)
     set_writable(folder, True)
+    assert after == before
 
 
 def name_places(inputs, folder, **settings):
@@ -136,9 +139,11 @@ def test_sessions_that_end_early_add_up_to_all_labels(inputs, tmp_path):
     assert "All is done." in said["carry"]
     ran = re.findall(r"Running stage '(\S+)'", said["run"])
     assert "train@efficientnet-0" in ran
+    assert "goes on after step 1 of" in said["run"]
     assert not {"prepare", "train@resnet-0"} & {*ran}
     again = tmp_path / "2/work/artifacts/members/resnet/0/weights.safetensors"
     assert again.read_bytes() == trained
+    assert yaml.safe_load((tmp_path / "2/work/params.yaml").read_text())["perturb"]["rows"] == 0
     assert "null model" in said["results"]
     assert "IFrame" in said["results"]
     output = tmp_path / "2/output"
@@ -186,8 +191,6 @@ def test_what_lacks_comes_from_the_wheels_and_nothing_is_asked_for_twice(tmp_pat
     (tmp_path / "project/pyproject.toml").write_text(
         '[project]\ndependencies = ["notebook_probe>=2"]\n'
     )
-    import packaging
-
     stand_ins = tmp_path / "stand-ins"
     shutil.copytree(Path(packaging.__file__).parent, stand_ins / "packaging")
     (stand_ins / "torch.py").write_text("class cuda:\n    device_count = lambda: 0\n")
