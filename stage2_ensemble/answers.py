@@ -59,7 +59,7 @@ def _say_how_good(metrics: Mapping[str, Any]) -> Answer:
         f"{describe(null)}."
     )
     rates = [_count_of_hundred(metrics["promises"][name], "realised") for name in ("fpr", "tpr")]
-    short = f"It calls {rates[0]} of 100 reals fake, and {rates[1]} of 100 fakes fake"
+    short = f"Of 100 reals it calls {rates[0]} fake; of 100 fakes it finds {rates[1]}"
     return Answer(
         "How good is it?", short, "plain" if stack["reliable"] else "open", tuple(reasons)
     )
@@ -139,7 +139,7 @@ def _list_doubts(metrics: Mapping[str, Any]) -> Iterator[str]:
         yield f"It does worse on what it has not seen: {describe(gap, '+')} AUC, {gap['against']}."
     worst = _find_worst(metrics.get("robustness"))
     if worst and (worst[1]["change_high"] or 0) < -MARKED:
-        yield f"It does worse on changed pictures: {_describe_worst(*worst)}."
+        yield f"It does worse on changed pictures, most under {_describe_worst(*worst)}."
     broken = [
         p["title"] for p in metrics["promises"].values() if p["verdict"] not in (KEPT, BY_CHANCE)
     ]
@@ -167,7 +167,7 @@ def _list_comforts(metrics: Mapping[str, Any]) -> Iterator[str]:
             yield f"AUC {describe(domains[name])} on {domains[name]['against']}."
     worst = _find_worst(metrics.get("robustness"))
     if worst and (worst[1]["change_high"] or 0) >= -MARKED:
-        yield f"The worst of changed pictures: {_describe_worst(*worst)}."
+        yield f"Of changed pictures it does worst under {_describe_worst(*worst)}."
 
 
 def _find_worst(robustness: Mapping[str, Any] | None) -> tuple[str, Mapping[str, Any]] | None:
@@ -182,7 +182,8 @@ def _find_worst(robustness: Mapping[str, Any] | None) -> tuple[str, Mapping[str,
 
 def _describe_worst(name: str, values: Mapping[str, Any]) -> str:
     change = AucEstimate(values["change"], values["change_low"], values["change_high"])
-    return f"{name}, AUC {values['auc']:.4f}, {change.describe(digits=4, sign='+')} to unchanged"
+    text = change.describe(digits=4, sign="+")
+    return f"{name}: AUC {values['auc']:.4f}, {text} against the same pictures as they are"
 
 
 def describe(values: Mapping[str, Any], sign: Literal["", "+"] = "") -> str:

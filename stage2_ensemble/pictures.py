@@ -13,8 +13,8 @@ from PIL import Image
 from features.images import ImageProblem, decode_square, read_inside
 from features.images_params import Images
 
-HEAT = (213, 94, 0)
-"""Colour of a Grad-CAM map; what it covers says how much."""
+HEATS = ((0, 114, 178), (213, 94, 0))
+"""Colours of a Grad-CAM map, for signs of real and of fake; what it covers says how much."""
 HEAT_COVER = 0.75
 
 
@@ -64,12 +64,12 @@ class Pictures:
         return self._kept[path]
 
 
-def encode_heat(heat: npt.NDArray[np.uint8]) -> str | None:
+def encode_heat(heat: npt.NDArray[np.uint8], colour: tuple[int, int, int]) -> str | None:
     """A map `(h, w)` as a PNG that lets the picture below it through; `None` for an empty one."""
     if not heat.any():
         return None
     pixels = np.empty((*heat.shape, 4), np.uint8)
-    pixels[..., :3] = HEAT
+    pixels[..., :3] = colour
     pixels[..., 3] = np.rint(HEAT_COVER * heat)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
@@ -78,7 +78,7 @@ def encode_heat(heat: npt.NDArray[np.uint8]) -> str | None:
 
 def encode_heats(maps: Mapping[str, npt.NDArray[np.uint8]]) -> dict[str, list[str | None]]:
     """By backbone the maps `(2, h, w)` of one row: signs of real, signs of fake."""
-    found = {name: [encode_heat(side) for side in sides] for name, sides in maps.items()}
+    found = {name: list(map(encode_heat, sides, HEATS)) for name, sides in maps.items()}
     return {name: sides for name, sides in found.items() if any(sides)}
 
 

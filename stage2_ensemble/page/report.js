@@ -146,13 +146,14 @@
   }
 
   function buildRow(row) {
-    const [text, style] = OUTCOMES[row.outcome];
+    const [, style] = OUTCOMES[row.outcome];
+    const verdict = { fp: "wrong", fn: "wrong", right: "right", review: "open" }[row.outcome];
     const answer = row.decision === "review" ? "left to a person" : `called ${row.decision}`;
     const left = build("div", {}, buildPicture(row), buildJudge(row));
     const right = build("div", {},
       build("h2", { id: "detail-name", text: row.name }),
-      build("p", {}, `Label ${CLASSES[row.label]}, ${answer}: `, build("span", { class: style, text }),
-        `. ${percent(row.probability)} fake. Chosen because: ${row.why}.`
+      build("p", {}, `Label ${CLASSES[row.label]}, ${answer}: `, build("span", { class: style, text: verdict }),
+        `. ${percent(row.probability)} fake. Shown because: ${row.why}.`
         + (row.override >= 0 ? ` Its label was corrected to ${CLASSES[row.override]}.` : "")),
       build("h3", { text: "Scores, in log-odds" }), buildScores(row),
       ...Object.entries(row.drivers).flatMap(([name, drivers]) => [

@@ -32,8 +32,8 @@ def test_rates_are_counts_of_a_hundred_with_intervals(metrics):
         entry = metrics["promises"][name]
         entry |= dict(zip(("realised", "realised_low", "realised_high"), values, strict=True))
     answer, _ = say(metrics, 0)
-    assert "6.7 [3.6 to 12] of 100 reals" in answer.short
-    assert "99.5 [98.2 to 100.0] of 100 fakes" in answer.short
+    assert "Of 100 reals it calls 6.7 [3.6 to 12] fake" in answer.short
+    assert "of 100 fakes it finds 99.5 [98.2 to 100.0]" in answer.short
 
 
 def test_few_groups_are_said_to_be_few(metrics):
