@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from small_task import make_settings
-from stage1_cnn.interruption import Interruption
 from test_training import change_table, equal
 
 from features.errors import Stopped
+from features.interruption import Interruption
 from features.learning_params import Ema, Network, Schedule
 from stage1_cnn.checkpoints import Checkpoints
 from stage1_cnn.curves import Curve, build_curve, draw_sample

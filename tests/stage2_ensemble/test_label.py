@@ -22,6 +22,7 @@ from synthetic_world import (
     write_member_dump,
     write_noise_features,
     write_params,
+    write_perturbed_val,
 )
 
 from features.errors import StaleArtifactError
@@ -176,6 +177,7 @@ def test_file_facts_reach_the_labels_where_they_were_asked_for(enter):
         write_noise_features(world.root, stacks[role])
         for backbone in BACKBONES:
             write_member_dump(changed, backbone, 0, role)
+    write_perturbed_val(changed)
     run_stages(changed)
     without = [row["label"] for row in read_rows(changed, "labels.csv")]
     write_params(changed, stack=STACK | {"use_file_facts": True})
