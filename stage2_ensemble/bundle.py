@@ -29,8 +29,11 @@ from stage2_ensemble.without import Without
 
 MANIFEST = "MANIFEST.json"
 ENSEMBLE = "ensemble.json"
-HELD_OUT, UNITS_HELD_OUT = Path("held_out"), Path("held_out_units")
-WITHOUT = Path("without")
+MODELS = Path("models")
+"""All other files. So the stage `report` can add the model card to the folder, which DVC would not
+let it do to a folder of `stack`."""
+HELD_OUT, UNITS_HELD_OUT = MODELS / "held_out", MODELS / "held_out_units"
+WITHOUT = MODELS / "without"
 ADVICE = "Make it again: dvc repro -f stack"
 
 
@@ -51,7 +54,8 @@ def write_ensemble(ensemble: Ensemble, folder: Path) -> None:
         "reading_rows": ensemble.reading_rows,
         "file_codes": ensemble.file_codes,
         "models": {
-            name: _write_model(model, folder, Path(name)) for name, model in ensemble.models.items()
+            name: _write_model(model, folder, MODELS / name)
+            for name, model in ensemble.models.items()
         },
         "without": {
             backbone: {
@@ -62,8 +66,9 @@ def write_ensemble(ensemble: Ensemble, folder: Path) -> None:
         },
     }
     write_json(folder / ENSEMBLE, facts)
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
-    sums = {p.relative_to(folder).as_posix(): digest_file(p) for p in files}
+    parts = (path for path in (folder / MODELS).rglob("*") if path.is_file())
+    files = sorted([folder / ENSEMBLE, *parts])
+    sums = {path.relative_to(folder).as_posix(): digest_file(path) for path in files}
     write_json(folder / MANIFEST, {"sha256": sums})
 
 
@@ -125,7 +130,7 @@ def read_ensemble(folder: Path) -> Ensemble:
         train_digest=facts["train_manifest"],
         digests={int(fold): tuple(digests) for fold, digests in facts["members"].items()},
         shipped=facts["shipped"],
-        models={name: reader.read(name, m, Path(name)) for name, m in facts["models"].items()},
+        models={name: reader.read(name, m, MODELS / name) for name, m in facts["models"].items()},
         oof_auc=facts["oof_auc"],
         picks=facts["picks"],
         verdicts=tuple(Verdict.from_json(values) for values in facts["verdicts"]),

@@ -3,7 +3,8 @@
 Without val (`data.final`) it says so, and quotes the last run that had one: its metrics are kept in
 `held_out_metrics.json`, which DVC does not delete before a run.
 
-Reads: artifacts/stackers, artifacts/dumps, artifacts/forensics, artifacts/manifest/val.parquet,
+Reads: artifacts/stackers/MANIFEST.json, artifacts/stackers/ensemble.json,
+    artifacts/stackers/models, artifacts/dumps, artifacts/forensics, artifacts/manifest/val.parquet,
     artifacts/null_model, artifacts/members, artifacts/perturbed, .seconds
 Writes: artifacts/metrics.json, artifacts/held_out_metrics.json, artifacts/evaluation.parquet,
     artifacts/plots

@@ -1,6 +1,7 @@
 """Final labels: every row of the test list exactly once, in its order; and its units.
 
-Reads: artifacts/stackers, artifacts/dumps, artifacts/forensics, artifacts/manifest/test.parquet
+Reads: artifacts/stackers/MANIFEST.json, artifacts/stackers/ensemble.json,
+    artifacts/stackers/models, artifacts/dumps, artifacts/forensics, artifacts/manifest/test.parquet
 Writes: artifacts/labels.csv, artifacts/prediction.txt, artifacts/unit_labels.csv
 Params: backbones, folds.active
 """

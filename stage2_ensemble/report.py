@@ -1,9 +1,10 @@
 """One self-contained page (answers, figures, pictures of val to look through), and a model card.
 
-Reads: artifacts/metrics.json, artifacts/plots, artifacts/stackers, artifacts/gallery,
+Reads: artifacts/metrics.json, artifacts/plots, artifacts/stackers/MANIFEST.json,
+    artifacts/stackers/ensemble.json, artifacts/stackers/models, artifacts/gallery,
     artifacts/gradcam, artifacts/manifest/val.parquet, artifacts/manifest/summary.json,
     artifacts/labels.csv, stage2_ensemble/page, images below data.root
-Writes: artifacts/report.html, artifacts/MODEL_CARD.md
+Writes: artifacts/report.html, artifacts/stackers/MODEL_CARD.md
 Params: backbones, folds.active, data.root, images.size, images.equalize
 """
 
@@ -73,7 +74,8 @@ def run(params: ReportParams, out: Path = OUT) -> None:
     write_text(out / "report.html", text)
     summary = read_json(MANIFEST / "summary.json", "prepare")
     known = (metrics, answers, tables, summary, params.backbones)
-    write_text(out / "MODEL_CARD.md", build_card(*known, params.data.root))
+    # In the bundle: it goes where the models go.
+    write_text(out / "stackers" / "MODEL_CARD.md", build_card(*known, params.data.root))
     _log.info("report: %s, %.1f MB", out / "report.html", len(text.encode()) / 1e6)
     print_closing(metrics, out / "report.html", LABELS)
 

@@ -2,7 +2,8 @@
 
 Reads: artifacts/manifest/train.parquet, artifacts/manifest/test.parquet, artifacts/dumps,
     artifacts/forensics
-Writes: artifacts/stackers
+Writes: artifacts/stackers/MANIFEST.json, artifacts/stackers/ensemble.json,
+    artifacts/stackers/models
 Params: seed, folds.active, backbones, stack, gate, decision, label
 """
 

@@ -47,21 +47,24 @@ BAGS = ("lightgbm-0.txt", "lightgbm-1.txt")
 FILES = [
     "MANIFEST.json",
     "ensemble.json",
-    *(f"held_out/{name}.npy" for name in ("groups", "labels", "log_odds", "row_ids", "weights")),
-    *(f"{name}/{bag}" for name in ("lightgbm", "random_forest") for bag in BAGS),
     *(
-        f"{name}/pca-{fold}-{backbone}.npy"
+        f"models/held_out/{name}.npy"
+        for name in ("groups", "labels", "log_odds", "row_ids", "weights")
+    ),
+    *(f"models/{name}/{bag}" for name in ("lightgbm", "random_forest") for bag in BAGS),
+    *(
+        f"models/{name}/pca-{fold}-{backbone}.npy"
         for name in ("lightgbm", "random_forest")
         for fold in (0, 1)
         for backbone in BACKBONES
     ),
     *(
-        f"lightgbm_pca/fold-{fold}/{file}"
+        f"models/lightgbm_pca/fold-{fold}/{file}"
         for fold in (0, 1)
         for file in (*BAGS, *(f"pca-{fold}-{backbone}.npy" for backbone in BACKBONES))
     ),
     *(
-        f"without/{left_out}/{file}"
+        f"models/without/{left_out}/{file}"
         for left_out in BACKBONES
         for file in (
             *BAGS,
@@ -158,8 +161,8 @@ def test_bundles_with_fewer_models(ensemble, tmp_path, candidates):
     assert (set(back.models), back.verdicts) == (set(few), ())
     assert {Path(name).parent.as_posix() for name in list_files(tmp_path)} == {
         ".",
-        "held_out",
-        *candidates,
+        "models/held_out",
+        *(f"models/{name}" for name in candidates),
     }
 
 
@@ -230,7 +233,7 @@ def test_many_damaged_files_and_the_process_lives(bundle):
     """60 truncations and 120 edited bytes, all over the bundle and in a model."""
     rng = np.random.default_rng(0)
     files = [name for name in FILES if name != "MANIFEST.json"]
-    model = "lightgbm_pca/fold-1/lightgbm-1.txt"
+    model = "models/lightgbm_pca/fold-1/lightgbm-1.txt"
     for kind in ["truncated"] * 60 + ["edited"] * 120:
         path = bundle / (model if rng.random() < 0.3 else rng.choice(files))
         content = path.read_bytes()
@@ -299,9 +302,18 @@ def test_a_bundle_that_was_never_made(tmp_path):
         read_ensemble(tmp_path)
 
 
+def test_a_model_card_may_be_added_and_changed(bundle, ensemble):
+    (bundle / "MODEL_CARD.md").write_text("a card")
+    assert read_ensemble(bundle).shipped == ensemble.shipped
+    write_ensemble(ensemble, bundle)
+    (bundle / "MODEL_CARD.md").write_text("another card")
+    assert read_ensemble(bundle).shipped == ensemble.shipped
+
+
 def test_written_over_an_older_one_with_more_it_reads(bundle, ensemble):
-    shutil.copytree(bundle / "lightgbm", bundle / "other")
-    shutil.copy(bundle / "lightgbm" / "lightgbm-1.txt", bundle / "lightgbm" / "lightgbm-2.txt")
+    models = bundle / "models"
+    shutil.copytree(models / "lightgbm", models / "other")
+    shutil.copy(models / "lightgbm" / "lightgbm-1.txt", models / "lightgbm" / "lightgbm-2.txt")
     few = {name: model for name, model in ensemble.models.items() if name != "random_forest"}
     write_ensemble(replace(ensemble, models=few), bundle)
     back = read_ensemble(bundle)

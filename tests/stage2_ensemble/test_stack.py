@@ -40,14 +40,15 @@ def digest_stackers(root) -> dict[str, str]:
 
 
 def test_files_are_those_of_the_members_in_params(done):
-    wanted = {f"lightgbm/pca-{k}-{b}.npy" for k in done.plan.active for b in BACKBONES}
-    wanted |= {"MANIFEST.json", "ensemble.json", "lightgbm/lightgbm-0.txt"}
+    wanted = {f"models/lightgbm/pca-{k}-{b}.npy" for k in done.plan.active for b in BACKBONES}
+    wanted |= {"MANIFEST.json", "ensemble.json", "models/lightgbm/lightgbm-0.txt"}
     rows = ("groups", "labels", "log_odds", "row_ids", "weights")
-    wanted |= {f"held_out/{name}.npy" for name in rows}
+    wanted |= {f"models/held_out/{name}.npy" for name in rows}
     for left_out in BACKBONES:  # the model that would ship
-        wanted |= {f"without/{left_out}/lightgbm-0.txt"}
+        own = f"models/without/{left_out}"
+        wanted |= {f"{own}/lightgbm-0.txt"}
         others = set(BACKBONES) - {left_out}
-        wanted |= {f"without/{left_out}/pca-{k}-{b}.npy" for k in done.plan.active for b in others}
+        wanted |= {f"{own}/pca-{k}-{b}.npy" for k in done.plan.active for b in others}
     assert set(digest_stackers(done.root)) == wanted
 
 
