@@ -12,7 +12,7 @@ import base64
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +64,12 @@ def run(params: ReportParams, out: Path = OUT) -> None:
     if gallery["val_manifest"] != val.digest:
         found, wanted = gallery["val_manifest"][:8], val.digest[:8]
         raise StaleArtifactError(GALLERY / FACTS, f"val {found}", f"val {wanted}", "gallery")
-    heats = _read_heats(val, gallery)
+    heats, mapless = _read_heats(val, gallery)
     check_members(ensemble, list(params.backbones), params.folds.active)
     answers = answer_questions(metrics, [verdict.to_json() for verdict in ensemble.verdicts])
     tables = list_tables(metrics)
     page = build_page(metrics, read_plots(PLOTS), answers, tables, params.data.root)
+    page["gallery_lead"] = describe_gallery(gallery, mapless)
     pictures = Pictures(Path(params.data.root), params.images)
     text = fit_page(page, gallery, pictures, heats)
     write_text(out / "report.html", text)
@@ -88,11 +89,15 @@ def read_plots(folder: Path) -> dict[str, pd.DataFrame]:
     }
 
 
-def _read_heats(val: Manifest, gallery: Mapping[str, Any]) -> list[dict[str, np.ndarray]]:
-    """Grad-CAM maps of each row of the gallery, by backbone."""
+def _read_heats(
+    val: Manifest, gallery: Mapping[str, Any]
+) -> tuple[list[dict[str, np.ndarray]], list[str]]:
+    """Grad-CAM maps of each row of the gallery, by backbone; and the backbones without any."""
     rows = np.array([entry["row"] for entry in gallery["rows"]], np.int64)
-    maps = read_gradcam(GRADCAM, val.digest, rows).maps
-    return [{name: heat[place] for name, heat in maps.items()} for place in range(len(rows))]
+    found = read_gradcam(GRADCAM, val.digest, rows)
+    maps = found.maps.items()
+    heats = [{name: heat[place] for name, heat in maps} for place in range(len(rows))]
+    return heats, [name for name, layer in found.layers.items() if layer is None]
 
 
 def build_page(
@@ -163,11 +168,10 @@ def add_pictures(
         "rows": rows,
         "overrides": gallery["overrides"],
         "quarantined": [add(entry, is_small=False) for entry in gallery["quarantined"]],
-        "lead": describe_gallery(gallery),
     }
 
 
-def describe_gallery(gallery: Mapping[str, Any]) -> str:
+def describe_gallery(gallery: Mapping[str, Any], mapless: Sequence[str] = ()) -> str:
     """How many rows are shown, of how many, and what that does not say."""
     shown, total = len(gallery["rows"]), gallery["val_rows"]
     if shown == total:
@@ -177,8 +181,10 @@ def describe_gallery(gallery: Mapping[str, Any]) -> str:
             f"{shown:,} of {total:,} rows of val: a quarter drawn by chance, the rest mistakes, "
             "disagreement and close calls. So mistakes are many more here than in val."
         )
-    if gallery["quarantined_rows"]:
-        text += f" {gallery['quarantined_rows']:,} files of val cannot be used."
+    if lost := gallery["quarantined_rows"]:
+        text += f" {lost:,} {'file' if lost == 1 else 'files'} of val cannot be used."
+    if mapless:
+        text += f" No Grad-CAM of {', '.join(mapless)}: it tells no places apart at its end."
     return text + " Open one, then go on with the arrow keys."
 
 
@@ -200,7 +206,6 @@ def render_page(page: Mapping[str, Any], data: Mapping[str, Any]) -> str:
         script_digest=base64.b64encode(digest).decode(),
         data=escape_json(data),
         pictures=bool(data["rows"] or data["quarantined"]),
-        gallery_lead=data["lead"],
     )
 
 

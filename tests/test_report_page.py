@@ -15,7 +15,7 @@ from stage2_ensemble.answers import Answer
 from stage2_ensemble.gallery_rows import BY_CHANCE
 from stage2_ensemble.page_tables import PageTable
 from stage2_ensemble.pictures import Pictures
-from stage2_ensemble.report import escape_json, fit_page
+from stage2_ensemble.report import describe_gallery, escape_json, fit_page
 
 HOSTILE = '</script><img src=x onerror="document.title=1">,"a".png'
 SCORES = {  # label, log-odds of what ships, of two members, generator
@@ -82,6 +82,7 @@ def make_page() -> dict:
         "tables": [PageTable("val", ("model", "AUC"), ((HOSTILE, "0.9"),))],
         "notes": ["a note"],
         "made_of": "made",
+        "gallery_lead": describe_gallery(make_gallery(), ["vit"]),
     }
 
 
@@ -119,6 +120,13 @@ def test_it_opens_on_the_mistakes_and_asks_nobody(opened):
     assert list_tiles(opened.page) == [HOSTILE, "missed.png", "close.png"]
     assert "3 of 6 shown" in opened.page.locator("#count").inner_text()
     assert not [url for url in opened.requests if url.startswith("http")]
+
+
+def test_it_says_what_is_shown_and_what_lacks(opened):
+    text = opened.page.locator("#gallery").inner_text()
+    assert "5 of 100 rows of val: a quarter drawn by chance" in text
+    assert "1 file of val cannot be used" in text
+    assert "No Grad-CAM of vit" in text
 
 
 def test_hostile_names_are_text(opened):
