@@ -15,12 +15,10 @@ import numpy.typing as npt
 from features.correction import Correction
 from features.errors import (
     AlignmentError,
-    IntegrityError,
-    MissingArtifactError,
     NotFiniteError,
     StaleArtifactError,
 )
-from features.files import digest_file, read_sealed, write_array, write_sealed
+from features.files import check_digest, digest_file, read_sealed, write_array, write_sealed
 from features.manifest import Ids, Manifest, Role
 from features.member_id import MemberId
 
@@ -114,10 +112,5 @@ def read_dump(folder: Path, manifest: Manifest, backbone: str, fold: int) -> Dum
 
 def _read_array(folder: Path, role: str, name: str, facts: dict[str, Any], stage: str) -> Any:
     path = folder / f"{role}.{name}.npy"
-    if not path.is_file():
-        raise MissingArtifactError(path, stage)
-    # DVC links a damaged cache object without a word, so each reader looks for itself.
-    if digest_file(path) != facts["sha256"][name]:
-        advice = f"Make it again: dvc repro -f {stage}"
-        raise IntegrityError(path, "its sha256 is not the one in its JSON", advice)
+    check_digest(path, facts["sha256"][name], stage)
     return np.load(path, mmap_mode="r" if name == "embeddings" else None)

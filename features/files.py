@@ -98,6 +98,18 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def check_digest(path: Path, digest: str, stage: str, listed_in: str = "its JSON") -> None:
+    """Raises `MissingArtifactError`, or `IntegrityError` for another sha256 than `digest`.
+
+    DVC links a damaged cache object without a word, so each reader looks for itself.
+    """
+    if not path.is_file():
+        raise MissingArtifactError(path, stage)
+    if digest_file(path) != digest:
+        advice = f"Make it again: dvc repro -f {stage}"
+        raise IntegrityError(path, f"its sha256 is not the one in {listed_in}", advice)
+
+
 def digest_json(value: Any) -> str:
     """sha256 of a value's canonical JSON (sorted keys, no spaces)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -14,11 +14,9 @@ import numpy.typing as npt
 
 from features.errors import (
     AlignmentError,
-    IntegrityError,
-    MissingArtifactError,
     StaleArtifactError,
 )
-from features.files import digest_file, read_sealed, write_sealed
+from features.files import check_digest, digest_file, read_sealed, write_sealed
 from features.manifest import Manifest, Role
 
 STAGE = "forensics"
@@ -62,11 +60,7 @@ def read_forensics(folder: Path, manifest: Manifest) -> ForensicTable:
         versions = (f"manifest {facts['manifest'][:8]}", f"manifest {manifest.digest[:8]}")
         raise StaleArtifactError(path, *versions, STAGE)
     array = folder / f"{manifest.role}.npy"
-    if not array.is_file():
-        raise MissingArtifactError(array, STAGE)
-    if digest_file(array) != facts["sha256"]:
-        advice = f"Make it again: dvc repro -f {STAGE}"
-        raise IntegrityError(array, "its sha256 is not the one in its JSON", advice)
+    check_digest(array, facts["sha256"], STAGE)
     values = np.load(array, mmap_mode="r", allow_pickle=False)
     wanted = (len(manifest), len(facts["names"]))
     if values.shape != wanted:

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from features.errors import IntegrityError, MissingArtifactError, StaleArtifactError
-from features.files import digest_file, read_sealed, write_array, write_sealed
+from features.errors import StaleArtifactError
+from features.files import check_digest, digest_file, read_sealed, write_array, write_sealed
 from features.manifest import Ids
 
 FACTS = "gradcam.json"
@@ -73,10 +73,6 @@ def read_gradcam(folder: Path, val_digest: str, rows: Ids) -> GradCam:
 
 def _read_maps(folder: Path, backbone: str, digest: str) -> Maps:
     path = folder / f"{backbone}.npy"
-    if not path.is_file():
-        raise MissingArtifactError(path, STAGE)
-    if digest_file(path) != digest:
-        advice = f"Make it again: dvc repro -f {STAGE}"
-        raise IntegrityError(path, "its sha256 is not the one in its JSON", advice)
+    check_digest(path, digest, STAGE)
     maps: Maps = np.load(path)
     return maps

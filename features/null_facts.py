@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from features.errors import IntegrityError, MissingArtifactError, StaleArtifactError
-from features.files import digest_file, read_sealed, write_array, write_sealed
+from features.errors import StaleArtifactError
+from features.files import check_digest, digest_file, read_sealed, write_array, write_sealed
 from features.manifest import HELD_OUT, Manifest
 
 STAGE = "null_model"
@@ -60,9 +60,5 @@ def read_null_model(folder: Path, val: Manifest, train_digest: str) -> NullModel
         if found != digest:
             raise StaleArtifactError(path, f"{role} manifest {found[:8]}", digest[:8], STAGE)
     scores = folder / SCORES
-    if not scores.is_file():
-        raise MissingArtifactError(scores, STAGE)
-    if digest_file(scores) != facts["sha256"]:
-        advice = f"Make it again: dvc repro -f {STAGE}"
-        raise IntegrityError(scores, f"its sha256 is not the one in {FACTS}", advice)
+    check_digest(scores, facts["sha256"], STAGE, FACTS)
     return NullModel(np.load(scores, allow_pickle=False), facts)

@@ -17,12 +17,10 @@ import numpy.typing as npt
 from features.correction import Correction
 from features.errors import (
     AlignmentError,
-    IntegrityError,
-    MissingArtifactError,
     NotFiniteError,
     StaleArtifactError,
 )
-from features.files import digest_file, read_sealed, write_array, write_sealed
+from features.files import check_digest, digest_file, read_sealed, write_array, write_sealed
 from features.manifest import Ids, Manifest
 from features.member_id import MemberId
 
@@ -146,9 +144,5 @@ def read_perturbed(folder: Path, val: Manifest) -> Perturbed:
 
 def _read_array(folder: Path, name: str, digests: Mapping[str, str]) -> Array:
     path = folder / f"{name}.npy"
-    if not path.is_file():
-        raise MissingArtifactError(path, STAGE)
-    if digest_file(path) != digests[name]:
-        advice = f"Make it again: dvc repro -f {STAGE}"
-        raise IntegrityError(path, "its sha256 is not the one in its JSON", advice)
+    check_digest(path, digests[name], STAGE)
     return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))

@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from features.correction import Correction
-from features.errors import IntegrityError, MissingArtifactError
-from features.files import digest_file, read_sealed, write_atomic, write_sealed
+from features.errors import IntegrityError
+from features.files import check_digest, digest_file, read_sealed, write_atomic, write_sealed
 from features.member_id import MemberId
 from features.train_params import MemberSettings
 from stage1_cnn.network import build_network
@@ -57,13 +57,9 @@ def read_member(folder: Path, backbone: str, fold: int) -> Member:
     stage = f"train@{backbone}-{fold}"
     facts = read_sealed(folder / FACTS, stage)
     path = folder / WEIGHTS
-    if not path.is_file():
-        raise MissingArtifactError(path, stage)
     named = facts.pop("member")
     identity = MemberId(**{**named, "correction": Correction(**named["correction"])})
-    if digest_file(path) != identity.digest:
-        advice = f"Make it again: dvc repro -f {stage}"
-        raise IntegrityError(path, "its sha256 is not the one in member.json", advice)
+    check_digest(path, identity.digest, stage, FACTS)
     settings = MemberSettings.model_validate(facts.pop("settings"))
     return Member(identity, settings, **facts)
 

@@ -11,8 +11,15 @@ from typing import Any
 import lightgbm
 import numpy as np
 
-from features.errors import IntegrityError, MissingArtifactError
-from features.files import digest_file, read_json, write_array, write_atomic, write_json
+from features.errors import IntegrityError
+from features.files import (
+    check_digest,
+    digest_file,
+    read_json,
+    write_array,
+    write_atomic,
+    write_json,
+)
 from features.intervals import AucEstimate
 from stage2_ensemble.boosted import Boosted, FoldModels
 from stage2_ensemble.candidates import Model, Pooled
@@ -149,11 +156,7 @@ def _check_files(folder: Path) -> dict[str, str]:
     if not isinstance(sums, dict) or ENSEMBLE not in sums:
         raise IntegrityError(folder / MANIFEST, "it does not list the ensemble", ADVICE)
     for name, digest in sums.items():
-        path = folder / name
-        if not path.is_file():
-            raise MissingArtifactError(path, "stack")
-        if digest_file(path) != digest:
-            raise IntegrityError(path, f"its sha256 is not the one in {MANIFEST}", ADVICE)
+        check_digest(folder / name, digest, "stack", MANIFEST)
     return sums
 
 
