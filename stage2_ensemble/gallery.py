@@ -24,7 +24,7 @@ from features.params import load_params
 from features.report_params import GalleryParams, Report
 from stage2_ensemble.bundle import read_ensemble
 from stage2_ensemble.candidates import GATED
-from stage2_ensemble.columns import Floats, Mask, read_dumps, read_held_out
+from stage2_ensemble.columns import Floats, HeldOutColumns, Mask, read_dumps, read_held_out
 from stage2_ensemble.contributions import Contributions, explain_model
 from stage2_ensemble.ensemble import Ensemble, check_members
 from stage2_ensemble.evaluation_table import read_evaluation
@@ -70,8 +70,9 @@ def run(params: GalleryParams, out: Path = OUT) -> None:
         for row in rows.tolist()
     ]
     if entries:
-        _add_reasons(entries, ensemble, val, rows)
-        _add_neighbours(entries, ensemble, train, val, rows, params.report.neighbours)
+        columns = _read_columns(ensemble, val, rows)
+        _add_reasons(entries, ensemble, columns)
+        _add_neighbours(entries, columns[0], train, params.report.neighbours)
     facts = {
         "val_manifest": val.digest,
         "shipped": ensemble.shipped,
@@ -139,7 +140,6 @@ def describe_row(scored: pd.Series, row: pd.Series, ensemble: Ensemble) -> dict[
         "log_odds": float(scored["score:stack"]),
         "members": {name: float(scored[f"score:{name}"]) for name in members},
         "null_model": float(scored["null_model"]),
-        "sha256": str(row["sha256"]),
         "file": {name: _to_plain(row[name]) for name in FACT_COLUMNS},
     }
 
@@ -189,13 +189,17 @@ def list_quarantined(quarantine: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _add_reasons(
-    entries: list[dict[str, Any]], ensemble: Ensemble, val: Manifest, rows: Ids
-) -> None:
-    """`drivers`: by model the columns that moved each row's log-odds most."""
+def _read_columns(ensemble: Ensemble, val: Manifest, rows: Ids) -> list[HeldOutColumns]:
+    """What the members say of the rows, one per active fold."""
     members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
     extras = read_extras(FORENSICS, val, ensemble.file_codes)
-    columns = [c.take(rows) for c in read_held_out(DUMPS, val, *members, extras)]
+    return [c.take(rows) for c in read_held_out(DUMPS, val, *members, extras)]
+
+
+def _add_reasons(
+    entries: list[dict[str, Any]], ensemble: Ensemble, columns: list[HeldOutColumns]
+) -> None:
+    """`drivers`: by model the columns that moved each row's log-odds most."""
     found = {name: explain_model(ensemble.models[name], columns) for name in _explained(ensemble)}
     for place, entry in enumerate(entries):
         entry["drivers"] = {
@@ -241,25 +245,15 @@ def describe_column(name: str) -> str:
 
 
 def _add_neighbours(
-    entries: list[dict[str, Any]],
-    ensemble: Ensemble,
-    train: Manifest,
-    val: Manifest,
-    rows: Ids,
-    count: int,
+    entries: list[dict[str, Any]], columns: HeldOutColumns, train: Manifest, count: int
 ) -> None:
-    """`neighbours`: rows of train that the first fold's members did not learn from.
+    """`neighbours`: rows of train that the members of `columns` did not learn from.
 
     Only these have embeddings by the same networks.
     """
-    fold = ensemble.folds[0]
-    val_dumps, train_dumps = (
-        read_dumps(DUMPS, manifest, ensemble.backbones, fold, train.digest)
-        for manifest in (val, train)
-    )
-    queries = [dump.embeddings[rows] for dump in val_dumps]
-    places, near = find_neighbours(queries, [d.embeddings for d in train_dumps], count)
-    found = train_dumps[0].row_ids[places]
+    dumps = read_dumps(DUMPS, train, columns.backbones, columns.fold, train.digest)
+    places, near = find_neighbours(columns.embeddings, [d.embeddings for d in dumps], count)
+    found = dumps[0].row_ids[places]
     for entry, ids, similarities in zip(entries, found, near, strict=True):
         entry["neighbours"] = [
             _describe_neighbour(train.table.iloc[row], similarity)
