@@ -15,6 +15,7 @@ from stage2_ensemble.last_answer import list_last
 from stage2_ensemble.promises import BY_CHANCE, KEPT
 from stage2_ensemble.reasons import BETTER, NOT_TOLD, judge_loss
 from stage2_ensemble.resampling import LEAST_GROUPS
+from stage2_ensemble.robustness import CHANGES, name_variant
 
 Tone = Literal["good", "mixed", "bad", "open", "plain"]
 MARKED = 0.01
@@ -177,11 +178,11 @@ def _find_worst(robustness: Mapping[str, Any] | None) -> tuple[str, Mapping[str,
     if not measured:
         return None
     worst = min(measured, key=lambda v: v["scorers"]["stack"]["change"])
-    return f"{worst['perturbation']} {worst['strength']:g}", worst["scorers"]["stack"]
+    return name_variant(worst), worst["scorers"]["stack"]
 
 
 def _describe_worst(name: str, values: Mapping[str, Any]) -> str:
-    change = AucEstimate(values["change"], values["change_low"], values["change_high"])
+    change = AucEstimate(*(values[name] for name in CHANGES))
     text = change.describe(digits=4, sign="+")
     return f"{name}: AUC {values['auc']:.4f}, {text} against the same pictures as they are"
 

@@ -17,7 +17,7 @@ from features.files import write_atomic
 from stage2_ensemble import curve_charts as curves
 from stage2_ensemble import dot_charts as dots
 from stage2_ensemble import training_charts as training
-from stage2_ensemble.chart_style import use_style
+from stage2_ensemble.chart_style import build_figure, use_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -110,8 +110,6 @@ def write_png(chart: Chart, path: Path) -> None:
 
 def write_empty_png(title: str, path: Path) -> None:
     """Says that there is nothing to show: DVC wants a file for each of its plots."""
-    from stage2_ensemble.chart_style import build_figure
-
     with use_style():
         figure = build_figure(1.2)
         figure.text(0.5, 0.5, f"{title}: nothing to show", ha="center", va="center")
@@ -145,6 +143,6 @@ def render_svg(chart: Chart) -> str:
     # Charts of one page share no id.
     for start in (' id="', "url(#", 'href="#'):
         rest = rest.replace(start, f"{start}{chart.name}-")
-    rest = rest.replace("#000000", "currentColor").replace("#000", "currentColor")
+    rest = rest.replace("#000000", "currentColor")
     label = f"<title>{escape(chart.title)}</title><desc>{escape(chart.text)}</desc>"
     return f'{opening} role="img" fill="currentColor">{label}{rest}'.strip()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from features.intervals import AucEstimate
+from features.perturbed import Variant
 from stage2_ensemble.candidates import CANDIDATES
 from stage2_ensemble.chart_style import (
     BLUE,
@@ -21,6 +22,7 @@ from stage2_ensemble.chart_style import (
     find_height,
 )
 from stage2_ensemble.contributions import BACKBONE
+from stage2_ensemble.robustness import CHANGES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -257,10 +259,11 @@ def describe_robustness(tables: Mapping[str, pd.DataFrame]) -> str:
     table = tables["robustness"]
     own = table[(table["scorer"] == "stack") & (table["perturbation"] != "none")]
     worst = own.sort_values("change").iloc[0]
-    change = AucEstimate(worst["change"], worst["change_low"], worst["change_high"])
+    change = AucEstimate(*(worst[name] for name in CHANGES))
+    name = Variant(worst["perturbation"], worst["strength"]).name
     return (
-        f"On {worst['rows']:,} rows of val. What ships loses most under {worst['perturbation']} "
-        f"{worst['strength']:g}: AUC {worst['auc']:.4f}, a change of {change.describe(4, '+')}."
+        f"On {worst['rows']:,} rows of val. What ships loses most under {name}: "
+        f"AUC {worst['auc']:.4f}, a change of {change.describe(4, '+')}."
     )
 
 

@@ -51,7 +51,6 @@ OUT = Path("artifacts")
 PAGE = Path(__file__).parent / "page"
 MOST_BYTES = 9_500_000
 """A mail takes 10 MB. Pictures get smaller until the page does not hold more."""
-Heats = Mapping[str, np.ndarray]
 _log = logging.getLogger("forgerystack")
 
 
