@@ -14,6 +14,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from features.cli import LAUNCHED, STOPPED
 from features.errors import Stopped
 from features.interruption import STARTED, find_start
+from stage1_cnn.devices import pick_device
 
 ProcessCount = Annotated[
     int,
@@ -36,9 +37,10 @@ def is_launched() -> bool:
 def launch_processes(module: str, arguments: Sequence[str], count: int) -> None:
     """Runs `python -m module *arguments` in `count` processes, and waits for them.
 
-    Raises `Stopped` where they stopped to go on later, `SystemExit` with their exit code where
-    they failed; they have said why.
+    Raises `ConfigError` where they cannot have a card each, `Stopped` where they stopped to go on
+    later, `SystemExit` with their exit code where they failed; they have said why.
     """
+    pick_device(count - 1, count)  # said once, and not by each of them
     os.environ[STARTED] = str(find_start())
     os.environ[LAUNCHED] = "1"
     # As torchrun does: processes that each take all cores are in each other's way.

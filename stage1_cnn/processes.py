@@ -98,10 +98,10 @@ class Processes:
 def join_processes() -> Iterator[Processes]:
     """This process and those that `torchrun` started beside it; leaves them at the end.
 
-    Raises `ConfigError` for a device that is not there.
+    Raises `ConfigError` for a device that is not there, or that they would have to share.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    device = pick_device(int(os.environ.get("LOCAL_RANK", "0")))
+    device = pick_device(int(os.environ.get("LOCAL_RANK", "0")), world)
     prepare_device(device)
     if world == 1:
         yield Processes(device)

@@ -10,6 +10,8 @@ import pytest
 # Two processes that want both cores each slow one another down many times over.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+# Where there is a GPU too: tests say what a CPU gives, and two processes want two cards.
+os.environ["FORGERYSTACK_DEVICE"] = "cpu"
 # Without bytecode files every program that a test starts compiles torch anew: 8 s instead of 2.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 

@@ -48,7 +48,6 @@ def place(tmp_path_factory):
 def project(place, monkeypatch):
     """The project as the current folder, with a gallery; batches smaller than it."""
     monkeypatch.chdir(place)
-    monkeypatch.setenv("FORGERYSTACK_DEVICE", "cpu")
     monkeypatch.setattr(explain, "BATCH", 2)
     write_gallery(ROWS)
 
