@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 
 from features.cli import Overrides, run_stage
@@ -146,8 +145,6 @@ def run(
             held.enter_context(hold(out, limits.resume_dir))
         else:
             _log.setLevel(logging.WARNING)
-        # The fastest algorithm of cuDNN is a matter of chance, and each rounds its own way.
-        torch.backends.cudnn.benchmark = False
         task = open_task(params, backbone, fold, member_dir)
         parts = build_parts(task, processes)
         _log.info(

@@ -21,7 +21,6 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from features.cli import Overrides, run_stage
 from features.errors import (
-    DeviceMemoryError,
     IntegrityError,
     MissingArtifactError,
     StaleArtifactError,
@@ -34,7 +33,7 @@ from features.params import load_params
 from features.progress import track
 from features.store import ImageStore, open_store
 from stage1_cnn.batches import Normaliser, build_normaliser
-from stage1_cnn.devices import pick_device
+from stage1_cnn.devices import fixed_algorithms, pick_device, prepare_device, tell_memory
 from stage1_cnn.feature_maps import LAYER, MappedNetwork
 from stage1_cnn.member import Member, load_network, read_member
 from stage1_cnn.network import check_other_size, fit_image_size
@@ -89,11 +88,8 @@ def explain_rows(
     batches = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
     parts = []
     for batch in track(batches, f"explain {title}", len(rows), unit="images", size=len):
-        try:
+        with tell_memory(normalise.device):
             signed = gradcam.attribute(normalise(store.gather(batch))).detach()
-        except torch.OutOfMemoryError as error:
-            advice = "Free it of other work, or set dump.image_size lower"
-            raise DeviceMemoryError(normalise.device, advice) from error
         side = min(signed.shape[-1], MOST_SIDE)
         parts.append(scale_maps(adaptive_avg_pool2d(signed, side)[:, 0]))
     return np.concatenate(parts) if parts else np.empty((0, 2, 1, 1), np.uint8)
@@ -104,14 +100,14 @@ def explain_member(
 ) -> Maps | None:
     """The maps of the rows, shown as squares of `side` pixels; none by a network without places."""
     device = pick_device()
+    prepare_device(device)
     check_other_size(member.settings, side)
     network = load_network(folder, member)
     fit_image_size(network, member.settings, side)
     settings = member.settings.model_copy(update={"image_size": side})
     normalise = build_normaliser(network.to(device), settings, device)
     noise = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)
-    # The fastest algorithm of cuDNN is a matter of chance, and each rounds its own way.
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+    with fixed_algorithms():
         mapped = MappedNetwork(network)
         if not mapped.depends_on_maps(normalise(noise)):
             return None

@@ -129,8 +129,6 @@ def run(
             return
         processes = Processes(pick_device())
         prepare_device(processes.device)
-        # The fastest algorithm of cuDNN is a matter of chance, and each rounds its own way.
-        torch.backends.cudnn.benchmark = False
         work = open_work(params, val, row_ids, processes)
         checkpoints = Checkpoints(resume_dir, "perturb", describe_run(params, val, work, out))
         checkpoints.open()

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from joblib import cpu_count
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -26,8 +25,9 @@ from features.member_id import MemberId
 from features.perturbed import Perturbed, Variant
 from features.progress import track
 from features.store import ImageStore
+from stage1_cnn.devices import tell_memory
 from stage1_cnn.engines import Engine
-from stage1_cnn.feeding import Loaded, feed
+from stage1_cnn.feeding import Loaded, feed, gather_pixels
 from stage1_cnn.perturbations import perturb_pixels
 from stage1_cnn.score_blocks import Kind, RowBlocks
 from stage1_cnn.scoring import count_together, find_width, start_scoring
@@ -119,26 +119,27 @@ def split_steps(start: int, stop: int, rows: int, size: int) -> list[tuple[int, 
 def score_steps(
     work: Work, steps: Sequence[tuple[int, int]], measure: Measure
 ) -> Iterator[list[npt.NDArray[Any]]]:
-    """What `open_blocks` keeps of each step's pictures."""
+    """What `open_blocks` keeps of each step's pictures. Raises `DeviceMemoryError`."""
     rows = len(work.row_ids)
 
     def load(number: int) -> Loaded[tuple[Variant, Ids]]:
         start, stop = steps[number]
         variant, first = divmod(start, rows)
         ids = work.row_ids[first : first + stop - start]
-        pixels = torch.from_numpy(work.store.gather(ids))
+        pixels = gather_pixels(work.store, ids, device)
         return Loaded((pixels,), (work.variants[variant], ids))
 
     device = work.engines[0].device
-    for (pixels,), (variant, ids) in feed(load, 0, len(steps), device):
-        perturbed = perturb_pixels(pixels, ids, variant)
-        forensics = measure(perturbed.cpu().numpy())
-        waiting = [start_scoring(engine, perturbed) for engine in work.engines]
-        arrays: list[npt.NDArray[Any]] = []
-        for read in waiting:
-            scores = read()
-            arrays += [scores.logits, scores.embeddings]
-        yield [*arrays, forensics()]
+    with tell_memory(device):
+        for (pixels,), (variant, ids) in feed(load, 0, len(steps), device):
+            perturbed = perturb_pixels(pixels, ids, variant)
+            forensics = measure(perturbed.cpu().numpy())
+            waiting = [start_scoring(engine, perturbed) for engine in work.engines]
+            arrays: list[npt.NDArray[Any]] = []
+            for read in waiting:
+                scores = read()
+                arrays += [scores.logits, scores.embeddings]
+            yield [*arrays, forensics()]
 
 
 @contextmanager

@@ -9,12 +9,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from features.errors import DeviceMemoryError
 from features.manifest import Ids
 from features.progress import track
 from features.store import ImageStore
+from stage1_cnn.devices import fixed_algorithms, tell_memory
 from stage1_cnn.engines import Engine, Scores
-from stage1_cnn.feeding import Loaded, feed
+from stage1_cnn.feeding import Loaded, feed, gather_pixels
 from stage1_cnn.processes import Processes
 
 CPU_BATCH = 32
@@ -60,28 +60,26 @@ def score_batches(
 
     def load(number: int) -> Loaded[None]:
         rows = processes.take_share(batches[number])
-        return Loaded((torch.from_numpy(store.gather(rows)),), None)
+        return Loaded((gather_pixels(store, rows, engine.device),), None)
 
     coming: deque[tuple[Callable[[], ScoredRows], int]] = deque()
-    for number, loaded in enumerate(feed(load, 0, len(batches), engine.device)):
-        coming.append((start_scoring(engine, loaded.tensors[0]), len(batches[number])))
-        if len(coming) > 1:
-            yield _gather(*coming.popleft(), processes)
-    for last in coming:
-        yield _gather(*last, processes)
+    with tell_memory(engine.device):
+        for number, loaded in enumerate(feed(load, 0, len(batches), engine.device)):
+            coming.append((start_scoring(engine, loaded.tensors[0]), len(batches[number])))
+            if len(coming) > 1:
+                yield _gather(*coming.popleft(), processes)
+        for last in coming:
+            yield _gather(*last, processes)
 
 
 def start_scoring(engine: Engine, pixels: Tensor) -> Callable[[], ScoredRows]:
     """Starts to score pixels; the function that is returned waits for the scores.
 
-    Raises `DeviceMemoryError`.
+    The same bits on every run.
     """
-    try:
+    with fixed_algorithms():
         log_odds, embeddings = engine(pixels) if len(pixels) else _score_nothing(engine)
         halves = embeddings.clamp(-HALF_MAX, HALF_MAX).half()
-    except torch.OutOfMemoryError as error:
-        advice = "Free it of other work, or set dump.image_size lower"
-        raise DeviceMemoryError(engine.device, advice) from error
     return _read_later(log_odds, halves)
 
 

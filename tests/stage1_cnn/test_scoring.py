@@ -67,6 +67,32 @@ def test_large_activations_stay_finite(store):
         assert (found.embeddings == kept).all()
 
 
+def test_networks_are_asked_with_fixed_algorithms(store):
+    """Whatever a training has set: cuDNN's trials are a matter of chance."""
+    cudnn, seen = torch.backends.cudnn, []
+
+    class Watched(Made):
+        def __call__(self, pixels):
+            seen.append((cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32))
+            return super().__call__(pixels)
+
+    with cudnn.flags(enabled=True, benchmark=True, allow_tf32=True):
+        score_rows(Watched(), store, np.arange(50), ALONE)
+        assert (cudnn.benchmark, cudnn.allow_tf32) == (True, True)
+    assert set(seen) == {(False, True, False)}
+
+
+def test_too_little_memory_of_the_feeding_thread_is_told_too(store):
+    class Full:
+        size = SIZE
+
+        def gather(self, row_ids, out=None):
+            raise torch.AcceleratorError("CUDA error: out of memory", 2)
+
+    with pytest.raises(DeviceMemoryError, match=r"dump\.image_size"):
+        score_rows(Made(), Full(), np.arange(3), ALONE)
+
+
 def test_too_little_memory_is_told_with_what_to_do(store):
     engine = Made(error=torch.OutOfMemoryError("CUDA out of memory"))
     with pytest.raises(DeviceMemoryError, match=r"dump\.image_size"):
