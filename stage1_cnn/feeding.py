@@ -8,6 +8,10 @@ from typing import Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from features.manifest import Ids
+from features.store import ImageStore
+from stage1_cnn.devices import send
+
 Rest = TypeVar("Rest")
 AHEAD = 2
 """Batches that wait on the device: one is not enough where loading times vary."""
@@ -18,6 +22,18 @@ class Loaded(NamedTuple, Generic[Rest]):
 
     tensors: tuple[Tensor, ...]
     rest: Rest
+
+
+def gather_pixels(store: ImageStore, row_ids: Ids, device: torch.device) -> Tensor:
+    """`(b, s, s, 3)` uint8 on the host, in pinned memory where `device` is a GPU.
+
+    torch keeps pinned memory and gives it out again once what was copied out of it has arrived, so
+    that no batch pays for new pages, nor for a second copy into pinned ones.
+    """
+    shape = (len(row_ids), store.size, store.size, 3)
+    pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
+    store.gather(row_ids, out=pixels.numpy())
+    return pixels
 
 
 def feed(
@@ -35,8 +51,7 @@ def feed(
         if stream is None:
             return loaded, None
         with torch.cuda.stream(stream):
-            pinned = [tensor.pin_memory() for tensor in loaded.tensors]
-            moved = tuple(tensor.to(device, non_blocking=True) for tensor in pinned)
+            moved = tuple(send(tensor, device) for tensor in loaded.tensors)
             copied = torch.cuda.Event()
             copied.record(stream)
         return Loaded(moved, loaded.rest), copied

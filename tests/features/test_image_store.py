@@ -275,6 +275,22 @@ def test_a_file_that_breaks_while_it_is_used_is_named(stored: Stored) -> None:
 
 
 @pytest.mark.parametrize("kind", ["raw", "none"])
+def test_rows_go_into_memory_that_is_there(stored: Stored, kind: str) -> None:
+    found = open_store(*choose(stored, store=kind))
+    out = np.full((len(READABLE_ROWS), SIZE, SIZE, 3), 7, np.uint8)
+    assert found.gather(READABLE_ROWS, out=out) is out
+    np.testing.assert_array_equal(out, found.gather(READABLE_ROWS))
+
+
+def test_no_rows_are_an_empty_batch(stored: Stored, tmp_path: Path) -> None:
+    found = open_store(*choose(stored, store="raw"))
+    assert found.gather(np.empty(0, np.int64)).shape == (0, SIZE, SIZE, 3)
+    (tmp_path / "none.bin").touch()
+    empty = RawStore(tmp_path / "none.bin", np.empty(0, np.int64), SIZE)
+    assert empty.gather(np.empty(0, np.int64)).shape == (0, SIZE, SIZE, 3)
+
+
+@pytest.mark.parametrize("kind", ["raw", "none"])
 def test_some_rows_are_handed_to_another_process(stored: Stored, kind: str) -> None:
     found = open_store(*choose(stored, store=kind))
     wanted = found.gather(READABLE_ROWS[::-1])
