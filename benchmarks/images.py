@@ -123,7 +123,7 @@ class Sides:
         for start in range(0, len(self.names), BATCH):
             rows = np.arange(start, min(start + BATCH, len(self.names)))
             pixels = torch.from_numpy(store.gather(rows))
-            images, _ = self.augment(pixels, torch.zeros(len(rows), dtype=torch.long), start)
+            images, _ = self.augment(pixels, np.zeros(len(rows), np.int64), start)
             self.normalise(images)
 
     def run_usual_chain(self) -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from features.augment_params import Augment
@@ -136,8 +135,8 @@ class Augmenter:
     def __init__(self, augment: Augment, size: int, seed: int) -> None:
         self.augment, self.size, self.seed = augment, size, seed
 
-    def __call__(self, images: Tensor, labels: Tensor, first_draw: int) -> tuple[Tensor, Tensor]:
-        """Images uint8 `(b, s, s, 3)`, s at least `size`, and labels int64 `(b,)`, on any device.
+    def __call__(self, images: Tensor, labels: Ints, first_draw: int) -> tuple[Tensor, Ints]:
+        """Images uint8 `(b, s, s, 3)`, s at least `size`, on any device; labels `(b,)` on the host.
 
         `first_draw` is the place of the first row in the sequence of all draws. Returns uint8
         `(b, s, s, 3)`, or `(b, size, size, 3)` with crops, and labels, 1 where a real was blended
@@ -151,20 +150,17 @@ class Augmenter:
         self._change(images, FILES, first_draw)
         return images, labels
 
-    def _blend_reals(
-        self, images: Tensor, labels: Tensor, first_draw: int
-    ) -> tuple[Tensor, Tensor]:
+    def _blend_reals(self, images: Tensor, labels: Ints, first_draw: int) -> tuple[Tensor, Ints]:
         if not self.augment.self_blend:
             return images, labels
         uniform = self._draw(_BLEND_STREAM, first_draw, len(images), 1 + self_blend.DRAWS)
-        reals = labels.cpu().numpy() == 0
-        chosen = np.flatnonzero(reals & (uniform[:, 0] < self.augment.self_blend))
+        chosen = np.flatnonzero((labels == 0) & (uniform[:, 0] < self.augment.self_blend))
         if len(chosen):
             planes = to_planes(take_rows(images, chosen))
             blended, _ = self_blend.blend_with_self(planes, uniform[chosen, 1:])
             put_rows(images, chosen, to_pixels(blended))
-            labels = labels.clone()
-            labels[torch.from_numpy(chosen)] = 1
+            labels = labels.copy()
+            labels[chosen] = 1
         return images, labels
 
     def _crop(self, images: Tensor, first_draw: int) -> Tensor:

@@ -68,10 +68,11 @@ def make_views(pixels: Pixels, labels: Ids, settings: MemberSettings, count: int
     change = Augmenter(augment, size, seed)
     views = [View("stored", to_pixels(fit(pixels)).numpy(), labels.astype(np.float64))]
     for number in range(count):
-        changed, given = change(
-            torch.from_numpy(pixels.copy()), torch.from_numpy(labels), number * len(labels)
+        changed, changed_labels = change(
+            torch.from_numpy(pixels.copy()), labels, number * len(labels)
         )
-        planes, fakeness = fit(changed), given.double()
+        planes, given = fit(changed), torch.from_numpy(changed_labels)
+        fakeness = given.double()
         if augment.mixup + augment.cutmix > 0:
             planes, targets = mix_batch(planes, given, augment, seed, number)
             fakeness = targets[:, 1].double()

@@ -14,18 +14,19 @@ from features.learning_params import Sampling
 from features.manifest import Ids, LearnRows, Manifest
 from features.store import ImageStore
 from features.train_params import MemberSettings
-from stage1_cnn.feeding import Loaded, feed
+from stage1_cnn.feeding import Loaded, feed, gather_pixels
 from stage1_cnn.processes import Processes
 from stage1_cnn.samplers import Candidates, build_batches
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one step: pixels uint8 `(b, s, s, 3)`, labels int64 and weights float32 `(b,)`."""
+    """Rows of one step: pixels uint8 `(b, s, s, 3)` and weights float32 `(b,)` on the device."""
 
     pixels: Tensor
-    labels: Tensor
     weights: Tensor
+    labels: Ids
+    """`(b,)`, on the host: what is done with a row may depend on it, and no device is asked."""
     row_ids: Ids
     first_draw: int
     """Place of the first row in the sequence of all draws: what augmentation is a function of."""
@@ -102,20 +103,18 @@ class BatchLoader:
         for loaded in feed(self._load, first, stop, self.processes.device):
             yield _make_batch(loaded)
 
-    def _load(self, step: int) -> Loaded[tuple[Ids, int, Ids]]:
+    def _load(self, step: int) -> Loaded[tuple[Ids, Ids, int, Ids]]:
         drawn = self.batches.batch(step)
         rows = self.processes.take_share(self.rows.row_ids[drawn])
         rank, world = self.processes.rank, self.processes.world
         first = step * self.batch_size + rank * self.batch_size // world
         tensors = (
-            torch.from_numpy(self.store.gather(rows)),
-            torch.from_numpy(self.train.labels[rows].astype(np.int64)),
+            gather_pixels(self.store, rows, self.processes.device),
             torch.from_numpy(self.train.weights[rows].astype(np.float32)),
         )
-        return Loaded(tensors, (rows, first, drawn))
+        return Loaded(tensors, (self.train.labels[rows].astype(np.int64), rows, first, drawn))
 
 
-def _make_batch(loaded: Loaded[tuple[Ids, int, Ids]]) -> Batch:
-    pixels, labels, weights = loaded.tensors
-    row_ids, first_draw, drawn = loaded.rest
-    return Batch(pixels, labels, weights, row_ids, first_draw, drawn)
+def _make_batch(loaded: Loaded[tuple[Ids, Ids, int, Ids]]) -> Batch:
+    pixels, weights = loaded.tensors
+    return Batch(pixels, weights, *loaded.rest)

@@ -40,14 +40,12 @@ class RowLoss:
     def measure(self, logits: Tensor, targets: Tensor) -> Tensor:
         """`(b,)` losses of `(b, 2)` logits; `targets` are classes `(b,)` or shares `(b, 2)`."""
         kind, smoothing = self.settings.kind, self.settings.label_smoothing
-        if logits.dtype.itemsize < 4:  # half precision, under autocast
-            logits = logits.float()
         if kind == "focal":
             alpha = -1.0 if self.settings.alpha is None else self.settings.alpha
             log_odds = logits[:, 1] - logits[:, 0]
             return sigmoid_focal_loss(log_odds, targets.to(log_odds), alpha, self.settings.gamma)
         if self.offset:
-            logits = logits + logits.new_tensor([0.0, self.offset])
+            logits = torch.stack([logits[:, 0], logits[:, 1] + self.offset], dim=1)
         return cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
 
     def share_out(
@@ -63,7 +61,8 @@ class RowLoss:
             mass = add((shares * weights[:, None]).sum(0))
             per_class = torch.where(mass > 0, 1 / mass.clamp(min=1e-30), 0) / (mass > 0).sum()
             return weights * (shares @ per_class)
-        counted = weights * (shares @ shares.new_tensor(self.class_weights))
+        real, fake = self.class_weights  # no tensor of them: making one waits for the device
+        counted = weights * (real * shares[:, 0] + fake * shares[:, 1])
         return counted / add(counted.sum())
 
 

@@ -5,11 +5,11 @@ from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from timm.data.mixup import Mixup, mixup_target
 from torch import Tensor
 
 from features.augment_params import Augment
+from stage1_cnn.devices import send
 
 CLASSES = 2
 BLOCK = 16
@@ -40,7 +40,7 @@ def mix_batch(
     targets = mixup_target(labels, CLASSES)
     order = _draw_pairs(len(labels), seed, step, first)
     if len(order):
-        rows = torch.from_numpy(order).to(images.device)
+        rows = send(order, images.device)
         words = np.random.default_rng([seed, _STREAM, step]).integers(1 << 32, size=4)
         with _seed_numpy(words):
             images[rows], targets[rows] = mixup(images[rows], labels[rows])

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, interpolate
 
+from stage1_cnn.devices import send
 from stage1_cnn.distortions import (
     Floats,
     blur,
@@ -152,7 +153,7 @@ def _bend_places(columns: Columns, planes: Tensor) -> tuple[Tensor, Tensor]:
     # A uniform number within ±sqrt(3) has the standard deviation 1; a side is 2 long.
     limit = 2 * BEND * 3**0.5
     shifts = columns.take(-limit, limit, 2 * FIELD**2).reshape(count, 2, FIELD, FIELD)
-    field = torch.from_numpy(shifts).to(planes.device, planes.dtype)
+    field = send(np.ascontiguousarray(shifts), planes.device).to(planes.dtype)
     field = interpolate(field, (side, side), mode="bicubic", align_corners=True)
     centre_x, centre_y = columns.take(-0.15, 0.15, 2).T
     half_width, half_height = columns.take(0.3, 0.7, 2).T

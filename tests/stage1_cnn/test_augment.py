@@ -17,13 +17,14 @@ SETTINGS = {
 
 
 def change(settings, images, first=0, seed=11, labels=None, size=32):
-    labels = torch.arange(len(images)) % 2 if labels is None else labels
-    return Augmenter(Augment(**settings), size, seed)(images.clone(), labels, first)
+    labels = np.arange(len(images)) % 2 if labels is None else labels
+    changed, given = Augmenter(Augment(**settings), size, seed)(images.clone(), labels, first)
+    return changed, torch.from_numpy(given)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_draw_is_a_function_of_its_place_however_the_draws_are_shared_out(name):
-    images, labels = make_pictures(8, SIDE), torch.arange(8) % 2
+    images, labels = make_pictures(8, SIDE), np.arange(8) % 2
     whole = change(SETTINGS[name], images, 1000, labels=labels)
     assert not torch.equal(whole[0], images)
     for cuts in ((3, 8), range(1, 9)):
@@ -84,7 +85,7 @@ def test_switching_an_operation_on_leaves_the_draws_of_the_others():
 
 def test_self_blended_reals_become_fakes_and_fakes_stay_as_they_are():
     images, labels = make_pictures(400, 16), torch.arange(400) % 2
-    found, given = change({**NONE, "self_blend": 0.4}, images, labels=labels, size=16)
+    found, given = change({**NONE, "self_blend": 0.4}, images, labels=labels.numpy(), size=16)
     changed = (found != images).flatten(1).any(1)
     became = (given == 1) & (labels == 0)
     assert torch.equal(labels, torch.arange(400) % 2)

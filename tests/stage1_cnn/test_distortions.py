@@ -39,6 +39,35 @@ def test_crop_is_the_antialiased_resize_of_the_box():
         assert torch.equal(row.permute(2, 0, 1).float(), wanted[0])
 
 
+@pytest.mark.parametrize("size", [32, 56, 80])
+def test_crops_by_products_are_those_of_resizing(size):
+    """The way of a GPU, here on a CPU."""
+    rng, side = np.random.default_rng(0), 64
+    images = make_pictures(12, side)
+    sizes = rng.integers(1, side + 1, (12, 2))
+    boxes = np.concatenate([rng.integers(0, side + 1 - sizes), sizes], axis=1)
+    boxes[0] = (0, 0, side, side)
+    planes = distortions._resize_boxes(distortions.to_planes(images), boxes, size)
+    off = distortions.to_pixels(planes).short() - distortions.crop(images, boxes, size).short()
+    assert off.abs().max() <= 1  # rounded the other way
+    assert (off != 0).float().mean() < 1e-3
+
+
+def test_rescaling_by_products_is_resizing_twice():
+    planes, factors = make_planes(6, 64), np.array([0.01, 0.2, 0.37, 0.5, 0.93, 1.0])
+    sizes = np.array([1, 13, 24, 32, 60, 64])
+    found = distortions._rescale_by_products(planes, sizes)
+    torch.testing.assert_close(found, distortions.rescale(planes, factors), atol=1e-3, rtol=0)
+
+
+def test_the_blur_of_a_plane_does_not_depend_on_others_beside_it():
+    planes, sigmas = make_planes(4, 40)[:, :1], np.array([0.4, 1.1, 2.0, 2.9])
+    whole = distortions.blur(planes, sigmas, 3.0)
+    for row in range(4):
+        alone = distortions.blur(planes[row : row + 1], sigmas[row : row + 1], 3.0)
+        assert torch.equal(alone[0], whole[row])
+
+
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_colour_changes_are_torchvisions(place):
     planes = make_planes(2)
