@@ -138,15 +138,34 @@ def embed(
 
     `precision` is that of all below the head.
     """
-    if precision == torch.float32:
-        features = network.forward_features(images)
-    else:
-        with torch.autocast(images.device.type, precision):
-            features = network.forward_features(images)
-        # A few networks have several branches.
-        branches = isinstance(features, list | tuple)
-        features = [f.float() for f in features] if branches else features.float()
+    features = extract_features(network, images, precision)
     # The head runs twice: about 1 % of the time at most, and right for two classifiers too.
     embeddings = network.forward_head(features, pre_logits=True)
     logits = network.forward_head(features)
     return embeddings, logits[:, 1] - logits[:, 0]
+
+
+def extract_features(network: Any, images: Tensor, precision: torch.dtype) -> Any:
+    """What the head takes, float32; computed in `precision`. A few networks have several."""
+    if precision == torch.float32:
+        return network.forward_features(images)
+    with torch.autocast(images.device.type, precision):
+        features = network.forward_features(images)
+    if isinstance(features, list | tuple):
+        return [branch.float() for branch in features]
+    return features.float()
+
+
+class Classifier(nn.Module):
+    """What learns: images to logits `(b, 2)`, float32. The head computes in float32, as it does
+    wherever the network is asked later.
+    """
+
+    def __init__(self, network: nn.Module, precision: torch.dtype) -> None:
+        super().__init__()
+        self.network, self.precision = network, precision
+
+    def forward(self, images: Tensor) -> Tensor:
+        network: Any = self.network
+        logits: Tensor = network.forward_head(extract_features(network, images, self.precision))
+        return logits

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
+from torch.nn import SyncBatchNorm
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
@@ -18,12 +19,12 @@ from features.manifest import Ids
 from features.train_params import MemberSettings
 from stage1_cnn.augment import Augmenter
 from stage1_cnn.batches import build_normaliser
-from stage1_cnn.devices import choose_precision
+from stage1_cnn.devices import choose_precision, send
 from stage1_cnn.ema import build_ema
 from stage1_cnn.loader import Batch, BatchLoader
 from stage1_cnn.losses import RowLoss
 from stage1_cnn.mixing import BLOCK, mix_batch
-from stage1_cnn.network import build_network
+from stage1_cnn.network import Classifier, build_network
 from stage1_cnn.optimisers import (
     build_optimizer,
     build_scheduler,
@@ -88,20 +89,27 @@ class Trainer:
     def _wrap(self) -> None:
         """Sets which weights learn, and what is called; both change when a frozen phase ends."""
         freeze_backbone(self.network, self.step < self.frozen_steps)
-        called: Callable[[Tensor], Tensor] = self.network
+        called: nn.Module = Classifier(self.network, self.precision)
         self._hold_back: Callable[[], AbstractContextManager] = nullcontext
         if self.processes.world > 1:
             # Before the new one: as long as the old one lives, it adds gradients up as well.
             self._forward = None
             gc.collect()
+            # Where batch norm is shared, so are its statistics: nothing has to be sent.
+            shared = any(isinstance(m, SyncBatchNorm) for m in self.network.modules())
             called = distributed = DistributedDataParallel(
-                self.network, gradient_as_bucket_view=True
+                called, gradient_as_bucket_view=True, broadcast_buffers=not shared
             )
             self._hold_back = distributed.no_sync
         self._forward = torch.compile(called) if self.settings.network.compile else called
-        # What a forward pass changes beside its output: the statistics of batch norm.
-        self._buffers = [b for b in self.network.buffers() if b.numel()]
-        self._kept = [torch.empty_like(b) for b in self._buffers]
+        # What a forward pass changes beside its output: the statistics of batch norm. By type, so
+        # that a copy of all of them is a few kernels.
+        by_type: dict[torch.dtype, list[Tensor]] = {}
+        for buffer in self.network.buffers():
+            if buffer.numel():
+                by_type.setdefault(buffer.dtype, []).append(buffer)
+        self._buffers = list(by_type.values())
+        self._kept = [[torch.empty_like(b) for b in alike] for alike in self._buffers]
 
     def advance(self, batch: Batch) -> float | None:
         """One step on this process's share of a batch, on the device; the loss of the whole batch.
@@ -114,14 +122,14 @@ class Trainer:
             self._wrap()
         images, targets, weights = self._prepare(batch)
         shares = self.loss.share_out(targets, weights, self.processes.add)
-        for kept, buffer in zip(self._kept, self._buffers, strict=True):
-            kept.copy_(buffer)
+        for kept, buffers in zip(self._kept, self._buffers, strict=True):
+            torch._foreach_copy_(kept, buffers)
         self.optimizer.zero_grad()
         loss, by_row = self._descend(images, targets, shares)
         self.step += 1
         if not np.isfinite(loss):
-            for kept, buffer in zip(self._kept, self._buffers, strict=True):
-                buffer.copy_(kept)
+            for kept, buffers in zip(self._kept, self._buffers, strict=True):
+                torch._foreach_copy_(buffers, kept)
             self.bad_rows = batch.row_ids[~by_row.isfinite().cpu().numpy()]
             return None
         self._update()
@@ -129,8 +137,8 @@ class Trainer:
 
     def _prepare(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Augmented and normalised images `(b, c, h, w)`, targets and row weights."""
-        pixels, targets = self.augment(batch.pixels, batch.labels, batch.first_draw)
-        images = self.normalise(pixels)
+        pixels, labels = self.augment(batch.pixels, batch.labels, batch.first_draw)
+        images, targets = self.normalise(pixels), send(labels, self.device)
         augment = self.settings.augment
         if augment.mixup + augment.cutmix > 0:
             first = batch.first_draw - self.step * self.batch_size
@@ -147,11 +155,7 @@ class Trainer:
         for i, (some, wanted, share) in enumerate(zip(*parts, strict=True)):
             # Gradients travel once, with the last part.
             with self._hold_back() if i < last else nullcontext():
-                with torch.autocast(
-                    self.device.type, self.precision, enabled=self.precision != torch.float32
-                ):
-                    logits = call(some)
-                by_row = self.loss.measure(logits, wanted)
+                by_row = self.loss.measure(call(some), wanted)
                 loss = (by_row * share).sum()
                 seen.append(by_row.detach())
                 total = total + loss.detach()
@@ -205,7 +209,8 @@ class Trainer:
         if self.ema is not None:
             self.ema.module.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty where it began in another precision
+            self.scaler.load_state_dict(state["scaler"])
         if self.processes.rank < len(state["random"]):
             host, *device = state["random"][self.processes.rank]
             torch.set_rng_state(host)

@@ -6,8 +6,8 @@ from torch import nn
 
 from features.errors import ConfigError
 from features.learning_params import Network
-from stage1_cnn.devices import pick_device
 from stage1_cnn.network import (
+    Classifier,
     build_network,
     check_image_size,
     check_other_size,
@@ -104,18 +104,6 @@ def test_normalisation_is_the_networks_own():
     assert get_normalisation(network) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
-def test_asking_for_a_device_that_is_not_there(monkeypatch):
-    monkeypatch.setenv("FORGERYSTACK_DEVICE", "tpu9000")
-    with pytest.raises(ConfigError, match="tpu9000"):
-        pick_device()
-    monkeypatch.setenv("FORGERYSTACK_DEVICE", "cuda")
-    if not torch.cuda.is_available():
-        with pytest.raises(ConfigError, match="no CUDA"):
-            pick_device()
-    monkeypatch.setenv("FORGERYSTACK_DEVICE", "cpu")
-    assert pick_device().type == "cpu"
-
-
 def test_a_networks_own_size_is_the_one_that_timm_names():
     settings = make_settings(model="tf_efficientnet_lite1", image_size=256, own_size=True)
     settled = settle_image_size(settings)
@@ -167,3 +155,19 @@ def test_the_head_computes_in_float32_whatever_the_precision_below(model):
     for found, expected in zip(rough, exact, strict=True):
         assert found.dtype == torch.float32
         torch.testing.assert_close(found, expected, atol=0.1, rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["test_resnet", "test_efficientnet", "test_vit", "test_convnext", "test_nfnet", "test_maxvit",
+     "mobilenetv3_small_050", "deit_tiny_distilled_patch16_224", "hrnet_w18_small",
+     "efficientformer_l1", "swin_tiny_patch4_window7_224", "edgenext_xx_small"],
+)  # fmt: skip
+def test_what_learns_is_the_network_itself(model):
+    """Features and head one after the other are what timm's own `forward` does."""
+    torch.manual_seed(0)
+    network = build_network(make(model=model, image_size=224)).eval()
+    images = torch.randn(1, 3, 224, 224)
+    with torch.inference_mode():
+        wanted, found = network(images), Classifier(network, torch.float32)(images)
+    assert torch.equal(found, wanted)
