@@ -5,19 +5,21 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from features.errors import DeviceMemoryError, NotFiniteError
+from features.errors import NotFiniteError
 from features.interruption import Interruption
 from features.manifest import LearnRows, Manifest
 from features.progress import Meter, show_progress, track
 from features.store import ImageStore
 from features.train_params import MemberSettings
 from stage1_cnn.correction import build_member_loss
+from stage1_cnn.devices import tell_memory
 from stage1_cnn.draws import DrawCounter
+from stage1_cnn.input_wait import InputWait, advise_batch, advise_input
 from stage1_cnn.loader import BatchLoader
 from stage1_cnn.processes import Processes
 from stage1_cnn.session import Session
@@ -27,6 +29,8 @@ _log = logging.getLogger("forgerystack")
 Row = dict[str, Any]
 """Numbers; `None` where nothing was measured."""
 CURVE_COLUMNS = ("raw_auc", "ema_auc", "raw_log_loss", "ema_log_loss")
+LONG = 60.0
+"""Seconds of an epoch from which on it is worth advice."""
 MeasureCurve = Callable[[nn.Module, nn.Module | None], Mapping[str, float | None]]
 """Those columns for the network and its average, if there is one: `curves.Curve`."""
 
@@ -50,6 +54,20 @@ class Trained:
     def state(self) -> dict[str, Tensor]:
         """The weights that are kept."""
         return self.raw_state if self.ema_state is None else self.ema_state
+
+
+class Pace(NamedTuple):
+    """What an epoch took, as far as this run has seen it."""
+
+    images: int
+    seconds: float
+    waited: float
+    """Seconds in which the device had no pictures."""
+
+    @property
+    def waiting_share(self) -> float:
+        """In 0 … 1."""
+        return min(1.0, self.waited / self.seconds)
 
 
 @dataclass
@@ -122,12 +140,10 @@ def train_network(
         progress = Progress(**state["progress"])
         _log.info("goes on after step %s of %s", f"{trainer.step:,}", f"{trainer.total:,}")
     start, first = time.perf_counter(), trainer.step
-    try:
+    parts = 2 * settings.schedule.accumulate
+    advice = f"Compute each batch in parts, with the same result: schedule.accumulate={parts}"
+    with tell_memory(processes.device, advice):
         _take_steps(trainer, loader, progress, session, measure_curve)
-    except torch.OutOfMemoryError as error:
-        parts = 2 * settings.schedule.accumulate
-        advice = f"Compute each batch in parts, with the same result: schedule.accumulate={parts}"
-        raise DeviceMemoryError(processes.device, advice) from error
     seconds = time.perf_counter() - start
     averaged = None if trainer.ema is None else _copy_state(trainer.ema.module)
     parameters = sum(p.numel() for p in trainer.network.parameters())
@@ -161,10 +177,10 @@ def _take_steps(
     def make_state() -> dict[str, Any]:
         return {"trainer": trainer.state_dict(), "progress": asdict(progress)}
 
-    batches = loader.iterate(first, total)
+    wait = InputWait(trainer.device)
     each, epochs = loader.batch_size, -(-total // epoch)
     with _show_steps(trainer, each) as meter:
-        for batch in batches:
+        for batch in wait.watch(loader.iterate(first, total)):
             progress.add(trainer.advance(batch))
             if progress.skipped_in_row > trainer.settings.schedule.max_skipped:
                 raise _describe_bad_steps(trainer, progress)
@@ -175,8 +191,10 @@ def _take_steps(
                 ended = time.perf_counter()
                 curve = _measure_curve(trainer, measure_curve)
                 row = progress.end_epoch(trainer, curve, counter.summarise())
-                _log_epoch(row, trainer, epochs, images / (ended - start))
-                start, images = time.perf_counter(), 0
+                pace = Pace(images, ended - start, wait.seconds)
+                _log_epoch(row, trainer, epochs, pace)
+                _log_advice(row, trainer, loader.store, pace)
+                start, images, wait.seconds = time.perf_counter(), 0, 0.0
                 curve_seconds = start - ended
             next_ends = (trainer.step + 1) % epoch == 0 or trainer.step + 1 == total
             after_next = curve_seconds if next_ends else 0.0
@@ -217,15 +235,24 @@ def _describe_bad_steps(trainer: Trainer, progress: Progress) -> NotFiniteError:
     return NotFiniteError(what, [row for part in parts for row in part])
 
 
-def _log_epoch(row: Row, trainer: Trainer, epochs: int, pace: float) -> None:
+def _log_epoch(row: Row, trainer: Trainer, epochs: int, pace: Pace) -> None:
     _log.info(
-        "epoch %d/%d: loss %.4f, lr %.2e%s%s, %.0f %% reals drawn%s, %.0f images/s",
+        "epoch %d/%d: loss %.4f, lr %.2e%s%s, %.0f %% reals drawn%s, %.0f images/s, "
+        "%.0f %% of the time waiting for pictures",
         row["epoch"], epochs, row["loss"], row["lr"], _describe_curve(row),
         f", EMA decay {row['ema_decay']:.4f}" if "ema_decay" in row else "",
         100 * row["real_share"],
         f", {row['skipped']:.0f} steps skipped" if row["skipped"] else "",
-        pace,
+        pace.images / pace.seconds, 100 * pace.waiting_share,
     )  # fmt: skip
+
+
+def _log_advice(row: Row, trainer: Trainer, store: ImageStore, pace: Pace) -> None:
+    """Once, after the first epoch: how the device could be used better."""
+    if row["epoch"] == 1 and pace.seconds >= LONG:
+        for advice in (advise_input(pace.waiting_share, store), advise_batch(trainer.device)):
+            if advice:
+                _log.info("%s", advice)
 
 
 def _describe_curve(row: Row) -> str:

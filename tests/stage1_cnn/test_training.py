@@ -17,7 +17,7 @@ from stage1_cnn.engines import build_torch_engine
 from stage1_cnn.judge import judge_fold
 from stage1_cnn.loader import BatchLoader, choose_rows
 from stage1_cnn.losses import RowLoss
-from stage1_cnn.network import build_network
+from stage1_cnn.network import build_network, embed
 from stage1_cnn.processes import Processes
 from stage1_cnn.scoring import score_rows
 from stage1_cnn.session import Session
@@ -368,6 +368,56 @@ def test_too_little_memory_on_the_device_says_what_to_do(task, monkeypatch):
     monkeypatch.setattr(Trainer, "advance", run_out)
     with pytest.raises(DeviceMemoryError, match=r"schedule\.accumulate=2"):
         train(task)
+
+
+@pytest.mark.parametrize(
+    "text", ["CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"]
+)
+def test_too_little_memory_where_pixels_are_fed_says_what_to_do(task, monkeypatch, text):
+    """In the thread that loads batches, and of errors without a type of their own."""
+    manifest, store = task
+
+    class Full(type(store)):
+        def gather(self, row_ids, out=None):
+            raise RuntimeError(text)
+
+    full = Full(store._path, store._slots, store.size)
+    with pytest.raises(DeviceMemoryError, match=r"schedule\.accumulate=2"):
+        train((manifest, full))
+
+
+@pytest.mark.parametrize(("began", "goes_on"), [("bfloat16", "float16"), ("float16", "float32")])
+@pytest.mark.parametrize("back", [False, True])
+def test_a_training_goes_on_in_another_precision(task, began, goes_on, back):
+    """As from an H100 or a CPU to a T4, and back: only float16 has a scaler with a state."""
+    if back:
+        began, goes_on = goes_on, began
+    first, loader = start(task, network=Network(precision=began))
+    advance(first, loader, 0, 3)
+    second, _ = start(task, network=Network(precision=goes_on))
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    assert equal(second.network.state_dict(), first.network.state_dict())
+    for batch in loader.iterate(3, 6):
+        assert np.isfinite(second.advance(batch))
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_the_head_computes_in_float32_while_it_learns(task, monkeypatch, precision):
+    seen = []
+    measure = RowLoss.measure
+
+    def look(self, logits, targets):
+        seen.append(logits.detach().clone())
+        return measure(self, logits, targets)
+
+    monkeypatch.setattr(RowLoss, "measure", look)
+    trainer, loader = start(task, network=Network(precision=precision), augment=Augment(hflip=0.0))
+    (batch,) = loader.iterate(0, 1)
+    network = copy.deepcopy(trainer.network).train()
+    trainer.advance(batch)
+    _, log_odds = embed(network, trainer.normalise(batch.pixels), trainer.precision)
+    assert seen[0].dtype == torch.float32
+    assert torch.equal(seen[0][:, 1] - seen[0][:, 0], log_odds)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
