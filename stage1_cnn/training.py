@@ -99,7 +99,7 @@ class Progress:
 
     def end_epoch(self, trainer: Trainer, curve: Row, draws: Row) -> Row:
         """Adds a row to the history, returns it, and begins the next epoch."""
-        # Seconds stay out of it: same seed and machine, same bytes.
+        # Seconds stay out of it: on a CPU same seed and machine, same bytes.
         row: Row = {
             "epoch": len(self.history) + 1,
             "loss": self.loss_sum / self.steps if self.steps else float("nan"),

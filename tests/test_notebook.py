@@ -24,7 +24,7 @@ ENVIRONMENT = {
     name: value
     for name, value in os.environ.items()
     if not name.startswith(("FORGERYSTACK_", "DVC_", "PIP_", "PYTHONPATH"))
-}
+} | {"FORGERYSTACK_DEVICE": "cpu"}
 
 
 def read_code():
