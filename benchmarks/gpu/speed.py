@@ -52,7 +52,7 @@ NETWORKS = {"resnet50": 256, "tf_efficientnet_b4": 128, "convnext_tiny": 128}
 """Of the reference job, and batches that fill the card."""
 SMALL_NETWORKS = {"test_resnet": 8}
 TRAIN_SHARE, DUMP_SHARE = 0.95, 0.95
-AFTERWARDS = 25.0
+AFTERWARDS = 35.0
 """Seconds for files and profiles, once the networks are measured."""
 
 
@@ -71,7 +71,7 @@ def choose_plan(report: Report) -> Plan:
     """By device and option."""
     if report.small:
         return Plan(64, SMALL_SIDE, 0.2, 1)
-    return Plan(2048, SIDE, 1.0, 2) if report.quick else Plan(4096, SIDE, 2.0, 3)
+    return Plan(2048, SIDE, 0.7, 2) if report.quick else Plan(4096, SIDE, 2.0, 3)
 
 
 def check(report: Report) -> None:

@@ -4,7 +4,6 @@ Each works in the current folder, which is that of a small project, on the devic
 `FORGERYSTACK_DEVICE` names.
 """
 
-import importlib.util
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -29,7 +28,7 @@ from features.perturb_params import PerturbParams
 from features.perturbed import Perturbed, read_perturbed
 from stage1_cnn import perturb
 
-LIMITS = {"float32": 1e-3, "auto": 5e-2}
+LIMITS = {"float32": 1e-3, "auto": 2e-2}
 """Of ‖found - wanted‖ / ‖wanted‖ of embeddings, which are kept as float16."""
 SHOWN = [0, 3, 4, 11, 39]
 """Rows of the gallery."""
@@ -126,11 +125,14 @@ def compare_perturbed(report: Report) -> None:
 
 def compare_maps(report: Report) -> None:
     """Grad-CAM of a few rows, in steps of 255."""
-    if importlib.util.find_spec("captum") is None:
-        report.skip("explain", "needs captum")
+    try:
+        from stage1_cnn import explain  # late: captum, and matplotlib that it wants, may be missing
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in ("captum", "matplotlib"):
+            raise
+        report.skip("explain", f"needs {package}")
         return
-    from stage1_cnn import explain  # late: it needs captum
-
     val, rows = read_manifest(Path("artifacts/manifest"), "val"), np.array(SHOWN, np.int64)
     write_array(Path("artifacts/gallery/rows.npy"), rows)
     facts = {"val_manifest": val.digest, "rows": [{"row": row} for row in SHOWN]}
