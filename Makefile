@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Only relative paths here: $(CURDIR) breaks on a space.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo setup test lint format bench experiments carry lock clean clean-all
+.PHONY: help demo setup test lint format bench gpu-check experiments carry lock clean clean-all
 
 # Stage commands say `python -m …`, so the venv comes first in PATH.
 IN_VENV := PATH="$$(pwd)/.venv/bin:$$PATH"
@@ -47,6 +47,10 @@ bench: ## Run every benchmark in its quick form.
 		python -m "benchmarks.$$name" --quick || exit 1; \
 	done; \
 	[ $$found = yes ] || echo "There is no benchmark in benchmarks/ yet."
+
+gpu-check: ## Check on a GPU that all is right there, and how fast.
+	@sh setup.sh
+	@$(IN_VENV) python -m benchmarks.gpu_check
 
 # DVC shows a column for each of some 400 metrics; here are what ships, the mean, and settings.
 SETTINGS := seed|data|split|folds|images|sampling|loss|optimizer|schedule|ema|augment|network|backbones|dump|stack|gate|decision|label|perturb|report

@@ -29,8 +29,10 @@ The store is filled once, before; timm, note and on the fly decode anew in every
 is measured too, and from how many epochs on it has paid for itself against on the fly. `prepare`
 reads every file in any case, and nothing is taken off for that.
 
-On a GPU give it a batch that fills the card: --model resnet50 --size 256 --batch 256. Each worker
-of timm and note holds two batches in shared memory.
+It is meant for a CPU. How near training comes to the limit on a GPU, in minutes and for networks
+and batches that fill the card: python -m benchmarks.gpu_check --group speed. Here, with --model
+resnet50 --size 256 --batch 256, 16 cores take about 20 minutes a network, and the workers of timm
+and note, which hold two batches each, want 6 GB of shared memory.
 """
 
 import argparse
@@ -44,12 +46,10 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import joblib
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 import timm
 import torch
 from PIL import Image
@@ -60,31 +60,30 @@ from timm.loss import LabelSmoothingCrossEntropy
 from timm.optim import create_optimizer_v2
 from timm.utils import ModelEmaV2, ModelEmaV3, NativeScaler
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 from torchvision import transforms
 
+from benchmarks.gpu.sides import (
+    RATE,
+    SEED,
+    Ours,
+    Side,
+    build_close_sides,
+    build_loader,
+    build_trainer,
+    choose_settings,
+    measure_turn,
+)
 from benchmarks.images import MEAN, SOURCE, STD, make_images
-from features.augment_params import Augment
 from features.image_cache import ImageCache
 from features.images_params import NO_LIMITS, Images
-from features.learning_params import Ema, Loss, Network, Optimizer, Sampling, Schedule
-from features.manifest import Manifest
-from features.store import FileStore, ImageStore, RawStore
-from features.train_params import MemberSettings, Weights
-from stage1_cnn.correction import build_member_loss
+from features.store import FileStore, RawStore
+from features.train_params import MemberSettings
 from stage1_cnn.devices import describe_device, pick_device, prepare_device
-from stage1_cnn.feeding import AHEAD
-from stage1_cnn.loader import Batch, BatchLoader
-from stage1_cnn.processes import Processes
-from stage1_cnn.trainer import Trainer
 
 WORKERS = joblib.cpu_count()
 QUEUED = 2 * WORKERS
 """Batches that a DataLoader's workers are ahead by: its default, two each."""
-LEAST = 2
-"""Steps of a round that are not timed, at least."""
-RATE, SEED = 1e-4, 0
 TITLES = {
     "limit": "limit: forward, backward, AdamW, EMA; batch at hand",
     "same step": "same step: our Trainer's, batch at hand",
@@ -137,117 +136,6 @@ class Files:
         return FileStore(self.root, self.names, sizes, Images(size=self.size, store="none"))
 
 
-class Side(Protocol):
-    """One way to train. A turn is `ahead` steps, those that are timed, and `ahead` batches."""
-
-    ahead: int
-
-    def start(self, count: int) -> Iterator[Any]:
-        """The batches of one turn."""
-        ...
-
-    def step(self, batch: Any) -> object:
-        """Learns from one batch."""
-        ...
-
-
-class HeldTrainer(Trainer):
-    """Our trainer, which can be given what it would make of every batch."""
-
-    held: tuple[Tensor, Tensor, Tensor] | None = None
-
-    def _prepare(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        return super()._prepare(batch) if self.held is None else self.held
-
-
-def choose_settings(model: str, size: int, batch: int) -> MemberSettings:
-    """A training that does not end: flips, EMA, fused AdamW, the precision of the device."""
-    return MemberSettings(
-        model=model,
-        pretrained=False,
-        image_size=size,
-        sampling=Sampling(),
-        loss=Loss(),
-        optimizer=Optimizer(lr=RATE),
-        schedule=Schedule(epochs=None, images=10**9, batch_size=batch, decay="constant"),
-        ema=Ema(decay=0.999),
-        augment=Augment(hflip=0.5, vflip=0.5),
-        network=Network(),
-        weights=Weights(),
-        seed=SEED,
-    )
-
-
-def build_loader(
-    store: ImageStore, labels: npt.NDArray[np.int8], settings: MemberSettings, device: torch.device
-) -> BatchLoader:
-    """Ours, of the columns of a manifest that it looks at; row 0 alone is left out."""
-    folds = (np.arange(len(labels)) == 0).astype(np.int16)
-    table = pd.DataFrame({"label": labels, "weight": 1.0, "draw_weight": 1.0, "fold": folds})
-    train = Manifest("train", table, digest="")
-    return BatchLoader(store, train, train.rows_to_learn(1), settings, SEED, Processes(device))
-
-
-class Ours:
-    """The real loader and the real trainer."""
-
-    ahead = AHEAD + 1
-
-    def __init__(self, trainer: HeldTrainer, loader: BatchLoader) -> None:
-        self.trainer, self.loader, self.done = trainer, loader, 0
-
-    def start(self, count: int) -> Iterator[Batch]:
-        """See `Side`."""
-        self.done += count
-        return self.loader.iterate(self.done - count, self.done)
-
-    def step(self, batch: Batch) -> object:
-        """See `Side`."""
-        return self.trainer.advance(batch)
-
-
-class SameStep:
-    """The trainer's step on one batch that is ready."""
-
-    ahead = LEAST
-
-    def __init__(self, trainer: HeldTrainer, loader: BatchLoader) -> None:
-        self.trainer = trainer
-        (self.batch,) = loader.iterate(0, 1)
-        self.ready = trainer._prepare(self.batch)
-
-    def start(self, count: int) -> Iterator[Batch]:
-        """See `Side`."""
-        return itertools.repeat(self.batch, count)
-
-    def step(self, batch: Batch) -> object:
-        """See `Side`."""
-        self.trainer.held = self.ready
-        try:
-            return self.trainer.advance(batch)
-        finally:
-            self.trainer.held = None
-
-
-class Limit(SameStep):
-    """Nothing but the arithmetic, with the same network, optimiser, EMA and precision."""
-
-    def step(self, batch: Batch) -> object:
-        """See `Side`."""
-        trainer, (images, labels, _) = self.trainer, self.ready
-        assert trainer.ema is not None
-        trainer.optimizer.zero_grad()
-        half = trainer.precision != torch.float32
-        with torch.autocast(trainer.device.type, trainer.precision, enabled=half):
-            logits = trainer.network(images)
-        loss = cross_entropy(logits.float(), labels)
-        trainer.scaler.scale(loss).backward()
-        trainer.scaler.step(trainer.optimizer)
-        trainer.scaler.update()
-        trainer.ema.update(trainer.network, step=trainer.step)
-        return None
-
-
 class Timm:
     """timm's recipe, by timm's parts."""
 
@@ -257,6 +145,7 @@ class Timm:
         self, files: Files, settings: MemberSettings, count: int, device: torch.device
     ) -> None:
         size, batch = settings.image_size, settings.schedule.batch_size
+        self.batch_size = batch
         self.device, self.on_cuda = device, device.type == "cuda"
         self.network = timm.create_model(settings.model, num_classes=2)
         self.network.to(device=device, memory_format=torch.channels_last).train()
@@ -336,7 +225,7 @@ class Note:
     def __init__(
         self, files: Files, settings: MemberSettings, count: int, device: torch.device
     ) -> None:
-        batch = settings.schedule.batch_size
+        batch = self.batch_size = settings.schedule.batch_size
         self.device = device
         self.network = timm.create_model(settings.model, num_classes=2).to(device).train()
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=RATE)
@@ -375,40 +264,15 @@ def build_sides(
     """All of them, by name; ours and the limit share one network."""
     torch.manual_seed(SEED)
     loader = build_loader(files.store, files.labels, settings, device)
-    loss = build_member_loss(settings, loader.candidates, np.ones(len(loader.candidates.labels)))
-    trainer = HeldTrainer(settings, loss, loader, SEED)
+    trainer = build_trainer(settings, loader)
     by_files = build_loader(files.open_files(), files.labels, settings, device)
     count = steps + 2 * QUEUED
     return {
-        "limit": Limit(trainer, loader),
-        "same step": SameStep(trainer, loader),
-        "ours": Ours(trainer, loader),
+        **build_close_sides(trainer, loader),
         "on the fly": Ours(trainer, by_files),
         "timm": Timm(files, settings, count, device),
         "note": Note(files, settings, count, device),
     }
-
-
-def measure_turn(side: Side, steps: int, device: torch.device) -> float:
-    """Seconds of so many steps, with queues as they are in the midst of a training."""
-    batches = side.start(steps + 2 * side.ahead)
-    for batch in itertools.islice(batches, side.ahead):
-        side.step(batch)
-    wait(device)
-    start = time.perf_counter()
-    for batch in itertools.islice(batches, steps):
-        side.step(batch)
-    wait(device)
-    seconds = time.perf_counter() - start
-    for _ in batches:
-        pass
-    return seconds
-
-
-def wait(device: torch.device) -> None:
-    """Until the device has done all that it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def measure_model(
@@ -423,7 +287,7 @@ def measure_model(
         for key in order:
             seconds[key] += measure_turn(sides[key], steps, device)
         for key, spent in seconds.items():
-            images = order.count(key) * steps * settings.schedule.batch_size
+            images = order.count(key) * steps * sides[key].batch_size
             rates[key].append(images / spent)
         rates["fill"].append(files.measure_fill())
     return rates

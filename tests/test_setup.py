@@ -33,7 +33,18 @@ COPIED = (
     ".gitignore",
     ".dvc/config",
 )
-TARGETS = ("help", "demo", "setup", "test", "lint", "bench", "carry", "clean", "lock")
+TARGETS = (
+    "help",
+    "demo",
+    "setup",
+    "test",
+    "lint",
+    "bench",
+    "gpu-check",
+    "carry",
+    "clean",
+    "lock",
+)
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 

@@ -1,0 +1,60 @@
+"""One of two processes that train together on one device: `benchmarks.gpu.processes` starts both.
+
+python -m benchmarks.gpu.pair gloo|nccl RENDEZVOUS OUT, with `RANK` and `WORLD_SIZE` as `torchrun`
+sets them. The first writes the weights to OUT.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from benchmarks.gpu.tasks import Task, advance
+from features.learning_params import Ema, Optimizer
+from stage1_cnn.loader import BatchLoader
+from stage1_cnn.processes import Processes, join_processes
+from stage1_cnn.trainer import Trainer
+
+STEPS = 6
+
+
+def start_pair(task: Task, processes: Processes) -> tuple[Trainer, BatchLoader]:
+    """What both train, and one alone, to the same weights.
+
+    Statistics of batch norm are shared on GPUs alone, so a CPU has a network without.
+    """
+    model = "test_convnext" if processes.device.type == "cpu" else "test_resnet"
+    return task.start(processes, model=model, ema=Ema(decay=0.9), optimizer=Optimizer(lr=1e-3))
+
+
+def choose_way(way: str, place: str) -> None:
+    """`join_processes` goes that way, and meets the other at the file `place`."""
+    begin = dist.init_process_group
+
+    def begin_so(backend: str, **options: Any) -> None:
+        if way != "nccl":
+            options.pop("device_id", None)
+        rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        begin(way, init_method=f"file://{place}", rank=rank, world_size=world, **options)
+
+    dist.init_process_group = begin_so
+
+
+def main(way: str, place: str, out: str) -> None:
+    """Train, and let the first write."""
+    torch.set_num_threads(1)
+    choose_way(way, place)
+    with tempfile.TemporaryDirectory() as folder, join_processes() as processes:
+        trainer, loader = start_pair(Task(Path(folder)), processes)
+        advance(trainer, loader, 0, STEPS)
+        state = {name: value.cpu() for name, value in trainer.network.state_dict().items()}
+        if processes.is_first:
+            torch.save(state, out)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,183 @@
+"""Ways to train the same network that differ by little, and the time that a turn of one takes.
+
+limit        forward, backward, optimiser (fused AdamW) and EMA on one batch that is ready
+same step    our Trainer's whole step on that batch
+ours         BatchLoader and Trainer, from the store to averaged weights
+"""
+
+import itertools
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from features.augment_params import Augment
+from features.learning_params import Ema, Loss, Network, Optimizer, Sampling, Schedule
+from features.manifest import Manifest
+from features.store import ImageStore
+from features.train_params import MemberSettings, Weights
+from stage1_cnn.correction import build_member_loss
+from stage1_cnn.feeding import AHEAD
+from stage1_cnn.loader import Batch, BatchLoader
+from stage1_cnn.processes import Processes
+from stage1_cnn.trainer import Trainer
+
+LEAST = 2
+"""Steps of a turn that are not timed, at least."""
+RATE, SEED = 1e-4, 0
+
+
+class Side(Protocol):
+    """One way to train. A turn is `ahead` steps, those that are timed, and `ahead` batches."""
+
+    ahead: int
+    batch_size: int
+
+    def start(self, count: int) -> Iterator[Any]:
+        """The batches of one turn."""
+        ...
+
+    def step(self, batch: Any) -> object:
+        """Learns from one batch."""
+        ...
+
+
+class HeldTrainer(Trainer):
+    """Our trainer, which can be given what it would make of every batch."""
+
+    held: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def _prepare(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        return super()._prepare(batch) if self.held is None else self.held
+
+
+def choose_settings(model: str, size: int, batch: int) -> MemberSettings:
+    """A training that does not end: flips, EMA, fused AdamW, the precision of the device."""
+    return MemberSettings(
+        model=model,
+        pretrained=False,
+        image_size=size,
+        sampling=Sampling(),
+        loss=Loss(),
+        optimizer=Optimizer(lr=RATE),
+        schedule=Schedule(epochs=None, images=10**9, batch_size=batch, decay="constant"),
+        ema=Ema(decay=0.999),
+        augment=Augment(hflip=0.5, vflip=0.5),
+        network=Network(),
+        weights=Weights(),
+        seed=SEED,
+    )
+
+
+def build_loader(
+    store: ImageStore, labels: npt.NDArray[np.int8], settings: MemberSettings, device: torch.device
+) -> BatchLoader:
+    """Ours, of the columns of a manifest that it looks at; row 0 alone is left out."""
+    folds = (np.arange(len(labels)) == 0).astype(np.int16)
+    table = pd.DataFrame({"label": labels, "weight": 1.0, "draw_weight": 1.0, "fold": folds})
+    train = Manifest("train", table, digest="")
+    return BatchLoader(store, train, train.rows_to_learn(1), settings, SEED, Processes(device))
+
+
+def build_trainer(settings: MemberSettings, loader: BatchLoader) -> HeldTrainer:
+    """Ours, of all rows that `loader` draws from."""
+    loss = build_member_loss(settings, loader.candidates, np.ones(len(loader.candidates.labels)))
+    return HeldTrainer(settings, loss, loader, SEED)
+
+
+class Ours:
+    """The real loader and the real trainer."""
+
+    ahead = AHEAD + 1
+
+    def __init__(self, trainer: HeldTrainer, loader: BatchLoader) -> None:
+        self.trainer, self.loader, self.done = trainer, loader, 0
+        self.batch_size = loader.batch_size
+
+    def start(self, count: int) -> Iterator[Batch]:
+        """See `Side`."""
+        self.done += count
+        return self.loader.iterate(self.done - count, self.done)
+
+    def step(self, batch: Batch) -> object:
+        """See `Side`."""
+        return self.trainer.advance(batch)
+
+
+class SameStep:
+    """The trainer's step on one batch that is ready."""
+
+    ahead = LEAST
+
+    def __init__(self, trainer: HeldTrainer, loader: BatchLoader) -> None:
+        self.trainer, self.batch_size = trainer, loader.batch_size
+        (self.batch,) = loader.iterate(0, 1)
+        self.ready = trainer._prepare(self.batch)
+
+    def start(self, count: int) -> Iterator[Batch]:
+        """See `Side`."""
+        return itertools.repeat(self.batch, count)
+
+    def step(self, batch: Batch) -> object:
+        """See `Side`."""
+        self.trainer.held = self.ready
+        try:
+            return self.trainer.advance(batch)
+        finally:
+            self.trainer.held = None
+
+
+class Limit(SameStep):
+    """Nothing but the arithmetic, with the same network, optimiser, EMA and precision."""
+
+    def step(self, batch: Batch) -> object:
+        """See `Side`."""
+        trainer, (images, labels, _) = self.trainer, self.ready
+        assert trainer.ema is not None
+        trainer.optimizer.zero_grad()
+        half = trainer.precision != torch.float32
+        with torch.autocast(trainer.device.type, trainer.precision, enabled=half):
+            logits = trainer.network(images)
+        loss = cross_entropy(logits.float(), labels)
+        trainer.scaler.scale(loss).backward()
+        trainer.scaler.step(trainer.optimizer)
+        trainer.scaler.update()
+        trainer.ema.update(trainer.network, step=trainer.step)
+        return None
+
+
+def build_close_sides(trainer: HeldTrainer, loader: BatchLoader) -> dict[str, Side]:
+    """Those that differ by little, by name; they share the trainer and its network."""
+    return {
+        "limit": Limit(trainer, loader),
+        "same step": SameStep(trainer, loader),
+        "ours": Ours(trainer, loader),
+    }
+
+
+def measure_turn(side: Side, steps: int, device: torch.device) -> float:
+    """Seconds of so many steps, with queues as they are in the midst of a training."""
+    batches = side.start(steps + 2 * side.ahead)
+    for batch in itertools.islice(batches, side.ahead):
+        side.step(batch)
+    wait(device)
+    start = time.perf_counter()
+    for batch in itertools.islice(batches, steps):
+        side.step(batch)
+    wait(device)
+    seconds = time.perf_counter() - start
+    for _ in batches:
+        pass
+    return seconds
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
