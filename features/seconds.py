@@ -1,8 +1,8 @@
 """How long members took to train and to score: measured beside the results, never in them.
 
-On a CPU same seed and machine give the same bytes, so no output of a stage holds seconds. Each measurement
-is a small file in `.seconds`, which neither git nor DVC knows and which changes no result. Without
-it, or where it is of another network than the one in use, the cost is not known.
+On a CPU same seed and machine give the same bytes, so no output of a stage holds seconds. Each
+measurement is a small file in `.seconds`, which neither git nor DVC knows and which changes no
+result. Without it, or where it is of another network than the one in use, the cost is not known.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,8 @@
 """Single operations on batches of images, each row with its own strength.
 
 Images are uint8 `(b, h, w, 3)`, planes float32 `(b, c, h, w)` in grey levels 0 … 255. Strengths are
-NumPy arrays `(b,)`, drawn on the host. A row's result does not depend on the rows beside it.
+NumPy arrays `(b,)`, drawn on the host. A row's result does not depend on the rows beside it; on a
+GPU that of `crop` and `rescale` does not beyond rounding.
 """
 
 import functools

@@ -45,6 +45,8 @@ NETWORKS = {
 SMALL_NETWORKS = {"test_resnet": "rgb", "test_efficientnet_gn": "rgb+srm"}
 EXACT = ("hflip", "vflip", "rotate90", "noise", "jpeg", "cutout")
 ROUNDED = ("colour", "rescale", "blur", "crop", "self_blend")
+PRODUCTS = ("rescale", "crop", "self_blend")
+"""Matrix products on a GPU, whose rounding may depend on the number of rows."""
 EXACT_PERTURBATIONS = ("none", "jpeg", "noise")
 
 
@@ -140,14 +142,14 @@ def choose_augment(name: str) -> Augment:
 def compare_augment(report: Report, name: str, pixels: Tensor) -> None:
     """An operation on the device and on a CPU; and a row alone, as with others beside it."""
     augmenter = Augmenter(choose_augment(name), pixels.shape[1], seed=0)
-    labels = torch.zeros(len(pixels), dtype=torch.int64)
+    labels = np.zeros(len(pixels), np.int64)
     wanted, _ = augmenter(pixels.clone(), labels, 0)
-    there, marks = pixels.to(report.device), labels.to(report.device)
-    found, _ = augmenter(there.clone(), marks, 0)
+    there = pixels.to(report.device)
+    found, _ = augmenter(there.clone(), labels, 0)
     report_pixels(report, f"augment.{name}", found, wanted, exact=name in EXACT)
-    alone, _ = augmenter(there[5:6].clone(), marks[5:6], 5)
-    differ = int((alone[0] != found[5]).sum())
-    report.check(f"augment.{name}.alone", differ == 0, f"{differ} values differ")
+    alone, _ = augmenter(there[5:6].clone(), labels[5:6], 5)
+    exact = report.small or name not in PRODUCTS
+    report_pixels(report, f"augment.{name}.alone", alone, found[5:6].cpu(), exact)
 
 
 def report_pixels(report: Report, name: str, found: Tensor, wanted: Tensor, exact: bool) -> None:

@@ -25,6 +25,7 @@ from features.train_params import MemberSettings, Weights
 from stage1_cnn.correction import build_member_loss
 from stage1_cnn.feeding import AHEAD
 from stage1_cnn.loader import Batch, BatchLoader
+from stage1_cnn.network import Classifier
 from stage1_cnn.processes import Processes
 from stage1_cnn.trainer import Trainer
 
@@ -141,10 +142,7 @@ class Limit(SameStep):
         trainer, (images, labels, _) = self.trainer, self.ready
         assert trainer.ema is not None
         trainer.optimizer.zero_grad()
-        half = trainer.precision != torch.float32
-        with torch.autocast(trainer.device.type, trainer.precision, enabled=half):
-            logits = trainer.network(images)
-        loss = cross_entropy(logits.float(), labels)
+        loss = cross_entropy(Classifier(trainer.network, trainer.precision)(images), labels)
         trainer.scaler.scale(loss).backward()
         trainer.scaler.step(trainer.optimizer)
         trainer.scaler.update()
