@@ -37,7 +37,7 @@ def check(report: Report) -> None:
 
 
 def find_missing(report: Report) -> str:
-    """What Triton needs to build its kernels and is not here; empty if all is."""
+    """What kernels are built with and is not here; empty if all is."""
     if report.small:
         return "CUDA"
     if not any(map(shutil.which, ("cc", "gcc", "clang"))):

@@ -7,9 +7,9 @@ dump_vs_forward     all rows to log-odds and embeddings on the host, against for
 
 Sides take turns there and back in one process; a ratio is the median over the rounds. Beside them
 the rate of the trainer's whole step on one batch, the share of time that it waits for input, the
-rate of batches alone, peak memory of training, and training out of JPEGs that are decoded at each
-use. Pictures are noise, which takes the same time, and are read from memory. A run without much
-time has fewer rounds.
+rate of batches alone, peak memory of training, training out of JPEGs that are decoded at each use,
+and with `network.compile` where there is time for it. Pictures are noise, which takes the same
+time, and are read from memory. A run without much time has fewer rounds.
 """
 
 import gc
@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from benchmarks.gpu.compile import find_missing
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.sides import (
     HeldTrainer,
@@ -38,6 +39,7 @@ from benchmarks.gpu.sides import (
 from benchmarks.gpu.tasks import make_jpegs, make_noise_store
 from benchmarks.gpu.timing import measure_card, profile_steps
 from features.images_params import Images
+from features.learning_params import Network
 from features.store import FileStore, RawStore
 from stage1_cnn.devices import fixed_algorithms
 from stage1_cnn.engines import TorchEngine, build_torch_engine
@@ -52,6 +54,8 @@ NETWORKS = {"resnet50": 256, "tf_efficientnet_b4": 128, "convnext_tiny": 128}
 """Of the reference job, and batches that fill the card."""
 SMALL_NETWORKS = {"test_resnet": 8}
 TRAIN_SHARE, DUMP_SHARE = 0.95, 0.95
+COMPILING = 90.0
+"""Seconds that are enough to compile a network and to measure it."""
 AFTERWARDS = 35.0
 """Seconds for files and profiles, once the networks are measured."""
 
@@ -90,6 +94,10 @@ def check(report: Report) -> None:
         free_memory(report)
         with report.part("on_the_fly"):
             measure_on_the_fly(report, *next(iter(networks.items())), Path(folder), plan)
+        free_memory(report)
+        model, batch = next(iter(networks.items()))
+        with report.part(f"{model}.compiled"):
+            measure_compiled(report, Work(model, batch, store, labels, plan))
         for model, batch in networks.items():
             free_memory(report)
             with report.part(f"{model}.profile"):
@@ -113,9 +121,12 @@ class Work:
     labels: npt.NDArray[np.int8]
     plan: Plan
 
-    def start(self, device: torch.device) -> tuple[HeldTrainer, BatchLoader]:
+    def start(
+        self, device: torch.device, compiled: bool = False
+    ) -> tuple[HeldTrainer, BatchLoader]:
         """A training; cuDNN tries its algorithms out, as in any."""
         settings = choose_settings(self.model, self.store.size, self.batch)
+        settings = settings.model_copy(update={"network": Network(compile=compiled)})
         torch.manual_seed(0)
         loader = build_loader(self.store, self.labels, settings, device)
         return build_trainer(settings, loader), loader
@@ -254,6 +265,23 @@ def measure_on_the_fly(report: Report, model: str, batch: int, folder: Path, pla
     steps = 4 if report.small else 16
     rate = steps * loader.batch_size / measure_turn(ours, steps, report.device)
     report.value(f"{model}.on_the_fly", rate, "images/s")
+
+
+def measure_compiled(report: Report, work: Work) -> None:
+    """Training with `network.compile` against the same without, in turn, once both have begun."""
+    missing = find_missing(report) or ("time" if report.left < COMPILING + AFTERWARDS else "")
+    if missing:
+        report.skip(f"{work.model}.compiled", f"needs {missing}")
+        return
+    plain, compiled = (Ours(*work.start(report.device, wanted)) for wanted in (False, True))
+    start = time.perf_counter()
+    measure_turn(compiled, 2, report.device)
+    report.value(f"{work.model}.compiling", time.perf_counter() - start, "s")
+    measure_turn(plain, 2, report.device)
+    steps = max(4, round(work.plan.turn * 4 / measure_turn(plain, 4, report.device)))
+    turns = [measure_turn(side, steps, report.device) for side in (plain, compiled) * 2]
+    ratio = compare_turns(turns[::2], turns[1::2])
+    report.value(f"{work.model}.compiled", ratio, "times as fast")
 
 
 def profile_network(report: Report, work: Work) -> None:
