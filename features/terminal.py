@@ -62,7 +62,10 @@ class _JsonHandler(logging.Handler):
         event = getattr(record, "event", usual)
         message = record.getMessage().removeprefix(f"{self._stage}: ")
         fields = {"stage": self._stage, "event": event, "message": message}
-        write_document(fields | getattr(record, "facts", {}), self._stream)
+        try:
+            write_document(fields | getattr(record, "facts", {}), self._stream)
+        except OSError:
+            self.handleError(record)  # as for text: work ends well though nobody listens any more
 
 
 class _Lines:
