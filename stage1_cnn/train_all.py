@@ -5,7 +5,6 @@ them for DVC: `dvc repro` goes on behind them. It changes no result.
 """
 
 import logging
-import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -27,8 +26,6 @@ from stage1_cnn.train import OUT
 from stage1_cnn.train_plan import TRAIN, choose_devices, choose_members, find_waiting
 from stage1_cnn.training_process import Name, TrainingProcess, build_environment
 
-KILLED = {130, -signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL}
-"""Exit codes that are no failures of trainings that were asked to stop."""
 _log = logging.getLogger("forgerystack")
 
 
@@ -50,7 +47,7 @@ class Keeper:
     def finish(self, training: TrainingProcess, code: int, asked: bool) -> None:
         """Keeps a member that is done; `asked`: all were asked to stop."""
         name = training.name
-        if code == STOPPED or (asked and code in KILLED):
+        if code == STOPPED or (code and asked):  # a signal may come before it can save, or too late
             self.stopped.append(name)
         elif code:
             self._note_failure(f"{name}: exit code {code}", training.find_error())
