@@ -315,6 +315,7 @@ def test_one_that_fails_stops_no_other_and_only_what_changed_is_trained(inside, 
     assert "long-0 | " not in said
     assert list(list_changes(["train@short-0", "train@broken-0"])) == ["train@broken-0"]
     inside.write_params(kept)
+    caplog.clear()
     caplog.set_level("INFO")
     train_all.main("cpu")  # DVC has kept what these settings gave
     assert caplog.messages == [
