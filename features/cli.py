@@ -31,8 +31,9 @@ Json = Annotated[bool, typer.Option("--json", help="Say all as JSON, one object 
 STOPPED = 75
 """Exit code: stopped, and the same command goes on."""
 LAUNCHED = "FORGERYSTACK_LAUNCHED"
-"""Set in processes that another one of the same command has started, and which speaks for them."""
-_IS_LAUNCHED = LAUNCHED in os.environ  # by now; this process may set it for others
+"""Set in processes that another command of this project has started, which speaks for them: its
+process number."""
+_LAUNCHER = os.environ.get(LAUNCHED)  # by now; this process may set it for others
 _FULL = (
     "What was finished is kept; free some space and run it again. Decoded images are the largest "
     "part: images.store none does without them, images.store_dir puts them on another disk."
@@ -62,6 +63,14 @@ def run_stage(name: str, command: Callable[..., None], says_document: bool = Fal
 def measure_age() -> float:
     """Seconds since this program was started, about."""
     return time.perf_counter() - _START
+
+
+def find_starter() -> int | None:
+    """Number of the process that has started this one and waits for it, if there is one: another
+    command of this project, DVC or `torchrun`."""
+    if _LAUNCHER:
+        return int(_LAUNCHER)
+    return os.getppid() if {"DVC_STAGE", "TORCHELASTIC_RUN_ID"} & set(os.environ) else None
 
 
 def _guard(name: str, command: Callable[..., None], says_document: bool) -> Callable[..., None]:
@@ -122,7 +131,7 @@ def _say(event: str, message: str, **facts: object) -> None:
         level = logging.ERROR
     elif event == "stopped" and os.environ.get("RANK", "0") == "0":
         level = logging.WARNING
-    if _IS_LAUNCHED and event != "error":
+    if _LAUNCHER and event != "error":
         event = "log"
     log.log(level, "%s", message, extra={"event": event, "facts": facts})
 

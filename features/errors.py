@@ -67,6 +67,23 @@ class CarryError(_ProblemsError):
     """What one session packs for the next cannot be packed, or unpacked, as things are."""
 
 
+class TrainingError(_ProblemsError):
+    """Members could not be trained, or not kept; others were."""
+
+    def __init__(self, failures: Sequence[str], count: int) -> None:
+        """`count` is that of all members that were to be trained."""
+        super().__init__(
+            f"{len(failures)} of {count} members", failures, "The same command tries them again."
+        )
+
+
+class DvcError(PipelineError):
+    """DVC could not do what it was asked for."""
+
+    def __init__(self, command: str, reason: str) -> None:
+        super().__init__(f"dvc {command}: {reason}")
+
+
 class MissingArtifactError(PipelineError):
     """A file that another stage makes is not there."""
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 
 import typer
 
-from features.cli import measure_age
+from features.cli import find_starter, measure_age
 from features.errors import Stopped
 
 MaxMinutes = Annotated[
@@ -40,8 +40,7 @@ class Interruption:
         self._before: dict[int, Any] = {}
         # Whoever is killed while DVC or a launcher waits for it leaves an orphan that nobody would
         # stop. A shell that closes behind `nohup` is no reason.
-        started = {"DVC_STAGE", "TORCHELASTIC_RUN_ID"} & set(os.environ)
-        self._parent = os.getppid() if started else None
+        self._parent = find_starter()
 
     def __enter__(self) -> Self:
         for number in SIGNALS:

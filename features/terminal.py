@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TextIO
 
@@ -62,7 +62,9 @@ class _JsonHandler(logging.Handler):
         event = getattr(record, "event", usual)
         message = record.getMessage().removeprefix(f"{self._stage}: ")
         fields = {"stage": self._stage, "event": event, "message": message}
-        write_document(fields | getattr(record, "facts", {}), self._stream)
+        # Work ends well though nobody listens any more.
+        with suppress(BrokenPipeError):
+            write_document(fields | getattr(record, "facts", {}), self._stream)
 
 
 class _Lines:

@@ -42,7 +42,7 @@ def launch_processes(module: str, arguments: Sequence[str], count: int) -> None:
     """
     pick_device(count - 1, count)  # said once, and not by each of them
     os.environ[STARTED] = str(find_start())
-    os.environ[LAUNCHED] = "1"
+    os.environ[LAUNCHED] = str(os.getpid())
     # As torchrun does: processes that each take all cores are in each other's way.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     for name in list(logging.root.manager.loggerDict):

@@ -9,7 +9,6 @@ Params: seed, data.root, images.size, images.equalize, weights, sampling, loss, 
 """
 
 import logging
-import os
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ import pandas as pd
 import typer
 
 from features.budget_params import BudgetParams
-from features.cli import Overrides, run_stage
+from features.cli import Overrides, find_starter, run_stage
 from features.errors import ConfigError
 from features.files import digest_bytes, digest_json, write_text
 from features.interruption import Interruption, MaxMinutes
@@ -177,7 +176,7 @@ def main(
     else:
         resume_dir = Path(load_params(ResumeParams, overrides).resume_dir)
         run(params, backbone, fold, folder, Limits(resume_dir, max_minutes, save_minutes))
-    if out is None and not {"DVC_STAGE", "TORCHELASTIC_RUN_ID"} & set(os.environ):
+    if out is None and find_starter() is None:
         _log.info("Keep it: dvc commit -f train@%s-%d", backbone, fold)
 
 

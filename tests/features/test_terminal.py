@@ -125,6 +125,20 @@ def test_json_tells_how_it_ended_with_the_same_exit_code(end, code, event, messa
     assert ("Traceback" in done.stderr) == (end == "bug")
 
 
+def test_work_goes_on_when_nobody_reads_the_json_any_more():
+    command = [sys.executable, "-c", SCRIPT, "--json", "--end", "bad input"]
+    running = subprocess.Popen(
+        command, env=prepare(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert running.stdout is not None
+    assert running.stderr is not None
+    running.stdout.close()
+    said = running.stderr.read()
+    running.wait()
+    running.stderr.close()
+    assert "Traceback" not in said.partition("Exception ignored")[0]
+
+
 @pytest.mark.parametrize("options", [["--json", "--nope"], ["--json", "--quiet"], ["--json", "x"]])
 def test_json_tells_of_wrong_options_too(options):
     done = call(*options)

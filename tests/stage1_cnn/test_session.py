@@ -120,6 +120,13 @@ def test_an_orphan_of_dvc_stops_and_one_of_a_shell_goes_on(clock, monkeypatch):
     assert "has ended" in orphan.find_reason()
 
 
+def test_an_orphan_knows_who_started_it_even_if_that_one_ended_long_ago(monkeypatch):
+    monkeypatch.setattr("features.cli._LAUNCHER", str(os.getppid()))
+    assert Interruption().find_reason() is None
+    monkeypatch.setattr("features.cli._LAUNCHER", "999999999")
+    assert "has ended" in Interruption().find_reason()
+
+
 def test_the_time_to_expect_is_told_once_after_a_few_steps(clock, caplog):
     caplog.set_level("INFO")
     made = Session(ALONE, Interruption(max_minutes=300), Saved(), save_minutes=1000)
