@@ -152,7 +152,7 @@ class LockedError(PipelineError):
 
 
 class DeviceMemoryError(PipelineError):
-    """The device has too little memory for one batch."""
+    """The device, or the machine, has too little memory for one batch."""
 
     def __init__(self, device: object, advice: str) -> None:
         super().__init__(f"{device} has too little memory. {advice}")

@@ -20,13 +20,9 @@ ASKED = "FORGERYSTACK_DEVICE"
 """Environment variable: `auto`, or the device to take."""
 DRIVER = Path("/dev/nvidia0")
 """There as soon as a driver runs a card, whatever torch makes of it."""
-OUT_OF_MEMORY = (
-    "out of memory",  # cudaMalloc, cudaHostAlloc
-    "ALLOC_FAILED",  # cuBLAS, cuDNN
-    "HOST_ALLOCATION_FAILED",
-    "can't allocate memory",  # torch on a CPU
-)
-"""In the texts of errors that have no type of their own."""
+FULL_DEVICE = ("ALLOC_FAILED",)  # cuBLAS, cuDNN
+FULL_HOST = ("CUDA error: out of memory", "HOST_ALLOCATION_FAILED", "can't allocate memory")
+"""In the texts of errors without a type of their own. Pinned memory of the host is CUDA's too."""
 _log = logging.getLogger("forgerystack")
 
 
@@ -129,14 +125,16 @@ def tell_memory(device: torch.device, advice: str = SCORE_LESS) -> Iterator[None
     """
     try:
         yield
-    except RuntimeError as error:
-        if not (isinstance(error, torch.OutOfMemoryError) or _speaks_of_memory(str(error))):
-            raise
-        raise DeviceMemoryError(device, advice) from error
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, torch.OutOfMemoryError) or _mentions(error, FULL_DEVICE):
+            raise DeviceMemoryError(device, advice) from error
+        if isinstance(error, MemoryError) or _mentions(error, FULL_HOST):
+            raise DeviceMemoryError("this machine", advice) from error
+        raise
 
 
-def _speaks_of_memory(text: str) -> bool:
-    return any(known in text for known in OUT_OF_MEMORY)
+def _mentions(error: Exception, texts: Sequence[str]) -> bool:
+    return any(text in str(error) for text in texts)
 
 
 def send(values: npt.NDArray[Any] | Tensor, device: torch.device) -> Tensor:

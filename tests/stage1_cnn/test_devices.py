@@ -129,17 +129,19 @@ def test_a_card_that_torch_cannot_use_is_no_secret(
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "place"),
     [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED"),
-        torch.AcceleratorError("CUDA error: out of memory", 2),
-        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), "cuda:0"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cub…`"), "cuda:0"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "cuda:0"),
+        (RuntimeError("CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED"), "this machine"),
+        (torch.AcceleratorError("CUDA error: out of memory", 2), "this machine"),  # pinned
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] can't allocate memory"), "this machine"),
+        (MemoryError("Unable to allocate 9.00 GiB for an array"), "this machine"),
     ],
 )
-def test_too_little_memory_is_told_whatever_finds_it(error):
-    with pytest.raises(DeviceMemoryError, match=r"cuda:0 has too little memory\. Do this"):  # noqa: SIM117
+def test_too_little_memory_is_told_whatever_finds_it(error, place):
+    with pytest.raises(DeviceMemoryError, match=rf"{place} has too little memory\. Do this"):  # noqa: SIM117
         with tell_memory(CUDA, "Do this"):
             raise error
 
