@@ -29,14 +29,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from features.manifest import Ids
-from features.store import RawStore
-from stage1_cnn.batches import Normaliser
-from stage1_cnn.engines import Engine, TorchEngine
-from stage1_cnn.network import get_normalisation
-from stage1_cnn.onnx_engine import LEAST_PIXELS, choose_engine
-from stage1_cnn.processes import Processes
-from stage1_cnn.scoring import CPU_BATCH, score_rows
+from features.core.manifest import Ids
+from features.pixels.store import RawStore
+from stage1_cnn.dump.onnx import LEAST_PIXELS, choose_engine
+from stage1_cnn.networks.network import get_normalisation
+from stage1_cnn.networks.normalise import Normaliser
+from stage1_cnn.scoring.engines import Engine, TorchEngine
+from stage1_cnn.scoring.processes import Processes
+from stage1_cnn.scoring.rows import CPU_BATCH, score_rows
 
 SIZE = 224
 CPU = torch.device("cpu")

@@ -22,7 +22,7 @@ from rich.table import Table
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from features.duplicates import RADIUS, NearLinks, link_near
+from features.prepare.near_duplicates import RADIUS, NearLinks, link_near
 
 ROWS, QUICK_ROWS = 524_429, 50_000
 PEER_PAIRS = 2**29

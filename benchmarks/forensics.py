@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.table import Table
 from threadpoolctl import threadpool_limits
 
-from features.demo_photos import PHOTOS, read_photo
-from features.forensic_batch import Batch, Pixels
-from features.forensic_columns import COLUMNS, FAMILIES, count_together, measure_images
+from features.demo.photos import PHOTOS, read_photo
+from features.forensics.batch import Batch, Pixels
+from features.forensics.columns import COLUMNS, FAMILIES, count_together, measure_images
 
 SIZE = 256
 

@@ -44,7 +44,7 @@ from benchmarks.gpu.groups import (
     run_groups,
 )
 from benchmarks.gpu.report import list_states
-from stage1_cnn.devices import describe_device
+from stage1_cnn.networks.devices import describe_device
 
 LIMIT, QUICK_LIMIT = 468.0, 230.0
 """Seconds that all groups have."""

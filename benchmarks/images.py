@@ -25,12 +25,12 @@ from rich.table import Table
 from torchvision import transforms
 from torchvision.io import decode_jpeg
 
-from features.augment_params import Augment
-from features.image_cache import ImageCache
-from features.images_params import NO_LIMITS, Images
-from features.store import FileStore, RawStore
-from stage1_cnn.augment import Augmenter
-from stage1_cnn.batches import Normaliser
+from features.pixels.cache import ImageCache
+from features.pixels.store import FileStore, RawStore
+from features.settings.images import NO_LIMITS, Images
+from features.settings.learning import Augment
+from stage1_cnn.augment.augmenter import Augmenter
+from stage1_cnn.networks.normalise import Normaliser
 
 SOURCE, SIZE, BATCH = 512, 256, 64
 PHOTOS = ("astronaut", "coffee", "chelsea", "rocket")

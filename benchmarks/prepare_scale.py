@@ -29,18 +29,18 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.model_selection import StratifiedGroupKFold
 
-from features.class_folders import read_rows
+from features.core.manifest import ROLES, write_manifest
 from features.errors import ManifestError
-from features.images import Scan
-from features.label_overrides import override_labels
-from features.labels import find_path_problem
-from features.manifest import ROLES, write_manifest
-from features.prepare import attach_scans, finish_role, group_rows, quarantine
-from features.prepare_params import PrepareParams, RoleFiles
-from features.prepare_summary import summarise
-from features.roles import hold_out, split_roles
-from features.same_pictures import SamePictures
-from features.splits import check_classes
+from features.pixels.decoding import Scan
+from features.prepare.__main__ import attach_scans, finish_role, group_rows, quarantine
+from features.prepare.class_folders import read_rows
+from features.prepare.label_file import find_path_problem
+from features.prepare.label_overrides import override_labels
+from features.prepare.roles import hold_out, split_roles
+from features.prepare.same_pictures import SamePictures
+from features.prepare.summary import summarise
+from features.settings.data import PrepareParams, RoleFiles
+from features.splits.folds import check_classes
 
 QUICK, FULL = (10_000, 100_000, 1_000_000), (10_000, 100_000, 1_000_000, 10_000_000)
 SMALL, LARGE = 100_000, 1_000_000

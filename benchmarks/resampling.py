@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.metrics import roc_auc_score
 
-from stage2_ensemble.columns import Floats, Labels
-from stage2_ensemble.resampling import (
+from stage2_ensemble.columns.columns import Floats, Labels
+from stage2_ensemble.measures.resampling import (
     CHUNK,
     RESAMPLES,
     Groups,

@@ -24,8 +24,8 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from features.learning_params import Sampling
-from stage1_cnn.samplers import Candidates, build_batches
+from features.settings.learning import Sampling
+from stage1_cnn.sampling.samplers import Candidates, build_batches
 
 Labels = npt.NDArray[np.int8]
 BATCH = 1024

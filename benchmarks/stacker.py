@@ -44,12 +44,12 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from features.splits import split_evenly
-from features.stack_params import Gate, Stack
-from stage2_ensemble.boosted import FoldModels, build_options, find_rounds, weigh_rows
-from stage2_ensemble.columns import Floats, FoldColumns
-from stage2_ensemble.gate import hold_gate
-from stage2_ensemble.nested import judge_candidates
+from features.settings.stacking import Gate, Stack
+from features.splits.folds import split_evenly
+from stage2_ensemble.columns.columns import Floats, FoldColumns
+from stage2_ensemble.models.boosted import FoldModels, build_options, find_rounds, weigh_rows
+from stage2_ensemble.models.gate import hold_gate
+from stage2_ensemble.models.out_of_fold import judge_candidates
 
 BACKBONES, WIDTH, DIRECTIONS = ("a", "b", "c"), 1280, 20
 LARGE = (*BACKBONES, "d")

@@ -75,11 +75,11 @@ from benchmarks.gpu.sides import (
     measure_turn,
 )
 from benchmarks.images import MEAN, SOURCE, STD, make_images
-from features.image_cache import ImageCache
-from features.images_params import NO_LIMITS, Images
-from features.store import FileStore, RawStore
-from features.train_params import MemberSettings
-from stage1_cnn.devices import describe_device, pick_device, prepare_device
+from features.pixels.cache import ImageCache
+from features.pixels.store import FileStore, RawStore
+from features.settings.images import NO_LIMITS, Images
+from features.settings.training import MemberSettings
+from stage1_cnn.networks.devices import describe_device, pick_device, prepare_device
 
 WORKERS = joblib.cpu_count()
 QUEUED = 2 * WORKERS

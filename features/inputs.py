@@ -10,18 +10,56 @@ Params: –
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from features.all_params import AllParams, check_all_params
-from features.class_folders import describe_folder
-from features.cli import Overrides, run_stage
+from pydantic import model_validator
+
+from features.core.files import digest_file, write_json
+from features.core.manifest import ROLES
 from features.errors import ManifestError
-from features.files import digest_file, write_json
-from features.manifest import ROLES
-from features.params import apply_overrides, read_yaml
-from features.prepare_params import Data
+from features.prepare.class_folders import describe_folder
+from features.runtime.budget import Budget
+from features.runtime.cli import Overrides, run_stage
+from features.settings.compare import CompareParams
+from features.settings.data import Data, PrepareParams
+from features.settings.demo import DemoSection
+from features.settings.perturb import PerturbSection
+from features.settings.report import Report
+from features.settings.scoring import DumpParams
+from features.settings.sections import apply_overrides, read_yaml, validate_params
+from features.settings.stacking import Decision, Gate, Label, Stack
 
 OUT = Path("artifacts/inputs.json")
+
+
+class AllParams(CompareParams, PrepareParams, DumpParams, extra="forbid"):
+    """Every section that any stage reads, checked at once before any work.
+
+    All must stand in the file, because DVC tracks them.
+    """
+
+    data: Data  # type: ignore[assignment]  # the whole section, not the root alone
+    demo: DemoSection
+    perturb: PerturbSection
+    stack: Stack
+    gate: Gate
+    decision: Decision
+    label: Label
+    report: Report
+    budget: Budget = Budget()
+    resume_dir: str = ".resume"
+
+    @model_validator(mode="after")
+    def _check_dump(self) -> Self:
+        """In place of the check of `DumpParams`, which knows of no backbones."""
+        if problems := self.dump.find_problems(self.images.size, self.backbones):
+            raise ValueError("\n".join(problems))  # one problem a line
+        return self
+
+
+def check_all_params(values: Mapping[str, Any], source: str = "params.yaml") -> AllParams:
+    """`values` as settings of all stages; raises `ConfigError` with every problem of the file."""
+    return validate_params(AllParams, values, source)
 
 
 def describe_inputs(data: Data) -> dict[str, Any]:

@@ -17,18 +17,18 @@ import torch
 import typer
 from PIL import Image, ImageDraw, ImageFont
 
-from features.cli import Overrides, run_stage
-from features.files import write_atomic
-from features.images import Pixels
-from features.manifest import Ids, LearnRows, Manifest, read_manifest
-from features.params import load_params
-from features.store import open_store
-from features.train_params import MemberSettings, TrainParams
-from stage1_cnn.augment import Augmenter
-from stage1_cnn.batches import Normaliser
-from stage1_cnn.distortions import to_pixels
-from stage1_cnn.mixing import mix_batch
-from stage1_cnn.network import settle_image_size
+from features.core.files import write_atomic
+from features.core.manifest import Ids, LearnRows, Manifest, read_manifest
+from features.pixels.decoding import Pixels
+from features.pixels.store import open_store
+from features.runtime.cli import Overrides, run_stage
+from features.settings.sections import load_params
+from features.settings.training import MemberSettings, TrainParams
+from stage1_cnn.augment.augmenter import Augmenter
+from stage1_cnn.augment.distortions import to_pixels
+from stage1_cnn.augment.mixing import mix_batch
+from stage1_cnn.networks.network import settle_image_size
+from stage1_cnn.networks.normalise import Normaliser
 
 MANIFEST = Path("artifacts/manifest")
 OUT = Path("artifacts/contact_sheets")

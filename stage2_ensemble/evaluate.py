@@ -19,53 +19,53 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features.cli import Overrides, run_stage
-from features.files import write_json, write_text
-from features.intervals import measure_auc
-from features.manifest import Manifest, count_classes, read_manifest
-from features.members_params import MembersParams
-from features.null_facts import NullModel, find_headline_rows, read_null_model
-from features.params import load_params
-from features.seconds import read_costs
-from stage2_ensemble.bundle import read_ensemble
-from stage2_ensemble.candidates import CANDIDATES
-from stage2_ensemble.charts import build_charts, write_pngs
-from stage2_ensemble.columns import Columns, Floats, read_held_out
-from stage2_ensemble.corrected_labels import measure_corrected
-from stage2_ensemble.domains import measure_domains, measure_generators
-from stage2_ensemble.dot_charts import tabulate_dots
-from stage2_ensemble.ensemble import Ensemble, check_members
-from stage2_ensemble.evaluate_log import log_last, log_metrics, log_warning
-from stage2_ensemble.evaluation_table import (
-    EVALUATION,
-    tabulate_evaluation,
-    tabulate_nothing,
-    write_evaluation,
-)
-from stage2_ensemble.extras import read_extras
-from stage2_ensemble.histories import tabulate_histories
-from stage2_ensemble.last_answer import (
+from features.artifacts.null_model import NullModel, read_null_model
+from features.core.auc import measure_auc
+from features.core.files import write_json, write_text
+from features.core.manifest import Manifest, count_classes, find_headline_rows, read_manifest
+from features.runtime.cli import Overrides, run_stage
+from features.runtime.costs import read_costs
+from features.settings.members import MembersParams
+from features.settings.sections import load_params
+from stage2_ensemble.charts.charts import build_charts, write_pngs
+from stage2_ensemble.columns.columns import Columns, Floats, read_held_out
+from stage2_ensemble.columns.extras import read_extras
+from stage2_ensemble.findings.corrected_labels import measure_corrected
+from stage2_ensemble.findings.domains import measure_domains, measure_generators
+from stage2_ensemble.findings.final_run import (
     NO_EARLIER,
     describe_last,
     quote_earlier,
     tabulate_last,
 )
-from stage2_ensemble.metrics import FPR_GRID, RECALL_GRID, trace_curves
-from stage2_ensemble.reading_checks import (
+from stage2_ensemble.findings.log import log_last, log_metrics, log_warning
+from stage2_ensemble.findings.reading_checks import (
     ShippedRows,
     check_readings,
     read_shipped,
     tabulate_shipped,
 )
-from stage2_ensemble.reasons import (
+from stage2_ensemble.findings.reasons import (
     find_reasons,
     list_reasons,
     measure_without,
     tabulate_reasons,
 )
-from stage2_ensemble.robustness import read_robustness
-from stage2_ensemble.row_tables import tabulate_rows
-from stage2_ensemble.scorer_metrics import measure_scorers, measure_units
+from stage2_ensemble.findings.robustness import read_robustness
+from stage2_ensemble.findings.scorers import measure_scorers, measure_units
+from stage2_ensemble.findings.tables import (
+    EVALUATION,
+    tabulate_dots,
+    tabulate_evaluation,
+    tabulate_histories,
+    tabulate_nothing,
+    tabulate_rows,
+    write_evaluation,
+)
+from stage2_ensemble.measures.metrics import FPR_GRID, RECALL_GRID, trace_curves
+from stage2_ensemble.models.bundle import read_ensemble
+from stage2_ensemble.models.candidates import CANDIDATES
+from stage2_ensemble.models.ensemble import Ensemble, check_members
 
 MANIFEST = Path("artifacts/manifest")
 DUMPS = Path("artifacts/dumps")

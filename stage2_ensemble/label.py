@@ -12,18 +12,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from features.cli import Overrides, run_stage
-from features.files import write_text
-from features.manifest import READABLE, Manifest, read_manifest
-from features.members_params import MembersParams
-from features.params import load_params
-from stage2_ensemble.answered import answer_rows
-from stage2_ensemble.bundle import read_ensemble
-from stage2_ensemble.columns import Floats, HeldOutColumns, read_held_out
-from stage2_ensemble.conformal import FAKE, REAL, REVIEW
-from stage2_ensemble.ensemble import Ensemble, check_members
-from stage2_ensemble.extras import read_extras
-from stage2_ensemble.units import number_units
+from features.core.files import write_text
+from features.core.manifest import READABLE, Manifest, read_manifest
+from features.runtime.cli import Overrides, run_stage
+from features.settings.members import MembersParams
+from features.settings.sections import load_params
+from stage2_ensemble.columns.columns import Floats, HeldOutColumns, read_held_out
+from stage2_ensemble.columns.extras import read_extras
+from stage2_ensemble.decisions.conformal import FAKE, REAL, REVIEW
+from stage2_ensemble.decisions.rules import answer_rows
+from stage2_ensemble.decisions.units import number_units
+from stage2_ensemble.models.bundle import read_ensemble
+from stage2_ensemble.models.ensemble import Ensemble, check_members
 
 MANIFEST = Path("artifacts/manifest")
 DUMPS = Path("artifacts/dumps")

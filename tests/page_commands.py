@@ -18,7 +18,7 @@ from pathlib import Path
 import typer
 from dvc.cli.parser import get_main_parser
 
-from features.cli import Json, Quiet
+from features.runtime.cli import Json, Quiet
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
@@ -85,7 +85,8 @@ def _split_command(command: str) -> Iterator[list[str]]:
 
 
 def _find_module_problem(name: str, words: list[str]) -> str | None:
-    path = ROOT / f"{name.replace('.', '/')}.py"
+    place = ROOT / name.replace(".", "/")
+    path = place / "__main__.py" if place.is_dir() else place.with_suffix(".py")
     if not path.is_file():
         return f"there is no module {name}"
     if not name.startswith("benchmarks."):
@@ -102,6 +103,8 @@ def _find_module_problem(name: str, words: list[str]) -> str | None:
 def list_options(module: str) -> set[str]:
     """Of a stage or tool."""
     app = typer.Typer(add_completion=False)
+    if (ROOT / module.replace(".", "/")).is_dir():
+        module += ".__main__"
     app.command()(importlib.import_module(module).main)
     command = typer.main.get_command(app)
     own = {name for param in command.params for name in param.opts}

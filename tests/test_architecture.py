@@ -1,6 +1,7 @@
-"""The import rule, the layout, and that stage 2 runs where there is no torch."""
+"""The import rule, the rooms, and that stage 2 runs where there is no torch."""
 
 import ast
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -19,37 +20,121 @@ FORBIDDEN = {
     "stage1_cnn": {"lightgbm"},
     "stage2_ensemble": {"torch", "timm", "torchvision"},
 }
-MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).glob("*.py"))]
+FEWEST, MOST = 2, 12
+"""Files of a room."""
+NO_SUBJECTS = {"utils", "common", "helpers", "misc"}
+MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+ROOMS = sorted({path.parent for path in MODULES} - {ROOT / package for package in PACKAGES})
+
+
+def name_file(path: Path) -> str:
+    return path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
 
 
 def list_imports(path: Path) -> list[str]:
+    """Modules, and what is taken from them, which may be a module too."""
     names = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
-            names.append(node.module)
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
     return names
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: f"{p.parent.name}.{p.stem}")
+def list_parts(path: Path) -> list[str]:
+    """What a room or the top of a package is made of."""
+    return sorted(file.stem for file in path.glob("*.py") if file.stem != "__init__")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_file)
 def test_module_imports_only_what_its_package_may(path):
-    package = path.parent.name
-    roots = {name.split(".")[0] for name in list_imports(path)}
+    name = path.relative_to(ROOT).as_posix()
+    package = name.split("/")[0]
+    roots = {imported.split(".")[0] for imported in list_imports(path)}
     assert roots & set(PACKAGES) <= ALLOWED[package]
-    if path.relative_to(ROOT).as_posix() == "features/images.py":
+    if name == "features/pixels/decoding.py":
         roots -= {"torch", "torchvision"}  # late, to decode and resize
     assert not roots & FORBIDDEN[package]
 
 
-def test_packages_are_flat_and_modules_have_a_subject():
-    for package in PACKAGES:
-        assert not [p for p in (ROOT / package).rglob("*.py") if p.parent != ROOT / package]
-        stems = {path.stem for path in (ROOT / package).glob("*.py")}
-        assert not stems & {"utils", "common", "helpers"}
+# --- rooms
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: f"{p.parent.name}.{p.stem}")
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_top_of_a_package_holds_commands_and_errors(package):
+    for stem in set(list_parts(ROOT / package)) - {"errors"}:
+        text = (ROOT / package / f"{stem}.py").read_text(encoding="utf-8")
+        assert f'run_stage("{package}.{stem}", main' in text
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=name_file)
+def test_a_room_has_a_subject_and_a_few_files(room):
+    assert FEWEST <= len(list_parts(room)) <= MOST
+    assert room.parent.parent == ROOT, "rooms lie in packages, not in one another"
+    assert not {room.name, *list_parts(room)} & NO_SUBJECTS
+    tree = ast.parse((room / "__init__.py").read_text(encoding="utf-8"))
+    assert len(tree.body) == 1, "an __init__ is one docstring"
+    assert ast.get_docstring(tree)
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=name_file)
+def test_a_command_is_started_by_the_name_of_its_room(room):
+    main = room / "__main__.py"
+    if main.is_file():
+        assert f'run_stage("{name_file(room)}", main' in main.read_text(encoding="utf-8")
+
+
+def test_what_other_processes_load_lies_in_no_main():
+    """A worker knows `__main__` as another file, or not at all."""
+    for path in ROOT.glob("*/*/__main__.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        own = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "delayed":
+                assert ast.unparse(node.args[0]) not in own, path
+
+
+def find_place(name: str) -> str | None:
+    """The room (or the file at the top of a package) that a module lies in."""
+    parts = name.split(".")
+    if parts[0] not in PACKAGES or len(parts) < 2:
+        return None
+    if (ROOT / parts[0] / parts[1]).is_dir() or (ROOT / parts[0] / f"{parts[1]}.py").is_file():
+        return ".".join(parts[:2])
+    return None
+
+
+def list_place_imports() -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for path in MODULES:
+        place = find_place(name_file(path))
+        if place:
+            others = {find_place(name) for name in list_imports(path)}
+            found.setdefault(place, set()).update(others - {None, place})
+    return found
+
+
+def test_rooms_form_no_circle():
+    rest = list_place_imports()
+    while free := [place for place, needs in rest.items() if not needs & rest.keys()]:
+        for place in free:
+            del rest[place]
+    assert not rest, f"these import one another, or what does: {sorted(rest)}"
+
+
+def test_files_of_a_room_form_no_circle():
+    rest = {}
+    for path in MODULES:
+        names = {name_file(p) for p in path.parent.glob("*.py")}
+        rest[name_file(path)] = set(list_imports(path)) & names - {name_file(path)}
+    while free := [name for name, needs in rest.items() if not needs & rest.keys()]:
+        for name in free:
+            del rest[name]
+    assert not rest
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_file)
 def test_files_and_functions_stay_short(path):
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 300
@@ -58,13 +143,25 @@ def test_files_and_functions_stay_short(path):
             assert node.end_lineno - node.lineno < 60, node.name
 
 
+def test_no_two_tests_have_one_name():
+    """pytest imports them by it."""
+    stems = sorted(p.stem for p in (ROOT / "tests").rglob("*.py") if p.stem != "conftest")
+    stems = [stem for stem in stems if stem != "__init__"]
+    assert not [one for one, other in itertools.pairwise(stems) if one == other]
+
+
+# --- what is loaded
+
+
 def import_in_child(code: str) -> str:
     command = [sys.executable, "-c", code]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 def test_stage_2_never_brings_torch_in():
-    modules = [f"stage2_ensemble.{p.stem}" for p in (ROOT / "stage2_ensemble").glob("[a-z]*.py")]
+    modules = [name_file(p) for p in MODULES if p.is_relative_to(ROOT / "stage2_ensemble")]
+    modules = [name for name in modules if not name.endswith("__init__")]
+    assert len(modules) > 50
     code = f"import sys, {', '.join(modules)}; print('torch' in sys.modules)"
     assert import_in_child(code).strip() == "False"
 

@@ -10,12 +10,12 @@ import pytest
 from browser import find_browser, open_page
 from PIL import Image
 
-from features.images_params import Images
-from stage2_ensemble.answers import Answer
-from stage2_ensemble.gallery_rows import BY_CHANCE
-from stage2_ensemble.page_tables import PageTable
-from stage2_ensemble.pictures import Pictures
-from stage2_ensemble.report import describe_gallery, escape_json, fit_page
+from features.settings.images import Images
+from stage2_ensemble.gallery.choosing import BY_CHANCE
+from stage2_ensemble.report.__main__ import describe_gallery, escape_json, fit_page
+from stage2_ensemble.report.pictures import Pictures
+from stage2_ensemble.report.questions import Answer
+from stage2_ensemble.report.tables import PageTable
 
 HOSTILE = '</script><img src=x onerror="document.title=1">,"a".png'
 SCORES = {  # label, log-odds of what ships, of two members, generator

@@ -299,8 +299,9 @@ def test_bench_runs_each_script_or_says_that_there_is_none(done: Project) -> Non
 
 
 def test_carry_hands_its_files_on_or_says_how_it_is_used(done: Project) -> None:
-    (done.folder / "features").mkdir()
-    (done.folder / "features" / "carry.py").write_text("import sys; print(sys.argv[1:])")
+    carry = done.folder / "features" / "carry"
+    carry.mkdir(parents=True)
+    (carry / "__main__.py").write_text("import sys; print(sys.argv[1:])")
     name = "c d é/it's mine.tar"
     for option, given in (("--pack", f"OUT={name}"), ("--unpack", f"IN=/{name}")):
         result = done.run("make", "carry", given)
@@ -516,9 +517,10 @@ def test_wheel_holds_the_three_packages_and_imports(tmp_path: Path) -> None:
 
     (wheel,) = wheels.glob("forgerystack-*-py3-none-any.whl")
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    modules = {f"{package}/{f.name}" for package in PACKAGES for f in (ROOT / package).glob("*.py")}
-    assert {name for name in names if name.endswith(".py")} == modules
-    assert {name.split("/")[0] for name in names} == set(PACKAGES)
+    modules = {path for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+    pages = set((ROOT / "stage2_ensemble/report").glob("*.[chjm]*"))
+    assert len(pages) >= 4
+    assert names == {path.relative_to(ROOT).as_posix() for path in modules | pages}
 
     subprocess.run([*pip, "install", *flags, "--target", target, wheel], check=True)
     code = "import features, stage2_ensemble; print(features.__file__, stage2_ensemble.__file__)"

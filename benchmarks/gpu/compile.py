@@ -9,8 +9,8 @@ from pathlib import Path
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.tasks import Task, advance
 from benchmarks.gpu.training import measure_difference
-from features.learning_params import Network
-from stage1_cnn.processes import Processes
+from features.settings.learning import Network
+from stage1_cnn.scoring.processes import Processes
 
 STEPS = 8
 

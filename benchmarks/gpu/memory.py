@@ -13,13 +13,13 @@ from benchmarks.gpu.report import Report
 from benchmarks.gpu.sides import build_loader, choose_settings
 from benchmarks.gpu.tasks import make_noise_store
 from features.errors import DeviceMemoryError
-from features.store import RawStore
-from features.train_params import MemberSettings
-from stage1_cnn.engines import build_torch_engine
-from stage1_cnn.network import build_network
-from stage1_cnn.processes import Processes
-from stage1_cnn.scoring import score_rows
-from stage1_cnn.training import train_network
+from features.pixels.store import RawStore
+from features.settings.training import MemberSettings
+from stage1_cnn.networks.network import build_network
+from stage1_cnn.scoring.engines import build_torch_engine
+from stage1_cnn.scoring.processes import Processes
+from stage1_cnn.scoring.rows import score_rows
+from stage1_cnn.train.loop import train_network
 
 MODEL, SIDE, ROWS = "resnet50", 256, 512
 TRAIN_BYTES = 3 << 30

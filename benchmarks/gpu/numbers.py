@@ -18,16 +18,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from benchmarks.gpu.report import CPU, Report, measure_error
 from benchmarks.gpu.sides import choose_settings
 from benchmarks.gpu.tasks import make_pictures
-from features.augment_params import Augment
-from features.learning_params import Network
-from features.perturb_params import PerturbSection
-from stage1_cnn.augment import Augmenter
-from stage1_cnn.batches import Normaliser
-from stage1_cnn.devices import fixed_algorithms
-from stage1_cnn.engines import build_torch_engine
-from stage1_cnn.mixing import mix_batch
-from stage1_cnn.network import build_network
-from stage1_cnn.perturbations import list_variants, perturb_pixels
+from features.settings.learning import Augment, Network
+from features.settings.perturb import PerturbSection
+from stage1_cnn.augment.augmenter import Augmenter
+from stage1_cnn.augment.mixing import mix_batch
+from stage1_cnn.networks.devices import fixed_algorithms
+from stage1_cnn.networks.network import build_network
+from stage1_cnn.networks.normalise import Normaliser
+from stage1_cnn.perturb.variants import list_variants, perturb_pixels
+from stage1_cnn.scoring.engines import build_torch_engine
 
 SIDE = 256
 PRECISIONS = ("float32", "bfloat16", "float16")

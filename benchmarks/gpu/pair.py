@@ -14,10 +14,10 @@ import torch
 import torch.distributed as dist
 
 from benchmarks.gpu.tasks import Task, advance
-from features.learning_params import Ema, Optimizer
-from stage1_cnn.loader import BatchLoader
-from stage1_cnn.processes import Processes, join_processes
-from stage1_cnn.trainer import Trainer
+from features.settings.learning import Ema, Optimizer
+from stage1_cnn.sampling.loader import BatchLoader
+from stage1_cnn.scoring.processes import Processes, join_processes
+from stage1_cnn.train.trainer import Trainer
 
 STEPS = 6
 

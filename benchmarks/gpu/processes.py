@@ -19,8 +19,8 @@ from benchmarks.gpu.pair import STEPS, start_pair
 from benchmarks.gpu.report import ROOT, Report, measure_error
 from benchmarks.gpu.sides import choose_settings
 from benchmarks.gpu.tasks import Task, advance
-from stage1_cnn.network import build_network
-from stage1_cnn.processes import Processes
+from stage1_cnn.networks.network import build_network
+from stage1_cnn.scoring.processes import Processes
 
 PATIENCE = 120
 """Seconds that two processes may take."""

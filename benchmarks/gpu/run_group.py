@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.gpu.report import Report
-from stage1_cnn.devices import prepare_device
+from stage1_cnn.networks.devices import prepare_device
 
 
 def pick_card(name: str) -> torch.device:

@@ -17,17 +17,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from features.augment_params import Augment
-from features.learning_params import Ema, Loss, Network, Optimizer, Sampling, Schedule
-from features.manifest import Manifest
-from features.store import ImageStore
-from features.train_params import MemberSettings, Weights
-from stage1_cnn.correction import build_member_loss
-from stage1_cnn.feeding import AHEAD
-from stage1_cnn.loader import Batch, BatchLoader
-from stage1_cnn.network import Classifier
-from stage1_cnn.processes import Processes
-from stage1_cnn.trainer import Trainer
+from features.core.manifest import Manifest
+from features.pixels.store import ImageStore
+from features.settings.learning import Augment, Ema, Loss, Network, Optimizer, Sampling, Schedule
+from features.settings.training import MemberSettings, Weights
+from stage1_cnn.networks.network import Classifier
+from stage1_cnn.sampling.loader import Batch, BatchLoader
+from stage1_cnn.scoring.feeding import AHEAD
+from stage1_cnn.scoring.processes import Processes
+from stage1_cnn.train.correction import build_member_loss
+from stage1_cnn.train.trainer import Trainer
 
 LEAST = 2
 """Steps of a turn that are not timed, at least."""

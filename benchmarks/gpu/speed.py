@@ -38,16 +38,16 @@ from benchmarks.gpu.sides import (
 )
 from benchmarks.gpu.tasks import make_jpegs, make_noise_store
 from benchmarks.gpu.timing import measure_card, profile_steps
-from features.images_params import Images
-from features.learning_params import Network
-from features.store import FileStore, RawStore
-from stage1_cnn.devices import fixed_algorithms
-from stage1_cnn.engines import TorchEngine, build_torch_engine
-from stage1_cnn.feeding import AHEAD
-from stage1_cnn.loader import BatchLoader
-from stage1_cnn.network import embed
-from stage1_cnn.processes import Processes
-from stage1_cnn.scoring import count_together, score_batches, split_batches
+from features.pixels.store import FileStore, RawStore
+from features.settings.images import Images
+from features.settings.learning import Network
+from stage1_cnn.networks.devices import fixed_algorithms
+from stage1_cnn.networks.network import embed
+from stage1_cnn.sampling.loader import BatchLoader
+from stage1_cnn.scoring.engines import TorchEngine, build_torch_engine
+from stage1_cnn.scoring.feeding import AHEAD
+from stage1_cnn.scoring.processes import Processes
+from stage1_cnn.scoring.rows import count_together, score_batches, split_batches
 
 SIDE, SMALL_SIDE = 256, 64
 NETWORKS = {"resnet50": 256, "tf_efficientnet_b4": 128, "convnext_tiny": 128}

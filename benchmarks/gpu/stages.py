@@ -17,16 +17,16 @@ import yaml
 
 from benchmarks.gpu.report import Report, measure_error
 from benchmarks.gpu.tasks import import_from_tests
-from features.dumps import read_dump
-from features.explain_params import ExplainParams
-from features.files import write_array, write_sealed
-from features.gradcam import read_gradcam
-from features.learning_params import Network
-from features.manifest import read_manifest
-from features.params import load_params
-from features.perturb_params import PerturbParams
-from features.perturbed import Perturbed, read_perturbed
-from stage1_cnn import perturb
+from features.artifacts.dumps import read_dump
+from features.artifacts.gradcam import read_gradcam
+from features.artifacts.perturbed import Perturbed, read_perturbed
+from features.core.files import write_array, write_sealed
+from features.core.manifest import read_manifest
+from features.settings.learning import Network
+from features.settings.perturb import PerturbParams
+from features.settings.sections import load_params
+from stage1_cnn.explain.__main__ import ExplainParams
+from stage1_cnn.perturb import __main__ as perturb
 
 LIMITS = {"float32": 1e-3, "auto": 2e-2}
 """Of ‖found - wanted‖ / ‖wanted‖ of embeddings, which are kept as float16."""
@@ -126,7 +126,8 @@ def compare_perturbed(report: Report) -> None:
 def compare_maps(report: Report) -> None:
     """Grad-CAM of a few rows, in steps of 255."""
     try:
-        from stage1_cnn import explain  # late: captum, and matplotlib that it wants, may be missing
+        # Late: captum, and matplotlib that it wants, may be missing.
+        from stage1_cnn.explain import __main__ as explain
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in ("captum", "matplotlib"):

@@ -15,14 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.gpu.report import ROOT
-from features.augment_params import Augment
-from features.learning_params import Network
-from features.manifest import write_manifest
-from features.store import RawStore
-from stage1_cnn.correction import build_member_loss
-from stage1_cnn.loader import BatchLoader
-from stage1_cnn.processes import Processes
-from stage1_cnn.trainer import Trainer
+from features.core.manifest import write_manifest
+from features.pixels.store import RawStore
+from features.settings.learning import Augment, Network
+from stage1_cnn.sampling.loader import BatchLoader
+from stage1_cnn.scoring.processes import Processes
+from stage1_cnn.train.correction import build_member_loss
+from stage1_cnn.train.trainer import Trainer
 
 
 def import_from_tests(name: str) -> ModuleType:

@@ -10,7 +10,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.sides import Side, measure_turn, wait
-from stage1_cnn.devices import choose_precision
+from stage1_cnn.networks.devices import choose_precision
 
 UNTIMED, TIMED = 3, 20
 SHOWN, STEPS = 3, 3

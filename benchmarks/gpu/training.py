@@ -23,15 +23,14 @@ from torch import Tensor
 
 from benchmarks.gpu.report import CPU, Report
 from benchmarks.gpu.tasks import Task, advance, find_largest
-from features.augment_params import Augment
-from features.learning_params import Ema, Network, Schedule
-from stage1_cnn.checkpoints import Checkpoints
-from stage1_cnn.devices import prepare_device
-from stage1_cnn.judge import Figures, judge_fold
-from stage1_cnn.losses import RowLoss
-from stage1_cnn.processes import Processes
-from stage1_cnn.trainer import Trainer
-from stage1_cnn.training import Trained
+from features.settings.learning import Augment, Ema, Network, Schedule
+from stage1_cnn.networks.devices import prepare_device
+from stage1_cnn.runtime.checkpoints import Checkpoints
+from stage1_cnn.scoring.processes import Processes
+from stage1_cnn.train.fold_metrics import Figures, judge_fold
+from stage1_cnn.train.loop import Trained
+from stage1_cnn.train.losses import RowLoss
+from stage1_cnn.train.trainer import Trainer
 
 EVERYTHING = {
     "hflip": 0.5, "vflip": 0.5, "rotate90": 0.3, "crop_min_area": 0.5, "colour": 0.3,

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from features.demo_photos import read_photo
-from features.forensic_batch import Batch
-from features.forensic_columns import COLUMNS, FAMILIES
+from features.demo.photos import read_photo
+from features.forensics.batch import Batch
+from features.forensics.columns import COLUMNS, FAMILIES
 
 Pixels = npt.NDArray[np.uint8]
 PHOTOS = ("astronaut", "motorcycle", "rocket", "flower")

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from features.images import Pixels, Scan, decode_pixels, name_format, open_image
-from features.images_params import NO_LIMITS, Limits
-from features.labels import list_group_keys
-from features.manifest import Manifest, Role, digest_table
-from features.prepare import attach_scans, finish_role
-from features.prepare_params import PrepareParams
-from features.roles import settle_val, split_roles
-from features.splits import build_groups
+from features.core.manifest import Manifest, Role, digest_table
+from features.pixels.decoding import Pixels, Scan, decode_pixels, name_format, open_image
+from features.prepare.__main__ import attach_scans, finish_role
+from features.prepare.label_file import list_group_keys
+from features.prepare.roles import settle_val, split_roles
+from features.settings.data import PrepareParams
+from features.settings.images import NO_LIMITS, Limits
+from features.splits.groups import build_groups
 
 SETTINGS = """
 seed: 0

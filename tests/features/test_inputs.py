@@ -8,10 +8,10 @@ import pytest
 import yaml
 from made_data import SETTINGS, write_data
 
+from features.core.files import digest_file
 from features.errors import ConfigError, ManifestError
-from features.files import digest_file
 from features.inputs import describe_inputs, main, run
-from features.prepare_params import Data
+from features.settings.data import Data
 
 
 @pytest.fixture

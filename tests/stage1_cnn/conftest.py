@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from small_task import keep_pixels, make_pixels, make_table
 
-from features.manifest import write_manifest
+from features.core.manifest import write_manifest
 
 
 @pytest.fixture(scope="session")

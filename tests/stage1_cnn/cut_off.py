@@ -18,16 +18,15 @@ import numpy as np
 import torch
 from small_task import keep_pixels, make_pixels, make_settings, make_table
 
-from features.augment_params import Augment
-from features.interruption import Interruption
-from features.learning_params import Ema, Network, Schedule
-from features.manifest import write_manifest
-from stage1_cnn.checkpoints import Checkpoints
-from stage1_cnn.curves import build_curve
-from stage1_cnn.processes import Processes
-from stage1_cnn.session import Session
-from stage1_cnn.trainer import Trainer
-from stage1_cnn.training import train_network
+from features.core.manifest import write_manifest
+from features.runtime.interruption import Interruption
+from features.settings.learning import Augment, Ema, Network, Schedule
+from stage1_cnn.runtime.checkpoints import Checkpoints
+from stage1_cnn.runtime.session import Session
+from stage1_cnn.scoring.processes import Processes
+from stage1_cnn.train.fold_curve import build_curve
+from stage1_cnn.train.loop import train_network
+from stage1_cnn.train.trainer import Trainer
 
 torch.set_num_threads(1)
 SETTINGS = {

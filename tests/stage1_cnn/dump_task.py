@@ -9,14 +9,13 @@ import yaml
 from PIL import Image
 from small_task import make_pixels, make_settings, make_table
 
-from features.correction import Correction
-from features.dump_params import DumpParams
-from features.manifest import read_manifest, write_manifest
-from features.member_id import MemberId
-from features.params import load_params
-from stage1_cnn.dump import Limits, run
-from stage1_cnn.member import Member, write_member
-from stage1_cnn.network import build_network
+from features.core.manifest import read_manifest, write_manifest
+from features.core.members import Correction, MemberId
+from features.settings.scoring import DumpParams
+from features.settings.sections import load_params
+from stage1_cnn.dump.__main__ import Limits, run
+from stage1_cnn.networks.member import Member, write_member
+from stage1_cnn.networks.network import build_network
 
 STORED = 48
 """Side of the stored images; the member was trained at 32."""

@@ -3,11 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from features.augment_params import Augment
-from features.learning_params import Ema, Loss, Network, Optimizer, Sampling, Schedule
-from features.manifest import READABLE, SCHEMA
-from features.store import RawStore
-from features.train_params import MemberSettings, Weights
+from features.core.manifest import READABLE, SCHEMA
+from features.pixels.store import RawStore
+from features.settings.learning import Augment, Ema, Loss, Network, Optimizer, Sampling, Schedule
+from features.settings.training import MemberSettings, Weights
 
 SIZE = 32
 

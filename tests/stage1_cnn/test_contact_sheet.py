@@ -6,8 +6,8 @@ import yaml
 from PIL import Image
 from small_task import SIZE, make_pixels, make_settings, make_table
 
-from features.augment_params import Augment
-from features.manifest import write_manifest
+from features.core.manifest import write_manifest
+from features.settings.learning import Augment
 from stage1_cnn import contact_sheet
 from stage1_cnn.contact_sheet import COLOURS, FRAME, choose_rows, draw_sheet, make_views, name_label
 

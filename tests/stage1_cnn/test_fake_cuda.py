@@ -15,18 +15,20 @@ from small_task import make_settings
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from features.augment_params import Augment
-from features.learning_params import Ema, Loss, Network, Optimizer, Schedule
-from features.manifest import LearnRows, Manifest
-from stage1_cnn import devices, distortions, jpeg, noise, self_blend, trainer
-from stage1_cnn.augment import Augmenter
-from stage1_cnn.batches import Normaliser
-from stage1_cnn.loader import Batch, BatchLoader
-from stage1_cnn.losses import RowLoss
-from stage1_cnn.mixing import mix_batch
-from stage1_cnn.network import build_network
-from stage1_cnn.processes import Processes
-from stage1_cnn.trainer import Trainer
+from features.core.manifest import LearnRows, Manifest
+from features.settings.learning import Augment, Ema, Loss, Network, Optimizer, Schedule
+from stage1_cnn.augment import distortions, jpeg, self_blend
+from stage1_cnn.augment.augmenter import Augmenter
+from stage1_cnn.augment.mixing import mix_batch
+from stage1_cnn.networks import devices
+from stage1_cnn.networks import normalise as noise
+from stage1_cnn.networks.network import build_network
+from stage1_cnn.networks.normalise import Normaliser
+from stage1_cnn.sampling.loader import Batch, BatchLoader
+from stage1_cnn.scoring.processes import Processes
+from stage1_cnn.train import trainer
+from stage1_cnn.train.losses import RowLoss
+from stage1_cnn.train.trainer import Trainer
 
 CUDA = torch.device("cuda", 0)
 ROWS, SIDE = 16, 32

@@ -13,18 +13,17 @@ import numpy as np
 import torch
 from small_task import keep_pixels, make_pixels, make_settings, make_table
 
-from features.augment_params import Augment
+from features.core.manifest import Manifest, write_manifest
 from features.errors import Stopped
-from features.interruption import Interruption
-from features.learning_params import Ema, Loss, Optimizer, Sampling, Schedule
-from features.manifest import Manifest, write_manifest
-from stage1_cnn.checkpoints import Checkpoints
-from stage1_cnn.curves import build_curve
-from stage1_cnn.judge import judge_fold
-from stage1_cnn.losses import RowLoss
-from stage1_cnn.processes import join_processes
-from stage1_cnn.session import Session
-from stage1_cnn.training import train_network
+from features.runtime.interruption import Interruption
+from features.settings.learning import Augment, Ema, Loss, Optimizer, Sampling, Schedule
+from stage1_cnn.runtime.checkpoints import Checkpoints
+from stage1_cnn.runtime.session import Session
+from stage1_cnn.scoring.processes import join_processes
+from stage1_cnn.train.fold_curve import build_curve
+from stage1_cnn.train.fold_metrics import judge_fold
+from stage1_cnn.train.loop import train_network
+from stage1_cnn.train.losses import RowLoss
 
 # Layer norm: rows do not see each other, and parts of a batch are the batch.
 JOBS = {

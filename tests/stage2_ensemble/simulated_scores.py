@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import logit
 
-from stage2_ensemble.scored_rows import ChoiceRows, ScoredRows, ValRows
+from stage2_ensemble.decisions.scored_rows import ChoiceRows, ScoredRows, ValRows
 
 
 def draw_odds(

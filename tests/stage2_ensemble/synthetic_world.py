@@ -14,10 +14,11 @@ import pandas as pd
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from features.correction import Correction
-from features.dumps import Dump, read_dump, write_dump
-from features.forensic_table import seal_forensics
-from features.manifest import (
+from features.artifacts.dumps import Dump, read_dump, write_dump
+from features.artifacts.forensics import seal_forensics
+from features.artifacts.null_model import NullModel, write_null_model
+from features.artifacts.perturbed import Perturbed, Variant, write_perturbed
+from features.core.manifest import (
     NO_FOLD,
     NO_LABEL,
     NO_OVERRIDE,
@@ -27,19 +28,17 @@ from features.manifest import (
     Manifest,
     write_manifest,
 )
-from features.member_id import MemberId
-from features.null_facts import NullModel, write_null_model
-from features.perturbed import Perturbed, Variant, write_perturbed
-from features.val_sample import draw_sample
-from stage2_ensemble.calibration import Calibration
-from stage2_ensemble.calibrators import Identity
-from stage2_ensemble.candidates import SIMPLE
-from stage2_ensemble.columns import CalibrationColumns, FoldColumns, HeldOutColumns
-from stage2_ensemble.decision import Threshold
-from stage2_ensemble.prior_shift import keep_train
-from stage2_ensemble.readings import Reading, Readings
-from stage2_ensemble.scored_rows import ChoiceRows
-from stage2_ensemble.shares import Share
+from features.core.members import Correction, MemberId
+from stage1_cnn.perturb.sample import draw_sample
+from stage2_ensemble.columns.columns import CalibrationColumns, FoldColumns, HeldOutColumns
+from stage2_ensemble.decisions.calibration import Calibration
+from stage2_ensemble.decisions.calibrators import Identity
+from stage2_ensemble.decisions.prior_shift import keep_train
+from stage2_ensemble.decisions.rules import Reading, Readings
+from stage2_ensemble.decisions.scored_rows import ChoiceRows
+from stage2_ensemble.decisions.threshold import Threshold
+from stage2_ensemble.measures.shares import Share
+from stage2_ensemble.models.candidates import SIMPLE
 
 STRENGTHS = {"net-a": 0.5, "net-b": 0.8, "net_c": 0.3}
 BACKBONES = tuple(STRENGTHS)
@@ -408,11 +407,11 @@ def write_params(world: World, **sections: object) -> None:
 
 def run_stages(world: World) -> None:
     """Runs null_model, stack, evaluate and label in the world's folder."""
-    from features import null_model
-    from features.members_params import MembersParams
-    from features.null_params import NullParams
-    from features.params import load_params
-    from features.stack_params import StackParams
+    from features.null_model import __main__ as null_model
+    from features.null_model.__main__ import NullParams
+    from features.settings.members import MembersParams
+    from features.settings.sections import load_params
+    from features.settings.stacking import StackParams
     from stage2_ensemble import evaluate, label, stack
 
     with chdir(world.root):

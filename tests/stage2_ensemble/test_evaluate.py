@@ -9,29 +9,23 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn import metrics as peer
-from synthetic_world import (
-    BACKBONES,
-    replace_val,
-    run_stages,
-    write_member_dump,
-    write_params,
-)
+from synthetic_world import BACKBONES, replace_val, run_stages, write_member_dump, write_params
 
+from features.artifacts.null_model import NullModel, write_null_model
+from features.core.files import digest_file, read_json, read_sealed, write_sealed
 from features.errors import MissingArtifactError, StaleArtifactError
-from features.files import digest_file, read_json, read_sealed, write_sealed
-from features.members_params import MembersParams
-from features.null_facts import NullModel, write_null_model
-from features.params import load_params
-from features.seconds import Measured, record_seconds
+from features.runtime.costs import Measured, record_seconds
+from features.settings.members import MembersParams
+from features.settings.sections import load_params
 from stage2_ensemble import evaluate
-from stage2_ensemble.bundle import read_ensemble
-from stage2_ensemble.candidates import CANDIDATES, GATED, SIMPLE
-from stage2_ensemble.columns import read_held_out
-from stage2_ensemble.contributions import explain_model
-from stage2_ensemble.ensemble import average_scores
-from stage2_ensemble.extras import read_extras
-from stage2_ensemble.figures import TITLES, compare_figures, measure_figures
-from stage2_ensemble.reliability import find_bins, measure_ece
+from stage2_ensemble.columns.columns import read_held_out
+from stage2_ensemble.columns.extras import read_extras
+from stage2_ensemble.findings.contributions import explain_model
+from stage2_ensemble.findings.scorers import TITLES, compare_figures, measure_figures
+from stage2_ensemble.measures.reliability import find_bins, measure_ece
+from stage2_ensemble.models.bundle import read_ensemble
+from stage2_ensemble.models.candidates import CANDIDATES, GATED, SIMPLE
+from stage2_ensemble.models.ensemble import average_scores
 
 NAMES = (
     *("auc", "ap", "accuracy", "balanced_accuracy"),

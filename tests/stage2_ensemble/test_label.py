@@ -25,17 +25,17 @@ from synthetic_world import (
     write_perturbed_val,
 )
 
+from features.core.manifest import write_manifest
 from features.errors import StaleArtifactError
-from features.manifest import write_manifest
-from features.members_params import MembersParams
-from features.params import load_params
+from features.settings.members import MembersParams
+from features.settings.sections import load_params
 from stage2_ensemble import label
-from stage2_ensemble.bundle import read_ensemble
-from stage2_ensemble.columns import read_held_out
-from stage2_ensemble.conformal import Band
-from stage2_ensemble.extras import read_extras
-from stage2_ensemble.prior_shift import use_given
-from stage2_ensemble.shares import Share
+from stage2_ensemble.columns.columns import read_held_out
+from stage2_ensemble.columns.extras import read_extras
+from stage2_ensemble.decisions.conformal import Band
+from stage2_ensemble.decisions.prior_shift import use_given
+from stage2_ensemble.measures.shares import Share
+from stage2_ensemble.models.bundle import read_ensemble
 
 
 def read_rows(world: World, name: str) -> list[dict[str, str]]:

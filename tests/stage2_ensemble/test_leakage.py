@@ -22,14 +22,15 @@ from synthetic_world import (
     run_stages,
 )
 
-from features.manifest import count_classes
-from features.stack_params import Stack
-from stage2_ensemble import boosted, candidates, nested, tables
-from stage2_ensemble.bundle import read_ensemble
-from stage2_ensemble.candidates import GATED, SIMPLE, fit_candidate
-from stage2_ensemble.columns import FoldColumns
-from stage2_ensemble.nested import BEST_SIMPLE, judge_candidates, measure_auc
-from stage2_ensemble.tables import FoldBasis
+from features.core.manifest import count_classes
+from features.settings.stacking import Stack
+from stage2_ensemble.columns import feature_matrix
+from stage2_ensemble.columns.columns import FoldColumns
+from stage2_ensemble.columns.feature_matrix import FoldBasis
+from stage2_ensemble.models import boosted, candidates, out_of_fold
+from stage2_ensemble.models.bundle import read_ensemble
+from stage2_ensemble.models.candidates import GATED, SIMPLE, fit_candidate
+from stage2_ensemble.models.out_of_fold import BEST_SIMPLE, judge_candidates, measure_auc
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = Stack(
@@ -115,7 +116,7 @@ def test_one_leaking_forensic_column_is_found_out():
 
 def test_class_means_of_all_rows_are_found_out(monkeypatch):
     """Distances of held-out rows by models that were fitted on them, too."""
-    folds, real = draw_shuffled(width=40), tables._fit_axes
+    folds, real = draw_shuffled(width=40), feature_matrix._fit_axes
     settings = ONCE.model_copy(update={"pca_components": 40, "columns": ("distance:*",)})
     assert judge(folds, settings) == set()
     whole = {c.fold: real(c, settings, 0).axes for c in folds}
@@ -126,7 +127,7 @@ def test_class_means_of_all_rows_are_found_out(monkeypatch):
         distances = [a.distance.score(a.projection.apply(e)) for a, e in pairs]
         return FoldBasis(axes, real(columns, settings, seed).parts, distances)
 
-    monkeypatch.setattr(tables, "_fit_axes", fit_once_for_all)
+    monkeypatch.setattr(feature_matrix, "_fit_axes", fit_once_for_all)
     assert judge(folds, settings) == set(GATED)
 
 
@@ -169,7 +170,7 @@ def test_a_choice_of_the_simple_one_that_sees_the_held_out_rows_is_found_out(mon
     def fit_on_everything(name, rest, settings, seed, basis=None):
         return real(name, folds, settings, seed)
 
-    for module in (nested, candidates):
+    for module in (out_of_fold, candidates):
         monkeypatch.setattr(module, "fit_candidate", fit_on_everything)
     leaking = judge_candidates(folds, bare, 0).scores
     found = {n for n in names for i, c in enumerate(folds) if not is_null(c.labels, leaking[n][i])}
@@ -203,9 +204,10 @@ def test_the_whole_stage_on_shuffled_labels(tmp_path):
 
 
 def test_stage_2_brings_no_torch_in():
-    modules = sorted(p.stem for p in (ROOT / "stage2_ensemble").glob("*.py"))
-    assert {"stack", "nested", "gate"} <= set(modules)
-    names = ", ".join(f"stage2_ensemble.{m}" for m in modules if m != "__init__")
+    files = [p for p in (ROOT / "stage2_ensemble").rglob("*.py") if p.stem != "__init__"]
+    modules = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in files]
+    assert {"stage2_ensemble.stack", "stage2_ensemble.models.gate"} <= set(modules)
+    names = ", ".join(modules)
     code = (
         f"import sys, {names}; print(sorted({{'torch', 'timm', 'torchvision'}} & set(sys.modules)))"
     )

@@ -18,19 +18,18 @@ from synthetic_world import (
     write_perturbed_val,
 )
 
-from features.decision_params import Decision
+from features.core.files import digest_file, read_json
+from features.core.manifest import write_manifest
 from features.errors import ConfigError, MissingArtifactError, StaleArtifactError
-from features.files import digest_file, read_json
-from features.manifest import write_manifest
-from features.members_params import MembersParams
-from features.params import load_params
-from features.stack_params import StackParams
+from features.settings.members import MembersParams
+from features.settings.sections import load_params
+from features.settings.stacking import Decision, StackParams
 from stage2_ensemble import evaluate, stack
-from stage2_ensemble.bundle import read_ensemble
-from stage2_ensemble.calibration import choose_calibration
-from stage2_ensemble.columns import build_fold_columns, read_dumps
-from stage2_ensemble.decision import choose_threshold
-from stage2_ensemble.scored_rows import ChoiceRows
+from stage2_ensemble.columns.columns import build_fold_columns, read_dumps
+from stage2_ensemble.decisions.calibration import choose_calibration
+from stage2_ensemble.decisions.scored_rows import ChoiceRows
+from stage2_ensemble.decisions.threshold import choose_threshold
+from stage2_ensemble.models.bundle import read_ensemble
 
 
 def digest_stackers(root) -> dict[str, str]:

@@ -11,12 +11,13 @@ import pytest
 from rich.console import Console
 from synthetic_world import BACKBONES
 
+from features.core.files import read_json
 from features.errors import MissingArtifactError
-from features.files import read_json
-from features.seconds import Cost
+from features.runtime.costs import Cost
 from stage2_ensemble import summary
-from stage2_ensemble.candidates import CANDIDATES
-from stage2_ensemble.figures import PAIRED, TITLES
+from stage2_ensemble.display import cells, tables
+from stage2_ensemble.findings.scorers import PAIRED, TITLES
+from stage2_ensemble.models.candidates import CANDIDATES
 
 
 def print_summary(monkeypatch, capsys, width: int) -> str:
@@ -50,7 +51,7 @@ def draw_part(auc=0.9, null=0.5123, **others) -> dict:
     return part | {"against": "20 fakes of gan against 30 seen reals"} | others
 
 
-def render(metrics: dict, width: int, build=summary.build_table) -> str:
+def render(metrics: dict, width: int, build=tables.build_table) -> str:
     console = Console(width=width, color_system=None)
     with console.capture() as capture:
         console.print(build(metrics))
@@ -147,21 +148,21 @@ def test_the_null_model_comes_last_and_has_an_auc_alone():
 )
 def test_bounds_are_rounded_outwards(low, high, text):
     values = {"auc": 0.95, "auc_low": low, "auc_high": high}
-    assert summary.format_interval(values) == f"0.9500 {text}"
+    assert cells.format_interval(values) == f"0.9500 {text}"
 
 
 def test_an_auc_without_bounds_stands_alone():
     nothing = {"auc_low": None, "auc_high": None}
-    assert summary.format_interval({"auc": 0.5, **nothing}) == "0.5000"
-    assert summary.format_interval({"auc": None, **nothing}) == "–"
-    assert summary.format_gap({"auc": -0.05, **nothing}) == "-0.050"
+    assert cells.format_interval({"auc": 0.5, **nothing}) == "0.5000"
+    assert cells.format_interval({"auc": None, **nothing}) == "–"
+    assert cells.format_gap({"auc": -0.05, **nothing}) == "-0.050"
 
 
 def test_bounds_above_ten_keep_their_digits():
     values = {"log_loss": 10.5, "log_loss_low": 10.25, "log_loss_high": 20.75}
-    assert summary.format_interval(values, "log_loss") == "10.5000 [10.250–20.750]"
+    assert cells.format_interval(values, "log_loss") == "10.5000 [10.250–20.750]"
     gap = {"log_loss": -0.5, "log_loss_low": -10.25, "log_loss_high": 0.25}
-    assert summary.format_gap(gap, "log_loss") == "-0.500 [-10.250, +.250]"
+    assert cells.format_gap(gap, "log_loss") == "-0.500 [-10.250, +.250]"
 
 
 # --- what ships, with all intervals
@@ -172,7 +173,7 @@ def test_every_metric_of_what_ships_has_its_interval(shipped):
     metrics = draw_metrics("net-0", shipped=shipped)
     loss = {"log_loss": 0.4391, "log_loss_low": 0.4, "log_loss_high": 1.05}
     metrics["val"]["stack"] = metrics["val"]["stack"] | loss
-    text = render(metrics, 80, summary.build_shipped)
+    text = render(metrics, 80, tables.build_shipped)
     lines = text.splitlines()
     assert "0.4391 [.400–1.050]" in text
     assert f"what ships ({shipped}), 95 % intervals by 300 groups" in text
@@ -190,7 +191,7 @@ def test_wide_numbers_of_what_ships_are_not_cut():
     wide = {"log_loss": -10.5, "log_loss_low": -12.25, "log_loss_high": -10.125}
     for name, values in metrics["val"]["differences"].items():
         metrics["val"]["differences"][name] = values | wide
-    text = render(metrics, 80, summary.build_shipped)
+    text = render(metrics, 80, tables.build_shipped)
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
     for part in ("12.3457", "[10.250–13.750]", "-10.500", "[-12.250,", "-10.125]"):
@@ -201,7 +202,7 @@ def test_a_metric_of_what_ships_that_could_not_be_measured_is_a_dash():
     metrics = draw_metrics("net-0", shipped="mean")
     nothing = {f"tpr_at_fpr_1e-3{end}": None for end in ("", "_low", "_high")}
     metrics["val"]["stack"] = metrics["val"]["stack"] | nothing
-    lines = render(metrics, 80, summary.build_shipped).splitlines()
+    lines = render(metrics, 80, tables.build_shipped).splitlines()
     place = next(i for i, line in enumerate(lines) if line.strip() == "0.1 %")
     assert lines[place - 1].split() == ["TPR", "at", "FPR", "–"]
 
@@ -224,7 +225,7 @@ def test_rows_behind_a_tpr_and_few_groups_are_told(enter, world, monkeypatch, ca
 
 
 def test_without_generators_and_new_domains_there_is_no_second_table():
-    assert summary.build_parts(draw_metrics("net-0")) is None
+    assert tables.build_parts(draw_metrics("net-0")) is None
 
 
 def test_generators_and_domains_have_the_null_model_beside():
@@ -233,7 +234,7 @@ def test_generators_and_domains_have_the_null_model_beside():
     metrics["domains"]["held_out"] = draw_part(0.7, None, against="20 held-out fakes")
     gap = {"auc": 0.2, "auc_low": 0.1, "auc_high": 0.3004, "against": "one, minus the other"}
     metrics["domains"]["gap"] = gap
-    text = render(metrics, 120, summary.build_parts)
+    text = render(metrics, 120, tables.build_parts)
     lines = [" ".join(x.split()) for x in text.splitlines() if x.strip()]
     assert lines[-4:] == [
         "0.9000 [.850–.950] 0.5123 held-out 20 fakes of gan against 30 seen reals",
@@ -247,11 +248,11 @@ def test_parts_of_few_groups_are_marked():
     metrics = draw_metrics("net-0")
     metrics["generators"] = {"gan": draw_part(domain="seen", reliable=False)}
     metrics["generators"]["warp"] = draw_part(domain="seen", against="20 fakes of warp")
-    text = render(metrics, 80, summary.build_parts)
+    text = render(metrics, 80, tables.build_parts)
     assert text.count("[.850–.950]*") == 1
     assert text.splitlines()[-1].strip().startswith("* fewer than 20 groups")
     metrics["generators"]["gan"]["reliable"] = True
-    assert "*" not in render(metrics, 80, summary.build_parts)
+    assert "*" not in render(metrics, 80, tables.build_parts)
 
 
 def test_long_generators_are_folded_and_odd_ones_taken_as_they_are():
@@ -263,7 +264,7 @@ def test_long_generators_are_folded_and_odd_ones_taken_as_they_are():
         name: draw_part(domain="seen", against=against),
         "[b]x[/b]": draw_part(domain="unseen", against=odd),
     }
-    text = render(metrics, 80, summary.build_parts)
+    text = render(metrics, 80, tables.build_parts)
     assert max(map(len, text.splitlines())) <= 80
     start = next(x.index("rows") for x in text.splitlines() if "rows" in x)
     joined = "".join(x[start:].strip() for x in text.splitlines())
@@ -277,8 +278,8 @@ def test_the_world_of_new_generators_shows_them(finished, monkeypatch, capsys):
     metrics = read_json(summary.METRICS, "evaluate")
     assert max(map(len, text.splitlines())) <= 80
     for part in (*metrics["generators"].values(), metrics["domains"]["unseen"]):
-        assert summary.format_interval(part) in text
-    assert summary.format_gap(metrics["domains"]["gap"]) in text
+        assert cells.format_interval(part) in text
+    assert cells.format_gap(metrics["domains"]["gap"]) in text
     assert "Final labels: artifacts/labels.csv" in text
 
 
@@ -296,7 +297,7 @@ def test_blocks_stand_beside_each_other_with_their_shares():
         "greedy": {"backbone:a": weigh(3.0), "backbone:b": weigh(1.0)},
         "lightgbm": {"backbone:a": weigh(0.5), "file": weigh(0.5)},
     }
-    lines = [" ".join(x.split()) for x in render(metrics, 80, summary.build_blocks).splitlines()]
+    lines = [" ".join(x.split()) for x in render(metrics, 80, tables.build_blocks).splitlines()]
     assert "columns (ships) lightgbm" in lines
     assert lines[-4:-1] == [
         "a 3.00 75 % 0.50 50 %",
@@ -308,7 +309,7 @@ def test_blocks_stand_beside_each_other_with_their_shares():
         "backbone:b": weigh(None, 0.5),
     }
     metrics["val"]["shipped"] = "rank_mean"
-    lines = [" ".join(x.split()) for x in render(metrics, 80, summary.build_blocks).splitlines()]
+    lines = [" ".join(x.split()) for x in render(metrics, 80, tables.build_blocks).splitlines()]
     assert "b weight 0.50 –" in lines
 
 
@@ -335,7 +336,7 @@ def test_each_backbone_has_its_worth_and_its_cost():
         },
     }
     costs = {"a": Cost(12.34, 1.26)}
-    text = render(metrics, 80, lambda m: summary.build_without(m, costs))
+    text = render(metrics, 80, lambda m: tables.build_without(m, costs))
     lines = [" ".join(x.split()) for x in text.splitlines()]
     assert "a -0.0019 [-.0034, -.0006] +0.0005 [-.0301, +.0267] yes 12 1.3" in lines
     assert any("-0.0001 [-.0020, +.0010] +0.0000 unclear – –" in x for x in lines)
@@ -344,7 +345,7 @@ def test_each_backbone_has_its_worth_and_its_cost():
 
 
 def test_one_backbone_alone_is_not_left_out():
-    assert summary.build_without(draw_metrics("net-0"), {}) is None
+    assert tables.build_without(draw_metrics("net-0"), {}) is None
 
 
 def test_both_tables_stand_in_the_summary(done, monkeypatch, capsys):

@@ -1,0 +1,111 @@
+"""Dumps: what a member says about rows that it did not learn from, checked on write and on read.
+
+`<folder>/<role>.json` names the role's manifest, the member and the sha256 of three arrays beside
+it: `<role>.row_ids.npy` int64 `(n,)` strictly increasing, `<role>.logits.npy` float32 `(n,)` raw
+log-odds of fake, `<role>.embeddings.npy` float16 `(n, d)`.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from features.core.files import check_digest, digest_file, read_sealed, write_array, write_sealed
+from features.core.manifest import Ids, Manifest, Role
+from features.core.members import Correction, MemberId
+from features.errors import AlignmentError, NotFiniteError, StaleArtifactError
+
+ARRAYS = ("row_ids", "logits", "embeddings")
+
+
+@dataclass(frozen=True)
+class Dump:
+    """Logits and embeddings of one member on one role."""
+
+    role: Role
+    member: MemberId
+    row_ids: Ids
+    logits: npt.NDArray[np.float32]
+    embeddings: npt.NDArray[np.float16]
+
+    def __len__(self) -> int:
+        return len(self.row_ids)
+
+    @property
+    def corrected_logits(self) -> npt.NDArray[np.float64]:
+        """`(n,)` log-odds of fake at the class shares of the member's train rows."""
+        return self.member.correction.apply(self.logits)
+
+
+def check_dump(dump: Dump, manifest: Manifest) -> None:
+    """Raises unless the dump covers just the rows of `manifest` that its member may be asked.
+
+    `LeakageError` for rows that the member learned from, `AlignmentError` for missing or repeated
+    rows, `NotFiniteError` for logits that are none.
+    """
+    manifest.check_not_learned(dump.row_ids, dump.member.fold)
+    name = f"dump of {dump.member.name}, {dump.role}"
+    wanted = manifest.rows_to_dump(dump.member.fold)
+    if not np.array_equal(dump.row_ids, wanted):
+        missing = len(np.setdiff1d(wanted, dump.row_ids))
+        found = f"{len(dump)} rows, {missing} of the wanted missing"
+        raise AlignmentError(f"row ids of the {name}", found, f"{len(wanted)}, increasing")
+    shapes = (dump.logits.shape, dump.embeddings.shape[:1])
+    if shapes != ((len(dump),), (len(dump),)):
+        raise AlignmentError(f"array lengths of the {name}", shapes, len(dump))
+    finite = np.isfinite(dump.logits)
+    if not finite.all():
+        raise NotFiniteError(f"logits of the {name}", dump.row_ids[~finite])
+
+
+def write_dump(dump: Dump, manifest: Manifest, folder: Path) -> None:
+    """Checks the dump against its role's manifest and writes it; the JSON comes last."""
+    check_dump(dump, manifest)
+    digests = {}
+    for name in ARRAYS:
+        path = folder / f"{dump.role}.{name}.npy"
+        write_array(path, np.asarray(getattr(dump, name)))
+        digests[name] = digest_file(path)
+    facts = {
+        "backbone": dump.member.backbone,
+        "fold": dump.member.fold,
+        "role": dump.role,
+        "rows": len(dump),
+        "manifest": manifest.digest,
+        "member": dump.member.digest,
+        "train_manifest": dump.member.train_digest,
+        "correction": asdict(dump.member.correction),
+        "sha256": digests,
+    }
+    write_sealed(folder / f"{dump.role}.json", facts)
+
+
+def read_dump(folder: Path, manifest: Manifest, backbone: str, fold: int) -> Dump:
+    """Reads the dump of member (backbone, fold) on the manifest's role, and checks it again.
+
+    The embeddings are memory-mapped. Raises `MissingArtifactError`, `StaleArtifactError`,
+    `IntegrityError`, or as `check_dump`.
+    """
+    stage = f"dump@{backbone}-{fold}"
+    path = folder / f"{manifest.role}.json"
+    facts = read_sealed(path, stage)
+    if facts["manifest"] != manifest.digest:
+        versions = (f"manifest {facts['manifest'][:8]}", f"manifest {manifest.digest[:8]}")
+        raise StaleArtifactError(path, *versions, stage)
+    if (facts["backbone"], facts["fold"]) != (backbone, fold):
+        found = f"{facts['backbone']}-{facts['fold']}"
+        raise AlignmentError(f"member of {path}", found, f"{backbone}-{fold}")
+    arrays = {name: _read_array(folder, manifest.role, name, facts, stage) for name in ARRAYS}
+    correction = Correction(**facts["correction"])
+    member = MemberId(backbone, fold, facts["member"], facts["train_manifest"], correction)
+    dump = Dump(manifest.role, member, **arrays)
+    check_dump(dump, manifest)
+    return dump
+
+
+def _read_array(folder: Path, role: str, name: str, facts: dict[str, Any], stage: str) -> Any:
+    path = folder / f"{role}.{name}.npy"
+    check_digest(path, facts["sha256"][name], stage)
+    return np.load(path, mmap_mode="r" if name == "embeddings" else None)

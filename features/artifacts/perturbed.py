@@ -1,0 +1,143 @@
+"""What members say of perturbed val pictures, on the disk; checked on write and on read.
+
+`<folder>/perturbed.json` names the val manifest, the members, the variants and the sha256 of each
+array beside it: `row_ids.npy` int64 `(n,)` strictly increasing, `forensics.npy` float32
+`(v, n, c)`, and for each member `<backbone>-<fold>.logits.npy` float32 `(v, n)` and
+`<backbone>-<fold>.embeddings.npy` float16 `(v, n, d)`. Without rows there is the JSON alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from features.core.files import check_digest, digest_file, read_sealed, write_array, write_sealed
+from features.core.manifest import Ids, Manifest
+from features.core.members import Correction, MemberId
+from features.errors import AlignmentError, NotFiniteError, StaleArtifactError
+
+STAGE = "perturb"
+FACTS = "perturbed.json"
+NONE = "none"
+Array = npt.NDArray[Any]
+
+
+class Variant(NamedTuple):
+    """One perturbation at one strength; `NONE`, without a strength, changes nothing."""
+
+    perturbation: str
+    strength: float | None
+
+    @property
+    def name(self) -> str:
+        """`jpeg 75`."""
+        return NONE if self.strength is None else f"{self.perturbation} {self.strength:g}"
+
+
+@dataclass(frozen=True)
+class Perturbed:
+    """`v` variants of `n` val rows; `NONE` comes first. Without rows the tuples are empty."""
+
+    row_ids: Ids
+    variants: tuple[Variant, ...] = ()
+    members: tuple[MemberId, ...] = ()
+    logits: tuple[Array, ...] = ()
+    """Of each member: raw log-odds of fake, float32 `(v, n)`."""
+    embeddings: tuple[Array, ...] = ()
+    """Of each member: float16 `(v, n, d)`."""
+    names: tuple[str, ...] = ()
+    """Of forensic features, such as `noise:level`."""
+    forensics: Array | None = None
+    """Of the perturbed pixels: float32 `(v, n, c)`."""
+    note: str = ""
+    """Why there are no rows."""
+
+    def __len__(self) -> int:
+        return len(self.row_ids)
+
+    def list_arrays(self) -> dict[str, Array]:
+        """All arrays by the name of their file; none where there are no rows."""
+        if self.forensics is None:
+            return {}
+        arrays = {"row_ids": self.row_ids, "forensics": self.forensics}
+        for member, logits, embeddings in zip(
+            self.members, self.logits, self.embeddings, strict=True
+        ):
+            arrays |= {f"{member.name}.logits": logits, f"{member.name}.embeddings": embeddings}
+        return arrays
+
+
+def check_perturbed(found: Perturbed, val: Manifest) -> None:
+    """Raises `AlignmentError` for rows or shapes that do not fit, `NotFiniteError`."""
+    ids = found.row_ids
+    known = val.rows_to_dump(0)
+    if (np.diff(ids) <= 0).any() or not np.isin(ids, known).all():
+        raise AlignmentError("perturbed rows", f"{len(ids)}", "readable val rows, increasing")
+    wanted = (len(found.variants), len(ids))
+    for name, array in found.list_arrays().items():
+        if name != "row_ids" and array.shape[:2] != wanted:
+            raise AlignmentError(f"variants and rows of perturbed {name}", array.shape, wanted)
+    for member, logits in zip(found.members, found.logits, strict=True):
+        finite = np.isfinite(logits).all(axis=0)
+        if not finite.all():
+            raise NotFiniteError(f"perturbed logits of {member.name}", ids[~finite])
+
+
+def write_perturbed(found: Perturbed, val: Manifest, folder: Path) -> None:
+    """Checks and writes; arrays may be memory-mapped. The JSON comes last."""
+    check_perturbed(found, val)
+    digests = {}
+    for name, array in found.list_arrays().items():
+        path = folder / f"{name}.npy"
+        write_array(path, array)
+        digests[name] = digest_file(path)
+    facts = {
+        "manifest": val.digest,
+        "rows": len(found),
+        "note": found.note,
+        "variants": [list(variant) for variant in found.variants],
+        "members": [asdict(member) for member in found.members],
+        "names": list(found.names),
+        "sha256": digests,
+    }
+    write_sealed(folder / FACTS, facts)
+
+
+def read_perturbed(folder: Path, val: Manifest) -> Perturbed:
+    """Reads what `write_perturbed` wrote; all but the row ids is memory-mapped.
+
+    Raises `MissingArtifactError`, `StaleArtifactError` if it was made of another val manifest,
+    `IntegrityError`, or as `check_perturbed`.
+    """
+    path = folder / FACTS
+    facts = read_sealed(path, STAGE)
+    if facts["manifest"] != val.digest:
+        versions = (f"manifest {facts['manifest'][:8]}", f"manifest {val.digest[:8]}")
+        raise StaleArtifactError(path, *versions, STAGE)
+    if not facts["rows"]:
+        return Perturbed(np.empty(0, np.int64), note=facts["note"])
+    members = tuple(
+        MemberId(**{**values, "correction": Correction(**values["correction"])})
+        for values in facts["members"]
+    )
+    arrays = {name: _read_array(folder, name, facts["sha256"]) for name in facts["sha256"]}
+    found = Perturbed(
+        np.asarray(arrays["row_ids"]),
+        tuple(Variant(*variant) for variant in facts["variants"]),
+        members,
+        tuple(arrays[f"{member.name}.logits"] for member in members),
+        tuple(arrays[f"{member.name}.embeddings"] for member in members),
+        tuple(facts["names"]),
+        arrays["forensics"],
+    )
+    check_perturbed(found, val)
+    return found
+
+
+def _read_array(folder: Path, name: str, digests: Mapping[str, str]) -> Array:
+    path = folder / f"{name}.npy"
+    check_digest(path, digests[name], STAGE)
+    return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))

@@ -1,0 +1,1 @@
+"""Command `carry`: a project as one file, for the next session."""

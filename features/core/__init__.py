@@ -1,0 +1,1 @@
+"""What all stages share: files and their seals, the manifest, who a member is, the AUC."""

@@ -1,0 +1,232 @@
+"""Intervals of AUCs and of their differences, where rows of a group depend on each other.
+
+Variances are those of DeLong et al. (Biometrics 44, 1988): each row's structural component says how
+it moves the AUC. Components are summed by group (Obuchowski, Biometrics 53, 1997), so a group may
+hold rows of both classes. An interval says how an AUC moves with the rows it is measured on, not
+with the training of what is measured.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit, logit
+from scipy.stats import rankdata, t
+
+from features.core.manifest import Ids, count_classes
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class AucEstimate:
+    """An AUC, or a difference of two, and the bounds of its interval; other figures, to be told.
+
+    `auc` is `None` where a class has no row; the bounds are where a class has fewer than 2 groups.
+    """
+
+    auc: float | None
+    low: float | None = None
+    high: float | None = None
+
+    def to_metrics(self) -> dict[str, float | None]:
+        """As it stands in JSON files."""
+        return {"auc": self.auc, "auc_low": self.low, "auc_high": self.high}
+
+    @classmethod
+    def from_metrics(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_metrics`; other keys are passed over."""
+        return cls(values["auc"], values["auc_low"], values["auc_high"])
+
+    def describe(self, digits: int = 2, sign: str = "") -> str:
+        """`0.62 [0.55, 0.68]`; `sign` is `+` for differences."""
+        if self.auc is None:
+            return "–"
+        form = f"{sign}.{digits}f"
+        bounds = "" if self.low is None else f" [{self.low:{form}}, {self.high:{form}}]"
+        return f"{self.auc:{form}}{bounds}"
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """An AUC and where its error comes from."""
+
+    auc: float
+    by_group: Floats
+    """`(g,)` what each group adds to the error; the squares add up to the variance."""
+    variance: float
+    freedom: float
+    """Degrees of freedom of the variance."""
+    pairs: float
+    """What its rows are worth: so many independent pairs of a real and a fake."""
+    is_bounded: bool
+    """Each class has groups enough for an interval."""
+
+
+def measure_auc(
+    labels: npt.ArrayLike, scores: npt.ArrayLike, groups: Ids, level: float = LEVEL
+) -> AucEstimate:
+    """AUC of `(n,)` scores, fake (1) against real (0), with an interval inside 0 … 1.
+
+    It is symmetric on the logit scale, with Student's quantile and the degrees of freedom of
+    Brunner and Munzel (Biometrical Journal 42, 2000). Ties count half; constant scores have an AUC
+    of 0.5 for sure.
+
+    An AUC of θ puts k independent pairs in order without a fault with probability θ^k, so after
+    a faultless order θ is above (1 - level)^(1/k), about 1 - 3/k (the rule of three: Hanley and
+    Lippman-Hand, JAMA 249, 1983), k being the groups of the smaller class. An order with faults
+    says no more: `low` is never above that, nor `high` below 1 minus it. There k are the rows of
+    the smaller class, less the dependence that the variances show within groups. Without it the
+    95 % interval of 20 fakes held an AUC of 0.97 in 75 to 90 of 100 simulated cases.
+
+    Ten groups are few: where half of a score's variance is shared within a group, such an interval
+    held the AUC in 84 to 89 of 100 cases; where a tenth is, in 94.
+    """
+    checked, values = _check_rows(labels, scores)
+    if 0 in count_classes(checked):
+        return AucEstimate(None)
+    numbers = np.unique(groups, return_inverse=True)[1]
+    parts = _take_apart(checked, values, numbers, numbers.max() + 1)
+    if not parts.is_bounded:
+        return AucEstimate(parts.auc)
+    low, high = _find_bounds(parts, level)
+    if parts.variance:
+        limit = _limit_faultless(parts, level)
+        low, high = min(low, limit), max(high, 1 - limit)
+    return AucEstimate(parts.auc, low, high)
+
+
+def compare_aucs(
+    labels: npt.ArrayLike,
+    groups: Ids,
+    first: npt.ArrayLike,
+    second: npt.ArrayLike,
+    first_rows: Mask | None = None,
+    second_rows: Mask | None = None,
+    level: float = LEVEL,
+) -> AucEstimate:
+    """AUC of the `first` scores minus that of the `second`; all arrays are `(n,)`.
+
+    `first_rows` and `second_rows` are the rows that each AUC is measured on (default: all). The
+    rows and groups that they share make the two AUCs dependent, as far as they share them.
+
+    The interval is made of the two AUCs' own and their correlation (MOVER: Zou and Donner,
+    Statistics in Medicine 27, 2008), so that it is as lopsided as they are near 1. With many rows
+    it is DeLong's.
+    """
+    numbers = np.unique(groups, return_inverse=True)[1]
+    both = []
+    for scores, rows in ((first, first_rows), (second, second_rows)):
+        checked, values = _check_rows(labels, scores)
+        kept = np.ones(len(checked), bool) if rows is None else rows
+        if 0 in count_classes(checked[kept]):
+            return AucEstimate(None)
+        count = numbers.max() + 1
+        both.append(_take_apart(checked[kept], values[kept], numbers[kept], count))
+    one, other = both
+    difference = one.auc - other.auc
+    if not (one.is_bounded and other.is_bounded):
+        return AucEstimate(difference)
+    correlation = _correlate(one, other)
+    (low, high), (other_low, other_high) = (_find_bounds(parts, level) for parts in both)
+    below = _add_errors(one.auc - low, other_high - other.auc, correlation)
+    above = _add_errors(high - one.auc, other.auc - other_low, correlation)
+    return AucEstimate(difference, difference - below, difference + above)
+
+
+def _check_rows(
+    labels: npt.ArrayLike, scores: npt.ArrayLike
+) -> tuple[npt.NDArray[np.int64], Floats]:
+    checked, values = np.asarray(labels, np.int64), np.asarray(scores, np.float64)
+    if not np.isin(checked, (0, 1)).all():
+        raise ValueError("labels must be 0 or 1")
+    if not np.isfinite(values).all():
+        raise ValueError("scores must be finite")
+    return checked, values
+
+
+def _take_apart(labels: npt.NDArray[np.int64], scores: Floats, groups: Ids, count: int) -> _Parts:
+    """`groups` are numbers below `count`; both classes are there. O(n log n)."""
+    is_fake = labels == 1
+    placements = _find_placements(is_fake, scores)
+    auc = float(placements[is_fake].mean())
+    errors, sizes, as_rows = [], [], 0.0
+    for held in (is_fake, ~is_fake):
+        own = placements[held] - auc
+        rows = np.bincount(groups[held], minlength=count)
+        sums = np.bincount(groups[held], own, minlength=count) / len(own)
+        # One group alone has no variance; is_bounded says so.
+        filled = max(int((rows > 0).sum()), 2)
+        errors.append(sums * np.sqrt(filled / (filled - 1)))
+        sizes.append(rows)
+        as_rows += float(own @ own) / (len(own) * max(len(own) - 1, 1))
+    variance, freedom = _sum_squares(errors, sizes)
+    least = min(int((rows > 0).sum()) for rows in sizes)
+    pairs = float(least)
+    if variance:
+        most = min(int(rows.sum()) for rows in sizes)
+        pairs = float(np.clip(most * as_rows / variance, least, most))
+    return _Parts(auc, errors[0] + errors[1], variance, freedom, pairs, least > 1)
+
+
+def _find_placements(is_fake: Mask, scores: Floats) -> Floats:
+    """`(n,)` structural components: the share of the other class that a row is right against."""
+    fakes, reals = int(is_fake.sum()), int((~is_fake).sum())
+    ranks = rankdata(scores)
+    placements = np.empty(len(scores))
+    placements[is_fake] = (ranks[is_fake] - rankdata(scores[is_fake])) / reals
+    placements[~is_fake] = 1 - (ranks[~is_fake] - rankdata(scores[~is_fake])) / fakes
+    return placements
+
+
+def _sum_squares(errors: list[Floats], sizes: list[npt.NDArray[np.int64]]) -> tuple[float, float]:
+    """Variance of the AUC and its degrees of freedom, from the errors of fakes and of reals.
+
+    The degrees of freedom are Satterthwaite's, and no more than groups of both classes leave.
+    """
+    shares = np.array([float(e @ e) for e in errors])
+    alone = float(shares.sum())
+    variance = float(((errors[0] + errors[1]) ** 2).sum())
+    if variance <= 1e-12 * alone:
+        variance = alone  # in a handful of groups, fakes and reals may cancel out
+    worth = np.array([_count_worth(rows) for rows in (*sizes, sizes[0] + sizes[1])])
+    if not alone or worth.min() <= 1:
+        return variance, 1.0
+    freedom = alone**2 / float((shares**2 / (worth[:2] - 1)).sum())
+    return variance, float(max(1.0, min(freedom, worth[2] - 1)))
+
+
+def _count_worth(sizes: npt.NDArray[np.int64]) -> float:
+    """Of how many equal groups unequal ones are worth (Kish, Survey Sampling, 1965)."""
+    return float(sizes.sum() ** 2 / (sizes.astype(np.float64) ** 2).sum())
+
+
+def _limit_faultless(parts: _Parts, level: float) -> float:
+    """The lowest AUC that a faultless order of independent pairs leaves likely."""
+    return float((1 - level) ** (1 / parts.pairs))
+
+
+def _find_bounds(parts: _Parts, level: float) -> tuple[float, float]:
+    if parts.auc in (0, 1):
+        limit = _limit_faultless(parts, level)
+        return (limit, 1.0) if parts.auc == 1 else (0.0, 1 - limit)
+    quantile = float(t.ppf((1 + level) / 2, parts.freedom))
+    error = np.sqrt(parts.variance) / (parts.auc * (1 - parts.auc))
+    middle = logit(parts.auc)
+    return float(expit(middle - quantile * error)), float(expit(middle + quantile * error))
+
+
+def _correlate(one: _Parts, other: _Parts) -> float:
+    """Of the errors of two AUCs; 0 where one has none to be seen."""
+    product = one.variance * other.variance
+    if not product:
+        return 0.0
+    return float(np.clip(one.by_group @ other.by_group / np.sqrt(product), -1, 1))
+
+
+def _add_errors(one: float, other: float, correlation: float) -> float:
+    return float(np.sqrt(max(0.0, one**2 + other**2 - 2 * correlation * one * other)))

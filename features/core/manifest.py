@@ -1,0 +1,252 @@
+"""The manifest: one table of rows per role, and who may learn from which row.
+
+Written once by `prepare`. `row_id` (dense within its role) with the role is the only join key.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from features.core.files import write_atomic
+from features.errors import ConfigError, IntegrityError, LeakageError, MissingArtifactError
+
+Role = Literal["train", "val", "test"]
+ROLES: tuple[Role, ...] = ("train", "val", "test")
+Ids = npt.NDArray[np.int64]
+NO_LABEL = -1
+"""Label of test rows."""
+NO_OVERRIDE = -1
+"""`override` of rows whose label nobody looked at."""
+NO_FOLD = -1
+"""Fold of val and test rows, and of calibration rows: no member learns from them."""
+READABLE = "ok"
+SEEN, UNSEEN, HELD_OUT = "seen", "unseen", "held_out"
+"""`domain` of val rows: train has rows of this generator; it has none; `split.hold_out` moved them
+from train to val. Rows without a generator are `seen`; other roles have no domain."""
+SCHEMA = pa.schema(
+    [
+        ("row_id", pa.int64()),
+        ("img_name", pa.string()),
+        ("path", pa.string()),
+        ("label", pa.int8()),
+        ("override", pa.int8()),
+        ("weight", pa.float64()),
+        ("draw_weight", pa.float64()),
+        ("fold", pa.int16()),
+        ("group", pa.int64()),
+        ("generator", pa.string()),
+        ("unit", pa.string()),
+        ("domain", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("bytes", pa.int64()),
+        ("format", pa.string()),
+        ("mode", pa.string()),
+        ("exif", pa.bool_()),
+        ("subsampling", pa.int8()),
+        ("quant_tables", pa.string()),
+        ("quant_mean", pa.float64()),
+        ("equalized_bytes", pa.int64()),
+        ("notes", pa.string()),
+        ("sha256", pa.string()),
+        ("status", pa.string()),
+    ]
+)
+BLOCK = 65_536
+"""Cells that are Python strings at a time."""
+ROW_GROUP = 1 << 20
+"""Rows that are turned into Parquet together."""
+_DIGEST_KEY = b"forgerystack.digest"
+
+
+@dataclass(frozen=True)
+class LearnRows:
+    """Rows that member (·, fold) learns from. Made only by `Manifest.rows_to_learn`."""
+
+    fold: int
+    row_ids: Ids
+    manifest_digest: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The rows of one role, in the order of `row_id` 0 … n-1.
+
+    Columns as in `SCHEMA`: `path` is relative to the data root, `label` 0 real, 1 fake, -1 none,
+    `override` -1, or what `data.label_overrides` says: of val rows the corrected label beside the
+    original one, or the same where it was confirmed; of train rows `label` itself, where the list
+    says the other one.
+    `fold` -1 for rows that no member learns from, `unit` the video, person … that a row is a part
+    of (empty: none), `status` `ok` or why the image cannot be read.
+    File facts: `mode` as Pillow names it, `exif` if there is such a block, `subsampling` of a JPEG
+    (0 4:4:4, 1 4:2:2, 2 4:2:0, -1 else), `quant_tables` a short digest of its quantisation tables,
+    `quant_mean` the mean of the luminance table (0 else), `equalized_bytes` of the re-encoded image
+    (0 without `images.equalize`), `notes` words such as `animated`, joined by `;`.
+    """
+
+    role: Role
+    table: pd.DataFrame
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @cached_property
+    def labels(self) -> npt.NDArray[np.int8]:
+        """`(n,)`, 0 real, 1 fake, -1 none."""
+        return self.table["label"].to_numpy(np.int8)
+
+    @cached_property
+    def overrides(self) -> npt.NDArray[np.int8]:
+        """`(n,)`, 0 real, 1 fake, -1 none."""
+        return self.table["override"].to_numpy(np.int8)
+
+    @cached_property
+    def weights(self) -> npt.NDArray[np.float64]:
+        """`(n,)`, positive."""
+        return self.table["weight"].to_numpy(np.float64)
+
+    @cached_property
+    def draw_weights(self) -> npt.NDArray[np.float64]:
+        """`(n,)`, positive: how often a member draws each row under `sampling.mode: weighted`."""
+        return self.table["draw_weight"].to_numpy(np.float64)
+
+    @cached_property
+    def folds(self) -> npt.NDArray[np.int16]:
+        """`(n,)`, -1 where no member learns from the row."""
+        return self.table["fold"].to_numpy(np.int16)
+
+    @cached_property
+    def groups(self) -> Ids:
+        """`(n,)`: rows that must stay together share a number."""
+        return self.table["group"].to_numpy(np.int64)
+
+    @cached_property
+    def has_units(self) -> bool:
+        """Whether any row is a part of a unit."""
+        return bool((self.table["unit"] != "").any())
+
+    @cached_property
+    def units(self) -> Ids:
+        """`(n,)`: rows of a unit share a number; a row without one is a unit of its own."""
+        names = self.table["unit"]
+        numbers = pd.factorize(names)[0].astype(np.int64)
+        alone = (names == "").to_numpy(bool)
+        numbers[alone] = numbers.max(initial=-1) + 1 + np.arange(alone.sum())
+        return numbers
+
+    def rows_to_learn(self, fold: int) -> LearnRows:
+        """Train rows of all folds but `fold`, without the calibration rows.
+
+        Raises `ConfigError` for a fold that no row belongs to.
+        """
+        self._check_role("train")
+        if fold < 0 or not (self.folds == fold).any():
+            known = sorted({int(f) for f in self.folds} - {NO_FOLD})
+            raise ConfigError("--fold", [f"there is no fold {fold} in train; folds: {known}"])
+        keep = (self.folds != fold) & (self.folds != NO_FOLD)
+        return LearnRows(fold, np.flatnonzero(keep).astype(np.int64), self.digest)
+
+    def rows_to_dump(self, fold: int) -> Ids:
+        """Rows that member (·, fold) is asked about: none of them did it learn from.
+
+        Train: fold `fold` and the calibration rows. Val and test: every readable row.
+        """
+        if self.role == "train":
+            keep = (self.folds == fold) | (self.folds == NO_FOLD)
+        else:
+            keep = (self.table["status"] == READABLE).to_numpy()
+        return np.flatnonzero(keep).astype(np.int64)
+
+    def fold_rows(self, fold: int) -> Ids:
+        """Train rows of `fold`: what stacker `fold` is fitted on."""
+        self._check_role("train")
+        return np.flatnonzero(self.folds == fold).astype(np.int64)
+
+    def calibration_rows(self) -> Ids:
+        """Train rows that neither members nor stackers learn from."""
+        self._check_role("train")
+        return np.flatnonzero(self.folds == NO_FOLD).astype(np.int64)
+
+    def check_not_learned(self, row_ids: Ids, fold: int) -> None:
+        """Raises `LeakageError` if member (·, fold) learned from any of these rows."""
+        if self.role != "train":
+            return
+        learned = np.intersect1d(row_ids, self.rows_to_learn(fold).row_ids)
+        if len(learned):
+            raise LeakageError(f"a member of fold {fold} scores rows that it learned from", learned)
+
+    def _check_role(self, role: Role) -> None:
+        if self.role != role:
+            raise ValueError(f"only the {role} manifest has this, not {self.role}")
+
+
+def digest_table(table: pd.DataFrame) -> str:
+    """sha256 over the contents of all columns of `SCHEMA`; independent of the file format."""
+    content = hashlib.sha256()
+    for field in SCHEMA:
+        column = table[field.name]
+        content.update(f"{field.name}:{field.type}:{len(column)}\n".encode())
+        if pa.types.is_string(field.type):
+            for start in range(0, len(column), BLOCK):
+                texts = "\0".join(column.iloc[start : start + BLOCK].tolist())
+                content.update((texts if start == 0 else f"\0{texts}").encode())
+        else:
+            content.update(column.to_numpy(field.type.to_pandas_dtype()).tobytes())
+    return content.hexdigest()
+
+
+def write_manifest(table: pd.DataFrame, role: Role, path: Path) -> Manifest:
+    """Writes the rows of one role; `row_id` must be 0 … n-1."""
+    if not np.array_equal(table["row_id"], np.arange(len(table))):
+        raise ValueError("row_id must be 0 … n-1, in order")
+    digest = digest_table(table)
+    schema = SCHEMA.with_metadata({_DIGEST_KEY: digest.encode()})
+    with write_atomic(path) as temporary, pq.ParquetWriter(temporary, schema) as file:
+        for start in range(0, len(table), ROW_GROUP):
+            rows = table.iloc[start : start + ROW_GROUP]
+            file.write_table(pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False))
+    return Manifest(role, table, digest)
+
+
+def read_manifest(folder: Path, role: Role) -> Manifest:
+    """Reads `<folder>/<role>.parquet` and checks its digest."""
+    path = folder / f"{role}.parquet"
+    if not path.is_file():
+        raise MissingArtifactError(path, "prepare")
+    advice = "Make it again: dvc repro -f prepare"
+    try:
+        arrow = pq.read_table(path)
+        metadata = arrow.schema.metadata or {}
+        arrow = arrow.replace_schema_metadata()
+        if arrow.schema != SCHEMA or any(column.null_count for column in arrow.columns):
+            raise IntegrityError(path, "its columns are others, or have empty cells", advice)
+        table = arrow.to_pandas()
+        digest = digest_table(table)
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: text that is no UTF-8
+        raise IntegrityError(path, f"no valid parquet ({error})", advice) from error
+    if metadata.get(_DIGEST_KEY) != digest.encode():
+        raise IntegrityError(path, "its digest does not match its rows", advice)
+    return Manifest(role, table, digest)
+
+
+def count_classes(labels: npt.ArrayLike) -> tuple[int, int]:
+    """Numbers of reals and of fakes."""
+    values = np.asarray(labels)
+    return int((values == 0).sum()), int((values == 1).sum())
+
+
+def find_headline_rows(val: Manifest) -> npt.NDArray[np.bool_]:
+    """`(n,)`: the val rows that headline figures are measured on.
+
+    Without those that `split.hold_out` moved there, so that figures with and without it compare.
+    """
+    return np.asarray(val.table["domain"] != HELD_OUT, bool)

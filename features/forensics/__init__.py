@@ -1,0 +1,1 @@
+"""Stage `forensics`: named columns from the pixels of each image."""

@@ -1,0 +1,1 @@
+"""Image files into squares of pixels: decoding, thumbnails, the cache, the store."""

@@ -1,0 +1,274 @@
+"""What is known about image files, and their pixels: a cache that a killed run leaves usable.
+
+One folder for each size: `index.sqlite` (facts of each file, checksum of each block), `images.bin`
+(uint8 squares) and `thumbnails.bin` (32 x 32, grey). A file is known as long as its size and its
+modification time stay, and its pixels are found by the sha256 of its content: labels, roles and
+folds are no part of any key.
+"""
+
+import errno
+import itertools
+import logging
+import os
+import sqlite3
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock, Timeout
+from joblib import Parallel, delayed
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from features.core.manifest import Ids
+from features.errors import WorkerKilledError
+from features.pixels.decoding import Scan
+from features.pixels.scanning import ScannedBlock, read_state, scan_block
+from features.pixels.thumbnails import STORED_SIDE
+from features.runtime.progress import track
+from features.settings.images import Images, Limits
+
+BLOCK = 64
+"""Images that are decoded, checked and recorded together; their slots start at a multiple of it."""
+FORM = 2
+"""Counts up when decoding, resizing, thumbnails or the index change."""
+MANY = 10_000
+"""Files from which on processes read them. Threads start at once and scale too, since decoders let
+go of the interpreter lock, but on two cores already processes are 1.2 times as fast."""
+COMMIT_SECONDS = 1.0
+"""A killed run loses at most so much work."""
+ASKED = 900
+"""Values in one SQL query; SQLite allowed 999 for long."""
+_log = logging.getLogger("forgerystack")
+FACTS = [field.name for field in fields(Scan) if field.name != "problem"]
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS files (
+    slot INTEGER PRIMARY KEY, place TEXT UNIQUE, mtime INTEGER, hash BLOB, {", ".join(FACTS)});
+CREATE INDEX IF NOT EXISTS contents ON files (sha256);
+CREATE TABLE IF NOT EXISTS blocks (
+    start INTEGER PRIMARY KEY, count INTEGER, pixels INTEGER, checksum INTEGER);
+"""
+_KNOWN = """
+SELECT place, files.bytes, mtime FROM files JOIN blocks ON start = slot / {block} * {block}
+WHERE place IN ({marks}) AND pixels >= ?
+"""
+_SLOTS = """
+SELECT sha256, slot FROM files JOIN blocks ON start = slot / {block} * {block}
+WHERE sha256 IN ({marks}) AND pixels = 1
+"""
+
+
+class ImageCache:
+    """The cache of images of one size. A context manager: it holds a lock and the index."""
+
+    def __init__(self, images: Images) -> None:
+        self.images = images
+        kind = "-equalized" if images.equalize else ""
+        self.folder = Path(images.store_dir) / f"{images.size}px-{FORM}{kind}"
+        self.index_path = self.folder / "index.sqlite"
+        self.pixels_path = self.folder / "images.bin"
+        self.thumbnails_path = self.folder / "thumbnails.bin"
+        self._lock = FileLock(self.folder / "lock")
+
+    def __enter__(self) -> "ImageCache":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=1)
+        except Timeout:
+            _log.info("images: waiting for another process that works in %s", self.folder)
+            self._lock.acquire()
+        try:
+            self._index = self._open_index()
+        except sqlite3.DatabaseError:
+            _log.warning(
+                "images: the index in %s is damaged; everything is read again", self.folder
+            )
+            for path in (self.index_path, self.pixels_path, self.thumbnails_path):
+                path.unlink()
+            self._index = self._open_index()
+        return self
+
+    def _open_index(self) -> sqlite3.Connection:
+        self.pixels_path.touch()
+        self.thumbnails_path.touch()
+        index = sqlite3.connect(self.index_path)
+        index.executescript(_SCHEMA)
+        (state,) = index.execute("PRAGMA quick_check").fetchone()
+        if state != "ok":
+            raise sqlite3.DatabaseError(state)
+        return index
+
+    def __exit__(self, *_: object) -> None:
+        self._index.close()
+        self._lock.release()
+
+    def scan(
+        self, root: Path, paths: Sequence[str], limits: Limits, pixels: bool, title: str
+    ) -> pd.DataFrame:
+        """Facts of files below `root` `(n rows)`, in the order of `paths`; reads what is unknown.
+
+        Columns: the fields of `Scan`, `slot` (-1 where there is a problem) and `hash`, 32 bytes.
+        With `pixels`, those of every readable file are in the cache afterwards.
+        """
+        missing = self.find_missing(root, paths, pixels)
+        problems = self._fill(root, paths, missing, limits, pixels, title)
+        return self._collect(root, paths, problems, limits)
+
+    def find_slots(self, sha256s: Sequence[str]) -> Ids:
+        """`(n,)` places in `images.bin` of these contents; -1 where there are no pixels."""
+        slots = np.full(len(sha256s), -1, np.int64)
+        for start in range(0, len(sha256s), ASKED):
+            asked = list(sha256s[start : start + ASKED])
+            query = _SLOTS.format(block=BLOCK, marks=_mark(asked))
+            known = dict(self._index.execute(query, asked))
+            slots[start : start + len(asked)] = [known.get(s, -1) for s in asked]
+        return slots
+
+    def drop_damaged(self, starts: Sequence[int] | None = None) -> int:
+        """Forgets those of the blocks (default: all) whose bytes have changed; says how many."""
+        damaged = 0
+        wanted = None if starts is None else set(starts)
+        blocks = self._index.execute("SELECT start, count, pixels, checksum FROM blocks").fetchall()
+        if wanted is not None:
+            blocks = [block for block in blocks if block[0] in wanted]
+        images = sum(block[1] for block in blocks)
+        for start, count, pixels, checksum in track(
+            blocks, "check decoded images", images, unit="images", size=lambda block: block[1]
+        ):
+            if self._compute_checksum(start, count, bool(pixels)) != checksum:
+                damaged += 1
+                self._index.execute("DELETE FROM blocks WHERE start = ?", [start])
+                query = "DELETE FROM files WHERE slot >= ? AND slot < ?"
+                self._index.execute(query, [start, start + count])
+        self._index.commit()
+        if damaged:
+            _log.info("images: %d damaged blocks in %s, read again", damaged, self.folder)
+        return damaged
+
+    def _compute_checksum(self, start: int, count: int, pixels: bool) -> int:
+        checksum = 0
+        parts = [(self.pixels_path, self.images.size**2 * 3)] if pixels else []
+        parts.append((self.thumbnails_path, STORED_SIDE**2))
+        for path, size in parts:
+            with open(path, "rb") as file:
+                file.seek(start * size)
+                checksum = zlib.crc32(file.read(count * size), checksum)
+        return checksum
+
+    def find_missing(self, root: Path, paths: Sequence[str], pixels: bool) -> Ids:
+        """Positions in `paths` of files that are unknown (`pixels`: or have none), or changed."""
+        missing: list[int] = []
+        for start in range(0, len(paths), ASKED):
+            places = _list_places(root, paths[start : start + ASKED])
+            query = _KNOWN.format(block=BLOCK, marks=_mark(places))
+            rows = self._index.execute(query, [*places, int(pixels)])
+            known = {place: (size, mtime) for place, size, mtime in rows}
+            missing += [
+                start + i
+                for i, place in enumerate(places)
+                if place not in known or known[place] != read_state(place)
+            ]
+        return np.asarray(missing, np.int64)
+
+    def _fill(
+        self,
+        root: Path,
+        paths: Sequence[str],
+        missing: Ids,
+        limits: Limits,
+        pixels: bool,
+        title: str,
+    ) -> dict[int, str]:
+        """Reads and records the missing files; returns the problems by position in `paths`."""
+        (last,) = self._index.execute("SELECT MAX(start) FROM blocks").fetchone()
+        first = 0 if last is None else last + BLOCK
+        parts = [missing[i : i + BLOCK] for i in range(0, len(missing), BLOCK)]
+        files = (self.thumbnails_path, self.pixels_path if pixels else None)
+        tasks = (
+            delayed(scan_block)(root, [paths[p] for p in part], start, limits, self.images, *files)
+            for start, part in zip(itertools.count(first, BLOCK), parts, strict=False)
+        )
+        # The queue is long enough to keep all cores busy while `_commit` waits for the disk.
+        # Another joblib backend, such as Dask's, may be set around it.
+        work = Parallel(
+            n_jobs=-1,
+            prefer="processes" if len(missing) >= MANY else "threads",
+            return_as="generator",
+            pre_dispatch="16*n_jobs",
+        )(tasks)
+        problems: dict[int, str] = {}
+        committed = time.monotonic()
+        try:
+            both = zip(parts, work, strict=True)
+            for part, done in track(
+                both, title, len(missing), unit="images", size=lambda pair: len(pair[0])
+            ):
+                self._record(root, [paths[p] for p in part], done, pixels)
+                bad = zip(part.tolist(), done.scans, strict=True)
+                problems.update((p, scan.problem) for p, scan in bad if scan.problem)
+                if time.monotonic() - committed > COMMIT_SECONDS:
+                    self._commit()
+                    committed = time.monotonic()
+        except TerminatedWorkerError as error:
+            raise WorkerKilledError("images were read") from error
+        finally:
+            self._commit()
+        return problems
+
+    def _record(self, root: Path, paths: list[str], done: ScannedBlock, pixels: bool) -> None:
+        rows = [
+            (done.start + i, place, done.mtimes[i], done.hashes[i].tobytes(),
+             *(getattr(done.scans[i], name) for name in FACTS))
+            for i, place in enumerate(_list_places(root, paths))
+            if not done.scans[i].problem
+        ]  # fmt: skip
+        marks = ", ".join("?" * (4 + len(FACTS)))
+        self._index.executemany(f"INSERT OR REPLACE INTO files VALUES ({marks})", rows)
+        values = (done.start, len(done.scans), int(pixels), done.checksum)
+        self._index.execute("INSERT INTO blocks VALUES (?, ?, ?, ?)", values)
+
+    def _commit(self) -> None:
+        """Flushes what was written, then records it: a power cut leaves no record of lost bytes."""
+        for path in (self.thumbnails_path, self.pixels_path):
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+        try:
+            self._index.commit()
+        except sqlite3.OperationalError as error:
+            if "full" not in str(error):
+                raise
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.index_path)) from error
+
+    def _collect(
+        self, root: Path, paths: Sequence[str], problems: dict[int, str], limits: Limits
+    ) -> pd.DataFrame:
+        names = ["slot", "hash", *FACTS]
+        blank = {"slot": -1, "hash": b"", **{name: getattr(Scan(""), name) for name in FACTS}}
+        parts = [pd.DataFrame(columns=["problem", *names])]
+        for start in range(0, len(paths), ASKED):
+            places = _list_places(root, paths[start : start + ASKED])
+            query = f"SELECT place, {', '.join(names)} FROM files WHERE place IN ({_mark(places)})"
+            found = self._index.execute(query, places)
+            known = {place: dict(zip(names, facts, strict=True)) for place, *facts in found}
+            rows = []
+            for i, place in enumerate(places, start):
+                facts = blank if i in problems else known[place]
+                size = (facts["format"], facts["width"], facts["height"])
+                # What is known may have been read under other limits.
+                problem = problems.get(i) or limits.find_problem(*size)
+                rows.append({"problem": problem, **(blank if problem else facts)})
+            parts.append(pd.DataFrame(rows))
+        return pd.concat(parts[min(1, len(parts) - 1) :], ignore_index=True)
+
+
+def _list_places(root: Path, paths: Sequence[str]) -> list[str]:
+    base = root.resolve()
+    return [os.path.join(base, path) for path in paths]
+
+
+def _mark(values: Sequence[Any]) -> str:
+    return ", ".join("?" * len(values))

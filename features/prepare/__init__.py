@@ -1,0 +1,1 @@
+"""Stage `prepare`: lists and images into one manifest a role."""

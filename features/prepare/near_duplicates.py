@@ -1,0 +1,165 @@
+"""Near-duplicates: which pictures are the same one, saved again, resized or brightened a little.
+
+Two pictures are linked if their perceptual hashes differ in at most `RADIUS` of 256 bits and
+their thumbnails correlate by at least `CORRELATION`. The search is exact: its components are those
+of the graph of all such pairs. Not found: copies that are mirrored, turned or cropped, and those of
+symmetric drawings, half of whose coefficients are 0 but for rounding.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
+
+from features.core.manifest import Ids
+from features.pixels.thumbnails import BLOCK, STORED_SIDE, Hashes, Pixels, check_pixels
+from features.prepare.hamming import Words, count_differing, link_within, pack_words
+from features.runtime.progress import track
+
+RADIUS = 15
+"""Bits that may differ. Photographs saved again, scaled or brightened by 10 % differ in 0 to 12;
+of 2,781 faces and shoes the closest two different ones in 34."""
+CUT_RADII = (7, 3)
+"""Radii at which a giant component is searched again, until no part of it is giant."""
+CORRELATION = 0.98
+FLAT = 3.0
+"""Grey levels: thumbnails of a smaller standard deviation are never linked here. The bits of their
+hashes are noise, and below 2.0 rounding to whole levels alone keeps copies under 0.98."""
+GIANT_SHARE, GIANT_ROWS = 0.005, 50
+"""A component is giant above this share of all rows, and above this number of rows."""
+_PIXELS = STORED_SIDE**2
+
+
+class Thumbnails(Protocol):
+    """`thumbnails[rows]` gives `(k, 32, 32)` uint8 for `(k,)` int64: a memmap, or a reader."""
+
+    def __getitem__(self, rows: Ids, /) -> Pixels: ...
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A giant component that was searched again at a smaller radius."""
+
+    first_row: int
+    """The component's lowest row: a picture to look at."""
+    rows: int
+    largest: int
+    """Rows of its largest part afterwards."""
+    radius: int
+    """The smallest radius used, in bits."""
+
+
+@dataclass(frozen=True)
+class NearLinks:
+    """Verified pairs of near-duplicates: the closest that span their components."""
+
+    rows: Ids
+    """`(m, 2)`, first < second, sorted."""
+    distance: npt.NDArray[np.int16]
+    """`(m,)` bits, 0 … `RADIUS`."""
+    correlation: npt.NDArray[np.float32]
+    """`(m,)`, `CORRELATION` … 1."""
+    cuts: tuple[Cut, ...]
+    """Largest first."""
+
+
+def link_near(hashes: Hashes, thumbnails: Thumbnails, title: str = "near-duplicates") -> NearLinks:
+    """Links the near-duplicates among n pictures.
+
+    `hashes` is `(n, 32)` from `hash_thumbnails`, `thumbnails` gives those of `shrink_thumbnails`,
+    which are read in blocks. Flat pictures are never linked. The components depend on neither the
+    order of rows nor chance. A giant one, which may be a chain of look-alikes, is searched again
+    at smaller radii and reported. Raises `ValueError` on another shape or type.
+    """
+    n = len(hashes)
+    words = pack_words(hashes)
+    pictures = _Pictures(thumbnails, n, title)
+    rows = np.flatnonzero(pictures.deviations >= FLAT)
+    links = link_within(words, rows, RADIUS, pictures.are_alike, title)
+    whole = parts = _label_rows(links, n)
+    used = np.full(n, RADIUS)
+    for radius in CUT_RADII:
+        giant = np.bincount(parts)[parts] > max(GIANT_SHARE * n, GIANT_ROWS)
+        if not giant.any():
+            break
+        used[giant] = radius
+        again = link_within(words, np.flatnonzero(giant), radius, pictures.are_alike, title)
+        links = np.concatenate([links[~giant[links[:, 0]]], again])
+        parts = _label_rows(links, n)
+    first, second = _span(words, links)
+    return NearLinks(
+        np.stack([first, second], axis=1),
+        count_differing(words, first, second),
+        pictures.correlate(first, second).astype(np.float32),
+        _list_cuts(whole, parts, used),
+    )
+
+
+def _label_rows(links: Ids, n: int) -> Ids:
+    """`(n,)` component numbers under `(m, 2)` links."""
+    graph = coo_array((np.ones(len(links), bool), (links[:, 0], links[:, 1])), shape=(n, n))
+    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+
+
+def _span(words: Words, links: Ids) -> tuple[Ids, Ids]:
+    """The closest links that span the components: first rows, and second ones, which are higher."""
+    first, second = np.sort(links, axis=1).T
+    weights = count_differing(words, first, second) + 1.0  # no link has the weight 0
+    shape = (words.shape[1], words.shape[1])
+    tree = minimum_spanning_tree(coo_array((weights, (first, second)), shape=shape)).tocoo()
+    order = np.lexsort((tree.col, tree.row))
+    return tree.row[order].astype(np.int64), tree.col[order].astype(np.int64)
+
+
+def _list_cuts(whole: Ids, parts: Ids, used: Ids) -> tuple[Cut, ...]:
+    """What became of the components `whole` that were searched again: `used` < `RADIUS`."""
+    cuts = []
+    for component in np.unique(whole[used < RADIUS]):
+        rows = np.flatnonzero(whole == component)
+        largest = np.unique(parts[rows], return_counts=True)[1].max()
+        cuts.append(Cut(int(rows[0]), len(rows), int(largest), int(used[rows].min())))
+    return tuple(sorted(cuts, key=lambda cut: (-cut.rows, cut.first_row)))
+
+
+class _Pictures:
+    """Correlation of thumbnails, read in blocks. Sums are of integers: the same in any order."""
+
+    def __init__(self, thumbnails: Thumbnails, n: int, title: str) -> None:
+        self._thumbnails = thumbnails
+        self._totals = np.empty(n, np.int64)
+        self.deviations = np.empty(n)
+        """`(n,)` standard deviations in grey levels."""
+        blocks = range(0, n, BLOCK)
+        for begin in track(
+            blocks, f"{title}, contrast", n, unit="images", size=lambda b: min(BLOCK, n - b)
+        ):
+            rows = np.arange(begin, min(begin + BLOCK, n))
+            pixels = self._read(rows).astype(np.int32)
+            self._totals[rows] = pixels.sum(axis=1)
+            squares = np.einsum("ij,ij->i", pixels, pixels).astype(np.int64)
+            self.deviations[rows] = np.sqrt(_PIXELS * squares - self._totals[rows] ** 2) / _PIXELS
+
+    def are_alike(self, first: Ids, second: Ids) -> npt.NDArray[np.bool_]:
+        """`(m,)` mask of pairs that correlate enough."""
+        return self.correlate(first, second) >= CORRELATION
+
+    def correlate(self, first: Ids, second: Ids) -> npt.NDArray[np.float64]:
+        """`(m,)` Pearson correlations of pictures that are not flat."""
+        found = np.empty(len(first))
+        for begin in range(0, len(first), BLOCK):
+            block = slice(begin, begin + BLOCK)
+            pair = np.stack([first[block], second[block]])
+            rows, at = np.unique(pair, return_inverse=True)
+            left, right = self._read(rows)[at.reshape(pair.shape)].astype(np.int32)
+            products = np.einsum("ij,ij->i", left, right).astype(np.int64)
+            covariance = products / _PIXELS - self._totals[pair].prod(axis=0) / _PIXELS**2
+            found[block] = covariance / self.deviations[pair].prod(axis=0)
+        return found
+
+    def _read(self, rows: Ids) -> Pixels:
+        pixels = self._thumbnails[rows]
+        check_pixels(pixels, STORED_SIDE)
+        return pixels.reshape(len(rows), _PIXELS)

@@ -1,0 +1,62 @@
+"""Whether all files are still what `prepare` saw, byte by byte: `prepare --verify`."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from joblib import Parallel, delayed
+
+from features.core.manifest import READABLE, ROLES, read_manifest
+from features.errors import ManifestError
+from features.pixels.cache import ImageCache
+from features.pixels.decoding import ImageProblem, read_inside
+from features.runtime.progress import track
+from features.settings.data import PrepareParams
+
+BLOCK = 256
+_log = logging.getLogger("forgerystack")
+
+
+def compare_files(root: Path, paths: Sequence[str], sha256s: Sequence[str]) -> list[str]:
+    """One problem for each file whose content is not the known one."""
+    problems = []
+    for path, wanted in zip(paths, sha256s, strict=True):
+        try:
+            found = hashlib.sha256(read_inside(root, path)).hexdigest()
+        except ImageProblem as problem:
+            problems.append(f"{path}: {problem}")
+        else:
+            if found != wanted:
+                problems.append(f"{path}: its content has changed")
+    return problems
+
+
+def verify_data(params: PrepareParams, folder: Path) -> None:
+    """Reads every file of the manifests and every block of the store again.
+
+    Damaged blocks of the store are forgotten, to be decoded again. Raises `ManifestError` with
+    every file that has changed.
+    """
+    root, problems, count = Path(params.data.root), [], 0
+    for role in ROLES:
+        table = read_manifest(folder, role).table
+        table = table[table["status"] == READABLE]
+        parts = [table.iloc[i : i + BLOCK] for i in range(0, len(table), BLOCK)]
+        work = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(
+            delayed(compare_files)(root, list(part["path"]), list(part["sha256"])) for part in parts
+        )
+        both = zip(parts, work, strict=True)
+        for _, found in track(
+            both, f"verify {role}", len(table), unit="images", size=lambda pair: len(pair[0])
+        ):
+            problems += found
+        count += len(table)
+    with ImageCache(params.images) as cache:
+        damaged = cache.drop_damaged()
+    _log.info(
+        "prepare: %d files read again, %d changed; %d damaged blocks in %s",
+        count, len(problems), damaged, cache.folder,
+    )  # fmt: skip
+    if problems:
+        raise ManifestError("files", problems, "Restore them, or run: dvc repro -f prepare")

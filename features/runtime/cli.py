@@ -1,0 +1,142 @@
+"""The command line that all stages share: options, logging, errors into exit codes.
+
+Exit codes: 0 done, 1 bug (with its traceback), 2 bad input (one message), 75 stopped and
+resumable, 130 interrupted with nothing to resume.
+"""
+
+import errno
+import functools
+import inspect
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from features.errors import PipelineError, Stopped
+from features.runtime.progress import close_bar
+from features.runtime.terminal import VARIABLE, choose_form, get_form, log, speak
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=VALUE", help="Set one value of params.yaml for this run."),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors and warnings.")]
+Json = Annotated[bool, typer.Option("--json", help="Say all as JSON, one object a line.")]
+
+STOPPED = 75
+"""Exit code: stopped, and the same command goes on."""
+LAUNCHED = "FORGERYSTACK_LAUNCHED"
+"""Set in processes that another command of this project has started, which speaks for them: its
+process number."""
+_LAUNCHER = os.environ.get(LAUNCHED)  # by now; this process may set it for others
+_FULL = (
+    "What was finished is kept; free some space and run it again. Decoded images are the largest "
+    "part: images.store none does without them, images.store_dir puts them on another disk."
+)
+_START = time.perf_counter()  # this module comes before torch, whose import takes seconds
+_UsageError: type[Exception] = typer.BadParameter.__mro__[2]  # of whichever click typer brings
+
+
+def run_stage(name: str, command: Callable[..., None], says_document: bool = False) -> None:
+    """Runs `command` with the options of its signature, and ends the process.
+
+    `says_document`: with --json it prints one JSON document, and nothing is said beside.
+    """
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(_guard(name, command, says_document))
+    program = f"python -m {name}"
+    if "--json" not in sys.argv and os.environ.get(VARIABLE) != "json":
+        app(prog_name=program)
+    try:
+        raise SystemExit(app(prog_name=program, standalone_mode=False))
+    except _UsageError as error:
+        with speak(name, "json"):
+            _say("error", f"{name}: {error.format_message()}", code=2)  # type: ignore[attr-defined]
+        raise SystemExit(2) from None
+
+
+def measure_age() -> float:
+    """Seconds since this program was started, about."""
+    return time.perf_counter() - _START
+
+
+def find_starter() -> int | None:
+    """Number of the process that has started this one and waits for it, if there is one: another
+    command of this project, DVC or `torchrun`."""
+    if _LAUNCHER:
+        return int(_LAUNCHER)
+    return os.getppid() if {"DVC_STAGE", "TORCHELASTIC_RUN_ID"} & set(os.environ) else None
+
+
+def _guard(name: str, command: Callable[..., None], says_document: bool) -> Callable[..., None]:
+    """`command` with --quiet and --json, and with its errors as messages and exit codes."""
+
+    @functools.wraps(command)
+    def guarded(quiet: bool, as_json: bool, **options: Any) -> None:
+        with speak(name, "json" if as_json else "text"), _end(name):
+            form = choose_form(quiet, as_json)
+        with speak(name, form, says_document), _end(name):
+            command(**options)
+            seconds = time.perf_counter() - _START
+            _say("done", f"{name}: done in {seconds:.1f} s", seconds=round(seconds, 1))
+
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    added = [
+        inspect.Parameter(word, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+        for word, kind in (("quiet", Quiet), ("as_json", Json))
+    ]
+    guarded.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
+    return guarded
+
+
+@contextmanager
+def _end(name: str) -> Iterator[None]:
+    """Errors into messages and exit codes."""
+    try:
+        yield
+    except PipelineError as error:
+        _say("error", f"{name}: {error}", code=2)
+        raise SystemExit(2) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            _say_bug(name, error)
+            raise
+        place = f" ({error.filename})" if error.filename else ""
+        _say("error", f"{name}: {error.strerror}{place}. {_FULL}", code=2)
+        raise SystemExit(2) from None
+    except Stopped as stop:
+        _say("stopped", f"{name}: {stop}", code=STOPPED)
+        raise SystemExit(STOPPED) from None
+    except KeyboardInterrupt:
+        if get_form() == "json":  # a person has pressed the key
+            _say("stopped", f"{name}: interrupted", code=130)
+        raise SystemExit(130) from None
+    except Exception as error:
+        _say_bug(name, error)
+        raise
+    finally:
+        close_bar()
+
+
+def _say(event: str, message: str, **facts: object) -> None:
+    """The last thing that is said; of several processes the one that started them has the word."""
+    close_bar()
+    level = logging.INFO
+    if event == "error":
+        level = logging.ERROR
+    elif event == "stopped" and os.environ.get("RANK", "0") == "0":
+        level = logging.WARNING
+    if _LAUNCHER and event != "error":
+        event = "log"
+    log.log(level, "%s", message, extra={"event": event, "facts": facts})
+
+
+def _say_bug(name: str, error: Exception) -> None:
+    """For programs; a person reads Python's traceback."""
+    if get_form() == "json":
+        _say("error", f"{name}: {type(error).__name__}: {error}", code=1)

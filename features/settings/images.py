@@ -1,0 +1,64 @@
+"""Settings that all stages share which open images."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
+
+from features.settings.sections import Section, StageParams
+
+Format = Literal["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"]
+FORMATS: tuple[Format, ...] = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+"""Decoders that a file may reach at all."""
+MAX_PIXELS = 178_956_970
+"""Above it Pillow itself refuses."""
+
+
+class Limits(Section):
+    """Which images are used; the others are quarantined with the reason."""
+
+    formats: Annotated[tuple[Format, ...], Field(min_length=1)] = FORMATS
+    """Formats that are decoded, told by content and not by name."""
+    max_pixels: Annotated[PositiveInt, Field(le=MAX_PIXELS)] = 50_000_000
+    """Larger images are quarantined before they are decoded."""
+    min_side: PositiveInt = 8
+    """Images with a shorter side, in pixels, are quarantined."""
+    max_aspect: Annotated[float, Field(ge=1)] = 20.0
+    """Images whose long side is more than so many times the short one are quarantined."""
+
+    def find_problem(self, kind: str, width: int, height: int) -> str:
+        """Why an image of this format and size is not used, or an empty string."""
+        if kind not in self.formats:
+            return f"format {kind} is none of {', '.join(self.formats)}"
+        if width * height > self.max_pixels:
+            return f"{width} x {height} pixels, above max_pixels {self.max_pixels}"
+        if min(width, height) < self.min_side:
+            return f"{width} x {height} pixels: a side below min_side {self.min_side}"
+        if max(width, height) > self.max_aspect * min(width, height):
+            return f"{width} x {height} pixels: longer than max_aspect {self.max_aspect:g} allows"
+        return ""
+
+
+NO_LIMITS = Limits(max_pixels=MAX_PIXELS, min_side=1, max_aspect=MAX_PIXELS)
+"""Whatever decodes: for files that `prepare` has let through."""
+
+
+class DataRoot(StageParams):
+    """The one field of `data` that stages after `prepare` read."""
+
+    root: str
+
+
+class Images(Section):
+    """How images are kept."""
+
+    size: Annotated[int, Field(ge=16, le=2048)]
+    """Side of the square, in pixels, that every image is resized to (antialiased)."""
+    equalize: bool = False
+    """Every image is re-encoded alike (JPEG, after resizing), so that files cannot betray their
+    class by how they were saved. It costs traces of forgery too: only where the null model needs
+    it."""
+    store: Literal["auto", "raw", "none"] = "auto"
+    """`raw`: decoded images are kept on disk, n × size² × 3 bytes. `none`: decoded at each use.
+    `auto`: `raw` where it fits into half of the free disk. The pixels are the same."""
+    store_dir: str = ".store"
+    """Folder of the decoded images and of what is known about each file: a cache."""

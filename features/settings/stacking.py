@@ -1,0 +1,130 @@
+"""Settings of the second stage and of final labels.
+
+Final labels: where the threshold stands, what is left open, whose class shares.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+
+from features.settings.members import MembersParams
+from features.settings.sections import Section
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+RATES = ("fpr", "tpr")
+"""Policies that aim at a target."""
+Candidate = Literal["lightgbm", "lightgbm_pca", "random_forest"]
+
+
+class Decision(Section):
+    """How log-odds become labels."""
+
+    threshold: Literal["balanced_accuracy", "accuracy", "f1", "cost", "fpr", "tpr"] = (
+        "balanced_accuracy"
+    )
+    """What the threshold is best at on rows that no model learned from. `accuracy`, `f1` (of fakes)
+    and `cost` depend on the class shares (`label.prior`). `fpr`: the lowest threshold at which no
+    more than the share `target` of reals are called fake. `tpr`: the highest at which at least the
+    share `target` of fakes is found."""
+    target: Share | None = None
+    """For `fpr` and `tpr` only."""
+    cost_fake: PositiveFloat = 1.0
+    """For `cost`: of a fake that is called real."""
+    cost_real: PositiveFloat = 1.0
+    """For `cost`: of a real that is called fake."""
+    review: Annotated[float, Field(gt=0, lt=0.5)] | None = None
+    """At most this share of reals is called fake and at most this share of fakes real; rows for
+    which that cannot be promised are left to a person. null: every row gets a label."""
+
+    @model_validator(mode="after")
+    def _check_policy(self) -> Self:
+        problems = []
+        if self.threshold in RATES and self.target is None:
+            problems.append(f"threshold {self.threshold} needs a target, a share between 0 and 1")
+        if self.threshold not in RATES and self.target is not None:
+            problems.append(f"target has no meaning for threshold {self.threshold}; set it to null")
+        if self.threshold != "cost" and self.cost_fake != self.cost_real:
+            problems.append(f"costs have no meaning for threshold {self.threshold}; say cost")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+
+class Label(Section):
+    """What the probabilities of final labels assume."""
+
+    prior: Literal["train", "estimate"] | Share = "train"
+    """Share of fakes among the rows to be labelled: that of train, a known number, or estimated
+    from their scores. It shifts probabilities, and thresholds that depend on the class shares; it
+    changes no order."""
+
+    @field_validator("prior", mode="before")
+    @classmethod
+    def _check_prior(cls, value: Any) -> Any:
+        if value in ("train", "estimate"):
+            return value
+        try:
+            number = float(value) if not isinstance(value, bool) else float("nan")
+        except (TypeError, ValueError):
+            number = float("nan")
+        if not 0 < number < 1:
+            raise ValueError("must be train, estimate or a share of fakes between 0 and 1")
+        return number
+
+
+class Stack(Section):
+    """The class-weighted LightGBM stacker and the splits that its candidates are judged on."""
+
+    inner_folds: Annotated[int, Field(ge=3)] = 5
+    """Parts that the fold rows are cut into, by group, for out-of-fold scores."""
+    repeats: PositiveInt = 2
+    """Times that they are cut anew; scores of a row are averaged over them."""
+    candidates: tuple[Candidate, ...] = ("lightgbm", "lightgbm_pca", "random_forest")
+    """What may ship if it beats the best simple combiner. Each one declared here makes it harder
+    for the others: the risk of a lucky winner is shared among them."""
+    columns: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
+    """Names of the columns that they see: patterns with `*`, after `!` those to leave out."""
+    use_file_facts: bool = False
+    """Columns of what is known of a file besides its pixels (size, format, tables). What they tell
+    of your rows, the null model says; on rows of another source it may be wrong."""
+    pca_components: PositiveInt = 64
+    """Principal components kept of each backbone's embedding, at most rows / 4."""
+    class_weight: Literal["balanced", "effective", "none"] | PositiveFloat = "balanced"
+    """`balanced`: both classes weigh the same; `effective`: by the effective number of rows; a
+    number: what a real counts, a fake being 1. The shift of the log-odds is undone."""
+    bags: PositiveInt = 3
+    """Fits with other seeds that are averaged in what ships; the gate judges single ones."""
+    max_rounds: PositiveInt = 300
+    learning_rate: PositiveFloat = 0.05
+    num_leaves: Annotated[int, Field(ge=2)] = 15
+    min_data_in_leaf: PositiveInt = 20
+    feature_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
+    lambda_l2: NonNegativeFloat = 1.0
+
+
+class Gate(Section):
+    """When a LightGBM model ships in place of the best simple combiner."""
+
+    margin: NonNegativeFloat = 0.0005
+    """AUC by which it must be better, for all that the interval allows."""
+    rows: Literal["all", "untuned"] = "all"
+    """Out-of-fold rows that decide. `untuned`: those that `tune` never looked at, for settings that
+    it chose on the others; `tune --write` sets it."""
+
+
+class StackParams(MembersParams):
+    """What `stack` reads."""
+
+    seed: NonNegativeInt
+    stack: Stack
+    gate: Gate
+    decision: Decision
+    label: Label

@@ -1,0 +1,1 @@
+"""Which rows stay together, and how they are dealt out: groups, folds, hashes of names."""

@@ -1,0 +1,1 @@
+"""Random changes of the pictures that a network learns from."""

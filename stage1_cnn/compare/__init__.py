@@ -1,0 +1,1 @@
+"""Command `compare`: which remedy helps, judged on the fold left out."""

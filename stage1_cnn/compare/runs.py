@@ -1,0 +1,239 @@
+"""The runs of a comparison: which there are, which are done, and one after the other.
+
+Each finished run is a JSON of its own with a key of all that it depends on: settings, rows, train
+manifest, pixels, seed. The code is no part of it: after an update, name another folder.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from features.core.files import digest_bytes, digest_json, read_sealed, write_sealed
+from features.core.manifest import NO_FOLD, LearnRows, Manifest, count_classes
+from features.errors import ConfigError, IntegrityError, MissingArtifactError
+from features.settings.compare import CompareParams
+from features.settings.training import MemberSettings
+from stage1_cnn.compare.statistics import RunScores
+from stage1_cnn.sampling.loader import choose_rows, order_rows
+
+Scores = Mapping[str, Mapping[str, float | None]]
+"""By weights (`raw`, `ema`), the figures on fold k."""
+_log = logging.getLogger("forgerystack")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training that the comparison asks for."""
+
+    name: str
+    """`<rows or all>-<variant>-<seed>`, also that of its file."""
+    variant: str
+    seed: int
+    rows: LearnRows
+    settings: MemberSettings
+    key: str
+
+    @property
+    def work(self) -> int:
+        """Images that it draws, about: what its time goes with."""
+        schedule = self.settings.schedule
+        return schedule.images or len(self.rows.row_ids) * (schedule.epochs or 1)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What the file of a run holds."""
+
+    scores: RunScores
+    seconds: float
+
+
+class Clock:
+    """How long runs take, and whether the next one fits into the time that is given."""
+
+    def __init__(self, minutes: float | None, now: Callable[[], float] = time.monotonic) -> None:
+        self._limit = None if minutes is None else 60 * minutes
+        self._now = now
+        self._start = now()
+        self._seen: list[tuple[Run, float]] = []
+
+    def add(self, run: Run, seconds: float) -> None:
+        """A finished run."""
+        self._seen.append((run, seconds))
+
+    def estimate(self, run: Run) -> float | None:
+        """Seconds: as runs of the same rows and variant, else by the images of the largest run."""
+        work = (run.work, run.variant)
+        alike = [seconds for seen, seconds in self._seen if (seen.work, seen.variant) == work]
+        if alike:
+            return float(np.mean(alike))
+        if not self._seen:
+            return None
+        largest, seconds = max(self._seen, key=lambda seen: seen[0].work)
+        return seconds * run.work / largest.work
+
+    def allows(self, run: Run) -> bool:
+        """Whether `run` is expected to end in time; the first one is tried if any time is left."""
+        if self._limit is None:
+            return True
+        left = self._limit - (self._now() - self._start)
+        return left > (self.estimate(run) or 0.0)
+
+    def describe(self, runs: Sequence[Run]) -> str:
+        """`about 12 min`, for all of `runs`."""
+        seconds = sum(self.estimate(run) or 0.0 for run in runs)
+        return f"about {seconds:.0f} s" if seconds < 120 else f"about {seconds / 60:.0f} min"
+
+
+def plan_runs(params: CompareParams, train: Manifest) -> list[Run]:
+    """Rows x seeds x variants in the order in which they are made.
+
+    By seed, then from few rows to many, then by variant: whenever it stops, every finished seed is
+    a whole comparison. Raises `ConfigError` with all problems of the rows.
+    """
+    compare = params.compare
+    subsets = _take_subsets(params, train)
+    settings = {name: params.resolve_variant(name) for name in compare.variants}
+    return [
+        _plan_run(params, (name, rows), (variant, own), seed)
+        for seed in range(compare.seeds)
+        for name, rows in sorted(subsets.items(), key=lambda item: len(item[1].row_ids))
+        for variant, own in settings.items()
+    ]
+
+
+def _plan_run(
+    params: CompareParams,
+    subset: tuple[str, LearnRows],
+    variant: tuple[str, MemberSettings],
+    seed: int,
+) -> Run:
+    (size, rows), (name, settings) = subset, variant
+    key = digest_json(
+        {
+            # Without what has no part in a comparison.
+            "settings": settings.model_dump(mode="json", exclude={"schedule": {"curve_rows"}}),
+            "images": params.images.model_dump(mode="json", include={"size", "equalize"}),
+            "train": rows.manifest_digest,
+            "fold": rows.fold,
+            "rows": digest_bytes(rows.row_ids.tobytes()),
+            "seed": seed,
+        }
+    )
+    return Run(f"{size}-{name}-{seed}", name, seed, rows, settings, key)
+
+
+def derive_seed(seed: int, run_seed: int) -> int:
+    """Seed of a training. All variants share it, so that they start from the same weights."""
+    return int(digest_json([seed, "compare", run_seed])[:8], 16)
+
+
+def _take_subsets(params: CompareParams, train: Manifest) -> dict[str, LearnRows]:
+    """The rows of each size by its name (`1000`, `all`); the same for all variants and seeds."""
+    compare = params.compare
+    problems = _check_fold(compare.fold, train)
+    sampling = params.resolve_backbone(params.compared_backbone).sampling
+    everything = choose_rows(train, compare.fold, sampling, params.seed)
+    available = len(everything.row_ids)
+    order = order_rows(everything, compare.take, params.seed)
+    subsets = {}
+    for size in compare.rows:
+        if size is not None and size > available:
+            problems.append(
+                f"compare.rows {size}: without fold {compare.fold}, train has {available} rows; "
+                "null means all of them"
+            )
+            continue
+        chosen = np.sort(order[:size])
+        reals, fakes = count_classes(train.labels[chosen])
+        if not reals or not fakes:
+            problems.append(
+                f"compare.rows {size or 'null'}: {reals} real and {fakes} fake rows "
+                f"(take: {compare.take}); both classes are needed"
+            )
+        subsets["all" if len(chosen) == available else str(size)] = replace(
+            everything, row_ids=chosen
+        )
+    if problems:
+        raise ConfigError("params.yaml", problems)
+    return subsets
+
+
+def _check_fold(fold: int, train: Manifest) -> list[str]:
+    """Problem of a fold with one class; raises `ConfigError` where there is no such fold."""
+    known = sorted({int(f) for f in train.folds} - {NO_FOLD})
+    if fold not in known:
+        raise ConfigError("params.yaml", [f"compare.fold {fold}: train has folds {known}"])
+    reals, fakes = count_classes(train.labels[train.fold_rows(fold)])
+    if reals and fakes:
+        return []
+    return [f"compare.fold {fold} has {reals} real and {fakes} fake rows; both are needed"]
+
+
+def read_finished(plan: Sequence[Run], folder: Path) -> dict[str, Finished]:
+    """The finished runs of `plan` by name; those of other settings, rows or seeds do not count."""
+    found = {}
+    for run in plan:
+        try:
+            facts = read_sealed(_find_file(folder, run), "compare")
+        except MissingArtifactError:
+            continue
+        except IntegrityError:
+            _log.info("compare: the file of %s is damaged: it is made again", run.name)
+            continue
+        if facts["key"] == run.key:
+            scores = RunScores(len(run.rows.row_ids), run.variant, run.seed, facts["scores"])
+            found[run.name] = Finished(scores, facts["seconds"])
+    return found
+
+
+def make_runs(
+    plan: Sequence[Run], folder: Path, execute: Callable[[Run], Scores], clock: Clock
+) -> list[Run]:
+    """Makes the runs that are not finished, each written as soon as it ends.
+
+    Returns those that are left because they would not fit into the time.
+    """
+    finished = read_finished(plan, folder)
+    for run in plan:
+        if run.name in finished:
+            clock.add(run, finished[run.name].seconds)
+    waiting = [run for run in plan if run.name not in finished]
+    _log.info("compare: %d runs, %d of them to make", len(plan), len(waiting))
+    for place, run in enumerate(waiting):
+        if not clock.allows(run):
+            return waiting[place:]
+        start = time.perf_counter()
+        scores = execute(run)
+        seconds = time.perf_counter() - start
+        write_sealed(_find_file(folder, run), _describe_run(run, scores, seconds))
+        clock.add(run, seconds)
+        rest = waiting[place + 1 :]
+        _log.info(
+            "compare: %s made in %.1f s; %d left%s",
+            run.name, seconds, len(rest), f", {clock.describe(rest)}" if rest else "",
+        )  # fmt: skip
+    return []
+
+
+def _find_file(folder: Path, run: Run) -> Path:
+    return folder / "runs" / f"{run.name}.json"
+
+
+def _describe_run(run: Run, scores: Scores, seconds: float) -> dict[str, Any]:
+    """What is written of a run; the settings are for people."""
+    return {
+        "key": run.key,
+        "rows": len(run.rows.row_ids),
+        "variant": run.variant,
+        "seed": run.seed,
+        "fold": run.rows.fold,
+        "seconds": round(seconds, 3),
+        "scores": {name: dict(figures) for name, figures in scores.items()},
+        "settings": run.settings.model_dump(mode="json"),
+    }

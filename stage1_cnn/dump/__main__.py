@@ -1,0 +1,229 @@
+"""What one member says about the rows that it did not learn from.
+
+Reads: artifacts/members/<backbone>/<fold>/weights.safetensors,
+    artifacts/members/<backbone>/<fold>/member.json, artifacts/manifest/train.parquet,
+    artifacts/manifest/val.parquet, artifacts/manifest/test.parquet, images below data.root
+Writes: artifacts/dumps/<backbone>/<fold>
+Params: data.root, images.size, images.equalize, dump
+"""
+
+import logging
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from features.artifacts.dumps import Dump, write_dump
+from features.core.manifest import ROLES, Manifest, read_manifest
+from features.errors import AlignmentError, ConfigError
+from features.pixels.store import open_store
+from features.runtime.cli import Overrides, run_stage
+from features.runtime.costs import Measured, record_seconds
+from features.runtime.interruption import Interruption, MaxMinutes
+from features.runtime.locks import hold
+from features.runtime.resume import ResumeParams
+from features.settings.scoring import DumpParams
+from features.settings.sections import load_params
+from stage1_cnn.dump.blocks import ScoreBlocks
+from stage1_cnn.dump.parts import PLAIN, Part, Task, build_parts, score_part
+from stage1_cnn.networks.devices import describe_device
+from stage1_cnn.networks.member import Member, read_member
+from stage1_cnn.networks.network import check_other_size
+from stage1_cnn.runtime.checkpoints import Checkpoints, describe_versions, digest_code
+from stage1_cnn.runtime.launch import ProcessCount, is_launched, launch_processes
+from stage1_cnn.scoring.processes import Processes, join_processes
+from stage1_cnn.scoring.rows import ScoredRows, find_width
+
+MANIFEST = Path("artifacts/manifest")
+MEMBERS = Path("artifacts/members")
+OUT = Path("artifacts/dumps")
+_log = logging.getLogger("forgerystack")
+
+
+def describe_gain(task: Task, dump: Dump, plain: ScoredRows) -> str:
+    """The AUC on fold k as the member was trained, as it is dumped, and their difference."""
+    # Late: scipy.stats takes a second.
+    from features.core.auc import compare_aucs, measure_auc
+
+    train, fold = task.manifests["train"], dump.member.fold
+    rows = train.fold_rows(fold)
+    if not np.isfinite(plain.logits).all():
+        return f"fold {fold}: some scores are not finite without dump.tta and dump.image_size"
+    labels, groups = train.labels[rows], train.groups[rows]
+    logits = dump.logits[np.isin(dump.row_ids, rows)]
+    before, after = (measure_auc(labels, scores, groups) for scores in (plain.logits, logits))
+    gain = compare_aucs(labels, groups, logits, plain.logits)
+    return (
+        f"fold {fold}: AUC {before.describe(4)} plain at {task.trained_side} px, "
+        f"{after.describe(4)} with tta {task.scoring.tta} at {task.side} px; difference "
+        f"{gain.describe(4, '+')}. To look at: nothing acts on it"
+    )
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a run is kept within, and where it keeps what it goes on from; none changes a result."""
+
+    resume_dir: Path
+    max_minutes: float | None = None
+
+
+def check_member(member: Member, train: Manifest, fold: int) -> None:
+    """Raises unless the member left out `fold` of this very train manifest."""
+    if member.id.fold != fold:
+        raise AlignmentError("folds of the member", member.id.fold, fold)
+    member.id.check_train_digest(train.digest)
+
+
+def open_task(params: DumpParams, backbone: str, fold: int, member_dir: Path) -> Task:
+    """The member, the manifests and the images, checked against each other."""
+    member = read_member(member_dir, backbone, fold)
+    manifests = {role: read_manifest(MANIFEST, role) for role in ROLES}
+    check_member(member, manifests["train"], fold)
+    scoring = params.dump.resolve_backbone(backbone)
+    check_other_size(member.settings, scoring.image_size or member.settings.image_size)
+    root = Path(params.data.root)
+    stores = {role: open_store(rows, root, params.images) for role, rows in manifests.items()}
+    return Task(member, member_dir, manifests, stores, scoring, params.dump.engine)
+
+
+def describe_run(params: DumpParams, task: Task, parts: list[Part], out: Path) -> dict[str, Any]:
+    """All that the scores depend on, and where they go: who goes on from whose blocks."""
+    device = parts[0].engine.device
+    return {
+        "out": out.as_posix(),
+        "member": task.member.id.digest,
+        "manifests": {role: manifest.digest for role, manifest in task.manifests.items()},
+        "images": params.images.model_dump(mode="json", include={"size", "equalize"}),
+        "dump": {"tta": task.scoring.tta, "image_size": task.side},
+        "engines": [part.engine.name for part in parts],
+        "device": describe_device(device) if device.type == "cuda" else device.type,
+        "code": digest_code(),
+        "versions": describe_versions(),
+    }
+
+
+@dataclass
+class Pace:
+    """What scoring the rows of roles took in this run."""
+
+    seconds: float = 0.0
+    images: int = 0
+
+
+def score_parts(
+    parts: list[Part], folder: Path, processes: Processes, limits: Limits
+) -> tuple[dict[str, ScoredRows], Pace]:
+    """The scores of all parts, mapped from `folder`, on the first process. Raises `Stopped`."""
+    scores, pace = {}, Pace()
+    width = find_width(parts[0].engine)
+    with Interruption(limits.max_minutes) as interruption:
+        for part in parts:
+            blocks = None
+            if processes.is_first:
+                blocks = ScoreBlocks(folder, part.name, len(part.row_ids), width)
+            missing = blocks.list_missing() if blocks else []
+            start = time.perf_counter()
+            score_part(part, blocks, processes, interruption)
+            if part.name != PLAIN:
+                pace.seconds += time.perf_counter() - start
+                pace.images += sum(stop - first for first, stop in missing)
+            if blocks:
+                scores[part.name] = blocks.read()
+    return scores, pace
+
+
+def write_dumps(task: Task, parts: list[Part], scores: dict[str, ScoredRows], out: Path) -> None:
+    """Writes a dump for each role, and logs what the settings have gained on fold k."""
+    name = task.member.id.name
+    dumps = {}
+    for (role, manifest), part in zip(task.manifests.items(), parts, strict=False):
+        found = scores[role]
+        dumps[role] = Dump(role, task.member.id, part.row_ids, found.logits, found.embeddings)
+        write_dump(dumps[role], manifest, out)
+        _log.info("dump %s: %s %d rows", name, role, len(part.row_ids))
+    if PLAIN in scores:
+        _log.info("dump %s: %s", name, describe_gain(task, dumps["train"], scores[PLAIN]))
+
+
+def run(
+    params: DumpParams, backbone: str, fold: int, member_dir: Path, out: Path, limits: Limits
+) -> None:
+    """Reads member, manifests and images, writes one dump per role.
+
+    Goes on where a run with the same member, rows, settings, code and `out` was cut off. Raises
+    `Stopped`, `LockedError`.
+    """
+    with join_processes() as processes, ExitStack() as held:
+        if processes.is_first:
+            held.enter_context(hold(out, limits.resume_dir))
+        else:
+            _log.setLevel(logging.WARNING)
+        task = open_task(params, backbone, fold, member_dir)
+        parts = build_parts(task, processes)
+        _log.info(
+            "dump %s: %s at %d px, tta %s, by %s on %s%s",
+            task.member.id.name, task.member.settings.model, task.side, task.scoring.tta,
+            parts[0].engine.name, describe_device(processes.device),
+            f", {processes.world} processes" if processes.world > 1 else "",
+        )  # fmt: skip
+        key = describe_run(params, task, parts, out)
+        checkpoints = Checkpoints(limits.resume_dir, f"dump-{backbone}-{fold}", key)
+        if processes.is_first:
+            checkpoints.open()
+        scores, pace = score_parts(parts, checkpoints.folder, processes, limits)
+        if processes.is_first:
+            write_dumps(task, parts, scores, out)
+            if out == OUT / backbone / str(fold):  # no trial
+                total = sum(len(part.row_ids) for part in parts if part.name != PLAIN)
+                measured = Measured(task.member.id.digest, pace.seconds, pace.images, total)
+                record_seconds("dump", backbone, fold, measured)
+            checkpoints.clear()
+
+
+def find_out(params: DumpParams, backbone: str, fold: int, out: Path | None) -> Path:
+    """`out`, or the place that `dvc repro` uses if the settings are those of `params.yaml`.
+
+    Otherwise the folds of a backbone might be scored in different ways.
+    """
+    if out is not None:
+        return out
+    kept = load_params(DumpParams)
+    if _select(params, backbone) != _select(kept, backbone):
+        problem = f"the settings of {backbone} differ from params.yaml"
+        raise ConfigError("--set", [problem], "Name a folder for this run: --out DIR")
+    return OUT / backbone / str(fold)
+
+
+def _select(params: DumpParams, backbone: str) -> tuple[object, ...]:
+    images = params.images.model_dump(include={"size", "equalize"})
+    return params.data, images, params.dump.resolve_backbone(backbone)
+
+
+def main(
+    backbone: Annotated[str, typer.Option(help="Name of an entry of `backbones`.")],
+    fold: Annotated[int, typer.Option(help="Fold that the member left out.")] = 0,
+    member: Annotated[Path | None, typer.Option(help="Folder that train --out wrote.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the dumps.")] = None,
+    max_minutes: MaxMinutes = None,
+    processes: ProcessCount = 1,
+    overrides: Overrides = None,
+) -> None:
+    """Dump one member's scores of its fold, val and test. Cut off, the same command goes on."""
+    params = load_params(DumpParams, overrides)
+    folder = find_out(params, backbone, fold, out)
+    if processes > 1 and not is_launched():
+        launch_processes("stage1_cnn.dump", sys.argv[1:], processes)
+        return
+    resume_dir = Path(load_params(ResumeParams, overrides).resume_dir)
+    member_dir = member or MEMBERS / backbone / str(fold)
+    run(params, backbone, fold, member_dir, folder, Limits(resume_dir, max_minutes))
+
+
+if __name__ == "__main__":
+    run_stage("stage1_cnn.dump", main)

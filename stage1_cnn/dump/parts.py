@@ -1,0 +1,134 @@
+"""The parts of one dump: what scores them, and the scores, kept as they come."""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from features.core.manifest import Ids, Manifest, Role
+from features.errors import Stopped
+from features.pixels.store import ImageStore
+from features.runtime.interruption import Interruption
+from features.runtime.progress import track
+from features.settings.scoring import Scoring
+from stage1_cnn.dump.blocks import ScoreBlocks
+from stage1_cnn.dump.onnx import choose_engine
+from stage1_cnn.dump.views import VIEWS, view_images
+from stage1_cnn.networks.member import Member, load_network
+from stage1_cnn.networks.network import fit_image_size
+from stage1_cnn.scoring.engines import Engine, TorchEngine, build_torch_engine
+from stage1_cnn.scoring.processes import Processes
+from stage1_cnn.scoring.rows import CPU_BATCH, score_batches, split_batches
+
+PLAIN = "plain"
+"""The part that holds fold k, scored as the member was trained: to look at only."""
+SAVE_SECONDS = 20.0
+"""Between two saves: what a kill without warning loses at most."""
+_log = logging.getLogger("forgerystack")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be dumped: a member, the rows and images of each role, and how they are scored."""
+
+    member: Member
+    member_dir: Path
+    manifests: Mapping[Role, Manifest]
+    stores: Mapping[Role, ImageStore]
+    scoring: Scoring
+    engine: Literal["auto", "torch"]
+
+    @property
+    def trained_side(self) -> int:
+        """Of the squares that the network learned from, in pixels."""
+        return self.member.settings.image_size
+
+    @property
+    def side(self) -> int:
+        """Of those that it scores."""
+        return self.scoring.image_size or self.trained_side
+
+    @property
+    def is_plain(self) -> bool:
+        """Images are scored as the member was trained."""
+        return self.scoring.tta == "none" and self.side == self.trained_side
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of one store that one engine scores: those of a role, or `PLAIN`."""
+
+    name: str
+    engine: Engine
+    store: ImageStore
+    row_ids: Ids
+
+
+def build_parts(task: Task, processes: Processes) -> list[Part]:
+    """The rows of each role that the member may be asked about, all for the same engine."""
+    fold = task.member.id.fold
+    rows = {role: manifest.rows_to_dump(fold) for role, manifest in task.manifests.items()}
+    images = len(VIEWS[task.scoring.tta]) * sum(len(ids) for ids in rows.values())
+    engine = _build_engine(task, task.side, images, processes)
+    averaged = view_images(engine, task.scoring.tta)
+    parts = [Part(role, averaged, task.stores[role], ids) for role, ids in rows.items()]
+    if not task.is_plain:
+        fold_rows = task.manifests["train"].fold_rows(fold)
+        if task.side != task.trained_side:
+            engine = _build_engine(task, task.trained_side, len(fold_rows), processes)
+        parts.append(Part(PLAIN, engine, task.stores["train"], fold_rows))
+    return parts
+
+
+def _build_engine(task: Task, side: int, images: int, processes: Processes) -> Engine:
+    """What scores so many images at `side` pixels."""
+    first = task.manifests["train"].rows_to_dump(task.member.id.fold)[:CPU_BATCH]
+    pixels = torch.from_numpy(task.stores["train"].gather(first))
+    engine = build_engine(task.member, task.member_dir, side, processes.device)
+    return choose_engine(engine, task.engine, pixels, images, processes)
+
+
+def build_engine(member: Member, folder: Path, side: int, device: torch.device) -> TorchEngine:
+    """The member's network, from `folder`, for squares of `side` pixels."""
+    network = load_network(folder, member)
+    fit_image_size(network, member.settings, side)
+    resized = member.settings.model_copy(update={"image_size": side})
+    return build_torch_engine(network, resized, device)
+
+
+def score_part(
+    part: Part, blocks: ScoreBlocks | None, processes: Processes, interruption: Interruption
+) -> None:
+    """Scores what `blocks` lack; only the first process has them. Raises `Stopped`."""
+    missing = processes.share(blocks.list_missing() if blocks else [])
+    total = len(part.row_ids)
+    done = total - sum(stop - start for start, stop in missing)
+    if missing and done:
+        _log.info("goes on after %s of %s rows of %s", f"{done:,}", f"{total:,}", part.name)
+    for start, stop in missing:
+        if blocks:
+            blocks.begin(start)
+        last = saved = time.monotonic()
+        batches = split_batches(part.engine, part.row_ids[start:stop], processes)
+        scored = score_batches(part.engine, part.store, batches, processes)
+        for scores in track(
+            scored, f"dump {part.name}", total, done, processes.is_first, "images", len
+        ):
+            done += len(scores)
+            now = time.monotonic()
+            reason, last = interruption.find_reason(2 * (now - last)), now
+            (stopping,) = processes.any(reason is not None)
+            if blocks:
+                blocks.add(scores)
+                if stopping or now - saved > SAVE_SECONDS:
+                    blocks.save()
+                    saved = time.monotonic()
+            if stopping and done < total:
+                cause = reason or "another process was"
+                raise Stopped(f"after {done:,} of {total:,} rows of {part.name} ({cause})")
+        if blocks:
+            blocks.save()

@@ -1,0 +1,1 @@
+"""Stage `explain`: where networks look, by Grad-CAM."""

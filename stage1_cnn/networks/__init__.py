@@ -1,0 +1,1 @@
+"""Networks of timm: weights, normalised pixels, devices, members on disk."""

@@ -1,0 +1,171 @@
+"""timm networks with two outputs: built, loaded, and asked for embeddings and log-odds."""
+
+import warnings
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from features.errors import ConfigError
+from features.settings.sections import suggest_name
+from features.settings.training import MemberSettings
+from stage1_cnn.networks.pretrained import create_pretrained
+
+CHANNELS = {"rgb": 3, "srm": 3, "rgb+srm": 6}
+# timm's names for the settings that not every network takes.
+_OPTIONAL = {"drop_path_rate": "drop_path", "drop_rate": "dropout"}
+
+
+def build_network(settings: MemberSettings, load: bool = True) -> nn.Module:
+    """The backbone with a two-class head; with its pretrained weights unless `load` is off.
+
+    Where `network.input` asks for six channels, timm repeats and rescales the pretrained weights
+    of the first layer. Raises `ConfigError` for a network that timm does not know, or that cannot
+    be built with these settings; `WeightsError`.
+    """
+    check_model_name(settings.model)
+    arguments = _find_arguments(settings)
+    try:
+        if load and settings.pretrained is not False:
+            return create_pretrained(settings, arguments)
+        return timm.create_model(settings.model, pretrained=False, **arguments)
+    except TypeError as error:
+        refused = [name for name in _OPTIONAL if name in arguments and name in str(error)]
+        if not refused:
+            raise
+        setting = _OPTIONAL[refused[0]]
+        problem = f"network.{setting}: {settings.model} does not take it; set it to 0"
+        raise ConfigError("backbones", [problem]) from error
+
+
+def _find_arguments(settings: MemberSettings) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"num_classes": 2, "in_chans": CHANNELS[settings.network.input]}
+    config = timm.get_pretrained_cfg(settings.model)
+    if config is not None and config.fixed_input_size:
+        arguments["img_size"] = settings.image_size
+    for name, setting in _OPTIONAL.items():
+        if rate := getattr(settings.network, setting):
+            arguments[name] = rate
+    return arguments
+
+
+def check_model_name(name: str) -> None:
+    """Raises `ConfigError` with the nearest name that timm knows."""
+    if not timm.is_model(name):
+        problem = f"timm has no network {name!r}{suggest_name(name, timm.list_models())}"
+        raise ConfigError("backbones", [problem])
+    architecture, _, tag = name.partition(".")
+    known = timm.list_pretrained(f"{architecture}.*") if tag else []
+    if tag and name not in known:
+        problem = f"timm has no weights {tag!r} of {architecture}{suggest_name(name, known)}"
+        raise ConfigError("backbones", [problem])
+
+
+def settle_image_size(settings: MemberSettings) -> MemberSettings:
+    """`settings` with the side that timm names for the network where `own_size` asks for it.
+
+    Raises `ConfigError` where the images are kept smaller than that.
+    """
+    if not settings.own_size:
+        return settings
+    check_model_name(settings.model)
+    config = timm.get_pretrained_cfg(settings.model)
+    side = config.input_size[-1] if config is not None else settings.image_size
+    if side > settings.image_size:
+        problem = f"image_size own: {settings.model} sees {side} pixels, and images.size is "
+        raise ConfigError("backbones", [f"{problem}{settings.image_size}"])
+    return settings.model_copy(update={"image_size": side, "own_size": False})
+
+
+def check_image_size(settings: MemberSettings) -> None:
+    """Raises `ConfigError` where the network cannot see pictures of `image_size`.
+
+    Transformers want a multiple of their patch or window.
+    """
+    if problem := _find_size_problem(settings, settings.image_size):
+        raise ConfigError("backbones", [problem])
+
+
+def check_other_size(settings: MemberSettings, side: int) -> None:
+    """Raises `ConfigError` where a network trained at `image_size` cannot see `side` pixels."""
+    if problem := _find_size_problem(settings, side):
+        raise ConfigError("dump", [problem], "dump.image_size null: that of the training")
+
+
+def _find_size_problem(settings: MemberSettings, side: int) -> str:
+    """Sends one picture without values through a network without values, on torch's meta device:
+    no weights are read.
+    """
+    try:
+        with torch.device("meta"), torch.inference_mode():
+            network = build_network(settings, load=False).eval()
+            fit_image_size(network, settings, side)
+            embed(network, torch.empty(1, CHANNELS[settings.network.input], side, side))
+    except NotImplementedError:
+        return ""  # an operation that the meta device lacks: training will tell
+    except (AssertionError, RuntimeError, ValueError) as error:
+        return f"image_size {side}: {settings.model} cannot see it ({error})"
+    return ""
+
+
+def fit_image_size(network: Any, settings: MemberSettings, side: int) -> None:
+    """Lets a network that was built for `image_size` see `side` pixels; its weights are there.
+
+    Those whose weights belong to places in the picture have them interpolated, by timm. Raises
+    `ValueError` for a network that cannot.
+    """
+    config = timm.get_pretrained_cfg(settings.model)
+    if side == settings.image_size or config is None or not config.fixed_input_size:
+        return
+    if not hasattr(network, "set_input_size"):
+        raise ValueError(f"it was trained for {settings.image_size} and is of that size for good")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # timm's interpolation, about itself
+        network.set_input_size(img_size=(side, side))
+
+
+def get_normalisation(network: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of RGB in 0 … 1, from the network's own config."""
+    config = timm.data.resolve_model_data_config(network)
+    return tuple(config["mean"]), tuple(config["std"])
+
+
+def embed(
+    network: Any, images: Tensor, precision: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
+    """Embeddings `(b, d)` (what the head's last layer sees) and log-odds of fake `(b,)`, float32.
+
+    `precision` is that of all below the head.
+    """
+    features = extract_features(network, images, precision)
+    # The head runs twice: about 1 % of the time at most, and right for two classifiers too.
+    embeddings = network.forward_head(features, pre_logits=True)
+    logits = network.forward_head(features)
+    return embeddings, logits[:, 1] - logits[:, 0]
+
+
+def extract_features(network: Any, images: Tensor, precision: torch.dtype) -> Any:
+    """What the head takes, float32; computed in `precision`. A few networks have several."""
+    if precision == torch.float32:
+        return network.forward_features(images)
+    with torch.autocast(images.device.type, precision):
+        features = network.forward_features(images)
+    if isinstance(features, list | tuple):
+        return [branch.float() for branch in features]
+    return features.float()
+
+
+class Classifier(nn.Module):
+    """What learns: images to logits `(b, 2)`, float32. The head computes in float32, as it does
+    wherever the network is asked later.
+    """
+
+    def __init__(self, network: nn.Module, precision: torch.dtype) -> None:
+        super().__init__()
+        self.network, self.precision = network, precision
+
+    def forward(self, images: Tensor) -> Tensor:
+        network: Any = self.network
+        logits: Tensor = network.forward_head(extract_features(network, images, self.precision))
+        return logits

@@ -1,0 +1,1 @@
+"""Stage `perturb`: val pictures changed, and scored by all members."""

@@ -1,0 +1,176 @@
+"""What all members say of val pictures under JPEG, blur, noise, …: for the robustness table.
+
+A stated sample of val rows, perturbed on the device, once for all members and the forensic
+features of the same pixels. Nothing is fitted or chosen on them. Without val it writes an empty
+result, as with `perturb.rows: 0`.
+
+Reads: artifacts/members, artifacts/manifest/val.parquet, images below data.root
+Writes: artifacts/perturbed
+Params: seed, data.root, images.size, images.equalize, dump, perturb, backbones, folds.active
+"""
+
+import logging
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+
+from features.artifacts.perturbed import Perturbed, write_perturbed
+from features.core.manifest import Ids, Manifest, count_classes, read_manifest
+from features.errors import ConfigError
+from features.pixels.store import open_store
+from features.runtime.cli import Overrides, run_stage
+from features.runtime.interruption import Interruption, MaxMinutes
+from features.runtime.locks import hold
+from features.runtime.resume import ResumeParams
+from features.settings.perturb import PerturbParams
+from features.settings.sections import load_params
+from stage1_cnn.dump.onnx import choose_engine
+from stage1_cnn.dump.parts import build_engine
+from stage1_cnn.dump.views import VIEWS, view_images
+from stage1_cnn.networks.devices import describe_device, pick_device, prepare_device
+from stage1_cnn.networks.member import Member, read_member
+from stage1_cnn.networks.network import check_other_size
+from stage1_cnn.perturb.sample import draw_sample
+from stage1_cnn.perturb.scores import Work, collect_scores, open_blocks, score_work
+from stage1_cnn.perturb.variants import list_variants
+from stage1_cnn.runtime.checkpoints import Checkpoints, describe_versions, digest_code
+from stage1_cnn.scoring.engines import Engine
+from stage1_cnn.scoring.processes import Processes
+from stage1_cnn.scoring.rows import CPU_BATCH
+
+MANIFEST = Path("artifacts/manifest")
+MEMBERS = Path("artifacts/members")
+OUT = Path("artifacts/perturbed")
+_log = logging.getLogger("forgerystack")
+
+
+def find_nothing(params: PerturbParams, row_ids: Ids) -> str:
+    """Why there is nothing to do; empty if there is."""
+    if not params.perturb.rows:
+        return "perturb.rows is 0"
+    if not list_variants(params.perturb):
+        return "perturb lists no strengths"
+    if not len(row_ids):
+        return "val has no readable rows of both classes"
+    return ""
+
+
+def read_members(params: PerturbParams) -> list[Member]:
+    """All members of the settings, checked; none of them is loaded."""
+    members = []
+    for backbone in params.backbones:
+        for fold in params.folds.active:
+            member = read_member(MEMBERS / backbone / str(fold), backbone, fold)
+            check_other_size(member.settings, find_side(params, member))
+            members.append(member)
+    return members
+
+
+def find_side(params: PerturbParams, member: Member) -> int:
+    """Of the squares that a member scores, in pixels: as in its dump."""
+    asked = params.dump.resolve_backbone(member.id.backbone).image_size
+    return asked or member.settings.image_size
+
+
+def open_work(params: PerturbParams, val: Manifest, row_ids: Ids, processes: Processes) -> Work:
+    """Members, rows and pictures, and what scores them as `dump` does."""
+    members = read_members(params)
+    store = open_store(val, Path(params.data.root), params.images)
+    variants = list_variants(params.perturb)
+    sample = torch.from_numpy(store.gather(row_ids[:CPU_BATCH]))
+    engines: list[Engine] = []
+    for member in members:
+        folder = MEMBERS / member.id.backbone / str(member.id.fold)
+        plain = build_engine(member, folder, find_side(params, member), processes.device)
+        tta = params.dump.resolve_backbone(member.id.backbone).tta
+        images = len(VIEWS[tta]) * len(variants) * len(row_ids)
+        engine = choose_engine(plain, params.dump.engine, sample, images, processes)
+        engines.append(view_images(engine, tta))
+    return Work(row_ids, variants, store, tuple(m.id for m in members), tuple(engines))
+
+
+def describe_run(params: PerturbParams, val: Manifest, work: Work, out: Path) -> dict[str, Any]:
+    """All that the scores depend on, and where they go: who goes on from whose blocks."""
+    device = work.engines[0].device
+    return {
+        "out": out.as_posix(),
+        "members": {member.name: member.digest for member in work.members},
+        "manifest": val.digest,
+        "seed": params.seed,
+        "images": params.images.model_dump(mode="json", include={"size", "equalize"}),
+        "dump": params.dump.model_dump(mode="json"),
+        "perturb": params.perturb.model_dump(mode="json"),
+        "engines": [engine.name for engine in work.engines],
+        "device": describe_device(device) if device.type == "cuda" else device.type,
+        "code": digest_code(),
+        "versions": describe_versions(),
+    }
+
+
+def run(
+    params: PerturbParams, out: Path, resume_dir: Path, max_minutes: float | None = None
+) -> None:
+    """Reads members, val and its images, writes what the members say.
+
+    Goes on where a run with the same members, rows, settings, code and `out` was cut off. Raises
+    `Stopped`, `LockedError`.
+    """
+    start = time.perf_counter()
+    with hold(out, resume_dir):
+        val = read_manifest(MANIFEST, "val")
+        row_ids = draw_sample(val, params.perturb.rows, params.seed)
+        if nothing := find_nothing(params, row_ids):
+            _log.info("perturb: nothing is measured: %s", nothing)
+            write_perturbed(Perturbed(np.empty(0, np.int64), note=nothing), val, out)
+            return
+        processes = Processes(pick_device())
+        prepare_device(processes.device)
+        work = open_work(params, val, row_ids, processes)
+        checkpoints = Checkpoints(resume_dir, "perturb", describe_run(params, val, work, out))
+        checkpoints.open()
+        blocks = open_blocks(work, checkpoints.folder)
+        with Interruption(max_minutes) as interruption:
+            score_work(work, blocks, interruption)
+        write_perturbed(collect_scores(work, blocks), val, out)
+        checkpoints.clear()
+    _log.info(
+        "perturb: %d real and %d fake val rows, %d variants, %d members on %s: %.1f s",
+        *count_classes(val.labels[row_ids]), len(work.variants), len(work.members),
+        describe_device(processes.device), time.perf_counter() - start,
+    )  # fmt: skip
+
+
+def find_out(params: PerturbParams, out: Path | None) -> Path:
+    """`out`, or the place that `dvc repro` uses if the settings are those of `params.yaml`."""
+    if out is not None:
+        return out
+    kept = load_params(PerturbParams)
+    if _select(params) != _select(kept):
+        problem = "the settings differ from params.yaml"
+        raise ConfigError("--set", [problem], "Name a folder for this run: --out DIR")
+    return OUT
+
+
+def _select(params: PerturbParams) -> dict[str, Any]:
+    # Where and whether decoded images are kept changes no result.
+    values = params.model_dump(exclude={"images": {"store", "store_dir"}})
+    return {**values, "backbones": list(values["backbones"])}
+
+
+def main(
+    out: Annotated[Path | None, typer.Option(help="Folder for the result.")] = None,
+    max_minutes: MaxMinutes = None,
+    overrides: Overrides = None,
+) -> None:
+    """Score perturbed val pictures. Cut off, the same command goes on."""
+    params = load_params(PerturbParams, overrides)
+    folder = find_out(params, out)
+    run(params, folder, Path(load_params(ResumeParams, overrides).resume_dir), max_minutes)
+
+
+if __name__ == "__main__":
+    run_stage("stage1_cnn.perturb", main)

@@ -1,0 +1,179 @@
+"""Val rows under every variant, through all members: perturbed once, scored by each."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from joblib import cpu_count
+from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from features.artifacts.perturbed import Perturbed, Variant
+from features.core.manifest import Ids
+from features.core.members import MemberId
+from features.errors import Stopped, WorkerKilledError
+from features.forensics.batch import Pixels
+from features.forensics.columns import COLUMNS, measure_images
+from features.forensics.columns import count_together as count_measured
+from features.pixels.store import ImageStore
+from features.runtime.interruption import Interruption
+from features.runtime.progress import track
+from stage1_cnn.dump.blocks import Kind, RowBlocks
+from stage1_cnn.networks.devices import tell_memory
+from stage1_cnn.perturb.variants import perturb_pixels
+from stage1_cnn.scoring.engines import Engine
+from stage1_cnn.scoring.feeding import Loaded, feed, gather_pixels
+from stage1_cnn.scoring.rows import count_together, find_width, start_scoring
+
+SAVE_SECONDS = 20.0
+"""Between two saves: what a kill without warning loses at most."""
+MANY = 1 << 24
+"""Pixels from which on processes measure forensic features: two seconds of it."""
+IDLE_SECONDS = 600
+"""That a process waits for the next pictures: large networks take their time."""
+Floats = npt.NDArray[np.float32]
+Measure = Callable[[Pixels], Callable[[], Floats]]
+"""Begins with the forensic features of pictures `(b, s, s, 3)`; what it gives waits for them."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Rows of a store under `variants`, for the engines of `members`, which are on one device."""
+
+    row_ids: Ids
+    variants: tuple[Variant, ...]
+    store: ImageStore
+    members: tuple[MemberId, ...]
+    engines: tuple[Engine, ...]
+
+    def __len__(self) -> int:
+        """Pictures: rows of each variant, one variant after the other."""
+        return len(self.variants) * len(self.row_ids)
+
+
+def open_blocks(work: Work, folder: Path) -> RowBlocks:
+    """What is there of the scores: a row for each picture of `work`."""
+    kinds: dict[str, Kind] = {}
+    for member, engine in zip(work.members, work.engines, strict=True):
+        kinds[f"{member.name}.logits"] = (np.float32, ())
+        kinds[f"{member.name}.embeddings"] = (np.float16, (find_width(engine),))
+    kinds["forensics"] = (np.float32, (len(COLUMNS),))
+    return RowBlocks(folder, "perturbed", len(work), kinds)
+
+
+def collect_scores(work: Work, blocks: RowBlocks) -> Perturbed:
+    """All scores, mapped from the disk."""
+    shape = (len(work.variants), len(work.row_ids))
+    *scores, forensics = (a.reshape(*shape, *a.shape[1:]) for a in blocks.map_arrays())
+    logits, embeddings = tuple(scores[::2]), tuple(scores[1::2])
+    return Perturbed(
+        work.row_ids, work.variants, work.members, logits, embeddings, COLUMNS, forensics
+    )
+
+
+def score_work(work: Work, blocks: RowBlocks, interruption: Interruption) -> None:
+    """Scores the pictures that `blocks` lack. Raises `Stopped`."""
+    missing = blocks.list_missing()
+    total = len(work)
+    done = total - sum(stop - start for start, stop in missing)
+    size = min(count_together(engine) for engine in work.engines)
+    with open_measure((total - done) * work.store.size**2) as measure:
+        for start, stop in missing:
+            blocks.begin(start)
+            last = saved = time.monotonic()
+            steps = split_steps(start, stop, len(work.row_ids), size)
+            scored = track(
+                score_steps(work, steps, measure),
+                "perturb", total, done, unit="pictures", size=lambda arrays: len(arrays[0]),
+            )  # fmt: skip
+            for arrays in scored:
+                blocks.add_arrays(arrays)
+                done += len(arrays[0])
+                now = time.monotonic()
+                reason, last = interruption.find_reason(2 * (now - last)), now
+                if reason or now - saved > SAVE_SECONDS:
+                    blocks.save()
+                    saved = time.monotonic()
+                if reason and done < total:
+                    raise Stopped(f"after {done:,} of {total:,} perturbed pictures ({reason})")
+            blocks.save()
+
+
+def split_steps(start: int, stop: int, rows: int, size: int) -> list[tuple[int, int]]:
+    """Pictures `start` … `stop - 1` in batches, each of one variant."""
+    steps = []
+    while start < stop:
+        end = min(stop, start + size, (start // rows + 1) * rows)
+        steps.append((start, end))
+        start = end
+    return steps
+
+
+def score_steps(
+    work: Work, steps: Sequence[tuple[int, int]], measure: Measure
+) -> Iterator[list[npt.NDArray[Any]]]:
+    """What `open_blocks` keeps of each step's pictures. Raises `DeviceMemoryError`."""
+    rows = len(work.row_ids)
+
+    def load(number: int) -> Loaded[tuple[Variant, Ids]]:
+        start, stop = steps[number]
+        variant, first = divmod(start, rows)
+        ids = work.row_ids[first : first + stop - start]
+        pixels = gather_pixels(work.store, ids, device)
+        return Loaded((pixels,), (work.variants[variant], ids))
+
+    device = work.engines[0].device
+    with tell_memory(device):
+        for (pixels,), (variant, ids) in feed(load, 0, len(steps), device):
+            perturbed = perturb_pixels(pixels, ids, variant)
+            forensics = measure(perturbed.cpu().numpy())
+            waiting = [start_scoring(engine, perturbed) for engine in work.engines]
+            arrays: list[npt.NDArray[Any]] = []
+            for read in waiting:
+                scores = read()
+                arrays += [scores.logits, scores.embeddings]
+            yield [*arrays, forensics()]
+
+
+@contextmanager
+def open_measure(pixels: int) -> Iterator[Measure]:
+    """What measures pictures: where there are many pixels in all, in processes of its own."""
+    if pixels < MANY:
+        yield lambda pictures: lambda: measure_images(pictures)
+        return
+    count = max(1, cpu_count() - 1)  # one core scores
+    workers = get_reusable_executor(count, timeout=IDLE_SECONDS, initializer=_ignore_interrupts)
+    try:
+        yield lambda pictures: _measure_beside(pictures, workers.submit, count)
+    finally:
+        workers.shutdown(kill_workers=True)
+
+
+def _measure_beside(
+    pixels: Pixels, submit: Callable[..., Future[Floats]], count: int
+) -> Callable[[], Floats]:
+    share = max(count_measured(pixels.shape[1]), -(-len(pixels) // count))
+    coming = [
+        submit(measure_images, np.ascontiguousarray(pixels[i : i + share]))
+        for i in range(0, len(pixels), share)
+    ]
+
+    def read() -> Floats:
+        try:
+            return np.concatenate([part.result() for part in coming])
+        except TerminatedWorkerError as error:
+            raise WorkerKilledError("perturbed pictures were measured") from error
+
+    return read
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C reaches all processes of a terminal; the first one ends the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,116 @@
+"""A training that may be cut off: when it saves, when it stops, and how long it will take."""
+
+import logging
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from features.errors import Stopped
+from features.runtime.interruption import Interruption
+from features.runtime.progress import format_seconds
+from stage1_cnn.runtime.checkpoints import Checkpoints
+from stage1_cnn.scoring.processes import Processes
+
+SAVE_MINUTES = 5.0
+"""What a kill without warning loses at most."""
+SHARE = 0.02
+"""Of the time, at most so much goes into saving."""
+WARM_UP, MEASURED = 2, 8
+"""Steps that are not measured (libraries settle), and that are."""
+SHORT = 10.0
+"""Seconds that nobody needs to be told of."""
+_log = logging.getLogger("forgerystack")
+State = dict[str, Any]
+
+
+class Session:
+    """Asked after each step, by every process. Without `checkpoints` it only stops."""
+
+    def __init__(
+        self,
+        processes: Processes,
+        interruption: Interruption,
+        checkpoints: Checkpoints | None = None,
+        save_minutes: float = SAVE_MINUTES,
+    ) -> None:
+        self._processes, self._interruption = processes, interruption
+        self._checkpoints = checkpoints if processes.is_first else None
+        self._saves = checkpoints is not None
+        self._every = 60 * save_minutes
+        self._saved_at = self._last = time.monotonic()
+        self._save_seconds = 0.0
+        self._step_seconds: list[float] | None = [] if checkpoints else None
+        self._waited = 0
+
+    def restore(self) -> State | None:
+        """The latest saved state, the same in every process."""
+        state = self._checkpoints.load() if self._checkpoints else None
+        state = self._processes.share(state) if self._saves else None
+        self._last = self._saved_at = time.monotonic()
+        return state
+
+    def settle(
+        self,
+        step: int,
+        total: int,
+        images: int,
+        make_state: Callable[[], State],
+        after_next: float = 0.0,
+    ) -> None:
+        """Called after `step` of `total` steps, each of so many images; saves and stops if due.
+
+        `after_next`: seconds of other work between the next step and its call. The state after
+        the last step is saved too: what follows may be cut off as well. Raises `Stopped`.
+        """
+        now = time.monotonic()
+        seconds, self._last = now - self._last, now
+        if self._step_seconds is not None:
+            self._measure(seconds, step, total, images)
+        needed = seconds + after_next + self._save_seconds
+        reason = self._interruption.find_reason(2 * needed)
+        wait = max(self._every, self._save_seconds / SHARE) if self._every else 0.0
+        due = now - self._saved_at >= wait
+        stop, save = self._processes.any(reason is not None, due or step == total)
+        if self._saves and (save or stop):
+            self._save(step, make_state())
+        if stop:
+            cause = reason or "another process was"
+            raise Stopped(f"after step {step:,} of {total:,} ({cause})")
+
+    def _save(self, step: int, state: State) -> None:
+        start = time.monotonic()
+        if self._checkpoints:
+            self._checkpoints.save(step, state)
+        self._last = self._saved_at = time.monotonic()
+        self._save_seconds = self._last - start
+
+    def _measure(self, seconds: float, step: int, total: int, images: int) -> None:
+        """Says once, after a few steps, how long the rest takes."""
+        self._waited += 1
+        if self._waited <= WARM_UP and step < total:
+            return
+        assert self._step_seconds is not None
+        self._step_seconds.append(seconds)
+        enough = len(self._step_seconds) >= min(MEASURED, (total - step) // 2)
+        if enough or sum(self._step_seconds) > 20:
+            each = statistics.median(self._step_seconds)
+            self._step_seconds = None
+            left = self._interruption.seconds_left
+            if left is not None or each * (total - step) >= SHORT:
+                _log.info(describe_time(total - step, each, images, left))
+
+
+def describe_time(steps: int, each: float, images: int, left: float | None) -> str:
+    """What to expect of `steps` that take `each` seconds, with `left` seconds to go.
+
+    `to go: 23,400 steps, about 3 h 10 min at 410 images/s; time for 31 % of them (--max-minutes)`.
+    """
+    seconds = steps * each
+    pace = images / each if each > 0 else 0.0
+    text = f"to go: {steps:,} steps, about {format_seconds(seconds)} at {pace:,.0f} images/s"
+    if left is None:
+        return text
+    if left >= seconds:
+        return f"{text}; --max-minutes is enough"
+    return f"{text}; time for {max(0, int(100 * left / seconds))} % of them (--max-minutes)"

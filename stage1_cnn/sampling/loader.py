@@ -1,0 +1,120 @@
+"""The batches that one member learns from."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from features.core.manifest import Ids, LearnRows, Manifest
+from features.errors import ConfigError
+from features.pixels.store import ImageStore
+from features.settings.learning import Sampling
+from features.settings.training import MemberSettings
+from stage1_cnn.sampling.samplers import Candidates, build_batches
+from stage1_cnn.scoring.feeding import Loaded, feed, gather_pixels
+from stage1_cnn.scoring.processes import Processes
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one step: pixels uint8 `(b, s, s, 3)` and weights float32 `(b,)` on the device."""
+
+    pixels: Tensor
+    weights: Tensor
+    labels: Ids
+    """`(b,)`, on the host: what is done with a row may depend on it, and no device is asked."""
+    row_ids: Ids
+    first_draw: int
+    """Place of the first row in the sequence of all draws: what augmentation is a function of."""
+    drawn: Ids
+    """Positions among the candidates of the whole batch, over all processes."""
+
+
+def list_candidates(train: Manifest, rows: LearnRows, sampling: Sampling) -> Candidates:
+    """What the draws of a member depend on, of the rows that it learns from."""
+    ids = rows.row_ids
+    draw_weights = generators = None
+    if sampling.mode == "weighted" and sampling.weights == "column":
+        draw_weights = train.draw_weights[ids]
+        if (draw_weights == 1).all():  # what `prepare` fills in where no column is named
+            draw_weights = None
+    elif sampling.mode == "weighted":
+        generators = pd.factorize(train.table["generator"].iloc[ids])[0].astype(np.int64)
+    return Candidates(train.labels[ids], draw_weights, generators)
+
+
+def order_rows(rows: LearnRows, take: Literal["random", "first"], seed: int) -> Ids:
+    """The row ids in the order in which fewer of them are taken."""
+    if take == "random":
+        return np.random.default_rng(seed).permutation(rows.row_ids)
+    return rows.row_ids
+
+
+def choose_rows(train: Manifest, fold: int, sampling: Sampling, seed: int) -> LearnRows:
+    """What the member that leaves out `fold` learns from, at most `sampling.limit_rows`.
+
+    Raises `ConfigError` where there are not so many.
+    """
+    rows = train.rows_to_learn(fold)
+    if sampling.limit_rows is None:
+        return rows
+    available = len(rows.row_ids)
+    if sampling.limit_rows > available:
+        problem = f"sampling.limit_rows {sampling.limit_rows}: without fold {fold}, train has "
+        raise ConfigError("params.yaml", [f"{problem}{available} rows; null means all of them"])
+    chosen = order_rows(rows, sampling.take, seed)[: sampling.limit_rows]
+    return replace(rows, row_ids=np.sort(chosen))
+
+
+class BatchLoader:
+    """What one member learns from, step by step; each batch is a pure function of (seed, step).
+
+    Only `rows` are ever loaded. Of each batch every process loads its share.
+    """
+
+    def __init__(
+        self,
+        store: ImageStore,
+        train: Manifest,
+        rows: LearnRows,
+        settings: MemberSettings,
+        seed: int,
+        processes: Processes,
+    ) -> None:
+        self.store, self.train, self.rows, self.processes = store, train, rows, processes
+        self.candidates = list_candidates(train, rows, settings.sampling)
+        self.batch_size = min(settings.schedule.batch_size, len(rows.row_ids))
+        self.batches = build_batches(self.candidates, settings.sampling, self.batch_size, seed)
+
+    def __len__(self) -> int:
+        """Steps of one epoch."""
+        return len(self.batches)
+
+    def load(self, step: int) -> Batch:
+        """This process's share of the batch of one step, counted over all epochs from 0."""
+        return _make_batch(self._load(step))
+
+    def iterate(self, first: int, stop: int) -> Iterator[Batch]:
+        """Batches of the steps `first` … `stop - 1`, on the device; loaded beside the training."""
+        for loaded in feed(self._load, first, stop, self.processes.device):
+            yield _make_batch(loaded)
+
+    def _load(self, step: int) -> Loaded[tuple[Ids, Ids, int, Ids]]:
+        drawn = self.batches.batch(step)
+        rows = self.processes.take_share(self.rows.row_ids[drawn])
+        rank, world = self.processes.rank, self.processes.world
+        first = step * self.batch_size + rank * self.batch_size // world
+        tensors = (
+            gather_pixels(self.store, rows, self.processes.device),
+            torch.from_numpy(self.train.weights[rows].astype(np.float32)),
+        )
+        return Loaded(tensors, (self.train.labels[rows].astype(np.int64), rows, first, drawn))
+
+
+def _make_batch(loaded: Loaded[tuple[Ids, Ids, int, Ids]]) -> Batch:
+    pixels, weights = loaded.tensors
+    return Batch(pixels, weights, *loaded.rest)

@@ -1,0 +1,1 @@
+"""Pixels through a network, in one process or in several."""

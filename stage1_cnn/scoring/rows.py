@@ -1,0 +1,135 @@
+"""Rows of a store through a network: raw log-odds and embeddings, in one process or several."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from features.core.manifest import Ids
+from features.pixels.store import ImageStore
+from features.runtime.progress import track
+from stage1_cnn.networks.devices import fixed_algorithms, tell_memory
+from stage1_cnn.scoring.engines import Engine, Scores
+from stage1_cnn.scoring.feeding import Loaded, feed, gather_pixels
+from stage1_cnn.scoring.processes import Processes
+
+CPU_BATCH = 32
+"""Images: batches of 16 to 64 are scored alike fast."""
+GPU_PIXELS = 256 * 224 * 224
+"""Of one batch on a GPU, however large its images are."""
+HALF_MAX = 65_504
+"""float16 ends there; a larger activation would turn into infinity."""
+
+
+@dataclass(frozen=True)
+class ScoredRows:
+    """What a network says about some rows, in their order."""
+
+    logits: npt.NDArray[np.float32]
+    """Raw log-odds of fake `(n,)`."""
+    embeddings: npt.NDArray[np.float16]
+    """`(n, d)`."""
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+
+def count_together(engine: Engine) -> int:
+    """Images of one batch, of one process."""
+    return CPU_BATCH if engine.device.type == "cpu" else max(8, GPU_PIXELS // engine.side**2)
+
+
+def split_batches(engine: Engine, row_ids: Ids, processes: Processes) -> list[Ids]:
+    """The rows in batches, each for all processes together."""
+    size = count_together(engine) * processes.world
+    return [row_ids[i : i + size] for i in range(0, len(row_ids), size)]
+
+
+def score_batches(
+    engine: Engine, store: ImageStore, batches: list[Ids], processes: Processes
+) -> Iterator[ScoredRows]:
+    """The scores of each batch of `split_batches`, all of them on every process.
+
+    Each process scores its share of each batch. A batch is read back only when the next one is on
+    its way, so that the device never waits for the host. Raises `DeviceMemoryError`.
+    """
+
+    def load(number: int) -> Loaded[None]:
+        rows = processes.take_share(batches[number])
+        return Loaded((gather_pixels(store, rows, engine.device),), None)
+
+    coming: deque[tuple[Callable[[], ScoredRows], int]] = deque()
+    with tell_memory(engine.device):
+        for number, loaded in enumerate(feed(load, 0, len(batches), engine.device)):
+            coming.append((start_scoring(engine, loaded.tensors[0]), len(batches[number])))
+            if len(coming) > 1:
+                yield _gather(*coming.popleft(), processes)
+        for last in coming:
+            yield _gather(*last, processes)
+
+
+def start_scoring(engine: Engine, pixels: Tensor) -> Callable[[], ScoredRows]:
+    """Starts to score pixels; the function that is returned waits for the scores.
+
+    The same bits on every run.
+    """
+    with fixed_algorithms():
+        log_odds, embeddings = engine(pixels) if len(pixels) else _score_nothing(engine)
+        halves = embeddings.clamp(-HALF_MAX, HALF_MAX).half()
+    return _read_later(log_odds, halves)
+
+
+def _score_nothing(engine: Engine) -> Scores:
+    """No scores, of the right width: those of a black picture, without it."""
+    black = torch.zeros(1, engine.side, engine.side, 3, dtype=torch.uint8, device=engine.device)
+    log_odds, embeddings = engine(black)
+    return log_odds[:0], embeddings[:0]
+
+
+def _read_later(log_odds: Tensor, embeddings: Tensor) -> Callable[[], ScoredRows]:
+    """Starts the way to the host; the function that is returned waits until they are there."""
+    arrived = None
+    # On CUDA the copies go to pinned memory, beside the work of the next batch.
+    host = [tensor.to("cpu", non_blocking=True) for tensor in (log_odds, embeddings)]
+    if log_odds.device.type == "cuda":
+        arrived = torch.cuda.Event()
+        arrived.record()
+
+    def read() -> ScoredRows:
+        if arrived is not None:
+            arrived.synchronize()
+        return ScoredRows(*(tensor.numpy() for tensor in host))
+
+    return read
+
+
+def _gather(read: Callable[[], ScoredRows], total: int, processes: Processes) -> ScoredRows:
+    part = read()
+    return ScoredRows(
+        processes.gather(part.logits, total), processes.gather(part.embeddings, total)
+    )
+
+
+def find_width(engine: Engine) -> int:
+    """Length of the embeddings."""
+    return int(_score_nothing(engine)[1].shape[1])
+
+
+def score_rows(
+    engine: Engine, store: ImageStore, row_ids: Ids, processes: Processes, title: str = "score"
+) -> ScoredRows:
+    """All rows at once, in memory, on every process."""
+    batches = split_batches(engine, row_ids, processes)
+    scored = score_batches(engine, store, batches, processes)
+    first = processes.is_first
+    parts = list(track(scored, title, len(row_ids), shown=first, unit="images", size=len))
+    if not parts:
+        parts = [start_scoring(engine, torch.empty(0))()]
+    return ScoredRows(
+        np.concatenate([part.logits for part in parts]),
+        np.concatenate([part.embeddings for part in parts]),
+    )

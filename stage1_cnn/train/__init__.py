@@ -1,0 +1,1 @@
+"""Stage `train`: one member, that is one backbone without one fold."""

@@ -1,0 +1,184 @@
+"""Trains one member: backbone NAME on all train rows but those of one fold.
+
+Reads: artifacts/manifest/train.parquet, images below data.root, pretrained weights
+Writes: artifacts/members/<backbone>/<fold>/weights.safetensors,
+    artifacts/members/<backbone>/<fold>/member.json,
+    artifacts/members/<backbone>/<fold>/history.csv
+Params: seed, data.root, images.size, images.equalize, weights, sampling, loss, optimizer,
+    schedule, ema, augment, network, backbones.<backbone>
+"""
+
+import logging
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+
+from features.core.files import digest_bytes, digest_json, write_text
+from features.core.manifest import LearnRows, Manifest, count_classes, read_manifest
+from features.core.members import MemberId
+from features.errors import ConfigError
+from features.pixels.store import open_store
+from features.runtime.budget import BudgetParams
+from features.runtime.cli import Overrides, find_starter, run_stage
+from features.runtime.costs import Measured, record_seconds
+from features.runtime.interruption import Interruption, MaxMinutes
+from features.runtime.locks import hold
+from features.runtime.resume import ResumeParams
+from features.settings.sections import load_params
+from features.settings.training import MemberSettings, TrainParams
+from stage1_cnn.networks.devices import describe_device
+from stage1_cnn.networks.member import Member, write_member
+from stage1_cnn.networks.network import check_image_size, settle_image_size
+from stage1_cnn.runtime.budget import describe_budget
+from stage1_cnn.runtime.checkpoints import Checkpoints, describe_versions, digest_code
+from stage1_cnn.runtime.launch import ProcessCount, is_launched, launch_processes
+from stage1_cnn.runtime.session import SAVE_MINUTES, Session
+from stage1_cnn.sampling.loader import choose_rows, list_candidates
+from stage1_cnn.scoring.processes import join_processes
+from stage1_cnn.train.correction import compute_correction
+from stage1_cnn.train.fold_curve import build_curve
+from stage1_cnn.train.fold_metrics import judge_fold
+from stage1_cnn.train.loop import Trained, train_network
+
+MANIFEST = Path("artifacts/manifest")
+OUT = Path("artifacts/members")
+_log = logging.getLogger("forgerystack")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a run is kept within, and where it keeps what it goes on from; none changes a result."""
+
+    resume_dir: Path
+    max_minutes: float | None = None
+    save_minutes: float = SAVE_MINUTES
+
+
+def describe_member(
+    settings: MemberSettings, train: Manifest, rows: LearnRows, backbone: str, trained: Trained
+) -> Member:
+    """What is written beside the weights; the digest of the weights is filled in on writing."""
+    candidates = list_candidates(train, rows, settings.sampling)
+    correction = compute_correction(settings, candidates, train.weights[rows.row_ids])
+    identity = MemberId(backbone, rows.fold, "", rows.manifest_digest, correction)
+    reals, fakes = count_classes(candidates.labels)
+    return Member(identity, settings, len(rows.row_ids), reals, fakes, trained.parameters)
+
+
+def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: Limits) -> None:
+    """Reads the train manifest and images, trains, writes weights, facts and history.
+
+    Goes on where a run with the same settings, rows, code and `out` was cut off. Raises `Stopped`,
+    `LockedError`.
+    """
+    with join_processes() as processes, ExitStack() as held:
+        if processes.is_first:
+            held.enter_context(hold(out, limits.resume_dir))
+        else:
+            _log.setLevel(logging.WARNING)
+        settings = settle_image_size(params.resolve_backbone(backbone))
+        check_image_size(settings)
+        train = read_manifest(MANIFEST, "train")
+        rows = choose_rows(train, fold, settings.sampling, params.seed)
+        store = open_store(train, Path(params.data.root), params.images)
+        _log.info(
+            "train %s-%d: %s, %d rows, on %s%s",
+            backbone, fold, settings.model, len(rows.row_ids), describe_device(processes.device),
+            f", {processes.world} processes" if processes.world > 1 else "",
+        )  # fmt: skip
+        seed = int(digest_json([params.seed, backbone, fold])[:8], 16)
+        key = describe_run(params, settings, rows, seed, out)
+        checkpoints = Checkpoints(limits.resume_dir, f"train-{backbone}-{fold}", key)
+        if processes.is_first:
+            checkpoints.open()
+        with Interruption(limits.max_minutes) as interruption:
+            session = Session(processes, interruption, checkpoints, limits.save_minutes)
+            curve = build_curve(settings, store, train, fold, processes)
+            trained = train_network(settings, store, train, rows, seed, processes, session, curve)
+            interruption.stop_at_once()
+            judged = judge_fold(trained, settings, store, train, fold, processes)
+        if processes.is_first:
+            member = describe_member(settings, train, rows, backbone, trained)
+            history = pd.DataFrame(trained.history)
+            write_text(out / "history.csv", history.to_csv(index=False))
+            written = write_member(trained.state, replace(member, judged=judged), out)
+            if out == OUT / backbone / str(fold):  # no trial
+                _record(trained, written)
+            checkpoints.clear()
+
+
+def _record(trained: Trained, member: Member) -> None:
+    measured = Measured(member.id.digest, trained.seconds, trained.images, trained.total)
+    record_seconds("train", member.id.backbone, member.id.fold, measured)
+
+
+def describe_run(
+    params: TrainParams, settings: MemberSettings, rows: LearnRows, seed: int, out: Path
+) -> dict[str, Any]:
+    """All that the weights depend on, and where they go: who goes on from whose state."""
+    row_digest = digest_bytes(rows.row_ids.tobytes())
+    return {
+        "out": out.as_posix(),
+        "settings": settings.model_dump(mode="json"),
+        "images": params.images.model_dump(mode="json", include={"size", "equalize"}),
+        "train": {"manifest": rows.manifest_digest, "fold": rows.fold, "rows": row_digest},
+        "seed": seed,
+        "code": digest_code(),
+        "versions": describe_versions(),
+    }
+
+
+def find_out(params: TrainParams, backbone: str, fold: int, out: Path | None) -> Path:
+    """`out`, or the place that `dvc repro` uses if the settings are those of `params.yaml`.
+
+    Otherwise the next `dvc repro` would take a member of other settings for its own.
+    """
+    if out is not None:
+        return out
+    kept = load_params(TrainParams)
+    if backbone not in kept.backbones or _select(params, backbone) != _select(kept, backbone):
+        problem = f"the settings of {backbone} differ from params.yaml"
+        raise ConfigError("--set", [problem], "Name a folder for this run: --out DIR")
+    return OUT / backbone / str(fold)
+
+
+def _select(params: TrainParams, backbone: str) -> tuple[object, ...]:
+    return params.data, params.images, params.resolve_backbone(backbone)
+
+
+def main(
+    backbone: Annotated[str, typer.Option(help="Name of an entry of `backbones`.")],
+    fold: Annotated[int, typer.Option(help="Fold that the member leaves out.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for a run with other settings.")] = None,
+    max_minutes: MaxMinutes = None,
+    save_minutes: Annotated[
+        float, typer.Option(min=0, help="Minutes between saved states; 0: after each step.")
+    ] = SAVE_MINUTES,
+    processes: ProcessCount = 1,
+    overrides: Overrides = None,
+) -> None:
+    """Train one member and keep its averaged weights. Cut off, the same command goes on."""
+    params = load_params(TrainParams, overrides)
+    settings = params.resolve_backbone(backbone)
+    folder = find_out(params, backbone, fold, out)
+    if not is_launched():
+        # For the log alone: a limit that changes re-trains nothing.
+        budget = load_params(BudgetParams, overrides)
+        _log.info(describe_budget(params, len(budget.folds.active), budget.budget.parameters))
+        check_image_size(settle_image_size(settings))
+    if processes > 1 and not is_launched():
+        launch_processes("stage1_cnn.train", sys.argv[1:], processes)
+    else:
+        resume_dir = Path(load_params(ResumeParams, overrides).resume_dir)
+        run(params, backbone, fold, folder, Limits(resume_dir, max_minutes, save_minutes))
+    if out is None and find_starter() is None:
+        _log.info("Keep it: dvc commit -f train@%s-%d", backbone, fold)
+
+
+if __name__ == "__main__":
+    run_stage("stage1_cnn.train", main)

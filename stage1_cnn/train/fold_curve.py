@@ -1,0 +1,102 @@
+"""Learning curves: how well weights do, after each epoch, on the fold that they leave out.
+
+They are for looking at. The training knows neither the rows nor what comes of them.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch import nn
+
+from features.core.auc import Floats
+from features.core.manifest import Ids, Manifest
+from features.pixels.store import ImageStore
+from features.settings.training import MemberSettings
+from stage1_cnn.networks.network import build_network
+from stage1_cnn.scoring.engines import build_torch_engine
+from stage1_cnn.scoring.processes import Processes
+from stage1_cnn.scoring.rows import score_batches
+from stage1_cnn.train.fold_metrics import Figures, measure_figures
+
+KEPT = ("auc", "log_loss")
+"""Of the figures on the sample."""
+
+
+class Curve:
+    """Scores weights on a fixed sample of fold k, with a network of its own.
+
+    What learns is only read: its mode, statistics and caches stay as they are, and the random
+    numbers too once this is built. Every process has one and asks together with the others.
+    """
+
+    def __init__(
+        self,
+        settings: MemberSettings,
+        store: ImageStore,
+        train: Manifest,
+        fold: int,
+        processes: Processes,
+    ) -> None:
+        self._store, self._processes = store, processes
+        self._rows = draw_sample(
+            train.labels, train.fold_rows(fold), settings.schedule.curve_rows, settings.seed
+        )
+        self._labels, self._groups = train.labels[self._rows], train.groups[self._rows]
+        self._network = build_network(settings, load=False)
+        self._engine = build_torch_engine(self._network, settings, processes.device)
+        # As many images as the training takes at once: they fit into its memory.
+        schedule = settings.schedule
+        self._size = max(processes.world, schedule.batch_size // schedule.accumulate)
+
+    def __call__(self, raw: nn.Module, ema: nn.Module | None) -> Figures:
+        """`raw_auc`, `raw_log_loss`, and with an average `ema_auc`, `ema_log_loss`.
+
+        They are of raw log-odds, as in `fold_metrics`: `None` where a class has no row, left out
+        where a log-odds is no number.
+        """
+        found: Figures = {}
+        for name, network in (("raw", raw), ("ema", ema)):
+            if network is None:
+                continue
+            self._network.load_state_dict(network.state_dict())
+            log_odds = self._score()
+            if np.isfinite(log_odds).all():
+                figures = measure_figures(self._labels, log_odds, self._groups)
+                found |= {f"{name}_{figure}": figures[figure] for figure in KEPT}
+        return found
+
+    def _score(self) -> Floats:
+        scored = score_batches(self._engine, self._store, list(self._split_rows()), self._processes)
+        parts = [part.logits for part in scored]
+        return np.concatenate([np.empty(0, np.float32), *parts]).astype(np.float64)
+
+    def _split_rows(self) -> Iterator[Ids]:
+        for start in range(0, len(self._rows), self._size):
+            yield self._rows[start : start + self._size]
+
+
+def build_curve(
+    settings: MemberSettings,
+    store: ImageStore,
+    train: Manifest,
+    fold: int,
+    processes: Processes,
+) -> Curve | None:
+    """`None` where `schedule.curve_rows` asks for none.
+
+    To be built before the training, which sets its seed when it begins.
+    """
+    if not settings.schedule.curve_rows:
+        return None
+    return Curve(settings, store, train, fold, processes)
+
+
+def draw_sample(labels: np.ndarray, rows: Ids, count: int, seed: int) -> Ids:
+    """Of `rows`, in order, `count` drawn by `seed`: half of each class, rounded up.
+
+    All of a class that has fewer. The same for all backbones, so that their curves compare.
+    """
+    rng = np.random.default_rng(seed)
+    half = -(-count // 2)
+    drawn = [rng.permutation(rows[labels[rows] == label])[:half] for label in (0, 1)]
+    return np.sort(np.concatenate(drawn))

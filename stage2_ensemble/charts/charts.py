@@ -1,0 +1,146 @@
+"""Every figure of a run, from `metrics.json` and the tables in `artifacts/plots`.
+
+As PNG for DVC, as SVG for the report. Same tables, same bytes.
+"""
+
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from features.core.files import write_atomic
+from stage2_ensemble.charts import curves, dots, training
+from stage2_ensemble.charts.style import build_figure, use_style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Metrics = Mapping[str, Any]
+Tables = Mapping[str, pd.DataFrame]
+DOTS_PER_INCH = 160
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure with its name (of a file), its title, and what it shows in words."""
+
+    name: str
+    title: str
+    text: str
+    figure: "Figure"
+
+
+@dataclass(frozen=True)
+class _Plan:
+    name: str
+    title: str
+    draw: Callable[[Metrics, Tables], "Figure"]
+    describe: Callable[[Metrics, Tables], str]
+    is_there: Callable[[Metrics, Tables], bool]
+
+
+def _has(*names: str) -> Callable[[Metrics, Tables], bool]:
+    """There are rows in each of these tables."""
+    return lambda _, tables: all(name in tables and len(tables[name]) for name in names)
+
+
+_VAL = (
+    _Plan("scorers_auc", "How well each model ranks", dots.draw_scorers,
+          lambda m, _: dots.describe_scorers(m), lambda *_: True),
+    _Plan("roc_log", "Fakes found against reals called fake", curves.draw_roc,
+          lambda m, _: curves.describe_roc(m), _has("roc")),
+    _Plan("scores", "Scores of both classes", curves.draw_histogram,
+          lambda m, _: curves.describe_histogram(m), _has("score_histogram")),
+    _Plan("confusion_matrix", "Answers at the threshold", curves.draw_confusion,
+          lambda _, t: curves.describe_confusion(t), _has("confusion")),
+    _Plan("parts_auc", "By generator and domain", dots.draw_parts,
+          lambda m, _: dots.describe_parts(m), lambda m, _: bool(dots.cut_parts(m))),
+    _Plan("robustness_auc", "When pictures are changed", dots.draw_robustness,
+          lambda _, t: dots.describe_robustness(t),
+          lambda _, t: dots.has_robustness(t)),
+    _Plan("reliability", "Are probabilities true?", curves.draw_reliability,
+          lambda m, _: curves.describe_reliability(m),
+          _has("reliability_before", "reliability_after")),
+    _Plan("precision_recall", "Precision and recall", curves.draw_pr,
+          lambda m, _: curves.describe_pr(m), _has("pr")),
+    _Plan("without_backbone", "Without one of the backbones", dots.draw_without,
+          lambda m, _: dots.describe_without(m), lambda m, _: bool(m["without"])),
+    _Plan("contributions", "What moves the score", dots.draw_blocks,
+          lambda m, _: dots.describe_blocks(m), lambda m, _: bool(dots.find_explained(m))),
+)  # fmt: skip
+_TRAINING = (
+    _Plan("learning_curves", "Learning curves", training.draw_learning,
+          lambda _, t: training.describe_learning(t), _has("learning")),
+    _Plan("sampler_draws", "What the sampler drew", training.draw_sampler,
+          lambda _, t: training.describe_sampler(t), _has("sampler")),
+)  # fmt: skip
+NAMES = tuple(plan.name for plan in (*_VAL, *_TRAINING))
+
+
+def build_charts(metrics: Metrics, tables: Tables) -> list[Chart]:
+    """The figures that there is anything to show in; `tables` by the stem of their file.
+
+    Without val those of the training are left.
+    """
+    return list(_build(metrics, tables))
+
+
+def _build(metrics: Metrics, tables: Tables) -> Iterator[Chart]:
+    plans = _TRAINING if metrics["val"] is None else (*_VAL, *_TRAINING)
+    with use_style():
+        for plan in plans:
+            if plan.is_there(metrics, tables):
+                text = plan.describe(metrics, tables)
+                yield Chart(plan.name, plan.title, text, plan.draw(metrics, tables))
+
+
+def write_png(chart: Chart, path: Path) -> None:
+    """Writes the figure on white, atomically."""
+    with use_style(), write_atomic(path) as temporary:
+        chart.figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH,
+                             metadata={"Software": None})  # fmt: skip
+
+
+def write_empty_png(title: str, path: Path) -> None:
+    """Says that there is nothing to show: DVC wants a file for each of its plots."""
+    with use_style():
+        figure = build_figure(1.2)
+        figure.text(0.5, 0.5, f"{title}: nothing to show", ha="center", va="center")
+    write_png(Chart("", title, "", figure), path)
+
+
+def write_pngs(charts: list[Chart], folder: Path) -> None:
+    """`<name>.png` of every figure that a run can have."""
+    found = {chart.name: chart for chart in charts}
+    for plan in (*_VAL, *_TRAINING):
+        path = folder / f"{plan.name}.png"
+        if plan.name in found:
+            write_png(found[plan.name], path)
+        else:
+            write_empty_png(plan.title, path)
+
+
+def render_svg(chart: Chart) -> str:
+    """The figure as part of a page: its ink is the page's, its names are its own."""
+    import matplotlib as mpl
+
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with use_style(), mpl.rc_context({"svg.hashsalt": chart.name}):
+        chart.figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    text = buffer.getvalue()
+    body = text[text.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    opening, _, rest = body.partition(">")
+    opening = re.sub(r'\s(?:width|height)="[^"]*"', "", opening)
+    # Charts of one page share no id.
+    for start in (' id="', "url(#", 'href="#'):
+        rest = rest.replace(start, f"{start}{chart.name}-")
+    rest = rest.replace("#000000", "currentColor")
+    label = f"<title>{escape(chart.title)}</title><desc>{escape(chart.text)}</desc>"
+    return f'{opening} role="img" fill="currentColor">{label}{rest}'.strip()

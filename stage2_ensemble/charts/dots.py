@@ -1,0 +1,248 @@
+"""Figures of values with intervals: scorers, generators, backbones left out, changed pictures."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from features.artifacts.perturbed import Variant
+from features.core.auc import AucEstimate
+from stage2_ensemble.charts.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    PURPLE,
+    RED,
+    Dot,
+    build_figure,
+    cut,
+    draw_dots,
+    draw_legend,
+    find_height,
+)
+from stage2_ensemble.findings.contributions import BACKBONE
+from stage2_ensemble.findings.robustness import CHANGES
+from stage2_ensemble.findings.tables import Entry, Metrics, list_parts, list_scorers
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+MOST = 24
+"""Lines of a figure: the best and the worst of more."""
+SHOWN = {"stack": ("what ships", RED, "o", "-"), "mean": ("mean", BLUE, "s", "--"),
+           "best_single": ("best single", GREEN, "^", "-.")}  # fmt: skip
+
+
+def draw_scorers(metrics: Metrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
+    """AUC of everything that scores."""
+    shipped = metrics["val"]["shipped"]
+    scorers = list_scorers(metrics)
+    members = [entry for entry in scorers if entry[0] == "member"]
+    if len(members) > MOST // 2:  # the best and the worst half of what there is room for
+        members.sort(key=lambda entry: -entry[2]["auc"])
+        kept = [*members[: MOST // 4], *members[-MOST // 4 :]]
+        scorers = [entry for entry in scorers if entry[0] != "member" or entry in kept]
+    dots, colours, markers = [], [], []
+    for kind, name, values in scorers:
+        ships = name == shipped and kind == "candidate"
+        dots.append(_read_dot(f"{name} (ships)" if ships else name, values))
+        colours.append(RED if ships else GREY if kind == "null model" else BLUE)
+        markers.append("o" if kind == "candidate" else "x" if kind == "null model" else "s")
+    figure = build_figure(find_height(len(dots)))
+    axes = figure.subplots()
+    draw_dots(axes, dots, colours, markers)
+    axes.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
+    axes.set(xlabel="AUC")
+    return figure
+
+
+def _read_dot(name: str, values: Mapping[str, Any], key: str = "auc") -> Dot:
+    ends = (values.get(f"{key}_low"), values.get(f"{key}_high"))
+    return Dot(name, values[key], *ends, values.get("null_auc"))
+
+
+def describe_scorers(metrics: Metrics) -> str:
+    """The same in words."""
+    val = metrics["val"]
+    members = val["members"]
+    best = max(members, key=lambda name: members[name]["auc"])
+    more = ""
+    if len(members) > MOST // 2:
+        more = f" Of {len(members)} members the best and the worst {MOST // 4} are shown."
+    return (
+        f"{val['shipped']} ships with {_describe(val['stack'])}; the best member on val is {best} "
+        f"with {_describe(members[best])}; the null model, which sees no picture, has "
+        f"{_describe(val['null_model'])}.{more}"
+    )
+
+
+def draw_parts(metrics: Metrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
+    """AUC of what ships by generator and domain, the null model's beside."""
+    parts = cut_parts(metrics)
+    dots, colours, markers = [], [], []
+    for kind, name, values in parts:
+        domain = values.get("domain", "seen") if kind == "generator" else name
+        dots.append(_read_dot(name if kind == "generator" else f"all {name}", values))
+        colours.append(BLUE if domain == "seen" else PURPLE)
+        markers.append("o" if domain == "seen" else "D")
+    figure = build_figure(find_height(len(dots), 1.4))
+    axes = figure.subplots()
+    draw_dots(axes, dots, colours, markers, "null model")
+    for label, colour, marker in (("seen in train", BLUE, "o"), ("not seen", PURPLE, "D")):
+        if colour in colours:
+            axes.plot([], [], marker, color=colour, label=label)
+    axes.axvline(0.5, color=GREY, linewidth=0.8, linestyle=":")
+    axes.set(xlabel="AUC")
+    draw_legend(figure, *axes.get_legend_handles_labels(), columns=3)
+    return figure
+
+
+def cut_parts(metrics: Metrics) -> list[Entry]:
+    """As many as there is room for: all domains, and the generators with the lowest AUC."""
+    measured = [part for part in list_parts(metrics) if part[2]["auc"] is not None]
+    generators = [part for part in measured if part[0] == "generator"]
+    worst = sorted(generators, key=lambda part: part[2]["auc"])[: MOST - 3]
+    names = {name for _, name, _ in worst}
+    return [part for part in measured if part[0] == "domain" or part[1] in names]
+
+
+def describe_parts(metrics: Metrics) -> str:
+    """The same in words."""
+    parts = cut_parts(metrics)
+    worst = min(parts, key=lambda part: part[2]["auc"])
+    text = f"Lowest on {cut(worst[1], 40)}: {_describe(worst[2])}, on {worst[2]['against']}."
+    if gap := metrics["domains"].get("gap"):
+        text += f" Seen minus unseen: {AucEstimate.from_metrics(gap).describe(4, '+')} AUC."
+    if hidden := len(list_parts(metrics)) - len(parts):
+        text += f" {hidden} more, with higher AUC or none, are not shown."
+    return text
+
+
+def draw_without(metrics: Metrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
+    """Change of AUC where one backbone is left out, out of fold and on val."""
+    names = list(metrics["without"])
+    figure = build_figure(find_height(2 * len(names), 1.3))
+    axes = figure.subplots()
+    for shift, key, label, colour, marker in (
+        (-0.15, "auc", "out of fold", BLUE, "o"),
+        (0.15, "val_auc", "val", PURPLE, "D"),
+    ):
+        for place, name in enumerate(names):
+            dot = _read_dot(name, metrics["without"][name], key)
+            line = place + shift
+            if dot.low is not None and dot.high is not None:
+                axes.plot([dot.low, dot.high], [line, line], color=colour)
+            axes.plot(dot.value, line, marker, color=colour, label=label if not place else None)
+    axes.axvline(0, color=GREY, linewidth=0.8)
+    axes.set_yticks(range(len(names)), [f"without {cut(name, 18)}" for name in names])
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.set(xlabel="change of AUC")
+    draw_legend(figure, *axes.get_legend_handles_labels())
+    return figure
+
+
+def describe_without(metrics: Metrics) -> str:
+    """The same in words."""
+    parts = [
+        f"without {name} {AucEstimate.from_metrics(values).describe(4, '+')}"
+        for name, values in metrics["without"].items()
+    ]
+    return f"Out of fold: {'; '.join(parts)} AUC. Left of 0: it is missed."
+
+
+def draw_blocks(metrics: Metrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
+    """How far each block of columns moves the log-odds of what ships, or of LightGBM beside it."""
+    name = find_explained(metrics)
+    blocks = metrics["blocks"][name]
+    values = {block.removeprefix(BACKBONE): entry["contribution"] for block, entry in
+              blocks.items()}  # fmt: skip
+    total = sum(values.values()) or 1.0
+    order = sorted(values, key=lambda block: -values[block])[:MOST]
+    figure = build_figure(find_height(len(order)))
+    axes = figure.subplots()
+    is_network = [BACKBONE + block in blocks for block in order]
+    bars = axes.barh(range(len(order)), [values[b] for b in order], height=0.66,
+                     color=[RED if own else BLUE for own in is_network])  # fmt: skip
+    labels = [f" {values[block] / total:.0%}" for block in order]
+    axes.bar_label(bars, labels, fontsize=9.5)
+    axes.set_yticks(range(len(order)), [cut(block) for block in order])
+    axes.invert_yaxis()
+    axes.tick_params(axis="y", length=0)
+    axes.set(xlabel=f"mean change of {name}'s log-odds")
+    axes.margins(x=0.12)
+    return figure
+
+
+def find_explained(metrics: Metrics) -> str:
+    """What ships, if its log-odds are a sum over columns; else the first that is."""
+    shipped = metrics["val"]["shipped"]
+    for name in (shipped, *metrics["blocks"]):
+        entries = metrics["blocks"].get(name, {}).values()
+        if entries and all(entry["contribution"] is not None for entry in entries):
+            return str(name)
+    return ""
+
+
+def describe_blocks(metrics: Metrics) -> str:
+    """The same in words."""
+    name = find_explained(metrics)
+    blocks = metrics["blocks"][name]
+    total = sum(entry["contribution"] for entry in blocks.values()) or 1.0
+    order = sorted(blocks, key=lambda block: -blocks[block]["contribution"])[:3]
+    parts = [f"{b.removeprefix(BACKBONE)} {blocks[b]['contribution'] / total:.0%}" for b in order]
+    beside = "" if name == metrics["val"]["shipped"] else ", which does not ship,"
+    return f"{name}{beside} is moved most by {', '.join(parts)}. Networks red, all else blue."
+
+
+def draw_robustness(_: Metrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
+    """AUC by strength of each perturbation: what ships, the mean, the best single network."""
+    table = tables["robustness"]
+    names = [name for name in table["perturbation"].unique() if name != "none"]
+    rows = -(-len(names) // 2)
+    figure = build_figure(1.0 + 1.75 * rows)
+    panels = figure.subplots(rows, 2, sharey=True, squeeze=False).ravel()
+    clean = table[table["perturbation"] == "none"].set_index("scorer")
+    for axes, name in zip(panels, names, strict=False):
+        own = table[table["perturbation"] == name]
+        strengths = list(dict.fromkeys(own["strength"]))
+        for number, (scorer, (label, colour, marker, dashes)) in enumerate(SHOWN.items()):
+            lines = [clean.loc[[scorer]], own[own["scorer"] == scorer]]
+            values = pd.concat(lines)
+            places = [place + 0.12 * (number - 1) for place in range(len(values))]
+            axes.plot(places, values["auc"], dashes, marker=marker, color=colour, markersize=4,
+                      linewidth=1.2, label=label)  # fmt: skip
+            axes.vlines(places, values["auc_low"], values["auc_high"], color=colour, linewidth=1)
+        axes.set_title(name, loc="left")
+        axes.set_xticks(range(len(strengths) + 1), ["none", *(f"{s:g}" for s in strengths)])
+        axes.tick_params(axis="x", labelsize=9.5)
+    for axes in panels[len(names) :]:
+        axes.set_visible(False)
+    for axes in panels[::2]:
+        axes.set_ylabel("AUC")
+    handles, labels = panels[0].get_legend_handles_labels()
+    draw_legend(figure, handles, labels, columns=3)
+    return figure
+
+
+def has_robustness(tables: Mapping[str, pd.DataFrame]) -> bool:
+    """Anything was measured on changed pictures."""
+    return "robustness" in tables and bool(tables["robustness"]["change"].notna().any())
+
+
+def describe_robustness(tables: Mapping[str, pd.DataFrame]) -> str:
+    """The same in words."""
+    table = tables["robustness"]
+    own = table[(table["scorer"] == "stack") & (table["perturbation"] != "none")]
+    worst = own.sort_values("change").iloc[0]
+    change = AucEstimate(*(worst[name] for name in CHANGES))
+    name = Variant(worst["perturbation"], worst["strength"]).name
+    return (
+        f"On {worst['rows']:,} rows of val. What ships loses most under {name}: "
+        f"AUC {worst['auc']:.4f}, a change of {change.describe(4, '+')}."
+    )
+
+
+def _describe(values: Mapping[str, Any]) -> str:
+    return f"AUC {AucEstimate.from_metrics(values).describe(digits=4)}"

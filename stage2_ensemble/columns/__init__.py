@@ -1,0 +1,1 @@
+"""What members say, as columns that a model may see."""

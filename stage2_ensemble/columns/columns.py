@@ -1,0 +1,217 @@
+"""What the members of one fold say about some rows, and which of it may be fitted on.
+
+Only `FoldColumns` carry labels that a model may learn from. Columns of val and test have none, so
+nothing can be fitted or chosen on them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from features.artifacts.dumps import Dump, read_dump
+from features.core.manifest import Ids, Manifest
+from features.errors import AlignmentError, LeakageError
+from features.splits.groups import draw_half
+from stage2_ensemble.columns.extras import Extras
+from stage2_ensemble.columns.memory_map import take_rows
+
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int8]
+Mask = npt.NDArray[np.bool_]
+Parts = npt.NDArray[np.int16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Members (·, fold) on `n` rows: corrected logits `(n, b)` and an embedding per backbone."""
+
+    fold: int
+    backbones: tuple[str, ...]
+    row_ids: Ids
+    logits: Floats
+    embeddings: tuple[npt.NDArray[np.float16], ...]
+    digests: tuple[str, ...] = ()
+    """sha256 of each backbone's member: which network it was."""
+    extras: npt.NDArray[np.float32] | None = None
+    """`(n, f)`: what is known of the pictures besides: `stage2_ensemble.columns.extras`."""
+    extra_names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.row_ids)
+
+    def take(self, positions: Ids | Mask) -> Self:
+        """The rows at these positions."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, value in values.items():
+            if isinstance(value, np.ndarray):
+                values[name] = value[positions]
+        values["embeddings"] = tuple(array[positions] for array in self.embeddings)
+        return type(self)(**values)
+
+    def without(self, backbone: str) -> Self:
+        """The same rows, but for what this backbone says."""
+        place = self.backbones.index(backbone)
+        kept = [i for i in range(len(self.backbones)) if i != place]
+        return replace(
+            self,
+            backbones=tuple(self.backbones[i] for i in kept),
+            logits=self.logits[:, kept],
+            embeddings=tuple(self.embeddings[i] for i in kept),
+            digests=tuple(digest for i, digest in enumerate(self.digests) if i != place),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldColumns(Columns):
+    """Rows of `fold`, which its members did not learn from: what second-stage models learn from."""
+
+    labels: Labels
+    weights: Floats
+    groups: Ids
+    domains: npt.NDArray[np.object_] | None = None
+    """`(n,)`: the generator of each fake, empty where none is known."""
+    tuning: Mask | None = None
+    """`(n,)`: rows that settings may be tuned on: `stage2_ensemble.columns.tuning_half`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationColumns(Columns):
+    """Rows that no model learns from: probabilities and thresholds are."""
+
+    labels: Labels
+    weights: Floats
+    groups: Ids
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutColumns(Columns):
+    """Val or test rows, without labels."""
+
+
+def check_fittable(columns: Columns) -> None:
+    """Raises `LeakageError` for columns that nothing may be fitted on."""
+    if not isinstance(columns, FoldColumns):
+        raise LeakageError(f"a model would be fitted on {type(columns).__name__}", columns.row_ids)
+
+
+def count_parts(folds: Sequence[FoldColumns], wanted: int) -> int:
+    """Parts, at most `wanted`, that each fold can be cut into with groups of both classes in each.
+
+    0 or 1: it cannot be cut.
+    """
+    for columns in folds:
+        check_fittable(columns)
+    held = [
+        len(np.unique(columns.groups[columns.labels == label]))
+        for columns in folds
+        for label in (0, 1)
+    ]
+    return min(wanted, *held)
+
+
+def read_dumps(
+    folder: Path, manifest: Manifest, backbones: Sequence[str], fold: int, train_digest: str
+) -> list[Dump]:
+    """The dumps of members (·, fold) on the manifest's role, in the order of `backbones`.
+
+    Raises `StaleArtifactError` for members that learned from another train manifest than
+    `train_digest`, or as `read_dump`.
+    """
+    dumps = [read_dump(folder / b / str(fold), manifest, b, fold) for b in backbones]
+    for dump in dumps:
+        dump.member.check_train_digest(train_digest)
+    return dumps
+
+
+def _build_parts(
+    dumps: Sequence[Dump], positions: Ids | slice, extras: Extras | None
+) -> dict[str, object]:
+    """Values of the common fields; with a slice the embeddings stay memory-mapped."""
+    parts: dict[str, object] = {}
+    embeddings = [dump.embeddings for dump in dumps]
+    if isinstance(positions, slice):
+        parts["embeddings"] = tuple(array[positions] for array in embeddings)
+    else:
+        parts["embeddings"] = tuple(take_rows(array, positions) for array in embeddings)
+    if extras is not None:
+        parts["extras"] = np.asarray(extras.values[dumps[0].row_ids[positions]])
+        parts["extra_names"] = extras.names
+    return parts | {
+        "fold": dumps[0].member.fold,
+        "backbones": tuple(dump.member.backbone for dump in dumps),
+        "row_ids": dumps[0].row_ids[positions],
+        "logits": np.stack([dump.corrected_logits[positions] for dump in dumps], axis=1),
+        "digests": tuple(dump.member.digest for dump in dumps),
+    }
+
+
+def build_fold_columns(
+    dumps: Sequence[Dump], train: Manifest, extras: Extras | None = None
+) -> tuple[FoldColumns, CalibrationColumns]:
+    """The fold rows and the calibration rows of train dumps that belong to one fold."""
+    fold = dumps[0].member.fold
+    row_ids = dumps[0].row_ids
+    inside = np.flatnonzero(np.isin(row_ids, train.fold_rows(fold)))
+    spared = np.flatnonzero(np.isin(row_ids, train.calibration_rows()))
+    rows = row_ids[inside]
+    fold_columns = FoldColumns(
+        **_build_parts(dumps, inside, extras),  # type: ignore[arg-type]
+        labels=train.labels[rows],
+        weights=train.weights[rows],
+        groups=train.groups[rows],
+        domains=train.table["generator"].to_numpy(object)[rows],
+        tuning=draw_half(train.groups[rows], train.table["img_name"].iloc[rows], "tuning half"),
+    )
+    rows = row_ids[spared]
+    calibration_columns = CalibrationColumns(
+        **_build_parts(dumps, spared, extras),  # type: ignore[arg-type]
+        labels=train.labels[rows],
+        weights=train.weights[rows],
+        groups=train.groups[rows],
+    )
+    return fold_columns, calibration_columns
+
+
+def read_train_columns(
+    folder: Path,
+    train: Manifest,
+    backbones: Sequence[str],
+    folds: Sequence[int],
+    extras: Extras | None = None,
+) -> list[tuple[FoldColumns, CalibrationColumns]]:
+    """Fold rows and calibration rows of each active fold."""
+    return [
+        build_fold_columns(read_dumps(folder, train, backbones, k, train.digest), train, extras)
+        for k in folds
+    ]
+
+
+def read_held_out(
+    folder: Path,
+    manifest: Manifest,
+    backbones: Sequence[str],
+    folds: Sequence[int],
+    train_digest: str,
+    extras: Extras | None = None,
+) -> list[HeldOutColumns]:
+    """Columns of val or test, one per active fold, all on the same rows."""
+    if manifest.role == "train":
+        raise ValueError("train rows are read by build_fold_columns")
+    columns = []
+    for fold in folds:
+        dumps = read_dumps(folder, manifest, backbones, fold, train_digest)
+        columns.append(HeldOutColumns(**_build_parts(dumps, slice(None), extras)))  # type: ignore[arg-type]
+    return columns
+
+
+def check_same_rows(columns: Sequence[Columns]) -> None:
+    """Raises `AlignmentError` unless all columns stand for the same rows in the same order."""
+    for other in columns[1:]:
+        if not np.array_equal(columns[0].row_ids, other.row_ids):
+            raise AlignmentError(
+                f"rows of folds {columns[0].fold} and {other.fold}", len(other), len(columns[0])
+            )

@@ -1,0 +1,115 @@
+"""What is made of the embeddings of one backbone in one fold: components, and a class score.
+
+Embedding axes of two separately trained networks have nothing to do with each other, so all this
+belongs to the network of one fold. A class score is free of axes: it means the same in every fold.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+from features.errors import AlignmentError
+from stage2_ensemble.columns.columns import Floats, Labels
+from stage2_ensemble.columns.memory_map import release_pages, take_rows
+
+PCA_ROWS = 20_000
+"""Components are fitted on at most so many rows; more do not change them (12.8 s at 147,363)."""
+BLOCK = 4_096
+# Sums of several threads, so the bytes of a model, depend on their number: one thread for each sum.
+_THREADS = ThreadpoolController()
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+def map_parallel(work: Callable[[_T], _R], tasks: Sequence[_T]) -> list[_R]:
+    """`work` on each, side by side, in their order: the same bytes with any number of cores."""
+    count = max(1, min(len(tasks), os.cpu_count() or 1))
+    with _THREADS.limit(limits=1, user_api="blas"), ThreadPoolExecutor(count) as pool:
+        return list(pool.map(work, tasks))
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Principal components of one backbone's embedding: `mean` `(d,)`, `components` `(c, d)`."""
+
+    mean: npt.NDArray[np.float32]
+    components: npt.NDArray[np.float32]
+
+    @classmethod
+    def fit(cls, embeddings: npt.NDArray[np.float16], components: int, seed: int) -> Self:
+        """min(`components`, n // 4, d) components of `(n, d)` embeddings."""
+        n, width = embeddings.shape
+        rows = np.arange(n)
+        if n > PCA_ROWS:
+            rows = np.sort(np.random.default_rng(seed).choice(n, PCA_ROWS, replace=False))
+        count = max(1, min(components, n // 4, width))
+        with _THREADS.limit(limits=1, user_api="blas"):
+            model = PCA(count, svd_solver="covariance_eigh", copy=False)
+            model.fit(take_rows(embeddings, rows, np.float32))
+        return cls(model.mean_.astype(np.float32), model.components_.astype(np.float32))
+
+    def apply(self, embeddings: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
+        """`(n, d)` to `(n, c)`, in blocks, so that a memory-mapped array never lies in memory."""
+        return apply_all([self], [embeddings])[0]
+
+    def _apply_block(self, block: npt.NDArray[np.float16], out: npt.NDArray[np.float32]) -> None:
+        rows = block.astype(np.float32)
+        rows -= self.mean
+        np.matmul(rows, self.components.T, out=out)
+
+
+def apply_all(
+    projections: Sequence[Projection], embeddings: Sequence[npt.NDArray[np.float16]]
+) -> list[npt.NDArray[np.float32]]:
+    """Each on its backbone: blocks of all are shared out to the cores, with the same bytes."""
+    for own, array in zip(projections, embeddings, strict=True):
+        if array.shape[1] != len(own.mean):
+            raise AlignmentError("embedding widths", array.shape[1], len(own.mean))
+    found = [
+        np.empty((len(array), len(own.components)), np.float32)
+        for own, array in zip(projections, embeddings, strict=True)
+    ]
+
+    def apply(task: tuple[int, int]) -> None:
+        start, place = task
+        rows = slice(start, start + BLOCK)
+        projections[place]._apply_block(embeddings[place][rows], found[place][rows])
+        release_pages(embeddings[place])
+
+    starts = range(0, max(map(len, embeddings), default=0), BLOCK)
+    map_parallel(apply, [(start, i) for start in starts for i in range(len(embeddings))])
+    return found
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How much nearer to the mean of the fakes than to that of the reals, by components `(n, c)`.
+
+    Half the difference of the squared Mahalanobis distances, under one covariance for both classes
+    whose correlations are shrunk towards none (Ledoit and Wolf, "A well-conditioned estimator for
+    large-dimensional covariance matrices", 2004): linear discriminant analysis.
+    """
+
+    coefficients: Floats
+    intercept: float
+
+    @classmethod
+    def fit(cls, components: npt.NDArray[np.float32], labels: Labels) -> Self:
+        """Both classes count the same."""
+        model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=[0.5, 0.5])
+        with _THREADS.limit(limits=1, user_api="blas"):
+            model.fit(components.astype(np.float64), labels)
+        return cls(model.coef_[0], float(model.intercept_[0]))
+
+    def score(self, components: npt.NDArray[np.float32]) -> Floats:
+        """`(n,)` log-odds of fake, if both classes were normal."""
+        with _THREADS.limit(limits=1, user_api="blas"):
+            return np.asarray(components @ self.coefficients + self.intercept)

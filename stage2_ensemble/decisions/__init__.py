@@ -1,0 +1,1 @@
+"""Log-odds into probabilities, thresholds and labels."""

@@ -1,0 +1,125 @@
+"""How log-odds become probabilities and labels: real, fake or review.
+
+Scorers are candidates and members. All that is fitted or chosen here stands on rows of train that
+no scorer learned from.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit, logit
+
+from features.settings.stacking import Decision, Label
+from stage2_ensemble.columns.columns import Floats
+from stage2_ensemble.decisions.calibration import Calibration, choose_calibration, hold_out
+from stage2_ensemble.decisions.conformal import FAKE, REAL, REVIEW, Band, fit_band
+from stage2_ensemble.decisions.prior_shift import Prior, estimate_prior, keep_train, use_given
+from stage2_ensemble.decisions.scored_rows import ChoiceRows, ScoredRows
+from stage2_ensemble.decisions.threshold import DRAWS, Threshold, choose_threshold
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Of one scorer."""
+
+    calibration: Calibration
+    threshold: Threshold
+    """Of calibrated log-odds at the class shares of train."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything."""
+        return {"calibration": self.calibration.to_json(), "threshold": self.threshold.to_json()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        calibration = Calibration.from_json(values["calibration"])
+        return cls(calibration, Threshold.from_json(values["threshold"]))
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Of all scorers, by name, and what they share."""
+
+    scorers: Mapping[str, Reading]
+    prior: Prior
+    """Share of fakes that probabilities assume; the score of an image that cannot be read."""
+    band: Band | None
+    """Of what ships, for `decision.review`."""
+    held_out: ChoiceRows
+    """Rows with log-odds of what ships, calibrated by other rows: to estimate shares with."""
+
+    def read(self, name: str, log_odds: Floats) -> Floats:
+        """`(n,)` log-odds of fake, calibrated, at the share `prior`."""
+        return self.prior.apply(self.scorers[name].calibration.apply(log_odds))
+
+    def read_all(self, scores: Mapping[str, Floats]) -> dict[str, Floats]:
+        """`read` of each scorer."""
+        return {name: self.read(name, log_odds) for name, log_odds in scores.items()}
+
+    def find_threshold(self, name: str) -> float:
+        """Of log-odds that `read` gives: a row is called fake at or above it."""
+        return float(self.prior.apply(np.asarray(self.scorers[name].threshold.value)))
+
+
+def fit_readings(
+    rows: Mapping[str, ChoiceRows],
+    shipped: str,
+    decision: Decision,
+    label: Label,
+    train: float,
+    targets: ScoredRows | None = None,
+    seed: int = 0,
+) -> Readings:
+    """Calibrates every scorer, finds the class shares, chooses thresholds.
+
+    `rows`: by scorer, weighted to the share `train`. `targets`: the rows to be labelled that can be
+    read, with log-odds of what ships as they come; for `label.prior: estimate`. Raises
+    `ConfigError` for a `decision.review` that the rows cannot promise.
+    """
+    calibrations = {name: choose_calibration(held, seed=seed) for name, held in rows.items()}
+    fitted = {
+        name: held.with_log_odds(calibrations[name].apply(held.log_odds))
+        for name, held in rows.items()
+    }
+    chosen = calibrations[shipped]
+    held_out = hold_out(rows[shipped], chosen.calibrator.name, seed=seed)
+    if targets is not None:
+        targets = targets.with_log_odds(chosen.apply(targets.log_odds))
+    prior = find_prior(label, train, targets, held_out, seed)
+    scorers = {}
+    for name, held in fitted.items():
+        draws = DRAWS if name == shipped else 0
+        threshold = choose_threshold(held, decision, prior.value, draws, seed)
+        scorers[name] = Reading(calibrations[name], threshold)
+    band = None if decision.review is None else fit_band(fitted[shipped], decision.review)
+    return Readings(scorers, prior, band, held_out)
+
+
+def find_prior(
+    label: Label, train: float, targets: ScoredRows | None, held_out: ChoiceRows, seed: int = 0
+) -> Prior:
+    """The share of fakes that `label.prior` asks for; `targets` have calibrated log-odds."""
+    if label.prior == "train":
+        return keep_train(train)
+    if label.prior != "estimate":
+        return use_given(label.prior, train)
+    if targets is None:
+        return Prior(train, train, "train", "there are no rows to be labelled")
+    return estimate_prior(targets, held_out, train, seed=seed)
+
+
+def answer_rows(readings: Readings, shipped: str, raw: Floats) -> pd.DataFrame:
+    """`score, label, log_odds` of `(n,)` log-odds as they come; NaN where there are none."""
+    known = np.isfinite(raw)
+    log_odds: Floats = np.full(len(raw), logit(readings.prior.value))
+    log_odds[known] = readings.read(shipped, raw[known])
+    labels = np.where(log_odds >= readings.find_threshold(shipped), FAKE, REAL).astype(object)
+    if readings.band:
+        labels[:] = REVIEW
+        calibrated = readings.scorers[shipped].calibration.apply(raw[known])
+        labels[known] = readings.band.decide(calibrated)
+    return pd.DataFrame({"score": expit(log_odds), "label": labels, "log_odds": log_odds})

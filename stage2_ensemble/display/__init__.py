@@ -1,0 +1,1 @@
+"""Tables and last lines for the terminal."""

@@ -1,0 +1,132 @@
+"""What there is to say of a run without val (`data.final`): out-of-fold figures, the earlier run.
+
+Such a run has learned from val too, so none of its figures is a held-out one. Those of the last run
+with a val are quoted: of the same settings, but of members that learned from fewer rows.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.box import SIMPLE
+from rich.table import Table
+
+from features.core.auc import AucEstimate
+from features.core.files import read_json
+from stage2_ensemble.findings.robustness import COLUMNS
+from stage2_ensemble.findings.tables import CONFUSION, HISTOGRAM, PARTS, SCORERS
+from stage2_ensemble.models.candidates import CANDIDATES, GATED
+from stage2_ensemble.models.ensemble import Ensemble
+
+NO_VAL = "no held-out val: data.final is true"
+NO_EARLIER = "no earlier run is known"
+BOUNDS = ("auc", "auc_low", "auc_high")
+MEASURED_ON_VAL = {
+    "roc": ("fpr", *CANDIDATES, "stack"),
+    "pr": ("recall", *CANDIDATES, "stack"),
+    "reliability_before": ("mass", "predicted", "observed"),
+    "reliability_after": ("mass", "predicted", "observed"),
+    "shap_blocks": ("block", *CANDIDATES, "stack"),
+    "shap_columns": ("column", *CANDIDATES),
+    "gain": ("column", *GATED),
+    "score_histogram": HISTOGRAM,
+    "confusion": CONFUSION,
+    "scorers": SCORERS,
+    "parts": PARTS,
+    "robustness": COLUMNS,
+}
+"""Tables behind plots, which are empty here, and their columns."""
+
+
+def describe_last(ensemble: Ensemble, earlier: Mapping[str, Any] | None) -> dict[str, Any]:
+    """`metrics.json` of a run without val; `earlier` as `quote_earlier` gives it."""
+    reading = ensemble.readings.scorers[ensemble.shipped]
+    calibration = reading.calibration.to_json()
+    kept = ("name", "reason", "ece_before", "ece_after")
+    return {
+        "val": None,
+        "note": NO_VAL,
+        "rows": {"val": {"reals": 0, "fakes": 0}},
+        "shipped": ensemble.shipped,
+        "out_of_fold": {
+            "auc": {name: float(np.mean(found)) for name, found in ensemble.oof_auc.items()},
+            "read_on": ensemble.reading_rows,
+            "calibration": {name: calibration[name] for name in kept},
+            "threshold": reading.threshold.to_json(),
+            "without": {
+                backbone: {"name": less.name, **less.shipped.to_metrics()}
+                for backbone, less in ensemble.without.items()
+            },
+        },
+        "earlier": NO_EARLIER if earlier is None else dict(earlier),
+    }
+
+
+def quote_earlier(path: Path) -> dict[str, Any] | None:
+    """Headline figures of the last run that had a val; `None` if there was none."""
+    if not path.is_file():
+        return None
+    metrics = read_json(path, "evaluate")
+    val = metrics["val"]
+    if val is None:
+        return None
+    auc = {name: val["stack"][name] for name in BOUNDS}
+    return {"shipped": val["shipped"], **auc, "rows": metrics["rows"]["val"]}
+
+
+def list_last(metrics: Mapping[str, Any]) -> list[str]:
+    """The same in lines, the AUCs of candidates left out."""
+    found, shipped = metrics["out_of_fold"], metrics["shipped"]
+    calibration, threshold = found["calibration"], found["threshold"]
+    rates = ", ".join(f"{name.upper()} {threshold[name]['value']:.4f}" for name in ("fpr", "tpr"))
+    return [
+        f"{metrics['note']}; what follows stands on rows of train",
+        f"{shipped} ships: the gate has decided it again, on out-of-fold rows",
+        f"calibration: {calibration['name']}, chosen on {found['read_on']} rows "
+        f"({calibration['reason']}); ECE there {calibration['ece_before']:.4f} before, "
+        f"{calibration['ece_after']:.4f} after",
+        f"threshold: log-odds {threshold['value']:.4f} by {threshold['policy']}; {rates} there",
+        *(
+            f"without {backbone}: AUC {_describe_loss(less)} out of fold"
+            for backbone, less in found["without"].items()
+        ),
+        describe_earlier(metrics["earlier"], shipped),
+    ]
+
+
+def build_last(metrics: Mapping[str, Any]) -> Table:
+    """Out-of-fold AUCs, for the summary."""
+    table = Table(title=metrics["note"], box=SIMPLE, padding=0)
+    table.add_column("model", overflow="fold")
+    table.add_column("out-of-fold AUC", justify="right", no_wrap=True)
+    for name, auc in metrics["out_of_fold"]["auc"].items():
+        table.add_row(f"{name} (ships)" if name == metrics["shipped"] else name, f"{auc:.4f}")
+    return table
+
+
+def tabulate_last(metrics: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+    """Tables behind plots, by the name of their file: but for `without` their headers alone."""
+    tables = {name: pd.DataFrame(columns=columns) for name, columns in MEASURED_ON_VAL.items()}
+    left_out = metrics["out_of_fold"]["without"].items()
+    rows = [{"backbone": backbone, **less} for backbone, less in left_out]
+    names = ["backbone", "name", *(f"{p}{end}" for p in ("", "simple_", "val_") for end in BOUNDS)]
+    return tables | {"without": pd.DataFrame(rows, columns=names)}
+
+
+def _describe_loss(values: Mapping[str, Any]) -> str:
+    return AucEstimate.from_metrics(values).describe(digits=4, sign="+")
+
+
+def describe_earlier(earlier: Mapping[str, Any] | str, shipped: str) -> str:
+    """The quoted run in a line."""
+    if isinstance(earlier, str):
+        return earlier
+    rows, name = earlier["rows"], earlier["shipped"]
+    auc = AucEstimate.from_metrics(earlier).describe(digits=4)
+    other = "" if name == shipped else f", which is not what ships now ({shipped})"
+    return (
+        f"the earlier run, with val: AUC {auc} of {name}{other}, on {rows['reals']} reals and "
+        f"{rows['fakes']} fakes"
+    )

@@ -1,0 +1,224 @@
+"""Promised against realised: what was chosen on rows of train, measured on val.
+
+A limit is `kept`, `missed by chance` or `missed`; a value is `kept` or `differs`. Chance is that of
+which rows stand in val and, for shares, of which rows the promise was made on, at 95 %. Nothing is
+chosen here.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy.special import expit, logit
+from scipy.stats import beta, t
+from sklearn.linear_model import LogisticRegression
+
+from features.core.auc import LEVEL, AucEstimate
+from features.core.manifest import Ids
+from stage2_ensemble.columns.columns import Floats, Labels
+from stage2_ensemble.decisions.conformal import FAKE, REAL, REVIEW, Band, count_allowed
+from stage2_ensemble.decisions.prior_shift import Prior
+from stage2_ensemble.decisions.scored_rows import ValRows
+from stage2_ensemble.decisions.threshold import Threshold
+from stage2_ensemble.measures.reliability import find_bins, measure_ece
+from stage2_ensemble.measures.resampling import find_bounds, measure_resamples, number_groups
+from stage2_ensemble.measures.shares import Share, measure_share
+
+DRAWS = 400
+KEPT, BY_CHANCE, MISSED, DIFFERS = "kept", "missed by chance", "missed", "differs"
+Entry = dict[str, Any]
+
+
+def check_promises(
+    val: ValRows,
+    threshold: Threshold,
+    prior: Prior,
+    band: Band | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> dict[str, Entry]:
+    """Each promise by name: `title`, `promised` with the `sense` (at most, at least, or none) and,
+    where it has one, its own interval, `realised`, `realised_low`, `realised_high`, `verdict`.
+
+    `val` has calibrated log-odds at the class shares of train; `prior` is what probabilities of val
+    rows assume (estimated without their labels, if at all). `fpr`, `tpr` and the band are about
+    log-odds as they are; `prior`, `intercept`, `slope` and `ece` about log-odds at `prior`, and
+    `ece_own_shares` about log-odds at val's own shares: what is wrong beside the prior. Intervals
+    count groups; those of shares are `measure_share`'s, those of lines cluster-robust, those of
+    calibration errors from `draws` bootstrap samples.
+    """
+    entries = {
+        "prior": _check_prior(val, prior),
+        **_check_rates(val, threshold),
+        **_check_line(val, prior),
+        **_check_errors(val, prior, draws, seed),
+    }
+    return entries | (_check_band(val, band) if band else {})
+
+
+def _check_prior(val: ValRows, prior: Prior) -> Entry:
+    share = measure_share(val.labels == 1, val.groups)
+    if prior.source != "estimate":
+        return _compare("share of fakes", Share(prior.value), share)
+    return _compare("share of fakes", Share(prior.value, prior.em_low, prior.em_high), share)
+
+
+def _check_rates(val: ValRows, threshold: Threshold) -> dict[str, Entry]:
+    """The policy's own rate has to reach its target, the other one what it was."""
+    called = threshold.call(val.log_odds) == 1
+    entries = {}
+    for name, label in (("fpr", 0), ("tpr", 1)):
+        held = val.labels == label
+        share = measure_share(called[held], val.groups[held])
+        text = f"{name.upper()} at the threshold"
+        if threshold.policy != name:
+            entries[name] = _compare(text, getattr(threshold, name), share)
+        else:
+            assert threshold.target is not None
+            side = 1 if name == "fpr" else -1
+            slack = _reach(getattr(threshold, name), side)
+            entries[name] = _bound(text, side, threshold.target, slack, share)
+    return entries
+
+
+def _check_line(val: ValRows, prior: Prior) -> dict[str, Entry]:
+    odds = prior.apply(val.log_odds)
+    line, errors = fit_line(val.labels, odds, val.groups)
+    count = len(np.unique(val.groups))
+    quantile = float(t.ppf((1 + LEVEL) / 2, max(count - 1, 1)))
+    entries = {}
+    for place, (name, promised) in enumerate((("intercept", 0.0), ("slope", 1.0))):
+        value, half = float(line[place]), float(quantile * errors[place])
+        found = Share(value, value - half, value + half) if count > 1 else Share(value)
+        entries[name] = _compare(f"calibration {name}", Share(promised), found)
+    return entries
+
+
+def fit_line(labels: Labels, log_odds: Floats, groups: Ids) -> tuple[Floats, Floats]:
+    """Logistic regression of `(n,)` labels on log-odds: (intercept, slope) and their errors.
+
+    Slope 1 and intercept 0 where probabilities hold (Cox, Biometrika 45, 1958). Standard errors
+    are robust to dependence within groups (Liang and Zeger, Biometrika 73, 1986).
+    """
+    middle, scale = log_odds.mean(), float(log_odds.std()) or 1.0
+    standard = (log_odds - middle) / scale
+    model = LogisticRegression(C=1e6, solver="newton-cholesky", tol=1e-8)
+    model.fit(standard[:, None], labels)
+    slope = model.coef_[0, 0] / scale
+    intercept = model.intercept_[0] - slope * middle
+    design = np.column_stack([np.ones(len(labels)), log_odds])
+    chance = expit(slope * log_odds + intercept)
+    inverse = np.linalg.pinv((design * (chance * (1 - chance))[:, None]).T @ design)
+    numbers = np.unique(groups, return_inverse=True)[1]
+    pulls = [np.bincount(numbers, column * (labels - chance)) for column in design.T]
+    sums = np.stack(pulls, axis=1) @ inverse
+    errors = np.sqrt((sums**2).sum(axis=0) * len(sums) / max(len(sums) - 1, 1))
+    return np.array([intercept, slope]), errors
+
+
+def _check_errors(val: ValRows, prior: Prior, draws: int, seed: int) -> dict[str, Entry]:
+    share = float(val.labels.mean())
+    own = val.log_odds + (logit(share) - logit(prior.train))
+    cases = {
+        "ece": ("calibration error", prior.apply(val.log_odds)),
+        "ece_own_shares": ("calibration error at val's own class shares", own),
+    }
+    return {
+        name: _check_error(text, val.with_log_odds(odds), draws, seed)
+        for name, (text, odds) in cases.items()
+    }
+
+
+def _check_error(text: str, val: ValRows, draws: int, seed: int) -> Entry:
+    """`by_chance` is how large an ECE chance alone makes on these rows, 39 times of 40."""
+    groups = number_groups(val.labels, val.groups)
+    value = measure_ece(val.labels, val.log_odds, find_bins(val.log_odds))
+    drawn = measure_resamples(val.labels, val.log_odds, groups, 0.0, draws, seed)
+    found = Share(value, *find_bounds("ece", value, drawn, groups.least))
+    limit = float(np.quantile(drawn.noise, (1 + LEVEL) / 2))
+    verdict = KEPT if value <= limit else MISSED
+    return _build_entry(text, Share(0.0), found, verdict) | {"by_chance": limit}
+
+
+def _check_band(val: ValRows, band: Band) -> dict[str, Entry]:
+    answers = band.decide(val.log_odds)
+    may_be_real, may_be_fake = band.find_sets(val.log_odds)
+    entries = {}
+    for label, kind, wrong, covered, reviewed, count in (
+        (0, REAL, FAKE, may_be_real, band.reviewed_reals, band.reals),
+        (1, FAKE, REAL, may_be_fake, band.reviewed_fakes, band.fakes),
+    ):
+        held = val.labels == label
+        groups, given = val.groups[held], answers[held]
+        error, left, cover = (
+            measure_share(hits, groups) for hits in (given == wrong, given == REVIEW, covered[held])
+        )
+        slack = _find_slack(count, band.alpha)
+        names = f"{kind}s_called_{wrong}", f"{kind}s_covered"
+        entries[names[0]] = _bound(f"{kind}s called {wrong}", 1, band.alpha, slack, error)
+        entries[names[1]] = _bound(f"coverage of {kind}s", -1, 1 - band.alpha, slack, cover)
+        entries[f"{kind}s_in_review"] = _compare(f"{kind}s left to review", reviewed, left)
+    return entries
+
+
+def _find_slack(groups: int, alpha: float) -> float:
+    """By how much a band's own error may be above `alpha` for the rows that it was fitted on."""
+    allowed = count_allowed(groups, alpha)
+    return max(0.0, float(beta.ppf((1 + LEVEL) / 2, allowed, groups + 1 - allowed)) - alpha)
+
+
+def _bound(text: str, side: int, promised: float, slack: float, found: Share) -> Entry:
+    """A promise of at most (`side` 1) or at least (-1) so much."""
+    assert found.value is not None
+    excess = side * (found.value - promised)
+    if excess <= 0:
+        verdict = KEPT
+    else:
+        verdict = BY_CHANCE if excess <= np.hypot(_reach(found, -side), slack) else MISSED
+    sense = "at most" if side > 0 else "at least"
+    return _build_entry(text, Share(promised), found, verdict, sense)
+
+
+def _compare(text: str, promised: Share, found: Share) -> Entry:
+    """A promise of a value, which may have an interval of its own.
+
+    It is kept if 0 lies in the difference's (Zou and Donner, Statistics in Medicine 27, 2008).
+    """
+    assert found.value is not None
+    assert promised.value is not None
+    gap = found.value - promised.value
+    side = 1 if gap > 0 else -1
+    kept = abs(gap) <= np.hypot(_reach(found, -side), _reach(promised, side))
+    verdict = KEPT if kept else DIFFERS
+    return _build_entry(text, promised, found, verdict)
+
+
+def _reach(share: Share, side: int) -> float:
+    """How far the interval goes below (-1) or above (1)."""
+    bound = share.low if side < 0 else share.high
+    return 0.0 if bound is None or share.value is None else abs(bound - share.value)
+
+
+def _build_entry(title: str, promised: Share, found: Share, verdict: str, sense: str = "") -> Entry:
+    own = {"promised": promised.value, "promised_low": promised.low, "promised_high": promised.high}
+    bounds = {"realised": found.value, "realised_low": found.low, "realised_high": found.high}
+    return {"title": title, "sense": sense, **own, **bounds, "verdict": verdict}
+
+
+def describe_promised(entry: Mapping[str, Any]) -> str:
+    """`at most 0.05`; of a calibration error, how much chance alone makes."""
+    if "by_chance" in entry:
+        return f"by chance up to {entry['by_chance']:.4f}"
+    if entry["sense"]:
+        return f"{entry['sense']} {entry['promised']:g}"
+    return _describe(entry, "promised")
+
+
+def describe_promise(entry: Mapping[str, Any]) -> str:
+    """All of it in a line."""
+    promised, realised = describe_promised(entry), _describe(entry, "realised")
+    return f"{entry['title']}: promised {promised}, realised {realised}: {entry['verdict']}"
+
+
+def _describe(entry: Mapping[str, Any], name: str) -> str:
+    return AucEstimate(*(entry[name + end] for end in ("", "_low", "_high"))).describe(digits=4)

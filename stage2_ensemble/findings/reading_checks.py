@@ -1,0 +1,114 @@
+"""Whether readings hold on val: calibration before and after, class shares, promises.
+
+Nothing is chosen here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from features.core.auc import AucEstimate
+from features.core.manifest import Ids
+from stage2_ensemble.columns.columns import Floats, Labels
+from stage2_ensemble.decisions.prior_shift import estimate_prior
+from stage2_ensemble.decisions.scored_rows import ScoredRows, ValRows
+from stage2_ensemble.findings.promises import check_promises
+from stage2_ensemble.findings.scorers import measure_figures
+from stage2_ensemble.measures.reliability import tabulate_reliability
+from stage2_ensemble.models.ensemble import Ensemble
+
+
+@dataclass(frozen=True)
+class ShippedRows:
+    """Val rows `(n,)` with log-odds of what ships."""
+
+    row_ids: Ids
+    labels: Labels
+    groups: Ids
+    raw: Floats
+    """As they come."""
+    calibrated: Floats
+    """At the class shares of train."""
+    read: Floats
+    """Calibrated, at the class shares that labels assume."""
+
+
+def read_shipped(
+    ensemble: Ensemble, row_ids: Ids, labels: Labels, groups: Ids, raw: Floats
+) -> ShippedRows:
+    """The rows with what readings make of their log-odds."""
+    readings, name = ensemble.readings, ensemble.shipped
+    calibrated = readings.scorers[name].calibration.apply(raw)
+    return ShippedRows(row_ids, labels, groups, raw, calibrated, readings.read(name, raw))
+
+
+def check_readings(
+    ensemble: Ensemble, rows: ShippedRows, figures: Mapping[str, Any]
+) -> dict[str, Any]:
+    """`calibration`, `threshold`, `prior` and `promises` of `metrics.json`.
+
+    `figures`: the metrics of the same rows as they are read.
+    """
+    readings = ensemble.readings
+    reading = readings.scorers[ensemble.shipped]
+    without_labels = ScoredRows(row_ids=rows.row_ids, log_odds=rows.calibrated, groups=rows.groups)
+    val = ValRows(**vars(without_labels), labels=rows.labels)
+    before = measure_figures(rows.labels, rows.raw, rows.groups, reading.threshold.value)
+    estimate = estimate_prior(without_labels, readings.held_out, readings.prior.train)
+    return {
+        "calibration": {
+            **reading.calibration.to_json(),
+            "chosen_on": ensemble.reading_rows,
+            "val_before": _take_ece(before.metrics),
+            "val_after": _take_ece(figures),
+        },
+        "threshold": {
+            **reading.threshold.to_json(),
+            "read": readings.find_threshold(ensemble.shipped),
+        },
+        "prior": {
+            "val": float(rows.labels.mean()),
+            "assumed": readings.prior.to_json(),
+            "estimated_on_val": estimate.to_json(),
+        },
+        "promises": check_promises(val, reading.threshold, readings.prior, readings.band),
+    }
+
+
+def _take_ece(figures: Mapping[str, Any]) -> dict[str, float | None]:
+    return {name: figures[name] for name in ("ece", "ece_low", "ece_high")}
+
+
+def tabulate_shipped(rows: ShippedRows) -> dict[str, pd.DataFrame]:
+    """Reliability of log-odds as they come and as they are read, by the name of its file."""
+    pairs = {"reliability_before": rows.raw, "reliability_after": rows.read}
+    return {
+        name: pd.DataFrame(tabulate_reliability(rows.labels, log_odds).to_rows())
+        for name, log_odds in pairs.items()
+    }
+
+
+def list_readings(metrics: Mapping[str, Any]) -> list[str]:
+    """What `check_readings` found, a line each, but for the promises."""
+    calibration, threshold, prior = (metrics[k] for k in ("calibration", "threshold", "prior"))
+    before, after = (
+        AucEstimate(found["ece"], found["ece_low"], found["ece_high"]).describe(digits=3)
+        for found in (calibration["val_before"], calibration["val_after"])
+    )
+    assumed, estimate = prior["assumed"], prior["estimated_on_val"]
+    if estimate["source"] == "estimate":
+        found = AucEstimate(estimate["em"], estimate["em_low"], estimate["em_high"])
+        estimated = f"estimated from their scores alone {found.describe(digits=3)}"
+    else:
+        estimated = f"no estimate from their scores alone: {estimate['reason']}"
+    place = AucEstimate(threshold["value"], threshold["low"], threshold["high"])
+    note = f"; {threshold['note']}" if threshold["note"] else ""
+    return [
+        f"calibration: {calibration['name']}, chosen on {calibration['chosen_on']} rows "
+        f"({calibration['reason']}); ECE {before} before, {after} after",
+        f"share of fakes: {prior['val']:.3f} in val, probabilities assume {assumed['value']:.3f} "
+        f"({assumed['reason']}); {estimated}",
+        f"threshold: log-odds {place.describe(digits=3)} by {threshold['policy']}{note}",
+    ]

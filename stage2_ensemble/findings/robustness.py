@@ -1,0 +1,223 @@
+"""What scorers are worth on perturbed val pictures; nothing is fitted or chosen here.
+
+`stage1_cnn.perturb` made the scores. Each variant is compared with the same rows as they are.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from features.artifacts.perturbed import FACTS, STAGE, Perturbed, Variant, read_perturbed
+from features.core.auc import AucEstimate, compare_aucs, measure_auc
+from features.core.manifest import Ids, Manifest, count_classes
+from features.errors import StaleArtifactError
+from stage2_ensemble.columns.columns import Floats, HeldOutColumns, Labels
+from stage2_ensemble.columns.extras import build_extras
+from stage2_ensemble.measures.resampling import number_groups
+from stage2_ensemble.models.ensemble import Ensemble
+
+SCORERS = ("stack", "mean", "best_single")
+"""`stack` is what ships."""
+BOUNDS = ("auc", "auc_low", "auc_high")
+CHANGES = ("change", "change_low", "change_high")
+VALUES = (*BOUNDS, *CHANGES, "fpr", "tpr")
+COLUMNS = ("perturbation", "strength", "scorer", *VALUES, "rows", "title")
+"""Of `robustness.csv`."""
+WORST = 3
+"""Variants that are told."""
+
+
+def read_robustness(
+    folder: Path, ensemble: Ensemble, val: Manifest, names: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    """`robustness` of `metrics.json`, and its table by the name of its file.
+
+    `names`: of the columns in `Extras` that the ensemble sees of val as it is. Raises as
+    `read_perturbed`, or `StaleArtifactError` for scores of other members or columns.
+    """
+    perturbed = read_perturbed(folder, val)
+    check_members(ensemble, perturbed, folder)
+    metrics = measure_robustness(ensemble, perturbed, val, names)
+    return {"robustness": metrics}, {"robustness": tabulate_robustness(metrics)}
+
+
+def check_members(ensemble: Ensemble, perturbed: Perturbed, folder: Path) -> None:
+    """Raises `StaleArtifactError` unless the ensemble's very members have scored the pictures."""
+    if not len(perturbed):
+        return
+    found = {(member.backbone, member.fold): member.digest for member in perturbed.members}
+    for fold, digests in ensemble.digests.items():
+        for backbone, digest in zip(ensemble.backbones, digests, strict=True):
+            if found.get((backbone, fold)) != digest:
+                seen = found.get((backbone, fold), "none")
+                name = f"member {backbone}-{fold}"
+                versions = (f"{name} {seen[:8]}", f"{name} {digest[:8]}")
+                raise StaleArtifactError(folder / FACTS, *versions, STAGE)
+
+
+def build_columns(
+    ensemble: Ensemble, perturbed: Perturbed, place: int, table: pd.DataFrame
+) -> list[HeldOutColumns]:
+    """Columns of one variant, one per active fold. `table`: the manifest's rows, of their files."""
+    assert perturbed.forensics is not None
+    extras = build_extras(perturbed.names, perturbed.forensics[place], table, ensemble.file_codes)
+    places = {(m.backbone, m.fold): i for i, m in enumerate(perturbed.members)}
+    columns = []
+    for fold in ensemble.folds:
+        chosen = [places[backbone, fold] for backbone in ensemble.backbones]
+        members = [perturbed.members[i] for i in chosen]
+        logits = [
+            member.correction.apply(np.asarray(perturbed.logits[i][place]))
+            for i, member in zip(chosen, members, strict=True)
+        ]
+        columns.append(
+            HeldOutColumns(
+                fold=fold,
+                backbones=ensemble.backbones,
+                row_ids=perturbed.row_ids,
+                logits=np.stack(logits, axis=1),
+                embeddings=tuple(perturbed.embeddings[i][place] for i in chosen),
+                digests=tuple(member.digest for member in members),
+                extras=extras.values,
+                extra_names=extras.names,
+            )
+        )
+    return columns
+
+
+def measure_robustness(
+    ensemble: Ensemble, perturbed: Perturbed, val: Manifest, names: Sequence[str]
+) -> dict[str, Any]:
+    """Rows, and of each variant and scorer AUC, change and rates at the scorer's threshold."""
+    ids = perturbed.row_ids
+    labels, groups = val.labels[ids], val.groups[ids]
+    reals, fakes = count_classes(labels)
+    found: dict[str, Any] = {"rows": len(ids), "reals": reals, "fakes": fakes}
+    if not len(ids):
+        return found | {"groups": 0, "reliable": False, "note": perturbed.note, "variants": []}
+    table = val.table.iloc[ids]
+    variants: list[dict[str, Any]] = []
+    plain: dict[str, Floats] = {}
+    for place, variant in enumerate(perturbed.variants):
+        columns = build_columns(ensemble, perturbed, place, table)
+        if columns[0].extra_names != tuple(names):
+            versions = ("other forensic columns", f"{len(names)} columns")
+            raise StaleArtifactError(f"artifacts/perturbed/{FACTS}", *versions, STAGE)
+        scores = score_columns(ensemble, columns)
+        plain = plain or scores
+        variants.append(measure_variant(ensemble, variant, scores, plain, labels, groups))
+    numbered = number_groups(labels, groups)
+    return found | numbered.to_metrics() | {"note": "", "variants": variants}
+
+
+def name_candidates(ensemble: Ensemble) -> dict[str, str]:
+    """By the entries of `SCORERS`, the candidate behind each."""
+    return {name: ensemble.shipped if name == "stack" else name for name in SCORERS}
+
+
+def score_columns(ensemble: Ensemble, columns: Sequence[HeldOutColumns]) -> dict[str, Floats]:
+    """`(n,)` log-odds of each of `SCORERS`, as they are read for labels."""
+    candidates = name_candidates(ensemble)
+    known = {name: ensemble.score(name, columns) for name in set(candidates.values())}
+    return {
+        scorer: ensemble.readings.read(name, known[name]) for scorer, name in candidates.items()
+    }
+
+
+def measure_variant(
+    ensemble: Ensemble,
+    variant: Variant,
+    scores: Mapping[str, Floats],
+    plain: Mapping[str, Floats],
+    labels: Labels,
+    groups: Ids,
+) -> dict[str, Any]:
+    """One entry of `variants`; `plain`: scores of the same rows as they are."""
+    scorers = {}
+    for scorer, name in name_candidates(ensemble).items():
+        values: dict[str, float | None] = dict(
+            measure_auc(labels, scores[scorer], groups).to_metrics()
+        )
+        change = AucEstimate(None)
+        if variant.strength is not None:
+            change = compare_aucs(labels, groups, scores[scorer], plain[scorer])
+        values |= dict(zip(CHANGES, (change.auc, change.low, change.high), strict=True))
+        called = scores[scorer] >= ensemble.readings.find_threshold(name)
+        values["fpr"] = float(called[labels == 0].mean())
+        values["tpr"] = float(called[labels == 1].mean())
+        scorers[scorer] = values
+    return {
+        "perturbation": variant.perturbation,
+        "strength": variant.strength,
+        "scorers": scorers,
+    }
+
+
+def tabulate_robustness(robustness: Mapping[str, Any]) -> pd.DataFrame:
+    """A row for each variant and scorer; columns as in `COLUMNS`."""
+    rows = [
+        {
+            "perturbation": variant["perturbation"],
+            "strength": variant["strength"],
+            "scorer": scorer,
+            **values,
+            "rows": robustness["rows"],
+            "title": f"{name_variant(variant)}, {scorer}",
+        }
+        for variant in robustness["variants"]
+        for scorer, values in variant["scorers"].items()
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def name_variant(variant: Mapping[str, Any]) -> str:
+    """`jpeg 75`."""
+    return Variant(variant["perturbation"], variant["strength"]).name
+
+
+def list_robustness(robustness: Mapping[str, Any], shipped: str) -> list[str]:
+    """The rows, what hurts most of what ships, and which scorer holds best, a line each."""
+    if not robustness["rows"]:
+        return [f"robustness: nothing is measured: {robustness['note']}"]
+    plain, *changed = robustness["variants"]
+    stack = plain["scorers"]["stack"]
+    lines = [
+        f"robustness, on {robustness['reals']} reals and {robustness['fakes']} fakes of val: AUC "
+        f"{_describe(stack)} of what ships with pictures as they are, {_describe_rates(stack)}"
+    ]
+    worst = sorted(changed, key=lambda variant: variant["scorers"]["stack"]["auc"])[:WORST]
+    for variant in worst:
+        values = variant["scorers"]["stack"]
+        change = AucEstimate(*(values[name] for name in CHANGES))
+        lines.append(
+            f"under {name_variant(variant)}: AUC {_describe(values)} of what ships, "
+            f"{change.describe(digits=4, sign='+')}; {_describe_rates(values)}"
+        )
+    return [*lines, _describe_best(changed, shipped)]
+
+
+def _describe_best(changed: Iterable[Mapping[str, Any]], shipped: str) -> str:
+    """Which scorer's lowest AUC is highest, and whether the intervals tell them apart."""
+    kept = [name for name in SCORERS if name != shipped]  # `stack` is that one
+    lowest = {}
+    for scorer in kept:
+        worst = min(changed, key=lambda variant: variant["scorers"][scorer]["auc"])
+        lowest[scorer] = (worst["scorers"][scorer], name_variant(worst))
+    best = max(lowest, key=lambda scorer: lowest[scorer][0]["auc"])
+    parts = [f"{_describe(values)} of {s} ({where})" for s, (values, where) in lowest.items()]
+    low = lowest[best][0]["auc_low"]
+    others = [values["auc_high"] for s, (values, _) in lowest.items() if s != best]
+    apart = low is not None and all(high is not None and high < low for high in others)
+    said = f"{best} holds best" if apart else "intervals overlap: none holds best for sure"
+    return f"lowest AUC {', '.join(parts)}: {said}"
+
+
+def _describe(values: Mapping[str, Any]) -> str:
+    return AucEstimate.from_metrics(values).describe(digits=4)
+
+
+def _describe_rates(values: Mapping[str, Any]) -> str:
+    return f"FPR {values['fpr']:.3f} and TPR {values['tpr']:.3f} at its threshold"

@@ -1,0 +1,178 @@
+"""What scores are worth on labelled rows, be they rows of val or units of them.
+
+Metrics of every scorer with intervals, what ships, what it gains, and what to doubt.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from features.core.auc import compare_aucs
+from features.core.manifest import Ids, Manifest, count_classes, find_headline_rows
+from features.runtime.progress import track
+from stage2_ensemble.columns.columns import Floats, Labels
+from stage2_ensemble.decisions.rules import Readings
+from stage2_ensemble.decisions.units import MIXED, number_units
+from stage2_ensemble.measures.metrics import RATES, measure_scores, name_false_positives
+from stage2_ensemble.measures.resampling import (
+    LEAST_GROUPS,
+    RESAMPLES,
+    Bounds,
+    Resamples,
+    find_bounds,
+    find_paired_bounds,
+    measure_resamples,
+    number_groups,
+)
+from stage2_ensemble.models.ensemble import Ensemble
+
+PAIRED = ("ap", "tpr_at_fpr_1e-2", "accuracy", "balanced_accuracy", "log_loss")
+"""Metrics, beside the AUC, whose differences are told."""
+LEAST_FALSE_POSITIVES = 10
+"""A TPR that stands on fewer moves with each. Of 100 true TPRs behind which stood one, simulated
+intervals held 67 to 74; behind four, 79 to 90; behind twelve, 95."""
+TITLES = {
+    "auc": "AUC",
+    "ap": "AP",
+    "balanced_accuracy": "balanced acc.",
+    "accuracy": "accuracy",
+    "tpr_at_fpr_1e-2": "TPR at FPR 1 %",
+    "tpr_at_fpr_1e-3": "TPR at FPR 0.1 %",
+    "log_loss": "log loss",
+    "ece": "ECE",
+}
+NOT_RELIABLE = "interval not reliable"
+BASELINES = ("mean", "best_single")
+"""What ships is compared with them."""
+_log = logging.getLogger("forgerystack")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Scores `(n,)`, their metrics as they stand in `metrics.json`, and those of resamples."""
+
+    scores: Floats
+    metrics: dict[str, Any]
+    resamples: Resamples
+
+
+def measure_figures(
+    labels: Labels, scores: Floats, groups: Ids, threshold: float, resamples: int = RESAMPLES
+) -> Figures:
+    """The metrics of `(n,)` rows of both classes, each with its interval, and how many groups.
+
+    The AUC's is DeLong's, by group; all others come from the same draws of groups, whatever the
+    scores.
+    """
+    metrics: dict[str, Any] = measure_scores(labels, scores, groups, threshold)
+    numbered = number_groups(labels, groups)
+    drawn = measure_resamples(labels, scores, numbered, threshold, resamples)
+    for name in drawn.values:
+        if name == "auc":
+            continue
+        bounds: Bounds = (None, None)
+        if metrics[name] is not None:
+            bounds = find_bounds(name, metrics[name], drawn, numbered.least)
+        metrics[f"{name}_low"], metrics[f"{name}_high"] = bounds
+    return Figures(scores, metrics | numbered.to_metrics(), drawn)
+
+
+def compare_figures(
+    labels: Labels, groups: Ids, first: Figures, second: Figures
+) -> dict[str, float | None]:
+    """The `first` minus the `second`, on the same `(n,)` rows and draws, with intervals.
+
+    `None` for a metric that these rows cannot have.
+    """
+    found = compare_aucs(labels, groups, first.scores, second.scores).to_metrics()
+    least = number_groups(labels, groups).least
+    for name in PAIRED:
+        difference: float | None = None
+        bounds: Bounds = (None, None)
+        if first.metrics[name] is not None:
+            difference = first.metrics[name] - second.metrics[name]
+            bounds = find_paired_bounds(name, first.resamples, second.resamples, least)
+        found[name], (found[f"{name}_low"], found[f"{name}_high"]) = difference, bounds
+    return found
+
+
+def list_notes(values: Mapping[str, Any], reals: int) -> list[str]:
+    """What to know about one entry of `metrics.json`: too few groups, the rows behind TPRs."""
+    notes = []
+    if not values["reliable"]:
+        notes.append(
+            f"{NOT_RELIABLE}: fewer than {LEAST_GROUPS} groups of a class; "
+            f"these rows are of {values['groups']} groups"
+        )
+    for name in RATES:
+        count = values[name_false_positives(name)]
+        if count is not None:
+            warning = f"; fewer than {LEAST_FALSE_POSITIVES}, so a few rows decide it"
+            notes.append(
+                f"false positives behind {TITLES[name]}: {count} of {reals} reals"
+                + (warning if count < LEAST_FALSE_POSITIVES else "")
+            )
+    return notes
+
+
+def measure_scorers(
+    ensemble: Ensemble,
+    readings: Readings,
+    scores: Mapping[str, Floats],
+    labels: Labels,
+    groups: Ids,
+) -> dict[str, Any]:
+    """`members`, each candidate, `stack`, `shipped` and `differences`, as in `metrics.json`.
+
+    `scores`: `(n,)` log-odds of rows of both classes, as `readings` read them.
+    """
+    figures = {
+        name: measure_figures(labels, score, groups, readings.find_threshold(name))
+        for name, score in track(scores.items(), "measure on val", len(scores), unit="scorers")
+    }
+    shipped = figures[ensemble.shipped]
+    if dropped := shipped.resamples.dropped:
+        _log.info("evaluate: %d of %d resamples lacked a class: left out", dropped, RESAMPLES)
+    return {
+        "members": {name: figures[name].metrics for name in scores if name not in ensemble.models},
+        **{name: figures[name].metrics for name in ensemble.models},
+        "stack": shipped.metrics,
+        "shipped": ensemble.shipped,
+        "differences": {
+            name: compare_figures(labels, groups, shipped, figures[name])
+            for name in BASELINES
+            if name != ensemble.shipped
+        },
+    }
+
+
+def measure_units(
+    ensemble: Ensemble, scores: Mapping[str, Floats], val: Manifest
+) -> dict[str, Any]:
+    """`units` of `metrics.json`: `counts`, and what `measure_scorers` finds on units of val.
+
+    `scores`: as `Ensemble.score_all` gives them. Units are those of the headline rows; without
+    readings of units, or without units of one class of both kinds, there are `counts` alone.
+    """
+    rows = find_headline_rows(val)
+    units = number_units(val.units[rows])
+    labels = units.find_labels(val.labels[rows])
+    kept = labels != MIXED
+    reals, fakes = count_classes(labels)
+    counts = {"reals": reals, "fakes": fakes, "mixed": int(np.sum(~kept))}
+    readings = ensemble.unit_readings
+    if readings is None or not reals or not fakes:
+        return {"counts": counts}
+    means = {name: units.average(found[rows])[kept] for name, found in scores.items()}
+    groups = val.groups[rows][units.first][kept]
+    read = readings.read_all(means)
+    return {"counts": counts, **measure_scorers(ensemble, readings, read, labels[kept], groups)}
+
+
+def describe_mixed(counts: Mapping[str, int]) -> str:
+    """How many units were left out, and why; empty if none was."""
+    mixed = counts["mixed"]
+    return f"{mixed} with rows of both classes left out" if mixed else ""

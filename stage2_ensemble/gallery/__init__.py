@@ -1,0 +1,1 @@
+"""Stage `gallery`: rows of val that a person should look at."""

@@ -1,0 +1,140 @@
+"""What is known of a row of val: its scores and file, its pairs, neighbours and drivers."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from features.core.manifest import Manifest
+from stage2_ensemble.columns.columns import Floats
+from stage2_ensemble.findings.contributions import Contributions
+from stage2_ensemble.models.candidates import GATED
+from stage2_ensemble.models.ensemble import Ensemble
+
+ROWS, FACTS = "rows.npy", "gallery.json"
+DRIVERS = 6
+"""Columns named for a row; the rest are added up."""
+QUARANTINED = 40
+"""Files of val that could not be used: so many are listed."""
+FACT_COLUMNS = ("width", "height", "bytes", "format", "notes")
+
+
+def measure_disagreement(table: pd.DataFrame, ensemble: Ensemble) -> Floats:
+    """`(n,)` standard deviation of the backbones' log-odds, each the mean over its folds."""
+    by_backbone = [
+        np.mean([table[f"score:{backbone}-{fold}"] for fold in ensemble.folds], axis=0)
+        for backbone in ensemble.backbones
+    ]
+    return np.asarray(np.std(by_backbone, axis=0))
+
+
+def describe_row(scored: pd.Series, row: pd.Series, ensemble: Ensemble) -> dict[str, Any]:
+    """What there is to say of one row of val: its scores, its file."""
+    members = [f"{backbone}-{fold}" for backbone in ensemble.backbones for fold in ensemble.folds]
+    return {
+        "row": int(scored["row_id"]),
+        "name": str(scored["img_name"]),
+        "path": str(scored["path"]),
+        "label": int(scored["label"]),
+        "override": int(row["override"]),
+        "generator": str(scored["generator"]),
+        "domain": str(scored["domain"]),
+        "decision": str(scored["decision"]),
+        "probability": float(scored["probability"]),
+        "log_odds": float(scored["score:stack"]),
+        "members": {name: float(scored[f"score:{name}"]) for name in members},
+        "null_model": float(scored["null_model"]),
+        "file": {name: _to_plain(row[name]) for name in FACT_COLUMNS},
+    }
+
+
+def _to_plain(value: Any) -> int | str:
+    return value if isinstance(value, str) else int(value)
+
+
+def list_val_pairs(duplicates: pd.DataFrame, val: Manifest) -> dict[int, list[dict[str, str]]]:
+    """By row of val the other rows that show the same picture."""
+    places = {path: row for row, path in enumerate(val.table["path"])}
+    found: dict[int, list[dict[str, str]]] = {}
+    for own, other in (("first", "second"), ("second", "first")):
+        for pair in duplicates[duplicates[f"{own}_role"] == "val"].to_dict("records"):
+            if (row := places.get(pair[own])) is not None:
+                entry = {
+                    "role": pair[f"{other}_role"],
+                    "path": pair[other],
+                    "kind": pair["kind"],
+                    "action": pair["action"],
+                }
+                found.setdefault(row, []).append(entry)
+    return found
+
+
+def list_overrides(rows: Manifest) -> list[dict[str, Any]]:
+    """Labels that were corrected or confirmed before, as a `review.csv` has them.
+
+    Of train those that were changed; their list says the other label.
+    """
+    looked_at = rows.table[rows.table["override"] >= 0]
+    names, labels, found = (looked_at[name] for name in ("img_name", "label", "override"))
+    listed = 1 - found if rows.role == "train" else labels
+    columns = {"name": names, "label": listed.astype(int), "corrected": found.astype(int)}
+    records = pd.DataFrame(columns).assign(role=rows.role).to_dict("records")
+    return [{str(name): value for name, value in record.items()} for record in records]
+
+
+def list_quarantined(quarantine: pd.DataFrame) -> dict[str, Any]:
+    """Files of val that could not be used, and how many there are."""
+    own = quarantine[quarantine["role"] == "val"]
+    listed = own.head(QUARANTINED)[["img_name", "path", "status"]]
+    names = {"img_name": "name", "status": "problem"}
+    return {
+        "quarantined": listed.rename(columns=names).to_dict("records"),
+        "quarantined_rows": len(own),
+    }
+
+
+def list_explained(ensemble: Ensemble) -> list[str]:
+    """What ships, and the first LightGBM model beside it."""
+    boosted = [name for name in GATED if name in ensemble.models]
+    return list(dict.fromkeys([ensemble.shipped, *boosted[:1]]))
+
+
+def list_drivers(found: Contributions, place: int) -> dict[str, Any]:
+    """The columns that moved one row most, in log-odds; `base` and all add up to its score."""
+    values = found.values[place]
+    order = np.argsort(-np.abs(values), kind="stable")
+    top = [i for i in order[:DRIVERS].tolist() if values[i] != 0]
+    return {
+        "base": found.base,
+        "columns": [[describe_column(found.names[i]), float(values[i])] for i in top],
+        "others": float(values.sum() - values[top].sum()),
+    }
+
+
+def describe_column(name: str) -> str:
+    """A column of the second stage in words."""
+    kind, _, rest = name.partition(":")
+    match kind:
+        case "logit":
+            return f"log-odds of {rest}"
+        case "distance":
+            return f"nearness to class means, {rest}"
+        case "pca":
+            backbone, _, number = rest.rpartition(":")
+            return f"component {number} of {backbone}"
+        case "spread" | "margin":
+            return f"{kind} of the networks"
+        case "forensic":
+            family, _, feature = rest.partition(":")
+            return f"{family}: {feature}"
+    return name.replace(":", ": ")
+
+
+def describe_neighbour(row: pd.Series, similarity: float) -> dict[str, Any]:
+    return {
+        "name": str(row["img_name"]),
+        "path": str(row["path"]),
+        "label": int(row["label"]),
+        "generator": str(row["generator"]),
+        "similarity": round(similarity, 4),
+    }

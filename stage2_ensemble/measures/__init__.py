@@ -1,0 +1,1 @@
+"""Metrics, their intervals by resampling groups, reliability, shares."""

@@ -1,0 +1,69 @@
+"""Shares of rows with intervals, where rows of a group depend on each other."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import t
+
+from features.core.auc import LEVEL
+from features.core.manifest import Ids
+from stage2_ensemble.columns.columns import Floats
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of rows; `None` where there is no row. Bounds need two groups."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+    def to_json(self) -> dict[str, float | None]:
+        """As it stands in JSON files."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        return cls(**values)
+
+
+def measure_share(
+    hits: npt.NDArray[np.bool_], groups: Ids, weights: Floats | None = None, level: float = LEVEL
+) -> Share:
+    """Weighted share of the `(n,)` rows that are hits, with Wilson's interval (JASA 22, 1927).
+
+    Dependent rows count as so many independent ones as the variance between groups says (Korn and
+    Graubard, Survey Methodology 24, 1998), with Student's quantile for few groups. Where all rows
+    or none are hits the groups themselves count: there is no variance to be seen.
+    """
+    if not len(hits):
+        return Share(None)
+    worth = np.ones(len(hits)) if weights is None else weights / weights.mean()
+    value = float(hits @ worth / worth.sum())
+    numbers = np.unique(groups, return_inverse=True)[1]
+    count = int(numbers.max()) + 1
+    if count < 2:
+        return Share(value)
+    sums = np.bincount(numbers, (hits - value) * worth)
+    variance = float(sums @ sums / worth.sum() ** 2 * count / (count - 1))
+    if value in (0, 1) or not variance:
+        rows = _count_worth(np.bincount(numbers, worth).astype(np.float64))
+    else:
+        rows = float(np.clip(value * (1 - value) / variance, 1, _count_worth(worth)))
+    return Share(value, *_find_wilson(value, rows, float(t.ppf((1 + level) / 2, count - 1))))
+
+
+def _count_worth(weights: Floats) -> float:
+    """Of how many equal rows unequal ones are worth (Kish, Survey Sampling, 1965)."""
+    return float(weights.sum() ** 2 / (weights**2).sum())
+
+
+def _find_wilson(share: float, rows: float, quantile: float) -> tuple[float, float]:
+    spread = quantile**2 / rows
+    middle = (share + spread / 2) / (1 + spread)
+    half = np.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
+    return max(0.0, float(middle - half)), min(1.0, float(middle + half))

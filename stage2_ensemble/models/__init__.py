@@ -1,0 +1,1 @@
+"""Candidates, the gate between them, and the ensemble that ships."""

@@ -1,0 +1,231 @@
+"""The ensemble on disk, without pickle: LightGBM text, JSON, npy, and a manifest of sha256s.
+
+The sums are checked before anything is parsed: LightGBM 4.7 ends the process on a damaged model.
+"""
+
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+
+from features.core.auc import AucEstimate
+from features.core.files import (
+    check_digest,
+    digest_file,
+    read_json,
+    write_array,
+    write_atomic,
+    write_json,
+)
+from features.errors import IntegrityError
+from stage2_ensemble.columns.feature_matrix import Axes, Table
+from stage2_ensemble.columns.projection import Distance, Projection
+from stage2_ensemble.decisions.conformal import Band
+from stage2_ensemble.decisions.prior_shift import Prior
+from stage2_ensemble.decisions.rules import Reading, Readings
+from stage2_ensemble.decisions.scored_rows import ChoiceRows
+from stage2_ensemble.models.boosted import Boosted, FoldModels
+from stage2_ensemble.models.candidates import Model, Pooled
+from stage2_ensemble.models.combiners import COMBINERS
+from stage2_ensemble.models.ensemble import Ensemble
+from stage2_ensemble.models.gate import Verdict
+from stage2_ensemble.models.without import Without
+
+MANIFEST = "MANIFEST.json"
+ENSEMBLE = "ensemble.json"
+MODELS = Path("models")
+"""All other files. So the stage `report` can add the model card to the folder, which DVC would not
+let it do to a folder of `stack`."""
+HELD_OUT, UNITS_HELD_OUT = MODELS / "held_out", MODELS / "held_out_units"
+WITHOUT = MODELS / "without"
+ADVICE = "Make it again: dvc repro -f stack"
+
+
+def write_ensemble(ensemble: Ensemble, folder: Path) -> None:
+    """Writes all files, and the manifest last."""
+    facts: dict[str, Any] = {
+        "shipped": ensemble.shipped,
+        "backbones": list(ensemble.backbones),
+        "folds": list(ensemble.folds),
+        "train_manifest": ensemble.train_digest,
+        "members": {str(fold): list(digests) for fold, digests in ensemble.digests.items()},
+        "oof_auc": dict(ensemble.oof_auc),
+        "picks": dict(ensemble.picks),
+        "verdicts": [verdict.to_json() for verdict in ensemble.verdicts],
+        "readings": _write_readings(ensemble.readings, folder / HELD_OUT),
+        "unit_readings": ensemble.unit_readings
+        and _write_readings(ensemble.unit_readings, folder / UNITS_HELD_OUT),
+        "reading_rows": ensemble.reading_rows,
+        "file_codes": ensemble.file_codes,
+        "models": {
+            name: _write_model(model, folder, MODELS / name)
+            for name, model in ensemble.models.items()
+        },
+        "without": {
+            backbone: {
+                **less.to_json(),
+                "model": _write_model(less.model, folder, WITHOUT / backbone),
+            }
+            for backbone, less in ensemble.without.items()
+        },
+    }
+    write_json(folder / ENSEMBLE, facts)
+    parts = (path for path in (folder / MODELS).rglob("*") if path.is_file())
+    files = sorted([folder / ENSEMBLE, *parts])
+    sums = {path.relative_to(folder).as_posix(): digest_file(path) for path in files}
+    write_json(folder / MANIFEST, {"sha256": sums})
+
+
+def _write_readings(readings: Readings, folder: Path) -> dict[str, Any]:
+    """All but the rows, which go to files in `folder`."""
+    for name, values in vars(readings.held_out).items():
+        write_array(folder / f"{name}.npy", values)
+    return {
+        "prior": readings.prior.to_json(),
+        "band": readings.band.to_json() if readings.band else None,
+        "scorers": {name: reading.to_json() for name, reading in readings.scorers.items()},
+    }
+
+
+def _write_model(model: Model, folder: Path, place: Path) -> dict[str, Any]:
+    """What is known of a model; large parts go to files in `place` below `folder`."""
+    if isinstance(model, Pooled):
+        return {"combiner": model.combiner.to_json()}
+    if isinstance(model, FoldModels):
+        parts = model.models.items()
+        return {"folds": {str(k): _write_model(m, folder, place / f"fold-{k}") for k, m in parts}}
+    assert isinstance(model, Boosted)
+    for bag, booster in enumerate(model.boosters):
+        with write_atomic(folder / place / f"lightgbm-{bag}.txt") as temporary:
+            booster.save_model(temporary)
+    table = model.table
+    axes = {
+        str(fold): [_write_axes(a, folder / place / f"pca-{fold}-{b}.npy") for a, b in pairs]
+        for fold, pairs in (
+            (fold, zip(own, table.backbones, strict=True)) for fold, own in table.axes.items()
+        )
+    }
+    facts = {"kind": model.kind, "bags": len(model.boosters), "shift": model.shift}
+    return facts | {"names": list(table.names), "axes": axes}
+
+
+def _write_axes(axes: Axes, path: Path) -> dict[str, Any] | None:
+    """Writes the projection; returns the distance."""
+    # The mean is row 0, the components follow: one array a backbone.
+    write_array(path, np.concatenate([axes.projection.mean[None], axes.projection.components]))
+    if axes.distance is None:
+        return None
+    coefficients = list(map(float, axes.distance.coefficients))
+    return {"coefficients": coefficients, "intercept": axes.distance.intercept}
+
+
+def read_ensemble(folder: Path) -> Ensemble:
+    """Checks every file's sha256, then reads.
+
+    Raises `MissingArtifactError`, `IntegrityError`.
+    """
+    sums = _check_files(folder)
+    facts = json.loads((folder / ENSEMBLE).read_text(encoding="utf-8"))
+    backbones = tuple(facts["backbones"])
+    reader = _Reader(folder, backbones, sums)
+    return Ensemble(
+        backbones=backbones,
+        folds=tuple(facts["folds"]),
+        train_digest=facts["train_manifest"],
+        digests={int(fold): tuple(digests) for fold, digests in facts["members"].items()},
+        shipped=facts["shipped"],
+        models={name: reader.read(name, m, MODELS / name) for name, m in facts["models"].items()},
+        oof_auc=facts["oof_auc"],
+        picks=facts["picks"],
+        verdicts=tuple(Verdict.from_json(values) for values in facts["verdicts"]),
+        readings=reader.read_readings(facts["readings"], HELD_OUT),
+        unit_readings=facts["unit_readings"]
+        and reader.read_readings(facts["unit_readings"], UNITS_HELD_OUT),
+        reading_rows=facts["reading_rows"],
+        file_codes=facts["file_codes"],
+        without={name: reader.read_without(name, w) for name, w in facts["without"].items()},
+    )
+
+
+def _check_files(folder: Path) -> dict[str, str]:
+    manifest = read_json(folder / MANIFEST, "stack")
+    sums = manifest.get("sha256") if isinstance(manifest, dict) else None
+    if not isinstance(sums, dict) or ENSEMBLE not in sums:
+        raise IntegrityError(folder / MANIFEST, "it does not list the ensemble", ADVICE)
+    for name, digest in sums.items():
+        check_digest(folder / name, digest, "stack", MANIFEST)
+    return sums
+
+
+class _Reader:
+    """Reads models out of a bundle whose files, named in `sums`, have been checked."""
+
+    def __init__(self, folder: Path, backbones: tuple[str, ...], sums: dict[str, str]) -> None:
+        self._folder, self._backbones, self._sums = folder, backbones, sums
+
+    def read(self, name: str, facts: dict[str, Any], place: Path) -> Model:
+        """The model of this candidate, which was written into `place`."""
+        if "combiner" in facts:
+            return Pooled(COMBINERS[name].from_json(facts["combiner"]))
+        if "folds" in facts:
+            parts = facts["folds"].items()
+            return FoldModels(
+                {int(k): self._read_boosted(m, place / f"fold-{k}") for k, m in parts}
+            )
+        return self._read_boosted(facts, place)
+
+    def read_readings(self, facts: dict[str, Any], place: Path) -> Readings:
+        """The readings, and the rows that were written into `place`."""
+        names = [field.name for field in fields(ChoiceRows)]
+        rows = {name: self._read_array(place / f"{name}.npy") for name in names}
+        return Readings(
+            {name: Reading.from_json(values) for name, values in facts["scorers"].items()},
+            Prior.from_json(facts["prior"]),
+            Band.from_json(facts["band"]) if facts["band"] else None,
+            ChoiceRows(**rows),
+        )
+
+    def read_without(self, backbone: str, facts: dict[str, Any]) -> Without:
+        """What is lost without a backbone, and the model on columns of the others."""
+        others = tuple(name for name in self._backbones if name != backbone)
+        reader = _Reader(self._folder, others, self._sums)
+        return Without(
+            facts["name"],
+            reader.read(facts["name"], facts["model"], WITHOUT / backbone),
+            shipped=AucEstimate.from_metrics(facts["shipped"]),
+            simple=AucEstimate.from_metrics(facts["simple"]),
+        )
+
+    def _read_boosted(self, facts: dict[str, Any], place: Path) -> Boosted:
+        axes = {
+            int(fold): tuple(
+                self._read_axes(distance, place / f"pca-{fold}-{backbone}.npy")
+                for distance, backbone in zip(distances, self._backbones, strict=True)
+            )
+            for fold, distances in facts["axes"].items()
+        }
+        boosters = tuple(
+            lightgbm.Booster(model_file=self._find(place / f"lightgbm-{bag}.txt"))
+            for bag in range(facts["bags"])
+        )
+        table = Table(self._backbones, tuple(facts["names"]), axes)
+        return Boosted(table, boosters, facts["shift"], facts["kind"])
+
+    def _read_axes(self, distance: dict[str, Any] | None, place: Path) -> Axes:
+        rows = self._read_array(place)
+        projection = Projection(rows[0], rows[1:])
+        if distance is None:
+            return Axes(projection, None)
+        coefficients = np.asarray(distance["coefficients"])
+        return Axes(projection, Distance(coefficients, distance["intercept"]))
+
+    def _read_array(self, place: Path) -> Any:
+        return np.load(self._find(place), allow_pickle=False)
+
+    def _find(self, place: Path) -> Path:
+        if place.as_posix() not in self._sums:
+            raise IntegrityError(self._folder / MANIFEST, f"it does not list {place}", ADVICE)
+        return self._folder / place

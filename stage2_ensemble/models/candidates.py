@@ -1,0 +1,87 @@
+"""Everything that may ship, under one interface: fitted on fold rows, scores columns."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from features.core.manifest import count_classes
+from features.runtime.progress import track
+from features.settings.stacking import Stack
+from stage2_ensemble.columns.columns import Columns, Floats, FoldColumns, check_fittable
+from stage2_ensemble.columns.feature_matrix import Basis, fit_basis
+from stage2_ensemble.models.boosted import Boosted, FoldModels, Kind
+from stage2_ensemble.models.combiners import COMBINERS, Combiner
+
+SIMPLE = tuple(COMBINERS)
+"""From simple to complex; they see nothing but log-odds."""
+GATED = ("lightgbm", "lightgbm_pca", "random_forest")
+"""They ship only if they beat the best simple one."""
+CANDIDATES = (*SIMPLE, *GATED)
+LEAST_ROWS = 500
+"""Rows of the rarer class that each fold must hold before a model sees components of embeddings."""
+
+
+class Model(Protocol):
+    """A fitted candidate."""
+
+    def score(self, columns: Columns) -> Floats:
+        """`(n,)` log-odds of fake, by what the members of one fold say."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """A combiner of log-odds, which mean the same in every fold."""
+
+    combiner: Combiner
+
+    def score(self, columns: Columns) -> Floats:
+        """See `Model`."""
+        return self.combiner.score(columns.logits)
+
+
+def fit_candidate(
+    name: str,
+    folds: Sequence[FoldColumns],
+    settings: Stack,
+    seed: int,
+    basis: Basis | None = None,
+) -> Model:
+    """The candidate of this name, fitted on all rows of `folds`; `basis` is theirs, if at hand."""
+    for columns in folds:
+        check_fittable(columns)
+    if name in COMBINERS:
+        logits, labels, weights = (
+            np.concatenate([getattr(columns, part) for columns in folds])
+            for part in ("logits", "labels", "weights")
+        )
+        return Pooled(COMBINERS[name]().fit(logits, labels, weights))
+    basis = basis or fit_basis(folds, settings, seed)
+    if name == "lightgbm_pca":
+        return FoldModels.fit(folds, settings, seed, basis)
+    kind: Kind = "rf" if name == "random_forest" else "gbdt"
+    return Boosted.fit(folds, settings, seed, kind, basis=basis)
+
+
+def list_candidates(folds: Sequence[FoldColumns], settings: Stack) -> tuple[str, ...]:
+    """Those that the rows suffice for, simple ones first."""
+    for columns in folds:
+        check_fittable(columns)
+    fewest = min(min(count_classes(columns.labels)) for columns in folds)
+    gated = [name for name in GATED if name in settings.candidates]
+    if fewest < LEAST_ROWS:
+        gated = [name for name in gated if name != "lightgbm_pca"]
+    return (*SIMPLE, *gated)
+
+
+def fit_candidates(
+    names: Sequence[str], folds: Sequence[FoldColumns], settings: Stack, seed: int
+) -> dict[str, Model]:
+    """Those of these names, by name: what is fitted on embeddings is fitted once for all."""
+    basis = fit_basis(folds, settings, seed) if set(names) & set(GATED) else None
+    return {
+        name: fit_candidate(name, folds, settings, seed, basis)
+        for name in track(names, "fit candidates", len(names), unit="models")
+    }

@@ -1,0 +1,1 @@
+"""Stage `report`: the page of all results, and the model card."""

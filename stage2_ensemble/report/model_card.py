@@ -1,0 +1,118 @@
+"""A model card: what it is, on what data, how good, where its limits are.
+
+The head is Hugging Face's (https://huggingface.co/docs/hub/model-cards), by their library.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from stage2_ensemble.report.questions import Answer
+from stage2_ensemble.report.tables import PageTable
+
+PAGE = Path(__file__).parent
+NAME = "model_card.md"
+HEADLINES = {"auc": "roc_auc", "ap": "average_precision", "balanced_accuracy": "balanced_accuracy"}
+"""Names of metrics, ours and Hugging Face's."""
+SPECIAL = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_{}[]<>#|$"} | {"\n": " ", "\r": " "})
+
+
+def build_card(
+    metrics: Mapping[str, Any],
+    answers: Sequence[Answer],
+    tables: Sequence[PageTable],
+    summary: Mapping[str, Any],
+    backbones: Mapping[str, Any],
+    source: str,
+) -> str:
+    """The card as Markdown. `summary`: of `prepare`; `backbones`: as in `params.yaml`.
+
+    Names that come with the data are shown as they are and mark nothing up.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(PAGE),
+        undefined=StrictUndefined,
+        finalize=lambda value: escape(value) if isinstance(value, str) else value,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    val = metrics["val"]
+    shipped = metrics["shipped"] if val is None else val["shipped"]
+    name = f"forgerystack on {Path(source).name}"
+    return environment.get_template(NAME).render(
+        head=Markdown(build_head(metrics, list(backbones), name, Path(source).name)),
+        name=name,
+        shipped=shipped,
+        networks=[describe_network(key, values) for key, values in backbones.items()],
+        answers=answers,
+        data={role: summary[role] for role in ("train", "val")},
+        generators=describe_generators(summary),
+        tables=tables,
+        prior="train's" if val is None else f"{metrics['prior']['assumed']['value']:.3g}",
+    )
+
+
+class Markdown(str):
+    """Text that is Markdown (or YAML) already."""
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return text if isinstance(text, Markdown) else text.translate(SPECIAL)
+
+
+def build_head(
+    metrics: Mapping[str, Any], backbones: Sequence[str], name: str, dataset: str
+) -> str:
+    """The YAML between the dashes."""
+    val = metrics["val"]
+    results = [] if val is None else list(_list_results(val["stack"], dataset))
+    return str(
+        ModelCardData(
+            library_name="forgerystack",
+            pipeline_tag="image-classification",
+            tags=["image-classification", "deepfake-detection", "timm", "lightgbm"],
+            metrics=list(HEADLINES.values()),
+            model_name=name if results else None,
+            eval_results=results or None,
+        )
+    )
+
+
+def _list_results(stack: Mapping[str, Any], dataset: str) -> Iterator[EvalResult]:
+    for ours, theirs in HEADLINES.items():
+        yield EvalResult(
+            task_type="image-classification",
+            dataset_type=dataset,
+            dataset_name=dataset,
+            dataset_split="val",
+            metric_type=theirs,
+            metric_value=round(stack[ours], 6),
+            metric_name=f"{theirs} [{stack[f'{ours}_low']:.4f}, {stack[f'{ours}_high']:.4f}]"
+            if stack[f"{ours}_low"] is not None
+            else theirs,
+        )
+
+
+def describe_network(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A backbone as `params.yaml` has it."""
+    pretrained = settings.get("pretrained")
+    return {
+        "name": name,
+        "model": str(settings["model"]),
+        "size": settings.get("image_size") or "images.size",
+        "start": "from scratch" if not pretrained else "timm's weights"
+        if pretrained is True else str(pretrained),
+    }  # fmt: skip
+
+
+def describe_generators(summary: Mapping[str, Any]) -> str:
+    """Names of train's generators, a few of them; empty without any."""
+    names = sorted(summary["train"]["generators"])
+    if not names:
+        return ""
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return f" Fakes of train are of {', '.join(names[:20])}{more}."

@@ -1,0 +1,1 @@
+"""Command `tune`: a search for settings of the stacker, on half of the fold rows."""

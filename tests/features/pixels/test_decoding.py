@@ -1,0 +1,231 @@
+"""One image file into pixels: what is decoded how, and what is refused."""
+
+import io
+import os
+import struct
+import subprocess
+import zlib
+
+import numpy as np
+import pytest
+from made_data import decode_image, draw_noise, encode, make_exif
+from PIL import Image, ImageOps
+
+from features.pixels.decoding import ImageProblem, Pixels
+from features.settings.images import NO_LIMITS, Limits
+
+NOISE = draw_noise(0, 40, 60)
+JPEG = encode(NOISE, "JPEG", quality=90)
+PNG = encode(NOISE)
+WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (255, 0, 0)
+
+
+def decode(content: bytes) -> Pixels:
+    return decode_image(content)[0]
+
+
+def make_chunk(kind: bytes, content: bytes) -> bytes:
+    check = struct.pack(">I", zlib.crc32(kind + content))
+    return struct.pack(">I", len(content)) + kind + content + check
+
+
+def make_huge_png(width: int, height: int) -> bytes:
+    """A few bytes that promise so many pixels."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(make_chunk(*part) for part in parts)
+
+
+def find_tag(content: bytes, tag: int) -> int:
+    """Where the entry of a TIFF tag begins."""
+    start = struct.unpack("<I", content[4:8])[0]
+    count = struct.unpack("<H", content[start : start + 2])[0]
+    places = range(start + 2, start + 2 + 12 * count, 12)
+    return next(p for p in places if struct.unpack("<H", content[p : p + 2])[0] == tag)
+
+
+def make_odd_tiff() -> bytes:
+    """Its strips begin at a text: Pillow raises `TypeError`."""
+    content = bytearray(encode(NOISE, "TIFF"))
+    place = find_tag(content, 273)
+    content[place + 2 : place + 4] = struct.pack("<H", 2)
+    return bytes(content)
+
+
+def flip_bit(content: bytes, place: int) -> bytes:
+    damaged = bytearray(content)
+    damaged[place] ^= 1
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize("cut", [2, 100, 0.5, 0.9, -1, -2, -20])
+def test_row_1_a_truncated_jpeg_does_not_decode(cut: float) -> None:
+    keep = int(cut * len(JPEG)) if 0 < cut < 1 else int(cut)
+    with pytest.raises(ImageProblem):
+        decode(JPEG[:keep])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "GIF", "TIFF"])
+def test_half_a_file_of_any_format_does_not_decode(kind: str) -> None:
+    content = encode(NOISE, kind)
+    with pytest.raises(ImageProblem):
+        decode(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\0" * 4096,
+        b"<html><body>404 Not Found</body></html>",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n",
+        b"%PDF-1.7\n1 0 obj\n",
+        b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
+        b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+        b"P6\n1 1\n255\nabc",
+    ],
+    ids=["zeros", "HTML", "PostScript", "PDF", "SVG", "HEIC", "PPM"],
+)
+def test_row_3_12_other_formats_are_refused_and_start_no_program(
+    content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a program was started")
+
+    for place, name in ((subprocess, "Popen"), (os, "system"), (os, "posix_spawn")):
+        monkeypatch.setattr(place, name, refuse)
+    with pytest.raises(ImageProblem, match="none of the formats JPEG, PNG"):
+        decode(content)
+
+
+def test_row_5_a_png_with_a_wrong_checksum_does_not_decode() -> None:
+    with pytest.raises(ImageProblem, match="does not decode"):
+        decode(flip_bit(PNG, PNG.index(b"IDAT") + 40))
+
+
+def test_a_decoder_that_stumbles_is_a_problem_of_the_image() -> None:
+    with pytest.raises(ImageProblem, match="does not decode"):
+        decode(make_odd_tiff())
+
+
+def make_palette(transparency: int | None) -> bytes:
+    image = Image.new("P", (1, 2))
+    image.putpalette([0, 0, 0, 255, 0, 0])
+    image.putdata([0, 1])
+    return encode(image, **({} if transparency is None else {"transparency": transparency}))
+
+
+def make_pixels(mode: str, values: list, kind: str = "PNG") -> bytes:
+    image = Image.new(mode, (1, len(values)))
+    image.putdata(values)
+    return encode(image, kind)
+
+
+@pytest.mark.parametrize(
+    ("content", "pixels"),
+    [
+        (make_palette(None), [BLACK, RED]),
+        (make_palette(0), [WHITE, RED]),
+        (make_pixels("L", [0, 77]), [BLACK, (77, 77, 77)]),
+        (make_pixels("LA", [(10, 255), (10, 0)]), [(10, 10, 10), WHITE]),
+        (make_pixels("1", [0, 255]), [BLACK, WHITE]),
+        (make_pixels("RGBA", [(255, 0, 0, 255), (9, 9, 9, 0)]), [RED, WHITE]),
+        (make_pixels("RGBA", [(0, 0, 0, 51)]), [(204, 204, 204)]),
+        (make_pixels("CMYK", [(0, 255, 255, 0), (0, 0, 0, 255)], "TIFF"), [RED, BLACK]),
+        (make_pixels("I;16", [0, 300, 32896, 65535]), [BLACK, (1,) * 3, (128,) * 3, WHITE]),
+    ],
+    ids=["P", "P + tRNS", "L", "LA", "1 bit", "RGBA", "half clear", "CMYK", "16 bit"],
+)
+def test_row_6_7_8_every_mode_becomes_the_same_rgb(content: bytes, pixels: list) -> None:
+    found = decode(content)
+    assert found.dtype == np.uint8
+    assert found.tolist() == [[list(pixel)] for pixel in pixels]
+
+
+def test_row_6_a_cmyk_jpeg_keeps_its_colours() -> None:
+    found = decode(encode(Image.new("RGB", (16, 16), RED).convert("CMYK"), "JPEG", quality=95))
+    np.testing.assert_allclose(found.mean(axis=(0, 1)), RED, atol=4)
+
+
+def test_row_8_16_bit_is_scaled_and_not_clipped() -> None:
+    wide = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    found = decode(encode(Image.fromarray(wide)))
+    assert found.shape == (256, 256, 3)
+    assert abs(found.mean() - wide.mean() / 257) < 0.01
+    np.testing.assert_allclose(found[..., 0], wide / 257, atol=0.5)
+
+
+UPRIGHT = {
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(a, 2).transpose(1, 0, 2),
+    8: lambda a: np.rot90(a, 1),
+}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_row_9_the_picture_stands_upright(orientation: int) -> None:
+    found = decode(encode(NOISE, exif=make_exif(orientation)))
+    np.testing.assert_array_equal(found, UPRIGHT[orientation](np.asarray(NOISE)))
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0garbage", b"Exif\0\0II*\0\x08\0\0\0\xff"])
+def test_row_9_a_broken_exif_block_is_ignored(exif: bytes) -> None:
+    found = decode(encode(NOISE, "JPEG", quality=90, exif=exif))
+    np.testing.assert_array_equal(found, decode(JPEG))
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, struct.error, TypeError])
+def test_row_9_whatever_the_exif_block_raises_the_pixels_count(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ImageOps, "exif_transpose", stumble)
+    np.testing.assert_array_equal(decode(PNG), np.asarray(NOISE))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_row_10_the_first_frame_of_an_animation_counts(kind: str) -> None:
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    content = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    assert Image.open(io.BytesIO(content)).n_frames == 2
+    assert (decode(content) == RED).all()
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "problem"),
+    [
+        (10_000, 10_001, "10000 x 10001 pixels, above max_pixels"),
+        (20_000, 20_000, "pixels"),
+        (60_000, 60_000, "pixels"),
+    ],
+)
+def test_row_11_too_many_pixels_are_refused_before_they_are_decoded(
+    width: int, height: int, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise AssertionError("it was decoded")
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", refuse)
+    with pytest.raises(ImageProblem, match=problem):
+        decode_image(make_huge_png(width, height), Limits(max_pixels=100_000_000))
+
+
+def test_row_11_the_limit_itself_is_allowed() -> None:
+    assert decode_image(PNG, Limits(max_pixels=2400))[0].shape == (40, 60, 3)
+    with pytest.raises(ImageProblem, match="60 x 40 pixels, above max_pixels"):
+        decode_image(PNG, Limits(max_pixels=2399))
+
+
+def test_what_prepare_let_through_is_decoded_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", lambda _: 1 / 0)
+    content = make_huge_png(10_000, 12_000)
+    for limit in (Limits(max_pixels=120_000_000), NO_LIMITS):
+        with pytest.raises(ImageProblem, match="division by zero"):
+            decode_image(content, limit)

@@ -1,0 +1,233 @@
+"""Class folders: which files become rows, and which folders are refused."""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from features.errors import ManifestError
+from features.prepare.class_folders import describe_folder, read_rows
+from features.settings.data import Data
+
+FOLDERS = {"labels": None, "images": "pictures"}
+FILES = [
+    "real/b.jpg",
+    "real/deep/down/a.png",
+    "fake/1.png",
+    "fake/stylegan/2.png",
+    "fake/stylegan/deep/3.png",
+    "fake/diffusion/1.png",
+]
+
+
+def make_files(root: Path, names: list[str]) -> Path:
+    for name in names:
+        path = root / "pictures" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return root
+
+
+def read(
+    root: Path, role: str = "train", hold_out: dict[str, list[str]] | None = None, **data: Any
+) -> pd.DataFrame:
+    values = {"root": str(root), "train": FOLDERS, "val": FOLDERS, "test": FOLDERS, **data}
+    rows, repeated = read_rows(Data.model_validate(values), hold_out or {}, role)
+    assert repeated == 0
+    return rows
+
+
+def find_problems(root: Path, *args: Any, **options: Any) -> list[str]:
+    with pytest.raises(ManifestError) as caught:
+        read(root, *args, **options)
+    assert str(root / "pictures") in str(caught.value)
+    return caught.value.problems
+
+
+def test_units_need_a_list(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"data\.columns\.unit: no columns"):
+        read(make_files(tmp_path, FILES), columns={"unit": "clip"})
+
+
+def test_files_become_rows_sorted_by_name(tmp_path: Path) -> None:
+    rows = read(make_files(tmp_path, FILES))
+    assert rows.values.tolist() == [
+        [0, name, f"pictures/{name}", label, 1.0, 1.0, generator, ""]
+        for name, label, generator in (
+            ("fake/1.png", 1, ""),
+            ("fake/diffusion/1.png", 1, "diffusion"),
+            ("fake/stylegan/2.png", 1, "stylegan"),
+            ("fake/stylegan/deep/3.png", 1, "stylegan"),
+            ("real/b.jpg", 0, ""),
+            ("real/deep/down/a.png", 0, ""),
+        )
+    ]
+
+
+def test_columns_and_their_types_are_those_of_a_list(tmp_path: Path) -> None:
+    make_files(tmp_path, FILES)
+    (tmp_path / "list.txt").write_text("img_name,target,by\nreal/b.jpg,0,\n")
+    listed = {"labels": "list.txt", "images": "pictures"}
+    data = {"root": str(tmp_path), "train": listed, "columns": {"generator": "by"}}
+    wanted, _ = read_rows(Data.model_validate(data), {"by": ["x"]}, "train")
+    found = read(tmp_path, hold_out={"by": ["x"]}, columns={"generator": "by"})
+    pd.testing.assert_series_equal(found.dtypes, wanted.dtypes)
+
+
+def test_test_images_need_no_class_and_keep_empty_group_columns(tmp_path: Path) -> None:
+    make_files(tmp_path, ["c.png", "b/a.png", "real/x.png"])
+    rows = read(tmp_path, "test", {"generator": ["x"]}, group_columns=["source"])
+    assert rows["img_name"].tolist() == ["b/a.png", "c.png", "real/x.png"]
+    assert set(rows["label"]) == {-1}
+    assert set(rows["generator"]) == set(rows["group:source"]) == {""}
+    assert "hold:generator" not in rows
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_rows_do_not_depend_on_the_order_of_the_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: int
+) -> None:
+    wanted = read(make_files(tmp_path, FILES))
+    scan = os.scandir
+
+    class Ordered:
+        def __init__(self, folder: Path) -> None:
+            with scan(folder) as entries:
+                self.entries = sorted(entries, key=lambda e: e.name)[::order]
+
+        def __enter__(self) -> list[os.DirEntry[str]]:
+            return self.entries
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(os, "scandir", Ordered)
+    pd.testing.assert_frame_equal(read(tmp_path), wanted)
+
+
+def test_several_folders_may_stand_for_a_class(tmp_path: Path) -> None:
+    make_files(tmp_path, ["cam/a.png", "web/b.png", "gan/c.png", "swap/v1/d.png"])
+    classes = {"real_folders": ["cam", "web"], "fake_folders": ["gan", "swap"]}
+    rows = read(tmp_path, classes=classes)
+    assert dict(zip(rows["img_name"], rows["label"], strict=True)) == {
+        "cam/a.png": 0,
+        "gan/c.png": 1,
+        "swap/v1/d.png": 1,
+        "web/b.png": 0,
+    }
+    assert rows["generator"].tolist() == ["", "", "v1", ""]
+    for name in ("web", "swap"):
+        for path in sorted((tmp_path / "pictures" / name).rglob("*"), reverse=True):
+            path.unlink() if path.is_file() else path.rmdir()
+        (tmp_path / "pictures" / name).rmdir()
+    assert find_problems(tmp_path, classes=classes) == ["no folder 'web'", "no folder 'swap'"]
+    assert len(read(tmp_path, "val", classes=classes)) == 2
+
+
+def test_hidden_files_and_litter_are_skipped_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    litter = [".DS_Store", "real/._b.jpg", "fake/Thumbs.db", "fake/.cache/x.png", "desktop.ini"]
+    wanted = read(make_files(tmp_path, FILES))
+    assert not caplog.messages
+    found = read(make_files(tmp_path, [*litter, "__MACOSX/real/b.jpg"]))
+    pd.testing.assert_frame_equal(found, wanted)
+    assert caplog.messages == ["prepare: train: 6 hidden files and folders skipped"]
+
+
+def test_links_to_folders_are_not_followed_and_links_to_files_are_rows(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = make_files(tmp_path, FILES) / "pictures"
+    (root / "fake" / "loop").symlink_to("..")
+    (root / "real" / "link.png").symlink_to("b.jpg")
+    (root / "real" / "nowhere.png").symlink_to("gone.jpg")
+    names = read(tmp_path)["img_name"].tolist()
+    assert sorted({*names} - {*FILES}) == ["real/link.png", "real/nowhere.png"]
+    assert caplog.messages == ["prepare: train: 1 links to folders not followed, such as fake/loop"]
+
+
+def test_all_problems_of_class_folders_are_told_together(tmp_path: Path) -> None:
+    root = make_files(tmp_path, ["Fake/a.png", "others/b.png", "readme.txt", "z.png"]) / "pictures"
+    (root / "real").mkdir()
+    (root / "linked").symlink_to("others")
+    assert find_problems(tmp_path) == [
+        "no folder 'fake'",
+        "unknown folder 'Fake'; did you mean fake?",
+        "'linked' is a link to a folder; these are not followed",
+        "unknown folder 'others'; known: fake, real",
+        "2 files beside the class folders, the first is 'readme.txt'",
+        "folder 'real' holds no file",
+    ]
+
+
+def test_a_role_without_any_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    assert find_problems(tmp_path) == ["no folder 'real'", "no folder 'fake'"]
+    assert find_problems(tmp_path, "test") == ["there is no file to label"]
+
+
+@pytest.mark.parametrize("role", ["train", "test"])
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path, role: str) -> None:
+    assert find_problems(tmp_path, role) == ["cannot be listed: No such file or directory"]
+
+
+@pytest.mark.parametrize("role", ["train", "val"])
+def test_group_columns_need_a_list(tmp_path: Path, role: str) -> None:
+    make_files(tmp_path, FILES)
+    (problem,) = find_problems(tmp_path, role, group_columns=["source"])
+    assert problem == f"data.group_columns: no columns, because data.{role}.labels is null"
+
+
+@pytest.mark.parametrize(
+    ("key", "column"), [("generator", None), ("generator", "by"), ("by", "by")]
+)
+def test_generators_may_be_held_out(tmp_path: Path, key: str, column: str | None) -> None:
+    make_files(tmp_path, FILES)
+    rows = read(tmp_path, hold_out={key: ["stylegan"]}, columns={"generator": column})
+    assert rows[f"hold:{key}"].tolist() == rows["generator"].tolist()
+    assert f"hold:{key}" not in read(tmp_path, "val", {key: ["stylegan"]})
+
+
+def test_nothing_else_can_be_held_out_without_a_list(tmp_path: Path) -> None:
+    make_files(tmp_path, FILES)
+    (problem,) = find_problems(tmp_path, hold_out={"camera": ["x"]})
+    assert problem == "split.hold_out.camera: without a list only generator is known"
+
+
+def test_a_name_that_is_no_utf8_is_told(tmp_path: Path) -> None:
+    make_files(tmp_path, FILES)
+    with open(os.fsencode(tmp_path / "pictures" / "real") + b"/\xff.png", "wb"):
+        pass
+    (problem,) = find_problems(tmp_path)
+    assert problem == r"'real/\udcff.png': no valid UTF-8, rename it"
+    assert describe_folder(tmp_path / "pictures")["files"] == len(FILES) + 1
+
+
+def test_the_digest_follows_names_and_sizes(tmp_path: Path) -> None:
+    folder = make_files(tmp_path, FILES) / "pictures"
+    digests = [describe_folder(folder)]
+    assert digests[0]["files"] == len(FILES)
+    make_files(tmp_path, [".hidden"])
+    assert describe_folder(folder) == digests[0]
+    (folder / "real" / "b.jpg").write_bytes(b"y")
+    assert describe_folder(folder) == digests[0]
+    for change in (
+        lambda: (folder / "real" / "b.jpg").write_bytes(b"longer"),
+        lambda: (folder / "real" / "b.jpg").rename(folder / "real" / "c.jpg"),
+        lambda: (folder / "real" / "c.jpg").rename(folder / "fake" / "c.jpg"),
+        lambda: (folder / "fake" / "c.jpg").unlink(),
+        lambda: (folder / "fake" / "d.jpg").symlink_to("nowhere"),
+    ):
+        change()
+        digests.append(describe_folder(folder))
+    assert len({digest["sha256"] for digest in digests}) == 6
+
+
+def test_a_file_for_a_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "pictures").write_text("")
+    assert find_problems(tmp_path) == ["cannot be listed: Not a directory"]

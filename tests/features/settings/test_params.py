@@ -1,0 +1,288 @@
+"""Settings: every problem of the file told at once, and nothing changed that was not asked."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from made_data import SETTINGS
+
+from features.errors import ConfigError
+from features.inputs import AllParams, check_all_params
+from features.settings.data import PrepareParams
+from features.settings.sections import apply_overrides, load_params, read_yaml, suggest_name
+from features.settings.training import TrainingSections, TrainParams
+
+
+@pytest.fixture
+def values() -> dict[str, Any]:
+    return yaml.safe_load(SETTINGS)
+
+
+def check(*overrides: str) -> AllParams:
+    return check_all_params(apply_overrides(yaml.safe_load(SETTINGS), overrides))
+
+
+def find_problems(*overrides: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        check(*overrides)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("schedule.epoch=3", "schedule.epoch: unknown; did you mean epochs?"),
+        ("data.clumns={}", "data.clumns: unknown; did you mean columns?"),
+        ("data.train.label=x", "data.train.label: unknown; did you mean labels?"),
+        ("data.val.image=x", "data.val.image: unknown; did you mean images?"),
+        ("optimiser={}", "optimiser: unknown; did you mean optimizer?"),
+        ("backbones.small.modle=x", "backbones.small.modle: unknown; did you mean model?"),
+        (
+            "backbones.large.optimizer.learning_rate=1",
+            "backbones.large.optimizer.learning_rate: unknown; known: backbone_lr_scale, "
+            "clip_grad, clip_mode, frozen_epochs, layer_decay, lr, momentum, name, weight_decay",
+        ),
+        (
+            "backbones.large.schedule.epoch=1",
+            "backbones.large.schedule.epoch: unknown; did you mean epochs?",
+        ),
+    ],
+)
+def test_row_56_an_unknown_key_names_the_nearest_known_one(override: str, problem: str) -> None:
+    assert problem in find_problems(override)
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("optimizer.lr=-1", "optimizer.lr: Input should be greater than 0, found -1"),
+        ("optimizer.lr=fast", "optimizer.lr: Input should be a valid number"),
+        ("optimizer.lr=.nan", "optimizer.lr: Input should be greater than 0, found nan"),
+        ("schedule.batch_size=1", "schedule.batch_size: Input should be greater than or equal"),
+        ("schedule.epochs=1.5", "schedule.epochs: Input should be a valid integer"),
+        ("sampling.mode=random", "sampling.mode: Input should be 'balanced', 'natural'"),
+        ("augment.hflip=2", "augment.hflip: Input should be less than or equal to 1, found 2"),
+        ("loss.label_smoothing=1", "loss.label_smoothing: Input should be less than 1"),
+        ("seed=null", "seed: Input should be a valid integer, found None"),
+        ("data=null", "data: Input should be a valid dictionary"),
+        ("images.size=8", "images.size: Input should be greater than or equal to 16, found 8"),
+        ("backbones={}", "backbones: Dictionary should have at least 1 item"),
+        ("data.classes={real: ['0'], fake: ['0']}", "data.classes: targets stand for both"),
+        ("folds.active=[3]", "folds: active folds are 0..2, found [3]"),
+        ("folds.active=[]", "folds: active must name each fold once"),
+        ("folds.active=[1, 1]", "folds: active must name each fold once"),
+        ("folds.active=[-1]", "folds.active.0: Input should be greater than or equal to 0"),
+        ("folds.count=1", "folds.count: Input should be greater than or equal to 2"),
+        ("split.blend_from_val=0.5", "split.blend_from_val needs exactly one fold"),
+    ],
+)
+def test_row_56_a_bad_value_is_told_with_its_place(override: str, problem: str) -> None:
+    assert any(found.startswith(problem) for found in find_problems(override))
+
+
+@pytest.mark.parametrize("name", ["a.b", "ResNet", "a b", "é", ""])
+def test_a_backbone_key_that_dvc_cannot_split_is_refused(values: dict[str, Any], name: str) -> None:
+    values["backbones"][name] = {"model": "test_resnet"}
+    with pytest.raises(ConfigError, match=r"String should match pattern") as caught:
+        check_all_params(values)
+    assert all(found.startswith(f"backbones.{name}") for found in caught.value.problems)
+
+
+@pytest.mark.parametrize("section", [*yaml.safe_load(SETTINGS)])
+def test_a_missing_section_is_told(values: dict[str, Any], section: str) -> None:
+    del values[section]
+    with pytest.raises(ConfigError) as caught:
+        check_all_params(values)
+    assert caught.value.problems == [f"{section}: missing"]
+
+
+def test_all_problems_are_told_at_once() -> None:
+    overrides = [
+        *("schedule.epoch=3", "optimizer.lr=-1", "optimiser={}", "folds.active=[7]"),
+        *("backbones.large.schedule.epochs=0", "backbones.small.augment.hflp=1"),
+    ]
+    assert len(find_problems(*overrides)) == 6
+    with pytest.raises(ConfigError, match=r"params\.yaml: 6 problems"):
+        check(*overrides)
+
+
+@pytest.mark.parametrize("text", ["1e-3", "1.0e-3", "0.001", "'1e-3'"])
+def test_a_small_number_may_be_written_in_any_way(text: str) -> None:
+    settings = check(f"optimizer.lr={text}", f"backbones.small.optimizer.lr={text}")
+    assert settings.optimizer.lr == 0.001
+    assert settings.resolve_backbone("small").optimizer.lr == 0.001
+
+
+def test_a_backbone_changes_only_what_it_gives() -> None:
+    settings = check()
+    small, large = (settings.resolve_backbone(name) for name in ("small", "large"))
+    for section in TrainingSections.model_fields:
+        assert getattr(small, section) == getattr(settings, section)
+    assert large.schedule == settings.schedule.model_copy(update={"epochs": 12})
+    assert large.optimizer == settings.optimizer.model_copy(update={"lr": 5e-4})
+    for section in ("sampling", "loss", "ema", "augment"):
+        assert getattr(large, section) == getattr(settings, section)
+    assert (small.image_size, small.model, large.model) == (64, "test_resnet", "test_efficientnet")
+
+
+def test_a_backbone_may_give_the_default_against_a_global_value() -> None:
+    settings = check("backbones.small.loss.label_smoothing=0.0")
+    assert settings.resolve_backbone("small").loss.label_smoothing == 0.0
+    assert settings.resolve_backbone("large").loss.label_smoothing == 0.1
+
+
+def test_an_unknown_backbone_names_the_nearest_known_one() -> None:
+    with pytest.raises(ConfigError, match=r"backbones\.smal: unknown; did you mean small\?"):
+        check().resolve_backbone("smal")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["ema.half_life_epochs=2"], ""),
+        (["ema.half_life_epochs=2.1"], "(backbone small)"),
+        (["ema.half_life_epochs=4.1"], "(backbone large)"),
+        (["backbones.large.schedule.epochs=1"], "(backbone large)"),
+        (["ema.half_life_epochs=4", "backbones.small.ema.half_life_epochs=1"], ""),
+    ],
+)
+def test_the_average_forgets_the_untrained_weights(overrides: list[str], problem: str) -> None:
+    if not problem:
+        check(*overrides)
+        return
+    found = find_problems(*overrides)
+    assert all("ema.half_life_epochs" in line for line in found)
+    assert [line for line in found if problem in line]
+
+
+@pytest.mark.parametrize(("size", "fits"), [(64, True), (65, False)])
+def test_no_backbone_asks_for_more_pixels_than_the_store_holds(size: int, fits: bool) -> None:
+    override = f"backbones.small.image_size={size}"
+    if fits:
+        assert check(override).resolve_backbone("small").image_size == 64
+        return
+    (found,) = find_problems(override)
+    assert found.startswith("backbones.small.image_size 65 is above images.size 64")
+
+
+def test_overrides_set_values_and_leave_the_original_alone(values: dict[str, Any]) -> None:
+    before = copy.deepcopy(values)
+    changed = apply_overrides(
+        values,
+        [
+            "seed=7",
+            "folds.active=[1]",
+            "backbones.new.model=x",
+            "data.val=null",
+            "weights.root=a=b",
+        ],
+    )
+    assert values == before
+    assert changed["seed"] == 7
+    assert changed["folds"] == {"count": 3, "active": [1]}
+    assert changed["backbones"]["new"] == {"model": "x"}
+    assert changed["data"] == {"root": "data/demo", "val": None}
+    assert changed["weights"] == {"root": "a=b"}
+
+
+def test_an_override_may_fill_a_section_that_is_null() -> None:
+    assert apply_overrides({"data": {"val": None}}, ["data.val.labels=x"]) == {
+        "data": {"val": {"labels": "x"}}
+    }
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("seed", "'seed' is not of the form a.b=value"),
+        ("=3", "'=3' is not of the form a.b=value"),
+        ("seed.a=3", "seed.a: seed is 0, not a section"),
+        ("folds.active.0=3", "folds.active.0: active is [0, 2], not a section"),
+        ("seed=[1", "no valid YAML"),
+        ("seed=2024-13-01", "no valid YAML"),
+    ],
+)
+def test_an_override_of_another_form_is_told(override: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match="--set") as caught:
+        check(override)
+    assert caught.value.problems[0].startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"a: [1", "no valid YAML"),
+        (b"a: \xff\xfe", "no valid YAML"),
+        (b"a: 2024-13-01", "no valid YAML"),
+        (b"", "the top level must be a mapping"),
+        (b"- a\n", "the top level must be a mapping"),
+        (b"!!python/object/apply:os.system ['true']", "no valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_told(tmp_path: Path, content: bytes, problem: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"params\.yaml") as caught:
+        read_yaml(path)
+    assert caught.value.problems[0].startswith(problem)
+
+
+def test_a_missing_file_tells_where_it_was_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"presets/\*\.yaml") as caught:
+        read_yaml()
+    assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("model", [PrepareParams, TrainParams])
+def test_a_stage_minds_its_own_sections_alone(tmp_path: Path, model: Any) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(SETTINGS.replace("stack: {}", "stack: {typo: 1}"))
+    assert load_params(model, ["seed=4"], path).seed == 4
+    path.write_text(SETTINGS.replace("data: {root: data/demo}", ""))
+    with pytest.raises(ConfigError, match="data: missing"):
+        load_params(model, None, path)
+
+
+def test_settings_cannot_be_changed_after_the_check() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        check().seed = 3
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "hint"),
+    [
+        ("epoch", ["epochs", "lr"], "; did you mean epochs?"),
+        ("zzz", ["b", "a"], "; known: a, b"),
+        ("x", [], ""),
+    ],
+)
+def test_a_hint_names_the_nearest_or_all(name: str, known: list[str], hint: str) -> None:
+    assert suggest_name(name, known) == hint
+
+
+def test_a_network_may_ask_for_its_own_size() -> None:
+    params = check("backbones.small.image_size=own")
+    settings = params.resolve_backbone("small")
+    assert (settings.image_size, settings.own_size) == (64, True)
+    assert not params.resolve_backbone("large").own_size
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["loss={kind: focal}", "augment.mixup=0.5"], "cannot learn from mixed labels"),
+        (["loss={kind: class_mean}", "augment.cutmix=0.1"], "cannot learn from mixed labels"),
+        (["loss={kind: logit_adjusted}"], "draws both classes alike"),
+        (["backbones.small.ema.decay=0.9"], "set one to null"),
+        (["augment={mixup: 0.7, cutmix: 0.7}"], "add up to above 1"),
+        (["augment.jpeg_quality=[90, 50]"], "the lower bound 90 is above the upper one 50"),
+    ],
+)
+def test_sections_that_cannot_be_had_together_are_told(overrides: list[str], problem: str) -> None:
+    assert any(problem in found for found in find_problems(*overrides))
+    assert check("loss={kind: logit_adjusted}", "sampling.mode=natural")

@@ -1,0 +1,105 @@
+"""The command: where it reads and writes, how it stops, and one comparison of real trainings."""
+
+import json
+
+import pandas as pd
+import pytest
+import yaml
+from compared_runs import SETTINGS, make_scores
+
+from features.core.manifest import write_manifest
+from features.errors import Stopped
+from stage1_cnn.compare import __main__ as compare
+
+FILES = {"compare.csv", "compare.md", "compare.png", "runs"}
+
+
+@pytest.fixture
+def project(task, tmp_path, monkeypatch):
+    """A folder with the train manifest alone, the image store of `task`, and params.yaml."""
+    manifest, store = task
+    monkeypatch.chdir(tmp_path)
+    write_manifest(manifest.table, "train", tmp_path / "artifacts/manifest/train.parquet")
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(SETTINGS))
+    monkeypatch.setattr(compare, "open_store", lambda *_: store)
+    return tmp_path
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Arguments of each training, which is made up."""
+    made = []
+
+    def train_network(settings, store, train, rows, seed, processes, session):
+        made.append((settings, rows, seed))
+        return settings
+
+    def judge_fold(trained, settings, store, train, fold, processes):
+        auc = 0.8 + 0.01 * (settings.optimizer.lr < 1e-3) + 0.002 * len(made)
+        return {"raw": make_scores(auc), "ema": make_scores(auc + 0.01)}
+
+    monkeypatch.setattr(compare, "train_network", train_network)
+    monkeypatch.setattr(compare, "judge_fold", judge_fold)
+    return made
+
+
+def test_tables_and_figure_without_a_val_manifest(project, calls, capsys):
+    compare.main()
+    out = project / "artifacts" / "compare"
+    assert {path.name for path in out.iterdir()} == FILES
+    assert len(calls) == len(list((out / "runs").iterdir())) == 8
+    assert len(pd.read_csv(out / "compare.csv")) == 8  # 2 sizes x 2 variants x 2 weights
+    assert "40 rows: slow + EMA against natural" in " ".join(capsys.readouterr().out.split())
+
+
+def test_variants_of_a_seed_differ_in_their_settings_alone(project, calls):
+    compare.main(project / "out", overrides=["compare.rows=[40]"])
+    seeds = [seed for _, _, seed in calls]
+    assert seeds[0] == seeds[1] != seeds[2] == seeds[3]
+    assert len({rows.row_ids.tobytes() for _, rows, _ in calls}) == 1
+    assert [settings.optimizer.lr for settings, _, _ in calls] == [3e-3, 1e-4] * 2
+
+
+def test_out_of_time_it_stops_shows_what_there_is_and_goes_on(project, calls, monkeypatch):
+    out = project / "out"
+    monkeypatch.setattr(compare.Clock, "allows", lambda *_: len(calls) < 3)
+    with pytest.raises(Stopped, match="5 runs left"):
+        compare.main(out, max_minutes=1)
+    assert {path.name for path in out.iterdir()} == FILES
+    assert all(json.loads(path.read_text()) for path in (out / "runs").iterdir())
+    assert pd.read_csv(out / "compare.csv")["seeds"].tolist() == [1] * 6
+    monkeypatch.undo()
+    monkeypatch.chdir(project)
+    with pytest.raises(Stopped):
+        compare.main(out, max_minutes=0)
+    assert len(list((out / "runs").iterdir())) == 3
+
+
+def test_without_any_run_there_is_no_table(project, calls):
+    with pytest.raises(Stopped, match="8 runs left: 40-natural-0"):
+        compare.main(project / "out", max_minutes=0)
+    assert not (project / "out").exists()
+
+
+def test_interrupted_it_stops_and_keeps_what_was_finished(project, calls, monkeypatch):
+    def interrupt(*_):
+        if len(calls) == 3:
+            raise Stopped("here")
+        return {"raw": make_scores(0.8)}
+
+    monkeypatch.setattr(compare, "judge_fold", interrupt)
+    with pytest.raises(Stopped, match="6 runs left"):
+        compare.main(project / "out")
+    assert len(list((project / "out" / "runs").iterdir())) == 2
+
+
+def test_real_networks_are_compared_and_not_trained_twice(project, monkeypatch):
+    overrides = ["compare.rows=[null]", "backbones.resnet.schedule.epochs=2"]
+    compare.main(project / "out", overrides=overrides)
+    table = pd.read_csv(project / "out" / "compare.csv").set_index("entry")
+    assert list(table.index) == ["natural", "natural + EMA", "slow", "slow + EMA"]
+    assert table.loc["natural", "auc"] > table.loc["slow", "auc"]
+    before = (project / "out" / "compare.csv").read_bytes()
+    monkeypatch.delattr(compare, "train_network")
+    compare.main(project / "out", overrides=overrides)
+    assert (project / "out" / "compare.csv").read_bytes() == before

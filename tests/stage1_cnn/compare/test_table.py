@@ -1,0 +1,114 @@
+"""The tables and the figure: readable in 80 columns, the same on all media, honest about limits."""
+
+import io
+
+import numpy as np
+import pytest
+from compared_runs import BASE, GOOD, make_runs
+from PIL import Image
+from rich.console import Console
+
+from stage1_cnn.compare.figure import write_figure
+from stage1_cnn.compare.statistics import summarise_runs
+from stage1_cnn.compare.table import (
+    Judges,
+    build_csv,
+    build_grids,
+    format_markdown,
+    format_seeds,
+    list_notes,
+    list_verdicts,
+    print_report,
+)
+
+VARIANTS = ["natural", "balanced"]
+JUDGES = Judges(2, 1234, 5678, 0.0123)
+
+
+def make_entries(seeds=4, sizes=(1000, 498_000)):
+    values = {
+        ("natural", "raw"): BASE[:seeds],
+        ("natural", "ema"): BASE[1 : seeds + 1] + BASE[: max(0, seeds - 3)],
+        ("balanced", "raw"): GOOD[:seeds],
+    }
+    runs = [run for size in sizes for run in make_runs(values, size)]
+    return summarise_runs(runs, VARIANTS)
+
+
+def make_parts(entries):
+    verdicts = list_verdicts(entries, "natural")
+    return build_grids(entries, "natural"), verdicts, list_notes(entries, JUDGES)
+
+
+def print_parts(parts):
+    console = Console(file=io.StringIO(), width=80)
+    print_report(*parts, console)
+    return console.file.getvalue()
+
+
+def test_terminal_shows_whole_figures_in_80_columns():
+    text = print_parts(make_parts(make_entries()))
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "…" not in text
+    assert "498,000 natural + EMA" in text
+    assert "+0.0500 ± 0.0225" in text
+
+
+def test_notes_say_what_the_intervals_leave_out():
+    text = " ".join(make_parts(make_entries())[2])
+    assert "fold 2 has but 1,234 real and 5,678 fake rows: fold 2 itself leaves ± 0.0123" in text
+    assert "which rows were taken" in text
+    assert "With 4 seeds the true deviation may be 0.6 to 3.7 times" in text
+    assert "corrected for all differences" in text
+
+
+def test_one_verdict_for_each_entry_and_rows():
+    verdicts = make_parts(make_entries())[1]
+    assert len(verdicts) == 4
+    assert verdicts[1].startswith("1,000 rows: balanced against natural: AUC better (p 0.0")
+    assert "accuracy cannot tell with 4 seeds" in verdicts[1]
+
+
+def test_one_seed_promises_nothing():
+    grids, verdicts, notes = make_parts(make_entries(seeds=1))
+    assert grids[1].rows[1] == ("1,000", "balanced", "+0.0500", "-", "+0.0000", "-")
+    assert all("cannot tell with 1 seed" in verdict for verdict in verdicts)
+    assert not any("needs" in note for note in notes)
+
+
+def test_a_single_variant_has_no_second_table():
+    entries = summarise_runs(make_runs({("natural", "raw"): BASE}), ["natural"])
+    grids, verdicts, notes = make_parts(entries)
+    assert (len(grids), verdicts, len(notes)) == (1, [], 2)
+
+
+def test_markdown_holds_the_same_cells():
+    parts = make_parts(make_entries())
+    text = format_markdown(*parts)
+    for grid in parts[0]:
+        assert all(f"| {' | '.join(cells)} |" in text for cells in (grid.headers, *grid.rows))
+    assert all(f"- {line}" in text for line in parts[1] + parts[2])
+
+
+def test_csv_holds_all_figures():
+    table = build_csv(make_entries()).set_index(["rows", "entry"])
+    row = table.loc[(1000, "balanced")]
+    assert row["auc"] == pytest.approx(np.mean(GOOD))
+    assert row["delta_auc"] == pytest.approx(0.05)
+    assert row["delta_auc_low"] < 0.05 < row["delta_auc_high"]
+    assert row["delta_auc_verdict"] == "better"
+    assert np.isnan(table.loc[(1000, "natural"), "delta_auc"])
+
+
+def test_many_seeds_are_told_as_such():
+    assert [format_seeds(n) for n in (None, 12, 1000, 1001)] == ["-", "12", "1000", "> 1000"]
+
+
+@pytest.mark.parametrize("sizes", [(1000,), (300, 1000, 498_000)])
+@pytest.mark.parametrize("seeds", [1, 4])
+def test_figure_is_drawn(tmp_path, sizes, seeds):
+    path = tmp_path / "compare.png"
+    write_figure(make_entries(seeds, sizes), "resnet on fold 0", path)
+    with Image.open(path) as image:
+        assert image.width == 1600  # twice the 800 pixels in which it is to be read
+        assert len(set(np.asarray(image.convert("RGB")).reshape(-1, 3)[:, 0])) > 10

@@ -1,0 +1,180 @@
+import socket
+import time
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
+from small_task import make_settings
+
+from features.settings.learning import Network
+from features.settings.training import Weights
+from stage1_cnn.networks import pretrained
+from stage1_cnn.networks.network import build_network
+from stage1_cnn.networks.pretrained import WeightsError
+
+REAL_WEIGHTS = Path(__file__).parents[4] / "shared" / "weights"
+CLOSED = "http://127.0.0.1:9"
+REVISION = "0" * 40
+
+
+def make(**changes):
+    return make_settings(**{"network": Network()} | changes)
+
+
+@pytest.fixture
+def offline(tmp_path, monkeypatch):
+    """An empty cache, and a hub that nobody answers for; any other connection fails the test."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", CLOSED)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "torch"))
+    return tmp_path
+
+
+@pytest.fixture
+def tiny():
+    torch.manual_seed(1)
+    return timm.create_model("test_resnet").state_dict()
+
+
+def keep_in_cache(root, name, state):
+    """The layout of the hub's cache: a reference, and the snapshot that it names."""
+    folder = root / "hub" / f"models--{name.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text(REVISION)
+    snapshot = folder / "snapshots" / REVISION
+    snapshot.mkdir(parents=True)
+    save_file(state, snapshot / "model.safetensors")
+
+
+def assert_loaded(network, source):
+    state = network.state_dict()
+    assert all(torch.equal(v, source[k]) for k, v in state.items() if "fc" not in k)
+    assert state["fc.weight"].shape[0] == 2
+
+
+@pytest.mark.parametrize("place", ["own.safetensors", "folder"])
+def test_weights_come_from_a_file_or_a_folder(tmp_path, tiny, place):
+    (tmp_path / "folder").mkdir()
+    for target in ("own.safetensors", "folder/test_resnet.safetensors"):
+        save_file(tiny, tmp_path / target)
+    settings = make(pretrained=place, weights=Weights(root=str(tmp_path)))
+    torch.manual_seed(2)
+    assert_loaded(build_network(settings), tiny)
+
+
+def test_missing_file_is_named(tmp_path):
+    settings = make(pretrained="gone.safetensors", weights=Weights(root=str(tmp_path)))
+    with pytest.raises(WeightsError, match=r"gone\.safetensors"):
+        build_network(settings)
+
+
+@pytest.mark.parametrize("kind", ["other names", "other shapes", "no safetensors", "no pickle"])
+def test_weights_of_another_network_are_refused(tmp_path, tiny, kind):
+    file = tmp_path / ("own.pth" if kind == "no pickle" else "own.safetensors")
+    if kind == "other names":
+        save_file({f"encoder.{name}": value for name, value in tiny.items()}, file)
+    elif kind == "other shapes":
+        save_file({n: v.repeat(2, *[1] * (v.ndim - 1)) for n, v in tiny.items() if v.ndim}, file)
+    else:
+        file.write_bytes(b"nothing of the kind")
+    settings = make(pretrained=file.name, weights=Weights(root=str(tmp_path)))
+    reason = "lack .* of the network's tensors" if kind == "other names" else "cannot be loaded"
+    with pytest.raises(WeightsError, match=reason):
+        build_network(settings)
+
+
+@pytest.mark.parametrize(
+    ("model", "place"),
+    [
+        ("test_resnet", True),  # on the hub
+        ("legacy_seresnet18", True),  # a plain download
+        ("test_resnet", "hf-hub:somebody/something"),
+    ],
+)
+@pytest.mark.parametrize("hub_offline", [False, True])
+def test_no_network_gives_a_clear_error_at_once(offline, monkeypatch, model, place, hub_offline):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", hub_offline)
+    connect = socket.create_connection
+    monkeypatch.setattr(
+        socket, "create_connection", lambda _, timeout: connect(("127.0.0.1", 9), timeout)
+    )
+    start = time.monotonic()
+    with pytest.raises(WeightsError, match=r"name a file: backbones\.NAME\.pretrained") as caught:
+        build_network(make(model=model, pretrained=place))
+    assert time.monotonic() - start < 2  # timm's own retries alone take 46 s
+    reason = "HF_HUB_OFFLINE is set" if hub_offline and "legacy" not in model else "be reached"
+    assert reason in str(caught.value)
+
+
+def test_a_host_that_never_answers_is_given_up(offline, monkeypatch):
+    monkeypatch.setattr(pretrained, "PATIENCE", 0.2)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(1) or [])
+    start = time.monotonic()
+    with pytest.raises(WeightsError, match=r"no answer within 0\.2 s"):
+        build_network(make(pretrained=True))
+    assert time.monotonic() - start < 1.5
+
+
+def test_a_proxy_or_a_host_that_answers_is_left_to_timm(offline, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        found = pretrained.locate_weights(make(pretrained="hf-hub:a/b@v2"))
+    assert found == {"hf_hub_id": "a/b@v2"}
+    monkeypatch.setattr(constants, "ENDPOINT", CLOSED)
+    monkeypatch.setenv("no_proxy", "localhost")
+    with pytest.raises(WeightsError, match="cannot be reached"):
+        pretrained.locate_weights(make(pretrained="hf-hub:a/b"))
+    monkeypatch.setenv("https_proxy", CLOSED)
+    assert pretrained.locate_weights(make(pretrained="hf-hub:a/b")) == {"hf_hub_id": "a/b"}
+
+
+@pytest.mark.parametrize(
+    ("place", "name"), [(True, "timm/test_resnet.r160_in1k"), ("hf-hub:me/mine", "me/mine")]
+)
+def test_what_is_in_the_cache_needs_no_network(offline, monkeypatch, tiny, place, name):
+    keep_in_cache(offline, name, tiny)
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("went to the network"))
+    assert_loaded(build_network(make(pretrained=place)), tiny)
+
+
+def test_a_plain_download_that_is_there_needs_no_network(offline):
+    config = timm.get_pretrained_cfg("legacy_seresnet18")
+    target = offline / "torch" / "checkpoints" / Path(config.url).name
+    target.parent.mkdir(parents=True)
+    target.touch()
+    assert pretrained.locate_weights(make(model="legacy_seresnet18", pretrained=True)) == {}
+
+
+def test_six_channels_repeat_and_rescale_the_first_layer(tmp_path, tiny):
+    save_file(tiny, tmp_path / "own.safetensors")
+    root = Weights(root=str(tmp_path))
+    network = Network(input="rgb+srm")
+    built = build_network(make(pretrained="own.safetensors", weights=root, network=network))
+    stem = tiny["conv1.0.weight"]
+    torch.testing.assert_close(built.conv1[0].weight.data, torch.cat([stem, stem], dim=1) / 2)
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not REAL_WEIGHTS.is_dir(), reason="needs ../shared/weights")
+@pytest.mark.parametrize("kind", ["rgb", "srm", "rgb+srm"])
+def test_real_weights_load(kind):
+    name = "tf_efficientnet_lite0"
+    settings = make(
+        model=name,
+        pretrained=f"{name}.safetensors",
+        weights=Weights(root=str(REAL_WEIGHTS)),
+        network=Network(input=kind),
+    )
+    state = build_network(settings).state_dict()
+    source = load_file(REAL_WEIGHTS / f"{name}.safetensors")
+    stem = source.pop("conv_stem.weight")
+    expected = torch.cat([stem, stem], dim=1) / 2 if kind == "rgb+srm" else stem
+    torch.testing.assert_close(state["conv_stem.weight"], expected)
+    assert all(torch.equal(state[k], v) for k, v in source.items() if "classifier" not in k)

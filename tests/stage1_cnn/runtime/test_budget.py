@@ -1,0 +1,80 @@
+from types import SimpleNamespace
+
+import pytest
+import timm
+import torch
+from pydantic import ValidationError
+from small_task import make_settings
+
+from features.errors import ConfigError
+from features.runtime.budget import BudgetParams
+from features.settings.learning import Network
+from stage1_cnn.networks.network import build_network
+from stage1_cnn.runtime import budget
+from stage1_cnn.runtime.budget import count_parameters, describe_budget
+
+LARGE = ["resnet50", "convnext_tiny", "tf_efficientnet_b4", "vit_small_patch16_224"]
+
+
+def make(**changes):
+    return make_settings(**{"network": Network()} | changes)
+
+
+@pytest.mark.parametrize("model", [*timm.list_models("test_*"), *LARGE])
+def test_the_count_is_that_of_the_real_network(model):
+    settings = make(model=model, image_size=64, network=Network(input="rgb+srm"))
+    network = build_network(settings)
+    assert count_parameters(settings) == sum(p.numel() for p in network.parameters())
+
+
+def test_counting_reads_no_weights_and_draws_no_random_numbers():
+    before = torch.get_rng_state()
+    count_parameters(make(model="test_resnet", pretrained="gone.safetensors"))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_network_is_counted_once(monkeypatch):
+    settings = make(model="test_vit", image_size=96)
+    count = count_parameters(settings)
+    monkeypatch.setattr(budget, "build_network", lambda *_, **__: pytest.fail("built again"))
+    assert count_parameters(settings.model_copy(update={"seed": 5})) == count
+
+
+def test_position_embeddings_grow_with_the_side():
+    sides = [count_parameters(make(model="test_vit", image_size=side)) for side in (64, 128)]
+    assert sides[0] < sides[1]
+
+
+def make_params(*models):
+    backbones = {f"b{i}": make(model=model) for i, model in enumerate(models)}
+    return SimpleNamespace(backbones=backbones, resolve_backbone=backbones.__getitem__)
+
+
+@pytest.mark.parametrize(
+    ("folds", "limit", "line"),
+    [
+        (2, 200_000_000, "2 networks × 2 folds, 102.7 M of 200 M (budget.parameters)"),
+        (4, 200_000_000, "2 networks × 4 folds, 205.3 M of 200 M (budget.parameters): 5.3 M above"),
+        (1, None, "2 networks × 1 fold, 51.3 M, no limit (budget.parameters)"),
+    ],
+)
+def test_all_networks_are_held_against_the_limit(folds, limit, line):
+    params = make_params("resnet50", "convnext_tiny")
+    assert describe_budget(params, folds, limit) == f"parameters: {line}"
+
+
+def test_a_network_that_cannot_be_built_is_named():
+    with pytest.raises(ConfigError, match="resnet50"):
+        describe_budget(make_params("resnet5O"), 1, None)
+
+
+def test_the_section_may_be_missing_and_other_fields_of_folds_are_left_alone():
+    params = BudgetParams.model_validate({"folds": {"count": 4, "active": [0, 1]}, "seed": 0})
+    assert params.folds.active == [0, 1]
+    assert params.budget.parameters == 200_000_000
+
+
+@pytest.mark.parametrize("section", [{"parameters": 0}, {"parameter": 5}])
+def test_wrong_budgets_are_refused(section):
+    with pytest.raises(ValidationError):
+        BudgetParams.model_validate({"folds": {"active": [0]}, "budget": section})

@@ -1,0 +1,113 @@
+"""Each loss against its closed form, and batches whose parts add up to the whole."""
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from scipy.special import expit, log_expit, logit
+
+from features.settings.learning import Loss
+from stage1_cnn.train.losses import RowLoss, build_loss, weigh_classes
+
+LOGITS = torch.tensor([[0.3, 1.2], [2.0, -1.0], [-0.5, 0.1], [0.0, 4.0]], dtype=torch.float64)
+LABELS = torch.tensor([1, 0, 0, 1])
+WEIGHTS = torch.tensor([1.0, 2.0, 0.5, 1.0], dtype=torch.float64)
+Z = (LOGITS[:, 1] - LOGITS[:, 0]).numpy()
+Y = LABELS.numpy()
+CHANCE = np.where(Y == 1, expit(Z), expit(-Z))
+"""What the network gives to the true class."""
+
+
+def measure(loss, **changes):
+    return RowLoss(Loss(kind=loss, **changes)).measure(LOGITS, LABELS).numpy()
+
+
+def test_cross_entropy_is_minus_the_log_of_the_true_class():
+    np.testing.assert_allclose(measure("cross_entropy"), -np.log(CHANCE))
+    np.testing.assert_allclose(measure("class_mean"), -np.log(CHANCE))
+
+
+def test_label_smoothing_mixes_in_the_mean_over_both_classes():
+    both = -(log_expit(Z) + log_expit(-Z)) / 2
+    expected = 0.9 * -np.log(CHANCE) + 0.1 * both
+    np.testing.assert_allclose(measure("cross_entropy", label_smoothing=0.1), expected)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0, 2.5])
+@pytest.mark.parametrize("alpha", [None, 0.25])
+def test_focal_loss_is_that_of_the_paper(gamma, alpha):
+    weight = 1.0 if alpha is None else np.where(Y == 1, alpha, 1 - alpha)
+    expected = -weight * (1 - CHANCE) ** gamma * np.log(CHANCE)
+    np.testing.assert_allclose(measure("focal", gamma=gamma, alpha=alpha), expected)
+
+
+@pytest.mark.parametrize("tau", [0.5, 1.0, 1.5])
+def test_logit_adjustment_adds_the_classes_log_odds_inside_the_loss_alone(tau):
+    loss = build_loss(Loss(kind="logit_adjusted", tau=tau), masses=(0.2, 0.8), counts=(20, 80))
+    odds = Z + tau * logit(0.8)
+    expected = -np.where(Y == 1, log_expit(odds), log_expit(-odds))
+    np.testing.assert_allclose(loss.measure(LOGITS, LABELS).numpy(), expected)
+
+
+def test_soft_labels_cost_their_share_of_each_class():
+    soft = torch.tensor([[0.25, 0.75]] * 4, dtype=torch.float64)
+    found = RowLoss(Loss()).measure(LOGITS, soft).numpy()
+    np.testing.assert_allclose(found, -0.75 * log_expit(Z) - 0.25 * log_expit(-Z))
+
+
+def test_balanced_weights_are_those_of_scikit_learn():
+    from sklearn.utils.class_weight import compute_class_weight
+
+    labels = np.repeat([0, 1], [30, 170])
+    expected = compute_class_weight("balanced", classes=np.array([0, 1]), y=labels)
+    found = weigh_classes(Loss(class_weight="balanced"), (30, 170))
+    np.testing.assert_allclose(found, expected)
+
+
+def test_effective_numbers_are_those_of_the_paper():
+    loss = Loss(class_weight="effective", effective_beta=0.99)
+    real, fake = weigh_classes(loss, (99_386, 50))
+    numbers = [(1 - 0.99**n) / (1 - 0.99) for n in (99_386, 50)]
+    assert fake / real == pytest.approx(numbers[0] / numbers[1])
+    assert (real * 99_386 + fake * 50) / 99_436 == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("beta", "ratio"), [(1e-6, 1.0), (1 - 1e-12, 425_043 / 99_386)])
+def test_effective_weights_lie_between_none_and_balanced(beta, ratio):
+    loss = Loss(class_weight="effective", effective_beta=beta)
+    real, fake = weigh_classes(loss, (99_386, 425_043))
+    assert real / fake == pytest.approx(ratio, rel=1e-4)
+
+
+def test_rows_count_by_their_weight_and_that_of_their_class():
+    loss = RowLoss(Loss(), class_weights=(3.0, 1.0))
+    shares = loss.share_out(LABELS, WEIGHTS).numpy()
+    np.testing.assert_allclose(shares, np.array([1, 6, 1.5, 1]) / 9.5)
+
+
+def test_class_mean_gives_half_to_each_class_whatever_its_rows_weigh():
+    shares = RowLoss(Loss(kind="class_mean")).share_out(LABELS, WEIGHTS).numpy()
+    np.testing.assert_allclose(shares, [0.25, 0.4, 0.1, 0.25])
+    fakes = torch.ones(4, dtype=torch.long)
+    only_fakes = RowLoss(Loss(kind="class_mean")).share_out(fakes, WEIGHTS)
+    np.testing.assert_allclose(only_fakes.numpy(), WEIGHTS.numpy() / WEIGHTS.sum().item())
+
+
+@pytest.mark.parametrize("kind", ["cross_entropy", "class_mean", "focal"])
+def test_shares_add_up_to_one(kind):
+    loss = RowLoss(Loss(kind=kind), class_weights=(2.0, 0.5))
+    assert loss.share_out(LABELS, WEIGHTS).sum().item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "focal", "label_smoothing": 0.1}, "no meaning for focal"),
+        ({"kind": "class_mean", "class_weight": "balanced"}, "changes nothing in class_mean"),
+        ({"kind": "hinge"}, "cross_entropy"),
+        ({"alpha": 1.0}, "less than 1"),
+    ],
+)
+def test_losses_that_make_no_sense_are_refused(changes, message):
+    with pytest.raises(ValidationError, match=message):
+        Loss(**changes)

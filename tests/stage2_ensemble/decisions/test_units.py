@@ -1,0 +1,209 @@
+"""Units in place of rows: their scores, readings, metrics and labels."""
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit, logit
+from sklearn.metrics import roc_auc_score
+from synthetic_world import TEST_UNITS, write_member_dump, write_noise_features, write_params
+
+from features.core.files import read_json
+from features.core.manifest import write_manifest
+from features.null_model import __main__ as null_model
+from features.null_model.__main__ import NullParams
+from features.settings.members import MembersParams
+from features.settings.sections import load_params
+from features.settings.stacking import StackParams
+from stage2_ensemble import evaluate, label, stack, summary
+from stage2_ensemble.columns.columns import read_held_out
+from stage2_ensemble.columns.extras import read_extras
+from stage2_ensemble.decisions.scored_rows import ChoiceRows
+from stage2_ensemble.decisions.units import (
+    MIXED,
+    TrainUnits,
+    describe_train,
+    merge_choice_rows,
+    number_units,
+)
+from stage2_ensemble.display import cells
+from stage2_ensemble.models.bundle import read_ensemble
+
+
+def make_rows(labels: list[int], log_odds: list[float]) -> ChoiceRows:
+    n = len(labels)
+    return ChoiceRows(
+        row_ids=np.arange(n),
+        log_odds=np.array(log_odds),
+        groups=10 * np.arange(n),
+        labels=np.array(labels, np.int8),
+        weights=np.arange(1.0, n + 1),
+    )
+
+
+def test_units_stand_in_the_order_of_their_first_rows():
+    units = number_units(np.array([7, 3, 7, 9, 3]))
+    assert units.numbers.tolist() == [0, 1, 0, 2, 1]
+    assert units.first.tolist() == [0, 1, 3]
+    assert units.average(np.array([1.0, 2.0, 5.0, 0.0, 4.0])).tolist() == [3.0, 3.0, 0.0]
+    assert units.find_labels(np.array([1, 0, 1, 0, 1])).tolist() == [1, MIXED, 0]
+
+
+def test_a_unit_is_a_row_with_means_and_one_of_both_classes_is_left_out():
+    rows = make_rows([1, 0, 1, 0, 1], [1.0, 2.0, 5.0, -3.0, 4.0])
+    units = TrainUnits(np.array([7, 3, 7, 9, 3]), share=0.25, mixed=1)
+    merged = merge_choice_rows(rows, units)
+    assert merged.row_ids.tolist() == [0, 3]
+    assert merged.log_odds.tolist() == [3.0, -3.0]
+    assert merged.groups.tolist() == [0, 30]
+    assert merged.labels.tolist() == [1, 0]
+    assert merged.prior == pytest.approx(0.25)
+
+
+def test_units_of_one_class_alone_are_no_rows_to_choose_on():
+    rows = make_rows([1, 0, 1], [1.0, 2.0, 5.0])
+    assert merge_choice_rows(rows, TrainUnits(np.array([0, 1, 1]), 0.5, 1)) is None
+
+
+@pytest.fixture
+def world(finished, monkeypatch):
+    world = finished("units")
+    monkeypatch.chdir(world.root)
+    return world
+
+
+def test_the_bundle_keeps_readings_of_units(world):
+    ensemble = read_ensemble(stack.OUT)
+    readings, found = ensemble.unit_readings, describe_train(world.train)
+    assert set(readings.scorers) == set(ensemble.readings.scorers)
+    assert readings.prior.value == pytest.approx(found.share)
+    held = readings.held_out
+    names = world.train.table["unit"].to_numpy()[held.row_ids]
+    assert len(held) < len(ensemble.readings.held_out)
+    assert pd.Series(names[names != ""]).is_unique
+    threshold = readings.scorers[ensemble.shipped].threshold
+    assert threshold.low <= threshold.value <= threshold.high
+
+
+def test_metrics_by_unit_are_those_of_mean_log_odds(world):
+    metrics = read_json(evaluate.OUT / "metrics.json", "evaluate")
+    units, val = metrics["units"], metrics["val"]
+    assert units["counts"] == {"reals": 60, "fakes": 90, "mixed": 1}
+    assert set(units) == set(val) - {"null_model"} | {"counts"}
+    assert set(units["members"]) == set(val["members"])
+    assert set(units["stack"]) == set(val["stack"])
+    assert units["stack"]["groups"] == 150
+    ensemble = read_ensemble(evaluate.STACKERS)
+    members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
+    extras = read_extras(evaluate.FORENSICS, world.val)
+    scores = ensemble.score_all(read_held_out(evaluate.DUMPS, world.val, *members, extras))
+    rows = pd.DataFrame({"unit": world.val.table["unit"], "label": world.val.labels})
+    for name, found in (units["members"] | {units["shipped"]: units["stack"]}).items():
+        means = rows.assign(score=scores[name]).groupby("unit").mean()
+        means = means[means["label"].isin([0, 1])]
+        assert found["auc"] == pytest.approx(roc_auc_score(means["label"], means["score"]))
+        threshold = ensemble.unit_readings.find_threshold(name)
+        answers = ensemble.unit_readings.read(name, means["score"].to_numpy()) >= threshold
+        assert found["accuracy"] == pytest.approx((answers == means["label"]).mean())
+    assert units["stack"]["auc"] > val["stack"]["auc"]  # two looks are better than one
+
+
+def test_every_unit_of_the_test_list_has_one_label(world):
+    units = pd.read_csv("artifacts/unit_labels.csv", dtype={"unit": str}, keep_default_na=False)
+    rows = pd.read_csv("artifacts/labels.csv", dtype={"img_name": str}, keep_default_na=False)
+    names = [unit or name for unit, name in zip(TEST_UNITS, rows["img_name"], strict=True)]
+    assert units["unit"].tolist() == list(dict.fromkeys(names))
+    assert units["rows"].tolist() == [2, 1, 0, 3, 1, 1]
+    ensemble = read_ensemble(label.STACKERS)
+    readings = ensemble.unit_readings
+    members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
+    columns = read_held_out(
+        label.DUMPS, world.test, *members, read_extras(label.FORENSICS, world.test)
+    )
+    raw = np.full(len(world.test), np.nan)
+    raw[columns[0].row_ids] = ensemble.score(ensemble.shipped, columns)
+    means = pd.Series(raw).groupby(names, sort=False).mean().to_numpy()
+    wanted = np.full(len(means), logit(readings.prior.value))
+    known = np.isfinite(means)
+    wanted[known] = readings.read(ensemble.shipped, means[known])
+    np.testing.assert_allclose(units["log_odds"], wanted, rtol=1e-12)
+    np.testing.assert_allclose(units["score"], expit(wanted), rtol=1e-12)
+    fake = wanted >= readings.find_threshold(ensemble.shipped)
+    assert units["label"].tolist() == np.where(fake, "fake", "real").tolist()
+
+
+def test_without_units_there_is_a_header_alone(done):
+    assert (done.root / "artifacts/unit_labels.csv").read_text() == (
+        "unit,rows,score,label,log_odds\n"
+    )
+    assert read_ensemble(stack.OUT).unit_readings is None
+
+
+def test_a_test_list_without_units_has_one_for_each_image(enter, caplog):
+    world = enter("units")
+    table = world.test.table.assign(unit="")
+    path = world.root / "artifacts/manifest/test.parquet"
+    changed = replace(world, test=write_manifest(table, "test", path))
+    write_noise_features(world.root, changed.test)
+    for backbone in world.plan.strengths:
+        for fold in world.plan.active:
+            write_member_dump(changed, backbone, fold, "test")
+    with caplog.at_level(logging.INFO, logger="forgerystack"):
+        label.run(load_params(MembersParams))
+    units = pd.read_csv("artifacts/unit_labels.csv", dtype={"unit": str}, keep_default_na=False)
+    assert units["unit"].tolist() == list(world.plan.test_names)
+    assert "the list names none, so each image is one" in caplog.text
+
+
+def test_units_that_are_all_of_both_classes_are_told_and_measured_nowhere(enter, caplog, capsys):
+    world = enter("units")
+    fold_rows = world.train.table["fold"].to_numpy()
+    table = world.train.table.assign(unit=[f"all of {fold}" for fold in fold_rows])
+    path = world.root / "artifacts/manifest/train.parquet"
+    changed = replace(world, train=write_manifest(table, "train", path))
+    write_noise_features(world.root, changed.train)
+    for backbone in world.plan.strengths:
+        for fold in world.plan.active:
+            for role in ("train", "val", "test"):
+                write_member_dump(changed, backbone, fold, role)
+    with caplog.at_level(logging.INFO, logger="forgerystack"):
+        assert stack.run(load_params(StackParams)).unit_readings is None
+        null_model.run(load_params(NullParams))
+        metrics = evaluate.run(load_params(MembersParams))
+        label.run(load_params(MembersParams))
+    assert metrics["units"] == {"counts": {"reals": 60, "fakes": 90, "mixed": 1}}
+    assert "too few of them have rows of one class only" in caplog.text
+    assert "by unit nothing is measured: 60 real and 90 fake units" in caplog.text
+    assert "unit_labels.csv holds its header only" in caplog.text
+    summary.main()
+    assert "by unit nothing is measured" in capsys.readouterr().out
+
+
+def test_the_share_of_fakes_is_estimated_among_units(enter):
+    world = enter("units")
+    write_params(world, label={"prior": "estimate"})
+    ensemble = stack.run(load_params(StackParams))
+    prior = ensemble.unit_readings.prior
+    assert prior.train == pytest.approx(describe_train(world.train).share)
+
+
+def test_the_summary_has_a_table_of_units(world, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    summary.main()
+    text = capsys.readouterr().out
+    units = read_json(summary.METRICS, "evaluate")["units"]
+    assert "by unit: 60 real, 90 fake" in text
+    assert "1 with rows of both classes left out" in text
+    assert cells.format_interval(units["stack"]) in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_evaluate_tells_of_units(enter, caplog):
+    enter("units")
+    with caplog.at_level(logging.INFO, logger="forgerystack"):
+        evaluate.run(load_params(MembersParams))
+    assert "by unit, on 60 real and 90 fake units, 1 with rows of both classes left out" in (
+        caplog.text
+    )

@@ -1,0 +1,199 @@
+"""Scorers on perturbed val pictures: figures from the files alone, and what is refused."""
+
+import logging
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+from synthetic_world import PERTURBED_ROWS, VARIANTS, write_perturbed_val
+
+from features.artifacts.perturbed import Perturbed, read_perturbed, write_perturbed
+from features.core.auc import compare_aucs
+from features.core.files import read_json, read_sealed, write_sealed
+from features.errors import MissingArtifactError, StaleArtifactError
+from features.settings.members import MembersParams
+from features.settings.sections import load_params
+from stage1_cnn.perturb.sample import draw_sample
+from stage2_ensemble import evaluate, summary
+from stage2_ensemble.columns.columns import read_held_out
+from stage2_ensemble.columns.extras import read_extras
+from stage2_ensemble.display import cells
+from stage2_ensemble.findings.robustness import COLUMNS, SCORERS, build_columns, list_robustness
+from stage2_ensemble.models.bundle import read_ensemble
+
+TABLE = "artifacts/plots/robustness.csv"
+
+
+def read_robustness() -> dict:
+    return read_json(evaluate.OUT / "metrics.json", "evaluate")["robustness"]
+
+
+def read_scores(world) -> dict[str, np.ndarray]:
+    """Of val as it is, by scorer, on the rows of the sample; read as they are for labels."""
+    ensemble = read_ensemble(evaluate.STACKERS)
+    members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
+    extras = read_extras(evaluate.FORENSICS, world.val)
+    found = ensemble.read_all(read_held_out(evaluate.DUMPS, world.val, *members, extras))
+    ids = draw_sample(world.val, PERTURBED_ROWS, 0)
+    names = {"stack": ensemble.shipped, "mean": "mean", "best_single": "best_single"}
+    return {scorer: found[name][ids] for scorer, name in names.items()}
+
+
+def test_the_fixed_form(done):
+    found = read_robustness()
+    assert (found["rows"], found["reals"], found["fakes"]) == (200, 100, 100)
+    assert (found["groups"], found["reliable"], found["note"]) == (200, True, "")
+    assert [(v["perturbation"], v["strength"]) for v in found["variants"]] == list(VARIANTS)
+    for variant in found["variants"]:
+        assert tuple(variant["scorers"]) == SCORERS
+        for values in variant["scorers"].values():
+            assert values["auc_low"] <= values["auc"] <= values["auc_high"]
+            if variant["strength"] is None:
+                assert values["change"] is values["change_low"] is values["change_high"] is None
+            else:
+                assert values["change_low"] <= values["change"] <= values["change_high"]
+
+
+def test_pictures_as_they_are_have_the_figures_of_val(done):
+    plain = read_robustness()["variants"][0]["scorers"]
+    ensemble = read_ensemble(evaluate.STACKERS)
+    labels = done.val.labels[draw_sample(done.val, PERTURBED_ROWS, 0)]
+    for scorer, scores in read_scores(done).items():
+        assert plain[scorer]["auc"] == pytest.approx(roc_auc_score(labels, scores))
+        name = ensemble.shipped if scorer == "stack" else scorer
+        called = scores >= ensemble.readings.find_threshold(name)
+        assert plain[scorer]["fpr"] == pytest.approx(called[labels == 0].mean())
+        assert plain[scorer]["tpr"] == pytest.approx(called[labels == 1].mean())
+
+
+def test_a_change_is_paired_with_the_same_rows(done):
+    _, jpeg, noise = read_robustness()["variants"]
+    ensemble = read_ensemble(evaluate.STACKERS)
+    perturbed = read_perturbed(evaluate.PERTURBED, done.val)
+    ids = perturbed.row_ids
+    labels, groups = done.val.labels[ids], done.val.groups[ids]
+    for place, variant in ((1, jpeg), (2, noise)):
+        columns = build_columns(ensemble, perturbed, place, done.val.table.iloc[ids])
+        scores = ensemble.readings.read("mean", ensemble.score("mean", columns))
+        wanted = compare_aucs(labels, groups, scores, read_scores(done)["mean"])
+        values = variant["scorers"]["mean"]
+        assert values["change"] == pytest.approx(wanted.auc)
+        assert values["change_low"] == pytest.approx(wanted.low)
+        assert values["change_high"] == pytest.approx(wanted.high)
+
+
+def test_members_that_noise_blinds_drop_for_sure_and_a_little_jpeg_costs_little(done):
+    _, jpeg, noise = (v["scorers"] for v in read_robustness()["variants"])
+    for scorer in ("mean", "best_single"):
+        assert noise[scorer]["change_high"] < -0.2
+        assert noise[scorer]["auc_low"] < 0.5 < noise[scorer]["auc_high"]
+        assert -0.1 < jpeg[scorer]["change"] < 0
+
+
+def test_the_table_is_long_and_holds_the_same(done):
+    table, found = pd.read_csv(TABLE), read_robustness()
+    assert tuple(table.columns) == COLUMNS
+    assert len(table) == len(VARIANTS) * len(SCORERS)
+    assert (table["rows"] == 200).all()
+    for variant in found["variants"]:
+        for scorer, values in variant["scorers"].items():
+            rows = table[table["perturbation"] == variant["perturbation"]]
+            (line,) = rows[rows["scorer"] == scorer].to_dict("records")
+            for name, value in values.items():
+                assert (
+                    line[name] == pytest.approx(value) if value is not None else pd.isna(line[name])
+                )
+    assert "jpeg 75, stack" in set(table["title"])
+
+
+def test_the_log_names_what_hurts_and_what_holds(enter, caplog):
+    enter("one fold")
+    with caplog.at_level(logging.INFO, "forgerystack"):
+        evaluate.run(load_params(MembersParams))
+    (first,) = [m for m in caplog.messages if "robustness, on 100 reals and 100 fakes" in m]
+    assert "of what ships with pictures as they are, FPR 0." in first
+    under = [m for m in caplog.messages if m.startswith("evaluate: under ")]
+    assert [m.split(":")[1].strip() for m in under] == ["under noise 8", "under jpeg 75"]
+    (best,) = [m for m in caplog.messages if m.startswith("evaluate: lowest AUC ")]
+    assert "(noise 8)" in best
+    assert best.endswith(": stack holds best")  # its embeddings still tell
+
+
+def test_no_scorer_is_best_where_intervals_overlap():
+    def draw_variant(strength, **aucs):
+        values = {"change": -0.1, "change_low": -0.2, "change_high": 0.0, "fpr": 0.1, "tpr": 0.9}
+        bounds = {
+            name: {"auc": a, "auc_low": a - 0.03, "auc_high": a + 0.03} for name, a in aucs.items()
+        }
+        scorers = {name: values | found for name, found in bounds.items()}
+        return {"perturbation": "jpeg", "strength": strength, "scorers": scorers}
+
+    variants = [
+        draw_variant(None, stack=0.9, mean=0.9, best_single=0.8),
+        draw_variant(75, stack=0.85, mean=0.7, best_single=0.6),
+        draw_variant(50, stack=0.65, mean=0.75, best_single=0.5),
+    ]
+    found = {"rows": 20, "reals": 10, "fakes": 10, "note": "", "variants": variants}
+    assert list_robustness(found, "lightgbm")[-1] == (
+        "lowest AUC 0.6500 [0.6200, 0.6800] of stack (jpeg 50), 0.7000 [0.6700, 0.7300] of mean "
+        "(jpeg 75), 0.5000 [0.4700, 0.5300] of best_single (jpeg 50): intervals overlap: none "
+        "holds best for sure"
+    )
+    assert "of mean" in list_robustness(found, "best_single")[-1]
+    assert "best_single" not in list_robustness(found, "best_single")[-1]
+
+
+def test_the_summary_has_the_table(done, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    summary.main()
+    text = capsys.readouterr().out
+    assert "perturbed pictures: 100 real and 100 fake val rows" in text
+    assert max(map(len, text.splitlines())) <= 80
+    for name in ("as it is", "jpeg 75", "noise 8"):
+        assert name in text
+    values = read_robustness()["variants"][2]["scorers"]["stack"]
+    assert cells.format_interval(values) in text
+
+
+def test_where_nothing_was_perturbed_that_is_said(enter, caplog, capsys):
+    world = enter("one fold")
+    empty = Perturbed(np.empty(0, np.int64), note="perturb.rows is 0")
+    shutil.rmtree(evaluate.PERTURBED)
+    write_perturbed(empty, world.val, evaluate.PERTURBED)
+    with caplog.at_level(logging.INFO, "forgerystack"):
+        evaluate.run(load_params(MembersParams))
+    found = read_robustness()
+    assert (found["rows"], found["variants"], found["note"]) == (0, [], "perturb.rows is 0")
+    assert "robustness: nothing is measured: perturb.rows is 0" in caplog.text
+    assert len(pd.read_csv(TABLE)) == 0
+    summary.main()
+    assert "perturbed pictures: perturb.rows is 0" in capsys.readouterr().out
+
+
+# --- what is missing or stale
+
+
+def test_without_perturbed_scores_it_names_the_stage(enter):
+    enter("one fold")
+    shutil.rmtree(evaluate.PERTURBED)
+    with pytest.raises(MissingArtifactError, match="dvc repro perturb"):
+        evaluate.run(load_params(MembersParams))
+
+
+def test_scores_of_other_members_are_stale(enter):
+    world = enter("one fold")
+    write_perturbed_val(world, digest="d" * 64)
+    with pytest.raises(StaleArtifactError, match=r"dddddddd.*dvc repro perturb"):
+        evaluate.run(load_params(MembersParams))
+
+
+def test_scores_of_another_val_or_of_other_features_are_stale(enter):
+    enter("one fold")
+    path = evaluate.PERTURBED / "perturbed.json"
+    facts = read_sealed(path, "perturb")
+    for change in ({"manifest": "e" * 64}, {"names": ["noise:level", "dct:other"]}):
+        write_sealed(path, facts | change)
+        with pytest.raises(StaleArtifactError, match="dvc repro perturb"):
+            evaluate.run(load_params(MembersParams))

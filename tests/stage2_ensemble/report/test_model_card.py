@@ -1,0 +1,69 @@
+"""The model card: true to metrics.json, readable by Hugging Face, and no name marks it up."""
+
+import re
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from features.core.files import read_json
+from stage2_ensemble import evaluate
+from stage2_ensemble.report.model_card import build_card
+from stage2_ensemble.report.questions import Answer
+from stage2_ensemble.report.tables import PageTable, list_tables
+
+SUMMARY = {
+    role: {"reals": 1200, "fakes": 50, "groups": 70, "generators": {"<b>warp</b>|x": {}}}
+    for role in ("train", "val")
+}
+BACKBONES = {
+    "a": {"model": "resnet18", "pretrained": True},
+    "b": {"model": "vit", "pretrained": "w.safetensors", "image_size": 224},
+    "c": {"model": "test_resnet"},
+}
+
+
+@pytest.fixture
+def metrics(finished):
+    return read_json(finished("one fold").root / evaluate.OUT / "metrics.json", "evaluate")
+
+
+def build(metrics, tables=(), answers=()) -> str:
+    return build_card(metrics, answers, tables, SUMMARY, BACKBONES, "data/my faces")
+
+
+def test_its_head_is_valid_and_holds_the_figures(metrics):
+    card = ModelCard(build(metrics))
+    (auc, *_) = card.data.eval_results
+    assert auc.metric_type == "roc_auc"
+    assert auc.metric_value == pytest.approx(metrics["val"]["stack"]["auc"], abs=1e-6)
+    head = yaml.safe_load(build(metrics).split("---")[1])
+    assert head["model-index"][0]["results"][0]["dataset"]["split"] == "val"
+
+
+def test_it_says_what_it_was_made_of(metrics):
+    text = build(metrics, list_tables(metrics), [Answer("How good?", "AUC 0.9", "good", ("r",))])
+    assert "| train | 1,200 | 50 | 70 |" in text
+    assert "| a | resnet18 | images.size | timm's weights |" in text
+    assert "| b | vit | 224 | w.safetensors |" in text
+    assert "from scratch" in text
+    assert "**How good?** AUC 0.9." in text
+    assert f"{metrics['val']['stack']['auc']:.4f}" in text
+    assert "Limits" in text
+
+
+def test_tables_are_tables_whatever_the_names(metrics):
+    table = PageTable("t", ("a|b", "c"), (("<img src=x>", "1|2\n3"),))
+    text = build(metrics, [table])
+    lines = [line for line in text.splitlines() if "img" in line or "a\\|b" in line]
+    assert len(lines) == 2
+    for line in lines:
+        assert len(re.findall(r"(?<!\\)\|", line)) == 3
+    assert not re.search(r"(?<!\\)<", text)
+
+
+def test_without_val_there_are_no_results(metrics):
+    last = {"val": None, "shipped": "mean"}
+    text = build(last, answers=[Answer("How good?", "no held-out val", "open", ())])
+    assert "model-index" not in text
+    assert "no held-out val" in text

@@ -1,0 +1,118 @@
+"""What a report says first: true, and never more than an interval allows."""
+
+import copy
+
+import pytest
+
+from features.core.files import read_json
+from stage2_ensemble import evaluate
+from stage2_ensemble.report.questions import answer_questions
+
+LOST = {"name": "lightgbm", "difference": -0.01, "low": -0.02, "high": 0.003, "outcome": "lost"}
+
+
+@pytest.fixture
+def metrics(finished):
+    world = finished("one fold")
+    return copy.deepcopy(read_json(world.root / evaluate.OUT / "metrics.json", "evaluate"))
+
+
+def set_gain(metrics, name, low, high):
+    gain = metrics["val"]["differences"][name]
+    gain |= {"auc": (low + high) / 2, "auc_low": low, "auc_high": high}
+
+
+def say(metrics, place):
+    answer = answer_questions(metrics, [LOST])[place]
+    return answer, " ".join([answer.short, *answer.reasons])
+
+
+def test_rates_are_counts_of_a_hundred_with_intervals(metrics):
+    for name, values in {"fpr": (0.0667, 0.0364, 0.119), "tpr": (0.995, 0.982, 1.0)}.items():
+        entry = metrics["promises"][name]
+        entry |= dict(zip(("realised", "realised_low", "realised_high"), values, strict=True))
+    answer, _ = say(metrics, 0)
+    assert "Of 100 reals it calls 6.7 [3.6 to 12] fake" in answer.short
+    assert "of 100 fakes it finds 99.5 [98.2 to 100.0]" in answer.short
+
+
+def test_few_groups_are_said_to_be_few(metrics):
+    metrics["val"]["stack"]["reliable"] = False
+    answer, text = say(metrics, 0)
+    assert answer.tone == "open"
+    assert "not reliable" in text
+    assert "not reliable" in say(metrics, 2)[1]
+
+
+def test_differences_are_told_only_where_the_interval_is_above_zero(metrics):
+    metrics["val"]["shipped"] = "greedy"
+    for low, high, words in (
+        (0.01, 0.03, "beats the best single"),
+        (-0.03, -0.01, "is worse than the best single"),
+        (-0.01, 0.03, "the best single network val can tell no difference"),
+    ):
+        set_gain(metrics, "best_single", low, high)
+        assert words in say(metrics, 1)[1]
+
+
+def test_lightgbm_is_worth_it_only_if_it_ships(metrics):
+    metrics["val"]["shipped"] = "greedy"
+    answer, text = say(metrics, 1)
+    assert answer.tone == "mixed"
+    assert "did not win" in answer.short
+    assert "lightgbm minus the best simple combiner: -0.0100" in text
+    metrics["val"]["shipped"] = "lightgbm"
+    assert say(metrics, 1)[0].short.startswith("Yes")
+
+
+def test_every_doubt_is_listed(metrics):
+    metrics["val"]["stack"]["reliable"] = True
+    metrics["val"]["null_model"] |= {"told_apart": False, "main_feature": "bytes"}
+    for entry in metrics["promises"].values():
+        entry["verdict"] = "kept"
+    metrics["domains"].pop("gap", None)
+    metrics.pop("robustness", None)
+    answer, _ = say(metrics, 2)
+    assert answer.tone == "open"
+    assert "Val cannot tell" in answer.short
+
+    metrics["domains"]["gap"] = {"auc": 0.1, "auc_low": 0.05, "auc_high": 0.15, "against": "a, b"}
+    metrics["val"]["null_model"]["told_apart"] = True
+    metrics["promises"]["fpr"]["verdict"] = "differs"
+    worst = {"auc": 0.7, "change": -0.2, "change_low": -0.25, "change_high": -0.15}
+    mild = {"auc": 0.9, "change": -0.001, "change_low": -0.01, "change_high": 0.01}
+    metrics["robustness"] = {
+        "variants": [
+            {"perturbation": "none", "strength": None, "scorers": {"stack": {"auc": 0.9}}},
+            {"perturbation": "blur", "strength": 1.0, "scorers": {"stack": mild}},
+            {"perturbation": "jpeg", "strength": 50, "scorers": {"stack": worst}},
+        ]
+    }
+    answer, text = say(metrics, 2)
+    assert answer.short == "There are 4 reasons for doubt"
+    for words in ("without looking, mostly by bytes", "+0.1000", "jpeg 50", "FPR at the threshold"):
+        assert words in text
+
+
+def test_without_val_nothing_is_claimed_of_it():
+    metrics = {
+        "val": None,
+        "note": "no held-out val",
+        "shipped": "mean",
+        "rows": {"val": {"reals": 0, "fakes": 0}},
+        "out_of_fold": {
+            "calibration": {"name": "platt", "reason": "r", "ece_before": 0.1, "ece_after": 0.05},
+            "threshold": {
+                "value": 0.1,
+                "policy": "accuracy",
+                "fpr": {"value": 0.1},
+                "tpr": {"value": 0.9},
+            },
+            "read_on": "out-of-fold",
+            "without": {},
+        },
+        "earlier": "no earlier run is known",
+    }
+    (answer,) = answer_questions(metrics, [])
+    assert "no held-out val" in answer.short
+    assert "no earlier run is known" in " ".join(answer.reasons)
