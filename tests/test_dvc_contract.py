@@ -171,6 +171,35 @@ def test_what_changes_no_result_is_no_dependency():
         assert not [dep for dep in list_code(stage) if is_exempt(ROOT / dep)]
 
 
+@pytest.mark.parametrize(
+    ("changed", "stages"),
+    [
+        ("features/pixels/decoding.py", "prepare forensics train dump perturb explain report"),
+        ("features/prepare/near_duplicates.py", "inputs prepare"),
+        ("features/forensics/dct.py", "forensics perturb"),
+        ("features/null_model/model.py", "null_model"),
+        ("features/settings/stacking.py", "inputs stack evaluate gallery label report"),
+        ("stage1_cnn/augment/mixing.py", "train perturb"),
+        ("stage1_cnn/train/losses.py", "train"),
+        ("stage1_cnn/dump/views.py", "dump perturb"),
+        ("stage2_ensemble/models/gate.py", "stack evaluate gallery label report"),
+        ("stage2_ensemble/charts/curves.py", "evaluate report"),
+        ("stage2_ensemble/gallery/choosing.py", "gallery report"),
+        ("stage2_ensemble/report/tables.py", "report"),
+        ("features/runtime/locks.py", ""),
+        ("stage1_cnn/runtime/launch.py", ""),
+        ("stage1_cnn/train_all/plan.py", ""),
+        ("stage1_cnn/compare/table.py", ""),
+        ("stage2_ensemble/tune/search.py", ""),
+    ],
+)
+def test_which_stages_a_change_runs_again(changed, stages):
+    """By themselves; further ones follow where a result is another one then."""
+    assert (ROOT / changed).is_file()
+    again = [s for s in STAGES if changed in set().union(*list_code(s).values())]
+    assert again == stages.split()
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_docstring_reads_are_the_data_dependencies(stage):
     data = list_paths(stage, "deps") - set(list_code(stage))
