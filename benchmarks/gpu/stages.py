@@ -27,6 +27,7 @@ from features.settings.perturb import PerturbParams
 from features.settings.sections import load_params
 from stage1_cnn.explain.__main__ import ExplainParams
 from stage1_cnn.perturb import __main__ as perturb
+from stage1_cnn.runtime.runs import RunLimits
 
 LIMITS = {"float32": 1e-3, "auto": 2e-2}
 """Of ‖found - wanted‖ / ‖wanted‖ of embeddings, which are kept as float16."""
@@ -113,7 +114,7 @@ def compare_perturbed(report: Report) -> None:
     val = read_manifest(Path("artifacts/manifest"), "val")
 
     def run(out: Path) -> None:
-        perturb.run(load_params(PerturbParams, []), out, out.parent / "resume")
+        perturb.run(load_params(PerturbParams, []), out, RunLimits(out.parent / "resume"))
 
     found: list[Perturbed] = [
         read_perturbed(out, val) for out in run_twice(report, "perturbed", run)

@@ -62,3 +62,8 @@ class Images(Section):
     `auto`: `raw` where it fits into half of the free disk. The pixels are the same."""
     store_dir: str = ".store"
     """Folder of the decoded images and of what is known about each file: a cache."""
+
+    @property
+    def pixel_settings(self) -> dict[str, object]:
+        """What decides the pixels; where and whether they are kept does not."""
+        return self.model_dump(mode="json", include={"size", "equalize"})

@@ -20,7 +20,7 @@ import typer
 
 from features.artifacts.dumps import Dump, write_dump
 from features.core.manifest import ROLES, Manifest, read_manifest
-from features.errors import AlignmentError, ConfigError
+from features.errors import AlignmentError
 from features.pixels.store import open_store
 from features.runtime.cli import Overrides, run_stage
 from features.runtime.costs import Measured, record_seconds
@@ -34,8 +34,9 @@ from stage1_cnn.dump.parts import PLAIN, Part, Task, build_parts, score_part
 from stage1_cnn.networks.devices import describe_device
 from stage1_cnn.networks.member import Member, read_member
 from stage1_cnn.networks.network import check_other_size
-from stage1_cnn.runtime.checkpoints import Checkpoints, describe_versions, digest_code
+from stage1_cnn.runtime.checkpoints import Checkpoints
 from stage1_cnn.runtime.launch import ProcessCount, is_launched, launch_processes
+from stage1_cnn.runtime.runs import RunLimits, describe_run, resolve_out_dir
 from stage1_cnn.scoring.processes import Processes, join_processes
 from stage1_cnn.scoring.rows import ScoredRows, find_width
 
@@ -65,14 +66,6 @@ def describe_gain(task: Task, dump: Dump, plain: ScoredRows) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a run is kept within, and where it keeps what it goes on from; none changes a result."""
-
-    resume_dir: Path
-    max_minutes: float | None = None
-
-
 def check_member(member: Member, train: Manifest, fold: int) -> None:
     """Raises unless the member left out `fold` of this very train manifest."""
     if member.id.fold != fold:
@@ -92,20 +85,18 @@ def open_task(params: DumpParams, backbone: str, fold: int, member_dir: Path) ->
     return Task(member, member_dir, manifests, stores, scoring, params.dump.engine)
 
 
-def describe_run(params: DumpParams, task: Task, parts: list[Part], out: Path) -> dict[str, Any]:
-    """All that the scores depend on, and where they go: who goes on from whose blocks."""
+def describe_dump(params: DumpParams, task: Task, parts: list[Part], out: Path) -> dict[str, Any]:
+    """All that the scores depend on."""
     device = parts[0].engine.device
-    return {
-        "out": out.as_posix(),
-        "member": task.member.id.digest,
-        "manifests": {role: manifest.digest for role, manifest in task.manifests.items()},
-        "images": params.images.model_dump(mode="json", include={"size", "equalize"}),
-        "dump": {"tta": task.scoring.tta, "image_size": task.side},
-        "engines": [part.engine.name for part in parts],
-        "device": describe_device(device) if device.type == "cuda" else device.type,
-        "code": digest_code(),
-        "versions": describe_versions(),
-    }
+    return describe_run(
+        out,
+        params.images,
+        member=task.member.id.digest,
+        manifests={role: manifest.digest for role, manifest in task.manifests.items()},
+        dump={"tta": task.scoring.tta, "image_size": task.side},
+        engines=[part.engine.name for part in parts],
+        device=describe_device(device) if device.type == "cuda" else device.type,
+    )
 
 
 @dataclass
@@ -117,7 +108,7 @@ class Pace:
 
 
 def score_parts(
-    parts: list[Part], folder: Path, processes: Processes, limits: Limits
+    parts: list[Part], folder: Path, processes: Processes, limits: RunLimits
 ) -> tuple[dict[str, ScoredRows], Pace]:
     """The scores of all parts, mapped from `folder`, on the first process. Raises `Stopped`."""
     scores, pace = {}, Pace()
@@ -152,7 +143,7 @@ def write_dumps(task: Task, parts: list[Part], scores: dict[str, ScoredRows], ou
 
 
 def run(
-    params: DumpParams, backbone: str, fold: int, member_dir: Path, out: Path, limits: Limits
+    params: DumpParams, backbone: str, fold: int, member_dir: Path, out: Path, limits: RunLimits
 ) -> None:
     """Reads member, manifests and images, writes one dump per role.
 
@@ -172,7 +163,7 @@ def run(
             parts[0].engine.name, describe_device(processes.device),
             f", {processes.world} processes" if processes.world > 1 else "",
         )  # fmt: skip
-        key = describe_run(params, task, parts, out)
+        key = describe_dump(params, task, parts, out)
         checkpoints = Checkpoints(limits.resume_dir, f"dump-{backbone}-{fold}", key)
         if processes.is_first:
             checkpoints.open()
@@ -186,23 +177,9 @@ def run(
             checkpoints.clear()
 
 
-def find_out(params: DumpParams, backbone: str, fold: int, out: Path | None) -> Path:
-    """`out`, or the place that `dvc repro` uses if the settings are those of `params.yaml`.
-
-    Otherwise the folds of a backbone might be scored in different ways.
-    """
-    if out is not None:
-        return out
-    kept = load_params(DumpParams)
-    if _select(params, backbone) != _select(kept, backbone):
-        problem = f"the settings of {backbone} differ from params.yaml"
-        raise ConfigError("--set", [problem], "Name a folder for this run: --out DIR")
-    return OUT / backbone / str(fold)
-
-
-def _select(params: DumpParams, backbone: str) -> tuple[object, ...]:
-    images = params.images.model_dump(include={"size", "equalize"})
-    return params.data, images, params.dump.resolve_backbone(backbone)
+def select_settings(params: DumpParams, backbone: str) -> tuple[object, ...]:
+    """What a dump depends on of `params.yaml`: the same for all folds of a backbone."""
+    return params.data, params.images.pixel_settings, params.dump.resolve_backbone(backbone)
 
 
 def main(
@@ -216,13 +193,14 @@ def main(
 ) -> None:
     """Dump one member's scores of its fold, val and test. Cut off, the same command goes on."""
     params = load_params(DumpParams, overrides)
-    folder = find_out(params, backbone, fold, out)
+    given, kept = (select_settings(p, backbone) for p in (params, load_params(DumpParams)))
+    folder = resolve_out_dir(out, OUT / backbone / str(fold), given, kept)
     if processes > 1 and not is_launched():
         launch_processes("stage1_cnn.dump", sys.argv[1:], processes)
         return
     resume_dir = Path(load_params(ResumeParams, overrides).resume_dir)
     member_dir = member or MEMBERS / backbone / str(fold)
-    run(params, backbone, fold, member_dir, folder, Limits(resume_dir, max_minutes))
+    run(params, backbone, fold, member_dir, folder, RunLimits(resume_dir, max_minutes))
 
 
 if __name__ == "__main__":

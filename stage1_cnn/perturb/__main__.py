@@ -20,7 +20,6 @@ import typer
 
 from features.artifacts.perturbed import Perturbed, write_perturbed
 from features.core.manifest import Ids, Manifest, count_classes, read_manifest
-from features.errors import ConfigError
 from features.pixels.store import open_store
 from features.runtime.cli import Overrides, run_stage
 from features.runtime.interruption import Interruption, MaxMinutes
@@ -37,7 +36,8 @@ from stage1_cnn.networks.network import check_other_size
 from stage1_cnn.perturb.sample import draw_sample
 from stage1_cnn.perturb.scores import Work, collect_scores, open_blocks, score_work
 from stage1_cnn.perturb.variants import list_variants
-from stage1_cnn.runtime.checkpoints import Checkpoints, describe_versions, digest_code
+from stage1_cnn.runtime.checkpoints import Checkpoints
+from stage1_cnn.runtime.runs import RunLimits, describe_run, resolve_out_dir
 from stage1_cnn.scoring.engines import Engine
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.scoring.rows import CPU_BATCH
@@ -93,34 +93,30 @@ def open_work(params: PerturbParams, val: Manifest, row_ids: Ids, processes: Pro
     return Work(row_ids, variants, store, tuple(m.id for m in members), tuple(engines))
 
 
-def describe_run(params: PerturbParams, val: Manifest, work: Work, out: Path) -> dict[str, Any]:
-    """All that the scores depend on, and where they go: who goes on from whose blocks."""
+def describe_perturb(params: PerturbParams, val: Manifest, work: Work, out: Path) -> dict[str, Any]:
+    """All that the scores depend on."""
     device = work.engines[0].device
-    return {
-        "out": out.as_posix(),
-        "members": {member.name: member.digest for member in work.members},
-        "manifest": val.digest,
-        "seed": params.seed,
-        "images": params.images.model_dump(mode="json", include={"size", "equalize"}),
-        "dump": params.dump.model_dump(mode="json"),
-        "perturb": params.perturb.model_dump(mode="json"),
-        "engines": [engine.name for engine in work.engines],
-        "device": describe_device(device) if device.type == "cuda" else device.type,
-        "code": digest_code(),
-        "versions": describe_versions(),
-    }
+    return describe_run(
+        out,
+        params.images,
+        members={member.name: member.digest for member in work.members},
+        manifest=val.digest,
+        seed=params.seed,
+        dump=params.dump.model_dump(mode="json"),
+        perturb=params.perturb.model_dump(mode="json"),
+        engines=[engine.name for engine in work.engines],
+        device=describe_device(device) if device.type == "cuda" else device.type,
+    )
 
 
-def run(
-    params: PerturbParams, out: Path, resume_dir: Path, max_minutes: float | None = None
-) -> None:
+def run(params: PerturbParams, out: Path, limits: RunLimits) -> None:
     """Reads members, val and its images, writes what the members say.
 
     Goes on where a run with the same members, rows, settings, code and `out` was cut off. Raises
     `Stopped`, `LockedError`.
     """
     start = time.perf_counter()
-    with hold(out, resume_dir):
+    with hold(out, limits.resume_dir):
         val = read_manifest(MANIFEST, "val")
         row_ids = draw_sample(val, params.perturb.rows, params.seed)
         if nothing := find_nothing(params, row_ids):
@@ -130,10 +126,11 @@ def run(
         processes = Processes(pick_device())
         prepare_device(processes.device)
         work = open_work(params, val, row_ids, processes)
-        checkpoints = Checkpoints(resume_dir, "perturb", describe_run(params, val, work, out))
+        key = describe_perturb(params, val, work, out)
+        checkpoints = Checkpoints(limits.resume_dir, "perturb", key)
         checkpoints.open()
         blocks = open_blocks(work, checkpoints.folder)
-        with Interruption(max_minutes) as interruption:
+        with Interruption(limits.max_minutes) as interruption:
             score_work(work, blocks, interruption)
         write_perturbed(collect_scores(work, blocks), val, out)
         checkpoints.clear()
@@ -144,21 +141,16 @@ def run(
     )  # fmt: skip
 
 
-def find_out(params: PerturbParams, out: Path | None) -> Path:
-    """`out`, or the place that `dvc repro` uses if the settings are those of `params.yaml`."""
-    if out is not None:
-        return out
-    kept = load_params(PerturbParams)
-    if _select(params) != _select(kept):
-        problem = "the settings differ from params.yaml"
-        raise ConfigError("--set", [problem], "Name a folder for this run: --out DIR")
-    return OUT
-
-
-def _select(params: PerturbParams) -> dict[str, Any]:
-    # Where and whether decoded images are kept changes no result.
-    values = params.model_dump(exclude={"images": {"store", "store_dir"}})
-    return {**values, "backbones": list(values["backbones"])}
+def select_settings(params: PerturbParams) -> dict[str, Any]:
+    """What the result depends on of `params.yaml`: of backbones the names, whose members hold
+    the rest.
+    """
+    values = params.model_dump(exclude={"images"})
+    return {
+        **values,
+        "images": params.images.pixel_settings,
+        "backbones": list(params.backbones),
+    }
 
 
 def main(
@@ -168,8 +160,10 @@ def main(
 ) -> None:
     """Score perturbed val pictures. Cut off, the same command goes on."""
     params = load_params(PerturbParams, overrides)
-    folder = find_out(params, out)
-    run(params, folder, Path(load_params(ResumeParams, overrides).resume_dir), max_minutes)
+    given, kept = (select_settings(p) for p in (params, load_params(PerturbParams)))
+    folder = resolve_out_dir(out, OUT, given, kept)
+    resume_dir = Path(load_params(ResumeParams, overrides).resume_dir)
+    run(params, folder, RunLimits(resume_dir, max_minutes))
 
 
 if __name__ == "__main__":

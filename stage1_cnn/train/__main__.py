@@ -11,7 +11,7 @@ Params: seed, data.root, images.size, images.equalize, weights, sampling, loss, 
 import logging
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +21,6 @@ import typer
 from features.core.files import digest_bytes, digest_json, write_text
 from features.core.manifest import LearnRows, Manifest, count_classes, read_manifest
 from features.core.members import MemberId
-from features.errors import ConfigError
 from features.pixels.store import open_store
 from features.runtime.budget import BudgetParams
 from features.runtime.cli import Overrides, find_starter, run_stage
@@ -35,8 +34,9 @@ from stage1_cnn.networks.devices import describe_device
 from stage1_cnn.networks.member import Member, write_member
 from stage1_cnn.networks.network import check_image_size, settle_image_size
 from stage1_cnn.runtime.budget import describe_budget
-from stage1_cnn.runtime.checkpoints import Checkpoints, describe_versions, digest_code
+from stage1_cnn.runtime.checkpoints import Checkpoints
 from stage1_cnn.runtime.launch import ProcessCount, is_launched, launch_processes
+from stage1_cnn.runtime.runs import RunLimits, describe_run, resolve_out_dir
 from stage1_cnn.runtime.session import SAVE_MINUTES, Session
 from stage1_cnn.sampling.loader import choose_rows, list_candidates
 from stage1_cnn.scoring.processes import join_processes
@@ -50,15 +50,6 @@ OUT = Path("artifacts/members")
 _log = logging.getLogger("forgerystack")
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a run is kept within, and where it keeps what it goes on from; none changes a result."""
-
-    resume_dir: Path
-    max_minutes: float | None = None
-    save_minutes: float = SAVE_MINUTES
-
-
 def describe_member(
     settings: MemberSettings, train: Manifest, rows: LearnRows, backbone: str, trained: Trained
 ) -> Member:
@@ -70,7 +61,7 @@ def describe_member(
     return Member(identity, settings, len(rows.row_ids), reals, fakes, trained.parameters)
 
 
-def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: Limits) -> None:
+def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: RunLimits) -> None:
     """Reads the train manifest and images, trains, writes weights, facts and history.
 
     Goes on where a run with the same settings, rows, code and `out` was cut off. Raises `Stopped`,
@@ -92,7 +83,7 @@ def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: Limits
             f", {processes.world} processes" if processes.world > 1 else "",
         )  # fmt: skip
         seed = int(digest_json([params.seed, backbone, fold])[:8], 16)
-        key = describe_run(params, settings, rows, seed, out)
+        key = describe_training(params, settings, rows, seed, out)
         checkpoints = Checkpoints(limits.resume_dir, f"train-{backbone}-{fold}", key)
         if processes.is_first:
             checkpoints.open()
@@ -117,38 +108,25 @@ def _record(trained: Trained, member: Member) -> None:
     record_seconds("train", member.id.backbone, member.id.fold, measured)
 
 
-def describe_run(
+def describe_training(
     params: TrainParams, settings: MemberSettings, rows: LearnRows, seed: int, out: Path
 ) -> dict[str, Any]:
-    """All that the weights depend on, and where they go: who goes on from whose state."""
+    """All that the weights depend on."""
     row_digest = digest_bytes(rows.row_ids.tobytes())
-    return {
-        "out": out.as_posix(),
-        "settings": settings.model_dump(mode="json"),
-        "images": params.images.model_dump(mode="json", include={"size", "equalize"}),
-        "train": {"manifest": rows.manifest_digest, "fold": rows.fold, "rows": row_digest},
-        "seed": seed,
-        "code": digest_code(),
-        "versions": describe_versions(),
-    }
+    return describe_run(
+        out,
+        params.images,
+        settings=settings.model_dump(mode="json"),
+        train={"manifest": rows.manifest_digest, "fold": rows.fold, "rows": row_digest},
+        seed=seed,
+    )
 
 
-def find_out(params: TrainParams, backbone: str, fold: int, out: Path | None) -> Path:
-    """`out`, or the place that `dvc repro` uses if the settings are those of `params.yaml`.
-
-    Otherwise the next `dvc repro` would take a member of other settings for its own.
-    """
-    if out is not None:
-        return out
-    kept = load_params(TrainParams)
-    if backbone not in kept.backbones or _select(params, backbone) != _select(kept, backbone):
-        problem = f"the settings of {backbone} differ from params.yaml"
-        raise ConfigError("--set", [problem], "Name a folder for this run: --out DIR")
-    return OUT / backbone / str(fold)
-
-
-def _select(params: TrainParams, backbone: str) -> tuple[object, ...]:
-    return params.data, params.images, params.resolve_backbone(backbone)
+def select_settings(params: TrainParams, backbone: str) -> tuple[object, ...] | None:
+    """What a member depends on of `params.yaml`; `None` where it has no such backbone."""
+    if backbone not in params.backbones:
+        return None
+    return params.data, params.images.pixel_settings, params.resolve_backbone(backbone)
 
 
 def main(
@@ -165,7 +143,8 @@ def main(
     """Train one member and keep its averaged weights. Cut off, the same command goes on."""
     params = load_params(TrainParams, overrides)
     settings = params.resolve_backbone(backbone)
-    folder = find_out(params, backbone, fold, out)
+    given, kept = (select_settings(p, backbone) for p in (params, load_params(TrainParams)))
+    folder = resolve_out_dir(out, OUT / backbone / str(fold), given, kept)
     if not is_launched():
         # For the log alone: a limit that changes re-trains nothing.
         budget = load_params(BudgetParams, overrides)
@@ -175,7 +154,7 @@ def main(
         launch_processes("stage1_cnn.train", sys.argv[1:], processes)
     else:
         resume_dir = Path(load_params(ResumeParams, overrides).resume_dir)
-        run(params, backbone, fold, folder, Limits(resume_dir, max_minutes, save_minutes))
+        run(params, backbone, fold, folder, RunLimits(resume_dir, max_minutes, save_minutes))
     if out is None and find_starter() is None:
         _log.info("Keep it: dvc commit -f train@%s-%d", backbone, fold)
 

@@ -78,8 +78,8 @@ def digest_sources(name: Name) -> str:
     try:
         params = load_params(TrainParams)
         settings = params.resolve_backbone(name.backbone).model_dump(mode="json")
-        images = params.images.model_dump(mode="json", include={"size", "equalize"})
-        return digest_json([settings, images, params.data.root, digest_file(TRAIN), digest_code()])
+        images, root = params.images.pixel_settings, params.data.root
+        return digest_json([settings, images, root, digest_file(TRAIN), digest_code()])
     except (ConfigError, OSError):
         return ""
 

@@ -13,9 +13,10 @@ from features.core.manifest import read_manifest, write_manifest
 from features.core.members import Correction, MemberId
 from features.settings.scoring import DumpParams
 from features.settings.sections import load_params
-from stage1_cnn.dump.__main__ import Limits, run
+from stage1_cnn.dump.__main__ import run
 from stage1_cnn.networks.member import Member, write_member
 from stage1_cnn.networks.network import build_network
+from stage1_cnn.runtime.runs import RunLimits
 
 STORED = 48
 """Side of the stored images; the member was trained at 32."""
@@ -56,7 +57,7 @@ def make_project(folder: Path, **changes) -> None:
 
 def dump(out: Path, *overrides: str, resume_dir: Path | None = None) -> dict[str, bytes]:
     """Dumps the member of the project in the current folder; the files that it wrote."""
-    limits = Limits(resume_dir or out.parent / "resume")
+    limits = RunLimits(resume_dir or out.parent / "resume")
     run(load_params(DumpParams, overrides), "net", 0, MEMBER, out, limits)
     return read_files(out)
 

@@ -23,11 +23,9 @@ from features.pixels.store import open_store
 from features.runtime.interruption import Interruption
 from features.runtime.locks import hold
 from features.settings.images import Images
-from features.settings.scoring import DumpParams
-from features.settings.sections import load_params
 from stage1_cnn.dump import onnx
 from stage1_cnn.dump import parts as dumping
-from stage1_cnn.dump.__main__ import OUT, find_out
+from stage1_cnn.dump.__main__ import OUT
 from stage1_cnn.dump.blocks import ScoreBlocks
 from stage1_cnn.networks.member import load_network, read_member
 from stage1_cnn.networks.network import fit_image_size
@@ -256,15 +254,6 @@ def test_row_41_a_second_dump_to_the_same_folder_is_refused(tmp_path):
         pytest.raises(LockedError, match=str(os.getpid())),
     ):
         dump(tmp_path / "out")
-
-
-def test_other_settings_than_those_of_the_file_need_a_folder_of_their_own(tmp_path):
-    params = load_params(DumpParams, [SIX])
-    with pytest.raises(ConfigError, match="--out DIR"):
-        find_out(params, "net", 0, None)
-    assert find_out(params, "net", 0, tmp_path) == tmp_path
-    same = load_params(DumpParams, ["images.store=raw", "dump.backbones.other.tta=six"])
-    assert find_out(same, "net", 0, None) == Path("artifacts/dumps/net/0")
 
 
 RUN = """

@@ -26,6 +26,7 @@ from features.settings.sections import load_params
 from stage1_cnn.dump.blocks import RowBlocks
 from stage1_cnn.perturb import __main__ as perturb
 from stage1_cnn.perturb import scores
+from stage1_cnn.runtime.runs import RunLimits
 from stage1_cnn.scoring import rows
 
 STRENGTHS = {"jpeg": [50], "blur": [], "noise": [20.0], "rescale": [], "crop": [0.5]}
@@ -54,7 +55,7 @@ def project(place, monkeypatch):
 
 def run(out, *overrides):
     """Runs the stage; the files that it wrote."""
-    perturb.run(load_params(PerturbParams, overrides), out, out.parent / "resume")
+    perturb.run(load_params(PerturbParams, overrides), out, RunLimits(out.parent / "resume"))
     return read_files(out)
 
 
@@ -141,7 +142,7 @@ def test_without_val_rows_the_result_is_empty(tmp_path, monkeypatch):
             "folds": {"active": [0]},
         }
     )
-    perturb.run(params, tmp_path / "out", tmp_path / "resume")
+    perturb.run(params, tmp_path / "out", RunLimits(tmp_path / "resume"))
     found = read_perturbed(tmp_path / "out", read_val())
     assert (len(found), found.note) == (0, "val has no readable rows of both classes")
 
@@ -212,15 +213,6 @@ def test_a_second_run_into_the_same_folder_is_refused(tmp_path):
         pytest.raises(LockedError, match=str(os.getpid())),
     ):
         run(tmp_path / "out")
-
-
-def test_other_settings_than_those_of_the_file_need_a_folder_of_their_own(tmp_path):
-    params = load_params(PerturbParams, ["perturb.rows=all"])
-    with pytest.raises(ConfigError, match="--out DIR"):
-        perturb.find_out(params, None)
-    assert perturb.find_out(params, tmp_path) == tmp_path
-    same = load_params(PerturbParams, ["images.store=raw", "backbones.net.lr=1"])
-    assert perturb.find_out(same, None) == perturb.OUT
 
 
 @pytest.mark.parametrize(
