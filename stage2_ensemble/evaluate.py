@@ -39,12 +39,6 @@ from stage2_ensemble.findings.final_run import (
     tabulate_last,
 )
 from stage2_ensemble.findings.log import log_last, log_metrics, log_warning
-from stage2_ensemble.findings.reading_checks import (
-    ShippedRows,
-    check_readings,
-    read_shipped,
-    tabulate_shipped,
-)
 from stage2_ensemble.findings.reasons import (
     find_reasons,
     list_reasons,
@@ -52,6 +46,12 @@ from stage2_ensemble.findings.reasons import (
     tabulate_reasons,
 )
 from stage2_ensemble.findings.robustness import read_robustness
+from stage2_ensemble.findings.rule_checks import (
+    ShippedRows,
+    check_rules,
+    read_shipped,
+    tabulate_shipped,
+)
 from stage2_ensemble.findings.scorers import measure_scorers, measure_units
 from stage2_ensemble.findings.tables import (
     EVALUATION,
@@ -81,7 +81,7 @@ _log = logging.getLogger("forgerystack")
 def measure_val(
     ensemble: Ensemble, scores: dict[str, Floats], val: Manifest, null: NullModel
 ) -> dict[str, Any]:
-    """The fixed form of `metrics.json`, but for what `check_readings` and `give_reasons` add.
+    """The fixed form of `metrics.json`, but for what `check_rules` and `give_reasons` add.
 
     `scores`: as `Ensemble.read_all` gives them. `val` and `rows` are about the headline rows,
     `generators` and `domains` about all of val.
@@ -89,7 +89,7 @@ def measure_val(
     rows = find_headline_rows(val)
     labels, groups = val.labels[rows], val.groups[rows]
     headline = {name: score[rows] for name, score in scores.items()}
-    found = measure_scorers(ensemble, ensemble.readings, headline, labels, groups)
+    found = measure_scorers(ensemble, ensemble.rules, headline, labels, groups)
     found["null_model"] = {
         **measure_auc(labels, null.scores[rows], groups).to_metrics(),
         "told_apart": null.facts["told_apart"],
@@ -186,10 +186,10 @@ def _measure(
     extras = read_extras(FORENSICS, val, ensemble.file_codes)
     columns = read_held_out(DUMPS, val, *members, extras)
     raw = ensemble.score_all(columns)
-    scores = ensemble.readings.read_all(raw)
+    scores = ensemble.rules.read_all(raw)
     shipped = _read_headline(ensemble, raw[ensemble.shipped], val)
     metrics = measure_val(ensemble, scores, val, null)
-    metrics |= check_readings(ensemble, shipped, metrics["val"]["stack"])
+    metrics |= check_rules(ensemble, shipped, metrics["val"]["stack"])
     if val.has_units:
         metrics["units"] = measure_units(ensemble, raw, val)
     if corrected := measure_corrected(ensemble, scores, val):
@@ -197,7 +197,7 @@ def _measure(
     reasons, plots = give_reasons(ensemble, columns, raw[ensemble.shipped], val)
     plots |= build_plots(scores, ensemble.shipped, val) | tabulate_shipped(shipped)
     evaluation = tabulate_evaluation(ensemble, raw, val, null.scores)
-    plots |= tabulate_rows(evaluation, ensemble.readings.band is not None)
+    plots |= tabulate_rows(evaluation, ensemble.rules.band is not None)
     plots |= tabulate_dots(metrics)
     robustness, table = read_robustness(PERTURBED, ensemble, val, extras.names)
     return metrics | reasons | robustness, plots | table, evaluation

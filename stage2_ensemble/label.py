@@ -50,7 +50,7 @@ def label_rows(ensemble: Ensemble, raw: Floats, test: Manifest) -> pd.DataFrame:
     share of fakes as its score and its problem as `status`; with `decision.review` it is left to
     review.
     """
-    answers = answer_rows(ensemble.readings, ensemble.shipped, raw)
+    answers = answer_rows(ensemble.rules, ensemble.shipped, raw)
     answers.insert(0, "img_name", test.table["img_name"].to_numpy())
     return answers.assign(status=test.table["status"].to_numpy())
 
@@ -62,7 +62,7 @@ def label_units(ensemble: Ensemble, raw: Floats, test: Manifest) -> pd.DataFrame
     without any is treated as such an image is. An image without a unit is one by its own name.
     There is no row where train has no units, or test no images.
     """
-    if ensemble.unit_readings is None:
+    if ensemble.unit_rules is None:
         return pd.DataFrame(columns=UNIT_COLUMNS)
     units = number_units(test.units)
     readable = np.isfinite(raw)
@@ -70,7 +70,7 @@ def label_units(ensemble: Ensemble, raw: Floats, test: Manifest) -> pd.DataFrame
     means = np.full(len(shares), np.nan)
     np.divide(units.average(np.where(readable, raw, 0.0)), shares, out=means, where=shares > 0)
     first = test.table.iloc[units.first]
-    answers = answer_rows(ensemble.unit_readings, ensemble.shipped, means)
+    answers = answer_rows(ensemble.unit_rules, ensemble.shipped, means)
     names = first["unit"].where(first["unit"] != "", first["img_name"]).to_numpy()
     rows = np.rint(shares * units.counts).astype(np.int64)
     return answers.assign(unit=names, rows=rows)[UNIT_COLUMNS]
@@ -100,7 +100,7 @@ def _log_units(units: pd.DataFrame, test: Manifest, path: Path) -> None:
         note = "" if test.has_units else ": the list names none, so each image is one"
         _log.info("label: %d units%s -> %s", len(units), note, path)
     elif test.has_units:
-        _log.info("label: no readings of units (see stack): %s holds its header only", path)
+        _log.info("label: no rules of units (see stack): %s holds its header only", path)
 
 
 def _log_labels(labels: pd.DataFrame, out: Path) -> None:

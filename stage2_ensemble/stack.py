@@ -29,8 +29,8 @@ from stage2_ensemble.columns.columns import (
     read_train_columns,
 )
 from stage2_ensemble.columns.extras import FileCodes, learn_file_codes, read_extras
-from stage2_ensemble.decisions.rules import Readings, fit_readings
-from stage2_ensemble.decisions.scored_rows import ChoiceRows, ScoredRows
+from stage2_ensemble.decisions.rules import DecisionRules, fit_rules
+from stage2_ensemble.decisions.scored_rows import ChoiceRows, RowScores
 from stage2_ensemble.decisions.units import (
     TrainUnits,
     describe_train,
@@ -59,10 +59,10 @@ class Targets:
     groups: Ids
     units: Ids
 
-    def score(self, model: Model) -> ScoredRows:
+    def score(self, model: Model) -> RowScores:
         """With the log-odds of this model."""
         log_odds = average_scores(model, self.columns)
-        return ScoredRows(row_ids=self.columns[0].row_ids, log_odds=log_odds, groups=self.groups)
+        return RowScores(row_ids=self.columns[0].row_ids, log_odds=log_odds, groups=self.groups)
 
 
 def fit_ensemble(
@@ -77,10 +77,10 @@ def fit_ensemble(
 ) -> Ensemble:
     """Judges every candidate, fits it on all fold rows, and decides what ships.
 
-    With calibration rows, readings are chosen on the ensemble's own scores of them: a mean of
+    With calibration rows, rules are chosen on the ensemble's own scores of them: a mean of
     several models is distributed unlike one of them. Without, on out-of-fold scores. `train_share`:
     of fakes in train. `targets` serve `label.prior: estimate` alone. With `units` there are
-    readings of units, too.
+    rules of units, too.
     """
     settings, seed = params.stack, params.seed
     parts = settings.repeats * settings.inner_folds
@@ -100,12 +100,12 @@ def fit_ensemble(
     rows |= _gather_members(folds, train_share)
     scored = targets.score(models[shipped]) if targets else None
     fitting = (shipped, params.decision, params.label)
-    readings = fit_readings(rows, *fitting, train_share, scored, seed)
+    rules = fit_rules(rows, *fitting, train_share, scored, seed)
     by_unit = _merge_units(rows, units) if units else None
-    unit_readings = None
+    unit_rules = None
     if units and by_unit:
         merged = merge_rows(scored, targets.units) if targets and scored else None
-        unit_readings = fit_readings(by_unit, *fitting, units.share, merged, seed)
+        unit_rules = fit_rules(by_unit, *fitting, units.share, merged, seed)
     return Ensemble(
         backbones=folds[0].backbones,
         folds=tuple(columns.fold for columns in folds),
@@ -116,10 +116,10 @@ def fit_ensemble(
         oof_auc={name: measure_auc(folds, judged.scores[name]) for name in models},
         picks=judged.picks,
         verdicts=tuple(verdicts),
-        readings=readings,
-        reading_rows="calibration" if spared else "out-of-fold",
+        rules=rules,
+        rule_rows="calibration" if spared else "out-of-fold",
         file_codes=file_codes,
-        unit_readings=unit_readings,
+        unit_rules=unit_rules,
         without=leave_backbones_out(folds, shipped, settings, seed),
     )
 
@@ -179,7 +179,7 @@ def run(params: StackParams, dumps: Path = DUMPS, out: Path = OUT) -> Ensemble:
     ensemble = fit_ensemble(folds, calibration, params, train.digest, share, targets, codes, units)
     write_ensemble(ensemble, out)
     _log_choice(ensemble, params.gate)
-    _log_readings(ensemble.readings, ensemble)
+    _log_rules(ensemble.rules, ensemble)
     if train.has_units:
         _log_units(ensemble, units)
     return ensemble
@@ -219,30 +219,30 @@ def _log_choice(ensemble: Ensemble, gate: Gate) -> None:
 
 
 def _log_units(ensemble: Ensemble, units: TrainUnits | None) -> None:
-    if units is None or ensemble.unit_readings is None:
-        _log.info("stack: no readings of units: too few of them have rows of one class only")
+    if units is None or ensemble.unit_rules is None:
+        _log.info("stack: no rules of units: too few of them have rows of one class only")
         return
     note = f", without {units.mixed} of both classes" if units.mixed else ""
     _log.info("stack: by unit, the mean of its rows' log-odds%s:", note)
-    _log_readings(ensemble.unit_readings, ensemble)
+    _log_rules(ensemble.unit_rules, ensemble)
 
 
-def _log_readings(readings: Readings, ensemble: Ensemble) -> None:
-    reading = readings.scorers[ensemble.shipped]
-    calibration, threshold = reading.calibration, reading.threshold
+def _log_rules(rules: DecisionRules, ensemble: Ensemble) -> None:
+    rule = rules.scorers[ensemble.shipped]
+    calibration, threshold = rule.calibration, rule.threshold
     _log.info(
         "stack: calibration on %s rows: %s (%s); ECE there %.4f before, %.4f after",
-        ensemble.reading_rows, calibration.calibrator.name, calibration.reason,
+        ensemble.rule_rows, calibration.calibrator.name, calibration.reason,
         calibration.ece_before, calibration.ece_after,
     )  # fmt: skip
-    _log.info("stack: share of fakes %.4f: %s", readings.prior.value, readings.prior.reason)
+    _log.info("stack: share of fakes %.4f: %s", rules.prior.value, rules.prior.reason)
     place = AucEstimate(threshold.value, threshold.low, threshold.high).describe(digits=4)
     note = f"; {threshold.note}" if threshold.note else ""
     _log.info("stack: threshold %s by %s%s", place, threshold.policy, note)
-    if readings.band:
+    if rules.band:
         _log.info(
             "stack: review promises that %g of each class are called wrong at most",
-            readings.band.alpha,
+            rules.band.alpha,
         )
 
 

@@ -27,7 +27,7 @@ from stage2_ensemble.display.tables import (
 )
 from stage2_ensemble.findings.corrected_labels import build_corrected, list_corrected
 from stage2_ensemble.findings.final_run import build_last, list_last
-from stage2_ensemble.findings.reading_checks import list_readings
+from stage2_ensemble.findings.rule_checks import list_rules
 from stage2_ensemble.findings.scorers import list_notes
 from stage2_ensemble.models.bundle import ENSEMBLE
 
@@ -75,7 +75,7 @@ def _print_val(console: Console, metrics: Mapping[str, Any]) -> None:
     if corrected := build_corrected(metrics):
         console.print(corrected)
     lines = [] if corrected else list_corrected(metrics)
-    for line in (*lines, *list_readings(metrics)):
+    for line in (*lines, *list_rules(metrics)):
         console.print(line, highlight=False)
     console.print(build_promises(metrics))
     console.print(build_robustness(metrics))

@@ -50,7 +50,7 @@ ROOM_MATES = {
         *("features/artifacts/perturbed.py", "stage2_ensemble/decisions/units.py"),
         *("stage2_ensemble/findings/corrected_labels.py", "stage2_ensemble/findings/domains.py"),
         *("stage2_ensemble/findings/final_run.py", "stage2_ensemble/findings/log.py"),
-        *("stage2_ensemble/findings/promises.py", "stage2_ensemble/findings/reading_checks.py"),
+        *("stage2_ensemble/findings/promises.py", "stage2_ensemble/findings/rule_checks.py"),
         *("stage2_ensemble/findings/reasons.py", "stage2_ensemble/findings/robustness.py"),
         "stage2_ensemble/findings/scorers.py",
     },

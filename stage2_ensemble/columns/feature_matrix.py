@@ -70,7 +70,7 @@ def fit_basis(folds: Sequence[FoldColumns], settings: Stack, seed: int) -> Basis
 
 
 @dataclass(frozen=True)
-class Table:
+class FeatureMatrix:
     """Columns as they were at the fit: `names` `(c,)`, and by fold the axes of each backbone."""
 
     backbones: tuple[str, ...]

@@ -19,7 +19,7 @@ from stage2_ensemble.columns.columns import Floats
 from stage2_ensemble.decisions.calibrators import Platt
 from stage2_ensemble.decisions.scored_rows import (
     ChoiceRows,
-    ScoredRows,
+    RowScores,
     check_choosable,
     draw_groups,
 )
@@ -74,7 +74,7 @@ def use_given(value: float, train: float) -> Prior:
 
 
 def estimate_prior(
-    rows: ScoredRows, held_out: ChoiceRows, train: float, draws: int = DRAWS, seed: int = 0
+    rows: RowScores, held_out: ChoiceRows, train: float, draws: int = DRAWS, seed: int = 0
 ) -> Prior:
     """For `label.prior: estimate`: the share of fakes in `rows`, by their log-odds alone.
 
@@ -170,7 +170,7 @@ def invert_confusion(
 
 
 def _draw_estimates(
-    rows: ScoredRows, held_out: ChoiceRows, train: float, draws: int, seed: int
+    rows: RowScores, held_out: ChoiceRows, train: float, draws: int, seed: int
 ) -> tuple[Floats, Floats]:
     """Both estimates `(d,)` in bootstrap samples; samples that allow none are left out.
 

@@ -17,12 +17,12 @@ from stage2_ensemble.columns.columns import Floats
 from stage2_ensemble.decisions.calibration import Calibration, choose_calibration, hold_out
 from stage2_ensemble.decisions.conformal import FAKE, REAL, REVIEW, Band, fit_band
 from stage2_ensemble.decisions.prior_shift import Prior, estimate_prior, keep_train, use_given
-from stage2_ensemble.decisions.scored_rows import ChoiceRows, ScoredRows
+from stage2_ensemble.decisions.scored_rows import ChoiceRows, RowScores
 from stage2_ensemble.decisions.threshold import DRAWS, Threshold, choose_threshold
 
 
 @dataclass(frozen=True)
-class Reading:
+class DecisionRule:
     """Of one scorer."""
 
     calibration: Calibration
@@ -41,10 +41,10 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Readings:
+class DecisionRules:
     """Of all scorers, by name, and what they share."""
 
-    scorers: Mapping[str, Reading]
+    scorers: Mapping[str, DecisionRule]
     prior: Prior
     """Share of fakes that probabilities assume; the score of an image that cannot be read."""
     band: Band | None
@@ -65,15 +65,15 @@ class Readings:
         return float(self.prior.apply(np.asarray(self.scorers[name].threshold.value)))
 
 
-def fit_readings(
+def fit_rules(
     rows: Mapping[str, ChoiceRows],
     shipped: str,
     decision: Decision,
     label: Label,
     train: float,
-    targets: ScoredRows | None = None,
+    targets: RowScores | None = None,
     seed: int = 0,
-) -> Readings:
+) -> DecisionRules:
     """Calibrates every scorer, finds the class shares, chooses thresholds.
 
     `rows`: by scorer, weighted to the share `train`. `targets`: the rows to be labelled that can be
@@ -94,13 +94,13 @@ def fit_readings(
     for name, held in fitted.items():
         draws = DRAWS if name == shipped else 0
         threshold = choose_threshold(held, decision, prior.value, draws, seed)
-        scorers[name] = Reading(calibrations[name], threshold)
+        scorers[name] = DecisionRule(calibrations[name], threshold)
     band = None if decision.review is None else fit_band(fitted[shipped], decision.review)
-    return Readings(scorers, prior, band, held_out)
+    return DecisionRules(scorers, prior, band, held_out)
 
 
 def find_prior(
-    label: Label, train: float, targets: ScoredRows | None, held_out: ChoiceRows, seed: int = 0
+    label: Label, train: float, targets: RowScores | None, held_out: ChoiceRows, seed: int = 0
 ) -> Prior:
     """The share of fakes that `label.prior` asks for; `targets` have calibrated log-odds."""
     if label.prior == "train":
@@ -112,14 +112,14 @@ def find_prior(
     return estimate_prior(targets, held_out, train, seed=seed)
 
 
-def answer_rows(readings: Readings, shipped: str, raw: Floats) -> pd.DataFrame:
+def answer_rows(rules: DecisionRules, shipped: str, raw: Floats) -> pd.DataFrame:
     """`score, label, log_odds` of `(n,)` log-odds as they come; NaN where there are none."""
     known = np.isfinite(raw)
-    log_odds: Floats = np.full(len(raw), logit(readings.prior.value))
-    log_odds[known] = readings.read(shipped, raw[known])
-    labels = np.where(log_odds >= readings.find_threshold(shipped), FAKE, REAL).astype(object)
-    if readings.band:
+    log_odds: Floats = np.full(len(raw), logit(rules.prior.value))
+    log_odds[known] = rules.read(shipped, raw[known])
+    labels = np.where(log_odds >= rules.find_threshold(shipped), FAKE, REAL).astype(object)
+    if rules.band:
         labels[:] = REVIEW
-        calibrated = readings.scorers[shipped].calibration.apply(raw[known])
-        labels[known] = readings.band.decide(calibrated)
+        calibrated = rules.scorers[shipped].calibration.apply(raw[known])
+        labels[known] = rules.band.decide(calibrated)
     return pd.DataFrame({"score": expit(log_odds), "label": labels, "log_odds": log_odds})

@@ -16,7 +16,7 @@ from stage2_ensemble.measures.resampling import draw_counts
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoredRows:
+class RowScores:
     """`n` rows that can be read, with log-odds of fake at the class shares of train."""
 
     row_ids: Ids
@@ -40,7 +40,7 @@ class ScoredRows:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelledRows(ScoredRows):
+class LabelledRows(RowScores):
     """`labels` `(n,)`: 1 fake, 0 real; rows of both."""
 
     labels: Labels

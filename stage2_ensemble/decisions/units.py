@@ -10,7 +10,7 @@ import numpy as np
 
 from features.core.manifest import Ids, Manifest, count_classes
 from stage2_ensemble.columns.columns import Floats, Labels
-from stage2_ensemble.decisions.scored_rows import ChoiceRows, ScoredRows
+from stage2_ensemble.decisions.scored_rows import ChoiceRows, RowScores
 
 MIXED = -1
 """Label of a unit with rows of both classes."""
@@ -72,10 +72,10 @@ def describe_train(train: Manifest) -> TrainUnits | None:
     return TrainUnits(train.units, fakes / (reals + fakes), int((labels == MIXED).sum()))
 
 
-def merge_rows(rows: ScoredRows, units: Ids) -> ScoredRows:
+def merge_rows(rows: RowScores, units: Ids) -> RowScores:
     """A row for each unit: its mean log-odds, with id and group of its first row."""
     found = number_units(units)
-    return ScoredRows(
+    return RowScores(
         row_ids=rows.row_ids[found.first],
         log_odds=found.average(rows.log_odds),
         groups=rows.groups[found.first],

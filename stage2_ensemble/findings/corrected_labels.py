@@ -50,7 +50,7 @@ def measure_corrected(
     if not reals or not fakes:
         return {"counts": counts}
     headline = {name: score[rows] for name, score in scores.items()}
-    found = measure_scorers(ensemble, ensemble.readings, headline, labels, val.groups[rows])
+    found = measure_scorers(ensemble, ensemble.rules, headline, labels, val.groups[rows])
     return {"counts": counts, **found}
 
 

@@ -42,8 +42,8 @@ MEASURED_ON_VAL = {
 
 def describe_last(ensemble: Ensemble, earlier: Mapping[str, Any] | None) -> dict[str, Any]:
     """`metrics.json` of a run without val; `earlier` as `quote_earlier` gives it."""
-    reading = ensemble.readings.scorers[ensemble.shipped]
-    calibration = reading.calibration.to_json()
+    rule = ensemble.rules.scorers[ensemble.shipped]
+    calibration = rule.calibration.to_json()
     kept = ("name", "reason", "ece_before", "ece_after")
     return {
         "val": None,
@@ -52,9 +52,9 @@ def describe_last(ensemble: Ensemble, earlier: Mapping[str, Any] | None) -> dict
         "shipped": ensemble.shipped,
         "out_of_fold": {
             "auc": {name: float(np.mean(found)) for name, found in ensemble.oof_auc.items()},
-            "read_on": ensemble.reading_rows,
+            "read_on": ensemble.rule_rows,
             "calibration": {name: calibration[name] for name in kept},
-            "threshold": reading.threshold.to_json(),
+            "threshold": rule.threshold.to_json(),
             "without": {
                 backbone: {"name": less.name, **less.shipped.to_metrics()}
                 for backbone, less in ensemble.without.items()

@@ -9,8 +9,8 @@ from stage2_ensemble.findings.corrected_labels import list_corrected
 from stage2_ensemble.findings.domains import ADJECTIVES
 from stage2_ensemble.findings.final_run import list_last
 from stage2_ensemble.findings.promises import describe_promise
-from stage2_ensemble.findings.reading_checks import list_readings
 from stage2_ensemble.findings.robustness import list_robustness
+from stage2_ensemble.findings.rule_checks import list_rules
 from stage2_ensemble.findings.scorers import (
     NOT_RELIABLE,
     PAIRED,
@@ -48,7 +48,7 @@ def log_metrics(metrics: dict[str, Any]) -> None:
         _log.info("evaluate: what ships minus %s: %s", name, ", ".join(filter(None, parts)))
     for note in list_notes(val["stack"], metrics["rows"]["val"]["reals"]):
         _log.info("evaluate: what ships: %s", note)
-    for line in (*list_corrected(metrics), *list_readings(metrics)):
+    for line in (*list_corrected(metrics), *list_rules(metrics)):
         _log.info("evaluate: %s", line)
     for promise in metrics["promises"].values():
         _log.info("evaluate: %s", describe_promise(promise))

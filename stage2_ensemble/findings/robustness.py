@@ -39,12 +39,12 @@ def read_robustness(
     `read_perturbed`, or `StaleArtifactError` for scores of other members or columns.
     """
     perturbed = read_perturbed(folder, val)
-    check_members(ensemble, perturbed, folder)
+    check_scored_by(ensemble, perturbed, folder)
     metrics = measure_robustness(ensemble, perturbed, val, names)
     return {"robustness": metrics}, {"robustness": tabulate_robustness(metrics)}
 
 
-def check_members(ensemble: Ensemble, perturbed: Perturbed, folder: Path) -> None:
+def check_scored_by(ensemble: Ensemble, perturbed: Perturbed, folder: Path) -> None:
     """Raises `StaleArtifactError` unless the ensemble's very members have scored the pictures."""
     if not len(perturbed):
         return
@@ -122,9 +122,7 @@ def score_columns(ensemble: Ensemble, columns: Sequence[HeldOutColumns]) -> dict
     """`(n,)` log-odds of each of `SCORERS`, as they are read for labels."""
     candidates = name_candidates(ensemble)
     known = {name: ensemble.score(name, columns) for name in set(candidates.values())}
-    return {
-        scorer: ensemble.readings.read(name, known[name]) for scorer, name in candidates.items()
-    }
+    return {scorer: ensemble.rules.read(name, known[name]) for scorer, name in candidates.items()}
 
 
 def measure_variant(
@@ -145,7 +143,7 @@ def measure_variant(
         if variant.strength is not None:
             change = compare_aucs(labels, groups, scores[scorer], plain[scorer])
         values |= dict(zip(CHANGES, (change.auc, change.low, change.high), strict=True))
-        called = scores[scorer] >= ensemble.readings.find_threshold(name)
+        called = scores[scorer] >= ensemble.rules.find_threshold(name)
         values["fpr"] = float(called[labels == 0].mean())
         values["tpr"] = float(called[labels == 1].mean())
         scorers[scorer] = values

@@ -14,7 +14,7 @@ from features.core.auc import compare_aucs
 from features.core.manifest import Ids, Manifest, count_classes, find_headline_rows
 from features.runtime.progress import track
 from stage2_ensemble.columns.columns import Floats, Labels
-from stage2_ensemble.decisions.rules import Readings
+from stage2_ensemble.decisions.rules import DecisionRules
 from stage2_ensemble.decisions.units import MIXED, number_units
 from stage2_ensemble.measures.metrics import RATES, measure_scores, name_false_positives
 from stage2_ensemble.measures.resampling import (
@@ -120,17 +120,17 @@ def list_notes(values: Mapping[str, Any], reals: int) -> list[str]:
 
 def measure_scorers(
     ensemble: Ensemble,
-    readings: Readings,
+    rules: DecisionRules,
     scores: Mapping[str, Floats],
     labels: Labels,
     groups: Ids,
 ) -> dict[str, Any]:
     """`members`, each candidate, `stack`, `shipped` and `differences`, as in `metrics.json`.
 
-    `scores`: `(n,)` log-odds of rows of both classes, as `readings` read them.
+    `scores`: `(n,)` log-odds of rows of both classes, as `rules` read them.
     """
     figures = {
-        name: measure_figures(labels, score, groups, readings.find_threshold(name))
+        name: measure_figures(labels, score, groups, rules.find_threshold(name))
         for name, score in track(scores.items(), "measure on val", len(scores), unit="scorers")
     }
     shipped = figures[ensemble.shipped]
@@ -155,7 +155,7 @@ def measure_units(
     """`units` of `metrics.json`: `counts`, and what `measure_scorers` finds on units of val.
 
     `scores`: as `Ensemble.score_all` gives them. Units are those of the headline rows; without
-    readings of units, or without units of one class of both kinds, there are `counts` alone.
+    rules of units, or without units of one class of both kinds, there are `counts` alone.
     """
     rows = find_headline_rows(val)
     units = number_units(val.units[rows])
@@ -163,13 +163,13 @@ def measure_units(
     kept = labels != MIXED
     reals, fakes = count_classes(labels)
     counts = {"reals": reals, "fakes": fakes, "mixed": int(np.sum(~kept))}
-    readings = ensemble.unit_readings
-    if readings is None or not reals or not fakes:
+    rules = ensemble.unit_rules
+    if rules is None or not reals or not fakes:
         return {"counts": counts}
     means = {name: units.average(found[rows])[kept] for name, found in scores.items()}
     groups = val.groups[rows][units.first][kept]
-    read = readings.read_all(means)
-    return {"counts": counts, **measure_scorers(ensemble, readings, read, labels[kept], groups)}
+    read = rules.read_all(means)
+    return {"counts": counts, **measure_scorers(ensemble, rules, read, labels[kept], groups)}
 
 
 def describe_mixed(counts: Mapping[str, int]) -> str:

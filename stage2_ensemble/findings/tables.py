@@ -160,8 +160,8 @@ def tabulate_evaluation(
     ensemble: Ensemble, raw: Mapping[str, Floats], val: Manifest, null_scores: Floats
 ) -> pd.DataFrame:
     """The table; `raw`: as `Ensemble.score_all` gives them, of all rows of `val`."""
-    read = ensemble.readings.read_all(raw)
-    answers = answer_rows(ensemble.readings, ensemble.shipped, raw[ensemble.shipped])
+    read = ensemble.rules.read_all(raw)
+    answers = answer_rows(ensemble.rules, ensemble.shipped, raw[ensemble.shipped])
     known = val.table[FROM_MANIFEST].reset_index(drop=True)
     return known.assign(
         headline=find_headline_rows(val),

@@ -81,7 +81,7 @@ def run(params: GalleryParams, out: Path = OUT) -> None:
     facts = {
         "val_manifest": val.digest,
         "shipped": ensemble.shipped,
-        "threshold": ensemble.readings.find_threshold(ensemble.shipped),
+        "threshold": ensemble.rules.find_threshold(ensemble.shipped),
         "val_rows": len(val),
         "rows": entries,
         "overrides": [*list_overrides(train), *list_overrides(val)],
@@ -106,7 +106,7 @@ def _choose(
     candidates = Candidates(
         labels=table["label"].to_numpy(np.int8),
         log_odds=table["score:stack"].to_numpy(np.float64),
-        threshold=ensemble.readings.find_threshold(ensemble.shipped),
+        threshold=ensemble.rules.find_threshold(ensemble.shipped),
         disagreement=disagreement,
         generators=table["generator"].tolist(),
         has_pair=has_pair,

@@ -17,7 +17,7 @@ from stage2_ensemble.columns.columns import (
     Parts,
     check_fittable,
 )
-from stage2_ensemble.columns.feature_matrix import Basis, Table, fit_basis
+from stage2_ensemble.columns.feature_matrix import Basis, FeatureMatrix, fit_basis
 
 Kind = Literal["gbdt", "rf"]
 STOP_AFTER = 30
@@ -37,7 +37,7 @@ class Boosted:
     On the rows of several folds, if no column belongs to one fold alone.
     """
 
-    table: Table
+    table: FeatureMatrix
     boosters: tuple[lightgbm.Booster, ...]
     """Of several seeds: their log-odds are averaged."""
     shift: float
@@ -59,7 +59,7 @@ class Boosted:
         `basis`: that of these rows, where it is at hand.
         """
         basis = basis or fit_basis(folds, settings, seed)
-        table, rows = Table.fit(folds, settings, components, basis)
+        table, rows = FeatureMatrix.fit(folds, settings, components, basis)
         labels, weights, shift = gather_rows(folds, settings)
         options = build_options(settings, seed, kind, rows.shape)
         data = lightgbm.Dataset(rows, labels, weight=weights, params=options, free_raw_data=False)

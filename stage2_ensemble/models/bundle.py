@@ -21,11 +21,11 @@ from features.core.files import (
     write_json,
 )
 from features.errors import IntegrityError
-from stage2_ensemble.columns.feature_matrix import Axes, Table
+from stage2_ensemble.columns.feature_matrix import Axes, FeatureMatrix
 from stage2_ensemble.columns.projection import Distance, Projection
 from stage2_ensemble.decisions.conformal import Band
 from stage2_ensemble.decisions.prior_shift import Prior
-from stage2_ensemble.decisions.rules import Reading, Readings
+from stage2_ensemble.decisions.rules import DecisionRule, DecisionRules
 from stage2_ensemble.decisions.scored_rows import ChoiceRows
 from stage2_ensemble.models.boosted import Boosted, FoldModels
 from stage2_ensemble.models.candidates import Model, Pooled
@@ -55,10 +55,10 @@ def write_ensemble(ensemble: Ensemble, folder: Path) -> None:
         "oof_auc": dict(ensemble.oof_auc),
         "picks": dict(ensemble.picks),
         "verdicts": [verdict.to_json() for verdict in ensemble.verdicts],
-        "readings": _write_readings(ensemble.readings, folder / HELD_OUT),
-        "unit_readings": ensemble.unit_readings
-        and _write_readings(ensemble.unit_readings, folder / UNITS_HELD_OUT),
-        "reading_rows": ensemble.reading_rows,
+        "rules": _write_rules(ensemble.rules, folder / HELD_OUT),
+        "unit_rules": ensemble.unit_rules
+        and _write_rules(ensemble.unit_rules, folder / UNITS_HELD_OUT),
+        "rule_rows": ensemble.rule_rows,
         "file_codes": ensemble.file_codes,
         "models": {
             name: _write_model(model, folder, MODELS / name)
@@ -79,14 +79,14 @@ def write_ensemble(ensemble: Ensemble, folder: Path) -> None:
     write_json(folder / MANIFEST, {"sha256": sums})
 
 
-def _write_readings(readings: Readings, folder: Path) -> dict[str, Any]:
+def _write_rules(rules: DecisionRules, folder: Path) -> dict[str, Any]:
     """All but the rows, which go to files in `folder`."""
-    for name, values in vars(readings.held_out).items():
+    for name, values in vars(rules.held_out).items():
         write_array(folder / f"{name}.npy", values)
     return {
-        "prior": readings.prior.to_json(),
-        "band": readings.band.to_json() if readings.band else None,
-        "scorers": {name: reading.to_json() for name, reading in readings.scorers.items()},
+        "prior": rules.prior.to_json(),
+        "band": rules.band.to_json() if rules.band else None,
+        "scorers": {name: rule.to_json() for name, rule in rules.scorers.items()},
     }
 
 
@@ -141,10 +141,9 @@ def read_ensemble(folder: Path) -> Ensemble:
         oof_auc=facts["oof_auc"],
         picks=facts["picks"],
         verdicts=tuple(Verdict.from_json(values) for values in facts["verdicts"]),
-        readings=reader.read_readings(facts["readings"], HELD_OUT),
-        unit_readings=facts["unit_readings"]
-        and reader.read_readings(facts["unit_readings"], UNITS_HELD_OUT),
-        reading_rows=facts["reading_rows"],
+        rules=reader.read_rules(facts["rules"], HELD_OUT),
+        unit_rules=facts["unit_rules"] and reader.read_rules(facts["unit_rules"], UNITS_HELD_OUT),
+        rule_rows=facts["rule_rows"],
         file_codes=facts["file_codes"],
         without={name: reader.read_without(name, w) for name, w in facts["without"].items()},
     )
@@ -177,12 +176,12 @@ class _Reader:
             )
         return self._read_boosted(facts, place)
 
-    def read_readings(self, facts: dict[str, Any], place: Path) -> Readings:
-        """The readings, and the rows that were written into `place`."""
+    def read_rules(self, facts: dict[str, Any], place: Path) -> DecisionRules:
+        """The rules, and the rows that were written into `place`."""
         names = [field.name for field in fields(ChoiceRows)]
         rows = {name: self._read_array(place / f"{name}.npy") for name in names}
-        return Readings(
-            {name: Reading.from_json(values) for name, values in facts["scorers"].items()},
+        return DecisionRules(
+            {name: DecisionRule.from_json(values) for name, values in facts["scorers"].items()},
             Prior.from_json(facts["prior"]),
             Band.from_json(facts["band"]) if facts["band"] else None,
             ChoiceRows(**rows),
@@ -211,7 +210,7 @@ class _Reader:
             lightgbm.Booster(model_file=self._find(place / f"lightgbm-{bag}.txt"))
             for bag in range(facts["bags"])
         )
-        table = Table(self._backbones, tuple(facts["names"]), axes)
+        table = FeatureMatrix(self._backbones, tuple(facts["names"]), axes)
         return Boosted(table, boosters, facts["shift"], facts["kind"])
 
     def _read_axes(self, distance: dict[str, Any] | None, place: Path) -> Axes:

@@ -9,7 +9,7 @@ import numpy as np
 from features.errors import AlignmentError, StaleArtifactError
 from stage2_ensemble.columns.columns import Columns, Floats, check_same_rows
 from stage2_ensemble.columns.extras import FileCodes
-from stage2_ensemble.decisions.rules import Readings
+from stage2_ensemble.decisions.rules import DecisionRules
 from stage2_ensemble.models.candidates import Model
 from stage2_ensemble.models.gate import Verdict
 from stage2_ensemble.models.without import Without
@@ -33,15 +33,15 @@ class Ensemble:
     """How often each simple combiner was the best one of a training part."""
     verdicts: tuple[Verdict, ...]
     """Of the gate, on each candidate that is not simple."""
-    readings: Readings
+    rules: DecisionRules
     """Of each candidate, and of each member as `<backbone>-<fold>`."""
-    reading_rows: Literal["calibration", "out-of-fold"]
-    """Which rows the candidates' readings were chosen on."""
+    rule_rows: Literal["calibration", "out-of-fold"]
+    """Which rows the candidates' rules were chosen on."""
     file_codes: FileCodes | None = None
     """Values of file facts at the fit, where models see them."""
     without: Mapping[str, Without] = field(default_factory=dict)
     """By backbone, what is lost without it; empty where there is one alone."""
-    unit_readings: Readings | None = None
+    unit_rules: DecisionRules | None = None
     """Of the same scorers, for units in place of rows, where train has units."""
 
     def score(self, name: str, columns: Sequence[Columns]) -> Floats:
@@ -69,8 +69,8 @@ class Ensemble:
         return scores
 
     def read_all(self, columns: Sequence[Columns]) -> dict[str, Floats]:
-        """`score_all`, as `readings.read` gives them."""
-        return self.readings.read_all(self.score_all(columns))
+        """`score_all`, as `rules.read` gives them."""
+        return self.rules.read_all(self.score_all(columns))
 
     def _check_members(self, columns: Columns) -> None:
         if columns.backbones != self.backbones:

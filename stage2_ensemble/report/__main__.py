@@ -29,7 +29,7 @@ from features.settings.report import ReportParams
 from features.settings.sections import load_params
 from stage2_ensemble.charts.charts import build_charts, render_svg
 from stage2_ensemble.display.closing import print_closing
-from stage2_ensemble.findings.reading_checks import list_readings
+from stage2_ensemble.findings.rule_checks import list_rules
 from stage2_ensemble.findings.scorers import list_notes
 from stage2_ensemble.gallery.choosing import BY_CHANCE
 from stage2_ensemble.gallery.facts import FACTS
@@ -112,9 +112,7 @@ def build_page(
     shipped = metrics["shipped"] if val is None else val["shipped"]
     rows = metrics["rows"]["val"]
     lead = f"{source}: {rows['reals']:,} reals and {rows['fakes']:,} fakes of val, {shipped} ships"
-    notes = (
-        [] if val is None else [*list_notes(val["stack"], rows["reals"]), *list_readings(metrics)]
-    )
+    notes = [] if val is None else [*list_notes(val["stack"], rows["reals"]), *list_rules(metrics)]
     return {
         "title": f"Real or forged: {source}",
         "lead": lead if val else f"{source}: no held-out val, {shipped} ships",

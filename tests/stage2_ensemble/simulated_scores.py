@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import logit
 
-from stage2_ensemble.decisions.scored_rows import ChoiceRows, ScoredRows, ValRows
+from stage2_ensemble.decisions.scored_rows import ChoiceRows, RowScores, ValRows
 
 
 def draw_odds(
@@ -33,10 +33,10 @@ def as_val(labels, log_odds, groups=None) -> ValRows:
     )
 
 
-def as_unlabelled(log_odds, groups=None) -> ScoredRows:
+def as_unlabelled(log_odds, groups=None) -> RowScores:
     n = len(log_odds)
     groups = np.arange(n) if groups is None else groups
-    return ScoredRows(row_ids=np.arange(n), log_odds=log_odds, groups=groups)
+    return RowScores(row_ids=np.arange(n), log_odds=log_odds, groups=groups)
 
 
 def draw_choice(n: int, prior: float = 0.8, distance: float = 3.0, seed: int = 0) -> ChoiceRows:

@@ -34,7 +34,7 @@ from stage2_ensemble.columns.columns import CalibrationColumns, FoldColumns, Hel
 from stage2_ensemble.decisions.calibration import Calibration
 from stage2_ensemble.decisions.calibrators import Identity
 from stage2_ensemble.decisions.prior_shift import keep_train
-from stage2_ensemble.decisions.rules import Reading, Readings
+from stage2_ensemble.decisions.rules import DecisionRule, DecisionRules
 from stage2_ensemble.decisions.scored_rows import ChoiceRows
 from stage2_ensemble.decisions.threshold import Threshold
 from stage2_ensemble.measures.shares import Share
@@ -207,12 +207,12 @@ def spare(columns: FoldColumns) -> CalibrationColumns:
     )
 
 
-def make_readings(thresholds: dict[str, float], train: float = 0.6) -> Readings:
+def make_rules(thresholds: dict[str, float], train: float = 0.6) -> DecisionRules:
     """Log-odds are read as they are, labels follow these thresholds."""
     as_it_is = Calibration(Identity(), {}, 0.0, 0.0, "made up")
     rates = {"fpr": Share(0.1), "tpr": Share(0.9)}
     scorers = {
-        name: Reading(
+        name: DecisionRule(
             as_it_is, Threshold(value, None, None, "balanced_accuracy", None, None, **rates)
         )
         for name, value in thresholds.items()
@@ -225,7 +225,7 @@ def make_readings(thresholds: dict[str, float], train: float = 0.6) -> Readings:
         labels=labels,
         weights=np.ones(40),
     )
-    return Readings(scorers, keep_train(train), None, rows)
+    return DecisionRules(scorers, keep_train(train), None, rows)
 
 
 def draw_grouped(fold: int = 0, seed: int = 0) -> FoldColumns:

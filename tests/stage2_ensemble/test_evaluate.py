@@ -55,8 +55,8 @@ def read_val(world):
 
 def measure(world, ensemble, name, raw) -> dict:
     """The metrics of a scorer's log-odds, read as they are for labels."""
-    scores = ensemble.readings.read(name, raw)
-    threshold = ensemble.readings.find_threshold(name)
+    scores = ensemble.rules.read(name, raw)
+    threshold = ensemble.rules.find_threshold(name)
     return measure_figures(world.val.labels, scores, world.val.groups, threshold).metrics
 
 
@@ -109,7 +109,7 @@ def test_what_ships_is_compared_with_the_mean_and_the_best_single(done):
 
     def measure_candidate(name):
         scores = ensemble.read_all(columns)[name]
-        return measure_figures(labels, scores, groups, ensemble.readings.find_threshold(name))
+        return measure_figures(labels, scores, groups, ensemble.rules.find_threshold(name))
 
     assert set(val["differences"]) == {"mean", "best_single"} - {val["shipped"]}
     for name, found in val["differences"].items():
@@ -186,7 +186,7 @@ def test_headline_figures_leave_held_out_rows_aside(finished, monkeypatch):
     name = metrics["val"]["shipped"]
     scores = ensemble.read_all(columns)[name][keep]
     labels, groups = world.val.labels[keep], world.val.groups[keep]
-    wanted = measure_figures(labels, scores, groups, ensemble.readings.find_threshold(name)).metrics
+    wanted = measure_figures(labels, scores, groups, ensemble.rules.find_threshold(name)).metrics
     assert metrics["val"]["stack"] == metrics["val"][name] == wanted
     roc = pd.read_csv("artifacts/plots/roc.csv")
     fpr, tpr, _ = peer.roc_curve(labels, scores, drop_intermediate=False)
@@ -283,7 +283,7 @@ def test_what_the_null_model_finds_is_measured_on_the_same_rows(enter):
     assert (null["told_apart"], null["main_feature"]) == (True, "bytes")
 
 
-# --- readings
+# --- rules
 
 
 def test_calibration_before_and_after_is_that_of_val(done):
@@ -292,9 +292,9 @@ def test_calibration_before_and_after_is_that_of_val(done):
     name = ensemble.shipped
     raw = ensemble.score(name, columns)
     found = metrics["calibration"]
-    assert found["chosen_on"] == ensemble.reading_rows
-    assert found["name"] == ensemble.readings.scorers[name].calibration.calibrator.name
-    for key, scores in (("val_before", raw), ("val_after", ensemble.readings.read(name, raw))):
+    assert found["chosen_on"] == ensemble.rule_rows
+    assert found["name"] == ensemble.rules.scorers[name].calibration.calibrator.name
+    for key, scores in (("val_before", raw), ("val_after", ensemble.rules.read(name, raw))):
         wanted = measure_ece(done.val.labels, scores, find_bins(scores))
         assert found[key]["ece"] == pytest.approx(wanted)
         assert found[key]["ece_low"] <= wanted <= found[key]["ece_high"]
@@ -316,7 +316,7 @@ def test_promises_are_checked_on_val(done):
     }
     ensemble, columns = read_val(done)
     scores = ensemble.read_all(columns)[ensemble.shipped]
-    called = scores >= ensemble.readings.find_threshold(ensemble.shipped)
+    called = scores >= ensemble.rules.find_threshold(ensemble.shipped)
     assert promises["fpr"]["realised"] == pytest.approx(called[done.val.labels == 0].mean())
     assert promises["fpr"]["promised"] == metrics["threshold"]["fpr"]["value"]
 

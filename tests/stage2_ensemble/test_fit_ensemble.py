@@ -1,4 +1,4 @@
-"""What ships, and which rows its readings come from."""
+"""What ships, and which rows its rules come from."""
 
 from dataclasses import replace
 from functools import cache
@@ -126,7 +126,7 @@ def test_facts_are_those_of_rows_that_nothing_was_fitted_on(choose, folds, judge
     assert ensemble.picks == judged.picks
     assert sum(ensemble.picks.values()) == SETTINGS.inner_folds * SETTINGS.repeats
     assert (ensemble.folds, ensemble.train_digest) == ((0, 1), "d" * 64)
-    assert ensemble.readings.prior == keep_train(0.6)
+    assert ensemble.rules.prior == keep_train(0.6)
 
 
 def test_models_that_ship_are_fitted_on_all_rows(choose, folds):
@@ -149,7 +149,7 @@ def test_the_seed_of_params_counts(folds):
     assert found[0].verdicts == found[1].verdicts != found[2].verdicts
 
 
-# --- readings
+# --- rules
 
 
 def read_rows(columns, log_odds) -> ChoiceRows:
@@ -159,53 +159,53 @@ def read_rows(columns, log_odds) -> ChoiceRows:
     return ChoiceRows(**values, log_odds=np.asarray(log_odds)).at_prior(0.6)
 
 
-def check_reading(ensemble, name: str, rows: ChoiceRows, policy: str) -> None:
-    """That the reading of this scorer was chosen on these rows."""
-    reading = ensemble.readings.scorers[name]
+def check_rule(ensemble, name: str, rows: ChoiceRows, policy: str) -> None:
+    """That the rule of this scorer was chosen on these rows."""
+    rule = ensemble.rules.scorers[name]
     calibration = choose_calibration(rows)
-    assert reading.calibration.to_json() == calibration.to_json()
+    assert rule.calibration.to_json() == calibration.to_json()
     read = rows.with_log_odds(calibration.apply(rows.log_odds))
     draws = DRAWS if name == ensemble.shipped else 0
-    assert reading.threshold == choose_threshold(read, Decision(threshold=policy), 0.6, draws)
+    assert rule.threshold == choose_threshold(read, Decision(threshold=policy), 0.6, draws)
 
 
 @pytest.mark.parametrize("policy", ["balanced_accuracy", "accuracy"])
-def test_with_calibration_rows_readings_come_from_the_ensembles_scores_of_them(choose, policy):
+def test_with_calibration_rows_rules_come_from_the_ensembles_scores_of_them(choose, policy):
     ensemble, spared = choose(policy=policy)
-    assert ensemble.reading_rows == "calibration"
+    assert ensemble.rule_rows == "calibration"
     for name in ALL:
         rows = read_rows(spared[:1], ensemble.score(name, spared))
-        check_reading(ensemble, name, rows, policy)
+        check_rule(ensemble, name, rows, policy)
 
 
 @pytest.mark.parametrize("policy", ["balanced_accuracy", "accuracy"])
-def test_without_them_readings_come_from_out_of_fold_scores(choose, folds, judged, policy):
+def test_without_them_rules_come_from_out_of_fold_scores(choose, folds, judged, policy):
     ensemble, _ = choose(rows=0, policy=policy)
-    assert ensemble.reading_rows == "out-of-fold"
+    assert ensemble.rule_rows == "out-of-fold"
     for name in ALL:
         rows = read_rows(folds, np.concatenate(judged.scores[name]))
-        check_reading(ensemble, name, rows, policy)
+        check_rule(ensemble, name, rows, policy)
 
 
 @pytest.mark.parametrize("name", GATED)
-def test_readings_never_come_from_a_models_scores_of_its_own_rows(choose, folds, name):
+def test_rules_never_come_from_a_models_scores_of_its_own_rows(choose, folds, name):
     ensemble, _ = choose(rows=0)
     own = np.concatenate([ensemble.models[name].score(c) for c in folds])
     wrong = choose_calibration(read_rows(folds, own))
-    assert ensemble.readings.scorers[name].calibration.losses != wrong.losses
+    assert ensemble.rules.scorers[name].calibration.losses != wrong.losses
 
 
 def test_every_member_is_read_by_rows_of_its_own_fold(choose, folds):
     ensemble, _ = choose()
     members = {f"{b}-{c.fold}" for c in folds for b in c.backbones}
-    assert set(ensemble.readings.scorers) == members | set(ALL)
+    assert set(ensemble.rules.scorers) == members | set(ALL)
     rows = read_rows(folds[1:], folds[1].logits[:, 2])
-    check_reading(ensemble, "net_c-1", rows, "balanced_accuracy")
+    check_rule(ensemble, "net_c-1", rows, "balanced_accuracy")
 
 
 def test_only_what_ships_has_an_interval_of_its_threshold(choose):
     ensemble, _ = choose()
-    found = {n for n, r in ensemble.readings.scorers.items() if r.threshold.low is not None}
+    found = {n for n, r in ensemble.rules.scorers.items() if r.threshold.low is not None}
     assert found == {ensemble.shipped}
 
 
@@ -219,14 +219,14 @@ def test_rows_to_be_labelled_give_the_share_and_the_thresholds_follow(folds, jud
     for share in ("train", 0.25, "estimate"):
         params = make_params("accuracy").model_copy(update={"label": Label(prior=share)})
         found[share] = fit_ensemble(folds, spared, params, "d" * 64, 0.6, targets)
-    readings = {share: ensemble.readings for share, ensemble in found.items()}
-    prior = readings["estimate"].prior
+    rules = {share: ensemble.rules for share, ensemble in found.items()}
+    prior = rules["estimate"].prior
     assert prior.source == "estimate"
     assert prior.value == pytest.approx(0.25, abs=0.08)
-    calibrated = {k: r.scorers["mean"].threshold.value for k, r in readings.items()}
+    calibrated = {k: r.scorers["mean"].threshold.value for k, r in rules.items()}
     assert calibrated["train"] < min(calibrated[0.25], calibrated["estimate"])
     odds = np.linspace(-2, 2, 9)
-    shift = readings[0.25].read("mean", odds) - readings["train"].read("mean", odds)
+    shift = rules[0.25].read("mean", odds) - rules["train"].read("mean", odds)
     np.testing.assert_allclose(shift, np.log(0.25 / 0.75 / (0.6 / 0.4)))
 
 
@@ -234,7 +234,7 @@ def test_nothing_to_label_leaves_the_share_of_train(folds, judged, monkeypatch):
     monkeypatch.setattr(stack, "judge_candidates", lambda *args: judged)
     spared = [draw_calibration(c.fold) for c in folds]
     params = make_params().model_copy(update={"label": Label(prior="estimate")})
-    prior = fit_ensemble(folds, spared, params, "d" * 64, 0.6).readings.prior
+    prior = fit_ensemble(folds, spared, params, "d" * 64, 0.6).rules.prior
     assert (prior.value, prior.source) == (0.6, "train")
     assert "no rows to be labelled" in prior.reason
 
@@ -248,8 +248,8 @@ def test_calibration_rows_teach_nothing(choose, folds, judged):
     assert other.shipped == ensemble.shipped
     assert other.oof_auc == ensemble.oof_auc
     for name in SIMPLE:
-        readings = [e.readings.scorers[name].to_json() for e in (other, ensemble)]
-        assert readings[0] != readings[1]
+        rules = [e.rules.scorers[name].to_json() for e in (other, ensemble)]
+        assert rules[0] != rules[1]
 
 
 # --- scores of the whole

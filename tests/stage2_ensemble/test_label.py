@@ -17,7 +17,7 @@ from synthetic_world import (
     Plan,
     World,
     build_world,
-    make_readings,
+    make_rules,
     run_stages,
     write_member_dump,
     write_noise_features,
@@ -57,7 +57,7 @@ def answer(ensemble, columns, test):
 def score_test(world: World):
     ensemble, columns = read_ensemble(label.STACKERS), read_columns(world)
     raw = ensemble.score(ensemble.shipped, columns)
-    return ensemble, columns[0].row_ids, ensemble.readings.read(ensemble.shipped, raw)
+    return ensemble, columns[0].row_ids, ensemble.rules.read(ensemble.shipped, raw)
 
 
 def test_every_row_stands_once_in_the_order_of_the_list(done):
@@ -80,7 +80,7 @@ def test_scores_are_the_shipped_ones_to_the_last_bit(done):
         row = rows[row_id]
         assert float(row["log_odds"]) == value
         assert float(row["score"]) == expit(value)
-        threshold = ensemble.readings.find_threshold(ensemble.shipped)
+        threshold = ensemble.rules.find_threshold(ensemble.shipped)
         assert row["label"] == ("fake" if value >= threshold else "real")
     assert {row["label"] for row in rows} == {"real", "fake"}
 
@@ -90,7 +90,7 @@ def test_an_unreadable_image_gets_the_prior(done):
     prior = np.mean(done.train.labels)
     ensemble = read_ensemble(label.STACKERS)
     assert float(row["score"]) == pytest.approx(prior, rel=1e-12)
-    threshold = ensemble.readings.find_threshold(ensemble.shipped)
+    threshold = ensemble.rules.find_threshold(ensemble.shipped)
     assert row["label"] == ("fake" if logit(prior) >= threshold else "real")
 
 
@@ -104,8 +104,8 @@ def test_the_submission_holds_names_and_scores(done):
 
 def test_scores_next_to_one_stay_apart(enter):
     world = enter("one fold")
-    readings = make_readings({"mean": 0.0})
-    ensemble = replace(read_ensemble(label.STACKERS), shipped="mean", readings=readings)
+    rules = make_rules({"mean": 0.0})
+    ensemble = replace(read_ensemble(label.STACKERS), shipped="mean", rules=rules)
     columns = read_columns(world)
     high = [replace(columns[0], logits=columns[0].logits * 0 + np.linspace(33, 34, 8)[:, None])]
     table = answer(ensemble, high, world.test)
@@ -125,8 +125,8 @@ def test_labels_follow_the_threshold_of_what_ships(enter):
     ensemble = read_ensemble(label.STACKERS)
     scores = np.sort(ensemble.score("mean", columns))
     for place in (0, 4, 7):
-        readings = make_readings({"mean": scores[place], "lightgbm": -99.0})
-        table = answer(replace(ensemble, shipped="mean", readings=readings), columns, world.test)
+        rules = make_rules({"mean": scores[place], "lightgbm": -99.0})
+        table = answer(replace(ensemble, shipped="mean", rules=rules), columns, world.test)
         readable = table["status"] == "ok"
         fakes = (table["label"][readable] == "fake").sum()
         assert fakes == 8 - place  # a row at the threshold is fake
@@ -138,8 +138,8 @@ def test_a_band_leaves_rows_to_review(enter):
     ensemble = read_ensemble(label.STACKERS)
     scores = np.sort(ensemble.score("mean", columns))
     band = Band(0.1, float(scores[2]), float(scores[4]), 20, 20, Share(0.5), Share(0.5))
-    readings = replace(make_readings({"mean": 0.0}), band=band)
-    table = answer(replace(ensemble, shipped="mean", readings=readings), columns, world.test)
+    rules = replace(make_rules({"mean": 0.0}), band=band)
+    table = answer(replace(ensemble, shipped="mean", rules=rules), columns, world.test)
     readable = (table["status"] == "ok").to_numpy()
     answers = table["label"].to_numpy()
     order = np.argsort(table["log_odds"].to_numpy()[readable])
@@ -153,9 +153,9 @@ def test_another_share_of_fakes_moves_scores_and_no_label(enter):
     columns = read_columns(world)
     ensemble = read_ensemble(label.STACKERS)
     before = answer(ensemble, columns, world.test)
-    train = ensemble.readings.prior.train
-    readings = replace(ensemble.readings, prior=use_given(0.05, train))
-    after = answer(replace(ensemble, readings=readings), columns, world.test)
+    train = ensemble.rules.prior.train
+    rules = replace(ensemble.rules, prior=use_given(0.05, train))
+    after = answer(replace(ensemble, rules=rules), columns, world.test)
     readable = before["status"] == "ok"
     assert (before["label"] == after["label"])[readable].all()
     assert (after["score"] < before["score"]).all()

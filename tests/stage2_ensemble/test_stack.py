@@ -56,8 +56,8 @@ def test_facts_of_the_ensemble(done):
     assert facts["backbones"] == list(BACKBONES)
     assert facts["folds"] == list(done.plan.active)
     assert facts["train_manifest"] == done.train.digest
-    assert facts["readings"]["prior"]["value"] == pytest.approx(np.mean(done.train.labels))
-    assert facts["reading_rows"] == ("calibration" if done.plan.calibration else "out-of-fold")
+    assert facts["rules"]["prior"]["value"] == pytest.approx(np.mean(done.train.labels))
+    assert facts["rule_rows"] == ("calibration" if done.plan.calibration else "out-of-fold")
     assert facts["shipped"] == "lightgbm"  # the embeddings know more than the logits
     (verdict,) = facts["verdicts"]
     assert (verdict["name"], verdict["outcome"]) == ("lightgbm", "won")
@@ -69,7 +69,7 @@ def test_facts_of_the_ensemble(done):
     )
 
 
-def test_calibration_rows_set_the_readings_and_teach_nothing(enter):
+def test_calibration_rows_set_the_rules_and_teach_nothing(enter):
     world = enter("three folds")
     before = read_ensemble(stack.OUT)
     rows = world.train.calibration_rows()
@@ -88,11 +88,11 @@ def test_calibration_rows_set_the_readings_and_teach_nothing(enter):
     logits = [e.models["logistic"].combiner.to_json() for e in (before, after)]
     assert logits[0] == logits[1]
     for name in CANDIDATES:
-        readings = [e.readings.scorers[name].to_json() for e in (before, after)]
-        assert readings[0] != readings[1]
+        rules = [e.rules.scorers[name].to_json() for e in (before, after)]
+        assert rules[0] != rules[1]
 
 
-def test_readings_of_three_folds_come_from_the_calibration_rows(enter):
+def test_rules_of_three_folds_come_from_the_calibration_rows(enter):
     world = enter("three folds")
     ensemble = read_ensemble(stack.OUT)
     spared = [
@@ -107,9 +107,9 @@ def test_readings_of_three_folds_come_from_the_calibration_rows(enter):
         groups=world.train.groups[spared[0].row_ids],
         labels=world.train.labels[spared[0].row_ids],
         weights=world.train.weights[spared[0].row_ids],
-    ).at_prior(ensemble.readings.prior.train)
+    ).at_prior(ensemble.rules.prior.train)
     wanted = choose_calibration(rows)
-    found = ensemble.readings.scorers["logistic"]
+    found = ensemble.rules.scorers["logistic"]
     assert found.calibration.to_json() == wanted.to_json()
     read = rows.with_log_odds(wanted.apply(rows.log_odds))
     assert ensemble.shipped != "logistic"
@@ -136,7 +136,7 @@ def test_policy_and_settings_come_from_params(enter):
     for ensemble, count in ((before, 4), (after, 2)):
         axes = ensemble.models["lightgbm"].table.axes[0]
         assert [len(a.projection.components) for a in axes] == [count] * len(BACKBONES)
-    thresholds = [e.readings.scorers["mean"].threshold for e in (before, after)]
+    thresholds = [e.rules.scorers["mean"].threshold for e in (before, after)]
     assert [t.policy for t in thresholds] == ["balanced_accuracy", "accuracy"]
     assert thresholds[0].value != thresholds[1].value
 
@@ -253,7 +253,7 @@ def test_dumps_of_removed_members_are_ignored_and_named(enter, caplog):
     line = next(m for m in caplog.messages if "ignored" in m)
     assert line.split(": ")[-1] == "net-a-1, net-b-0, net-b-1, net-b-2, net_c-1"
     assert (ensemble.backbones, ensemble.folds) == (names, (0, 2))
-    assert not {n for n in ensemble.readings.scorers if n.startswith("net-b")}
+    assert not {n for n in ensemble.rules.scorers if n.startswith("net-b")}
 
 
 def test_nothing_is_named_where_nothing_is_ignored(enter, caplog):

@@ -18,7 +18,12 @@ from synthetic_world import (
 from features.errors import AlignmentError, ConfigError, LeakageError
 from features.settings.stacking import Stack
 from stage2_ensemble.columns import feature_matrix
-from stage2_ensemble.columns.feature_matrix import LEAST_GROUPS, Table, choose_names, fit_basis
+from stage2_ensemble.columns.feature_matrix import (
+    LEAST_GROUPS,
+    FeatureMatrix,
+    choose_names,
+    fit_basis,
+)
 from stage2_ensemble.columns.projection import Distance, Projection
 
 SETTINGS = Stack(inner_folds=3, pca_components=3)
@@ -29,7 +34,7 @@ EXTRAS = ("forensic:blur", "forensic:noise")
 
 def fit(*folds, components=False, columns=("*",), seed=0):
     settings = SETTINGS.model_copy(update={"columns": columns})
-    return Table.fit(folds, settings, components, fit_basis(folds, settings, seed))
+    return FeatureMatrix.fit(folds, settings, components, fit_basis(folds, settings, seed))
 
 
 def add_extras(columns, names=EXTRAS):
@@ -205,7 +210,7 @@ def test_distances_of_new_rows_are_those_of_all_rows(columns):
 def draw_distances(columns, include_itself: bool) -> np.ndarray:
     """Distances by the embedding of the first backbone; with all components, as leaks like it."""
     settings = Stack(inner_folds=8, pca_components=40, columns=("distance:net-a",))
-    table, rows = Table.fit([columns], settings, False, fit_basis([columns], settings, 0))
+    table, rows = FeatureMatrix.fit([columns], settings, False, fit_basis([columns], settings, 0))
     return (table.build(columns) if include_itself else rows)[:, 0]
 
 
@@ -255,7 +260,7 @@ def test_a_distance_that_one_fold_cannot_have_is_in_none(order):
 def test_more_inner_folds_than_groups_are_cut_down():
     settings = SETTINGS.model_copy(update={"inner_folds": 12})
     few = [draw_few(11)]
-    table, _ = Table.fit(few, settings, False, fit_basis(few, settings, 0))
+    table, _ = FeatureMatrix.fit(few, settings, False, fit_basis(few, settings, 0))
     assert table.names == (*POOLED, *DISTANCES)
 
 

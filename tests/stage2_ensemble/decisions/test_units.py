@@ -1,4 +1,4 @@
-"""Units in place of rows: their scores, readings, metrics and labels."""
+"""Units in place of rows: their scores, rules, metrics and labels."""
 
 import logging
 from dataclasses import replace
@@ -74,16 +74,16 @@ def world(finished, monkeypatch):
     return world
 
 
-def test_the_bundle_keeps_readings_of_units(world):
+def test_the_bundle_keeps_rules_of_units(world):
     ensemble = read_ensemble(stack.OUT)
-    readings, found = ensemble.unit_readings, describe_train(world.train)
-    assert set(readings.scorers) == set(ensemble.readings.scorers)
-    assert readings.prior.value == pytest.approx(found.share)
-    held = readings.held_out
+    rules, found = ensemble.unit_rules, describe_train(world.train)
+    assert set(rules.scorers) == set(ensemble.rules.scorers)
+    assert rules.prior.value == pytest.approx(found.share)
+    held = rules.held_out
     names = world.train.table["unit"].to_numpy()[held.row_ids]
-    assert len(held) < len(ensemble.readings.held_out)
+    assert len(held) < len(ensemble.rules.held_out)
     assert pd.Series(names[names != ""]).is_unique
-    threshold = readings.scorers[ensemble.shipped].threshold
+    threshold = rules.scorers[ensemble.shipped].threshold
     assert threshold.low <= threshold.value <= threshold.high
 
 
@@ -104,8 +104,8 @@ def test_metrics_by_unit_are_those_of_mean_log_odds(world):
         means = rows.assign(score=scores[name]).groupby("unit").mean()
         means = means[means["label"].isin([0, 1])]
         assert found["auc"] == pytest.approx(roc_auc_score(means["label"], means["score"]))
-        threshold = ensemble.unit_readings.find_threshold(name)
-        answers = ensemble.unit_readings.read(name, means["score"].to_numpy()) >= threshold
+        threshold = ensemble.unit_rules.find_threshold(name)
+        answers = ensemble.unit_rules.read(name, means["score"].to_numpy()) >= threshold
         assert found["accuracy"] == pytest.approx((answers == means["label"]).mean())
     assert units["stack"]["auc"] > val["stack"]["auc"]  # two looks are better than one
 
@@ -117,7 +117,7 @@ def test_every_unit_of_the_test_list_has_one_label(world):
     assert units["unit"].tolist() == list(dict.fromkeys(names))
     assert units["rows"].tolist() == [2, 1, 0, 3, 1, 1]
     ensemble = read_ensemble(label.STACKERS)
-    readings = ensemble.unit_readings
+    rules = ensemble.unit_rules
     members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
     columns = read_held_out(
         label.DUMPS, world.test, *members, read_extras(label.FORENSICS, world.test)
@@ -125,12 +125,12 @@ def test_every_unit_of_the_test_list_has_one_label(world):
     raw = np.full(len(world.test), np.nan)
     raw[columns[0].row_ids] = ensemble.score(ensemble.shipped, columns)
     means = pd.Series(raw).groupby(names, sort=False).mean().to_numpy()
-    wanted = np.full(len(means), logit(readings.prior.value))
+    wanted = np.full(len(means), logit(rules.prior.value))
     known = np.isfinite(means)
-    wanted[known] = readings.read(ensemble.shipped, means[known])
+    wanted[known] = rules.read(ensemble.shipped, means[known])
     np.testing.assert_allclose(units["log_odds"], wanted, rtol=1e-12)
     np.testing.assert_allclose(units["score"], expit(wanted), rtol=1e-12)
-    fake = wanted >= readings.find_threshold(ensemble.shipped)
+    fake = wanted >= rules.find_threshold(ensemble.shipped)
     assert units["label"].tolist() == np.where(fake, "fake", "real").tolist()
 
 
@@ -138,7 +138,7 @@ def test_without_units_there_is_a_header_alone(done):
     assert (done.root / "artifacts/unit_labels.csv").read_text() == (
         "unit,rows,score,label,log_odds\n"
     )
-    assert read_ensemble(stack.OUT).unit_readings is None
+    assert read_ensemble(stack.OUT).unit_rules is None
 
 
 def test_a_test_list_without_units_has_one_for_each_image(enter, caplog):
@@ -169,7 +169,7 @@ def test_units_that_are_all_of_both_classes_are_told_and_measured_nowhere(enter,
             for role in ("train", "val", "test"):
                 write_member_dump(changed, backbone, fold, role)
     with caplog.at_level(logging.INFO, logger="forgerystack"):
-        assert stack.run(load_params(StackParams)).unit_readings is None
+        assert stack.run(load_params(StackParams)).unit_rules is None
         null_model.run(load_params(NullParams))
         metrics = evaluate.run(load_params(MembersParams))
         label.run(load_params(MembersParams))
@@ -185,7 +185,7 @@ def test_the_share_of_fakes_is_estimated_among_units(enter):
     world = enter("units")
     write_params(world, label={"prior": "estimate"})
     ensemble = stack.run(load_params(StackParams))
-    prior = ensemble.unit_readings.prior
+    prior = ensemble.unit_rules.prior
     assert prior.train == pytest.approx(describe_train(world.train).share)
 
 

@@ -38,7 +38,7 @@ def test_probability_and_decision_are_those_of_what_ships(table):
     shipped = table[f"score:{ensemble.shipped}"]
     assert np.array_equal(table["score:stack"], shipped)
     assert np.allclose(table["probability"], expit(shipped))
-    threshold = ensemble.readings.find_threshold(ensemble.shipped)
+    threshold = ensemble.rules.find_threshold(ensemble.shipped)
     assert ((table["decision"] == "fake") == (shipped >= threshold)).all()
 
 

@@ -63,7 +63,7 @@ def test_pictures_as_they_are_have_the_figures_of_val(done):
     for scorer, scores in read_scores(done).items():
         assert plain[scorer]["auc"] == pytest.approx(roc_auc_score(labels, scores))
         name = ensemble.shipped if scorer == "stack" else scorer
-        called = scores >= ensemble.readings.find_threshold(name)
+        called = scores >= ensemble.rules.find_threshold(name)
         assert plain[scorer]["fpr"] == pytest.approx(called[labels == 0].mean())
         assert plain[scorer]["tpr"] == pytest.approx(called[labels == 1].mean())
 
@@ -76,7 +76,7 @@ def test_a_change_is_paired_with_the_same_rows(done):
     labels, groups = done.val.labels[ids], done.val.groups[ids]
     for place, variant in ((1, jpeg), (2, noise)):
         columns = build_columns(ensemble, perturbed, place, done.val.table.iloc[ids])
-        scores = ensemble.readings.read("mean", ensemble.score("mean", columns))
+        scores = ensemble.rules.read("mean", ensemble.score("mean", columns))
         wanted = compare_aucs(labels, groups, scores, read_scores(done)["mean"])
         values = variant["scorers"]["mean"]
         assert values["change"] == pytest.approx(wanted.auc)

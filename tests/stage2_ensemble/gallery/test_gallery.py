@@ -60,12 +60,12 @@ def test_rows_are_those_of_the_evaluation(world):
 def test_drivers_add_up_to_the_score_before_calibration(world):
     found = run(world)
     ensemble = read_ensemble(evaluate.STACKERS)
-    reading = ensemble.readings.scorers[ensemble.shipped].calibration
+    rule = ensemble.rules.scorers[ensemble.shipped].calibration
     for entry in found["rows"]:
         drivers = entry["drivers"][ensemble.shipped]
         columns = [value for _, value in drivers["columns"]]
         total = drivers["base"] + sum(columns) + drivers["others"]
-        assert reading.apply(np.array([total]))[0] == pytest.approx(entry["log_odds"], abs=1e-3)
+        assert rule.apply(np.array([total]))[0] == pytest.approx(entry["log_odds"], abs=1e-3)
         assert [abs(v) for v in columns] == sorted(map(abs, columns), reverse=True)
 
 

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from features.errors import AlignmentError, LeakageError
 from features.settings.stacking import Stack
-from stage2_ensemble.columns.feature_matrix import Table, fit_basis
+from stage2_ensemble.columns.feature_matrix import FeatureMatrix, fit_basis
 from stage2_ensemble.columns.projection import Distance
 from stage2_ensemble.models import boosted
 from stage2_ensemble.models import boosted as module
@@ -161,7 +161,7 @@ def test_classes_are_weighed_over_all_folds():
 def search_rounds(folds, settings, components=False, parts=None) -> int:
     """As `Boosted.fit` does it; `parts` in place of those of the basis."""
     basis = fit_basis(folds, settings, 0)
-    _, rows = Table.fit(folds, settings, components, basis)
+    _, rows = FeatureMatrix.fit(folds, settings, components, basis)
     labels, weights, _ = gather_rows(folds, settings)
     options = build_options(settings, 0, "gbdt", rows.shape)
     data = lightgbm.Dataset(rows, labels, weight=weights, params=options, free_raw_data=False)
@@ -213,7 +213,7 @@ def test_rounds_are_those_of_the_lowest_weighted_loss(components):
     columns, settings = draw_columns(reals=100, fakes=900, hidden=0.0), change(max_rounds=40)
     basis = fit_basis([columns], settings, 0)
     held = basis[0].parts == 0
-    _, rows = Table.fit([columns], settings, components, basis)
+    _, rows = FeatureMatrix.fit([columns], settings, components, basis)
     labels, weights, _ = gather_rows([columns], settings)
     options = build_options(settings, 0, "gbdt", rows.shape)
     data = lightgbm.Dataset(rows, labels, weight=weights, params=options, free_raw_data=False)

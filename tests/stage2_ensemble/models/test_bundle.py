@@ -122,20 +122,20 @@ def test_scores_come_back_to_the_last_bit(ensemble, written, name):
 
 def test_facts_come_back(ensemble, written):
     back = read_ensemble(written)
-    for name in ("backbones", "folds", "train_digest", "shipped", "reading_rows"):
+    for name in ("backbones", "folds", "train_digest", "shipped", "rule_rows"):
         assert getattr(back, name) == getattr(ensemble, name)
     for name in ("digests", "oof_auc", "picks"):
         assert dict(getattr(back, name)) == dict(getattr(ensemble, name))
-    assert back.readings.prior == ensemble.readings.prior
-    assert back.readings.band == ensemble.readings.band
-    assert back.readings.band is not None
+    assert back.rules.prior == ensemble.rules.prior
+    assert back.rules.band == ensemble.rules.band
+    assert back.rules.band is not None
     scores = np.linspace(-3, 3, 50)
-    for name, reading in ensemble.readings.scorers.items():
-        assert back.readings.scorers[name].threshold == reading.threshold
-        found, wanted = (e.readings.read(name, scores) for e in (back, ensemble))
+    for name, rule in ensemble.rules.scorers.items():
+        assert back.rules.scorers[name].threshold == rule.threshold
+        found, wanted = (e.rules.read(name, scores) for e in (back, ensemble))
         np.testing.assert_array_equal(found, wanted)
-    for name, values in vars(ensemble.readings.held_out).items():
-        np.testing.assert_array_equal(getattr(back.readings.held_out, name), values)
+    for name, values in vars(ensemble.rules.held_out).items():
+        np.testing.assert_array_equal(getattr(back.rules.held_out, name), values)
     assert back.verdicts == ensemble.verdicts
     assert [v.name for v in back.verdicts] == list(GATED)
     assert any(v.domains is not None for v in back.verdicts)
@@ -258,7 +258,7 @@ def test_any_edited_byte_of_the_manifest_is_noticed_or_harmless(bundle, ensemble
         path.write_bytes(edited)
         try:
             found = read_ensemble(bundle)  # white space, say
-            assert found.readings.prior == ensemble.readings.prior
+            assert found.rules.prior == ensemble.rules.prior
         except DAMAGE:
             noticed += 1
     assert noticed > 150

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from synthetic_world import draw_columns, hold_out, make_readings
+from synthetic_world import draw_columns, hold_out, make_rules
 
 from features.errors import AlignmentError, StaleArtifactError
 from stage2_ensemble.models.candidates import Pooled
@@ -21,8 +21,8 @@ ENSEMBLE = Ensemble(
     oof_auc={},
     picks={},
     verdicts=(),
-    readings=make_readings({"mean": 0.0}),
-    reading_rows="calibration",
+    rules=make_rules({"mean": 0.0}),
+    rule_rows="calibration",
 )
 
 

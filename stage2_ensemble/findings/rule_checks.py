@@ -1,4 +1,4 @@
-"""Whether readings hold on val: calibration before and after, class shares, promises.
+"""Whether rules hold on val: calibration before and after, class shares, promises.
 
 Nothing is chosen here.
 """
@@ -13,7 +13,7 @@ from features.core.auc import AucEstimate
 from features.core.manifest import Ids
 from stage2_ensemble.columns.columns import Floats, Labels
 from stage2_ensemble.decisions.prior_shift import estimate_prior
-from stage2_ensemble.decisions.scored_rows import ScoredRows, ValRows
+from stage2_ensemble.decisions.scored_rows import RowScores, ValRows
 from stage2_ensemble.findings.promises import check_promises
 from stage2_ensemble.findings.scorers import measure_figures
 from stage2_ensemble.measures.reliability import tabulate_reliability
@@ -38,42 +38,42 @@ class ShippedRows:
 def read_shipped(
     ensemble: Ensemble, row_ids: Ids, labels: Labels, groups: Ids, raw: Floats
 ) -> ShippedRows:
-    """The rows with what readings make of their log-odds."""
-    readings, name = ensemble.readings, ensemble.shipped
-    calibrated = readings.scorers[name].calibration.apply(raw)
-    return ShippedRows(row_ids, labels, groups, raw, calibrated, readings.read(name, raw))
+    """The rows with what rules make of their log-odds."""
+    rules, name = ensemble.rules, ensemble.shipped
+    calibrated = rules.scorers[name].calibration.apply(raw)
+    return ShippedRows(row_ids, labels, groups, raw, calibrated, rules.read(name, raw))
 
 
-def check_readings(
+def check_rules(
     ensemble: Ensemble, rows: ShippedRows, figures: Mapping[str, Any]
 ) -> dict[str, Any]:
     """`calibration`, `threshold`, `prior` and `promises` of `metrics.json`.
 
     `figures`: the metrics of the same rows as they are read.
     """
-    readings = ensemble.readings
-    reading = readings.scorers[ensemble.shipped]
-    without_labels = ScoredRows(row_ids=rows.row_ids, log_odds=rows.calibrated, groups=rows.groups)
+    rules = ensemble.rules
+    rule = rules.scorers[ensemble.shipped]
+    without_labels = RowScores(row_ids=rows.row_ids, log_odds=rows.calibrated, groups=rows.groups)
     val = ValRows(**vars(without_labels), labels=rows.labels)
-    before = measure_figures(rows.labels, rows.raw, rows.groups, reading.threshold.value)
-    estimate = estimate_prior(without_labels, readings.held_out, readings.prior.train)
+    before = measure_figures(rows.labels, rows.raw, rows.groups, rule.threshold.value)
+    estimate = estimate_prior(without_labels, rules.held_out, rules.prior.train)
     return {
         "calibration": {
-            **reading.calibration.to_json(),
-            "chosen_on": ensemble.reading_rows,
+            **rule.calibration.to_json(),
+            "chosen_on": ensemble.rule_rows,
             "val_before": _take_ece(before.metrics),
             "val_after": _take_ece(figures),
         },
         "threshold": {
-            **reading.threshold.to_json(),
-            "read": readings.find_threshold(ensemble.shipped),
+            **rule.threshold.to_json(),
+            "read": rules.find_threshold(ensemble.shipped),
         },
         "prior": {
             "val": float(rows.labels.mean()),
-            "assumed": readings.prior.to_json(),
+            "assumed": rules.prior.to_json(),
             "estimated_on_val": estimate.to_json(),
         },
-        "promises": check_promises(val, reading.threshold, readings.prior, readings.band),
+        "promises": check_promises(val, rule.threshold, rules.prior, rules.band),
     }
 
 
@@ -90,8 +90,8 @@ def tabulate_shipped(rows: ShippedRows) -> dict[str, pd.DataFrame]:
     }
 
 
-def list_readings(metrics: Mapping[str, Any]) -> list[str]:
-    """What `check_readings` found, a line each, but for the promises."""
+def list_rules(metrics: Mapping[str, Any]) -> list[str]:
+    """What `check_rules` found, a line each, but for the promises."""
     calibration, threshold, prior = (metrics[k] for k in ("calibration", "threshold", "prior"))
     before, after = (
         AucEstimate(found["ece"], found["ece_low"], found["ece_high"]).describe(digits=3)
