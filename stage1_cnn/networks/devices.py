@@ -76,7 +76,7 @@ def prepare_device(device: torch.device) -> None:
     if device.type != "cuda":
         return
     capability, built = torch.cuda.get_device_capability(device), torch.cuda.get_arch_list()
-    if torch.version.hip is None and not has_kernels(capability, built):
+    if built and torch.version.hip is None and not has_kernels(capability, built):
         card, version = torch.cuda.get_device_name(device), "sm_{}{}".format(*capability)
         problem = (
             f"{card} ({version}): torch {torch.__version__} has kernels for {', '.join(built)}"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from features.settings.training import MemberSettings
-from stage1_cnn.networks.devices import choose_precision
+from stage1_cnn.networks.devices import choose_precision, tell_memory
 from stage1_cnn.networks.network import embed
 from stage1_cnn.networks.normalise import Normaliser, build_normaliser
 
@@ -54,7 +54,11 @@ class TorchEngine:
 def build_torch_engine(
     network: nn.Module, settings: MemberSettings, device: torch.device
 ) -> TorchEngine:
-    """`network`, built from `settings`, moved to `device`; in the precision of its training."""
-    network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    """`network`, built from `settings`, moved to `device`; in the precision of its training.
+
+    Raises `DeviceMemoryError`.
+    """
+    with tell_memory(device):
+        network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     precision = choose_precision(settings.network.precision, device)
     return TorchEngine(network, build_normaliser(network, settings, device), precision)

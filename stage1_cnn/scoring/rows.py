@@ -115,8 +115,9 @@ def _gather(read: Callable[[], ScoredRows], total: int, processes: Processes) ->
 
 
 def find_width(engine: Engine) -> int:
-    """Length of the embeddings."""
-    return int(_score_nothing(engine)[1].shape[1])
+    """Length of the embeddings. Raises `DeviceMemoryError`."""
+    with tell_memory(engine.device):
+        return int(_score_nothing(engine)[1].shape[1])
 
 
 def score_rows(

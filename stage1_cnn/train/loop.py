@@ -133,16 +133,16 @@ def train_network(
     session = session or Session(processes, Interruption())
     loader = BatchLoader(store, train, rows, settings, seed, processes)
     loss = build_member_loss(settings, loader.candidates, train.weights[rows.row_ids])
-    trainer = Trainer(settings, loss, loader, seed)
     progress = Progress()
-    if state := session.restore():
-        trainer.load_state_dict(state["trainer"])
-        progress = Progress(**state["progress"])
-        _log.info("goes on after step %s of %s", f"{trainer.step:,}", f"{trainer.total:,}")
-    start, first = time.perf_counter(), trainer.step
     parts = 2 * settings.schedule.accumulate
     advice = f"Compute each batch in parts, with the same result: schedule.accumulate={parts}"
     with tell_memory(processes.device, advice):
+        trainer = Trainer(settings, loss, loader, seed)
+        if state := session.restore():
+            trainer.load_state_dict(state["trainer"])
+            progress = Progress(**state["progress"])
+            _log.info("goes on after step %s of %s", f"{trainer.step:,}", f"{trainer.total:,}")
+        start, first = time.perf_counter(), trainer.step
         _take_steps(trainer, loader, progress, session, measure_curve)
     seconds = time.perf_counter() - start
     averaged = None if trainer.ema is None else _copy_state(trainer.ema.module)

@@ -334,11 +334,12 @@ def test_fewer_rows_are_a_draw_or_the_first(task):
         choose_rows(manifest, 1, Sampling(limit_rows=121), 0)
 
 
-def test_too_little_memory_on_the_device_says_what_to_do(task, monkeypatch):
+@pytest.mark.parametrize("when", ["advance", "_build_network"])
+def test_too_little_memory_on_the_device_says_what_to_do(task, monkeypatch, when):
     def run_out(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
-    monkeypatch.setattr(Trainer, "advance", run_out)
+    monkeypatch.setattr(Trainer, when, run_out)
     with pytest.raises(DeviceMemoryError, match=r"schedule\.accumulate=2"):
         train(task)
 
