@@ -56,7 +56,7 @@ class Trained:
         return self.raw_state if self.ema_state is None else self.ema_state
 
 
-class Pace(NamedTuple):
+class EpochPace(NamedTuple):
     """What an epoch took, as far as this run has seen it."""
 
     images: int
@@ -191,7 +191,7 @@ def _take_steps(
                 ended = time.perf_counter()
                 curve = _measure_curve(trainer, measure_curve)
                 row = progress.end_epoch(trainer, curve, counter.summarise())
-                pace = Pace(images, ended - start, wait.seconds)
+                pace = EpochPace(images, ended - start, wait.seconds)
                 _log_epoch(row, trainer, epochs, pace)
                 _log_advice(row, trainer, loader.store, pace)
                 start, images, wait.seconds = time.perf_counter(), 0, 0.0
@@ -235,7 +235,7 @@ def _describe_bad_steps(trainer: Trainer, progress: Progress) -> NotFiniteError:
     return NotFiniteError(what, [row for part in parts for row in part])
 
 
-def _log_epoch(row: Row, trainer: Trainer, epochs: int, pace: Pace) -> None:
+def _log_epoch(row: Row, trainer: Trainer, epochs: int, pace: EpochPace) -> None:
     _log.info(
         "epoch %d/%d: loss %.4f, lr %.2e%s%s, %.0f %% reals drawn%s, %.0f images/s, "
         "%.0f %% of the time waiting for pictures",
@@ -247,7 +247,7 @@ def _log_epoch(row: Row, trainer: Trainer, epochs: int, pace: Pace) -> None:
     )  # fmt: skip
 
 
-def _log_advice(row: Row, trainer: Trainer, store: ImageStore, pace: Pace) -> None:
+def _log_advice(row: Row, trainer: Trainer, store: ImageStore, pace: EpochPace) -> None:
     """Once, after the first epoch: how the device could be used better."""
     if row["epoch"] == 1 and pace.seconds >= LONG:
         for advice in (advise_input(pace.waiting_share, store), advise_batch(trainer.device)):
