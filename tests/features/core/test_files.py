@@ -90,7 +90,7 @@ except OSError:
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_row_36_a_full_disk_leaves_the_old_file_alone(old: Path, writer: str) -> None:
+def test_a_full_disk_leaves_the_old_file_alone(old: Path, writer: str) -> None:
     places = os.pathsep.join([str(PROJECT), str(Path(__file__).parents[1])])
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK.format(call=WRITERS[writer]), str(old)],
@@ -103,7 +103,7 @@ def test_row_36_a_full_disk_leaves_the_old_file_alone(old: Path, writer: str) ->
     assert is_alone(old)
 
 
-def test_row_39_contents_are_on_disk_before_they_get_their_name(
+def test_contents_are_on_disk_before_they_get_their_name(
     old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []

@@ -149,7 +149,7 @@ def test_processes_give_what_threads_give(folder: Path, monkeypatch: pytest.Monk
     pd.testing.assert_frame_equal(read(folder), threads)
 
 
-def test_row_33_a_killed_worker_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_worker_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_cache, "MANY", 1)
     monkeypatch.setattr(image_cache, "scan_block", kill_self)
     with pytest.raises(WorkerKilledError, match=r"want of memory.*What was finished is kept"):

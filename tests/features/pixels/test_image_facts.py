@@ -78,14 +78,14 @@ def save_wide() -> bytes:
         (save_wide(), "a.png", "16 bit"),
     ],
 )
-def test_row_7_9_10_what_is_odd_is_noted(
+def test_what_is_odd_about_a_file_is_noted(
     tmp_path: Path, content: bytes, name: str, notes: str
 ) -> None:
     found = scan(tmp_path, content, name)
     assert (found.problem, found.notes) == ("", notes)
 
 
-def test_row_9_a_broken_exif_block_does_not_spoil_the_image(tmp_path: Path) -> None:
+def test_a_broken_exif_block_does_not_spoil_the_image(tmp_path: Path) -> None:
     assert scan(tmp_path, make_broken_exif()).problem == ""
 
 
@@ -134,7 +134,7 @@ def test_equalised_images_tell_the_size_of_their_new_file(tmp_path: Path) -> Non
         ((8, 8), {}, ""),
     ],
 )
-def test_row_11_13_images_beyond_the_limits_are_not_used(
+def test_images_beyond_the_limits_are_not_used(
     tmp_path: Path, size: tuple[int, int], limits: dict[str, Any], problem: str
 ) -> None:
     assert (
@@ -159,7 +159,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 
 @pytest.mark.parametrize("side", [10_000, 20_000])
-def test_row_11_a_bomb_takes_no_memory(tmp_path: Path, side: int) -> None:
+def test_a_bomb_takes_no_memory(tmp_path: Path, side: int) -> None:
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     packed = zlib.compressobj(9)
     line = b"\0" * (3 * side + 1)

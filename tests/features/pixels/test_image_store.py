@@ -60,7 +60,7 @@ def root(tmp_path: Path) -> Path:
         ("loop.jpg", ""),
     ],
 )
-def test_row_2_14_15_16_what_is_no_image_file_is_a_problem_and_is_not_opened(
+def test_what_is_no_image_file_is_a_problem_and_is_not_opened(
     root: Path, name: str, problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []

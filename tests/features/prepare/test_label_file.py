@@ -46,14 +46,14 @@ def test_a_list_without_labels_needs_the_name_alone(tmp_path: Path) -> None:
     assert rows[["img_name", "label"]].values.tolist() == [["a.jpg", -1]]
 
 
-def test_row_15_a_folder_for_a_label_file_is_reported(tmp_path: Path) -> None:
+def test_a_folder_for_a_label_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "list.txt").mkdir()
     with pytest.raises(ManifestError, match="no such file"):
         read_labels(Data(root=str(tmp_path)), FILES, True)
 
 
 @pytest.mark.timeout(10)
-def test_row_15_a_pipe_for_a_label_file_does_not_hang(tmp_path: Path) -> None:
+def test_a_pipe_for_a_label_file_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "list.txt")
     with pytest.raises(ManifestError, match="no such file"):
         read_labels(Data(root=str(tmp_path)), FILES, True)
@@ -73,7 +73,7 @@ def test_row_15_a_pipe_for_a_label_file_does_not_hang(tmp_path: Path) -> None:
         (".", "no file name"),
     ],
 )
-def test_row_16_a_name_that_may_not_be_opened_is_told_with_its_line(
+def test_a_name_that_may_not_be_opened_is_told_with_its_line(
     tmp_path: Path, name: str, problem: str
 ) -> None:
     (found,) = find_problems(tmp_path, f"img_name,target\nok.jpg,0\n{name},1\n")
@@ -84,7 +84,7 @@ def test_row_16_a_name_that_may_not_be_opened_is_told_with_its_line(
 @pytest.mark.parametrize(
     "name", ["sub/a.jpg", "x" * 255, "..a.jpg", "a..jpg", "C:x.jpg", "é 字.jpg"]
 )
-def test_row_16_an_odd_name_that_stays_inside_is_accepted(tmp_path: Path, name: str) -> None:
+def test_an_odd_name_that_stays_inside_is_accepted(tmp_path: Path, name: str) -> None:
     rows, _ = read(tmp_path, f"img_name,target\n{name},1\n")
     assert rows["path"].tolist() == [f"pictures/{name}"]
 
@@ -103,7 +103,7 @@ def test_row_16_an_odd_name_that_stays_inside_is_accepted(tmp_path: Path, name: 
     ],
     ids=["BOM", "CRLF", "CR", "no final newline", "trailing", "padded", "blank lines", "quoted"],
 )
-def test_row_17_forms_of_one_file_give_the_same_rows(tmp_path: Path, content: bytes) -> None:
+def test_marks_line_ends_and_spaces_change_no_row(tmp_path: Path, content: bytes) -> None:
     wanted, _ = read(tmp_path, GOOD)
     found, _ = read(tmp_path, content)
     pd.testing.assert_frame_equal(found, wanted)
@@ -117,7 +117,7 @@ def test_row_17_forms_of_one_file_give_the_same_rows(tmp_path: Path, content: by
         (GOOD.replace("b.jpg", "é.jpg").encode("latin-1"), 3, "Latin-1"),
     ],
 )
-def test_row_18_another_encoding_is_named_with_its_line(
+def test_another_encoding_is_named_with_its_line(
     tmp_path: Path, content: bytes, line: int, encoding: str
 ) -> None:
     (problem,) = find_problems(tmp_path, content)
@@ -138,47 +138,45 @@ def test_row_18_another_encoding_is_named_with_its_line(
     ],
     ids=["extra", "short", "twice", "missing", "misspelt", "open quote", "no header"],
 )
-def test_row_19_a_bad_line_is_named(tmp_path: Path, content: str, problem: str) -> None:
+def test_a_bad_line_is_named(tmp_path: Path, content: str, problem: str) -> None:
     assert any(found.startswith(problem) for found in find_problems(tmp_path, content))
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t", " "])
-def test_row_19_another_delimiter_is_told_as_missing_columns(
-    tmp_path: Path, delimiter: str
-) -> None:
+def test_another_delimiter_is_told_as_missing_columns(tmp_path: Path, delimiter: str) -> None:
     problems = find_problems(tmp_path, GOOD.replace(",", delimiter))
     assert [p[:19] for p in problems] == ["line 1: no column '"] * 2
 
 
-def test_row_19_a_column_that_is_not_used_may_stand_twice(tmp_path: Path) -> None:
+def test_a_column_that_is_not_used_may_stand_twice(tmp_path: Path) -> None:
     rows, _ = read(tmp_path, "img_name,target,note,note\na.jpg,0,x,y\n")
     assert rows["img_name"].tolist() == ["a.jpg"]
 
 
-def test_row_20_a_repeated_row_is_dropped_and_counted(tmp_path: Path) -> None:
+def test_a_repeated_row_is_dropped_and_counted(tmp_path: Path) -> None:
     rows, repeated = read(tmp_path, GOOD + "a.jpg,0\na.jpg,0\n")
     assert rows["img_name"].tolist() == ["a.jpg", "b.jpg"]
     assert repeated == 2
 
 
-def test_row_21_conflicting_targets_name_both_lines(tmp_path: Path) -> None:
+def test_conflicting_targets_name_both_lines(tmp_path: Path) -> None:
     (problem,) = find_problems(tmp_path, GOOD + "a.jpg,1\n")
     assert problem == "line 4: 'a.jpg' has another target than in line 2"
 
 
-def test_row_20_a_repeated_row_with_another_source_would_lose_a_group_link(tmp_path: Path) -> None:
+def test_a_repeated_row_with_another_source_would_lose_a_group_link(tmp_path: Path) -> None:
     content = "img_name,target,source\na.jpg,0,x\na.jpg,0,y\na.jpg,0,x\n"
     (problem,) = find_problems(tmp_path, content, group_columns=("source",))
     assert problem == "line 3: 'a.jpg' has another weight, generator or group than in line 2"
 
 
 @pytest.mark.parametrize("target", ["", "NaN", "2", "fake ", "0.0", "-1", "True", "01"])
-def test_row_22_an_unknown_target_is_quoted_with_its_line(tmp_path: Path, target: str) -> None:
+def test_an_unknown_target_is_quoted_with_its_line(tmp_path: Path, target: str) -> None:
     (problem,) = find_problems(tmp_path, GOOD + f"c.jpg,{target}\n")
     assert problem.startswith(f"line 4: target {target.strip()!r} is none of 0, 1")
 
 
-def test_row_22_targets_are_mapped_by_params_alone(tmp_path: Path) -> None:
+def test_targets_are_mapped_by_params_alone(tmp_path: Path) -> None:
     classes = {"real": ("real", "bona-fide"), "fake": ("fake",)}
     text = "img_name,target\na,real\nb,fake \nc,bona-fide\n"
     rows, _ = read(tmp_path, text, classes=classes)
@@ -186,7 +184,7 @@ def test_row_22_targets_are_mapped_by_params_alone(tmp_path: Path) -> None:
     assert len(find_problems(tmp_path, GOOD, classes=classes)) == 2
 
 
-def test_row_23_names_like_numbers_stay_text(tmp_path: Path) -> None:
+def test_names_like_numbers_stay_text(tmp_path: Path) -> None:
     names = ["007", "NA", "1e5", "null", "None", "1.0", "-0", "inf", "TRUE", "=cmd"]
     rows, _ = read(tmp_path, "img_name,target\n" + "".join(f"{name},1\n" for name in names))
     assert rows["img_name"].tolist() == names
@@ -202,11 +200,11 @@ def test_row_23_names_like_numbers_stay_text(tmp_path: Path) -> None:
         ("img_name,target\n\n,\n", "there is no row below the header"),
     ],
 )
-def test_row_24_a_file_without_rows_is_refused(tmp_path: Path, content: str, problem: str) -> None:
+def test_a_file_without_rows_is_refused(tmp_path: Path, content: str, problem: str) -> None:
     assert find_problems(tmp_path, content)[0].startswith(problem)
 
 
-def test_row_24_a_list_of_nothing_to_label_is_accepted(tmp_path: Path) -> None:
+def test_a_list_of_nothing_to_label_is_accepted(tmp_path: Path) -> None:
     rows, _ = read(tmp_path, "img_name\n", labelled=False)
     assert len(rows) == 0
 

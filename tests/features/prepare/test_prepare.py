@@ -108,7 +108,7 @@ def run_module(folder: Path, settings: dict[str, Any]) -> subprocess.CompletedPr
     )
 
 
-def test_row_53_a_folder_with_spaces_and_accents_works_as_any_other(tmp_path: Path) -> None:
+def test_a_folder_with_spaces_and_accents_works_as_any_other(tmp_path: Path) -> None:
     folder = tmp_path / "a b é"
     write_data(folder / "data")
     settings = {"data": {"root": "data"}, "split": {}, "folds": {"count": 2, "active": [0]},
@@ -121,7 +121,7 @@ def test_row_53_a_folder_with_spaces_and_accents_works_as_any_other(tmp_path: Pa
 
 
 @pytest.mark.usefixtures("one_process")
-def test_row_53_manifests_do_not_depend_on_where_the_data_lie(
+def test_manifests_do_not_depend_on_where_the_data_lie(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digests = set()

@@ -1,4 +1,4 @@
-"""What `prepare` makes of bad rows and bad files (the numbers are those of the fault matrix)."""
+"""What `prepare` makes of bad rows and bad files."""
 
 import json
 import os
@@ -24,9 +24,7 @@ def read_quarantine(out: Path) -> pd.DataFrame:
 
 
 @pytest.mark.usefixtures("one_process")
-def test_row_1_2_3_test_rows_that_cannot_be_read_keep_their_place(
-    data: Path, tmp_path: Path
-) -> None:
+def test_test_rows_that_cannot_be_read_keep_their_place(data: Path, tmp_path: Path) -> None:
     folder, out = data / "testset", tmp_path / "out"
     (folder / "test01.png").write_bytes(b"")
     (folder / "test02.png").write_text("<html>")
@@ -45,9 +43,7 @@ def test_row_1_2_3_test_rows_that_cannot_be_read_keep_their_place(
 
 
 @pytest.mark.usefixtures("one_process")
-def test_row_1_2_3_train_and_val_rows_that_cannot_be_read_are_quarantined(
-    data: Path, tmp_path: Path
-) -> None:
+def test_train_and_val_rows_that_cannot_be_read_are_quarantined(data: Path, tmp_path: Path) -> None:
     jpeg, out = encode(draw_noise(0), "JPEG"), tmp_path / "out"
     (data / "trainset/train03.png").write_bytes(jpeg[: len(jpeg) // 2])
     (data / "trainset/train05.png").write_bytes(b"")
@@ -72,7 +68,7 @@ def test_row_1_2_3_train_and_val_rows_that_cannot_be_read_are_quarantined(
 
 @pytest.mark.usefixtures("one_process")
 @pytest.mark.parametrize(("missing", "limit", "fails"), [(2, 0.1, False), (3, 0.1, True)])
-def test_row_14_missing_files_fail_above_the_limit(
+def test_missing_files_fail_above_the_limit(
     data: Path, tmp_path: Path, missing: int, limit: float, fails: bool
 ) -> None:
     for i in range(missing):
@@ -88,9 +84,7 @@ def test_row_14_missing_files_fail_above_the_limit(
 
 
 @pytest.mark.usefixtures("one_process")
-def test_row_14_the_first_ten_missing_files_are_listed_and_all_counted(
-    data: Path, tmp_path: Path
-) -> None:
+def test_the_first_ten_missing_files_are_listed_and_all_counted(data: Path, tmp_path: Path) -> None:
     for i in range(14):
         (data / f"trainset/train{i:02d}.png").unlink()
     with pytest.raises(ManifestError) as caught:
@@ -104,9 +98,7 @@ def test_row_14_the_first_ten_missing_files_are_listed_and_all_counted(
 
 
 @pytest.mark.usefixtures("one_process")
-def test_row_14_a_wrong_folder_of_any_role_is_told_with_the_others(
-    data: Path, tmp_path: Path
-) -> None:
+def test_a_wrong_folder_of_any_role_is_told_with_the_others(data: Path, tmp_path: Path) -> None:
     for role in ("train", "val", "test"):
         (data / f"{role}set").rename(data / f"{role}pictures")
         (data / f"{role}set").mkdir()
@@ -118,7 +110,7 @@ def test_row_14_a_wrong_folder_of_any_role_is_told_with_the_others(
 
 @pytest.mark.timeout(60)
 @pytest.mark.usefixtures("one_process")
-def test_row_15_16_folders_pipes_and_links_out_are_quarantined(data: Path, tmp_path: Path) -> None:
+def test_folders_pipes_and_links_out_are_quarantined(data: Path, tmp_path: Path) -> None:
     folder = data / "trainset"
     (folder / "folder.png").mkdir()
     os.mkfifo(folder / "pipe.png")
@@ -136,7 +128,7 @@ def test_row_15_16_folders_pipes_and_links_out_are_quarantined(data: Path, tmp_p
     ]
 
 
-def test_row_16_no_image_is_opened_while_a_label_file_has_problems(
+def test_no_image_is_opened_while_a_label_file_has_problems(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prepare, "ImageCache", lambda *_: 1 / 0)
@@ -157,7 +149,7 @@ def test_problems_of_several_label_files_are_told_together(data: Path, tmp_path:
 
 
 @pytest.mark.usefixtures("one_process")
-def test_row_20_repeated_lines_are_counted_in_the_summary(data: Path, tmp_path: Path) -> None:
+def test_repeated_lines_are_counted_in_the_summary(data: Path, tmp_path: Path) -> None:
     add_lines(data, "train", "train00.png,0", "train01.png,1")
     add_lines(data, "val", "val00.png,0")
     run(prepare_params(data), tmp_path / "out")
@@ -167,7 +159,7 @@ def test_row_20_repeated_lines_are_counted_in_the_summary(data: Path, tmp_path: 
 
 
 @pytest.mark.usefixtures("one_process")
-def test_row_23_names_like_numbers_reach_the_manifest_as_text(data: Path, tmp_path: Path) -> None:
+def test_names_like_numbers_reach_the_manifest_as_text(data: Path, tmp_path: Path) -> None:
     names = ["007", "NA", "1e5", "null", "-0"]
     for i, name in enumerate(names):
         (data / "testset" / name).write_bytes(encode(draw_noise(i + 50)))
@@ -178,7 +170,7 @@ def test_row_23_names_like_numbers_reach_the_manifest_as_text(data: Path, tmp_pa
 
 @pytest.mark.usefixtures("one_process")
 @pytest.mark.parametrize("data_test", ["header only", "null"])
-def test_row_24_without_anything_to_label_the_test_manifest_is_empty(
+def test_without_anything_to_label_the_test_manifest_is_empty(
     data: Path, tmp_path: Path, data_test: str
 ) -> None:
     (data / "testset_nolabel.txt").write_text("img_name\n")
@@ -190,9 +182,7 @@ def test_row_24_without_anything_to_label_the_test_manifest_is_empty(
 
 @pytest.mark.usefixtures("one_process")
 @pytest.mark.parametrize("role", ["train", "val"])
-def test_row_25_a_single_class_is_told_with_its_counts(
-    data: Path, tmp_path: Path, role: str
-) -> None:
+def test_a_single_class_is_told_with_its_counts(data: Path, tmp_path: Path, role: str) -> None:
     path = data / f"{role}set_label.txt"
     path.write_text(path.read_text().replace(",1\n", ",0\n"))
     with pytest.raises(ManifestError, match=rf"{role}: \d+ reals and 0 fakes, but both"):
@@ -201,7 +191,7 @@ def test_row_25_a_single_class_is_told_with_its_counts(
 
 
 @pytest.mark.usefixtures("one_process")
-def test_row_26_fewer_reals_than_folds_suggests_fewer_folds(data: Path, tmp_path: Path) -> None:
+def test_fewer_reals_than_folds_suggests_fewer_folds(data: Path, tmp_path: Path) -> None:
     path = data / "trainset_label.txt"
     path.write_text(path.read_text().replace(",0\n", ",1\n").replace("00.png,1", "00.png,0"))
     with pytest.raises(ManifestError, match=r"0 reals and \d+ fakes[\s\S]*folds\.count"):

@@ -77,7 +77,7 @@ def prepare(root: Path, **split: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
 LEAKS = {"again.jpg", "small.jpg", "bright.jpg", "forged.jpg"}
 
 
-def test_row_27_train_pictures_that_val_shows_are_dropped_from_train(leaky: Path) -> None:
+def test_train_pictures_that_val_shows_are_dropped_from_train(leaky: Path) -> None:
     train, pairs = prepare(leaky)
     assert not LEAKS & set(train["img_name"])
     assert len(train) == 22
@@ -88,7 +88,7 @@ def test_row_27_train_pictures_that_val_shows_are_dropped_from_train(leaky: Path
     assert val["img_name"].tolist() == [f"v{i}.jpg" for i in range(8)]
 
 
-def test_row_27_a_picture_of_test_is_reported_and_stays_in_train(leaky: Path) -> None:
+def test_a_picture_of_test_is_reported_and_stays_in_train(leaky: Path) -> None:
     train, pairs = prepare(leaky)
     assert "tested.jpg" in set(train["img_name"])
     told = pairs[pairs["second_role"] == "test"]
@@ -97,13 +97,13 @@ def test_row_27_a_picture_of_test_is_reported_and_stays_in_train(leaky: Path) ->
     ]
 
 
-def test_row_27_the_policy_report_drops_nothing(leaky: Path) -> None:
+def test_the_policy_report_drops_nothing(leaky: Path) -> None:
     train, pairs = prepare(leaky, cross_role_duplicates="report")
     assert set(train["img_name"]) >= LEAKS
     assert (pairs["action"] == "reported").sum() == 4
 
 
-def test_row_27_the_policy_error_names_the_pairs_and_writes_no_manifest(leaky: Path) -> None:
+def test_the_policy_error_names_the_pairs_and_writes_no_manifest(leaky: Path) -> None:
     with pytest.raises(ManifestError) as error:
         prepare(leaky, cross_role_duplicates="error")
     text = "trainset/forged.jpg (train) and valset/v2.jpg (val): counterpart"
@@ -132,7 +132,7 @@ def test_a_fake_beside_the_real_that_it_was_made_from_is_a_counterpart(tmp_path:
     assert "counterpart" in (tmp_path / "out" / "summary.md").read_text()
 
 
-def test_row_21_one_file_under_both_labels_is_quarantined(tmp_path: Path) -> None:
+def test_one_file_under_both_labels_is_quarantined(tmp_path: Path) -> None:
     train = [*fill("t", 0, 20), ("a.jpg", 0, cut_photo(30), {}), ("b.jpg", 1, cut_photo(30), {})]
     root = write(tmp_path / "data", {"train": train, "val": fill("v", 40, 4), "test": []})
     params = prepare_params(root, data={"max_bad_fraction": 0.1})

@@ -26,7 +26,7 @@ def test_what_has_not_changed_is_told_in_one_line(
     assert caplog.messages[-1].startswith("prepare: 32 files read again, 0 changed; 0 damaged")
 
 
-def test_row_4_a_flipped_byte_that_still_decodes_is_found(prepared: Path, data: Path) -> None:
+def test_a_flipped_byte_that_still_decodes_is_found(prepared: Path, data: Path) -> None:
     for name in ("trainset/train03.png", "valset/val05.png"):
         path = data / name
         content = bytearray(path.read_bytes())

@@ -50,7 +50,7 @@ def find_problems(*overrides: str) -> list[str]:
         ),
     ],
 )
-def test_row_56_an_unknown_key_names_the_nearest_known_one(override: str, problem: str) -> None:
+def test_an_unknown_key_names_the_nearest_known_one(override: str, problem: str) -> None:
     assert problem in find_problems(override)
 
 
@@ -78,7 +78,7 @@ def test_row_56_an_unknown_key_names_the_nearest_known_one(override: str, proble
         ("split.blend_from_val=0.5", "split.blend_from_val needs exactly one fold"),
     ],
 )
-def test_row_56_a_bad_value_is_told_with_its_place(override: str, problem: str) -> None:
+def test_a_bad_value_is_told_with_its_place(override: str, problem: str) -> None:
     assert any(found.startswith(problem) for found in find_problems(override))
 
 

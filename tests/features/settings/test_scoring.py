@@ -41,7 +41,7 @@ def test_a_backbone_changes_only_what_it_gives() -> None:
         ("dump.image_size=8", "dump.image_size: Input should be greater than or equal to 16"),
     ],
 )
-def test_row_56_what_cannot_be_dumped_is_told_with_its_place(override: str, problem: str) -> None:
+def test_what_cannot_be_dumped_is_told_with_its_place(override: str, problem: str) -> None:
     with pytest.raises(ConfigError) as caught:
         check_all_params(apply_overrides(yaml.safe_load(SETTINGS), [override]))
     assert any(found.startswith(problem) for found in caught.value.problems)

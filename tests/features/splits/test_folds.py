@@ -270,7 +270,7 @@ def test_a_giant_group_never_becomes_calibration_rows(seed: int) -> None:
         ([0, 1, 0, 1], [0, 0, 1, 1], [2], "fold 2: 0 reals and 0 fakes"),
     ],
 )
-def test_row_26_a_fold_without_a_class_is_told_with_its_counts(
+def test_a_fold_without_a_class_is_told_with_its_counts(
     labels: list[int], folds: list[int], active: list[int], problem: str
 ) -> None:
     if not problem:

@@ -190,7 +190,7 @@ BATCHES = sum(-(-n // 8) for n in (45, 45, 40, 10))
 
 
 @pytest.mark.parametrize("count", range(1, BATCHES + 1))
-def test_row_37_killed_at_any_batch_the_same_command_gives_the_same_bytes(
+def test_killed_at_any_batch_the_same_command_gives_the_same_bytes(
     tmp_path, monkeypatch, expected, count
 ):
     run_killed(monkeypatch, tmp_path / "out", count, SIX)
@@ -222,7 +222,7 @@ def test_a_damaged_block_is_scored_again(tmp_path, monkeypatch, expected, caplog
 
 
 @pytest.mark.parametrize("override", ["dump.tta=hflip", "dump.image_size=40"])
-def test_row_43_other_settings_start_anew_and_say_so(tmp_path, monkeypatch, caplog, override):
+def test_other_settings_start_anew_and_say_so(tmp_path, monkeypatch, caplog, override):
     caplog.set_level(logging.INFO)
     run_killed(monkeypatch, tmp_path / "out", 5)
     found = dump(tmp_path / "out", override)
@@ -248,7 +248,7 @@ def test_told_to_stop_it_keeps_every_batch_and_goes_on(tmp_path, monkeypatch, ex
     assert len(calls) == BATCHES - 4
 
 
-def test_row_41_a_second_dump_to_the_same_folder_is_refused(tmp_path):
+def test_a_second_dump_to_the_same_folder_is_refused(tmp_path):
     with (
         hold(tmp_path / "out", tmp_path / "resume"),
         pytest.raises(LockedError, match=str(os.getpid())),
@@ -286,7 +286,7 @@ def run_signalled(out, count, number):
     )  # fmt: skip
 
 
-def test_row_40_after_sigkill_and_sigterm_the_same_command_ends_it(tmp_path, expected):
+def test_after_sigkill_and_sigterm_the_same_command_ends_it(tmp_path, expected):
     out = tmp_path / "out"
     assert run_signalled(out, 3, signal.SIGKILL).returncode == -signal.SIGKILL
     stopped = run_signalled(out, 3, signal.SIGTERM)
