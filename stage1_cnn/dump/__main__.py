@@ -37,6 +37,7 @@ from stage1_cnn.networks.network import check_other_size
 from stage1_cnn.runtime.checkpoints import Checkpoints
 from stage1_cnn.runtime.launch import ProcessCount, is_launched, launch_processes
 from stage1_cnn.runtime.runs import RunLimits, describe_run, resolve_out_dir
+from stage1_cnn.scoring.engines import describe_engines
 from stage1_cnn.scoring.processes import Processes, join_processes
 from stage1_cnn.scoring.rows import ScoredRows, find_width
 
@@ -87,15 +88,13 @@ def open_task(params: DumpParams, backbone: str, fold: int, member_dir: Path) ->
 
 def describe_dump(params: DumpParams, task: Task, parts: list[Part], out: Path) -> dict[str, Any]:
     """All that the scores depend on."""
-    device = parts[0].engine.device
     return describe_run(
         out,
         params.images,
         member=task.member.id.digest,
         manifests={role: manifest.digest for role, manifest in task.manifests.items()},
         dump={"tta": task.scoring.tta, "image_size": task.side},
-        engines=[part.engine.name for part in parts],
-        device=describe_device(device) if device.type == "cuda" else device.type,
+        **describe_engines([part.engine for part in parts]),
     )
 
 

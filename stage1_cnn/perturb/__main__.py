@@ -38,7 +38,7 @@ from stage1_cnn.perturb.scores import Work, collect_scores, open_blocks, score_w
 from stage1_cnn.perturb.variants import list_variants
 from stage1_cnn.runtime.checkpoints import Checkpoints
 from stage1_cnn.runtime.runs import RunLimits, describe_run, resolve_out_dir
-from stage1_cnn.scoring.engines import Engine
+from stage1_cnn.scoring.engines import Engine, describe_engines
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.scoring.rows import CPU_BATCH
 
@@ -95,7 +95,6 @@ def open_work(params: PerturbParams, val: Manifest, row_ids: Ids, processes: Pro
 
 def describe_perturb(params: PerturbParams, val: Manifest, work: Work, out: Path) -> dict[str, Any]:
     """All that the scores depend on."""
-    device = work.engines[0].device
     return describe_run(
         out,
         params.images,
@@ -104,8 +103,7 @@ def describe_perturb(params: PerturbParams, val: Manifest, work: Work, out: Path
         seed=params.seed,
         dump=params.dump.model_dump(mode="json"),
         perturb=params.perturb.model_dump(mode="json"),
-        engines=[engine.name for engine in work.engines],
-        device=describe_device(device) if device.type == "cuda" else device.type,
+        **describe_engines(work.engines),
     )
 
 

@@ -34,6 +34,19 @@ def is_launched() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
+def build_environment(count: int) -> dict[str, str]:
+    """What `count` processes inherit: who started them, when the time began, their share of cores.
+
+    As torchrun does it: processes that each take all cores are in each other's way.
+    """
+    cores = str(max(1, (os.cpu_count() or 1) // count))
+    return {
+        STARTED: str(find_start()),
+        LAUNCHED: str(os.getpid()),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", cores),
+    }
+
+
 def launch_processes(module: str, arguments: Sequence[str], count: int) -> None:
     """Runs `python -m module *arguments` in `count` processes, and waits for them.
 
@@ -41,10 +54,7 @@ def launch_processes(module: str, arguments: Sequence[str], count: int) -> None:
     later, `SystemExit` with their exit code where they failed; they have said why.
     """
     pick_device(count - 1, count)  # said once, and not by each of them
-    os.environ[STARTED] = str(find_start())
-    os.environ[LAUNCHED] = str(os.getpid())
-    # As torchrun does: processes that each take all cores are in each other's way.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    os.environ.update(build_environment(count))
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("torch.distributed"):  # what it says of signals, we say
             logging.getLogger(name).setLevel(logging.CRITICAL)

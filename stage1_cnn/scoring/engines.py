@@ -1,12 +1,13 @@
 """What runs a network over pixels."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from features.settings.training import MemberSettings
-from stage1_cnn.networks.devices import choose_precision, tell_memory
+from stage1_cnn.networks.devices import choose_precision, describe_device, tell_memory
 from stage1_cnn.networks.network import embed
 from stage1_cnn.networks.normalise import Normaliser, build_normaliser
 
@@ -49,6 +50,15 @@ class TorchEngine:
     def __call__(self, pixels: Tensor) -> Scores:
         embeddings, log_odds = embed(self.network, self.normalise(pixels), self.precision)
         return log_odds.float(), embeddings.float()
+
+
+def describe_engines(engines: Sequence[Engine]) -> dict[str, Any]:
+    """What computes, and on which device: scores depend on both."""
+    device = engines[0].device
+    return {
+        "engines": [engine.name for engine in engines],
+        "device": describe_device(device) if device.type == "cuda" else device.type,
+    }
 
 
 def build_torch_engine(

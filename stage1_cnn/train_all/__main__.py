@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from features.core.files import digest_file, digest_json
+from features.core.files import digest_file
 from features.errors import ConfigError, DvcError, Stopped, TrainingError
 from features.inputs import AllParams, check_all_params
 from features.runtime.cli import STOPPED, run_stage
@@ -20,10 +20,10 @@ from features.runtime.locks import hold
 from features.settings.sections import load_params, read_yaml
 from features.settings.training import TrainParams
 from stage1_cnn.runtime.checkpoints import digest_code
-from stage1_cnn.train.__main__ import OUT
+from stage1_cnn.train.__main__ import OUT, select_settings
 from stage1_cnn.train_all.dvc_stages import check_dvc, commit
 from stage1_cnn.train_all.plan import TRAIN, choose_devices, choose_members, find_waiting
-from stage1_cnn.train_all.process import Name, TrainingProcess, build_environment
+from stage1_cnn.train_all.process import Name, TrainingProcess, describe_surroundings
 from stage1_cnn.train_all.side_by_side import Queue, SideBySide
 
 _log = logging.getLogger("forgerystack")
@@ -36,11 +36,11 @@ class Keeper:
         self.stopped: list[Name] = []
         self.failures: list[str] = []
         self._environment = environment
-        self._sources: dict[Name, str] = {}
+        self._sources: dict[Name, tuple[object, ...] | None] = {}
 
     def start(self, name: Name, device: str) -> TrainingProcess:
         """A member's training on a device."""
-        self._sources[name] = digest_sources(name)
+        self._sources[name] = read_sources(name)
         _log.info("%s: on %s", name, device)
         return TrainingProcess(name, device, self._environment)
 
@@ -56,7 +56,8 @@ class Keeper:
 
     def _keep(self, name: Name) -> None:
         # DVC would take what it finds now for what the member was made from.
-        if digest_sources(name) != self._sources[name]:
+        sources = read_sources(name)
+        if sources is None or sources != self._sources[name]:
             what = f"{name} was trained, but its settings, manifest or code have changed meanwhile"
             self._note_failure(what, "run it again")
             return
@@ -72,16 +73,14 @@ class Keeper:
         _log.error("%s", what)
 
 
-def digest_sources(name: Name) -> str:
-    """Of what a member's training reads: settings, manifest, code as they are now; empty where
-    they cannot be read."""
+def read_sources(name: Name) -> tuple[object, ...] | None:
+    """What a member's training rests on as it is now: settings, manifest, code; `None` where they
+    cannot be read."""
     try:
-        params = load_params(TrainParams)
-        settings = params.resolve_backbone(name.backbone).model_dump(mode="json")
-        images, root = params.images.pixel_settings, params.data.root
-        return digest_json([settings, images, root, digest_file(TRAIN), digest_code()])
+        settings = select_settings(load_params(TrainParams), name.backbone)
+        return settings, digest_file(TRAIN), digest_code()
     except (ConfigError, OSError):
-        return ""
+        return None
 
 
 def run(
@@ -99,7 +98,7 @@ def run(
             return
         _log.info("to train: %s; on %s", ", ".join(map(str, waiting)), ", ".join(devices))
         count = min(len(devices), len(waiting))
-        keeper = Keeper(build_environment(count, max_minutes))
+        keeper = Keeper(describe_surroundings(count, max_minutes))
         queue = Queue(waiting, devices)
         SideBySide(queue, keeper.start, keeper.finish, interruption).run()
         reason = interruption.find_reason()

@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from threading import Thread
 from typing import IO, Any, NamedTuple
 
-from features.runtime.cli import LAUNCHED
-from features.runtime.interruption import STARTED, find_start
 from features.runtime.terminal import VARIABLE, get_form, write_document
+from stage1_cnn.runtime.launch import build_environment
 
 MODULE = "stage1_cnn.train"
 
@@ -31,14 +30,12 @@ class Name(NamedTuple):
         return f"train@{self}"
 
 
-def build_environment(count: int, max_minutes: float | None) -> dict[str, str]:
-    """What `count` processes inherit: one time limit, their share of cores, how they speak."""
-    shared = {LAUNCHED: str(os.getpid()), STARTED: str(find_start()), VARIABLE: get_form()}
+def describe_surroundings(count: int, max_minutes: float | None) -> dict[str, str]:
+    """What `count` trainings inherit: as any processes, and one time limit, how they speak."""
+    shared = {**build_environment(count), VARIABLE: get_form()}
     if max_minutes is not None:
         shared["FORGERYSTACK_MAX_MINUTES"] = str(max_minutes)
-    # As torchrun does: processes that each take all cores are in each other's way.
-    cores = str(max(1, (os.cpu_count() or 1) // count))
-    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", cores), **shared}
+    return shared
 
 
 class TrainingProcess:

@@ -21,7 +21,7 @@ from stage1_cnn.train import __main__ as train
 from stage1_cnn.train_all import __main__ as train_all
 from stage1_cnn.train_all.dvc_stages import list_changes
 from stage1_cnn.train_all.plan import choose_devices, choose_members, parse_devices, sort_by_work
-from stage1_cnn.train_all.process import Name, build_environment
+from stage1_cnn.train_all.process import Name, describe_surroundings
 from stage1_cnn.train_all.side_by_side import Queue, SideBySide
 
 A, B, C, D = (Name(letter, 0) for letter in "abcd")
@@ -121,7 +121,7 @@ def test_an_error_leaves_no_training_behind(monkeypatch, quick):
 def test_what_is_kept_is_what_was_made_from_the_settings_of_now(monkeypatch):
     kept: list[str] = []
     sources = {A: iter("aa"), B: iter("bc"), C: iter("dd"), D: iter("ee")}
-    monkeypatch.setattr(train_all, "digest_sources", lambda name: next(sources[name]))
+    monkeypatch.setattr(train_all, "read_sources", lambda name: next(sources[name]))
     monkeypatch.setattr(train_all, "TrainingProcess", lambda name, device, _: Ended(name, device))
 
     def commit(stage: str) -> None:
@@ -189,11 +189,11 @@ def test_devices_are_all_cards_unless_somebody_chose(monkeypatch):
 def test_cores_are_shared_out_and_the_limit_is_one(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
-    made = build_environment(3, 50.0)
+    made = describe_surroundings(3, 50.0)
     assert made["OMP_NUM_THREADS"] == "5"
     assert made["FORGERYSTACK_MAX_MINUTES"] == "50.0"
     assert float(made["FORGERYSTACK_STARTED"]) <= time.time()
-    assert "FORGERYSTACK_MAX_MINUTES" not in build_environment(3, None)
+    assert "FORGERYSTACK_MAX_MINUTES" not in describe_surroundings(3, None)
 
 
 @pytest.fixture
