@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from features.core.auc import AucEstimate
 from features.core.manifest import Ids, count_classes, read_manifest
+from features.core.number_text import format_figure
 from features.runtime.cli import Overrides, run_stage
 from features.runtime.progress import show_progress
 from features.settings.sections import load_params
@@ -211,7 +211,9 @@ def _log_ignored(dumps: Path, params: StackParams) -> None:
 def _log_choice(ensemble: Ensemble, gate: Gate) -> None:
     for name, by_fold in ensemble.oof_auc.items():
         ships = "  <- ships" if name == ensemble.shipped else ""
-        _log.info("stack: out-of-fold AUC %.4f %s%s", np.mean(by_fold), name, ships)
+        _log.info(
+            "stack: out-of-fold AUC %s %s%s", format_figure(float(np.mean(by_fold))), name, ships
+        )
     if gate.rows == "untuned":
         _log.info("gate: decided by the half of the fold rows that chose no settings")
     for verdict in ensemble.verdicts:
@@ -231,12 +233,12 @@ def _log_rules(rules: DecisionRules, ensemble: Ensemble) -> None:
     rule = rules.scorers[ensemble.shipped]
     calibration, threshold = rule.calibration, rule.threshold
     _log.info(
-        "stack: calibration on %s rows: %s (%s); ECE there %.4f before, %.4f after",
+        "stack: calibration on %s rows: %s (%s); ECE there %s before, %s after",
         ensemble.rule_rows, calibration.calibrator.name, calibration.reason,
-        calibration.ece_before, calibration.ece_after,
+        format_figure(calibration.ece_before), format_figure(calibration.ece_after),
     )  # fmt: skip
-    _log.info("stack: share of fakes %.4f: %s", rules.prior.value, rules.prior.reason)
-    place = AucEstimate(threshold.value, threshold.low, threshold.high).describe(digits=4)
+    _log.info("stack: share of fakes %s: %s", format_figure(rules.prior.value), rules.prior.reason)
+    place = format_figure(threshold.value, threshold.low, threshold.high)
     note = f"; {threshold.note}" if threshold.note else ""
     _log.info("stack: threshold %s by %s%s", place, threshold.policy, note)
     if rules.band:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from features.core.number_text import format_figure, format_percent
 from stage2_ensemble.charts.style import (
     BLUE,
     FAKE,
@@ -72,14 +73,14 @@ def describe_roc(metrics: Metrics) -> str:
     stack = metrics["val"]["stack"]
     fpr, tpr = (metrics["promises"][name]["realised"] for name in ("fpr", "tpr"))
     text = (
-        f"At its threshold {metrics['val']['shipped']} calls {fpr:.1%} of reals fake and finds "
-        f"{tpr:.1%} of fakes."
+        f"At its threshold {metrics['val']['shipped']} calls {format_percent(fpr)} of reals fake "
+        f"and finds {format_percent(tpr)} of fakes."
     )
     at_one = stack["tpr_at_fpr_1e-2"]
     if at_one is None:
         return text + " Val has too few reals to say what it finds at 1 %."
     return text + (
-        f" With 1 % of reals called fake it would find {at_one:.1%}; "
+        f" With 1 % of reals called fake it would find {format_percent(at_one)}; "
         f"{stack['false_positives_1e-2']} reals stand behind that."
     )
 
@@ -103,7 +104,9 @@ def describe_pr(metrics: Metrics) -> str:
     """The same in words."""
     rows, stack = metrics["rows"]["val"], metrics["val"]["stack"]
     share = rows["fakes"] / (rows["fakes"] + rows["reals"])
-    return f"Average precision {stack['ap']:.4f}; {share:.1%} of val is fake, which chance reaches."
+    precision = format_figure(stack["ap"], stack["ap_low"], stack["ap_high"])
+    chance = format_percent(share)
+    return f"Average precision {precision}; {chance} of val is fake, which chance reaches."
 
 
 def draw_reliability(metrics: Metrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
@@ -130,9 +133,12 @@ def draw_reliability(metrics: Metrics, tables: Mapping[str, pd.DataFrame]) -> "F
 def describe_reliability(metrics: Metrics) -> str:
     """The same in words."""
     found = metrics["calibration"]
-    before, after = (found[f"val_{name}"] for name in ("before", "after"))
+    before, after = (
+        format_figure(*(found[f"val_{name}"][end] for end in ("ece", "ece_low", "ece_high")))
+        for name in ("before", "after")
+    )
     return (
-        f"Calibration error {before['ece']:.3f} before and {after['ece']:.3f} after "
+        f"Calibration error {before} before and {after} after "
         f"({found['name']}). On the line, probabilities are true; a larger mark is more rows."
     )
 
@@ -158,7 +164,7 @@ def describe_histogram(metrics: Metrics) -> str:
     """The same in words."""
     threshold = metrics["threshold"]
     return (
-        f"Right of {threshold['read']:.2f} log-odds a row is called fake "
+        f"Right of {format_figure(threshold['read'])} log-odds a row is called fake "
         f"(chosen by {threshold['policy']} on rows of train). The less both classes overlap, "
         "the better. Rows beyond the ends are counted at the ends."
     )
@@ -177,7 +183,13 @@ def draw_confusion(_: Metrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
             colour = GREEN if label == answer else PURPLE if answer == "review" else RED
             box = (x - 0.48, y - 0.47)
             axes.add_patch(_build_box(box, colour, 0.12 + 0.5 * share))
-            axes.text(x, y, f"{table.loc[label, answer]:,}\n{share:.1%}", ha="center", va="center")
+            axes.text(
+                x,
+                y,
+                f"{table.loc[label, answer]:,}\n{format_percent(share)}",
+                ha="center",
+                va="center",
+            )
     axes.set_xticks(range(len(table.columns)), [f"called {name}" if name != "review"
                     else "left to review" for name in table.columns])  # fmt: skip
     axes.set_yticks(range(len(table.index)), [f"{name}s" for name in table.index])

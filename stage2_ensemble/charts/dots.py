@@ -7,6 +7,7 @@ import pandas as pd
 
 from features.artifacts.perturbed import Variant
 from features.core.auc import AucEstimate
+from features.core.number_text import format_figure, format_percent
 from stage2_ensemble.charts.style import (
     BLUE,
     GREEN,
@@ -21,7 +22,7 @@ from stage2_ensemble.charts.style import (
     find_height,
 )
 from stage2_ensemble.findings.contributions import BACKBONE
-from stage2_ensemble.findings.robustness import CHANGES
+from stage2_ensemble.findings.robustness import BOUNDS, CHANGES
 from stage2_ensemble.findings.tables import Entry, Metrics, list_parts, list_scorers
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def describe_parts(metrics: Metrics) -> str:
     worst = min(parts, key=lambda part: part[2]["auc"])
     text = f"Lowest on {cut(worst[1], 40)}: {_describe(worst[2])}, on {worst[2]['against']}."
     if gap := metrics["domains"].get("gap"):
-        text += f" Seen minus unseen: {AucEstimate.from_metrics(gap).describe(4, '+')} AUC."
+        text += f" Seen minus unseen: {AucEstimate.from_metrics(gap).describe_difference()} AUC."
     if hidden := len(list_parts(metrics)) - len(parts):
         text += f" {hidden} more, with higher AUC or none, are not shown."
     return text
@@ -146,7 +147,7 @@ def draw_without(metrics: Metrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
 def describe_without(metrics: Metrics) -> str:
     """The same in words."""
     parts = [
-        f"without {name} {AucEstimate.from_metrics(values).describe(4, '+')}"
+        f"without {name} {AucEstimate.from_metrics(values).describe_difference()}"
         for name, values in metrics["without"].items()
     ]
     return f"Out of fold: {'; '.join(parts)} AUC. Left of 0: it is missed."
@@ -165,7 +166,7 @@ def draw_blocks(metrics: Metrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
     is_network = [BACKBONE + block in blocks for block in order]
     bars = axes.barh(range(len(order)), [values[b] for b in order], height=0.66,
                      color=[RED if own else BLUE for own in is_network])  # fmt: skip
-    labels = [f" {values[block] / total:.0%}" for block in order]
+    labels = [f" {format_percent(values[block] / total)}" for block in order]
     axes.bar_label(bars, labels, fontsize=9.5)
     axes.set_yticks(range(len(order)), [cut(block) for block in order])
     axes.invert_yaxis()
@@ -191,7 +192,10 @@ def describe_blocks(metrics: Metrics) -> str:
     blocks = metrics["blocks"][name]
     total = sum(entry["contribution"] for entry in blocks.values()) or 1.0
     order = sorted(blocks, key=lambda block: -blocks[block]["contribution"])[:3]
-    parts = [f"{b.removeprefix(BACKBONE)} {blocks[b]['contribution'] / total:.0%}" for b in order]
+    parts = [
+        f"{b.removeprefix(BACKBONE)} {format_percent(blocks[b]['contribution'] / total)}"
+        for b in order
+    ]
     beside = "" if name == metrics["val"]["shipped"] else ", which does not ship,"
     return f"{name}{beside} is moved most by {', '.join(parts)}. Networks red, all else blue."
 
@@ -240,9 +244,10 @@ def describe_robustness(tables: Mapping[str, pd.DataFrame]) -> str:
     name = Variant(worst["perturbation"], worst["strength"]).name
     return (
         f"On {worst['rows']:,} rows of val. What ships loses most under {name}: "
-        f"AUC {worst['auc']:.4f}, a change of {change.describe(4, '+')}."
+        f"AUC {format_figure(*(worst[name] for name in BOUNDS))}, "
+        f"a change of {change.describe_difference()}."
     )
 
 
 def _describe(values: Mapping[str, Any]) -> str:
-    return f"AUC {AucEstimate.from_metrics(values).describe(digits=4)}"
+    return f"AUC {AucEstimate.from_metrics(values).describe()}"

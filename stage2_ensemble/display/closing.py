@@ -9,12 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from features.core.auc import AucEstimate
+from features.core.number_text import format_figure
 from features.runtime.terminal import build_console
 from stage2_ensemble.findings.final_run import describe_earlier
 from stage2_ensemble.findings.scorers import NOT_RELIABLE
 
 BESIDE = {"mean": "mean", "best_single": "best single"}
-DIGITS = 3
 
 
 def print_closing(
@@ -60,7 +60,7 @@ def _list_val(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "threshold", ", ".join(rates)
     yield "worth it?", _judge_stack(val)
     if gap := metrics["domains"].get("gap"):
-        yield "unseen", f"AUC on seen minus on unseen generators {_describe(gap, '+')}"
+        yield "unseen", f"AUC on seen minus on unseen generators {_describe_difference(gap)}"
 
 
 def _judge_stack(val: Mapping[str, Any]) -> str:
@@ -74,27 +74,30 @@ def _judge_stack(val: Mapping[str, Any]) -> str:
         said = "better for sure"
     elif gain["auc_high"] < 0:
         said = "worse for sure"
-    return f"AUC {_describe(gain, '+')} over the mean: {said}"
+    return f"AUC {_describe_difference(gain)} over the mean: {said}"
 
 
 def _list_last(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Of a run that has learned from val too."""
     found, shipped = metrics["out_of_fold"], metrics["shipped"]
-    yield "ships", f"{shipped}: out-of-fold AUC {found['auc'][shipped]:.{DIGITS}f}"
-    said = [f"{text} {found['auc'][name]:.{DIGITS}f}" for name, text in BESIDE.items()]
+    yield "ships", f"{shipped}: out-of-fold AUC {format_figure(found['auc'][shipped])}"
+    said = [f"{text} {format_figure(found['auc'][name])}" for name, text in BESIDE.items()]
     yield "beside it", ", ".join(said)
     rates = [
-        f"{key.upper()} {found['threshold'][key]['value']:.{DIGITS}f}" for key in ("fpr", "tpr")
+        f"{key.upper()} {format_figure(found['threshold'][key]['value'])}" for key in ("fpr", "tpr")
     ]
     yield "threshold", f"{', '.join(rates)} on {found['read_on']} rows"
     yield "before", describe_earlier(metrics["earlier"], shipped)
 
 
-def _describe(values: Mapping[str, Any], sign: str = "") -> str:
-    return AucEstimate.from_metrics(values).describe(digits=DIGITS, sign=sign)
+def _describe(values: Mapping[str, Any]) -> str:
+    return AucEstimate.from_metrics(values).describe()
+
+
+def _describe_difference(values: Mapping[str, Any]) -> str:
+    return AucEstimate.from_metrics(values).describe_difference()
 
 
 def _describe_rate(promise: Mapping[str, Any]) -> str:
     """What val shows of it."""
-    ends = (promise[f"realised{end}"] for end in ("", "_low", "_high"))
-    return AucEstimate(*ends).describe(digits=DIGITS)
+    return format_figure(*(promise[f"realised{end}"] for end in ("", "_low", "_high")))

@@ -7,13 +7,11 @@ from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
+from features.core.number_text import NO_VALUE, format_figure, format_percent
 from features.runtime.costs import UNKNOWN, Cost
 from stage2_ensemble.display.cells import (
-    NO_VALUE,
-    format_bounds,
     format_gap,
     format_interval,
-    format_number,
 )
 from stage2_ensemble.findings.contributions import BACKBONE
 from stage2_ensemble.findings.promises import describe_promised
@@ -56,10 +54,10 @@ def build_robustness(metrics: Mapping[str, Any]) -> Table:
     for variant in found["variants"]:
         scorers = variant["scorers"]
         values = scorers["stack"]
-        rates = (f"{values[rate]:.2f}" for rate in ("fpr", "tpr"))
+        rates = (format_figure(values[rate]) for rate in ("fpr", "tpr"))
         change = format_gap({key: values[word] for key, word in WORDS.items()})
         name = "as it is" if variant["strength"] is None else name_variant(variant)
-        aucs = (f"{scorers[other]['auc']:.3f}" for other in others)
+        aucs = (format_figure(scorers[other]["auc"]) for other in others)
         table.add_row(name, format_interval(values), change, *rates, *aucs)
     return table
 
@@ -104,7 +102,7 @@ def build_promises(metrics: Mapping[str, Any]) -> Table:
     table.add_column("realised [95 %]", justify="right", no_wrap=True)
     table.add_column("", overflow="fold")
     for entry in metrics["promises"].values():
-        realised = format_number(entry["realised"]) + format_bounds(entry, "realised", ", ")
+        realised = format_interval(entry, "realised")
         table.add_row(entry["title"], _format_promised(entry), realised, entry["verdict"])
     return table
 
@@ -141,14 +139,14 @@ def _add_columns(table: Table) -> None:
 def _add_scorer(
     table: Table, name: str, values: Mapping[str, Any], end_section: bool = False
 ) -> None:
-    cells = [format_number(values[key]) for key in SHOWN]
+    cells = [format_figure(values[key]) for key in SHOWN]
     table.add_row(name, format_interval(values), *cells, end_section=end_section)
 
 
 def _format_promised(entry: Mapping[str, Any]) -> str:
     if entry["promised_low"] is None:
         return describe_promised(entry)
-    return format_number(entry["promised"]) + format_bounds(entry, "promised", ", ")
+    return format_interval(entry, "promised")
 
 
 def build_parts(metrics: Mapping[str, Any]) -> Table | None:
@@ -199,7 +197,7 @@ def _format_block(blocks: Mapping[str, Any], block: str) -> str:
     if value is None:  # of a mean of ranks
         return f"weight {blocks[block]['weight']:.2f}"
     total = sum(values["contribution"] for values in blocks.values()) or 1.0
-    return f"{value:.2f} {100 * value / total:3.0f} %"
+    return f"{value:.2f} {format_percent(value / total):>6}"
 
 
 def build_without(metrics: Mapping[str, Any], costs: Mapping[str, Cost]) -> Table | None:
@@ -217,7 +215,7 @@ def build_without(metrics: Mapping[str, Any], costs: Mapping[str, Cost]) -> Tabl
     table.add_column("s", justify="right", no_wrap=True)
     for backbone, values in metrics["without"].items():
         cost = costs.get(backbone, UNKNOWN)
-        gaps = (format_gap(values, key, digits=4) for key in ("auc", "val_auc"))
+        gaps = (format_gap(values, key) for key in ("auc", "val_auc"))
         cells = (_format_cost(value) for value in (cost.minutes, cost.seconds))
         table.add_row(backbone, *gaps, ANSWERS[judge_loss(values)], *cells)
     return table
@@ -228,7 +226,7 @@ def _format_cost(value: float | None) -> str:
 
 
 def _add_part(table: Table, values: Mapping[str, Any], domain: str) -> None:
-    null = format_number(values["null_auc"])
+    null = format_figure(values["null_auc"])
     mark = "" if values["reliable"] else MARK
     # A generator may be called [b], which is no markup.
     rows = escape(values["against"])

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from features.core.auc import AucEstimate
 from features.core.manifest import NO_OVERRIDE, Manifest, count_classes, find_headline_rows
+from features.core.number_text import format_figure
 from stage2_ensemble.columns.columns import Floats
 from stage2_ensemble.findings.scorers import measure_scorers
 from stage2_ensemble.models.candidates import CANDIDATES
@@ -84,8 +85,8 @@ def build_corrected(metrics: Mapping[str, Any]) -> Table | None:
         sides = [found["members"].get(name) or found[name] for found in (val, corrected)]
         table.add_row(
             f"{name} (ships)" if name == val["shipped"] else name,
-            *(_describe_auc(values, digits=3) for values in sides),
-            *(f"{values['balanced_accuracy']:.3f}" for values in sides),
+            *(_describe_auc(values) for values in sides),
+            *(format_figure(values["balanced_accuracy"]) for values in sides),
             end_section=name == members[-1],
         )
     return table
@@ -98,5 +99,5 @@ def _describe_counts(counts: Mapping[str, int]) -> str:
     )
 
 
-def _describe_auc(values: Mapping[str, Any], digits: int = 4) -> str:
-    return AucEstimate.from_metrics(values).describe(digits)
+def _describe_auc(values: Mapping[str, Any]) -> str:
+    return AucEstimate.from_metrics(values).describe()

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from features.core.auc import AucEstimate
 from features.core.files import read_json
+from features.core.number_text import format_figure
 from stage2_ensemble.findings.robustness import COLUMNS
 from stage2_ensemble.findings.tables import CONFUSION, HISTOGRAM, PARTS, SCORERS
 from stage2_ensemble.models.candidates import CANDIDATES, GATED
@@ -80,14 +81,17 @@ def list_last(metrics: Mapping[str, Any]) -> list[str]:
     """The same in lines, the AUCs of candidates left out."""
     found, shipped = metrics["out_of_fold"], metrics["shipped"]
     calibration, threshold = found["calibration"], found["threshold"]
-    rates = ", ".join(f"{name.upper()} {threshold[name]['value']:.4f}" for name in ("fpr", "tpr"))
+    rates = ", ".join(
+        f"{name.upper()} {format_figure(threshold[name]['value'])}" for name in ("fpr", "tpr")
+    )
     return [
         f"{metrics['note']}; what follows stands on rows of train",
         f"{shipped} ships: the gate has decided it again, on out-of-fold rows",
         f"calibration: {calibration['name']}, chosen on {found['read_on']} rows "
-        f"({calibration['reason']}); ECE there {calibration['ece_before']:.4f} before, "
-        f"{calibration['ece_after']:.4f} after",
-        f"threshold: log-odds {threshold['value']:.4f} by {threshold['policy']}; {rates} there",
+        f"({calibration['reason']}); ECE there {format_figure(calibration['ece_before'])} before, "
+        f"{format_figure(calibration['ece_after'])} after",
+        f"threshold: log-odds {format_figure(threshold['value'])} by {threshold['policy']}; "
+        f"{rates} there",
         *(
             f"without {backbone}: AUC {_describe_loss(less)} out of fold"
             for backbone, less in found["without"].items()
@@ -102,7 +106,7 @@ def build_last(metrics: Mapping[str, Any]) -> Table:
     table.add_column("model", overflow="fold")
     table.add_column("out-of-fold AUC", justify="right", no_wrap=True)
     for name, auc in metrics["out_of_fold"]["auc"].items():
-        table.add_row(f"{name} (ships)" if name == metrics["shipped"] else name, f"{auc:.4f}")
+        table.add_row(f"{name} (ships)" if name == metrics["shipped"] else name, format_figure(auc))
     return table
 
 
@@ -116,7 +120,7 @@ def tabulate_last(metrics: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
 
 
 def _describe_loss(values: Mapping[str, Any]) -> str:
-    return AucEstimate.from_metrics(values).describe(digits=4, sign="+")
+    return AucEstimate.from_metrics(values).describe_difference()
 
 
 def describe_earlier(earlier: Mapping[str, Any] | str, shipped: str) -> str:
@@ -124,7 +128,7 @@ def describe_earlier(earlier: Mapping[str, Any] | str, shipped: str) -> str:
     if isinstance(earlier, str):
         return earlier
     rows, name = earlier["rows"], earlier["shipped"]
-    auc = AucEstimate.from_metrics(earlier).describe(digits=4)
+    auc = AucEstimate.from_metrics(earlier).describe()
     other = "" if name == shipped else f", which is not what ships now ({shipped})"
     return (
         f"the earlier run, with val: AUC {auc} of {name}{other}, on {rows['reals']} reals and "

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from features.core.auc import AucEstimate
+from features.core.number_text import format_difference, format_figure
 from stage2_ensemble.findings.corrected_labels import list_corrected
 from stage2_ensemble.findings.domains import ADJECTIVES
 from stage2_ensemble.findings.final_run import list_last
@@ -27,7 +28,7 @@ def log_last(metrics: Mapping[str, Any]) -> None:
     """Of a run without val."""
     for name, auc in metrics["out_of_fold"]["auc"].items():
         ships = "  <- ships" if name == metrics["shipped"] else ""
-        _log.info("evaluate: out-of-fold AUC %.4f %s%s", auc, name, ships)
+        _log.info("evaluate: out-of-fold AUC %s %s%s", format_figure(auc), name, ships)
     for line in list_last(metrics):
         _log.info("evaluate: %s", line)
 
@@ -72,13 +73,13 @@ def _log_domains(metrics: dict[str, Any]) -> None:
     if len(domains) > 1:
         parts += [("", values) for values in domains.values()]
     for domain, values in parts:
-        null = AucEstimate(values["null_auc"]).describe(digits=4)
+        null = format_figure(values["null_auc"])
         _log.info(
             "evaluate: val AUC %s on %s (null model %s%s)",
             _describe(values), values["against"], null, domain,
         )  # fmt: skip
     if gap:
-        text = AucEstimate.from_metrics(gap).describe(digits=4, sign="+")
+        text = AucEstimate.from_metrics(gap).describe_difference()
         _log.info("evaluate: gap %s: %s", text, gap["against"])
 
 
@@ -97,7 +98,7 @@ def _log_units(units: Mapping[str, Any]) -> None:
 
 
 def _describe(values: Mapping[str, Any]) -> str:
-    text = AucEstimate.from_metrics(values).describe(digits=4)
+    text = AucEstimate.from_metrics(values).describe()
     return text if values.get("reliable", True) else f"{text} ({NOT_RELIABLE})"
 
 
@@ -105,5 +106,5 @@ def _describe_difference(values: Mapping[str, Any], name: str) -> str:
     """`AUC +0.0100 [+0.0050, +0.0150]`; nothing for what could not be measured."""
     if values[name] is None:
         return ""
-    estimate = AucEstimate(values[name], values[f"{name}_low"], values[f"{name}_high"])
-    return f"{TITLES[name]} {estimate.describe(digits=4, sign='+')}"
+    ends = (values[f"{name}{end}"] for end in ("", "_low", "_high"))
+    return f"{TITLES[name]} {format_difference(*ends)}"

@@ -13,8 +13,9 @@ from scipy.special import expit, logit
 from scipy.stats import beta, t
 from sklearn.linear_model import LogisticRegression
 
-from features.core.auc import LEVEL, AucEstimate
+from features.core.auc import LEVEL
 from features.core.manifest import Ids
+from features.core.number_text import format_figure
 from stage2_ensemble.columns.columns import Floats, Labels
 from stage2_ensemble.decisions.conformal import FAKE, REAL, REVIEW, Band, count_allowed
 from stage2_ensemble.decisions.prior_shift import Prior
@@ -208,7 +209,7 @@ def _build_entry(title: str, promised: Share, found: Share, verdict: str, sense:
 def describe_promised(entry: Mapping[str, Any]) -> str:
     """`at most 0.05`; of a calibration error, how much chance alone makes."""
     if "by_chance" in entry:
-        return f"by chance up to {entry['by_chance']:.4f}"
+        return f"by chance up to {format_figure(entry['by_chance'])}"
     if entry["sense"]:
         return f"{entry['sense']} {entry['promised']:g}"
     return _describe(entry, "promised")
@@ -221,4 +222,4 @@ def describe_promise(entry: Mapping[str, Any]) -> str:
 
 
 def _describe(entry: Mapping[str, Any], name: str) -> str:
-    return AucEstimate(*(entry[name + end] for end in ("", "_low", "_high"))).describe(digits=4)
+    return format_figure(*(entry[name + end] for end in ("", "_low", "_high")))

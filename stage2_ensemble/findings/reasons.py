@@ -11,6 +11,7 @@ import pandas as pd
 
 from features.core.auc import AucEstimate, compare_aucs
 from features.core.manifest import Ids
+from features.core.number_text import format_percent
 from features.runtime.costs import Cost
 from stage2_ensemble.columns.columns import Columns, Floats, Labels
 from stage2_ensemble.findings.contributions import (
@@ -153,7 +154,7 @@ def describe_blocks(blocks: Mapping[str, Figures]) -> str:
         return "a mean of ranks, no sum of contributions; each backbone counts the same"
     total = sum(known.values()) or 1.0
     told = sorted(known.items(), key=lambda item: -item[1])
-    parts = [f"{k} {v:.2f} ({100 * v / total:.0f} %)" for k, v in told if v / total >= MARGINAL]
+    parts = [f"{k} {v:.2f} ({format_percent(v / total)})" for k, v in told if v / total >= MARGINAL]
     return "log-odds moved by " + (", ".join(parts) or "nothing")
 
 
@@ -183,4 +184,4 @@ def judge_loss(values: Mapping[str, Any]) -> str:
 
 def _describe(values: Mapping[str, Any], start: str = "") -> str:
     keys = ("auc", "auc_low", "auc_high")
-    return AucEstimate(*(values[start + key] for key in keys)).describe(digits=4, sign="+")
+    return AucEstimate(*(values[start + key] for key in keys)).describe_difference()

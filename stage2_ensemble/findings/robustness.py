@@ -13,6 +13,7 @@ import pandas as pd
 from features.artifacts.perturbed import FACTS, STAGE, Perturbed, Variant, read_perturbed
 from features.core.auc import AucEstimate, compare_aucs, measure_auc
 from features.core.manifest import Ids, Manifest, count_classes
+from features.core.number_text import format_figure
 from features.errors import StaleArtifactError
 from stage2_ensemble.columns.columns import Floats, HeldOutColumns, Labels
 from stage2_ensemble.columns.extras import build_extras
@@ -192,7 +193,7 @@ def list_robustness(robustness: Mapping[str, Any], shipped: str) -> list[str]:
         change = AucEstimate(*(values[name] for name in CHANGES))
         lines.append(
             f"under {name_variant(variant)}: AUC {_describe(values)} of what ships, "
-            f"{change.describe(digits=4, sign='+')}; {_describe_rates(values)}"
+            f"{change.describe_difference()}; {_describe_rates(values)}"
         )
     return [*lines, _describe_best(changed, shipped)]
 
@@ -214,8 +215,9 @@ def _describe_best(changed: Iterable[Mapping[str, Any]], shipped: str) -> str:
 
 
 def _describe(values: Mapping[str, Any]) -> str:
-    return AucEstimate.from_metrics(values).describe(digits=4)
+    return AucEstimate.from_metrics(values).describe()
 
 
 def _describe_rates(values: Mapping[str, Any]) -> str:
-    return f"FPR {values['fpr']:.3f} and TPR {values['tpr']:.3f} at its threshold"
+    fpr, tpr = (format_figure(values[rate]) for rate in ("fpr", "tpr"))
+    return f"FPR {fpr} and TPR {tpr} at its threshold"

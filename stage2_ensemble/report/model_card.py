@@ -10,6 +10,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from features.core.number_text import format_bounds
 from stage2_ensemble.report.questions import Answer
 from stage2_ensemble.report.tables import PageTable
 
@@ -91,7 +92,7 @@ def _list_results(stack: Mapping[str, Any], dataset: str) -> Iterator[EvalResult
             dataset_split="val",
             metric_type=theirs,
             metric_value=round(stack[ours], 6),
-            metric_name=f"{theirs} [{stack[f'{ours}_low']:.4f}, {stack[f'{ours}_high']:.4f}]"
+            metric_name=f"{theirs} {format_bounds(stack[f'{ours}_low'], stack[f'{ours}_high'])}"
             if stack[f"{ours}_low"] is not None
             else theirs,
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from features.core.auc import AucEstimate
+from features.core.number_text import format_difference, format_of_hundred
 from stage2_ensemble.findings.domains import ADJECTIVES
 from stage2_ensemble.findings.final_run import list_last
 from stage2_ensemble.findings.promises import BY_CHANCE, KEPT
@@ -67,15 +68,7 @@ def _say_how_good(metrics: Mapping[str, Any]) -> Answer:
 
 
 def _count_of_hundred(entry: Mapping[str, Any], name: str) -> str:
-    value, low, high = (_round(entry[f"{name}{end}"]) for end in ("", "_low", "_high"))
-    return f"{value} [{low} to {high}]" if low else value
-
-
-def _round(share: float | None) -> str:
-    """Of a hundred; the ends of the scale with one more digit."""
-    if share is None:
-        return ""
-    return f"{100 * share:.0f}" if 0.1 <= share <= 0.9 else f"{100 * share:.1f}"
+    return format_of_hundred(*(entry[f"{name}{end}"] for end in ("", "_low", "_high")))
 
 
 def _say_worth(metrics: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]]) -> Answer:
@@ -101,7 +94,7 @@ def _say_worth(metrics: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]]
 
 def _describe_gain(shipped: str, other: str, gain: Mapping[str, Any]) -> str:
     simple = {"mean": "plain mean of the networks", "best_single": "best single network"}[other]
-    text = describe(gain, "+")
+    text = describe_difference(gain)
     if is_above(gain):
         return f"On val {shipped} beats the {simple}: {text} AUC."
     if is_below(gain):
@@ -110,10 +103,10 @@ def _describe_gain(shipped: str, other: str, gain: Mapping[str, Any]) -> str:
 
 
 def _describe_verdict(verdict: Mapping[str, Any]) -> str:
-    interval = f"[{verdict['low']:+.4f}, {verdict['high']:+.4f}]"
+    difference = format_difference(*(verdict[key] for key in ("difference", "low", "high")))
     return (
         f"Out of fold, {verdict['name']} minus the best simple combiner: "
-        f"{verdict['difference']:+.4f} {interval} AUC: {verdict['outcome']}."
+        f"{difference} AUC: {verdict['outcome']}."
     )
 
 
@@ -137,7 +130,8 @@ def _list_doubts(metrics: Mapping[str, Any]) -> Iterator[str]:
         )
     gap = metrics["domains"].get("gap")
     if gap and is_above(gap):
-        yield f"It does worse on what it has not seen: {describe(gap, '+')} AUC, {gap['against']}."
+        loss = describe_difference(gap)
+        yield f"It does worse on what it has not seen: {loss} AUC, {gap['against']}."
     worst = _find_worst(metrics.get("robustness"))
     if worst and (worst[1]["change_high"] or 0) < -MARKED:
         yield f"It does worse on changed pictures, most under {_describe_worst(*worst)}."
@@ -156,7 +150,7 @@ def _list_comforts(metrics: Mapping[str, Any]) -> Iterator[str]:
     if gap and not is_above(gap):
         yield (
             "Between seen and unseen generators no gap can be told: "
-            f"{describe(gap, '+')} AUC, {gap['against']}."
+            f"{describe_difference(gap)} AUC, {gap['against']}."
         )
     if not gap:
         yield (
@@ -183,13 +177,18 @@ def _find_worst(robustness: Mapping[str, Any] | None) -> tuple[str, Mapping[str,
 
 def _describe_worst(name: str, values: Mapping[str, Any]) -> str:
     change = AucEstimate(*(values[name] for name in CHANGES))
-    text = change.describe(digits=4, sign="+")
-    return f"{name}: AUC {values['auc']:.4f}, {text} against the same pictures as they are"
+    text = change.describe_difference()
+    return f"{name}: AUC {describe(values)}, {text} against the same pictures as they are"
 
 
-def describe(values: Mapping[str, Any], sign: Literal["", "+"] = "") -> str:
-    """`0.9560 [0.9412, 0.9681]`."""
-    return AucEstimate.from_metrics(values).describe(digits=4, sign=sign)
+def describe(values: Mapping[str, Any]) -> str:
+    """`0.956 [0.941, 0.969]`."""
+    return AucEstimate.from_metrics(values).describe()
+
+
+def describe_difference(values: Mapping[str, Any]) -> str:
+    """`+0.0123 [-0.0021, +0.0268]`."""
+    return AucEstimate.from_metrics(values).describe_difference()
 
 
 def is_above(values: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from features.core.files import read_json
+from features.core.number_text import format_figure, format_percent
 from stage2_ensemble import evaluate
 from stage2_ensemble.charts.charts import NAMES, build_charts, render_svg, write_pngs
 from stage2_ensemble.charts.style import LONGEST, cut
@@ -64,10 +65,13 @@ def test_words_hold_the_figures_of_metrics_json(run):
     charts = {c.name: c.text for c in build_charts(metrics, tables | make_histories())}
     stack = metrics["val"]["stack"]
     assert (
-        f"AUC {stack['auc']:.4f} [{stack['auc_low']:.4f}, {stack['auc_high']:.4f}]"
+        f"AUC {format_figure(stack['auc'], stack['auc_low'], stack['auc_high'])}"
         in (charts["scorers_auc"])
     )
-    assert f"{metrics['promises']['fpr']['realised']:.1%} of reals fake" in charts["roc_log"]
+    assert (
+        f"{format_percent(metrics['promises']['fpr']['realised'])} of reals fake"
+        in charts["roc_log"]
+    )
     counts = tables["confusion"].set_index("label")
     assert counts.to_numpy().sum() == sum(metrics["rows"]["val"].values())
     assert f"{counts.loc['fake', 'fake']} are called fake" in charts["confusion_matrix"]
