@@ -74,8 +74,8 @@ carry: ## OUT=file packs what the next session needs; IN=file unpacks it there (
 
 lock: ## Make requirements.lock again, with the newest versions that pyproject.toml admits.
 	@sh setup.sh
-	$(IN_VENV) uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev \
-		--custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+	$(IN_VENV) uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
+		--extra dev --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 
 clean: ## Remove artifacts, the demo's data, the image store and caches; keep .venv and .resume.
 	rm -rf artifacts data/demo .store build dist *.egg-info

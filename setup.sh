@@ -87,15 +87,16 @@ is_usable() {
         grep -qsF "$(pwd -P)/.venv/bin/python" .venv/bin/pip
 }
 
+# The lock names the sha256 of every file: another one is refused.
 install() {
     if [ -x .venv/bin/uv ] || "$python" -m pip install --quiet -c requirements.lock uv; then
-        if .venv/bin/uv pip install --python "$python" -r requirements.lock &&
+        if .venv/bin/uv pip install --python "$python" --require-hashes -r requirements.lock &&
             .venv/bin/uv pip install --python "$python" --no-deps --no-build-isolation -e .; then
             return
         fi
     fi
     say "uv failed: going on with pip, which takes longer"
-    "$python" -m pip install -r requirements.lock &&
+    "$python" -m pip install --require-hashes -r requirements.lock &&
         "$python" -m pip install --no-deps --no-build-isolation -e .
 }
 
