@@ -40,7 +40,13 @@ set_dvc_scm() {
         fi
     elif ! grep -qs no_scm .dvc/config.local; then
         .venv/bin/dvc config --quiet --local core.no_scm true
-        say "no git repository here: DVC works without one (.dvc/config.local)"
+        if LC_ALL=C git rev-parse --is-inside-work-tree 2>&1 | grep -q 'dubious ownership'; then
+            say "git refuses this repository, which belongs to another user. If you trust it:" \
+                "git config --global --add safe.directory '$(pwd -P)'," \
+                "then make setup. Until then DVC works without git (.dvc/config.local)"
+        else
+            say "no git repository here: DVC works without one (.dvc/config.local)"
+        fi
     fi
 }
 

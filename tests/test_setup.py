@@ -476,6 +476,18 @@ def test_dvc_is_told_where_there_is_no_git(project: Project) -> None:
 
 
 @needs_git
+def test_a_repository_of_another_user_is_told_with_the_command_that_trusts_it(
+    project: Project,
+) -> None:
+    first = project.setup(GIT_TEST_ASSUME_DIFFERENT_OWNER="1")
+    assert first.returncode == 0
+    told = first.stdout
+    assert "no git repository" not in told
+    assert f"git config --global --add safe.directory '{project.folder.resolve()}'" in told
+    assert "git found" in project.setup().stdout  # once it is trusted
+
+
+@needs_git
 def test_dvc_uses_git_where_there_is_one(done: Project) -> None:
     assert not (done.folder / ".dvc" / "config.local").exists()
 
