@@ -175,7 +175,7 @@ def _take_apart(labels: npt.NDArray[np.int64], scores: Floats, groups: Ids, coun
 
 def rank_scores(scores: Floats) -> Floats:
     """`(n,)` ranks from 1 up; equal scores have the mean of theirs."""
-    return pd.Series(scores).rank().to_numpy(np.float64)
+    return np.asarray(pd.Series(scores).rank(), np.float64)
 
 
 def _find_placements(is_fake: Mask, scores: Floats) -> Floats:
