@@ -3,9 +3,7 @@
 Reads: artifacts/metrics.json, artifacts/labels.csv, artifacts/stackers/ensemble.json, .seconds
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -30,6 +28,8 @@ from stage2_ensemble.findings.final_run import build_last, list_last
 from stage2_ensemble.findings.rule_checks import list_rules
 from stage2_ensemble.findings.scorers import list_notes
 from stage2_ensemble.models.bundle import ENSEMBLE
+from stage2_ensemble.results.form import ValMetrics, has_val
+from stage2_ensemble.results.metrics_file import read_metrics
 
 METRICS = Path("artifacts/metrics.json")
 STACKERS = Path("artifacts/stackers")
@@ -42,7 +42,7 @@ def main() -> None:
     for path, stage in ((METRICS, "evaluate"), (LABELS, "label")):
         if not path.is_file():
             raise MissingArtifactError(path, stage)
-    metrics = read_json(METRICS, "evaluate")
+    metrics = read_metrics(METRICS)
     if get_form() == "json":
         write_document(metrics)
         return
@@ -50,7 +50,7 @@ def main() -> None:
         print_closing(metrics, REPORT if REPORT.is_file() else None, LABELS, Console())
         return
     console = build_console()
-    if metrics["val"] is None:
+    if not has_val(metrics):
         console.print(build_last(metrics))
         for line in list_last(metrics):
             console.print(line, highlight=False)
@@ -61,7 +61,7 @@ def main() -> None:
     console.print(f"Final labels: {LABELS}", highlight=False)
 
 
-def _print_val(console: Console, metrics: Mapping[str, Any]) -> None:
+def _print_val(console: Console, metrics: ValMetrics) -> None:
     console.print(build_table(metrics))
     console.print(build_shipped(metrics))
     for note in list_notes(metrics["val"]["stack"], metrics["rows"]["val"]["reals"]):

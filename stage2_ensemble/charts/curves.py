@@ -18,12 +18,13 @@ from stage2_ensemble.charts.style import (
     build_figure,
     draw_legend,
 )
+from stage2_ensemble.results.form import ValMetrics
+from stage2_ensemble.results.scores import read_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Metrics = Mapping[str, Any]
 LINES = {
     "stack": (RED, "-", 2.4),
     "mean": (BLUE, "--", 1.6),
@@ -45,7 +46,7 @@ def _draw_lines(axes: "Axes", table: pd.DataFrame, x: str, shipped: str) -> None
         )
 
 
-def draw_roc(metrics: Metrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
+def draw_roc(metrics: ValMetrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
     """TPR over a logarithmic FPR, with the point where what ships decides."""
     table, val = tables["roc"], metrics["val"]
     least = find_least_fpr(metrics)
@@ -63,12 +64,12 @@ def draw_roc(metrics: Metrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
     return figure
 
 
-def find_least_fpr(metrics: Metrics) -> float:
+def find_least_fpr(metrics: ValMetrics) -> float:
     """One false positive: no curve says anything left of it."""
     return float(max(1e-4, 1 / metrics["rows"]["val"]["reals"]))
 
 
-def describe_roc(metrics: Metrics) -> str:
+def describe_roc(metrics: ValMetrics) -> str:
     """The same in words."""
     stack = metrics["val"]["stack"]
     fpr, tpr = (metrics["promises"][name]["realised"] for name in ("fpr", "tpr"))
@@ -85,7 +86,7 @@ def describe_roc(metrics: Metrics) -> str:
     )
 
 
-def draw_pr(metrics: Metrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
+def draw_pr(metrics: ValMetrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
     """Precision over recall, with the share of fakes, which chance reaches."""
     table, rows = tables["pr"], metrics["rows"]["val"]
     chance = rows["fakes"] / (rows["fakes"] + rows["reals"])
@@ -100,7 +101,7 @@ def draw_pr(metrics: Metrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
     return figure
 
 
-def describe_pr(metrics: Metrics) -> str:
+def describe_pr(metrics: ValMetrics) -> str:
     """The same in words."""
     rows, stack = metrics["rows"]["val"], metrics["val"]["stack"]
     share = rows["fakes"] / (rows["fakes"] + rows["reals"])
@@ -109,7 +110,7 @@ def describe_pr(metrics: Metrics) -> str:
     return f"Average precision {precision}; {chance} of val is fake, which chance reaches."
 
 
-def draw_reliability(metrics: Metrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
+def draw_reliability(metrics: ValMetrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
     """Share of fakes by probability, before and after calibration."""
     figure = build_figure(3.8)
     axes = figure.subplots()
@@ -130,12 +131,12 @@ def draw_reliability(metrics: Metrics, tables: Mapping[str, pd.DataFrame]) -> "F
     return figure
 
 
-def describe_reliability(metrics: Metrics) -> str:
+def describe_reliability(metrics: ValMetrics) -> str:
     """The same in words."""
     found = metrics["calibration"]
     before, after = (
-        format_figure(*(found[f"val_{name}"][end] for end in ("ece", "ece_low", "ece_high")))
-        for name in ("before", "after")
+        format_figure(*read_interval(checked, "ece"))
+        for checked in (found["val_before"], found["val_after"])
     )
     return (
         f"Calibration error {before} before and {after} after "
@@ -143,7 +144,7 @@ def describe_reliability(metrics: Metrics) -> str:
     )
 
 
-def draw_histogram(metrics: Metrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
+def draw_histogram(metrics: ValMetrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
     """Log-odds of what ships, by class, with its threshold."""
     table = tables["score_histogram"]
     figure = build_figure()
@@ -160,7 +161,7 @@ def draw_histogram(metrics: Metrics, tables: Mapping[str, pd.DataFrame]) -> "Fig
     return figure
 
 
-def describe_histogram(metrics: Metrics) -> str:
+def describe_histogram(metrics: ValMetrics) -> str:
     """The same in words."""
     threshold = metrics["threshold"]
     return (
@@ -170,7 +171,7 @@ def describe_histogram(metrics: Metrics) -> str:
     )
 
 
-def draw_confusion(_: Metrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
+def draw_confusion(_: ValMetrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
     """Counts and shares by label and answer."""
     table = tables["confusion"].set_index("label")
     shares = table.div(table.sum(axis=1).clip(lower=1), axis=0)

@@ -18,12 +18,12 @@ from stage2_ensemble.charts.style import (
     cut,
     draw_legend,
 )
+from stage2_ensemble.results.form import Metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Metrics = Mapping[str, Any]
 MOST = 6
 """Backbones of a figure."""
 CURVES = {"raw_auc": ("AUC, last weights", BLUE, "--"), "ema_auc": ("AUC, averaged", RED, "-")}

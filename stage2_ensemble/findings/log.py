@@ -19,12 +19,19 @@ from stage2_ensemble.findings.scorers import (
     describe_mixed,
     list_notes,
 )
-from stage2_ensemble.models.candidates import CANDIDATES
+from stage2_ensemble.results.form import CountedUnits, FinalMetrics, Units, ValMetrics
+from stage2_ensemble.results.scores import (
+    Comparison,
+    Generator,
+    HeadlineScorers,
+    list_combiners,
+    list_domains,
+)
 
 _log = logging.getLogger("forgerystack")
 
 
-def log_last(metrics: Mapping[str, Any]) -> None:
+def log_last(metrics: FinalMetrics) -> None:
     """Of a run without val."""
     for name, auc in metrics["out_of_fold"]["auc"].items():
         ships = "  <- ships" if name == metrics["shipped"] else ""
@@ -33,19 +40,18 @@ def log_last(metrics: Mapping[str, Any]) -> None:
         _log.info("evaluate: %s", line)
 
 
-def log_metrics(metrics: dict[str, Any]) -> None:
+def log_metrics(metrics: ValMetrics) -> None:
     """Of a run with val: everything but the reasons."""
     val = metrics["val"]
-    for name in (*val["members"], *(name for name in CANDIDATES if name in val)):
+    for name, values in {**val["members"], **list_combiners(val)}.items():
         ships = "  <- ships" if name == val["shipped"] else ""
-        values = val["members"].get(name) or val[name]
         _log.info("evaluate: val AUC %s %s%s", _describe(values), name, ships)
     _log.info("evaluate: val AUC %s null model, without any picture", _describe(val["null_model"]))
     _log_domains(metrics)
     if "units" in metrics:
         _log_units(metrics["units"])
-    for name, values in val["differences"].items():
-        parts = [_describe_difference(values, key) for key in ("auc", *PAIRED)]
+    for name, difference in val["differences"].items():
+        parts = [_describe_difference(difference, key) for key in ("auc", *PAIRED)]
         _log.info("evaluate: what ships minus %s: %s", name, ", ".join(filter(None, parts)))
     for note in list_notes(val["stack"], metrics["rows"]["val"]["reals"]):
         _log.info("evaluate: what ships: %s", note)
@@ -57,7 +63,7 @@ def log_metrics(metrics: dict[str, Any]) -> None:
         _log.info("evaluate: %s", line)
 
 
-def log_warning(val: Mapping[str, Any]) -> None:
+def log_warning(val: HeadlineScorers) -> None:
     """Where what ships is below the plain mean."""
     if val["stack"]["auc"] < val["mean"]["auc"]:
         _log.info(
@@ -65,11 +71,12 @@ def log_warning(val: Mapping[str, Any]) -> None:
         )
 
 
-def _log_domains(metrics: dict[str, Any]) -> None:
+def _log_domains(metrics: ValMetrics) -> None:
     """What ships by generator and, where val has unseen rows, by domain."""
-    domains = dict(metrics["domains"])
-    gap = domains.pop("gap", None)
-    parts = [(f"; {ADJECTIVES[v['domain']]}", v) for v in metrics["generators"].values()]
+    domains, gap = list_domains(metrics["domains"]), metrics["domains"].get("gap")
+    parts: list[tuple[str, Comparison | Generator]] = [
+        (f"; {ADJECTIVES[v['domain']]}", v) for v in metrics["generators"].values()
+    ]
     if len(domains) > 1:
         parts += [("", values) for values in domains.values()]
     for domain, values in parts:
@@ -83,7 +90,7 @@ def _log_domains(metrics: dict[str, Any]) -> None:
         _log.info("evaluate: gap %s: %s", text, gap["against"])
 
 
-def _log_units(units: Mapping[str, Any]) -> None:
+def _log_units(units: Units | CountedUnits) -> None:
     counts = units["counts"]
     rows = f"{counts['reals']} real and {counts['fakes']} fake units"
     if mixed := describe_mixed(counts):

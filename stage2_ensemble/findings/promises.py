@@ -23,6 +23,7 @@ from stage2_ensemble.decisions.threshold import Threshold
 from stage2_ensemble.measures.reliability import find_bins, measure_ece
 from stage2_ensemble.measures.resampling import find_bounds, measure_resamples, number_groups
 from stage2_ensemble.measures.shares import Share, measure_share
+from stage2_ensemble.results.form import Promise
 
 DRAWS = 400
 KEPT, BY_CHANCE, MISSED, DIFFERS = "kept", "missed by chance", "missed", "differs"
@@ -205,7 +206,7 @@ def _build_entry(title: str, promised: Share, found: Share, verdict: str, sense:
     return {"title": title, "sense": sense, **own, **bounds, "verdict": verdict}
 
 
-def describe_promised(entry: Mapping[str, Any]) -> str:
+def describe_promised(entry: Promise) -> str:
     """`at most 0.05`; of a calibration error, how much chance alone makes."""
     if "by_chance" in entry:
         return f"by chance up to {format_figure(entry['by_chance'])}"
@@ -214,7 +215,7 @@ def describe_promised(entry: Mapping[str, Any]) -> str:
     return _describe(entry, "promised")
 
 
-def describe_promise(entry: Mapping[str, Any]) -> str:
+def describe_promise(entry: Promise) -> str:
     """All of it in a line."""
     promised, realised = describe_promised(entry), _describe(entry, "realised")
     return f"{entry['title']}: promised {promised}, realised {realised}: {entry['verdict']}"

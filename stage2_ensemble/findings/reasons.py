@@ -24,6 +24,8 @@ from stage2_ensemble.findings.contributions import (
 )
 from stage2_ensemble.models.candidates import CANDIDATES, GATED, Model, Pooled
 from stage2_ensemble.models.ensemble import Ensemble, average_scores
+from stage2_ensemble.results.form import Block, LeftOutOnVal, ValMetrics
+from stage2_ensemble.results.scores import Auc
 
 Figures = dict[str, float | None]
 MISSED = "it is missed"
@@ -132,7 +134,7 @@ def _tabulate(
     return pd.DataFrame({title: list(keys), **columns})
 
 
-def list_reasons(metrics: Mapping[str, Any], costs: Mapping[str, Cost]) -> list[str]:
+def list_reasons(metrics: ValMetrics, costs: Mapping[str, Cost]) -> list[str]:
     """What carries what ships and the gated candidates, and each backbone left out: a line each."""
     shipped = metrics["val"]["shipped"]
     names = dict.fromkeys((shipped, *GATED))
@@ -146,7 +148,7 @@ def list_reasons(metrics: Mapping[str, Any], costs: Mapping[str, Cost]) -> list[
     return lines
 
 
-def describe_blocks(blocks: Mapping[str, Figures]) -> str:
+def describe_blocks(blocks: Mapping[str, Block]) -> str:
     """`log-odds moved by backbone:a 1.20 (60 %), …`, the largest first."""
     found = {block: values["contribution"] for block, values in blocks.items()}
     known = {block: value for block, value in found.items() if value is not None}
@@ -158,7 +160,7 @@ def describe_blocks(blocks: Mapping[str, Figures]) -> str:
     return "log-odds moved by " + (", ".join(parts) or "nothing")
 
 
-def describe_without(backbone: str, values: Mapping[str, Any], cost: Cost, shipped: str) -> str:
+def describe_without(backbone: str, values: LeftOutOnVal, cost: Cost, shipped: str) -> str:
     """`without a: AUC -0.0020 [-0.0060, +0.0010] out of fold, …: nothing lost that can be told`."""
     parts = [f"AUC {_describe(values)} out of fold"]
     if shipped in GATED:
@@ -173,9 +175,9 @@ def describe_without(backbone: str, values: Mapping[str, Any], cost: Cost, shipp
     return "; ".join([text, ", ".join(costs) or "what it costs is not known"])
 
 
-def judge_loss(values: Mapping[str, Any]) -> str:
+def judge_loss(values: Auc) -> str:
     """What the interval out of fold allows to say."""
-    if values["auc_low"] is None:
+    if values["auc_low"] is None or values["auc_high"] is None:
         return TOO_FEW
     if values["auc_high"] < 0:
         return MISSED

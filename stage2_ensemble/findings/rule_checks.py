@@ -18,6 +18,7 @@ from stage2_ensemble.findings.promises import check_promises
 from stage2_ensemble.findings.scorers import measure_figures
 from stage2_ensemble.measures.reliability import tabulate_reliability
 from stage2_ensemble.models.ensemble import Ensemble
+from stage2_ensemble.results.form import ValMetrics
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,10 @@ def tabulate_shipped(rows: ShippedRows) -> dict[str, pd.DataFrame]:
     }
 
 
-def list_rules(metrics: Mapping[str, Any]) -> list[str]:
+def list_rules(metrics: ValMetrics) -> list[str]:
     """What `check_rules` found, a line each, but for the promises."""
-    calibration, threshold, prior = (metrics[k] for k in ("calibration", "threshold", "prior"))
+    calibration, threshold = metrics["calibration"], metrics["threshold"]
+    prior = metrics["prior"]
     before, after = (
         format_figure(found["ece"], found["ece_low"], found["ece_high"])
         for found in (calibration["val_before"], calibration["val_after"])
