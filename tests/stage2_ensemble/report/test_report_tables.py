@@ -8,13 +8,14 @@ from rich.table import Table
 
 from features.core.files import read_json
 from features.core.number_text import format_difference, format_figure
-from stage2_ensemble import evaluate, summary
 from stage2_ensemble.charts.charts import build_charts
 from stage2_ensemble.display.closing import print_closing
+from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.findings.log import log_metrics
 from stage2_ensemble.report.model_card import build_card
 from stage2_ensemble.report.questions import answer_questions
 from stage2_ensemble.report.tables import list_tables, read_table
+from stage2_ensemble.summary import run as summary
 
 ROLES = ("train", "val")
 
@@ -56,7 +57,7 @@ def test_an_estimate_says_the_same_wherever_it_stands(finished, monkeypatch, cap
     difference = format_difference(gap["auc"], gap["auc_low"], gap["auc_high"])
     with caplog.at_level(logging.INFO, "forgerystack"):
         log_metrics(metrics)
-    summary.main()
+    summary.run()
     tables, answers = list_tables(metrics), answer_questions(metrics, [])
     print_closing(metrics, None, summary.LABELS, Console(width=200))
     facts = {role: {"reals": 1, "fakes": 1, "groups": 2, "generators": {}} for role in ROLES}

@@ -8,7 +8,7 @@ import pytest
 
 from features.core.files import read_json
 from features.errors import IntegrityError
-from stage2_ensemble import evaluate
+from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.models.candidates import CANDIDATES
 from stage2_ensemble.results.form import FinalMetrics, ValMetrics
 from stage2_ensemble.results.metrics_file import check_metrics, read_metrics, write_metrics
