@@ -31,7 +31,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from features.core.manifest import ROLES, write_manifest
 from features.errors import ManifestError
-from features.pixels.decoding import Scan
+from features.pixels.facts import Scan
 from features.prepare.__main__ import attach_scans, finish_role, group_rows, quarantine
 from features.prepare.class_folders import read_rows
 from features.prepare.label_file import find_path_problem

@@ -57,8 +57,9 @@ ROOM_MATES = {
     "explain": {"features/core/auc.py"},
     "report": {
         *("features/artifacts/null_model.py", "features/pixels/cache.py"),
-        *("features/pixels/scanning.py", "features/pixels/store.py"),
-        *("features/pixels/thumbnails.py", "stage2_ensemble/findings/log.py"),
+        *("features/pixels/facts.py", "features/pixels/scanning.py"),
+        *("features/pixels/store.py", "features/pixels/thumbnails.py"),
+        "stage2_ensemble/findings/log.py",
         *("stage2_ensemble/gallery/__main__.py", "stage2_ensemble/gallery/neighbours.py"),
     },
 }

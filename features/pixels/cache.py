@@ -26,7 +26,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from features.core.manifest import Ids
 from features.errors import WorkerKilledError
-from features.pixels.decoding import Scan
+from features.pixels.facts import Scan
 from features.pixels.scanning import ScannedBlock, read_state, scan_block
 from features.pixels.thumbnails import STORED_SIDE
 from features.runtime.progress import track
@@ -34,7 +34,7 @@ from features.settings.images import Images, Limits
 
 BLOCK = 64
 """Images that are decoded, checked and recorded together; their slots start at a multiple of it."""
-FORM = 2
+FORM = 3
 """Counts up when decoding, resizing, thumbnails or the index change."""
 MANY = 10_000
 """Files from which on processes read them. Threads start at once and scale too, since decoders let

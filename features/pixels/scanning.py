@@ -1,5 +1,6 @@
 """A block of image files into facts, thumbnails and pixels: the work of one thread or process."""
 
+import hashlib
 import os
 import zlib
 from collections.abc import Sequence
@@ -9,7 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from features.pixels.decoding import Pixels, Scan, scan_file
+from features.pixels.decoding import Pixels, decode_pixels, make_square
+from features.pixels.facts import Scan, describe_image
+from features.pixels.opening import open_image
+from features.pixels.reading import ImageProblem, read_inside
 from features.pixels.thumbnails import SIDE, hash_thumbnails, shrink_grey, shrink_thumbnails
 from features.settings.images import Images, Limits
 
@@ -23,6 +27,22 @@ class ScannedBlock:
     mtimes: list[int]
     hashes: Pixels
     checksum: int
+
+
+def scan_file(root: Path, path: str, limits: Limits, images: Images) -> tuple[Scan, Pixels | None]:
+    """Reads, checks and fully decodes one file: what is known, and its square of pixels."""
+    try:
+        content = read_inside(root, path)
+        image = open_image(content, limits)
+        decoded = decode_pixels(content, image)
+        facts = describe_image(image, path, decoded.notes)
+    except ImageProblem as problem:
+        return Scan(str(problem)), None
+    square, equalized = make_square(decoded.pixels, images)
+    height, width = decoded.pixels.shape[:2]
+    sha256 = hashlib.sha256(content).hexdigest()
+    scan = Scan("", width, height, len(content), **facts, equalized_bytes=equalized, sha256=sha256)
+    return scan, square
 
 
 def scan_block(

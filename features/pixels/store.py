@@ -14,7 +14,8 @@ import numpy as np
 from features.core.manifest import READABLE, Ids, Manifest
 from features.errors import ManifestError, StaleArtifactError
 from features.pixels.cache import BLOCK, ImageCache
-from features.pixels.decoding import ImageProblem, Pixels, decode_square, read_inside
+from features.pixels.decoding import Pixels, decode_square
+from features.pixels.reading import ImageProblem, read_inside
 from features.settings.images import NO_LIMITS, Images
 
 _log = logging.getLogger("forgerystack")

@@ -198,6 +198,7 @@ def _list_notes(summary: Mapping[str, Any], params: PrepareParams) -> list[str]:
 
 _NOTES = {
     "animated": "are animated: the first frame counts",
+    "broken animation": "are animated, and broken behind the first frame, which counts",
     "transparent": "are transparent: laid on white",
     "16 bit": "have 16 bits: scaled to 8",
     "rotated": "were turned upright as their EXIF block says",

@@ -9,9 +9,10 @@ import zlib
 import numpy as np
 import pytest
 from made_data import decode_image, draw_noise, encode, make_exif
-from PIL import Image, ImageOps
+from PIL import Image
 
-from features.pixels.decoding import ImageProblem, Pixels
+from features.pixels.decoding import Pixels
+from features.pixels.reading import ImageProblem
 from features.settings.images import NO_LIMITS, Limits
 
 NOISE = draw_noise(0, 40, 60)
@@ -178,6 +179,41 @@ def test_a_broken_exif_block_is_ignored(exif: bytes) -> None:
     np.testing.assert_array_equal(found, decode(JPEG))
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        IndexError("list index out of range"),
+        struct.error("unpack requires a buffer of 8 bytes"),
+        TypeError("'<' not supported between instances of 'str' and 'int'"),
+        RuntimeError("decode, /root/build/decode.cpp:123: no"),
+        OSError("cannot identify image file <_io.BytesIO object at 0x7f00>"),
+        ValueError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_a_decoder_raises_the_reason_is_in_plain_words(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", stumble)
+    with pytest.raises(ImageProblem, match=r"^does not decode: its content is damaged$"):
+        decode(PNG)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_what_is_not_the_files_fault_ends_the_stage(
+    error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", stumble)
+    with pytest.raises(error):
+        decode(PNG)
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError, struct.error, TypeError])
 def test_whatever_the_exif_block_raises_the_pixels_count(
     error: type[Exception], monkeypatch: pytest.MonkeyPatch
@@ -185,7 +221,7 @@ def test_whatever_the_exif_block_raises_the_pixels_count(
     def stumble(_: object) -> None:
         raise error
 
-    monkeypatch.setattr(ImageOps, "exif_transpose", stumble)
+    monkeypatch.setattr(Image.Image, "getexif", stumble)
     np.testing.assert_array_equal(decode(PNG), np.asarray(NOISE))
 
 
@@ -224,8 +260,11 @@ def test_as_many_pixels_as_the_limit_are_allowed() -> None:
 
 
 def test_what_prepare_let_through_is_decoded_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", lambda _: 1 / 0)
+    def refuse(_: object) -> None:
+        raise OSError("it was decoded")
+
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", refuse)
     content = make_huge_png(10_000, 12_000)
     for limit in (Limits(max_pixels=120_000_000), NO_LIMITS):
-        with pytest.raises(ImageProblem, match="division by zero"):
+        with pytest.raises(ImageProblem, match="it was decoded"):
             decode_image(content, limit)

@@ -1,0 +1,59 @@
+"""Image files as Pillow opens them: which formats, within which limits, and what a decoder says."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from PIL import Image, UnidentifiedImageError
+
+from features.pixels.reading import ImageProblem
+from features.settings.images import FORMATS, Limits
+
+_DAMAGED = "its content is damaged"
+_SPOKEN = (OSError, SyntaxError, ValueError, RuntimeError)
+"""Errors whose text a decoder wrote for people; that of others is Python's."""
+
+
+@contextmanager
+def report_damage() -> Iterator[None]:
+    """Whatever a decoder raises within becomes an `ImageProblem` in plain words.
+
+    Decoders raise anything: `TypeError` for a TIFF of odd tags, `IndexError` for a cut GIF.
+    """
+    try:
+        yield
+    except (ImageProblem, MemoryError):
+        raise
+    except Exception as error:
+        raise ImageProblem(f"does not decode: {_explain(error)}") from None
+
+
+def _explain(error: Exception) -> str:
+    """One line of what the decoder says, unless it speaks of memory or of its own source."""
+    if not isinstance(error, _SPOKEN) or not str(error):
+        return _DAMAGED
+    text = str(error).splitlines()[0]
+    return _DAMAGED if "/" in text or "0x" in text else text
+
+
+@report_damage()
+def open_image(content: bytes | bytearray, limits: Limits) -> Image.Image:
+    """The header, read by content and not by name; raises `ImageProblem` before any decoding.
+
+    A decoder outside `limits.formats` is never reached: a PostScript file named .jpg would start
+    Ghostscript.
+    """
+    try:
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise ImageProblem(f"none of the formats {', '.join(limits.formats)}") from None
+    except Image.DecompressionBombError:
+        raise ImageProblem(f"more pixels than max_pixels {limits.max_pixels}") from None
+    if problem := limits.find_problem(name_format(image), *image.size):
+        raise ImageProblem(problem)
+    return image
+
+
+def name_format(image: Image.Image) -> str:
+    """The format by content; a JPEG with further pictures in it (MPO) is a JPEG."""
+    return "JPEG" if image.format == "MPO" else image.format or ""
