@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from PIL import Image, UnidentifiedImageError
 
+from features.pixels.png_chunks import drop_texts
 from features.pixels.reading import ImageProblem
 from features.settings.images import FORMATS, Limits
 
@@ -44,7 +45,7 @@ def open_image(content: bytes | bytearray, limits: Limits) -> Image.Image:
     Ghostscript.
     """
     try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        image = Image.open(io.BytesIO(drop_texts(content)), formats=FORMATS)
     except UnidentifiedImageError:
         raise ImageProblem(f"none of the formats {', '.join(limits.formats)}") from None
     except Image.DecompressionBombError:
