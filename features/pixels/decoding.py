@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from features.pixels.colours import check_deep_colours, has_deep_colours, paint_rgb
 from features.pixels.opening import name_format, open_image, report_damage
 from features.pixels.reading import ImageProblem
 from features.settings.images import NO_LIMITS, Images
@@ -53,13 +54,17 @@ def decode_pixels(content: bytearray, image: Image.Image) -> Decoded:
         pixels = _decode_jpeg(content)
         orientation = read_orientation(image)
         return Decoded(_turn(pixels, orientation or 1), _note_turn(orientation))
-    if image.format == "TIFF":  # which Pillow turns upright as it decodes
-        orientation = read_orientation(image)
-        image.load()
-        return Decoded(_convert_to_rgb(image), _note_turn(orientation))
+    is_turned = image.format == "TIFF"  # Pillow turns it upright as it decodes
+    orientation = read_orientation(image) if is_turned else None
+    is_deep = has_deep_colours(image)
     image.load()
-    orientation = read_orientation(image)
-    return Decoded(_turn(_convert_to_rgb(image), orientation or 1), _note_turn(orientation))
+    if is_deep:
+        check_deep_colours(image)
+    if not is_turned:
+        orientation = read_orientation(image)
+    pixels, lying = _make_canvas(image.size, 1 if is_turned else orientation or 1)
+    notes = paint_rgb(image, lying)
+    return Decoded(pixels, [*notes, *_note_turn(orientation)])
 
 
 def read_orientation(image: Image.Image) -> int | None:
@@ -84,6 +89,14 @@ def _turn(pixels: Pixels, orientation: int) -> Pixels:
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
     return pixels
+
+
+def _make_canvas(size: tuple[int, int], orientation: int) -> tuple[Pixels, Pixels]:
+    """An empty upright picture for a file of `size`, and a view of it that lies as the file."""
+    width, height = size
+    shape = (width, height, 3) if orientation >= 5 else (height, width, 3)
+    pixels = np.empty(shape, np.uint8)
+    return pixels, _turn(pixels, {6: 8, 8: 6}.get(orientation, orientation))
 
 
 def _decode_jpeg(content: bytearray) -> Pixels:
@@ -111,21 +124,6 @@ def _load_decoder() -> Callable[[Any], Any] | None:
     except ImportError:
         return None
     return functools.partial(decode_jpeg, mode=ImageReadMode.RGB)
-
-
-def _convert_to_rgb(image: Image.Image) -> Pixels:
-    if image.mode == "F":
-        raise ImageProblem("pixels of floating point, which have no fixed range")
-    if image.mode.startswith("I;16") or image.mode == "I":
-        wide = np.asarray(image).astype(np.float64)
-        # Pillow clips 16 bit at 255 (a picture turns white), so scale by 1/257 first.
-        grey = Image.fromarray(np.rint(np.clip(wide / 257, 0, 255)).astype(np.uint8))
-        return np.asarray(grey.convert("RGB"))
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
-    return np.asarray(image.convert("RGB"))
 
 
 def make_square(pixels: Pixels, images: Images) -> tuple[Pixels, int]:

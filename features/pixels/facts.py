@@ -70,7 +70,6 @@ def _list_notes(image: Image.Image, name: str, path: str) -> list[str]:
         "animated": is_animated,
         "broken animation": is_animated is None,
         "transparent": image.has_transparency_data,
-        "16 bit": image.mode.startswith("I"),
         "misnamed": known not in (name, "MPO"),
     }
     return [note for note, is_so in noted.items() if is_so]
