@@ -4,12 +4,13 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from PIL import Image, UnidentifiedImageError
+from PIL import AvifImagePlugin, Image, UnidentifiedImageError
 
 from features.pixels.png_chunks import drop_texts
 from features.pixels.reading import ImageProblem
 from features.settings.images import FORMATS, Limits
 
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # files are decoded side by side
 _DAMAGED = "its content is damaged"
 _SPOKEN = (OSError, SyntaxError, ValueError, RuntimeError)
 """Errors whose text a decoder wrote for people; that of others is Python's."""
@@ -47,12 +48,25 @@ def open_image(content: bytes | bytearray, limits: Limits) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(drop_texts(content)), formats=FORMATS)
     except UnidentifiedImageError:
+        if _is_heic(content):
+            raise ImageProblem(
+                "HEIC, which is not read: convert it to JPEG or PNG (heif-convert), fakes and reals"
+            ) from None
         raise ImageProblem(f"none of the formats {', '.join(limits.formats)}") from None
     except Image.DecompressionBombError:
         raise ImageProblem(f"more pixels than max_pixels {limits.max_pixels}") from None
     if problem := limits.find_problem(name_format(image), *image.size):
         raise ImageProblem(problem)
     return image
+
+
+def _is_heic(content: bytes | bytearray) -> bool:
+    """By the brands of its first box (ISO/IEC 23008-12)."""
+    brands = content[8 : int.from_bytes(content[:4], "big")][:64]
+    return content[4:8] == b"ftyp" and any(
+        brands[i : i + 4] in (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis")
+        for i in range(0, len(brands), 4)
+    )
 
 
 def name_format(image: Image.Image) -> str:

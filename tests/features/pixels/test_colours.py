@@ -64,6 +64,7 @@ def set_tag(content: bytes, tag: int, value: int) -> bytes:
         (save((RAMP * 16.06).astype(np.int32)), "12 of 16 bit"),
         (save(RAMP * 257), "16 bit"),
         (save((RAMP * 257).astype(np.int32)), "16 bit"),
+        (save(RAMP * 257, "JPEG2000", irreversible=False), "16 bit"),
         (save(RAMP * 4, tiffinfo={281: 1023}), "10 of 16 bit"),
         (save(RAMP * 64, tiffinfo={281: 16383}), "14 of 16 bit"),
         (save(RAMP * 257, tiffinfo={281: 4095}), "16 bit"),

@@ -43,7 +43,7 @@ def test_a_jpeg_tells_how_it_was_saved(tmp_path: Path) -> None:
     assert other.quant_mean > found.quant_mean
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "GIF", "TIFF"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "AVIF", "JPEG2000", "BMP", "GIF", "TIFF"])
 def test_other_formats_have_no_tables(tmp_path: Path, kind: str) -> None:
     found = scan(tmp_path, encode(NOISE, kind), f"a.{kind.lower()}")
     assert (found.problem, found.format, found.notes) == ("", kind, "")
