@@ -29,6 +29,7 @@ from features.errors import WorkerKilledError
 from features.pixels.facts import Scan
 from features.pixels.scanning import ScannedBlock, read_state, scan_block
 from features.pixels.thumbnails import STORED_SIDE
+from features.runtime.memory import count_workers
 from features.runtime.progress import track
 from features.settings.images import Images, Limits
 
@@ -195,7 +196,7 @@ class ImageCache:
         # The queue is long enough to keep all cores busy while `_commit` waits for the disk.
         # Another joblib backend, such as Dask's, may be set around it.
         work = Parallel(
-            n_jobs=-1,
+            n_jobs=count_workers(),
             prefer="processes" if len(missing) >= MANY else "threads",
             return_as="generator",
             pre_dispatch="16*n_jobs",

@@ -5,16 +5,19 @@ import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from features.errors import DeviceMemoryError
 from features.pixels.colours import check_deep_colours, has_deep_colours, paint_rgb
 from features.pixels.opening import name_format, open_image, report_damage
 from features.pixels.reading import ImageProblem
-from features.settings.images import NO_LIMITS, Images
+from features.runtime.memory import measure_free_memory, take_turn
+from features.settings.images import NO_LIMITS, Images, Limits
 
 # Odd palettes and EXIF blocks are noted in the manifest; Pillow's warnings name no file.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -24,6 +27,9 @@ warnings.filterwarnings("ignore", "The image decoding and encoding capabilities 
 Pixels = npt.NDArray[np.uint8]
 EQUALIZED = {"format": "JPEG", "quality": 90, "subsampling": 2}
 """How `images.equalize` saves every image: as most cameras and web sites do."""
+PIXEL_BYTES = {"JPEG": 12, "WEBP": 18, "AVIF": 12, "JPEG2000": 21}
+"""Bytes a pixel at the peak of decoding, as measured; 8 for other formats."""
+_LESS_MEMORY = "Free some, or lower data.max_pixels, which quarantines it."
 _ORIENTATION = 0x0112
 
 
@@ -35,10 +41,51 @@ class Decoded:
     notes: list[str]
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A decoded file: its header, its size upright, and its square of pixels.
+
+    `equalized_bytes` is the size of the re-encoded square, 0 without `images.equalize`.
+    """
+
+    header: Image.Image
+    width: int
+    height: int
+    notes: list[str]
+    square: Pixels
+    equalized_bytes: int
+
+
 def decode_square(content: bytearray, images: Images) -> Pixels:
     """`(size, size, 3)`, the same to the bit wherever it is decoded. Raises `ImageProblem`."""
-    pixels = decode_pixels(content, open_image(content, NO_LIMITS)).pixels
-    return make_square(pixels, images)[0]
+    return decode_picture(content, NO_LIMITS, images).square
+
+
+def decode_picture(content: bytearray, limits: Limits, images: Images) -> Picture:
+    """Decodes and resizes; pictures that take more memory than a worker's share in turn.
+
+    Raises `ImageProblem`, or `DeviceMemoryError` where the machine has too little for this size.
+    """
+    header = open_image(content, limits)
+    needed = estimate_memory(header, len(content))
+    try:
+        with take_turn(needed, Path(images.store_dir) / "large-picture.lock"):
+            decoded = decode_pixels(content, header)
+            square, equalized_bytes = make_square(decoded.pixels, images)
+    except MemoryError:
+        width, height = header.size
+        if measure_free_memory() > needed:
+            raise ImageProblem("does not decode: it asks for more memory than its size") from None
+        advice = f"A picture of {width} x {height} pixels takes {needed / 1e9:.1f} GB to decode."
+        raise DeviceMemoryError("this machine", f"{advice} {_LESS_MEMORY}") from None
+    height, width = decoded.pixels.shape[:2]
+    return Picture(header, width, height, decoded.notes, square, equalized_bytes)
+
+
+def estimate_memory(header: Image.Image, size: int) -> int:
+    """Bytes that it takes at most to decode a file of `size` bytes."""
+    width, height = header.size
+    return width * height * PIXEL_BYTES.get(name_format(header), 8) + 3 * size
 
 
 @report_damage()

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from features.pixels.decoding import Pixels, decode_pixels, make_square
+from features.pixels.decoding import Pixels, decode_picture
 from features.pixels.facts import Scan, describe_image
-from features.pixels.opening import open_image
 from features.pixels.reading import ImageProblem, read_inside
 from features.pixels.thumbnails import SIDE, hash_thumbnails, shrink_grey, shrink_thumbnails
 from features.settings.images import Images, Limits
@@ -33,16 +32,20 @@ def scan_file(root: Path, path: str, limits: Limits, images: Images) -> tuple[Sc
     """Reads, checks and fully decodes one file: what is known, and its square of pixels."""
     try:
         content = read_inside(root, path)
-        image = open_image(content, limits)
-        decoded = decode_pixels(content, image)
-        facts = describe_image(image, path, decoded.notes)
+        picture = decode_picture(content, limits, images)
+        facts = describe_image(picture.header, path, picture.notes)
     except ImageProblem as problem:
         return Scan(str(problem)), None
-    square, equalized = make_square(decoded.pixels, images)
-    height, width = decoded.pixels.shape[:2]
-    sha256 = hashlib.sha256(content).hexdigest()
-    scan = Scan("", width, height, len(content), **facts, equalized_bytes=equalized, sha256=sha256)
-    return scan, square
+    scan = Scan(
+        problem="",
+        width=picture.width,
+        height=picture.height,
+        bytes=len(content),
+        equalized_bytes=picture.equalized_bytes,
+        sha256=hashlib.sha256(content).hexdigest(),
+        **facts,
+    )
+    return scan, picture.square
 
 
 def scan_block(

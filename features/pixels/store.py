@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import joblib
 import numpy as np
 
 from features.core.manifest import READABLE, Ids, Manifest
@@ -16,6 +15,7 @@ from features.errors import ManifestError, StaleArtifactError
 from features.pixels.cache import BLOCK, ImageCache
 from features.pixels.decoding import Pixels, decode_square
 from features.pixels.reading import ImageProblem, read_inside
+from features.runtime.memory import count_workers
 from features.settings.images import NO_LIMITS, Images
 
 _log = logging.getLogger("forgerystack")
@@ -102,7 +102,7 @@ class FileStore:
     bytes: list[int]
     images: Images
     _threads: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(joblib.cpu_count()), repr=False
+        default_factory=lambda: ThreadPoolExecutor(count_workers()), repr=False
     )
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -4,16 +4,23 @@ import io
 import os
 import struct
 import subprocess
+import threading
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from made_data import decode_image, draw_noise, encode, make_exif
 from PIL import Image
 
-from features.pixels.decoding import Pixels
+from features.errors import DeviceMemoryError
+from features.pixels import decoding
+from features.pixels.decoding import Decoded, Pixels, decode_square
 from features.pixels.reading import ImageProblem
-from features.settings.images import NO_LIMITS, Limits
+from features.runtime import memory
+from features.settings.images import NO_LIMITS, Images, Limits
 
 NOISE = draw_noise(0, 40, 60)
 JPEG = encode(NOISE, "JPEG", quality=90)
@@ -230,6 +237,52 @@ def test_what_is_not_the_files_fault_ends_the_stage(
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", stumble)
     with pytest.raises(error):
         decode(PNG)
+
+
+@pytest.mark.parametrize(("share", "together"), [(1 << 40, 4), (0, 1)])
+def test_large_pictures_are_decoded_one_after_another(
+    tmp_path: Path, share: int, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_work, most, door = 0, 0, threading.Condition()
+
+    def decode_slowly(content: bytearray, image: Image.Image) -> Decoded:
+        nonlocal at_work, most
+        with door:
+            at_work += 1
+            most = max(most, at_work)
+            door.notify_all()
+            door.wait_for(lambda: most == together, timeout=30)
+        time.sleep(0.02)
+        with door:
+            at_work -= 1
+        return Decoded(np.zeros((16, 16, 3), np.uint8), [])
+
+    monkeypatch.setattr(memory, "measure_share", lambda: share)
+    monkeypatch.setattr(decoding, "decode_pixels", decode_slowly)
+    images = Images(size=16, store_dir=str(tmp_path / "store"))
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: decode_square(bytearray(PNG), images), range(4)))
+    assert most == together
+
+
+@pytest.mark.parametrize(
+    ("free", "error", "text"),
+    [
+        (1 << 40, ImageProblem, "it asks for more memory than its size"),
+        (100, DeviceMemoryError, "A picture of 60 x 40 pixels takes 0.0 GB to decode"),
+    ],
+    ids=["the file's fault", "the machine's"],
+)
+def test_too_little_memory_is_told_by_whose_fault_it_is(
+    free: int, error: type[Exception], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(decoding, "measure_free_memory", lambda: free)
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", stumble)
+    with pytest.raises(error, match=text):
+        decode_square(bytearray(PNG), Images(size=16))
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, struct.error, TypeError])

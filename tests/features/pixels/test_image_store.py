@@ -14,7 +14,7 @@ from PIL import Image
 from features.core.files import digest_bytes
 from features.core.manifest import Manifest
 from features.errors import ManifestError, StaleArtifactError
-from features.pixels import cache, decoding, scanning, store
+from features.pixels import cache, decoding, store
 from features.pixels.cache import ImageCache
 from features.pixels.decoding import resize_square
 from features.pixels.reading import read_inside
@@ -206,7 +206,7 @@ def test_a_store_is_filled_once_whatever_labels_folds_and_places_are(
 ) -> None:
     manifest, root, params = choose(stored, store="raw")
     wanted = open_store(manifest, root, params).gather(READABLE_ROWS)
-    monkeypatch.setattr(scanning, "decode_pixels", lambda *_: 1 / 0)
+    monkeypatch.setattr(decoding, "decode_pixels", lambda *_: 1 / 0)
     renamed = root.rename(root.with_name("elsewhere"))
     other = Manifest("train", manifest.table.assign(label=1, fold=3), "other")
     found = open_store(other, renamed, params).gather(READABLE_ROWS)
