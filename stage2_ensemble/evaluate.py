@@ -25,6 +25,8 @@ from features.core.files import write_json, write_text
 from features.core.manifest import Manifest, count_classes, find_headline_rows, read_manifest
 from features.runtime.cli import Overrides, run_stage
 from features.runtime.costs import read_costs
+from features.runtime.locks import claim
+from features.runtime.resume import read_resume_dir
 from features.settings.members import MembersParams
 from features.settings.sections import load_params
 from stage2_ensemble.charts.charts import build_charts, write_pngs
@@ -205,7 +207,8 @@ def _measure(
 
 def main(overrides: Overrides = None) -> None:
     """Measure everything on val."""
-    run(load_params(MembersParams, overrides))
+    with claim(OUT / "metrics.json", read_resume_dir(overrides)):
+        run(load_params(MembersParams, overrides))
 
 
 if __name__ == "__main__":

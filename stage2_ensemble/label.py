@@ -15,6 +15,8 @@ import pandas as pd
 from features.core.files import write_text
 from features.core.manifest import READABLE, Manifest, read_manifest
 from features.runtime.cli import Overrides, run_stage
+from features.runtime.locks import claim
+from features.runtime.resume import read_resume_dir
 from features.settings.members import MembersParams
 from features.settings.sections import load_params
 from stage2_ensemble.columns.columns import Floats, HeldOutColumns, read_held_out
@@ -119,7 +121,8 @@ def _log_labels(labels: pd.DataFrame, out: Path) -> None:
 
 def main(overrides: Overrides = None) -> None:
     """Write the final labels of the test rows."""
-    run(load_params(MembersParams, overrides))
+    with claim(OUT / "labels.csv", read_resume_dir(overrides)):
+        run(load_params(MembersParams, overrides))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ import numpy as np
 from features.core.auc import AucEstimate
 from features.core.manifest import Ids, count_classes, read_manifest
 from features.runtime.cli import Overrides, run_stage
+from features.runtime.locks import claim
 from features.runtime.progress import show_progress
+from features.runtime.resume import read_resume_dir
 from features.settings.sections import load_params
 from features.settings.stacking import Gate, StackParams
 from stage2_ensemble.columns.columns import (
@@ -248,7 +250,8 @@ def _log_rules(rules: DecisionRules, ensemble: Ensemble) -> None:
 
 def main(overrides: Overrides = None) -> None:
     """Fit the stackers and combiners, and choose what ships."""
-    run(load_params(StackParams, overrides))
+    with claim(OUT, read_resume_dir(overrides)):
+        run(load_params(StackParams, overrides))
 
 
 if __name__ == "__main__":

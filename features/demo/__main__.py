@@ -19,7 +19,9 @@ from features.demo.forgeries import GENERATORS
 from features.demo.images import PlannedImage, build_lines, draw_images, plan_images
 from features.demo.photos import PHOTOS
 from features.runtime.cli import Overrides, run_stage
+from features.runtime.locks import hold
 from features.runtime.progress import track
+from features.runtime.resume import read_resume_dir
 from features.settings.demo import DemoParams, DemoSection
 from features.settings.sections import load_params
 
@@ -78,7 +80,8 @@ def log_role(role: str, plan: Sequence[PlannedImage]) -> None:
 
 def main(overrides: Overrides = None) -> None:
     """Makes the embedded default in data/demo, or one line where data.root is another folder."""
-    run(load_params(DemoParams, overrides))
+    with hold(DEMO_ROOT, read_resume_dir(overrides)):
+        run(load_params(DemoParams, overrides))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from features.null_model.advice import ALL
 from features.null_model.file_facts import AFTER
 from features.null_model.model import measure_null
 from features.runtime.cli import Overrides, run_stage
+from features.runtime.locks import claim
+from features.runtime.resume import read_resume_dir
 from features.settings.sections import StageParams, load_params
 
 MANIFEST = Path("artifacts/manifest")
@@ -57,7 +59,8 @@ def _log_facts(facts: Mapping[str, Any]) -> None:
 
 def main(overrides: Overrides = None) -> None:
     """Measure how well all but the picture tells the classes apart."""
-    run(load_params(NullParams, overrides))
+    with claim(OUT, read_resume_dir(overrides)):
+        run(load_params(NullParams, overrides))
 
 
 if __name__ == "__main__":

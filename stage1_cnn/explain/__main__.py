@@ -25,7 +25,9 @@ from features.core.manifest import Ids, Manifest, read_manifest
 from features.errors import IntegrityError, MissingArtifactError, StaleArtifactError
 from features.pixels.store import ImageStore, open_store
 from features.runtime.cli import Overrides, run_stage
+from features.runtime.locks import claim
 from features.runtime.progress import track
+from features.runtime.resume import read_resume_dir
 from features.settings.members import MembersParams
 from features.settings.scoring import DumpParams
 from features.settings.sections import load_params
@@ -141,7 +143,8 @@ def run(params: ExplainParams, out: Path = OUT) -> None:
 
 def main(overrides: Overrides = None) -> None:
     """Show where in the pictures of the gallery the networks see signs of fake and of real."""
-    run(load_params(ExplainParams, overrides))
+    with claim(OUT, read_resume_dir(overrides)):
+        run(load_params(ExplainParams, overrides))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from features.core.files import write_array, write_sealed
 from features.core.manifest import Ids, Manifest, read_manifest
 from features.errors import MissingArtifactError, StaleArtifactError
 from features.runtime.cli import Overrides, run_stage
+from features.runtime.locks import claim
+from features.runtime.resume import read_resume_dir
 from features.settings.report import GalleryParams, Report
 from features.settings.sections import load_params
 from stage2_ensemble.columns.columns import Floats, HeldOutColumns, Mask, read_dumps, read_held_out
@@ -159,7 +161,8 @@ def _add_neighbours(
 
 def main(overrides: Overrides = None) -> None:
     """Choose rows of val to look at, and gather what is known of them."""
-    run(load_params(GalleryParams, overrides))
+    with claim(OUT, read_resume_dir(overrides)):
+        run(load_params(GalleryParams, overrides))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ from features.core.files import digest_json, read_json, read_sealed, write_text
 from features.core.manifest import Manifest, read_manifest
 from features.errors import StaleArtifactError
 from features.runtime.cli import Overrides, run_stage
+from features.runtime.locks import claim
+from features.runtime.resume import read_resume_dir
 from features.settings.report import ReportParams
 from features.settings.sections import load_params
 from stage2_ensemble.charts.charts import build_charts, render_svg
@@ -216,7 +218,8 @@ def escape_json(value: Any) -> str:
 
 def main(overrides: Overrides = None) -> None:
     """Make one page of all results, and end with a short table."""
-    run(load_params(ReportParams, overrides))
+    with claim(OUT / "report.html", read_resume_dir(overrides)):
+        run(load_params(ReportParams, overrides))
 
 
 if __name__ == "__main__":
