@@ -140,8 +140,8 @@ def main(
     labels = train.labels[row_ids].astype(np.int64)
     columns = make_views(pixels, labels, settings, views)
     path = out or OUT / f"{backbone}-{fold}.png"
-    with write_atomic(path) as temporary:
-        draw_sheet(list(train.table["img_name"].iloc[row_ids]), columns).save(temporary, "PNG")
+    with write_atomic(path) as file:
+        draw_sheet(list(train.table["img_name"].iloc[row_ids]), columns).save(file, "PNG")
     _log.info("contact sheet: %s", path)
 
 
