@@ -1,6 +1,7 @@
 """Image files as Pillow opens them: which formats, within which limits, and what a decoder says."""
 
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,9 @@ from features.settings.images import FORMATS, Limits
 
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # files are decoded side by side
 _DAMAGED = "its content is damaged"
+_PLACE = re.compile(r"^.*\.\w+:\d+[,:]\s*")
+"""Of torchvision: `decode_jpeg, <file>:<line>, `, before its reason."""
+_UNSPOKEN = re.compile(r"/|0x|^decoder error")
 _SPOKEN = (OSError, SyntaxError, ValueError, RuntimeError)
 """Errors whose text a decoder wrote for people; that of others is Python's."""
 
@@ -34,8 +38,8 @@ def _explain(error: Exception) -> str:
     """One line of what the decoder says, unless it speaks of memory or of its own source."""
     if not isinstance(error, _SPOKEN) or not str(error):
         return _DAMAGED
-    text = str(error).splitlines()[0]
-    return _DAMAGED if "/" in text or "0x" in text else text
+    text = _PLACE.sub("", str(error).splitlines()[0])
+    return _DAMAGED if _UNSPOKEN.search(text) else text
 
 
 @report_damage()

@@ -210,7 +210,7 @@ def test_a_broken_exif_block_is_ignored(exif: bytes) -> None:
         IndexError("list index out of range"),
         struct.error("unpack requires a buffer of 8 bytes"),
         TypeError("'<' not supported between instances of 'str' and 'int'"),
-        RuntimeError("decode, /root/build/decode.cpp:123: no"),
+        RuntimeError("/root/build/decode.cpp is wrong"),
         OSError("cannot identify image file <_io.BytesIO object at 0x7f00>"),
         ValueError(),
     ],
@@ -225,6 +225,14 @@ def test_whatever_a_decoder_raises_the_reason_is_in_plain_words(
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", stumble)
     with pytest.raises(ImageProblem, match=r"^does not decode: its content is damaged$"):
         decode(PNG)
+
+
+@pytest.mark.parametrize("mark", [b"\xff\xc0", b"\xff\xda", b"\xff\xdb", b"\xff\xc4"])
+def test_a_jpeg_with_a_spoiled_segment_names_no_place_in_a_decoder(mark: bytes) -> None:
+    place = JPEG.index(mark) + 4
+    spoiled = JPEG[:place] + b"\xfe" * 12 + JPEG[place + 12 :]
+    with pytest.raises(ImageProblem, match=r"^(none of the formats|does not decode: )[^/]*$"):
+        decode(spoiled)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
