@@ -1,4 +1,4 @@
-"""Checks all of `params.yaml`, and notes what label files, class folders and overrides hold now.
+"""Checks all of `params.yaml`, and notes what label files, pictures and overrides are there now.
 
 Runs at every `dvc repro`: these are named by params and may be absent, so they cannot be
 dependencies of a DVC stage themselves.
@@ -8,6 +8,8 @@ Writes: artifacts/inputs.json
 Params: –
 """
 
+import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +20,7 @@ from features.core.files import digest_file, write_json
 from features.core.manifest import ROLES
 from features.errors import ManifestError
 from features.prepare.class_folders import describe_folder
+from features.prepare.picture_states import describe_pictures, find_change
 from features.runtime.budget import Budget
 from features.runtime.cli import Overrides, run_stage
 from features.settings.compare import CompareParams
@@ -30,6 +33,9 @@ from features.settings.sections import apply_overrides, read_yaml, validate_para
 from features.settings.stacking import Decision, Gate, Label, Stack
 
 OUT = Path("artifacts/inputs.json")
+DEMO_ROOT = Path("data/demo")
+"""What stage `demo` makes, a dependency of this one."""
+_log = logging.getLogger("forgerystack")
 
 
 class AllParams(CompareParams, PrepareParams, DumpParams, extra="forbid"):
@@ -64,7 +70,7 @@ def check_all_params(values: Mapping[str, Any], source: str = "params.yaml") -> 
 
 def describe_inputs(data: Data) -> dict[str, Any]:
     """Place, size and sha256 of each role's label file, or count and digest of its class folders;
-    and of the label overrides, if there are any.
+    what is cheap to know of its pictures; and the label overrides, if there are any.
 
     Raises `ManifestError` with every file or folder that is not there.
     """
@@ -80,12 +86,15 @@ def describe_inputs(data: Data) -> dict[str, Any]:
         if files.labels is None:
             if images.is_dir():
                 facts[role] = {"images": files.images, **describe_folder(images)}
+                facts[role] |= _describe_images(data, images)
             continue
         labels = Path(data.root) / files.labels
         if not labels.is_file():
             problems.append(f"data.{role}.labels: no file {labels}")
             continue
         facts[role] = {"labels": files.labels, **_describe_file(labels)}
+        if images.is_dir():
+            facts[role] |= _describe_images(data, images)
     if data.label_overrides is not None:
         overrides = Path(data.label_overrides)
         if overrides.is_file():
@@ -101,10 +110,26 @@ def _describe_file(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": digest_file(path)}
 
 
+def _describe_images(data: Data, folder: Path) -> dict[str, Any]:
+    """The pictures below `folder`, unless DVC watches them itself."""
+    return {} if Path(data.root) == DEMO_ROOT else {"pictures": describe_pictures(folder)}
+
+
+def tell_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Says which roles have other pictures than `before`, so that `prepare` runs again."""
+    for role in ROLES:
+        seen, found = (facts.get(role, {}).get("pictures") for facts in (before, after))
+        if seen and found and (change := find_change(seen, found)):
+            _log.info("inputs: data.%s has %s: prepare runs again", role, change)
+
+
 def run(values: Mapping[str, Any], out: Path = OUT) -> AllParams:
     """Checks all settings, then writes the facts of what the data are read from to `out`."""
     params = check_all_params(values)
-    write_json(out, describe_inputs(params.data))
+    before = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
+    facts = describe_inputs(params.data)
+    tell_changes(before, facts)
+    write_json(out, facts)
     return params
 
 

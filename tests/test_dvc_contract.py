@@ -36,7 +36,7 @@ ROOM_MATES = {
         *("features/prepare/summary.py", "features/prepare/verify.py"),
         *("features/splits/folds.py", "features/splits/groups.py"),
     },
-    "prepare": {*OF_CORE},
+    "prepare": {*OF_CORE, "features/prepare/picture_states.py"},
     "null_model": {"features/core/members.py"},
     "forensics": {*OF_CORE},
     "perturb": {

@@ -167,7 +167,7 @@ def read_sealed(path: Path, stage: str) -> dict[str, Any]:
     return dict(facts)
 
 
-def digest_bytes(content: bytes | memoryview) -> str:
+def digest_bytes(content: bytes | bytearray | memoryview) -> str:
     """sha256 of `content`, 64 hex digits."""
     return hashlib.sha256(content).hexdigest()
 

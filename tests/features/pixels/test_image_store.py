@@ -276,6 +276,15 @@ def test_a_file_that_breaks_while_it_is_used_is_named(stored: Stored) -> None:
         found.gather(np.array([0, 3]))
 
 
+def test_another_sound_picture_of_the_same_size_is_told(stored: Stored) -> None:
+    found = open_store(*choose(stored, store="none"))
+    path = stored[1] / "train" / "train3.png"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + b"?")  # in the checksum of its end: it decodes
+    with pytest.raises(ManifestError, match="its content is another one"):
+        found.gather(np.array([3]))
+
+
 @pytest.mark.parametrize("kind", ["raw", "none"])
 def test_rows_go_into_memory_that_is_there(stored: Stored, kind: str) -> None:
     found = open_store(*choose(stored, store=kind))
