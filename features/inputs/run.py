@@ -1,71 +1,23 @@
-"""Checks all of `params.yaml`, and notes what label files, pictures and overrides are there now.
-
-Runs at every `dvc repro`: these are named by params and may be absent, so they cannot be
-dependencies of a DVC stage themselves.
-
-Reads: params.yaml, data/demo, label files and class folders below data.root, data.label_overrides
-Writes: artifacts/inputs.json
-Params: –
-"""
+"""What `python -m features.inputs` does."""
 
 import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
-
-from pydantic import model_validator
+from typing import Any
 
 from features.core.files import digest_file, write_json
 from features.core.manifest import ROLES
 from features.errors import ManifestError
+from features.inputs.pictures import describe_pictures, find_change
+from features.inputs.settings import AllParams, check_all_params
 from features.prepare.class_folders import describe_folder
-from features.prepare.picture_states import describe_pictures, find_change
-from features.runtime.budget import Budget
-from features.runtime.cli import Overrides, run_stage
-from features.settings.compare import CompareParams
-from features.settings.data import Data, PrepareParams
-from features.settings.demo import DemoSection
-from features.settings.perturb import PerturbSection
-from features.settings.report import Report
-from features.settings.scoring import DumpParams
-from features.settings.sections import apply_overrides, read_yaml, validate_params
-from features.settings.stacking import Decision, Gate, Label, Stack
+from features.settings.data import Data
 
 OUT = Path("artifacts/inputs.json")
-DEMO_ROOT = Path("data/demo")
-"""What stage `demo` makes, a dependency of this one."""
+WATCHED = Path("data/demo")
+"""What stage `demo` makes: a dependency of this one, so DVC itself notices what changes there."""
 _log = logging.getLogger("forgerystack")
-
-
-class AllParams(CompareParams, PrepareParams, DumpParams, extra="forbid"):
-    """Every section that any stage reads, checked at once before any work.
-
-    All must stand in the file, because DVC tracks them.
-    """
-
-    data: Data  # type: ignore[assignment]  # the whole section, not the root alone
-    demo: DemoSection
-    perturb: PerturbSection
-    stack: Stack
-    gate: Gate
-    decision: Decision
-    label: Label
-    report: Report
-    budget: Budget = Budget()
-    resume_dir: str = ".resume"
-
-    @model_validator(mode="after")
-    def _check_dump(self) -> Self:
-        """In place of the check of `DumpParams`, which knows of no backbones."""
-        if problems := self.dump.find_problems(self.images.size, self.backbones):
-            raise ValueError("\n".join(problems))  # one problem a line
-        return self
-
-
-def check_all_params(values: Mapping[str, Any], source: str = "params.yaml") -> AllParams:
-    """`values` as settings of all stages; raises `ConfigError` with every problem of the file."""
-    return validate_params(AllParams, values, source)
 
 
 def describe_inputs(data: Data) -> dict[str, Any]:
@@ -112,7 +64,14 @@ def _describe_file(path: Path) -> dict[str, Any]:
 
 def _describe_images(data: Data, folder: Path) -> dict[str, Any]:
     """The pictures below `folder`, unless DVC watches them itself."""
-    return {} if Path(data.root) == DEMO_ROOT else {"pictures": describe_pictures(folder)}
+    return {} if Path(data.root) == WATCHED else {"pictures": describe_pictures(folder)}
+
+
+def _read_earlier(out: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(out.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
 
 
 def tell_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
@@ -126,17 +85,7 @@ def tell_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
 def run(values: Mapping[str, Any], out: Path = OUT) -> AllParams:
     """Checks all settings, then writes the facts of what the data are read from to `out`."""
     params = check_all_params(values)
-    before = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
     facts = describe_inputs(params.data)
-    tell_changes(before, facts)
+    tell_changes(_read_earlier(out), facts)
     write_json(out, facts)
     return params
-
-
-def main(overrides: Overrides = None) -> None:
-    """Check params.yaml and note what the label files and class folders hold."""
-    run(apply_overrides(read_yaml(), overrides))
-
-
-if __name__ == "__main__":
-    run_stage("features.inputs", main)

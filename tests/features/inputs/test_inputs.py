@@ -12,9 +12,10 @@ from made_data import SETTINGS, draw_noise, encode, write_data
 
 from features.core.files import digest_file
 from features.errors import ConfigError, ManifestError
-from features.inputs import describe_inputs, main, run
-from features.prepare import picture_states
-from features.prepare.picture_states import describe_pictures, find_change
+from features.inputs import pictures
+from features.inputs.__main__ import main
+from features.inputs.pictures import describe_pictures, find_change
+from features.inputs.run import describe_inputs, run
 from features.settings.data import Data
 
 
@@ -90,8 +91,8 @@ def test_other_pictures_are_noticed_and_told(
 def test_of_very_many_pictures_a_sample_and_all_folders_are_looked_at(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(picture_states, "ALL", 5)
-    monkeypatch.setattr(picture_states, "SAMPLED", 4)
+    monkeypatch.setattr(pictures, "ALL", 5)
+    monkeypatch.setattr(pictures, "SAMPLED", 4)
     folder = data / "trainset"
     before = describe_pictures(folder)
     assert describe_pictures(folder) == before
