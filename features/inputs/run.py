@@ -12,6 +12,7 @@ from features.errors import ManifestError
 from features.inputs.pictures import describe_pictures, find_change
 from features.inputs.settings import AllParams, check_all_params
 from features.prepare.class_folders import describe_folder
+from features.runtime.unused import set_unused_aside
 from features.settings.data import Data
 
 OUT = Path("artifacts/inputs.json")
@@ -85,6 +86,7 @@ def tell_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
 def run(values: Mapping[str, Any], out: Path = OUT) -> AllParams:
     """Checks all settings, then writes the facts of what the data are read from to `out`."""
     params = check_all_params(values)
+    set_unused_aside(list(params.backbones), params.folds.active)
     facts = describe_inputs(params.data)
     tell_changes(_read_earlier(out), facts)
     write_json(out, facts)
