@@ -31,7 +31,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from features.core.manifest import ROLES, write_manifest
 from features.errors import ManifestError
-from features.pixels.decoding import Scan
+from features.pixels.facts import Scan
 from features.prepare.class_folders import read_rows
 from features.prepare.label_file import find_path_problem
 from features.prepare.label_overrides import override_labels

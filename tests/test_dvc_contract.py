@@ -60,10 +60,10 @@ ROOM_MATES = {
     "explain": {*AUCS},
     "report": {
         *("features/artifacts/null_model.py", "features/pixels/cache.py"),
-        *("features/pixels/scanning.py", "features/pixels/store.py"),
-        *("features/pixels/thumbnails.py", "stage2_ensemble/findings/log.py"),
-        *("stage2_ensemble/findings/domains.py", "stage2_ensemble/gallery/__main__.py"),
-        "stage2_ensemble/gallery/run.py",
+        *("features/pixels/facts.py", "features/pixels/scanning.py"),
+        *("features/pixels/store.py", "features/pixels/thumbnails.py"),
+        *("stage2_ensemble/findings/log.py", "stage2_ensemble/findings/domains.py"),
+        *("stage2_ensemble/gallery/__main__.py", "stage2_ensemble/gallery/run.py"),
         "stage2_ensemble/gallery/neighbours.py",
     },
 }

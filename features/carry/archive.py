@@ -61,7 +61,7 @@ def write_carry(target: Path, paths: Sequence[str], folders: Sequence[str]) -> L
     """
     files: dict[str, Facts] = {}
     stored: dict[int, set[str]] = {}
-    with write_atomic(target) as temporary, _create(temporary) as tar:
+    with write_atomic(target) as file, _create(file) as tar:
         for path in track(paths, "pack", len(paths), unit="files"):
             files[path] = _add(tar, path, stored)
         listing = Listing(files=files, folders=list(folders))
@@ -131,9 +131,9 @@ class _Digester:
         return content
 
 
-def _create(path: Path) -> tarfile.TarFile:
+def _create(file: IO[bytes]) -> tarfile.TarFile:
     # GNU headers have a checksum, and their sizes no limit.
-    return tarfile.open(path, "w", format=tarfile.GNU_FORMAT)
+    return tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT)
 
 
 def _add(tar: tarfile.TarFile, path: str, stored: dict[int, set[str]]) -> Facts:

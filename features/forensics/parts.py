@@ -50,8 +50,8 @@ class Part:
     def write(self, values: npt.NDArray[np.float32]) -> None:
         """Writes the part, whole or not at all."""
         content = np.ascontiguousarray(values, np.float32).tobytes()
-        with write_atomic(self.path) as temporary:
-            temporary.write_bytes(content + digest_bytes(content).encode())
+        with write_atomic(self.path) as file:
+            file.write(content + digest_bytes(content).encode())
 
     def read(self) -> bytes:
         """Its values; raises `IntegrityError` unless they are whole."""
@@ -86,7 +86,7 @@ def join_parts(parts: list[Part], rows: int, width: int, path: Path) -> None:
     Not through a memory map: where the disk is full that would kill the process.
     """
     header = {"descr": "<f4", "fortran_order": False, "shape": (rows, width)}
-    with write_atomic(path) as temporary, open(temporary, "wb") as file:
+    with write_atomic(path) as file:
         np.lib.format.write_array_header_1_0(file, header)
         for part in parts:
             file.write(part.read())

@@ -26,15 +26,16 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from features.core.manifest import Ids
 from features.errors import WorkerKilledError
-from features.pixels.decoding import Scan
+from features.pixels.facts import Scan
 from features.pixels.scanning import ScannedBlock, read_state, scan_block
 from features.pixels.thumbnails import STORED_SIDE
+from features.runtime.memory import count_workers
 from features.runtime.progress import track
 from features.settings.images import Images, Limits
 
 BLOCK = 64
 """Images that are decoded, checked and recorded together; their slots start at a multiple of it."""
-FORM = 2
+FORM = 3
 """Counts up when decoding, resizing, thumbnails or the index change."""
 MANY = 10_000
 """Files from which on processes read them. Threads start at once and scale too, since decoders let
@@ -195,7 +196,7 @@ class ImageCache:
         # The queue is long enough to keep all cores busy while `_commit` waits for the disk.
         # Another joblib backend, such as Dask's, may be set around it.
         work = Parallel(
-            n_jobs=-1,
+            n_jobs=count_workers(),
             prefer="processes" if len(missing) >= MANY else "threads",
             return_as="generator",
             pre_dispatch="16*n_jobs",

@@ -198,8 +198,13 @@ def _list_notes(summary: Mapping[str, Any], params: PrepareParams) -> list[str]:
 
 _NOTES = {
     "animated": "are animated: the first frame counts",
+    "broken animation": "are animated, and broken behind the first frame, which counts",
     "transparent": "are transparent: laid on white",
     "16 bit": "have 16 bits: scaled to 8",
+    "8 of 16 bit": "have 16 or 32 bits, none above 255: taken for 8 bits",
+    "10 of 16 bit": "have 16 or 32 bits: taken for 10, as their tags say, and scaled to 8",
+    "12 of 16 bit": "have 16 or 32 bits, none above 4095: taken for 12 bits and scaled to 8",
+    "14 of 16 bit": "have 16 or 32 bits: taken for 14, as their tags say, and scaled to 8",
     "rotated": "were turned upright as their EXIF block says",
     "broken EXIF": "have a broken EXIF block, which is ignored",
     "misnamed": "have an extension of another format: read by content",

@@ -6,8 +6,8 @@ from pydantic import Field, PositiveInt
 
 from features.settings.sections import Section, StageParams
 
-Format = Literal["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"]
-FORMATS: tuple[Format, ...] = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+Format = Literal["JPEG", "PNG", "WEBP", "AVIF", "JPEG2000", "BMP", "GIF", "TIFF"]
+FORMATS: tuple[Format, ...] = ("JPEG", "PNG", "WEBP", "AVIF", "JPEG2000", "BMP", "GIF", "TIFF")
 """Decoders that a file may reach at all."""
 MAX_PIXELS = 178_956_970
 """Above it Pillow itself refuses."""

@@ -78,8 +78,8 @@ class Checkpoints:
         torch.save(state, buffer)
         content = buffer.getbuffer()
         path = self.folder / f"{step:09d}-{digest_bytes(content)[:32]}.pt"
-        with write_atomic(path) as temporary:
-            temporary.write_bytes(content)
+        with write_atomic(path) as file:
+            file.write(content)
         for old in self._list_states()[:-KEPT]:
             old.unlink()
 

@@ -40,8 +40,8 @@ def is_alone(path: Path) -> bool:
 @pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt, SystemExit])
 def test_an_exception_leaves_the_old_file_alone(old: Path, error: type[BaseException]) -> None:
     def stumble() -> None:
-        with write_atomic(old) as temporary:
-            temporary.write_text("half of the n")
+        with write_atomic(old) as file:
+            file.write(b"half of the n")
             raise error
 
     with pytest.raises(error):
@@ -103,6 +103,25 @@ def test_a_full_disk_leaves_the_old_file_alone(old: Path, writer: str) -> None:
     assert is_alone(old)
 
 
+@pytest.mark.parametrize("lost", ["tail", "bytes"])
+def test_a_disk_that_keeps_something_else_is_told(
+    old: Path, lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fsync
+
+    def lose(descriptor: int) -> None:
+        if lost == "tail":
+            os.ftruncate(descriptor, 100)
+        else:
+            os.pwrite(descriptor, b"?", 100)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", lose)
+    with pytest.raises(OSError, match="bytes are there of 608, or others than were written"):
+        write_array(old, np.arange(60))
+    assert is_alone(old)
+
+
 def test_contents_are_on_disk_before_they_get_their_name(
     old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,9 +145,8 @@ def test_contents_are_on_disk_before_they_get_their_name(
 
 def test_folders_are_made_and_files_can_be_read_by_all(tmp_path: Path) -> None:
     path = tmp_path / "a b é" / "deep" / "it.txt"
-    with write_atomic(path) as temporary:
-        temporary.write_text("new")
-        temporary.chmod(0o600)
+    with write_atomic(path) as file:
+        file.write(b"new")
     assert path.stat().st_mode & 0o777 == 0o644
     assert [p.name for p in path.parent.iterdir()] == ["it.txt"]
 

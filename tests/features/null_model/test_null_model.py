@@ -31,7 +31,7 @@ from features.null_model.file_facts import (
 )
 from features.null_model.model import draw_rows, measure_null
 from features.null_model.settings import NullParams
-from features.pixels.decoding import describe_image
+from features.pixels.facts import describe_image
 from features.settings.sections import load_params
 
 

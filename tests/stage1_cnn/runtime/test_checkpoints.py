@@ -85,7 +85,7 @@ def test_on_a_full_disk_the_older_states_stay(states, monkeypatch):
     def refuse(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.write_bytes", refuse)
+    monkeypatch.setattr("os.fsync", refuse)
     with pytest.raises(OSError, match="No space left"):
         states.save(200, make_state(200))
     monkeypatch.undo()
