@@ -11,6 +11,7 @@ Params: seed, data, split, folds, images.size, images.equalize
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -97,8 +98,7 @@ def _read_tables(params: PrepareParams) -> tuple[pd.DataFrame, int]:
 def _scan_rows(rows: pd.DataFrame, params: PrepareParams, cache: ImageCache) -> pd.DataFrame:
     """`rows` with what their files hold; the cache holds their pixels afterwards if it should."""
     root, paths = Path(params.data.root), rows["path"].tolist()
-    missing = cache.find_missing(root, paths, pixels=True)
-    pixels = keep_pixels(params.images, len(missing))
+    pixels = partial(keep_pixels, params.images)
     return attach_scans(rows, cache.scan(root, paths, params.data, pixels, "read images"))
 
 
