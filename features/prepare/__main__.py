@@ -38,13 +38,13 @@ from features.pixels.thumbnails import Thumbnails
 from features.prepare.class_folders import read_rows
 from features.prepare.label_file import check_hold_out, list_group_keys
 from features.prepare.label_overrides import count_overrides, override_labels
-from features.prepare.roles import find_held, find_listed, settle_val, split_roles
+from features.prepare.roles import find_held, settle_val, split_roles
 from features.prepare.same_pictures import (
     Mask,
     SamePictures,
     apply_policy,
     count_pairs,
-    find_conflicts,
+    find_label_conflicts,
     find_same_pictures,
     list_pairs,
 )
@@ -135,12 +135,12 @@ def _find_conflicts(rows: pd.DataFrame, params: PrepareParams) -> Mask:
     Where only an override says so, rows that are val, or may become it, stay: the rows of the
     headline must not depend on which of them somebody disputes.
     """
-    conflicts = find_conflicts(rows)
+    conflicts = find_label_conflicts(rows, "corrected")
     if params.data.final or not (rows["override"] != NO_OVERRIDE).any():
         return conflicts
     learned = (rows["role"] == "train").to_numpy(bool) & (params.data.val is not None)
     learned &= ~find_held(rows, params.split.hold_out)
-    return conflicts & (learned | find_conflicts(rows.assign(label=find_listed(rows))))
+    return conflicts & (learned | find_label_conflicts(rows, "label"))
 
 
 def _name_place(path: str, line: int) -> str:

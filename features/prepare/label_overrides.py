@@ -39,11 +39,11 @@ class Override:
 
 
 def override_labels(rows: pd.DataFrame, params: PrepareParams) -> pd.DataFrame:
-    """`rows` with the corrected `label`, and with `override` and `confirmed`.
+    """`rows` with `override`, `corrected` and `confirmed`; `label` stays what the lists say.
 
     `rows` are those of all lists: `role`, `img_name`, `label` and `hold:` columns. `override` is
-    the corrected label where the list's is wrong, else -1. Rows that end up as val get the list's
-    label back from `split_roles`. Raises `ManifestError` with the first problems of the file and
+    the corrected label where the list's is wrong, else -1; `corrected` is the label that models
+    learn from: the override, or the list's. Raises `ManifestError` with the first problems of the file and
     the count of all.
     """
     override = np.full(len(rows), NO_OVERRIDE, np.int8)
@@ -54,8 +54,8 @@ def override_labels(rows: pd.DataFrame, params: PrepareParams) -> pd.DataFrame:
                 confirmed[place] = True
             else:
                 override[place] = entry.corrected
-    label = np.where(override != NO_OVERRIDE, override, rows["label"]).astype(np.int8)
-    return rows.assign(label=label, override=override, confirmed=confirmed)
+    corrected = np.where(override != NO_OVERRIDE, override, rows["label"]).astype(np.int8)
+    return rows.assign(override=override, corrected=corrected, confirmed=confirmed)
 
 
 def count_overrides(parts: Mapping[Role, pd.DataFrame], total: int) -> dict[str, Any]:

@@ -121,6 +121,7 @@ def make_rows(labels: Sequence[int], prefix: str = "t", **columns: Any) -> pd.Da
         "path": [f"{prefix}/{name}" for name in names],
         "label": labels,
         "override": -1,
+        "corrected": labels,
         "confirmed": False,
         "weight": 1.0,
         "draw_weight": 1.0,

@@ -6,13 +6,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from made_data import draw_noise, encode, prepare_params, write_table
+from made_data import draw_noise, encode, make_rows, prepare_params, write_table
 
 from features.core.manifest import ROLES, read_manifest
 from features.errors import ManifestError
 from features.inputs import describe_inputs
 from features.prepare.__main__ import run
-from features.prepare.label_overrides import HEADER
+from features.prepare.label_overrides import HEADER, override_labels
 from features.settings.data import Data
 
 pytestmark = pytest.mark.usefixtures("one_process")
@@ -308,3 +308,15 @@ def test_inputs_notes_the_digest_so_that_a_change_runs_prepare_again(
     after = describe_inputs(given)
     assert [key for key in after if before[key] != after[key]] == ["label_overrides"]
     assert "label_overrides" not in describe_inputs(Data(root=str(data)))
+
+
+def test_the_label_of_the_list_stays_beside_the_corrected_one(data: Path, review: Path) -> None:
+    """No step has to work it out again from the override."""
+    write_table(review, HEADER, [("train", "t0.png", 0, 1, ""), ("train", "t1.png", 1, 1, "")])
+    params = prepare_params(data, data={"label_overrides": str(review)})
+    listed = make_rows([0, 1, 0]).drop(columns=["override", "corrected", "confirmed"])
+    rows = override_labels(listed.assign(role="train"), params)
+    assert rows["label"].tolist() == [0, 1, 0]
+    assert rows["corrected"].tolist() == [1, 1, 0]
+    assert rows["override"].tolist() == [1, -1, -1]
+    assert rows["confirmed"].tolist() == [False, True, False]
