@@ -52,7 +52,7 @@ def pack_project(target: Path) -> Listing:
         raise CarryError(str(target), odd, "Give them other names, then pack again.")
     sweep_left_overs(target.parent.glob(f".{glob.escape(target.name)}.tmp-*"))
     listing = write_carry(target, contents.paths, contents.folders)
-    for line in describe_parts(listing):
+    for line in describe_listing(listing):
         _log.info(line)
     if contents.missing:
         lacking = ", ".join(contents.missing)
@@ -111,7 +111,7 @@ def check_target(target: Path) -> None:
         raise CarryError(str(target), ["it exists, and is no tar file"], "Name another file.")
 
 
-def describe_parts(listing: Listing) -> list[str]:
+def describe_listing(listing: Listing) -> list[str]:
     """Files and bytes of each part of a carry file, one line each."""
     stored = listing.list_stored()
     lines = []

@@ -35,7 +35,7 @@ from features.errors import ManifestError
 from features.pixels.cache import ImageCache
 from features.pixels.store import keep_pixels
 from features.pixels.thumbnails import Thumbnails
-from features.prepare.class_folders import read_rows
+from features.prepare.class_folders import read_role
 from features.prepare.label_file import check_hold_out, list_group_keys
 from features.prepare.label_overrides import count_overrides, override_labels
 from features.prepare.roles import find_held, settle_val, split_roles
@@ -82,7 +82,7 @@ def _read_tables(params: PrepareParams) -> tuple[pd.DataFrame, int]:
         if getattr(params.data, role) is None:
             continue
         try:
-            rows, dropped = read_rows(params.data, params.split.hold_out, role)
+            rows, dropped = read_role(params.data, params.split.hold_out, role)
             if role == "train":
                 check_hold_out(rows, params.split.hold_out)
         except ManifestError as error:

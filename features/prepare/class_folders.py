@@ -32,7 +32,7 @@ class _Skipped:
     links: list[str] = field(default_factory=list)
 
 
-def read_rows(
+def read_role(
     data: Data, hold_out: Mapping[str, Sequence[str]], role: Role
 ) -> tuple[pd.DataFrame, int]:
     """Rows of a role from its list, or from its folders where `labels` is null.

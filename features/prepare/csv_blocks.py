@@ -57,7 +57,7 @@ class Problems:
 
 
 @dataclass
-class Block:
+class RecordBlock:
     """Records of one length, by columns, and the line that each of them ends in."""
 
     columns: list[list[str]]
@@ -92,7 +92,7 @@ def read_header(records: Records, path: Path) -> list[str]:
         raise ManifestError(str(path), [f"line {records.line_num}: {error}"]) from error
 
 
-def iterate_blocks(records: Records, width: int, problems: Problems) -> Iterator[Block]:
+def iterate_records(records: Records, width: int, problems: Problems) -> Iterator[RecordBlock]:
     """The records below the header, in at least one block; cells without spaces around them.
 
     Blank lines are left out, and so are lines of another number of fields than `width`, which are
@@ -117,8 +117,10 @@ def iterate_blocks(records: Records, width: int, problems: Problems) -> Iterator
     yield _build_block(cells, lines, width)
 
 
-def _build_block(cells: list[str], lines: list[int], width: int) -> Block:
-    block = Block([list(map(str.strip, cells[place::width])) for place in range(width)], lines)
+def _build_block(cells: list[str], lines: list[int], width: int) -> RecordBlock:
+    block = RecordBlock(
+        [list(map(str.strip, cells[place::width])) for place in range(width)], lines
+    )
     blank = [i for i, cell in enumerate(block.columns[0]) if not cell]
     blank = [i for i in blank if not any(column[i] for column in block.columns)]
     if blank:

@@ -16,7 +16,13 @@ import pyarrow.compute as pc
 
 from features.core.manifest import NO_LABEL
 from features.errors import SHOWN, ManifestError
-from features.prepare.csv_blocks import Block, Problems, iterate_blocks, open_records, read_header
+from features.prepare.csv_blocks import (
+    Problems,
+    RecordBlock,
+    iterate_records,
+    open_records,
+    read_header,
+)
 from features.settings.data import Data, RoleFiles
 from features.settings.sections import suggest_name
 from features.splits.names import link_repeated
@@ -60,7 +66,7 @@ def read_labels(
     with open_records(path) as records:
         header = read_header(records, path)
         layout = _find_columns(header, data, files, labelled, hold_out, path)
-        parts = iterate_blocks(records, len(header), problems)
+        parts = iterate_records(records, len(header), problems)
         blocks = [_read_block(block, layout, problems) for block in parts]
     rows, repeated = _drop_repeated(_join_blocks(blocks), problems)
     if problems.count:
@@ -142,7 +148,7 @@ def _find_columns(
     )
 
 
-def _read_block(block: Block, layout: _Layout, problems: Problems) -> dict[str, Any]:
+def _read_block(block: RecordBlock, layout: _Layout, problems: Problems) -> dict[str, Any]:
     """Columns of the rows of one block, as arrays of NumPy and of Arrow."""
     names, paths = _read_names(block, layout, problems)
     labels = np.full(len(names), NO_LABEL, np.int8)
@@ -157,7 +163,9 @@ def _read_block(block: Block, layout: _Layout, problems: Problems) -> dict[str, 
     return {"line": np.asarray(block.lines, np.int64), **columns}
 
 
-def _read_names(block: Block, layout: _Layout, problems: Problems) -> tuple[pa.Array, pa.Array]:
+def _read_names(
+    block: RecordBlock, layout: _Layout, problems: Problems
+) -> tuple[pa.Array, pa.Array]:
     """Names and paths of a block's rows; drops those that may not be opened."""
     names = pa.array(block.columns[layout.name], TEXT)
     prefix = str(layout.folder / "-")[:-1]
@@ -179,7 +187,7 @@ def _read_names(block: Block, layout: _Layout, problems: Problems) -> tuple[pa.A
     return names.filter(pa.array(keep)), paths.filter(pa.array(keep))
 
 
-def _read_targets(block: Block, layout: _Layout, problems: Problems) -> npt.NDArray[np.int8]:
+def _read_targets(block: RecordBlock, layout: _Layout, problems: Problems) -> npt.NDArray[np.int8]:
     texts = block.columns[layout.target]
     found = map(layout.labels.get, texts, repeat(NO_LABEL))
     labels = np.fromiter(found, np.int8, len(texts))
@@ -190,7 +198,7 @@ def _read_targets(block: Block, layout: _Layout, problems: Problems) -> npt.NDAr
 
 
 def _read_weights(
-    block: Block, place: int, problems: Problems, rows: int
+    block: RecordBlock, place: int, problems: Problems, rows: int
 ) -> npt.NDArray[np.float64]:
     if place < 0:
         return np.ones(rows)

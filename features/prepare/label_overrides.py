@@ -17,7 +17,7 @@ import pandas as pd
 
 from features.core.manifest import NO_OVERRIDE, Role
 from features.errors import ManifestError
-from features.prepare.csv_blocks import Problems, iterate_blocks, open_records, read_header
+from features.prepare.csv_blocks import Problems, iterate_records, open_records, read_header
 from features.prepare.roles import find_held
 from features.settings.data import PrepareParams
 
@@ -43,8 +43,8 @@ def override_labels(rows: pd.DataFrame, params: PrepareParams) -> pd.DataFrame:
 
     `rows` are those of all lists: `role`, `img_name`, `label` and `hold:` columns. `override` is
     the corrected label where the list's is wrong, else -1; `corrected` is the label that models
-    learn from: the override, or the list's. Raises `ManifestError` with the first problems of the file and
-    the count of all.
+    learn from: the override, or the list's. Raises `ManifestError` with the first problems of the
+    file and the count of all.
     """
     override = np.full(len(rows), NO_OVERRIDE, np.int8)
     confirmed = np.zeros(len(rows), bool)
@@ -94,7 +94,7 @@ def _read_entries(path: Path, problems: Problems) -> list[Override]:
         if header != HEADER:
             problem = f"line 1: the header is {','.join(header)!r}, not {','.join(HEADER)!r}"
             raise ManifestError(str(path), [problem])
-        for block in iterate_blocks(records, len(HEADER), problems):
+        for block in iterate_records(records, len(HEADER), problems):
             for line, role, name, *labels, _ in zip(block.lines, *block.columns, strict=True):
                 found = _find_problems(role, dict(zip(HEADER[2:4], labels, strict=True)))
                 for problem in found:

@@ -19,7 +19,7 @@ from features.core.manifest import (
 from features.errors import ManifestError
 from features.settings.data import PrepareParams
 from features.splits.folds import assign_folds, draw_calibration
-from features.splits.groups import build_groups, draw_groups
+from features.splits.groups import build_groups, draw_whole_groups
 
 _log = logging.getLogger("forgerystack")
 Mask = npt.NDArray[np.bool_]
@@ -34,7 +34,7 @@ def find_held(rows: pd.DataFrame, wanted: Mapping[str, tuple[str, ...]]) -> Mask
     return held
 
 
-def hold_out(rows: pd.DataFrame, wanted: Mapping[str, tuple[str, ...]]) -> pd.DataFrame:
+def hold_out_domains(rows: pd.DataFrame, wanted: Mapping[str, tuple[str, ...]]) -> pd.DataFrame:
     """`rows` with `domain`; train rows with one of the wanted values become `held_out` val rows."""
     held = find_held(rows, wanted)
     return rows.assign(role=rows["role"].mask(held, "val"), domain=np.where(held, HELD_OUT, ""))
@@ -44,7 +44,7 @@ def settle_val(rows: pd.DataFrame, params: PrepareParams) -> pd.DataFrame:
     """`rows` with `domain`; rows are held out of train, or with `data.final` val joins train."""
     if params.data.final:
         return rows.assign(role=rows["role"].replace("val", "train"), domain="")
-    return hold_out(rows, params.split.hold_out)
+    return hold_out_domains(rows, params.split.hold_out)
 
 
 def split_roles(rows: pd.DataFrame, params: PrepareParams) -> dict[Role, pd.DataFrame]:
@@ -102,7 +102,7 @@ def _draw_share(rows: pd.DataFrame, free: Mask, share: float, seed: int, why: st
     reals, fakes = count_classes(labels)
     wanted = (round(share * reals), round(share * fakes))
     drawn = free.copy()
-    drawn[free] = draw_groups(labels, groups, found["img_name"], wanted, seed, why)
+    drawn[free] = draw_whole_groups(labels, groups, found["img_name"], wanted, seed, why)
     return drawn
 
 

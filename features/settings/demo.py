@@ -19,7 +19,7 @@ class DemoSection(Section):
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Same seed and counts, same bytes.")
 
 
-class DataRoot(StageParams):
+class DemoRoot(StageParams):
     """The one setting of section `data` that decides whether a demo is made."""
 
     root: str = Field(description="Folder of the images; data/demo is the demo's own.")
@@ -28,5 +28,5 @@ class DataRoot(StageParams):
 class DemoParams(StageParams):
     """What stage `demo` reads."""
 
-    data: DataRoot
+    data: DemoRoot
     demo: DemoSection = Field(default_factory=DemoSection)

@@ -13,7 +13,13 @@ import pandas as pd
 
 from features.core.manifest import NO_FOLD, Ids, count_classes
 from features.errors import ManifestError
-from features.splits.groups import Labels, count_groups, draw_groups, number_groups, take_names
+from features.splits.groups import (
+    Labels,
+    count_groups,
+    draw_whole_groups,
+    factorize_groups,
+    take_names,
+)
 from features.splits.names import Names, hash_names
 
 AFFORDABLE = 0.25
@@ -35,7 +41,7 @@ def assign_folds(
     row's name: at a linear cost, and no new row moves an old one. The other groups go through
     scikit-learn's `StratifiedGroupKFold`.
     """
-    codes, first = number_groups(groups)
+    codes, first = factorize_groups(groups)
     hashed = _find_common(labels, codes)
     folds = np.zeros(len(first), np.int16)
     hashes = hash_names(take_names(names, first[hashed]), seed, "fold")
@@ -124,7 +130,7 @@ def draw_calibration(
         return np.zeros(len(labels), bool)
     counts = count_classes(labels)
     reals, fakes = (max(round(share * n), least) for n in counts)
-    drawn = draw_groups(labels, groups, names, (reals, fakes), seed, "calibration")
+    drawn = draw_whole_groups(labels, groups, names, (reals, fakes), seed, "calibration")
     taken = count_classes(labels[drawn])  # the last group may bring far more than wanted
     affordable = all(t <= AFFORDABLE * n for t, n in zip(taken, counts, strict=True))
     return drawn if affordable else np.zeros(len(labels), bool)

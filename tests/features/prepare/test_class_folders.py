@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from features.errors import ManifestError
-from features.prepare.class_folders import describe_folder, read_rows
+from features.prepare.class_folders import describe_folder, read_role
 from features.settings.data import Data
 
 FOLDERS = {"labels": None, "images": "pictures"}
@@ -35,7 +35,7 @@ def read(
     root: Path, role: str = "train", hold_out: dict[str, list[str]] | None = None, **data: Any
 ) -> pd.DataFrame:
     values = {"root": str(root), "train": FOLDERS, "val": FOLDERS, "test": FOLDERS, **data}
-    rows, repeated = read_rows(Data.model_validate(values), hold_out or {}, role)
+    rows, repeated = read_role(Data.model_validate(values), hold_out or {}, role)
     assert repeated == 0
     return rows
 
@@ -72,7 +72,7 @@ def test_columns_and_their_types_are_those_of_a_list(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("img_name,target,by\nreal/b.jpg,0,\n")
     listed = {"labels": "list.txt", "images": "pictures"}
     data = {"root": str(tmp_path), "train": listed, "columns": {"generator": "by"}}
-    wanted, _ = read_rows(Data.model_validate(data), {"by": ["x"]}, "train")
+    wanted, _ = read_role(Data.model_validate(data), {"by": ["x"]}, "train")
     found = read(tmp_path, hold_out={"by": ["x"]}, columns={"generator": "by"})
     pd.testing.assert_series_equal(found.dtypes, wanted.dtypes)
 

@@ -194,6 +194,11 @@ def test_a_file_that_is_known_is_looked_at_once(
     run(params, tmp_path / "out")
     seen: list[str] = []
     read_state = cache.read_state
-    monkeypatch.setattr(cache, "read_state", lambda place: (seen.append(place), read_state(place))[1])
+
+    def note(place: str) -> tuple[int, int]:
+        seen.append(place)
+        return read_state(place)
+
+    monkeypatch.setattr(cache, "read_state", note)
     run(params, tmp_path / "out")
     assert sorted(seen) == sorted(str(path) for path in data.glob("*/*.png"))

@@ -16,7 +16,7 @@ from features.splits.folds import (
     draw_calibration,
     split_evenly,
 )
-from features.splits.groups import draw_groups, draw_half
+from features.splits.groups import draw_half, draw_whole_groups
 from features.splits.names import hash_names
 
 
@@ -170,7 +170,9 @@ def test_names_may_be_a_list_or_a_column() -> None:
     column = pd.Series(names, dtype="str", index=range(9000, 12000))
     first, second = (assign_folds(labels, groups, n, 5, 0) for n in (names, column))
     np.testing.assert_array_equal(first, second)
-    drawn, again = (draw_groups(labels, groups, n, (50, 50), 0, "val") for n in (names, column))
+    drawn, again = (
+        draw_whole_groups(labels, groups, n, (50, 50), 0, "val") for n in (names, column)
+    )
     np.testing.assert_array_equal(drawn, again)
 
 
@@ -188,7 +190,7 @@ def test_whole_groups_are_drawn_until_enough_of_each_class(
     size: int, wanted: tuple[int, int]
 ) -> None:
     labels, groups = mix_labels(1000, 0.7), np.arange(1000) // size
-    drawn = draw_groups(labels, groups, name_rows(1000), wanted, 0, "test")
+    drawn = draw_whole_groups(labels, groups, name_rows(1000), wanted, 0, "test")
     assert are_whole(drawn, groups)
     for label in (0, 1):
         assert (labels[drawn] == label).sum() >= wanted[label]
@@ -198,7 +200,7 @@ def test_whole_groups_are_drawn_until_enough_of_each_class(
 
 
 def draw_one_by_one(labels: Any, groups: Any, hashes: Any, wanted: tuple[int, int]) -> set[int]:
-    """What `draw_groups` says of itself, group by group."""
+    """What `draw_whole_groups` says of itself, group by group."""
     order = sorted(set(groups), key=lambda g: hashes[groups == g].min())
     have, chosen = [0, 0], set()
     for group in order:
@@ -216,7 +218,7 @@ def test_groups_are_drawn_as_if_one_by_one(
 ) -> None:
     labels, groups = np.array(rows[0], np.int8), np.array(rows[1])
     names = name_rows(len(labels))
-    drawn = draw_groups(labels, groups, names, (reals, fakes), seed, "val")
+    drawn = draw_whole_groups(labels, groups, names, (reals, fakes), seed, "val")
     hashes = hash_names(names, seed, "val")
     assert set(groups[drawn]) == draw_one_by_one(labels, groups, hashes, (reals, fakes))
     assert are_whole(drawn, groups)
@@ -224,11 +226,11 @@ def test_groups_are_drawn_as_if_one_by_one(
 
 def test_a_draw_for_another_purpose_or_seed_is_another_one() -> None:
     labels, groups, names = mix_labels(1000), np.arange(1000), name_rows(1000)
-    first = draw_groups(labels, groups, names, (50, 50), 0, "val")
-    again = draw_groups(labels, groups, names, (50, 50), 0, "val")
+    first = draw_whole_groups(labels, groups, names, (50, 50), 0, "val")
+    again = draw_whole_groups(labels, groups, names, (50, 50), 0, "val")
     np.testing.assert_array_equal(first, again)
     for seed, why in ((0, "blend"), (1, "val")):
-        assert (first & draw_groups(labels, groups, names, (50, 50), seed, why)).sum() < 50
+        assert (first & draw_whole_groups(labels, groups, names, (50, 50), seed, why)).sum() < 50
 
 
 @pytest.mark.parametrize(
