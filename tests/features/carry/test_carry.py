@@ -173,7 +173,40 @@ def test_a_project_without_results_is_carried_too(tmp_path, monkeypatch):
     make_clone(tmp_path / "new")
     write("params.yaml", b"seed: 1\n")
     pack_project(CARRY)
+    make_clone(tmp_path / "fresh")
     unpack_project(CARRY)
+    here = {"dvc.yaml": b"stages: {}\n", "features/code.py": CODE}
+    assert read_tree() == here | {"params.yaml": b"seed: 1\n"}
+
+
+def test_dvc_has_nothing_to_do_where_results_were_unpacked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stages = {
+        "file": {"cmd": "echo 1 > artifacts/one", "deps": ["features/code.py"],
+                 "outs": ["artifacts/one"]},
+        "folder": {"cmd": "mkdir artifacts/many; cp artifacts/one artifacts/many/a", "deps": ["artifacts/one"],
+                   "outs": ["artifacts/many"]},
+    }  # fmt: skip
+    dvc = [sys.executable, "-m", "dvc"]
+
+    def make_project(name: str) -> None:
+        make_clone(tmp_path / name)
+        write("dvc.yaml", yaml.safe_dump({"stages": stages}).encode())
+        subprocess.run([*dvc, "init", "--no-scm", "--quiet"], check=True)
+
+    make_project("packed")
+    write("params.yaml", b"seed: 1\n")
+    Path("artifacts").mkdir()
+    subprocess.run([*dvc, "repro", "--quiet"], check=True)
+    results = {name: content for name, content in read_tree().items() if name[:4] == "arti"}
+    assert results == {"artifacts/one": b"1\n", "artifacts/many/a": b"1\n"}
+    pack_project(CARRY)
+
+    make_project("unpacked")
+    unpack_project(CARRY)
+    assert results.items() <= read_tree().items()
+    done = subprocess.run([*dvc, "status", "--json"], check=True, capture_output=True)
+    assert json.loads(done.stdout) == {}
 
 
 def test_outputs_that_the_cache_lacks_or_that_are_damaged_there_are_told(project, caplog):
