@@ -31,10 +31,10 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from features.core.manifest import ROLES, write_manifest
 from features.errors import ManifestError
+from features.lists.class_folders import read_role
+from features.lists.label_file import find_path_problem
 from features.pixels.decoding import Scan
 from features.prepare.__main__ import attach_scans, finish_role, group_rows, quarantine
-from features.prepare.class_folders import read_role
-from features.prepare.label_file import find_path_problem
 from features.prepare.label_overrides import override_labels
 from features.prepare.roles import hold_out_domains, split_roles
 from features.prepare.same_pictures import SamePictures
@@ -150,7 +150,7 @@ def run_prepare(root: Path, n: int) -> Figures:
     """All of `prepare.run` but reading images and comparing their pictures."""
     clock, params = Clock(), make_params(root)
     with clock.time("labels"):
-        rows, _ = read_role(params.data, params.split.hold_out, "train")
+        rows = read_role(params.data, params.split.hold_out, "train").rows
         rows = override_labels(rows.assign(role="train"), params)
     size = measure_table(rows)
     clock.figures |= {"labels, table": size, "labels, ratio": clock.figures["labels, peak"] / size}
@@ -219,7 +219,7 @@ def run_plain(root: Path, n: int) -> Figures:
 
 def run_kfold(root: Path, n: int) -> Figures:
     """The peer of the folds: all groups through scikit-learn."""
-    rows, _ = read_role(make_params(root).data, {}, "train")
+    rows = read_role(make_params(root).data, {}, "train").rows
     groups, labels = pd.factorize(rows["group:source"])[0], rows["label"].to_numpy()
     clock = Clock()
     with clock.time("kfold"):

@@ -17,7 +17,7 @@ from pydantic import model_validator
 from features.core.files import digest_file, write_json
 from features.core.manifest import ROLES
 from features.errors import ManifestError
-from features.prepare.class_folders import describe_folder
+from features.lists.class_folders import describe_folder
 from features.runtime.budget import Budget
 from features.runtime.cli import Overrides, run_stage
 from features.settings.compare import CompareParams

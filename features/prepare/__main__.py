@@ -32,11 +32,11 @@ from features.core.manifest import (
     write_manifest,
 )
 from features.errors import ManifestError
+from features.lists.class_folders import read_role
+from features.lists.label_file import check_hold_out, list_group_keys
 from features.pixels.cache import ImageCache
 from features.pixels.store import keep_pixels
 from features.pixels.thumbnails import Thumbnails
-from features.prepare.class_folders import read_role
-from features.prepare.label_file import check_hold_out, list_group_keys
 from features.prepare.label_overrides import count_overrides, override_labels
 from features.prepare.roles import find_held, settle_val, split_roles
 from features.prepare.same_pictures import (
@@ -75,24 +75,30 @@ def finish_role(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.reindex(columns=SCHEMA.names).astype(numbers)
 
 
-def _read_tables(params: PrepareParams) -> tuple[pd.DataFrame, int]:
-    """Rows of all roles, and how many repeated lines were dropped; raises all problems at once."""
-    tables, problems, repeated = [], [], 0
+def _read_tables(params: PrepareParams) -> tuple[pd.DataFrame, int, dict[Role, list[str]]]:
+    """Rows of all roles, how many repeated lines were dropped, and how each role was read.
+
+    Raises all problems at once.
+    """
+    tables, problems, repeated, read_as = [], [], 0, {}
     for role in ROLES:
         if getattr(params.data, role) is None:
             continue
         try:
-            rows, dropped = read_role(params.data, params.split.hold_out, role)
+            listed = read_role(params.data, params.split.hold_out, role)
             if role == "train":
-                check_hold_out(rows, params.split.hold_out)
+                check_hold_out(listed.rows, params.split.hold_out)
         except ManifestError as error:
             problems.append(str(error))
             continue
-        tables.append(rows.assign(role=role))
-        repeated += dropped
+        for note in listed.notes:
+            _log.info("prepare: %s: %s", role, note)
+        tables.append(listed.rows.assign(role=role))
+        repeated += listed.repeated
+        read_as[role] = listed.notes
     if problems:
         raise ManifestError("label files", problems)
-    return override_labels(pd.concat(tables, ignore_index=True), params), repeated
+    return override_labels(pd.concat(tables, ignore_index=True), params), repeated, read_as
 
 
 def _scan_rows(rows: pd.DataFrame, params: PrepareParams, cache: ImageCache) -> pd.DataFrame:
@@ -178,7 +184,7 @@ def _check_both_classes(parts: Mapping[Role, pd.DataFrame], final: bool) -> None
 
 def run(params: PrepareParams, out: Path = OUT) -> None:
     """Reads lists and images, writes manifests, quarantine, same pictures and the summary."""
-    rows, repeated = _read_tables(params)
+    rows, repeated, read_as = _read_tables(params)
     with ImageCache(params.images) as cache:
         rows = _scan_rows(rows, params, cache)
         listed = rows[["role", "status"]]
@@ -201,6 +207,7 @@ def run(params: PrepareParams, out: Path = OUT) -> None:
         write_manifest(roles[role], role, out / f"{role}.parquet")
     write_text(out / "duplicates.csv", pairs.to_csv(index=False))
     summary = summarise(roles, listed, params.folds)
+    summary["read as"] = read_as
     summary["repeated lines dropped"] = repeated
     summary["same pictures"] = count_pairs(pairs, same, dropped)
     if params.data.label_overrides is not None:

@@ -17,7 +17,8 @@ import pandas as pd
 
 from features.core.manifest import NO_OVERRIDE, Role
 from features.errors import ManifestError
-from features.prepare.csv_blocks import Problems, iterate_records, open_records, read_header
+from features.lists.csv_blocks import Problems
+from features.lists.tables import open_table
 from features.prepare.roles import find_held
 from features.settings.data import PrepareParams
 
@@ -89,12 +90,11 @@ def _read_entries(path: Path, problems: Problems) -> list[Override]:
         advice = "data.label_overrides: relative to the folder of params.yaml, or null for none."
         raise ManifestError(str(path), ["there is no such file"], advice)
     entries = []
-    with open_records(path) as records:
-        header = read_header(records, path)
-        if header != HEADER:
-            problem = f"line 1: the header is {','.join(header)!r}, not {','.join(HEADER)!r}"
-            raise ManifestError(str(path), [problem])
-        for block in iterate_records(records, len(HEADER), problems):
+    with open_table(path, HEADER) as table:
+        if table.header != HEADER:
+            problem = f"the header is {','.join(table.header)!r}, not {','.join(HEADER)!r}"
+            raise ManifestError(str(path), [f"line {table.line}: {problem}"])
+        for block in table.iterate_blocks(problems):
             for line, role, name, *labels, _ in zip(block.lines, *block.columns, strict=True):
                 found = _find_problems(role, dict(zip(HEADER[2:4], labels, strict=True)))
                 for problem in found:

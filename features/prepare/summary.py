@@ -73,6 +73,8 @@ def _count_by_class(values: pd.Series, labels: pd.Series) -> dict[str, dict[str,
 def build_markdown(summary: Mapping[str, Any], params: PrepareParams) -> str:
     """The page `summary.md`."""
     parts = [f"# Images of {params.data.root}", "", *_list_roles(summary)]
+    if notes := [f"- {role}: {n}" for role, of in summary["read as"].items() for n in of]:
+        parts += ["", "## How lists and folders were read", "", *notes]
     for title, key in (("Formats", "formats"), ("Sizes", "sizes")):
         parts += ["", f"## {title} by class", "", *_list_by_class(summary, title[:-1], key)]
     if overrides := summary.get("label overrides"):

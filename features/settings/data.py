@@ -45,6 +45,13 @@ class Classes(Section):
     real_folders: tuple[str, ...] = ("real",)
     fake_folders: tuple[str, ...] = ("fake",)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _take_as_text(cls, values: Any) -> Any:
+        """One value instead of a list is fine, and numbers are: cells of a file are text."""
+        values = values if isinstance(values, list | tuple) else [values]
+        return [str(v) if isinstance(v, int | float) else v for v in values]
+
     @model_validator(mode="after")
     def _check_disjoint(self) -> Self:
         if both := set(self.real) & set(self.fake):

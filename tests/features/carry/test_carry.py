@@ -184,8 +184,8 @@ def test_dvc_has_nothing_to_do_where_results_were_unpacked(tmp_path, monkeypatch
     stages = {
         "file": {"cmd": "echo 1 > artifacts/one", "deps": ["features/code.py"],
                  "outs": ["artifacts/one"]},
-        "folder": {"cmd": "mkdir artifacts/many; cp artifacts/one artifacts/many/a", "deps": ["artifacts/one"],
-                   "outs": ["artifacts/many"]},
+        "folder": {"cmd": "mkdir artifacts/many; cp artifacts/one artifacts/many/a",
+                   "deps": ["artifacts/one"], "outs": ["artifacts/many"]},
     }  # fmt: skip
     dvc = [sys.executable, "-m", "dvc"]
 
