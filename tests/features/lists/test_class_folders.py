@@ -165,10 +165,10 @@ def test_all_problems_of_class_folders_are_told_together(tmp_path: Path) -> None
     (root / "linked").symlink_to("others")
     assert find_problems(tmp_path) == [
         "2 files beside the class folders, the first is 'readme.txt'",
-        "'linked' is a link to a folder, 'others'; these are not followed: mount or move the folder "
-        "itself here",
+        "'linked' is a link to a folder, 'others'; these are not followed: mount or move the "
+        "folder itself here",
         "no folder 'fake'",
-        "unknown folder 'Fak'; did you mean fake?",
+        "unknown folder 'Fak'; known: fake, real",
         "unknown folder 'others'; known: fake, real",
         "folder 'real' holds no file",
     ]
