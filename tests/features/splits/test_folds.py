@@ -116,6 +116,37 @@ def test_new_single_rows_move_no_old_one() -> None:
     np.testing.assert_array_equal(after[:n], before)
 
 
+@pytest.mark.parametrize("reals", [5, 7, 12])
+def test_each_fold_gets_its_share_of_a_class_that_is_rare(reals: int) -> None:
+    labels = np.array([0] * reals + [1] * 60)
+    names = name_rows(len(labels))
+    for seed in range(200):
+        folds = assign_folds(labels, np.arange(len(labels)), names, 5, seed)
+        check_classes(labels, folds, range(5))
+        sizes = np.bincount(folds[labels == 0], minlength=5)
+        assert sizes.max() - sizes.min() <= 1
+    assert len({*folds[:5].tolist()}) == 5
+
+
+@pytest.mark.parametrize("n", [100, 400, COMMON - 1])
+def test_no_fold_has_much_more_of_a_rare_class_than_its_share(n: int) -> None:
+    labels = np.zeros(n, np.int8)
+    for seed in range(10):
+        sizes = np.bincount(assign_folds(labels, np.arange(n), name_rows(n), 5, seed), minlength=5)
+        assert 0.75 * n / 5 <= sizes.min()
+        assert sizes.max() <= 1.1 * n / 5 + 1
+
+
+def test_new_rows_below_move_no_row_of_a_rare_class_and_one_above_few() -> None:
+    n = 400
+    labels, names = mix_labels(n + 50, 0.5), name_rows(n + 50)
+    before = assign_folds(labels[:n], np.arange(n), names[:n], 5, 0)
+    after = assign_folds(labels, np.arange(n + 50), names, 5, 0)
+    np.testing.assert_array_equal(after[:n], before)
+    again = assign_folds(np.append(0, labels[:n]), np.arange(n + 1), ["new", *names[:n]], 5, 0)
+    assert (again[1:] != before).mean() < 0.15
+
+
 def test_new_rows_move_no_group_to_the_other_half() -> None:
     rng = np.random.default_rng(0)
     groups, names = rng.integers(0, 300, 2000), name_rows(2000)
