@@ -48,7 +48,7 @@ from features.prepare.same_pictures import (
     find_same_pictures,
     list_pairs,
 )
-from features.prepare.summary import build_markdown, summarise
+from features.prepare.summary import build_markdown, describe_lost, summarise
 from features.prepare.verify import verify_data
 from features.runtime.cli import Overrides, run_stage
 from features.settings.data import PrepareParams
@@ -123,8 +123,12 @@ def quarantine(rows: pd.DataFrame, params: PrepareParams, out: Path) -> pd.DataF
     problems, counts = [], []
     for role in ROLES:
         part, total = bad[bad["role"] == role], int((rows["role"] == role).sum())
+        lopsided = describe_lost(role, *count_classes(part["label"]))
+        if lopsided:
+            _log.warning("prepare: %s", lopsided)
         if not _is_too_much(role, len(part), total, params.data.max_bad_fraction):
             continue
+        counts += filter(None, [lopsided])
         counts.append(f"{len(part)} of {total} {role} images cannot be used.")
         listed = zip(part["path"], part["line"], part["status"], strict=True)
         problems += [f"{_name_place(*place)}: {status}" for *place, status in listed]
@@ -187,7 +191,7 @@ def run(params: PrepareParams, out: Path = OUT) -> None:
     rows, repeated, read_as = _read_tables(params)
     with ImageCache(params.images) as cache:
         rows = _scan_rows(rows, params, cache)
-        listed = rows[["role", "status"]]
+        listed = rows[["role", "status", "label"]]
         reviewed = int(((rows["override"] != NO_OVERRIDE) | rows["confirmed"]).sum())
         rows = quarantine(rows, params, out)
         rows = settle_val(rows, params)

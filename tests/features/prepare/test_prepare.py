@@ -68,6 +68,7 @@ def test_the_summary_counts_what_is_there(prepared: dict[Role, Manifest], tmp_pa
         "groups": 20,
         "units": 0,
         "unreadable": 0,
+        "unreadable by class": {"reals": 0, "fakes": 0},
         "reasons": {},
         "formats": {"PNG": {"rows": 20, "reals": 10, "fakes": 10}},
         "sizes": {"8 x 8": {"rows": 20, "reals": 10, "fakes": 10}},
