@@ -63,7 +63,7 @@ CARRIED := $(if $(findstring command,$(origin OUT)),--pack "$$OUT") \
 	$(if $(findstring command,$(origin IN)),--unpack "$$IN") \
 	$(if $(filter 1,$(REPLACE)),--replace)
 
-carry: ## OUT=file packs what the next session needs; IN=file unpacks it there (REPLACE=1: over files).
+carry: ## OUT=file packs what the next session needs; IN=file unpacks it there (REPLACE=1: over others).
 	@[ -n '$(strip $(CARRIED))' ] || { echo "Say which file:" \
 		"make carry OUT=carry.tar packs what the next session needs (.resume, artifacts, data/demo," \
 		"params.yaml, dvc.lock and what that names of DVC's cache; never decoded images or other" \

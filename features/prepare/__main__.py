@@ -120,7 +120,8 @@ def quarantine(rows: pd.DataFrame, params: PrepareParams, out: Path) -> pd.DataF
     path = out / "quarantine.csv"
     columns = ["role", "line", "img_name", "path", "status"]
     write_text(path, bad[columns].to_csv(index=False))
-    problems, counts = [], []
+    problems: list[str] = []
+    counts: list[str] = []
     for role in ROLES:
         part, total = bad[bad["role"] == role], int((rows["role"] == role).sum())
         lopsided = describe_lost(role, *count_classes(part["label"]))

@@ -154,6 +154,60 @@ def test_packing_again_replaces_the_file(project):
     assert "artifacts/more" in archive.read_listing(CARRY).files
 
 
+def test_a_fuller_file_is_not_replaced_by_an_emptier_one(project):
+    pack_project(CARRY)
+    full = CARRY.read_bytes()
+    shutil.rmtree("artifacts")
+    with refused(CarryError, "it holds 5 files that are not here: artifacts/by hand/empty"):
+        pack_project(CARRY)
+    with pytest.raises(CarryError, match="REPLACE=1"):
+        pack_project(CARRY)
+    assert CARRY.read_bytes() == full
+    pack_project(CARRY, replace=True)
+    assert "artifacts/one.json" not in archive.read_listing(CARRY).files
+
+
+def test_states_of_a_training_are_superseded_but_not_lost(project):
+    pack_project(CARRY)
+    Path(".resume/train-a-0-ab/000000010-cd.pt").rename(".resume/train-a-0-ab/000000020-ef.pt")
+    pack_project(CARRY)
+    shutil.rmtree(".resume")
+    with refused(CarryError, "it holds 1 files that are not here: .resume/"):
+        pack_project(CARRY)
+    write("artifacts/members/a/0/weights", b"what the training became")
+    pack_project(CARRY)
+
+
+def test_a_tar_of_somebody_else_is_not_replaced(project):
+    with tarfile.open(CARRY, "w") as tar:
+        tar.add("dvc.yaml")
+    mine = CARRY.read_bytes()
+    with refused(CarryError, "it exists, and is no whole carry file"):
+        pack_project(CARRY)
+    assert CARRY.read_bytes() == mine
+
+
+def test_a_lock_file_of_another_form_is_told(project):
+    write(
+        "dvc.lock", b"stages: {all: {cmd: x, outs: [{path: a}], deps: [{path: features/code.py}]}}"
+    )
+    match = (
+        r"dvc.lock: 2 problems\n  stages.all.deps.0.md5: missing\n  stages.all.outs.0.md5: missing"
+    )
+    with refused(ConfigError, match):
+        pack_project(CARRY)
+    with refused(ConfigError, match):
+        list_changed_code()
+
+
+def test_a_list_that_is_too_large_is_not_read(project, monkeypatch):
+    pack_project(CARRY)
+    monkeypatch.setattr(archive, "LARGEST_LIST", 100)
+    monkeypatch.setattr(archive, "digest_bytes", None)  # of what was read
+    with pytest.raises(IntegrityError, match="its list is larger than 100 bytes"):
+        archive.read_listing(CARRY)
+
+
 def test_links_are_packed_as_what_they_lead_to(clone, project):
     """DVC may link to its cache, and a user may put a folder on another disk."""
     os.chdir(project)
@@ -230,7 +284,7 @@ def test_outputs_that_the_cache_lacks_or_that_are_damaged_there_are_told(project
         ("features/../.resume/new/carry.tar", "it would lie in .resume"),
         (".dvc/tmp/carry.tar", "it would lie in .dvc"),
         ("features", "it is a folder"),
-        ("dvc.lock", "it exists, and is no tar file"),
+        ("dvc.lock", "it exists, and is no whole carry file"),
     ],
 )
 def test_a_target_that_would_do_harm_is_refused(project, target, match):
