@@ -26,7 +26,7 @@ from features.settings.demo import DemoSection
 from features.settings.perturb import PerturbSection
 from features.settings.report import Report
 from features.settings.scoring import DumpParams
-from features.settings.sections import apply_overrides, read_yaml, validate_params
+from features.settings.sections import Place, apply_overrides, read_yaml, validate_params
 from features.settings.stacking import Decision, Gate, Label, Stack
 
 OUT = Path("artifacts/inputs.json")
@@ -47,7 +47,7 @@ class AllParams(CompareParams, PrepareParams, DumpParams, extra="forbid"):
     label: Label
     report: Report
     budget: Budget = Budget()
-    resume_dir: str = ".resume"
+    resume_dir: Place = ".resume"
 
     @model_validator(mode="after")
     def _check_dump(self) -> Self:

@@ -17,6 +17,7 @@ from features.runtime.costs import FOLDER as SECONDS
 from features.runtime.resume import ResumeParams
 from features.settings.sections import (
     PARAMS_FILE,
+    Place,
     StageParams,
     describe_problems,
     load_params,
@@ -60,7 +61,7 @@ class LockFile(StageParams):
 class StorePlace(StageParams):
     """The one field of `images` that is needed."""
 
-    store_dir: str = ".store"
+    store_dir: Place = ".store"
 
 
 class CarryParams(ResumeParams):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from features.settings.images import Images, Limits
-from features.settings.sections import Section, StageParams
+from features.settings.sections import Place, Section, StageParams
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -64,7 +64,7 @@ class Classes(Section):
 class Data(Limits):
     """Where the data are, how the label files are read, which images are used."""
 
-    root: str
+    root: Place
     """Folder of the data; no image or list outside it is ever opened."""
     train: RoleFiles = RoleFiles(labels="trainset_label.txt", images="trainset")
     val: RoleFiles | None = RoleFiles(labels="valset_label.txt", images="valset")
@@ -80,7 +80,7 @@ class Data(Limits):
     classes: Classes = Classes()
     group_columns: tuple[str, ...] = ()
     """Columns of the label files; rows that share a value stay together."""
-    label_overrides: str | None = None
+    label_overrides: Place | None = None
     """`review.csv` of the report, relative to the folder of `params.yaml`: labels that somebody
     corrected. Models learn from the corrected ones; on val both count, the list's as headline."""
     max_bad_fraction: Fraction = 0.01

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from features.settings.sections import Section, StageParams
+from features.settings.sections import Place, Section, StageParams
 
 
 class DemoSection(Section):
@@ -22,7 +22,7 @@ class DemoSection(Section):
 class DemoRoot(StageParams):
     """The one setting of section `data` that decides whether a demo is made."""
 
-    root: str = Field(description="Folder of the images; data/demo is the demo's own.")
+    root: Place = Field(description="Folder of the images; data/demo is the demo's own.")
 
 
 class DemoParams(StageParams):
