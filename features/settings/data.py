@@ -1,5 +1,6 @@
 """Settings of `prepare`: where the data are, how rows are split, how large images are kept."""
 
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
@@ -11,13 +12,23 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class RoleFiles(Section):
-    """The list of one role and the folder of its images, both below `data.root`."""
+    """The list of one role and the folder of its images, relative to `data.root`."""
 
-    labels: str | None
-    """Text file with a header: names and, but for `test`, targets. `null`: there is no list, and
-    `images` holds a folder of each class (`test`: the images themselves)."""
+    labels: Place | None
+    """File with a header: names and, but for `test`, targets; text, Parquet, or DFDC's metadata in
+    JSON. It may lie anywhere. `null`: there is no list, and `images` holds a folder of each class
+    (`test`: the images themselves)."""
     images: str
-    """Folder that the names of the list are relative to."""
+    """Folder that the names of the list are relative to, below `data.root`."""
+
+    @field_validator("images")
+    @classmethod
+    def _check_inside(cls, images: str) -> str:
+        path = PurePosixPath(images)
+        if path.is_absolute() or ".." in path.parts:
+            advice = "name a folder above all images as data.root, and this one relative to it"
+            raise ValueError(f"it leads outside data.root: {advice}")
+        return images
 
 
 class Columns(Section):
@@ -65,7 +76,7 @@ class Data(Limits):
     """Where the data are, how the label files are read, which images are used."""
 
     root: Place
-    """Folder of the data; no image or list outside it is ever opened."""
+    """Folder of the data; no list and no folder leads to an image outside it."""
     train: RoleFiles = RoleFiles(labels="trainset_label.txt", images="trainset")
     val: RoleFiles | None = RoleFiles(labels="valset_label.txt", images="valset")
     """`null`: val is carved out of train, by group (`split.val_fraction`)."""
