@@ -34,9 +34,9 @@ from features.errors import ManifestError
 from features.lists.class_folders import read_role
 from features.lists.label_file import find_path_problem
 from features.pixels.decoding import Scan
-from features.prepare.__main__ import attach_scans, finish_role, group_rows, quarantine
 from features.prepare.label_overrides import override_labels
 from features.prepare.roles import hold_out_domains, split_roles
+from features.prepare.run import attach_scans, finish_role, group_rows, quarantine
 from features.prepare.same_pictures import SamePictures
 from features.prepare.summary import summarise
 from features.settings.data import PrepareParams, RoleFiles

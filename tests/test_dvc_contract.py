@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from features.inputs import check_all_params
+from features.inputs.settings import check_all_params
 from features.settings.sections import StageParams
 
 ROOT = Path(__file__).parent.parent
@@ -36,9 +36,11 @@ ROOM_MATES = {
     "null_model": {"features/core/members.py"},
     "forensics": {*OF_CORE},
     "perturb": {
-        *("features/core/auc.py", "features/forensics/__main__.py", "features/forensics/parts.py"),
+        *("features/core/auc.py", "features/forensics/__main__.py", "features/forensics/run.py"),
+        *("features/forensics/parts.py", "features/forensics/settings.py"),
         *("stage1_cnn/augment/augmenter.py", "stage1_cnn/augment/mixing.py"),
         *("stage1_cnn/augment/self_blend.py", "stage1_cnn/dump/__main__.py"),
+        "stage1_cnn/dump/run.py",
     },
     "evaluate": {"features/artifacts/gradcam.py"},
     "gallery": {
@@ -55,7 +57,8 @@ ROOM_MATES = {
         *("features/artifacts/null_model.py", "features/pixels/cache.py"),
         *("features/pixels/scanning.py", "features/pixels/store.py"),
         *("features/pixels/thumbnails.py", "stage2_ensemble/findings/log.py"),
-        *("stage2_ensemble/gallery/__main__.py", "stage2_ensemble/gallery/neighbours.py"),
+        *("stage2_ensemble/gallery/__main__.py", "stage2_ensemble/gallery/run.py"),
+        "stage2_ensemble/gallery/neighbours.py",
     },
 }
 """By stage the files of its rooms that it does not import: to change one of them runs it again."""

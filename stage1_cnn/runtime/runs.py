@@ -7,7 +7,7 @@ from typing import Any
 from features.errors import ConfigError
 from features.settings.images import Images
 from stage1_cnn.runtime.checkpoints import describe_versions, digest_code
-from stage1_cnn.runtime.session import SAVE_MINUTES
+from stage1_cnn.runtime.options import SAVE_MINUTES
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,13 @@ from made_data import draw_noise, encode, prepare_params, write_data
 from features.artifacts.forensics import read_forensics
 from features.core.manifest import ROLES, read_manifest
 from features.errors import IntegrityError, LockedError, Stopped, WorkerKilledError
-from features.forensics import __main__ as forensics
 from features.forensics import parts
-from features.forensics.__main__ import ForensicParams
+from features.forensics import run as forensics
+from features.forensics.__main__ import main
 from features.forensics.columns import COLUMNS, count_together, measure_images
+from features.forensics.settings import ForensicParams
 from features.pixels.store import open_store
-from features.prepare import __main__ as prepare
+from features.prepare import run as prepare
 from features.runtime.locks import hold
 
 ROOT = Path(__file__).parents[3]
@@ -75,7 +76,7 @@ def count_measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_each_row_has_the_features_of_its_image(params: ForensicParams) -> None:
-    forensics.main()
+    main()
     assert set(read_all()) == {f"{role}.{kind}" for role in ROLES for kind in ("json", "npy")}
     assert not list_stopped()
     for role, rows in (("train", 20), ("val", 8), ("test", 4)):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from features.inputs import describe_inputs
+from features.inputs.run import describe_inputs
 from features.settings.data import Data
 
 

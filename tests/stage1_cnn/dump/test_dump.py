@@ -25,8 +25,8 @@ from features.runtime.locks import hold
 from features.settings.images import Images
 from stage1_cnn.dump import onnx
 from stage1_cnn.dump import parts as dumping
-from stage1_cnn.dump.__main__ import OUT
 from stage1_cnn.dump.blocks import ScoreBlocks
+from stage1_cnn.dump.run import OUT
 from stage1_cnn.networks.member import load_network, read_member
 from stage1_cnn.networks.network import fit_image_size
 from stage1_cnn.scoring import rows
@@ -259,7 +259,8 @@ def test_a_second_dump_to_the_same_folder_is_refused(tmp_path):
 RUN = """
 import os, signal, sys
 from features.runtime.cli import run_stage
-from stage1_cnn.dump import __main__ as dump, parts as dumping
+from stage1_cnn.dump.__main__ import main
+from stage1_cnn.dump import run as dump, parts as dumping
 from stage1_cnn.scoring import rows as scoring
 from stage1_cnn.dump.blocks import ScoreBlocks
 scoring.CPU_BATCH, dumping.SAVE_SECONDS = 8, 0
@@ -270,7 +271,7 @@ def add_and_kill(self, scores):
     if len(calls) == {count}:
         os.kill(os.getpid(), {signal})
 ScoreBlocks.add = add_and_kill
-run_stage("stage1_cnn.dump", dump.main)
+run_stage("stage1_cnn.dump", main)
 """
 
 

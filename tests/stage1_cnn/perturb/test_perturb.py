@@ -24,7 +24,7 @@ from features.settings.images import Images
 from features.settings.perturb import PerturbParams
 from features.settings.sections import load_params
 from stage1_cnn.dump.blocks import RowBlocks
-from stage1_cnn.perturb import __main__ as perturb
+from stage1_cnn.perturb import run as perturb
 from stage1_cnn.perturb import scores
 from stage1_cnn.runtime.runs import RunLimits
 from stage1_cnn.scoring import rows
@@ -233,7 +233,8 @@ def test_settings_that_make_no_sense_are_told(section, told):
 RUN = """
 import os, signal
 from features.runtime.cli import run_stage
-from stage1_cnn.perturb import __main__ as perturb
+from stage1_cnn.perturb.__main__ import main
+from stage1_cnn.perturb import run as perturb
 from stage1_cnn.scoring import rows as scoring
 from stage1_cnn.dump.blocks import RowBlocks
 scoring.CPU_BATCH = 8
@@ -244,7 +245,7 @@ def add_and_kill(self, arrays):
     if len(calls) == 3:
         os.kill(os.getpid(), {signal})
 RowBlocks.add_arrays = add_and_kill
-run_stage("stage1_cnn.perturb", perturb.main)
+run_stage("stage1_cnn.perturb", main)
 """
 
 

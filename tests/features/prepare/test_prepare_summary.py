@@ -7,7 +7,7 @@ import pytest
 from made_data import prepare_params, write_table
 
 from features.errors import ManifestError
-from features.prepare.__main__ import run
+from features.prepare.run import run
 from features.prepare.summary import describe_lost
 
 pytestmark = pytest.mark.usefixtures("one_process")
