@@ -19,7 +19,7 @@ from features.core.manifest import NO_LABEL, Role
 from features.errors import ManifestError
 from features.lists.advice import write_list
 from features.lists.file_names import is_utf8
-from features.lists.folders import Skipped, scan_folder, walk_files
+from features.lists.folders import Skipped, is_folder, is_folder_link, scan_folder, walk_files
 from features.lists.label_file import ListedRows, list_group_keys, read_labels
 from features.settings.data import Classes, Data, RoleFiles
 from features.settings.sections import suggest_name
@@ -117,11 +117,11 @@ def _find_class_folders(
     """Class folders in `folder`, or where it has none, those below its folders."""
     found = _ClassFolders()
     entries = sorted(scan_folder(folder, "", skipped), key=lambda e: e.name)
-    beside = [e.name for e in entries if not e.is_dir()]
+    beside = [e.name for e in entries if not is_folder(e)]
     if beside:
         problems.append(f"{len(beside)} files beside the class folders, the first is {beside[0]!r}")
     for entry in entries:
-        if entry.is_symlink() and entry.is_dir():
+        if is_folder_link(entry):
             problems.append(
                 f"{entry.name!r} is a link to a folder, {os.readlink(entry.path)!r}; these are not "
                 "followed: mount or move the folder itself here"
@@ -151,8 +151,8 @@ def _look_below(
     """Adds the class folders below `folder`/`prefix`; whether there is any."""
     entries = sorted(scan_folder(folder, prefix, skipped), key=lambda e: e.name)
     inside = [e.name for e in entries if e.is_dir(follow_symlinks=False)]
-    skipped.links += [prefix + e.name for e in entries if e.is_symlink() and e.is_dir()]
-    beside = [e.name for e in entries if not e.is_dir()]
+    skipped.links += [prefix + e.name for e in entries if is_folder_link(e)]
+    beside = [e.name for e in entries if not is_folder(e)]
     known = len(found.labels)
     _sort_out(prefix, inside, classes, found, problems)
     if len(found.labels) == known and prefix.count("/") < DEEPEST:

@@ -44,10 +44,23 @@ def walk_files(
         for entry in scan_folder(folder, prefix, skipped):
             if entry.is_dir(follow_symlinks=False):
                 waiting.append(f"{prefix}{entry.name}/")
-            elif entry.is_symlink() and entry.is_dir():
+            elif is_folder_link(entry):
                 skipped.links.append(prefix + entry.name)
             else:
                 yield prefix + entry.name, entry
+
+
+def is_folder_link(entry: os.DirEntry[str]) -> bool:
+    """Whether this is a link to a folder; one that leads to itself is none."""
+    return entry.is_symlink() and is_folder(entry)
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether this is a folder, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # links that lead to one another
+        return False
 
 
 def scan_folder(folder: Path, prefix: str, skipped: Skipped) -> list[os.DirEntry[str]]:

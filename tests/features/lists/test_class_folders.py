@@ -159,6 +159,14 @@ def test_links_to_folders_are_not_followed_and_links_to_files_are_rows(tmp_path:
     assert notes == ["links to folders, not followed: 1, such as 'fake/loop'"]
 
 
+def test_links_that_lead_to_one_another_are_files_that_cannot_be_read(tmp_path: Path) -> None:
+    root = make_files(tmp_path, FILES) / "pictures"
+    (root / "real" / "loop.png").symlink_to("loop.png")
+    assert "real/loop.png" in read(tmp_path)["img_name"].tolist()
+    (root / "loop").symlink_to("loop")
+    assert find_problems(tmp_path) == ["1 files beside the class folders, the first is 'loop'"]
+
+
 def test_all_problems_of_class_folders_are_told_together(tmp_path: Path) -> None:
     root = make_files(tmp_path, ["Fak/a.png", "others/b.png", "readme.txt", "z.png"]) / "pictures"
     (root / "real").mkdir()

@@ -281,7 +281,7 @@ def test_a_name_that_may_mean_two_rows_of_val_is_refused(data: Path, review: Pat
             "role,img_name,label,corrected\n",
             "line 1: the header is 'role,img_name,label",
         ),
-        ("role;img_name;label;corrected;note\n", "line 1: the header is 'role;img_name"),
+        ("role;img_name;label;note\n", "line 1: the header is 'role,img_name"),
         ("", "the file is empty"),
     ],
 )
@@ -290,6 +290,11 @@ def test_a_file_of_another_form_is_refused(
 ) -> None:
     review.write_text(text)
     assert find_problems(data, review)[0].startswith(problem)
+
+
+def test_a_review_that_went_through_a_spreadsheet_is_read(data: Path, review: Path) -> None:
+    review.write_text(f"\ufeffsep=;\n{';'.join(HEADER)}\ntrain;train00.png;0;1;seam\n")
+    assert prepare(data, review)["train"]["label"].tolist()[:2] == [1, 1]
 
 
 def test_a_missing_file_is_told_before_any_work(data: Path, review: Path) -> None:
