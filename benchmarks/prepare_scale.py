@@ -32,7 +32,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from features.core.manifest import ROLES, write_manifest
 from features.errors import ManifestError
 from features.lists.class_folders import read_role
-from features.lists.label_file import find_path_problem
+from features.lists.file_names import find_path_problem
 from features.pixels.decoding import Scan
 from features.prepare.label_overrides import override_labels
 from features.prepare.roles import hold_out_domains, split_roles
@@ -159,7 +159,7 @@ def run_prepare(root: Path, n: int) -> Figures:
         rows = attach_scans(rows, scans)
     del scans
     with clock.time("quarantine"):
-        listed = rows[["role", "status"]]
+        listed = rows[["role", "status", "label"]]
         rows = hold_out_domains(quarantine(rows, params, root), params.split.hold_out)
     with clock.time("groups"):
         none = pd.DataFrame({"first": [], "second": []})
