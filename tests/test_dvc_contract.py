@@ -26,7 +26,8 @@ UNTRACKED = {
 }
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES = PIPELINE["stages"]
-OF_CORE = ("features/core/auc.py", "features/core/members.py")
+AUCS = ("features/core/auc.py", "features/core/number_text.py")
+OF_CORE = (*AUCS, "features/core/members.py")
 ROOM_MATES = {
     "inputs": {
         *OF_CORE,
@@ -36,7 +37,7 @@ ROOM_MATES = {
     "null_model": {"features/core/members.py"},
     "forensics": {*OF_CORE},
     "perturb": {
-        *("features/core/auc.py", "features/forensics/__main__.py", "features/forensics/run.py"),
+        *(*AUCS, "features/forensics/__main__.py", "features/forensics/run.py"),
         *("features/forensics/parts.py", "features/forensics/settings.py"),
         *("stage1_cnn/augment/augmenter.py", "stage1_cnn/augment/mixing.py"),
         *("stage1_cnn/augment/self_blend.py", "stage1_cnn/dump/__main__.py"),
@@ -50,14 +51,15 @@ ROOM_MATES = {
         *("stage2_ensemble/findings/final_run.py", "stage2_ensemble/findings/log.py"),
         *("stage2_ensemble/findings/promises.py", "stage2_ensemble/findings/rule_checks.py"),
         *("stage2_ensemble/findings/reasons.py", "stage2_ensemble/findings/robustness.py"),
-        "stage2_ensemble/findings/scorers.py",
+        *("stage2_ensemble/findings/scorers.py", "stage2_ensemble/results/metrics_file.py"),
     },
-    "explain": {"features/core/auc.py"},
+    "explain": {*AUCS},
     "report": {
         *("features/artifacts/null_model.py", "features/pixels/cache.py"),
         *("features/pixels/scanning.py", "features/pixels/store.py"),
         *("features/pixels/thumbnails.py", "stage2_ensemble/findings/log.py"),
-        *("stage2_ensemble/gallery/__main__.py", "stage2_ensemble/gallery/run.py"),
+        *("stage2_ensemble/findings/domains.py", "stage2_ensemble/gallery/__main__.py"),
+        "stage2_ensemble/gallery/run.py",
         "stage2_ensemble/gallery/neighbours.py",
     },
 }

@@ -48,9 +48,9 @@ def describe_gain(task: Task, dump: Dump, plain: ScoredRows) -> str:
     before, after = (measure_auc(labels, scores, groups) for scores in (plain.logits, logits))
     gain = compare_aucs(labels, groups, logits, plain.logits)
     return (
-        f"fold {fold}: AUC {before.describe(4)} plain at {task.trained_side} px, "
-        f"{after.describe(4)} with tta {task.scoring.tta} at {task.side} px; difference "
-        f"{gain.describe(4, '+')}. To look at: nothing acts on it"
+        f"fold {fold}: AUC {before.describe()} plain at {task.trained_side} px, "
+        f"{after.describe()} with tta {task.scoring.tta} at {task.side} px; difference "
+        f"{gain.describe_difference()}. To look at: nothing acts on it"
     )
 
 

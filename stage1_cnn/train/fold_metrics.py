@@ -8,8 +8,9 @@ from scipy.special import expit
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 from torch import Tensor
 
-from features.core.auc import Floats, measure_auc
+from features.core.auc import AucEstimate, Floats, measure_auc
 from features.core.manifest import Manifest, count_classes
+from features.core.number_text import format_figure
 from features.pixels.store import ImageStore
 from features.settings.training import MemberSettings
 from stage1_cnn.networks.network import build_network
@@ -65,10 +66,8 @@ def measure_figures(labels: np.ndarray, log_odds: Floats, groups: np.ndarray) ->
 
 
 def describe_figures(figures: Figures) -> str:
-    """`AUC 0.912 [0.881, 0.936], balanced accuracy 0.84`."""
+    """`AUC 0.912 [0.881, 0.936], balanced accuracy 0.840`."""
     if figures["auc"] is None:
         return "a class has no row there"
-    bounds = "" if figures["auc_low"] is None else " [{auc_low:.3f}, {auc_high:.3f}]"
-    return ("AUC {auc:.3f}" + bounds + ", balanced accuracy {balanced_accuracy:.3f}").format(
-        **figures
-    )
+    auc = AucEstimate.from_metrics(figures).describe()
+    return f"AUC {auc}, balanced accuracy {format_figure(figures['balanced_accuracy'])}"

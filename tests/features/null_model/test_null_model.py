@@ -14,6 +14,7 @@ from PIL import Image
 
 from features.artifacts.null_model import NullModel, read_null_model, write_null_model
 from features.core.manifest import SCHEMA, Manifest, digest_table, write_manifest
+from features.core.number_text import format_figure
 from features.errors import IntegrityError, MissingArtifactError, StaleArtifactError
 from features.null_model import model
 from features.null_model import run as null_model
@@ -137,7 +138,7 @@ def test_a_planted_file_fact_is_found_and_named(name):
     assert facts["told_apart"] is True
     assert facts["auc"] > 0.7
     assert facts["families"]["name"]["auc"] < 0.6
-    assert f"mostly by {name} (AUC {best['auc']:.2f} alone)" in facts["advice"]
+    assert f"mostly by {name} (AUC {best['auc']:.3f} alone)" in facts["advice"]
     assert "images.equalize: true re-encodes and resizes all images alike" in facts["advice"]
     assert "networks never see names" not in facts["advice"]
 
@@ -447,8 +448,8 @@ def test_the_stage_writes_facts_and_scores_and_says_so(place, caplog):
     np.testing.assert_array_equal(null.scores, wanted.scores)
     assert wanted.facts.items() <= null.facts.items()
     assert {p.name for p in null_model.OUT.iterdir()} == {"facts.json", "val.npy"}
-    bounds = [f"{null.facts[key]:.2f}" for key in ("auc", "auc_low", "auc_high")]
-    said = "null model: val AUC {} [{}, {}] from file facts and names alone".format(*bounds)
+    auc = format_figure(*(null.facts[key] for key in ("auc", "auc_low", "auc_high")))
+    said = f"null model: val AUC {auc} from file facts and names alone"
     assert caplog.messages == [said, f"null model: {null.facts['advice']}"]
     assert "mostly by EXIF" in caplog.messages[1]
 
