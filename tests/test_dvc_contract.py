@@ -31,10 +31,6 @@ OF_CORE = (*AUCS, "features/core/members.py")
 ROOM_MATES = {
     "inputs": {
         *OF_CORE,
-        *("features/prepare/__main__.py", "features/prepare/run.py", "features/prepare/hamming.py"),
-        *("features/prepare/label_overrides.py", "features/prepare/near_duplicates.py"),
-        *("features/prepare/roles.py", "features/prepare/same_pictures.py"),
-        *("features/prepare/summary.py", "features/prepare/verify.py"),
         *("features/splits/folds.py", "features/splits/groups.py"),
     },
     "prepare": {*OF_CORE},
@@ -180,7 +176,8 @@ def test_what_changes_no_result_is_no_dependency():
     ("changed", "stages"),
     [
         ("features/pixels/decoding.py", "prepare forensics train dump perturb explain report"),
-        ("features/prepare/near_duplicates.py", "inputs prepare"),
+        ("features/prepare/near_duplicates.py", "prepare"),
+        ("features/lists/class_folders.py", "inputs prepare"),
         ("features/forensics/dct.py", "forensics perturb"),
         ("features/null_model/model.py", "null_model"),
         ("features/settings/stacking.py", "inputs stack evaluate gallery label report"),

@@ -31,7 +31,7 @@ def find_readable(manifest: Manifest) -> npt.NDArray[np.bool_]:
     return np.asarray(manifest.table["status"] == READABLE, bool)
 
 
-def measure_parts(
+def measure_missing(
     parts: Sequence[Part], manifests: dict[Role, Manifest], stores: dict[Role, ImageStore]
 ) -> None:
     """Computes and writes the parts that are not finished. Raises `Stopped` on Ctrl-C."""
@@ -80,7 +80,7 @@ def run(params: ForensicParams, resume_dir: Path, out: Path = OUT) -> None:
     with open_folder(resume_dir, facts, out) as folder:
         stores = {role: open_store(rows, root, params.images) for role, rows in manifests.items()}
         parts = {role: list_parts(folder, role, len(manifests[role]), width) for role in ROLES}
-        measure_parts([part for role in ROLES for part in parts[role]], manifests, stores)
+        measure_missing([part for role in ROLES for part in parts[role]], manifests, stores)
         for role, manifest in manifests.items():
             join_parts(parts[role], len(manifest), width, out / f"{role}.npy")
             seal_forensics(out, manifest, COLUMNS)

@@ -11,7 +11,7 @@ from features.core.manifest import ROLES
 from features.errors import ManifestError
 from features.inputs.pictures import describe_pictures, find_change
 from features.inputs.settings import AllParams, check_all_params
-from features.prepare.class_folders import describe_folder
+from features.lists.class_folders import describe_folder
 from features.runtime.unused import set_unused_aside
 from features.settings.data import Data
 

@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeInt, model_validator
 from features.errors import ConfigError
 from features.settings.images import DataRoot, Images
 from features.settings.learning import Augment, Ema, Loss, Network, Optimizer, Sampling, Schedule
-from features.settings.sections import Section, StageParams, suggest_name
+from features.settings.sections import Place, Section, StageParams, suggest_name
 
 BackboneName = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 
@@ -17,7 +17,7 @@ BackboneName = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 class Weights(Section):
     """Where pretrained weights lie."""
 
-    root: str = "."
+    root: Place = "."
     """Folder that a path in `backbones.NAME.pretrained` is relative to."""
 
 

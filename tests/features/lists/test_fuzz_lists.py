@@ -10,7 +10,7 @@ from made_data import prepare_params
 from mutations import COUNT, list_mutations
 
 from features.errors import PipelineError
-from features.prepare.class_folders import read_rows
+from features.lists.class_folders import read_role
 from features.settings.data import Data
 
 FEW = 60
@@ -30,7 +30,7 @@ FILES = {
 def read(data: Data) -> str:
     """`rows`, or the error."""
     try:
-        rows, _ = read_rows(data, {}, "train")
+        rows = read_role(data, {}, "train").rows
     except PipelineError as error:
         return str(error)
     assert rows["label"].isin([0, 1]).all()
