@@ -180,7 +180,7 @@ def test_what_changes_no_result_is_no_dependency():
         ("features/null_model/model.py", "null_model"),
         ("features/settings/stacking.py", "inputs stack evaluate gallery label report"),
         ("stage1_cnn/augment/mixing.py", "train perturb"),
-        ("stage1_cnn/train/losses.py", "train"),
+        ("stage1_cnn/losses/focal.py", "train"),
         ("stage1_cnn/dump/views.py", "dump perturb"),
         ("stage2_ensemble/models/gate.py", "stack evaluate gallery label report"),
         ("stage2_ensemble/charts/curves.py", "evaluate report"),

@@ -17,13 +17,13 @@ from features.core.manifest import Manifest, write_manifest
 from features.errors import Stopped
 from features.runtime.interruption import Interruption
 from features.settings.learning import Augment, Ema, Loss, Optimizer, Sampling, Schedule
+from stage1_cnn.losses.cross_entropy import CrossEntropy
 from stage1_cnn.runtime.checkpoints import Checkpoints
 from stage1_cnn.runtime.session import Session
 from stage1_cnn.scoring.processes import join_processes
 from stage1_cnn.train.fold_curve import build_curve
 from stage1_cnn.train.fold_metrics import judge_fold
 from stage1_cnn.train.loop import train_network
-from stage1_cnn.train.losses import RowLoss
 
 # Layer norm: rows do not see each other, and parts of a batch are the batch.
 JOBS = {
@@ -100,19 +100,19 @@ def open_states(folder, processes):
 
 def count_bad_rows(task, processes):
     """What is said where one row of one process has a loss that is no number."""
-    measure = RowLoss.measure
+    measure = CrossEntropy.measure
 
     def poison(self, logits, targets):
         losses = measure(self, logits, targets)
         return losses * float("nan") if processes.rank == processes.world - 1 else losses
 
-    RowLoss.measure = poison
+    CrossEntropy.measure = poison
     try:
         train("plain", task, processes)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     finally:
-        RowLoss.measure = measure
+        CrossEntropy.measure = measure
     return "nothing"
 
 
