@@ -40,13 +40,18 @@ ROOM_MATES = {
     "null_model": {"features/core/members.py"},
     "forensics": {*OF_CORE},
     "perturb": {
-        *("features/core/auc.py", "features/forensics/__main__.py", "features/forensics/parts.py"),
+        *(
+            "features/core/auc.py",
+            "features/forensics/__main__.py",
+            "features/forensics/measuring.py",
+        ),
         *("stage1_cnn/augment/augmenter.py", "stage1_cnn/augment/mixing.py"),
         *("stage1_cnn/augment/self_blend.py", "stage1_cnn/dump/__main__.py"),
     },
-    "evaluate": {"features/artifacts/gradcam.py"},
+    "evaluate": {"features/artifacts/gradcam.py", "features/artifacts/row_blocks.py"},
     "gallery": {
         *("features/artifacts/gradcam.py", "features/artifacts/null_model.py"),
+        "features/artifacts/row_blocks.py",
         *("features/artifacts/perturbed.py", "stage2_ensemble/decisions/units.py"),
         *("stage2_ensemble/findings/corrected_labels.py", "stage2_ensemble/findings/domains.py"),
         *("stage2_ensemble/findings/final_run.py", "stage2_ensemble/findings/log.py"),
@@ -56,7 +61,8 @@ ROOM_MATES = {
     },
     "explain": {"features/core/auc.py"},
     "report": {
-        *("features/artifacts/null_model.py", "features/pixels/cache.py"),
+        *("features/artifacts/null_model.py", "features/artifacts/row_blocks.py"),
+        "features/pixels/cache.py",
         *("features/pixels/scanning.py", "features/pixels/store.py"),
         *("features/pixels/thumbnails.py", "stage2_ensemble/findings/log.py"),
         *("stage2_ensemble/gallery/__main__.py", "stage2_ensemble/gallery/neighbours.py"),

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,6 +60,15 @@ def write_array(path: Path, array: npt.NDArray[Any]) -> None:
     """Writes an array as `.npy`, atomically."""
     with write_atomic(path) as temporary, open(temporary, "wb") as file:
         np.save(file, array, allow_pickle=False)
+
+
+def link_file(source: Path, path: Path) -> None:
+    """`path` becomes another name of the file `source`, atomically; on another disk a copy."""
+    with write_atomic(path) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:  # another disk, or one without links
+            shutil.copyfile(source, temporary)
 
 
 def read_json(path: Path, stage: str) -> Any:

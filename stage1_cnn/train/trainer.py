@@ -80,7 +80,7 @@ class Trainer:
     def _build_network(self) -> nn.Module:
         network = build_network(self.settings)
         if self.processes.world > 1:
-            network = _share_statistics(network, self.settings, self.device)
+            network = _sync_statistics(network, self.settings, self.device)
         network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.processes.rank:  # dropout must not be the same everywhere
             torch.manual_seed(self.seed + (self.processes.rank << 32))
@@ -221,7 +221,7 @@ class Trainer:
         self._forward = None
 
 
-def _share_statistics(
+def _sync_statistics(
     network: nn.Module, settings: MemberSettings, device: torch.device
 ) -> nn.Module:
     """`network` with its batch norm over the batches of all processes, where that can be had."""

@@ -17,9 +17,9 @@ from features.inputs import AllParams, check_all_params
 from features.runtime.cli import STOPPED, run_stage
 from features.runtime.interruption import Interruption, MaxMinutes
 from features.runtime.locks import hold
+from features.runtime.resume import digest_code
 from features.settings.sections import load_params, read_yaml
 from features.settings.training import TrainParams
-from stage1_cnn.runtime.checkpoints import digest_code
 from stage1_cnn.train.__main__ import OUT, select_settings
 from stage1_cnn.train_all.dvc_stages import check_dvc, commit
 from stage1_cnn.train_all.plan import TRAIN, choose_devices, choose_members, find_waiting

@@ -82,20 +82,13 @@ def train(name, task, processes, session=None):
 
 def stop_half_way(folder, task, processes):
     """Leaves a state of the job `mixed`."""
-    states = open_states(folder, processes)
+    states = Checkpoints(folder / "states")
     stop = StopAt(STOPPED_AT, processes.rank)
     try:
         train("mixed", task, processes, Session(processes, stop, states))
     except Stopped:
         return
     raise AssertionError("it should have stopped")
-
-
-def open_states(folder, processes):
-    states = Checkpoints(folder / "states", "train", {"out": "x"})
-    if processes.is_first:
-        states.open()
-    return states
 
 
 def count_bad_rows(task, processes):
@@ -117,14 +110,14 @@ def count_bad_rows(task, processes):
 
 
 def ask_the_others(processes):
-    part = processes.take_share(np.arange(7, dtype=np.float32)[:, None] * [1, 10])
+    part = processes.take_slice(np.arange(7, dtype=np.float32)[:, None] * [1, 10])
     return {
         "gathered": processes.gather(part.astype(np.float16), 7).tolist(),
-        "few": processes.gather(processes.take_share(np.arange(1)), 1).tolist(),
-        "none": processes.gather(processes.take_share(np.empty((0, 3))), 0).shape,
+        "few": processes.gather(processes.take_slice(np.arange(1)), 1).tolist(),
+        "none": processes.gather(processes.take_slice(np.empty((0, 3))), 0).shape,
         "any": processes.any(processes.rank == 1, False),
         "sum": float(processes.add(torch.tensor(1.0 + processes.rank))),
-        "shared": processes.share({"from": processes.rank}),
+        "shared": processes.broadcast({"from": processes.rank}),
         "collected": processes.collect(processes.rank),
     }
 

@@ -107,8 +107,7 @@ def test_a_resumed_training_has_the_same_curve(task, tmp_path, stop_after):
             return "enough" if self.left == 0 else None
 
     def go_on(interruption):
-        states = Checkpoints(tmp_path, "train", {"out": "x"})
-        states.open()
+        states = Checkpoints(tmp_path)
         return train(task, Session(ALONE, interruption, states))
 
     with pytest.raises(Stopped):

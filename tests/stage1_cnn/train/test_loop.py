@@ -153,8 +153,7 @@ def test_seconds_are_those_of_the_images_of_this_run(task, tmp_path):
     rows = manifest.rows_to_learn(0)
 
     def go_on():
-        checkpoints = Checkpoints(tmp_path, "train", {"out": "x"})
-        checkpoints.open()
+        checkpoints = Checkpoints(tmp_path)
         session = Session(ALONE, Interruption(), checkpoints, save_minutes=0)
         return train_network(make_settings(), store, manifest, rows, 0, ALONE, session)
 
