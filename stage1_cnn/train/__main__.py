@@ -93,7 +93,8 @@ def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: RunLim
             curve = build_curve(settings, store, train, fold, processes)
             trained = train_network(settings, store, train, rows, seed, processes, session, curve)
             interruption.stop_at_once()
-            judged = judge_fold(trained, settings, store, train, fold, processes)
+            scorer = curve.engine if curve else None
+            judged = judge_fold(trained, settings, store, train, fold, processes, scorer)
         if processes.is_first:
             member = describe_member(settings, train, rows, backbone, trained)
             history = pd.DataFrame(trained.history)
