@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Only relative paths here: $(CURDIR) breaks on a space.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo setup test lint format bench gpu-check experiments carry lock clean clean-all
+.PHONY: help demo setup test lint format bench gpu-check experiments carry lock audit clean clean-all
 
 # Stage commands say `python -m …`, so the venv comes first in PATH.
 IN_VENV := PATH="$$(pwd)/.venv/bin:$$PATH"
@@ -74,8 +74,12 @@ carry: ## OUT=file packs what the next session needs; IN=file unpacks it there (
 
 lock: ## Make requirements.lock again, with the newest versions that pyproject.toml admits.
 	@sh setup.sh
-	$(IN_VENV) uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev \
-		--custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+	$(IN_VENV) uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
+		--extra dev --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+audit: ## List licences and known vulnerabilities of the locked packages.
+	@sh setup.sh
+	@sh audit.sh
 
 clean: ## Remove artifacts, the demo's data, the image store and caches; keep .venv and .resume.
 	rm -rf artifacts data/demo .store build dist *.egg-info

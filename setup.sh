@@ -40,7 +40,13 @@ set_dvc_scm() {
         fi
     elif ! grep -qs no_scm .dvc/config.local; then
         .venv/bin/dvc config --quiet --local core.no_scm true
-        say "no git repository here: DVC works without one (.dvc/config.local)"
+        if LC_ALL=C git rev-parse --is-inside-work-tree 2>&1 | grep -q 'dubious ownership'; then
+            say "git refuses this repository, which belongs to another user. If you trust it:" \
+                "git config --global --add safe.directory '$(pwd -P)'," \
+                "then make setup. Until then DVC works without git (.dvc/config.local)"
+        else
+            say "no git repository here: DVC works without one (.dvc/config.local)"
+        fi
     fi
 }
 
@@ -87,15 +93,16 @@ is_usable() {
         grep -qsF "$(pwd -P)/.venv/bin/python" .venv/bin/pip
 }
 
+# The lock names the sha256 of every file: another one is refused.
 install() {
     if [ -x .venv/bin/uv ] || "$python" -m pip install --quiet -c requirements.lock uv; then
-        if .venv/bin/uv pip install --python "$python" -r requirements.lock &&
+        if .venv/bin/uv pip install --python "$python" --require-hashes -r requirements.lock &&
             .venv/bin/uv pip install --python "$python" --no-deps --no-build-isolation -e .; then
             return
         fi
     fi
     say "uv failed: going on with pip, which takes longer"
-    "$python" -m pip install -r requirements.lock &&
+    "$python" -m pip install --require-hashes -r requirements.lock &&
         "$python" -m pip install --no-deps --no-build-isolation -e .
 }
 

@@ -32,11 +32,11 @@ from sklearn.model_selection import StratifiedGroupKFold
 from features.core.manifest import ROLES, write_manifest
 from features.errors import ManifestError
 from features.pixels.decoding import Scan
-from features.prepare.__main__ import attach_scans, finish_role, group_rows, quarantine
 from features.prepare.class_folders import read_rows
 from features.prepare.label_file import find_path_problem
 from features.prepare.label_overrides import override_labels
 from features.prepare.roles import hold_out, split_roles
+from features.prepare.run import attach_scans, finish_role, group_rows, quarantine
 from features.prepare.same_pictures import SamePictures
 from features.prepare.summary import summarise
 from features.settings.data import PrepareParams, RoleFiles

@@ -151,6 +151,15 @@ class LockedError(PipelineError):
         )
 
 
+class SupersededError(PipelineError):
+    """A newer run has taken over; what it writes stays."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(
+            f"A newer run of this stage has begun, and only its results count: {path} is left to it"
+        )
+
+
 class DeviceMemoryError(PipelineError):
     """The device, or the machine, has too little memory for one batch."""
 

@@ -61,11 +61,9 @@ def test_module_imports_only_what_its_package_may(path):
 # --- rooms
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_the_top_of_a_package_holds_commands_and_errors(package):
-    for stem in set(list_parts(ROOT / package)) - {"errors"}:
-        text = (ROOT / package / f"{stem}.py").read_text(encoding="utf-8")
-        assert f'run_stage("{package}.{stem}", main' in text
+def test_at_the_top_of_a_package_there_are_rooms_and_errors_alone():
+    tops = {package: list_parts(ROOT / package) for package in PACKAGES}
+    assert tops == {"features": ["errors"], "stage1_cnn": [], "stage2_ensemble": []}
 
 
 @pytest.mark.parametrize("room", ROOMS, ids=name_file)
@@ -78,11 +76,25 @@ def test_a_room_has_a_subject_and_a_few_files(room):
     assert ast.get_docstring(tree)
 
 
-@pytest.mark.parametrize("room", ROOMS, ids=name_file)
+COMMANDS = [room for room in ROOMS if (room / "__main__.py").is_file()]
+
+
+@pytest.mark.parametrize("room", COMMANDS, ids=name_file)
 def test_a_command_is_started_by_the_name_of_its_room(room):
-    main = room / "__main__.py"
-    if main.is_file():
-        assert f'run_stage("{name_file(room)}", main' in main.read_text(encoding="utf-8")
+    text = (room / "__main__.py").read_text(encoding="utf-8")
+    assert f'run_stage("{name_file(room)}", main' in text
+    assert (room / "run.py").is_file(), "what a command does; its options lie in __main__"
+
+
+def test_options_are_known_before_what_takes_a_second_is_imported():
+    """`--help` and a wrong setting are answered before torch, pandas and the like are there."""
+    names = [f"{name_file(room)}.__main__" for room in COMMANDS]
+    heavy = ["torch", "timm", "pandas", "scipy", "sklearn", "lightgbm", "PIL", "joblib", "optuna"]
+    code = f"import sys, {', '.join(names)}\nprint(*({set(heavy)} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
 
 
 def test_what_other_processes_load_lies_in_no_main():

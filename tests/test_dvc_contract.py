@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from features.inputs import check_all_params
+from features.inputs.settings import check_all_params
 from features.settings.sections import StageParams
 
 ROOT = Path(__file__).parent.parent
@@ -30,7 +30,7 @@ OF_CORE = ("features/core/auc.py", "features/core/members.py")
 ROOM_MATES = {
     "inputs": {
         *OF_CORE,
-        *("features/prepare/__main__.py", "features/prepare/hamming.py"),
+        *("features/prepare/__main__.py", "features/prepare/run.py", "features/prepare/hamming.py"),
         *("features/prepare/label_overrides.py", "features/prepare/near_duplicates.py"),
         *("features/prepare/roles.py", "features/prepare/same_pictures.py"),
         *("features/prepare/summary.py", "features/prepare/verify.py"),
@@ -40,13 +40,11 @@ ROOM_MATES = {
     "null_model": {"features/core/members.py"},
     "forensics": {*OF_CORE},
     "perturb": {
-        *(
-            "features/core/auc.py",
-            "features/forensics/__main__.py",
-            "features/forensics/measuring.py",
-        ),
+        *("features/core/auc.py", "features/forensics/__main__.py", "features/forensics/run.py"),
+        *("features/forensics/measuring.py", "features/forensics/settings.py"),
         *("stage1_cnn/augment/augmenter.py", "stage1_cnn/augment/mixing.py"),
         *("stage1_cnn/augment/self_blend.py", "stage1_cnn/dump/__main__.py"),
+        "stage1_cnn/dump/run.py",
     },
     "evaluate": {"features/artifacts/gradcam.py", "features/artifacts/row_blocks.py"},
     "gallery": {
@@ -65,7 +63,8 @@ ROOM_MATES = {
         "features/pixels/cache.py",
         *("features/pixels/scanning.py", "features/pixels/store.py"),
         *("features/pixels/thumbnails.py", "stage2_ensemble/findings/log.py"),
-        *("stage2_ensemble/gallery/__main__.py", "stage2_ensemble/gallery/neighbours.py"),
+        *("stage2_ensemble/gallery/__main__.py", "stage2_ensemble/gallery/run.py"),
+        "stage2_ensemble/gallery/neighbours.py",
     },
 }
 """By stage the files of its rooms that it does not import: to change one of them runs it again."""

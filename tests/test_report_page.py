@@ -12,9 +12,9 @@ from PIL import Image
 
 from features.settings.images import Images
 from stage2_ensemble.gallery.choosing import BY_CHANCE
-from stage2_ensemble.report.__main__ import describe_gallery, escape_json, fit_page
 from stage2_ensemble.report.pictures import Pictures
 from stage2_ensemble.report.questions import Answer
+from stage2_ensemble.report.run import describe_gallery, escape_json, fit_page
 from stage2_ensemble.report.tables import PageTable
 
 HOSTILE = '</script><img src=x onerror="document.title=1">,"a".png'

@@ -74,7 +74,7 @@ FAKE_PYTHON = f"""#!/bin/sh
 echo "#!$(pwd -P)/.venv/bin/python" >.venv/bin/pip
 """
 UV_INSTALLS = [
-    "uv pip install --python .venv/bin/python -r requirements.lock",
+    "uv pip install --python .venv/bin/python --require-hashes -r requirements.lock",
     "uv pip install --python .venv/bin/python --no-deps --no-build-isolation -e .",
 ]
 
@@ -161,12 +161,14 @@ def done(project: Project) -> Project:
 # --- lock and ranges ---
 
 
+def read_entries() -> list[str]:
+    """Requirements with their options, each on one line."""
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8").replace("\\\n", " ")
+    return [line for line in text.splitlines() if line.strip() and line.lstrip()[0] != "#"]
+
+
 def read_lock() -> list[Requirement]:
-    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-    lines = [
-        line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")
-    ]
-    return [Requirement(line) for line in lines]
+    return [Requirement(entry.partition(" --hash")[0]) for entry in read_entries()]
 
 
 def direct_requirements() -> list[Requirement]:
@@ -183,7 +185,15 @@ def test_lock_holds_no_url() -> None:
     text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     assert "://" not in text
     assert not any(requirement.url for requirement in read_lock())
-    assert not re.search(r"^\s*-", text, re.MULTILINE), "no option such as --index-url"
+    options = re.findall(r"^\s*(-\S+?)(?:=| |$)", text, re.MULTILINE)
+    assert set(options) == {"--hash"}, "no option such as --index-url"
+
+
+def test_lock_names_the_sha256_of_every_file() -> None:
+    for entry in read_entries():
+        hashes = entry.split(" --hash=")[1:]
+        assert hashes, entry
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", text.strip()) for text in hashes), entry
 
 
 def test_lock_pins_everything_exactly() -> None:
@@ -355,7 +365,7 @@ def test_pip_goes_on_where_uv_fails(project: Project) -> None:
     assert result.returncode == 0, result.stdout
     assert "uv failed" in result.stdout
     assert project.installs()[-2:] == [
-        "pip install -r requirements.lock",
+        "pip install --require-hashes -r requirements.lock",
         "pip install --no-deps --no-build-isolation -e .",
     ]
 
@@ -463,6 +473,18 @@ def test_dvc_is_told_where_there_is_no_git(project: Project) -> None:
         project.run("git", "init", "-q")
         assert "git found" in project.setup().stdout
         assert "no_scm" not in local.read_text()
+
+
+@needs_git
+def test_a_repository_of_another_user_is_told_with_the_command_that_trusts_it(
+    project: Project,
+) -> None:
+    first = project.setup(GIT_TEST_ASSUME_DIFFERENT_OWNER="1")
+    assert first.returncode == 0
+    told = first.stdout
+    assert "no git repository" not in told
+    assert f"git config --global --add safe.directory '{project.folder.resolve()}'" in told
+    assert "git found" in project.setup().stdout  # once it is trusted
 
 
 @needs_git

@@ -25,8 +25,8 @@ from features.core.manifest import read_manifest
 from features.settings.learning import Network
 from features.settings.perturb import PerturbParams
 from features.settings.sections import load_params
-from stage1_cnn.explain.__main__ import ExplainParams
-from stage1_cnn.perturb import __main__ as perturb
+from stage1_cnn.explain.settings import ExplainParams
+from stage1_cnn.perturb import run as perturb
 from stage1_cnn.runtime.runs import RunLimits
 
 LIMITS = {"float32": 1e-3, "auto": 2e-2}
@@ -128,7 +128,7 @@ def compare_maps(report: Report) -> None:
     """Grad-CAM of a few rows, in steps of 255."""
     try:
         # Late: captum, and matplotlib that it wants, may be missing.
-        from stage1_cnn.explain import __main__ as explain
+        from stage1_cnn.explain import run as explain
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in ("captum", "matplotlib"):

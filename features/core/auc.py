@@ -12,8 +12,8 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, logit
-from scipy.stats import rankdata, t
+import pandas as pd
+from scipy.special import expit, logit, stdtrit  # not scipy.stats: 0.6 s of every start
 
 from features.core.manifest import Ids, count_classes
 
@@ -173,13 +173,18 @@ def _take_apart(labels: npt.NDArray[np.int64], scores: Floats, groups: Ids, coun
     return _Parts(auc, errors[0] + errors[1], variance, freedom, pairs, least > 1)
 
 
+def rank_scores(scores: Floats) -> Floats:
+    """`(n,)` ranks from 1 up; equal scores have the mean of theirs."""
+    return np.asarray(pd.Series(scores).rank(), np.float64)
+
+
 def _find_placements(is_fake: Mask, scores: Floats) -> Floats:
     """`(n,)` structural components: the share of the other class that a row is right against."""
     fakes, reals = int(is_fake.sum()), int((~is_fake).sum())
-    ranks = rankdata(scores)
+    ranks = rank_scores(scores)
     placements = np.empty(len(scores))
-    placements[is_fake] = (ranks[is_fake] - rankdata(scores[is_fake])) / reals
-    placements[~is_fake] = 1 - (ranks[~is_fake] - rankdata(scores[~is_fake])) / fakes
+    placements[is_fake] = (ranks[is_fake] - rank_scores(scores[is_fake])) / reals
+    placements[~is_fake] = 1 - (ranks[~is_fake] - rank_scores(scores[~is_fake])) / fakes
     return placements
 
 
@@ -214,7 +219,7 @@ def _find_bounds(parts: _Parts, level: float) -> tuple[float, float]:
     if parts.auc in (0, 1):
         limit = _limit_faultless(parts, level)
         return (limit, 1.0) if parts.auc == 1 else (0.0, 1 - limit)
-    quantile = float(t.ppf((1 + level) / 2, parts.freedom))
+    quantile = float(stdtrit(parts.freedom, (1 + level) / 2))
     error = np.sqrt(parts.variance) / (parts.auc * (1 - parts.auc))
     middle = logit(parts.auc)
     return float(expit(middle - quantile * error)), float(expit(middle + quantile * error))

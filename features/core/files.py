@@ -4,8 +4,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,32 @@ import numpy.typing as npt
 from features.errors import IntegrityError, MissingArtifactError
 
 SEAL = "sha256 of the rest"
+
+
+@dataclass
+class _Names:
+    """Under what condition this process may give files their names, and how many it has given."""
+
+    guard: Callable[[], AbstractContextManager[None]] = nullcontext
+    given: int = 0
+
+
+_names = _Names()
+
+
+@contextmanager
+def guard_names(guard: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    """Within, each file gets its name inside `guard()`, which may raise: then it does not."""
+    before, _names.guard = _names.guard, guard
+    try:
+        yield
+    finally:
+        _names.guard = before
+
+
+def count_written() -> int:
+    """Files that this process has written whole."""
+    return _names.given
 
 
 @contextmanager
@@ -31,7 +58,9 @@ def write_atomic(path: Path) -> Iterator[Path]:
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o644)  # safetensors makes files that only their owner can read
-        os.replace(temporary, path)
+        with _names.guard():
+            os.replace(temporary, path)
+        _names.given += 1
         _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)

@@ -14,136 +14,18 @@ their size and quality: facts that are the null model's, and that `images.equali
 here as well as from the networks. They would also have to be decoded once more, at any size.
 """
 
-import logging
-import time
-from collections.abc import Mapping
-from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
-from joblib import Parallel, delayed
-from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-from features.artifacts.forensics import seal_forensics
-from features.artifacts.row_blocks import Layout, RowBlocks
-from features.core.files import link_file
-from features.core.manifest import READABLE, ROLES, Manifest, Role, read_manifest
-from features.errors import Stopped, WorkerKilledError
-from features.forensics.columns import COLUMNS
-from features.forensics.measuring import RowRange, measure_range, split_ranges
-from features.pixels.store import ImageStore, open_store
+from features.forensics.settings import ForensicParams
 from features.runtime.cli import Overrides, run_stage
-from features.runtime.locks import hold
-from features.runtime.progress import show_progress
-from features.runtime.resume import ResumeParams, RunFolder, describe_run
-from features.settings.images import DataRoot, Images
-from features.settings.sections import StageParams, load_params
-
-MANIFEST = Path("artifacts/manifest")
-OUT = Path("artifacts/forensics")
-COMPUTING = ("numpy", "scipy", "Pillow")
-"""Packages whose versions results depend on."""
-MANY = 1 << 24
-"""Pixels from which on processes share the work: two seconds of it; they take one to start."""
-_log = logging.getLogger("forgerystack")
-
-
-class ForensicParams(StageParams):
-    """What `forensics` reads."""
-
-    data: DataRoot
-    images: Images
-
-
-def find_readable(manifest: Manifest) -> npt.NDArray[np.bool_]:
-    """`(n,)`: rows whose image can be read."""
-    return np.asarray(manifest.table["status"] == READABLE, bool)
-
-
-def open_blocks(folder: Path, manifests: Mapping[Role, Manifest]) -> dict[Role, RowBlocks]:
-    """What is there of each role's table, a row for each row of its manifest."""
-    blocks = {}
-    for role, manifest in manifests.items():
-        layouts: dict[str, Layout] = {"values": (np.float32, (len(manifest), len(COLUMNS)))}
-        blocks[role] = RowBlocks(folder, role, len(manifest), layouts)
-    return blocks
-
-
-def measure_missing(
-    blocks: Mapping[Role, RowBlocks],
-    manifests: Mapping[Role, Manifest],
-    stores: Mapping[Role, ImageStore],
-) -> None:
-    """Computes the rows that are not there, and keeps them. Raises `Stopped` on Ctrl-C."""
-    missing = [r for role, b in blocks.items() for r in split_ranges(role, b.list_missing())]
-    readable = {role: find_readable(manifest) for role, manifest in manifests.items()}
-    pixels = sum(len(rows) * stores[rows.role].size ** 2 for rows in missing)
-
-    def build_task(rows: RowRange) -> object:
-        inside = readable[rows.role][rows.start : rows.stop]
-        row_ids = rows.start + np.flatnonzero(inside)
-        return delayed(measure_range)(rows, stores[rows.role].select(row_ids), inside)
-
-    work = Parallel(
-        n_jobs=-1,
-        prefer="processes" if pixels >= MANY else "threads",
-        return_as="generator_unordered",
-        batch_size=1,
-    )(build_task(rows) for rows in missing)
-    total = sum(len(manifest) for manifest in manifests.values())
-    done = total - sum(len(rows) for rows in missing)
-    try:
-        with show_progress("forensics", total, "images", done) as meter:
-            for rows, values in work:
-                blocks[rows.role].add(rows.start, [values])
-                blocks[rows.role].save_if_due()
-                meter.advance(len(rows))
-                done += len(rows)
-    except TerminatedWorkerError as error:
-        raise WorkerKilledError("forensic features were computed") from error
-    except KeyboardInterrupt:
-        raise Stopped(f"after {done:,} of {total:,} images") from None
-    finally:
-        for kept in blocks.values():
-            kept.save()
-
-
-def run(params: ForensicParams, resume_dir: Path, out: Path = OUT) -> None:
-    """Reads manifests and images, writes a table and its facts for each role.
-
-    Goes on where a run with the same rows, images, code and `out` was cut off. Raises `Stopped`,
-    `LockedError`.
-    """
-    start = time.perf_counter()
-    manifests = {role: read_manifest(MANIFEST, role) for role in ROLES}
-    root = Path(params.data.root)
-    key = describe_run(
-        out,
-        COMPUTING,
-        manifests={role: manifest.digest for role, manifest in manifests.items()},
-        images=params.images.pixel_settings,
-    )
-    kept = RunFolder(resume_dir, "forensics", key)
-    with hold(out, resume_dir):
-        kept.open()
-        stores = {role: open_store(rows, root, params.images) for role, rows in manifests.items()}
-        blocks = open_blocks(kept.path, manifests)
-        measure_missing(blocks, manifests, stores)
-        for role, manifest in manifests.items():
-            link_file(blocks[role].finish()["values"], out / f"{role}.npy")
-            seal_forensics(out, manifest, COLUMNS)
-        kept.clear()
-    _log.info(
-        "forensics: %d columns of %s, %.1f s",
-        len(COLUMNS), ", ".join(f"{len(rows)} {role} rows" for role, rows in manifests.items()),
-        time.perf_counter() - start,
-    )  # fmt: skip
+from features.runtime.resume import read_resume_dir
+from features.settings.sections import load_params
 
 
 def main(overrides: Overrides = None) -> None:
     """Compute the forensic features of all images. Cut off, the same command goes on."""
     params = load_params(ForensicParams, overrides)
-    run(params, Path(load_params(ResumeParams, overrides).resume_dir))
+    from features.forensics.run import run
+
+    run(params, read_resume_dir(overrides))
 
 
 if __name__ == "__main__":

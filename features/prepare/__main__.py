@@ -9,206 +9,15 @@ Writes: artifacts/manifest/train.parquet, artifacts/manifest/val.parquet,
 Params: seed, data, split, folds, images.size, images.equalize
 """
 
-import logging
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-import pandas as pd
-import pyarrow as pa
 import typer
 
-from features.core.files import write_json, write_text
-from features.core.manifest import (
-    HELD_OUT,
-    NO_OVERRIDE,
-    READABLE,
-    ROLES,
-    SCHEMA,
-    Role,
-    count_classes,
-    write_manifest,
-)
-from features.errors import ManifestError
-from features.pixels.cache import ImageCache
-from features.pixels.store import keep_pixels
-from features.pixels.thumbnails import Thumbnails
-from features.prepare.class_folders import read_rows
-from features.prepare.label_file import check_hold_out, list_group_keys
-from features.prepare.label_overrides import count_overrides, override_labels
-from features.prepare.roles import find_held, find_listed, settle_val, split_roles
-from features.prepare.same_pictures import (
-    Mask,
-    SamePictures,
-    apply_policy,
-    count_pairs,
-    find_conflicts,
-    find_same_pictures,
-    list_pairs,
-)
-from features.prepare.summary import build_markdown, summarise
-from features.prepare.verify import verify_data
 from features.runtime.cli import Overrides, run_stage
+from features.runtime.locks import hold
+from features.runtime.resume import read_resume_dir
 from features.settings.data import PrepareParams
 from features.settings.sections import load_params
-from features.splits.folds import check_classes
-from features.splits.groups import build_groups
-
-OUT = Path("artifacts/manifest")
-_log = logging.getLogger("forgerystack")
-
-
-def attach_scans(rows: pd.DataFrame, scans: pd.DataFrame) -> pd.DataFrame:
-    """`rows` with what their files hold (fields of `Scan`), and `status`."""
-    facts = scans.set_axis(rows.index)
-    status = facts.pop("problem").where(lambda problem: problem != "", READABLE)
-    return pd.concat([rows, facts.assign(status=status)], axis=1)
-
-
-def finish_role(rows: pd.DataFrame) -> pd.DataFrame:
-    """`rows` in the manifest's form: columns of its schema, `row_id` 0 … n-1."""
-    rows = rows.reset_index(drop=True)
-    rows["row_id"] = np.arange(len(rows), dtype=np.int64)
-    numbers = {f.name: f.type.to_pandas_dtype() for f in SCHEMA if not pa.types.is_string(f.type)}
-    return rows.reindex(columns=SCHEMA.names).astype(numbers)
-
-
-def _read_tables(params: PrepareParams) -> tuple[pd.DataFrame, int]:
-    """Rows of all roles, and how many repeated lines were dropped; raises all problems at once."""
-    tables, problems, repeated = [], [], 0
-    for role in ROLES:
-        if getattr(params.data, role) is None:
-            continue
-        try:
-            rows, dropped = read_rows(params.data, params.split.hold_out, role)
-            if role == "train":
-                check_hold_out(rows, params.split.hold_out)
-        except ManifestError as error:
-            problems.append(str(error))
-            continue
-        tables.append(rows.assign(role=role))
-        repeated += dropped
-    if problems:
-        raise ManifestError("label files", problems)
-    return override_labels(pd.concat(tables, ignore_index=True), params), repeated
-
-
-def _scan_rows(rows: pd.DataFrame, params: PrepareParams, cache: ImageCache) -> pd.DataFrame:
-    """`rows` with what their files hold; the cache holds their pixels afterwards if it should."""
-    root, paths = Path(params.data.root), rows["path"].tolist()
-    missing = cache.find_missing(root, paths, pixels=True)
-    pixels = keep_pixels(params.images, len(missing))
-    return attach_scans(rows, cache.scan(root, paths, params.data, pixels, "read images"))
-
-
-def quarantine(rows: pd.DataFrame, params: PrepareParams, out: Path) -> pd.DataFrame:
-    """Lists what cannot be used; takes it out of train and val, keeps it in test.
-
-    Raises `ManifestError` where too much of train or val, or all of test, cannot be used.
-    """
-    conflicts = _find_conflicts(rows, params)
-    status = rows["status"].mask(conflicts, "the same file stands under both labels")
-    rows = rows.assign(status=status)
-    bad = rows[rows["status"] != READABLE]
-    path = out / "quarantine.csv"
-    columns = ["role", "line", "img_name", "path", "status"]
-    write_text(path, bad[columns].to_csv(index=False))
-    problems, counts = [], []
-    for role in ROLES:
-        part, total = bad[bad["role"] == role], int((rows["role"] == role).sum())
-        if not _is_too_much(role, len(part), total, params.data.max_bad_fraction):
-            continue
-        counts.append(f"{len(part)} of {total} {role} images cannot be used.")
-        listed = zip(part["path"], part["line"], part["status"], strict=True)
-        problems += [f"{_name_place(*place)}: {status}" for *place, status in listed]
-    if problems:
-        limit = f"data.max_bad_fraction is {params.data.max_bad_fraction:g}"
-        advice = " ".join([*counts, f"{limit}. The whole list: {path}"])
-        raise ManifestError("images", problems, advice)
-    return rows[(rows["status"] == READABLE) | (rows["role"] == "test")].reset_index(drop=True)
-
-
-def _find_conflicts(rows: pd.DataFrame, params: PrepareParams) -> Mask:
-    """`(n,)`: rows whose very file stands under both labels.
-
-    Where only an override says so, rows that are val, or may become it, stay: the rows of the
-    headline must not depend on which of them somebody disputes.
-    """
-    conflicts = find_conflicts(rows)
-    if params.data.final or not (rows["override"] != NO_OVERRIDE).any():
-        return conflicts
-    learned = (rows["role"] == "train").to_numpy(bool) & (params.data.val is not None)
-    learned &= ~find_held(rows, params.split.hold_out)
-    return conflicts & (learned | find_conflicts(rows.assign(label=find_listed(rows))))
-
-
-def _name_place(path: str, line: int) -> str:
-    """Rows of class folders stand in no list."""
-    return f"{path} (line {line})" if line else path
-
-
-def _is_too_much(role: Role, bad: int, total: int, limit: float) -> bool:
-    """Test rows keep their line, flagged, as long as there is one that can be labelled."""
-    return bad == total > 0 if role == "test" else bad > limit * total
-
-
-def group_rows(rows: pd.DataFrame, params: PrepareParams, same: SamePictures) -> pd.DataFrame:
-    """`rows` with `group`: rows that share a picture, a unit or a value of a group column.
-
-    Units of test link nothing here: a new test list must not change the folds of train.
-    """
-    keys = rows[list_group_keys(params.data)]
-    if "unit" in keys:
-        keys = keys.assign(unit=rows["unit"].mask(rows["role"] == "test", ""))
-    return rows.assign(group=build_groups(keys, same.links))
-
-
-def _check_both_classes(parts: Mapping[Role, pd.DataFrame], final: bool) -> None:
-    problems = []
-    roles: tuple[Role, ...] = ("train",) if final else ("train", "val")
-    for role in roles:
-        rows = parts[role]
-        reals, fakes = count_classes(rows["label"][rows["domain"] != HELD_OUT])
-        if not reals or not fakes:
-            problems.append(f"{role}: {reals} reals and {fakes} fakes, but both are needed")
-    if problems:
-        raise ManifestError("labels", problems)
-
-
-def run(params: PrepareParams, out: Path = OUT) -> None:
-    """Reads lists and images, writes manifests, quarantine, same pictures and the summary."""
-    rows, repeated = _read_tables(params)
-    with ImageCache(params.images) as cache:
-        rows = _scan_rows(rows, params, cache)
-        listed = rows[["role", "status"]]
-        reviewed = int(((rows["override"] != NO_OVERRIDE) | rows["confirmed"]).sum())
-        rows = quarantine(rows, params, out)
-        rows = settle_val(rows, params)
-        thumbnails = Thumbnails(cache.thumbnails_path, rows["slot"].to_numpy(np.int64))
-        same = find_same_pictures(rows, thumbnails)
-    dropped = apply_policy(rows, same, params.split.cross_role_duplicates)
-    pairs = list_pairs(rows, same, dropped)
-    rows = group_rows(rows, params, same)[~dropped]
-    parts = split_roles(rows, params)
-    del rows  # with ten million of them a copy takes 3 GB
-    _check_both_classes(parts, params.data.final)
-    overrides = count_overrides(parts, reviewed)
-    roles = {role: finish_role(parts.pop(role)) for role in ROLES}
-    train = roles["train"]
-    check_classes(train["label"].to_numpy(), train["fold"].to_numpy(), params.folds.active)
-    for role in ROLES:
-        write_manifest(roles[role], role, out / f"{role}.parquet")
-    write_text(out / "duplicates.csv", pairs.to_csv(index=False))
-    summary = summarise(roles, listed, params.folds)
-    summary["repeated lines dropped"] = repeated
-    summary["same pictures"] = count_pairs(pairs, same, dropped)
-    if params.data.label_overrides is not None:
-        summary["label overrides"] = overrides
-    write_json(out / "summary.json", summary)
-    text = build_markdown(summary, params)
-    write_text(out / "summary.md", text)
-    _log.info("%s", text)
 
 
 def main(
@@ -219,9 +28,13 @@ def main(
 ) -> None:
     """Turn lists and image folders into one manifest per role."""
     params = load_params(PrepareParams, overrides)
+    from features.prepare.run import OUT, run
+    from features.prepare.verify import verify_data
+
     if verify:
         verify_data(params, OUT)
-    else:
+        return
+    with hold(OUT, read_resume_dir(overrides)):
         run(params)
 
 

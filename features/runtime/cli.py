@@ -1,23 +1,27 @@
 """The command line that all stages share: options, logging, errors into exit codes.
 
-Exit codes: 0 done, 1 bug (with its traceback), 2 bad input (one message), 75 stopped and
-resumable, 130 interrupted with nothing to resume.
+Exit codes: 0 done, 1 bug (with its traceback), 2 bad input or a refusal of the system (one
+message), 75 stopped and resumable, 130 or 143 ended by Ctrl-C or SIGTERM with nothing to resume.
 """
 
-import errno
 import functools
 import inspect
 import logging
 import os
+import shlex
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
+from features.core.files import count_written
 from features.errors import PipelineError, Stopped
+from features.runtime.failures import explain
 from features.runtime.progress import close_bar
 from features.runtime.terminal import VARIABLE, choose_form, get_form, log, speak
 
@@ -34,10 +38,6 @@ LAUNCHED = "FORGERYSTACK_LAUNCHED"
 """Set in processes that another command of this project has started, which speaks for them: its
 process number."""
 _LAUNCHER = os.environ.get(LAUNCHED)  # by now; this process may set it for others
-_FULL = (
-    "What was finished is kept; free some space and run it again. Decoded images are the largest "
-    "part: images.store none does without them, images.store_dir puts them on another disk."
-)
 _START = time.perf_counter()  # this module comes before torch, whose import takes seconds
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]  # of whichever click typer brings
 
@@ -94,33 +94,62 @@ def _guard(name: str, command: Callable[..., None], says_document: bool) -> Call
     return guarded
 
 
+class _Terminated(BaseException):
+    """SIGTERM has come. No `Exception`: nothing but the command line takes it."""
+
+
 @contextmanager
 def _end(name: str) -> Iterator[None]:
-    """Errors into messages and exit codes."""
+    """Errors and signals into messages and exit codes."""
     try:
-        yield
+        with _note_sigterm():
+            yield
     except PipelineError as error:
         _say("error", f"{name}: {error}", code=2)
-        raise SystemExit(2) from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            _say_bug(name, error)
-            raise
-        place = f" ({error.filename})" if error.filename else ""
-        _say("error", f"{name}: {error.strerror}{place}. {_FULL}", code=2)
         raise SystemExit(2) from None
     except Stopped as stop:
         _say("stopped", f"{name}: {stop}", code=STOPPED)
         raise SystemExit(STOPPED) from None
-    except KeyboardInterrupt:
-        if get_form() == "json":  # a person has pressed the key
-            _say("stopped", f"{name}: interrupted", code=130)
-        raise SystemExit(130) from None
+    except (KeyboardInterrupt, _Terminated) as stop:
+        number = signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM
+        code = 128 + number
+        _say("stopped", f"{name}: ended by {number.name}. {_describe_end(name)}", code=code)
+        raise SystemExit(code) from None
     except Exception as error:
-        _say_bug(name, error)
-        raise
+        told = explain(error)
+        if told is None:
+            _say_bug(name, error)
+            raise
+        _say("error", f"{name}: {told}", code=2)
+        raise SystemExit(2) from None
     finally:
         close_bar()
+
+
+@contextmanager
+def _note_sigterm() -> Iterator[None]:
+    """SIGTERM raises `_Terminated`, unless whoever started this program had it ignored."""
+    before = signal.getsignal(signal.SIGTERM)
+    if before != signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _raise_terminated(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)  # a second one ends it at once
+    raise _Terminated
+
+
+def _describe_end(name: str) -> str:
+    """What a run that was ended leaves, and how to run it again."""
+    count = count_written()
+    left = f"{count} files were written before" if count else "No result was written"
+    by_hand = ["python", "-m", name, *sys.argv[1:]]
+    command = ["dvc", "repro"] if "DVC_STAGE" in os.environ else by_hand
+    return f"{left}. Run it again: {shlex.join(command)}"
 
 
 def _say(event: str, message: str, **facts: object) -> None:

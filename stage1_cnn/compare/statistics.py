@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import chi2, nct, t
+from scipy.special import chdtri, nctdtr, stdtr, stdtrit
 
 Measure = Literal["auc", "accuracy", "balanced_accuracy", "log_loss"]
 MEASURES: tuple[Measure, ...] = ("auc", "accuracy", "balanced_accuracy", "log_loss")
@@ -50,7 +50,7 @@ class SeedMean:
         """Of a two-sided t test of the mean against 0; `None` without a spread over seeds."""
         if self.sd is None or self.sd <= NO_SPREAD:
             return None
-        return float(2 * t.sf(abs(self.mean) / self.sd * math.sqrt(self.seeds), self.seeds - 1))
+        return float(2 * stdtr(self.seeds - 1, -abs(self.mean) / self.sd * math.sqrt(self.seeds)))
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def estimate_mean(values: Sequence[float]) -> SeedMean:
     if seeds < 2:
         return SeedMean(mean, seeds)
     sd = float(np.std(values, ddof=1))
-    half = float(t.ppf((1 + LEVEL) / 2, seeds - 1)) * sd / math.sqrt(seeds)
+    half = float(stdtrit(seeds - 1, (1 + LEVEL) / 2)) * sd / math.sqrt(seeds)
     return SeedMean(mean, seeds, sd, half)
 
 
@@ -104,8 +104,8 @@ def compute_power(effect: float, seeds: int) -> float:
     freedom, shift = seeds - 1, abs(effect) * math.sqrt(seeds)
     if shift > 30:  # above 0.98 even with 2 seeds, and scipy's series no longer converges
         return 1.0
-    limit = t.ppf((1 + LEVEL) / 2, freedom)
-    return float(nct.sf(limit, freedom, shift) + nct.cdf(-limit, freedom, shift))
+    limit = stdtrit(freedom, (1 + LEVEL) / 2)
+    return float(1 - nctdtr(freedom, shift, limit) + nctdtr(freedom, shift, -limit))
 
 
 def count_seeds_needed(mean: float, sd: float | None) -> int | None:
@@ -130,8 +130,8 @@ def adjust_holm(values: Sequence[float]) -> list[float]:
 
 def bound_sd(seeds: int) -> tuple[float, float]:
     """95 % interval of a standard deviation as multiples of the observed one (normal values)."""
-    shares = np.array([(1 + LEVEL) / 2, (1 - LEVEL) / 2])
-    low, high = np.sqrt((seeds - 1) / chi2.ppf(shares, seeds - 1))
+    beyond = np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.sqrt((seeds - 1) / chdtri(seeds - 1, beyond))
     return float(low), float(high)
 
 

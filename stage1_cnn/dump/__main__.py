@@ -7,175 +7,18 @@ Writes: artifacts/dumps/<backbone>/<fold>
 Params: data.root, images.size, images.equalize, dump
 """
 
-import logging
 import sys
-import time
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import typer
 
-from features.artifacts.dumps import Dump, write_dump
-from features.artifacts.row_blocks import RowBlocks
-from features.core.manifest import ROLES, Manifest, read_manifest
-from features.errors import AlignmentError
-from features.pixels.store import open_store
 from features.runtime.cli import Overrides, run_stage
-from features.runtime.costs import Measured, record_seconds
-from features.runtime.interruption import Interruption, MaxMinutes
-from features.runtime.locks import hold
-from features.runtime.resume import ResumeParams, RunFolder, describe_run
+from features.runtime.interruption import MaxMinutes
+from features.runtime.resume import read_resume_dir
 from features.settings.scoring import DumpParams
 from features.settings.sections import load_params
-from stage1_cnn.dump.parts import PLAIN, Part, Task, build_parts, open_blocks, score_part
-from stage1_cnn.networks.devices import describe_device
-from stage1_cnn.networks.member import Member, read_member
-from stage1_cnn.networks.network import check_other_size
-from stage1_cnn.runtime.launch import ProcessCount, is_launched, launch_processes
-from stage1_cnn.runtime.runs import COMPUTING, RunLimits, resolve_out_dir
-from stage1_cnn.scoring.engines import describe_engines
-from stage1_cnn.scoring.processes import Processes, join_processes
-from stage1_cnn.scoring.rows import ScoredRows, find_width
-
-MANIFEST = Path("artifacts/manifest")
-MEMBERS = Path("artifacts/members")
-OUT = Path("artifacts/dumps")
-_log = logging.getLogger("forgerystack")
-
-
-def describe_gain(task: Task, dump: Dump, plain: ScoredRows) -> str:
-    """The AUC on fold k as the member was trained, as it is dumped, and their difference."""
-    # Late: scipy.stats takes a second.
-    from features.core.auc import compare_aucs, measure_auc
-
-    train, fold = task.manifests["train"], dump.member.fold
-    rows = train.fold_rows(fold)
-    if not np.isfinite(plain.logits).all():
-        return f"fold {fold}: some scores are not finite without dump.tta and dump.image_size"
-    labels, groups = train.labels[rows], train.groups[rows]
-    logits = dump.logits[np.isin(dump.row_ids, rows)]
-    before, after = (measure_auc(labels, scores, groups) for scores in (plain.logits, logits))
-    gain = compare_aucs(labels, groups, logits, plain.logits)
-    return (
-        f"fold {fold}: AUC {before.describe(4)} plain at {task.trained_side} px, "
-        f"{after.describe(4)} with tta {task.scoring.tta} at {task.side} px; difference "
-        f"{gain.describe(4, '+')}. To look at: nothing acts on it"
-    )
-
-
-def check_member(member: Member, train: Manifest, fold: int) -> None:
-    """Raises unless the member left out `fold` of this very train manifest."""
-    if member.id.fold != fold:
-        raise AlignmentError("folds of the member", member.id.fold, fold)
-    member.id.check_train_digest(train.digest)
-
-
-def open_task(params: DumpParams, backbone: str, fold: int, member_dir: Path) -> Task:
-    """The member, the manifests and the images, checked against each other."""
-    member = read_member(member_dir, backbone, fold)
-    manifests = {role: read_manifest(MANIFEST, role) for role in ROLES}
-    check_member(member, manifests["train"], fold)
-    scoring = params.dump.resolve_backbone(backbone)
-    check_other_size(member.settings, scoring.image_size or member.settings.image_size)
-    root = Path(params.data.root)
-    stores = {role: open_store(rows, root, params.images) for role, rows in manifests.items()}
-    return Task(member, member_dir, manifests, stores, scoring, params.dump.engine)
-
-
-def describe_dump(params: DumpParams, task: Task, parts: list[Part], out: Path) -> dict[str, Any]:
-    """All that the scores depend on."""
-    return describe_run(
-        out,
-        COMPUTING,
-        images=params.images.pixel_settings,
-        member=task.member.id.digest,
-        manifests={role: manifest.digest for role, manifest in task.manifests.items()},
-        dump={"tta": task.scoring.tta, "image_size": task.side},
-        **describe_engines([part.engine for part in parts]),
-    )
-
-
-@dataclass
-class Pace:
-    """What scoring the rows of roles took in this run."""
-
-    seconds: float = 0.0
-    images: int = 0
-
-
-def score_parts(
-    parts: list[Part], folder: Path, processes: Processes, limits: RunLimits
-) -> tuple[dict[str, RowBlocks], Pace]:
-    """The scores of all parts, in `folder`, on the first process. Raises `Stopped`."""
-    scores, pace = {}, Pace()
-    width = find_width(parts[0].engine)
-    with Interruption(limits.max_minutes) as interruption:
-        for part in parts:
-            blocks = open_blocks(part, folder, width) if processes.is_first else None
-            start = time.perf_counter()
-            scored = score_part(part, blocks, processes, interruption)
-            if part.name != PLAIN:
-                pace.seconds += time.perf_counter() - start
-                pace.images += scored
-            if blocks:
-                scores[part.name] = blocks
-    return scores, pace
-
-
-def write_dumps(task: Task, parts: list[Part], scores: dict[str, RowBlocks], out: Path) -> None:
-    """Writes a dump for each role, and logs what the settings have gained on fold k."""
-    name = task.member.id.name
-    dumps = {}
-    for (role, manifest), part in zip(task.manifests.items(), parts, strict=False):
-        dumps[role] = Dump(role, task.member.id, part.row_ids, *scores[role].map_arrays())
-        write_dump(dumps[role], manifest, out, scores[role].finish())
-        _log.info("dump %s: %s %d rows", name, role, len(part.row_ids))
-    if PLAIN in scores:
-        plain = ScoredRows(*scores[PLAIN].map_arrays())
-        _log.info("dump %s: %s", name, describe_gain(task, dumps["train"], plain))
-
-
-def run(
-    params: DumpParams, backbone: str, fold: int, member_dir: Path, out: Path, limits: RunLimits
-) -> None:
-    """Reads member, manifests and images, writes one dump per role.
-
-    Goes on where a run with the same member, rows, settings, code and `out` was cut off. Raises
-    `Stopped`, `LockedError`.
-    """
-    with join_processes() as processes, ExitStack() as held:
-        if processes.is_first:
-            held.enter_context(hold(out, limits.resume_dir))
-        else:
-            _log.setLevel(logging.WARNING)
-        task = open_task(params, backbone, fold, member_dir)
-        parts = build_parts(task, processes)
-        _log.info(
-            "dump %s: %s at %d px, tta %s, by %s on %s%s",
-            task.member.id.name, task.member.settings.model, task.side, task.scoring.tta,
-            parts[0].engine.name, describe_device(processes.device),
-            f", {processes.world} processes" if processes.world > 1 else "",
-        )  # fmt: skip
-        key = describe_dump(params, task, parts, out)
-        kept = RunFolder(limits.resume_dir, f"dump-{backbone}-{fold}", key)
-        if processes.is_first:
-            kept.open()
-        scores, pace = score_parts(parts, kept.path, processes, limits)
-        if processes.is_first:
-            write_dumps(task, parts, scores, out)
-            if out == OUT / backbone / str(fold):  # no trial
-                total = sum(len(part.row_ids) for part in parts if part.name != PLAIN)
-                measured = Measured(task.member.id.digest, pace.seconds, pace.images, total)
-                record_seconds("dump", backbone, fold, measured)
-            kept.clear()
-
-
-def select_settings(params: DumpParams, backbone: str) -> tuple[object, ...]:
-    """What a dump depends on of `params.yaml`: the same for all folds of a backbone."""
-    return params.data, params.images.pixel_settings, params.dump.resolve_backbone(backbone)
+from stage1_cnn.runtime.options import ProcessCount, is_launched
 
 
 def main(
@@ -188,15 +31,19 @@ def main(
     overrides: Overrides = None,
 ) -> None:
     """Dump one member's scores of its fold, val and test. Cut off, the same command goes on."""
-    params = load_params(DumpParams, overrides)
-    given, kept = (select_settings(p, backbone) for p in (params, load_params(DumpParams)))
+    params, in_file = (load_params(DumpParams, given) for given in (overrides, None))
+    from stage1_cnn.dump.run import MEMBERS, OUT, run, select_settings
+    from stage1_cnn.runtime.launch import launch_processes
+    from stage1_cnn.runtime.runs import RunLimits, resolve_out_dir
+
+    given, kept = (select_settings(p, backbone) for p in (params, in_file))
     folder = resolve_out_dir(out, OUT / backbone / str(fold), given, kept)
     if processes > 1 and not is_launched():
         launch_processes("stage1_cnn.dump", sys.argv[1:], processes)
         return
-    resume_dir = Path(load_params(ResumeParams, overrides).resume_dir)
     member_dir = member or MEMBERS / backbone / str(fold)
-    run(params, backbone, fold, member_dir, folder, RunLimits(resume_dir, max_minutes))
+    limits = RunLimits(read_resume_dir(overrides), max_minutes)
+    run(params, backbone, fold, member_dir, folder, limits)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Saved states of a training that may be cut off.
 
-A run's folder (`features.runtime.resume`) holds the two latest ones, `<step>-<sha256>.pt`. A
+A run's folder (`features.runtime.run_folder`) holds the two latest ones, `<step>-<sha256>.pt`. A
 state that is damaged does not count.
 """
 

@@ -4,9 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
 
-import typer
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -16,22 +14,8 @@ from features.runtime.cli import LAUNCHED, STOPPED
 from features.runtime.interruption import STARTED, find_start
 from stage1_cnn.networks.devices import pick_device
 
-ProcessCount = Annotated[
-    int,
-    typer.Option(
-        "--processes",
-        envvar="FORGERYSTACK_PROCESSES",
-        min=1,
-        help="Processes on this machine, one for each GPU.",
-    ),
-]
 GRACE = 60
 """Seconds that processes have to save in before they are killed."""
-
-
-def is_launched() -> bool:
-    """Whether `torchrun`, or `launch_processes`, has started this process."""
-    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def build_environment(count: int) -> dict[str, str]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from features.errors import ConfigError
-from stage1_cnn.runtime.session import SAVE_MINUTES
+from stage1_cnn.runtime.options import SAVE_MINUTES
 
 COMPUTING = ("torch", "torchvision", "timm", "numpy")
 """Packages whose versions results depend on."""

@@ -10,10 +10,9 @@ from features.errors import Stopped
 from features.runtime.interruption import Interruption
 from features.runtime.progress import format_seconds
 from stage1_cnn.runtime.checkpoints import Checkpoints
+from stage1_cnn.runtime.options import SAVE_MINUTES
 from stage1_cnn.scoring.processes import Processes
 
-SAVE_MINUTES = 5.0
-"""What a kill without warning loses at most."""
 SAVING_TIME = 0.02
 """The fraction of the time that goes into saving, at most."""
 WARM_UP, MEASURED = 2, 8

@@ -8,13 +8,14 @@ import torch
 
 from features.core.files import read_json
 from features.errors import ConfigError, MissingArtifactError, StaleArtifactError
-from features.inputs import OUT as INPUTS
-from features.inputs import AllParams, describe_inputs
+from features.inputs.run import OUT as INPUTS
+from features.inputs.run import describe_inputs
+from features.inputs.settings import AllParams
 from features.settings.sections import suggest_name
 from features.settings.training import TrainParams
 from stage1_cnn.networks.network import settle_image_size
 from stage1_cnn.runtime.budget import count_parameters
-from stage1_cnn.train.__main__ import MANIFEST
+from stage1_cnn.train.run import MANIFEST
 from stage1_cnn.train_all.dvc_stages import list_changes, restore
 from stage1_cnn.train_all.process import Name
 

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, logit
-from scipy.stats import beta, t
+from scipy.special import betaincinv, expit, logit, stdtrit
 from sklearn.linear_model import LogisticRegression
 
 from features.core.auc import LEVEL, AucEstimate
@@ -85,7 +84,7 @@ def _check_line(val: ValRows, prior: Prior) -> dict[str, Entry]:
     odds = prior.apply(val.log_odds)
     line, errors = fit_line(val.labels, odds, val.groups)
     count = len(np.unique(val.groups))
-    quantile = float(t.ppf((1 + LEVEL) / 2, max(count - 1, 1)))
+    quantile = float(stdtrit(max(count - 1, 1), (1 + LEVEL) / 2))
     entries = {}
     for place, (name, promised) in enumerate((("intercept", 0.0), ("slope", 1.0))):
         value, half = float(line[place]), float(quantile * errors[place])
@@ -164,7 +163,7 @@ def _check_band(val: ValRows, band: Band) -> dict[str, Entry]:
 def _find_slack(groups: int, alpha: float) -> float:
     """By how much a band's own error may be above `alpha` for the rows that it was fitted on."""
     allowed = count_allowed(groups, alpha)
-    return max(0.0, float(beta.ppf((1 + LEVEL) / 2, allowed, groups + 1 - allowed)) - alpha)
+    return max(0.0, float(betaincinv(allowed, groups + 1 - allowed, (1 + LEVEL) / 2)) - alpha)
 
 
 def _bound(text: str, side: int, promised: float, slack: float, found: Share) -> Entry:

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit
-from scipy.stats import norm, t
+from scipy.special import expit, ndtr, stdtrit
 
 from features.core.auc import LEVEL
 from features.core.manifest import Ids
@@ -270,6 +269,6 @@ def _lower_ece(value: float, low: float, high: float, noise: float) -> float:
 def find_percentiles(values: Floats, least: int) -> tuple[float, float]:
     """The middle 95 % of resampled values, moved outwards for `least` groups, at least 2."""
     spread = np.sqrt(least / (least - 1))
-    share = float(norm.cdf(spread * t.ppf((1 - LEVEL) / 2, least - 1)))
+    share = float(ndtr(spread * stdtrit(least - 1, (1 - LEVEL) / 2)))
     low, high = np.quantile(values, [share, 1 - share])
     return float(low), float(high)

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from features.core.auc import LEVEL
 from features.core.manifest import Ids
@@ -54,7 +54,7 @@ def measure_share(
         rows = _count_worth(np.bincount(numbers, worth).astype(np.float64))
     else:
         rows = float(np.clip(value * (1 - value) / variance, 1, _count_worth(worth)))
-    return Share(value, *_find_wilson(value, rows, float(t.ppf((1 + level) / 2, count - 1))))
+    return Share(value, *_find_wilson(value, rows, float(stdtrit(count - 1, (1 + level) / 2))))
 
 
 def _count_worth(weights: Floats) -> float:

@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from scipy.special import log_expit, logit, logsumexp
-from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from features.core.auc import rank_scores
 from stage2_ensemble.columns.columns import Floats, Labels
 
 KNOTS = 1001
@@ -79,7 +79,7 @@ class RankMean:
         """Stores at most 1,001 quantiles of each column."""
         self.scores_, self.ranks_ = [], []
         for column in logits.T:
-            ranks = logit((rankdata(column) - 0.5) / len(column))
+            ranks = logit((rank_scores(column) - 0.5) / len(column))
             scores, first = np.unique(column, return_index=True)
             keep = np.unique(np.linspace(0, len(scores) - 1, KNOTS).round().astype(int))
             self.scores_.append(scores[keep])
@@ -187,7 +187,7 @@ class Greedy:
         chosen, total = np.zeros(logits.shape[1]), np.zeros(len(logits))
         for _ in range(CHOICES):
             # The higher the ranks of the fakes, the higher the AUC.
-            ranks = [rankdata(total + column)[labels == 1].sum() for column in logits.T]
+            ranks = [rank_scores(total + column)[labels == 1].sum() for column in logits.T]
             best = int(np.argmax(ranks))
             chosen[best] += 1
             total += logits[:, best]

@@ -13,9 +13,9 @@ from PIL import Image
 
 from features.core.manifest import Manifest, Role, digest_table
 from features.pixels.decoding import Pixels, Scan, decode_pixels, name_format, open_image
-from features.prepare.__main__ import attach_scans, finish_role
 from features.prepare.label_file import list_group_keys
 from features.prepare.roles import settle_val, split_roles
+from features.prepare.run import attach_scans, finish_role
 from features.settings.data import PrepareParams
 from features.settings.images import NO_LIMITS, Limits
 from features.splits.groups import build_groups

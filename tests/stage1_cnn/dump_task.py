@@ -13,7 +13,7 @@ from features.core.manifest import read_manifest, write_manifest
 from features.core.members import Correction, MemberId
 from features.settings.scoring import DumpParams
 from features.settings.sections import load_params
-from stage1_cnn.dump.__main__ import run
+from stage1_cnn.dump.run import run
 from stage1_cnn.networks.member import Member, write_member
 from stage1_cnn.networks.network import build_network
 from stage1_cnn.runtime.runs import RunLimits

@@ -407,12 +407,14 @@ def write_params(world: World, **sections: object) -> None:
 
 def run_stages(world: World) -> None:
     """Runs null_model, stack, evaluate and label in the world's folder."""
-    from features.null_model import __main__ as null_model
-    from features.null_model.__main__ import NullParams
+    from features.null_model import run as null_model
+    from features.null_model.settings import NullParams
     from features.settings.members import MembersParams
     from features.settings.sections import load_params
     from features.settings.stacking import StackParams
-    from stage2_ensemble import evaluate, label, stack
+    from stage2_ensemble.evaluate import run as evaluate
+    from stage2_ensemble.label import run as label
+    from stage2_ensemble.stack import run as stack
 
     with chdir(world.root):
         null_model.run(load_params(NullParams))

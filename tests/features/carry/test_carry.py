@@ -19,9 +19,10 @@ import pytest
 import yaml
 
 from features.carry import archive, unpacking
-from features.carry.__main__ import main, pack_project, unpack_project
+from features.carry.__main__ import main
 from features.carry.archive import Facts, Listing
 from features.carry.contents import list_changed_code
+from features.carry.run import pack_project, unpack_project
 from features.core.files import digest_bytes
 from features.errors import CarryError, ConfigError, IntegrityError, LockedError, PipelineError
 

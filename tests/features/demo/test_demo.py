@@ -15,10 +15,10 @@ from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifie
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from features.demo.__main__ import run
 from features.demo.forgeries import GENERATORS, UNSEEN
 from features.demo.images import plan_images
 from features.demo.photos import PHOTOS, list_tiles, read_photo, read_tile
+from features.demo.run import run
 from features.settings.demo import DemoParams
 
 COUNTS = {"train": 800, "val": 400, "test": 30}

@@ -18,13 +18,14 @@ from features.artifacts import row_blocks
 from features.artifacts.forensics import read_forensics
 from features.core.manifest import ROLES, read_manifest
 from features.errors import LockedError, Stopped, WorkerKilledError
-from features.forensics import __main__ as forensics
 from features.forensics import measuring
-from features.forensics.__main__ import ForensicParams
+from features.forensics import run as forensics
+from features.forensics.__main__ import main
 from features.forensics.columns import COLUMNS, count_together, measure_images
+from features.forensics.settings import ForensicParams
 from features.pixels.store import open_store
-from features.prepare import __main__ as prepare
-from features.runtime import resume
+from features.prepare import run as prepare
+from features.runtime import run_folder
 from features.runtime.locks import hold
 
 ROOT = Path(__file__).parents[3]
@@ -78,7 +79,7 @@ def count_measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_each_row_has_the_features_of_its_image(params: ForensicParams) -> None:
-    forensics.main()
+    main()
     assert set(read_all()) == {f"{role}.{kind}" for role in ROLES for kind in ("json", "npy")}
     assert not list_stopped()
     for role, rows in (("train", 20), ("val", 8), ("test", 4)):
@@ -156,11 +157,11 @@ import os, signal, sys
 sys.path.insert(0, {tests!r})
 import joblib
 from pathlib import Path
-from features.forensics import measuring, __main__ as forensics
+from features.forensics import measuring, run as forensics
 from features.artifacts import row_blocks
-from features.runtime import resume
+from features.runtime import run_folder
 from features.settings.sections import load_params
-resume.digest_code = lambda: "the same"
+run_folder.digest_code = lambda: "the same"
 measuring.ROWS, row_blocks.SAVE_SECONDS = 6, 0
 really_measure = forensics.measure_range
 def measure(rows, *options):
@@ -177,7 +178,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     params: ForensicParams, whole: dict, count_measured: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The tests' own modules are no part of the code that another process loads.
-    monkeypatch.setattr(resume, "digest_code", lambda: "the same")
+    monkeypatch.setattr(run_folder, "digest_code", lambda: "the same")
     code = textwrap.dedent(KILLED).format(tests=str(TESTS))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=environment)

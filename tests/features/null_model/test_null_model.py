@@ -15,9 +15,9 @@ from PIL import Image
 from features.artifacts.null_model import NullModel, read_null_model, write_null_model
 from features.core.manifest import SCHEMA, Manifest, digest_table, write_manifest
 from features.errors import IntegrityError, MissingArtifactError, StaleArtifactError
-from features.null_model import __main__ as null_model
 from features.null_model import model
-from features.null_model.__main__ import NullParams
+from features.null_model import run as null_model
+from features.null_model.__main__ import main
 from features.null_model.advice import NO_ADVICE
 from features.null_model.file_facts import (
     FAMILIES,
@@ -29,6 +29,7 @@ from features.null_model.file_facts import (
     learn_codes,
 )
 from features.null_model.model import draw_rows, measure_null
+from features.null_model.settings import NullParams
 from features.pixels.decoding import describe_image
 from features.settings.sections import load_params
 
@@ -440,7 +441,7 @@ def place(tmp_path, monkeypatch):
 def test_the_stage_writes_facts_and_scores_and_says_so(place, caplog):
     train, val = place
     with caplog.at_level(logging.INFO, "forgerystack"):
-        null_model.main()
+        main()
     null = read_null_model(null_model.OUT, val, train.digest)
     wanted = measure_null(train, val, seed=4)
     np.testing.assert_array_equal(null.scores, wanted.scores)

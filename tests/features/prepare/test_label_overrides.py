@@ -10,9 +10,9 @@ from made_data import draw_noise, encode, prepare_params, write_table
 
 from features.core.manifest import ROLES, read_manifest
 from features.errors import ManifestError
-from features.inputs import describe_inputs
-from features.prepare.__main__ import run
+from features.inputs.run import describe_inputs
 from features.prepare.label_overrides import HEADER
+from features.prepare.run import run
 from features.settings.data import Data
 
 pytestmark = pytest.mark.usefixtures("one_process")

@@ -14,8 +14,8 @@ from made_data import draw_noise, encode, prepare_params, write_data, write_tabl
 
 from features.core.files import digest_file
 from features.core.manifest import ROLES, SCHEMA, Manifest, Role, read_manifest
-from features.prepare import __main__ as prepare
-from features.prepare.__main__ import run
+from features.prepare import run as prepare
+from features.prepare.run import run
 
 PROJECT = Path(prepare.__file__).parents[2]
 

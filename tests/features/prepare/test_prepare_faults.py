@@ -10,8 +10,8 @@ from made_data import draw_noise, encode, prepare_params, write_table
 
 from features.core.manifest import ROLES, read_manifest
 from features.errors import ManifestError
-from features.prepare import __main__ as prepare
-from features.prepare.__main__ import run
+from features.prepare import run as prepare
+from features.prepare.run import run
 
 
 def add_lines(data: Path, role: str, *lines: str) -> None:

@@ -10,7 +10,7 @@ from made_data import deal_roles, make_rows, prepare_params, write_data
 
 from features.core.manifest import ROLES, Manifest, read_manifest
 from features.errors import ManifestError
-from features.prepare.__main__ import run
+from features.prepare.run import run
 
 
 def split(

@@ -13,7 +13,7 @@ from skimage import data as photos
 
 from features.core.manifest import read_manifest
 from features.errors import ManifestError
-from features.prepare.__main__ import run
+from features.prepare.run import run
 
 Row = tuple[str, int, Image.Image, dict[str, Any]]
 

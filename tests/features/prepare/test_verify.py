@@ -7,7 +7,7 @@ from made_data import prepare_params
 
 from features.errors import ManifestError
 from features.pixels.cache import ImageCache
-from features.prepare.__main__ import run
+from features.prepare.run import run
 from features.prepare.verify import verify_data
 
 

@@ -1,6 +1,8 @@
 """The command line: which ending gives which exit code and what a user reads."""
 
+import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,13 @@ from features.runtime import cli
 
 PROJECT = Path(cli.__file__).parents[2]
 SCRIPT = """
+import os
+import signal
+import sqlite3
+import time
+from pathlib import Path
 import typer
+from features.core.files import write_text
 from features.runtime.cli import Overrides, run_stage
 from features.errors import ConfigError, MissingArtifactError
 
@@ -23,12 +31,24 @@ ENDINGS = {
     "typer": typer.Exit(75),
     "Ctrl-C": KeyboardInterrupt(),
     "disk full": OSError(28, "No space left on device", "/data/x.bin"),
+    "memory": MemoryError(),
+    "threads": RuntimeError("can't start new thread"),
+    "SQLite": sqlite3.OperationalError("database or disk is full"),
+    "pyarrow": OSError("[errno 28] Error writing bytes to file"),
+    "safetensors": ValueError("Error while serializing: I/O error: (os error 27)"),
+    "no file": FileNotFoundError(2, "No such file or directory", "/data/x.bin"),
 }
+ENDINGS |= {f"errno {n}": OSError(n, os.strerror(n), "/data/x.bin") for n in range(1, 133)}
 
 def main(fold: int = 0, overrides: Overrides = None) -> None:
     "Do this."
     print("got", fold, overrides)
     for ending in overrides or []:
+        if ending.startswith("write "):
+            write_text(Path(ending[6:]), "whole")
+        if ending == "wait":
+            print("waits", flush=True)
+            time.sleep(60)
         if ending in ENDINGS:
             raise ENDINGS[ending]
 
@@ -77,6 +97,70 @@ def test_a_full_disk_is_told_with_a_way_out() -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("some.stage: No space left on device (/data/x.bin). ")
     assert "images.store none" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EMFILE,
+        errno.ENOMEM, errno.EAGAIN, errno.ENOTDIR, errno.EISDIR, errno.EIO, errno.ESTALE,
+    ],
+)  # fmt: skip
+def test_what_the_system_refuses_is_one_sentence_with_the_path_and_a_way_out(number: int) -> None:
+    done = call("--set", f"errno {number}")
+    assert done.returncode == 2
+    start = f"some.stage: {os.strerror(number)} (/data/x.bin). "
+    assert done.stderr.startswith(start)
+    assert len(done.stderr) > len(start) + 20
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("ending", "start"),
+    [
+        ("memory", "The machine has too little memory. "),
+        ("threads", "The system starts no more threads. "),
+        ("SQLite", "No space left on device. "),
+        ("pyarrow", "No space left on device. "),
+        ("safetensors", "File too large. "),
+    ],
+)
+def test_libraries_pass_on_what_the_system_refuses_in_words_of_their_own(
+    ending: str, start: str
+) -> None:
+    done = call("--set", ending)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith(f"some.stage: {start}")
+
+
+def test_a_file_that_is_not_there_is_a_bug_unless_it_was_looked_for() -> None:
+    done = call("--set", "no file")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_is_told_with_what_is_left_and_how_to_run_again(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    for options, left in (
+        ([], "No result was written"),
+        (["--set", f"write {tmp_path / 'a'}", "--set", f"write {tmp_path / 'b'}"], "2 files were"),
+    ):
+        with subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, *options, "--set", "wait"],
+            env={**os.environ, "PYTHONPATH": str(PROJECT), "NO_COLOR": "1"},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        ) as process:  # fmt: skip
+            assert process.stdout is not None
+            while "waits" not in process.stdout.readline():
+                pass
+            process.send_signal(number)
+            out, error = process.communicate()
+        assert process.returncode == code
+        assert f"some.stage: ended by {number.name}. {left}" in out
+        assert "Run it again: python -m some.stage" in out
+        assert "Traceback" not in out + error
 
 
 def test_a_bug_keeps_its_traceback_and_gives_code_1() -> None:

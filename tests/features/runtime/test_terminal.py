@@ -13,6 +13,7 @@ import pytest
 from features.runtime import cli
 
 PROJECT = Path(cli.__file__).parents[2]
+AGAIN = "Run it again: python -m some.stage"
 SCRIPT = """
 import logging, time
 from features.runtime import progress
@@ -114,7 +115,7 @@ def test_json_is_one_object_a_line_and_nothing_else():
         ("bad input", 2, "error", "params.yaml: 2 problems\n  seed: missing\n  data: missing"),
         ("bug", 1, "error", "ZeroDivisionError: so it is"),
         ("stopped", 75, "stopped", "stopped after step 3. The same command goes on from there."),
-        ("Ctrl-C", 130, "stopped", "interrupted"),
+        ("Ctrl-C", 130, "stopped", f"ended by SIGINT. No result was written. {AGAIN} --end Ctrl-C"),
     ],
 )
 def test_json_tells_how_it_ended_with_the_same_exit_code(end, code, event, message):

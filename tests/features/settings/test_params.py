@@ -9,7 +9,7 @@ import yaml
 from made_data import SETTINGS
 
 from features.errors import ConfigError
-from features.inputs import AllParams, check_all_params
+from features.inputs.settings import AllParams, check_all_params
 from features.settings.data import PrepareParams
 from features.settings.sections import apply_overrides, load_params, read_yaml, suggest_name
 from features.settings.training import TrainingSections, TrainParams

@@ -5,7 +5,7 @@ import yaml
 from made_data import SETTINGS
 
 from features.errors import ConfigError
-from features.inputs import check_all_params
+from features.inputs.settings import check_all_params
 from features.settings.scoring import DumpParams, Scoring
 from features.settings.sections import apply_overrides, validate_params
 

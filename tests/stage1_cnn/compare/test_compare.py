@@ -9,7 +9,8 @@ from compared_runs import SETTINGS, make_scores
 
 from features.core.manifest import write_manifest
 from features.errors import Stopped
-from stage1_cnn.compare import __main__ as compare
+from stage1_cnn.compare import run as compare
+from stage1_cnn.compare.__main__ import main
 
 FILES = {"compare.csv", "compare.md", "compare.png", "runs"}
 
@@ -44,7 +45,7 @@ def calls(monkeypatch):
 
 
 def test_tables_and_figure_without_a_val_manifest(project, calls, capsys):
-    compare.main()
+    main()
     out = project / "artifacts" / "compare"
     assert {path.name for path in out.iterdir()} == FILES
     assert len(calls) == len(list((out / "runs").iterdir())) == 8
@@ -53,7 +54,7 @@ def test_tables_and_figure_without_a_val_manifest(project, calls, capsys):
 
 
 def test_variants_of_a_seed_differ_in_their_settings_alone(project, calls):
-    compare.main(project / "out", overrides=["compare.rows=[40]"])
+    main(project / "out", overrides=["compare.rows=[40]"])
     seeds = [seed for _, _, seed in calls]
     assert seeds[0] == seeds[1] != seeds[2] == seeds[3]
     assert len({rows.row_ids.tobytes() for _, rows, _ in calls}) == 1
@@ -64,20 +65,20 @@ def test_out_of_time_it_stops_shows_what_there_is_and_goes_on(project, calls, mo
     out = project / "out"
     monkeypatch.setattr(compare.Clock, "allows", lambda *_: len(calls) < 3)
     with pytest.raises(Stopped, match="5 runs left"):
-        compare.main(out, max_minutes=1)
+        main(out, max_minutes=1)
     assert {path.name for path in out.iterdir()} == FILES
     assert all(json.loads(path.read_text()) for path in (out / "runs").iterdir())
     assert pd.read_csv(out / "compare.csv")["seeds"].tolist() == [1] * 6
     monkeypatch.undo()
     monkeypatch.chdir(project)
     with pytest.raises(Stopped):
-        compare.main(out, max_minutes=0)
+        main(out, max_minutes=0)
     assert len(list((out / "runs").iterdir())) == 3
 
 
 def test_without_any_run_there_is_no_table(project, calls):
     with pytest.raises(Stopped, match="8 runs left: 40-natural-0"):
-        compare.main(project / "out", max_minutes=0)
+        main(project / "out", max_minutes=0)
     assert not (project / "out").exists()
 
 
@@ -89,17 +90,17 @@ def test_interrupted_it_stops_and_keeps_what_was_finished(project, calls, monkey
 
     monkeypatch.setattr(compare, "judge_fold", interrupt)
     with pytest.raises(Stopped, match="6 runs left"):
-        compare.main(project / "out")
+        main(project / "out")
     assert len(list((project / "out" / "runs").iterdir())) == 2
 
 
 def test_real_networks_are_compared_and_not_trained_twice(project, monkeypatch):
     overrides = ["compare.rows=[null]", "backbones.resnet.schedule.epochs=2"]
-    compare.main(project / "out", overrides=overrides)
+    main(project / "out", overrides=overrides)
     table = pd.read_csv(project / "out" / "compare.csv").set_index("entry")
     assert list(table.index) == ["natural", "natural + EMA", "slow", "slow + EMA"]
     assert table.loc["natural", "auc"] > table.loc["slow", "auc"]
     before = (project / "out" / "compare.csv").read_bytes()
     monkeypatch.delattr(compare, "train_network")
-    compare.main(project / "out", overrides=overrides)
+    main(project / "out", overrides=overrides)
     assert (project / "out" / "compare.csv").read_bytes() == before

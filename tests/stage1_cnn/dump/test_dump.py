@@ -26,7 +26,7 @@ from features.runtime.interruption import Interruption
 from features.runtime.locks import hold
 from features.settings.images import Images
 from stage1_cnn.dump import onnx
-from stage1_cnn.dump.__main__ import OUT
+from stage1_cnn.dump.run import OUT
 from stage1_cnn.networks.member import load_network, read_member
 from stage1_cnn.networks.network import fit_image_size
 from stage1_cnn.scoring import rows
@@ -259,7 +259,7 @@ RUN = """
 import os, signal, sys
 from features.runtime.cli import run_stage
 from features.artifacts import row_blocks
-from stage1_cnn.dump import __main__ as dump
+from stage1_cnn.dump.__main__ import main
 from stage1_cnn.scoring import rows as scoring
 scoring.CPU_BATCH, row_blocks.SAVE_SECONDS = 8, 0
 add, calls = row_blocks.RowBlocks.add, []
@@ -269,7 +269,7 @@ def add_and_kill(self, start, arrays):
     if len(calls) == {count}:
         os.kill(os.getpid(), {signal})
 row_blocks.RowBlocks.add = add_and_kill
-run_stage("stage1_cnn.dump", dump.main)
+run_stage("stage1_cnn.dump", main)
 """
 
 

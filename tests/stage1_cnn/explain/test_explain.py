@@ -16,8 +16,9 @@ from features.core.manifest import read_manifest
 from features.errors import IntegrityError, MissingArtifactError, StaleArtifactError
 from features.settings.learning import Network
 from features.settings.sections import load_params
-from stage1_cnn.explain import __main__ as explain
-from stage1_cnn.explain.__main__ import ExplainParams, run, scale_maps
+from stage1_cnn.explain import run as explain
+from stage1_cnn.explain.run import run, scale_maps
+from stage1_cnn.explain.settings import ExplainParams
 from stage1_cnn.networks.member import read_member, write_member
 from stage1_cnn.networks.network import build_network
 

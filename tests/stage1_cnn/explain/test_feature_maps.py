@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits
 
 from features.settings.learning import Network
-from stage1_cnn.explain.__main__ import scale_maps
 from stage1_cnn.explain.feature_maps import MappedNetwork, split_maps
+from stage1_cnn.explain.run import scale_maps
 from stage1_cnn.networks.network import build_network, embed
 
 CORNERS = [(0, 0), (0, 1), (1, 0), (1, 1)]

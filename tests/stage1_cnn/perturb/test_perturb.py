@@ -25,7 +25,7 @@ from features.runtime.locks import hold
 from features.settings.images import Images
 from features.settings.perturb import PerturbParams
 from features.settings.sections import load_params
-from stage1_cnn.perturb import __main__ as perturb
+from stage1_cnn.perturb import run as perturb
 from stage1_cnn.perturb import scores
 from stage1_cnn.runtime.runs import RunLimits
 from stage1_cnn.scoring import rows
@@ -234,7 +234,7 @@ def test_settings_that_make_no_sense_are_told(section, told):
 RUN = """
 import os, signal
 from features.runtime.cli import run_stage
-from stage1_cnn.perturb import __main__ as perturb
+from stage1_cnn.perturb.__main__ import main
 from stage1_cnn.scoring import rows as scoring
 from features.artifacts.row_blocks import RowBlocks
 scoring.CPU_BATCH = 8
@@ -245,7 +245,7 @@ def add_and_kill(self, start, arrays):
     if len(calls) == 3:
         os.kill(os.getpid(), {signal})
 RowBlocks.add = add_and_kill
-run_stage("stage1_cnn.perturb", perturb.main)
+run_stage("stage1_cnn.perturb", main)
 """
 
 

@@ -7,9 +7,9 @@ import pytest
 from page_commands import ROOT
 
 from features.errors import ConfigError
-from stage1_cnn.dump import __main__ as dump
-from stage1_cnn.perturb import __main__ as perturb
-from stage1_cnn.train import __main__ as train
+from stage1_cnn.dump import run as dump
+from stage1_cnn.perturb import run as perturb
+from stage1_cnn.train import run as train
 
 COMMANDS = {
     "train": (train, {"backbone": "resnet"}, "artifacts/members/resnet/0", "optimizer.lr=1"),

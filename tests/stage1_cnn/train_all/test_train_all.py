@@ -13,12 +13,14 @@ import pytest
 from project_copy import ROOT, Project, copy_project
 
 from features.errors import ConfigError, DvcError, StaleArtifactError, TrainingError
-from features.inputs import AllParams, check_all_params
+from features.inputs.settings import AllParams, check_all_params
 from features.runtime.cli import STOPPED
 from features.runtime.interruption import Interruption
 from features.settings.sections import read_yaml
-from stage1_cnn.train import __main__ as train
-from stage1_cnn.train_all import __main__ as train_all
+from stage1_cnn.train import run as train
+from stage1_cnn.train.__main__ import main as train_one
+from stage1_cnn.train_all import run as train_all
+from stage1_cnn.train_all.__main__ import main
 from stage1_cnn.train_all.dvc_stages import list_changes
 from stage1_cnn.train_all.plan import choose_devices, choose_members, parse_devices, sort_by_work
 from stage1_cnn.train_all.process import Name, describe_surroundings
@@ -289,13 +291,13 @@ def test_cut_off_the_same_command_ends_with_the_bytes_of_each_alone(inside, capf
     assert [event["stage"] for event in ends] == ["stage1_cnn.train_all"]
     assert {e["member"] for e in events if e["message"].startswith("epoch 2/20")} == {"long-0"}
 
-    train_all.main("cpu,cpu")
+    main("cpu,cpu")
     said = capfd.readouterr().out
     assert "long-0 | goes on after step" in said
     assert "Keep it" not in said
     for backbone in ("short", "long"):
         alone = Path("trials", backbone)
-        train.main(backbone, 0, alone)
+        train_one(backbone, 0, alone)
         assert read_members(alone) == read_members(train.OUT / backbone / "0")
     assert list_changes(["train@short-0", "train@long-0"]) == {}
 
@@ -308,7 +310,7 @@ def test_one_that_fails_stops_no_other_and_only_what_changed_is_trained(inside, 
     params["backbones"]["short"]["optimizer"] = {"lr": 1e-3}
     inside.write_params(params)
     with pytest.raises(TrainingError) as error:
-        train_all.main("cpu,cpu")
+        main("cpu,cpu")
     (failure,) = error.value.problems
     assert failure.startswith("broken-0: exit code 2: ")
     assert "nowhere.safetensors" in failure
@@ -318,7 +320,7 @@ def test_one_that_fails_stops_no_other_and_only_what_changed_is_trained(inside, 
     inside.write_params(kept)
     caplog.clear()
     caplog.set_level("INFO")
-    train_all.main("cpu")  # DVC has kept what these settings gave
+    main("cpu")  # DVC has kept what these settings gave
     assert caplog.messages == [
         "restored from DVC's cache: short-0", "up to date: short-0, long-0",
     ]  # fmt: skip
@@ -330,6 +332,6 @@ def test_nothing_is_trained_on_a_stale_manifest(inside, capfd):
     kept = inside.read_params()
     inside.write_params(kept | {"seed": 1})
     with pytest.raises(StaleArtifactError, match=r"another params.yaml .*dvc repro prepare"):
-        train_all.main("cpu")
+        main("cpu")
     inside.write_params(kept)
     assert " | " not in capfd.readouterr().out

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from features.core.files import read_json
-from stage2_ensemble import evaluate
 from stage2_ensemble.charts.charts import NAMES, build_charts, render_svg, write_pngs
 from stage2_ensemble.charts.style import LONGEST, cut
+from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.findings.final_run import tabulate_last
 
 HOSTILE = '<img src=x onerror="alert(1)"> $x_1$ & so on, and on'

@@ -12,12 +12,11 @@ from synthetic_world import TEST_UNITS, write_member_dump, write_noise_features,
 
 from features.core.files import read_json
 from features.core.manifest import write_manifest
-from features.null_model import __main__ as null_model
-from features.null_model.__main__ import NullParams
+from features.null_model import run as null_model
+from features.null_model.settings import NullParams
 from features.settings.members import MembersParams
 from features.settings.sections import load_params
 from features.settings.stacking import StackParams
-from stage2_ensemble import evaluate, label, stack, summary
 from stage2_ensemble.columns.columns import read_held_out
 from stage2_ensemble.columns.extras import read_extras
 from stage2_ensemble.decisions.scored_rows import ChoiceRows
@@ -29,7 +28,11 @@ from stage2_ensemble.decisions.units import (
     number_units,
 )
 from stage2_ensemble.display import cells
+from stage2_ensemble.evaluate import run as evaluate
+from stage2_ensemble.label import run as label
 from stage2_ensemble.models.bundle import read_ensemble
+from stage2_ensemble.stack import run as stack
+from stage2_ensemble.summary import run as summary
 
 
 def make_rows(labels: list[int], log_odds: list[float]) -> ChoiceRows:
@@ -177,7 +180,7 @@ def test_units_that_are_all_of_both_classes_are_told_and_measured_nowhere(enter,
     assert "too few of them have rows of one class only" in caplog.text
     assert "by unit nothing is measured: 60 real and 90 fake units" in caplog.text
     assert "unit_labels.csv holds its header only" in caplog.text
-    summary.main()
+    summary.run()
     assert "by unit nothing is measured" in capsys.readouterr().out
 
 
@@ -191,7 +194,7 @@ def test_the_share_of_fakes_is_estimated_among_units(enter):
 
 def test_the_summary_has_a_table_of_units(world, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
-    summary.main()
+    summary.run()
     text = capsys.readouterr().out
     units = read_json(summary.METRICS, "evaluate")["units"]
     assert "by unit: 60 real, 90 fake" in text

@@ -10,9 +10,10 @@ from synthetic_world import BACKBONES, replace_val
 from features.core.files import read_json
 from features.settings.members import MembersParams
 from features.settings.sections import load_params
-from stage2_ensemble import evaluate, summary
+from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.findings.corrected_labels import BIAS
 from stage2_ensemble.findings.tables import EVALUATION, read_evaluation
+from stage2_ensemble.summary import run as summary
 
 CHECKS = ("threshold", "calibration", "promises", "prior", "rows", "blocks", "without")
 
@@ -68,7 +69,7 @@ def test_corrected_labels_flatter_and_the_headline_stays(disputed, caplog, monke
     text = f"{corrected['stack']['auc']:.4f} "
     assert any(text in x and "on corrected labels" in x for x in lines)
     monkeypatch.setenv("COLUMNS", "80")
-    summary.main()
+    summary.run()
     check_table(capsys.readouterr().out, metrics)
 
 
@@ -104,5 +105,5 @@ def test_corrected_labels_of_one_class_are_counted_alone(enter, caplog, capsys):
     counts = {"reals": 300, "fakes": 0, "to_real": 180, "to_fake": 0, "confirmed": 0}
     assert corrected == {"counts": counts}
     assert any("nothing is measured" in message for message in caplog.messages)
-    summary.main()
+    summary.run()
     assert "on corrected labels nothing is measured" in capsys.readouterr().out

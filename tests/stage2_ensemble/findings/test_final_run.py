@@ -9,12 +9,14 @@ from synthetic_world import World, write_member_dump, write_noise_features, writ
 
 from features.core.files import read_json
 from features.core.manifest import write_manifest
-from features.null_model import __main__ as null_model
-from features.null_model.__main__ import NullParams
+from features.null_model import run as null_model
+from features.null_model.settings import NullParams
 from features.settings.members import MembersParams
 from features.settings.sections import load_params
-from stage2_ensemble import evaluate, label, summary
+from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.findings.final_run import NO_EARLIER, NO_VAL, quote_earlier
+from stage2_ensemble.label import run as label
+from stage2_ensemble.summary import run as summary
 
 METRICS, KEPT = evaluate.OUT / "metrics.json", evaluate.OUT / "held_out_metrics.json"
 
@@ -82,7 +84,7 @@ def test_labels_come_out_as_ever(last):
 
 def test_the_log_and_the_summary_tell_both(last, caplog, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    summary.main()
+    summary.run()
     shown = " ".join(capsys.readouterr().out.split())
     earlier = read_json(KEPT, "evaluate")["val"]["stack"]
     logged = "\n".join(record.getMessage() for record in caplog.get_records("setup"))

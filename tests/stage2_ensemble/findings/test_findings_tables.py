@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 
 from features.core.files import read_json
 from features.errors import IntegrityError, MissingArtifactError
-from stage2_ensemble import evaluate
+from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.findings.tables import EVALUATION, read_evaluation
 from stage2_ensemble.models.bundle import read_ensemble
 

@@ -16,12 +16,13 @@ from features.errors import MissingArtifactError, StaleArtifactError
 from features.settings.members import MembersParams
 from features.settings.sections import load_params
 from stage1_cnn.perturb.sample import draw_sample
-from stage2_ensemble import evaluate, summary
 from stage2_ensemble.columns.columns import read_held_out
 from stage2_ensemble.columns.extras import read_extras
 from stage2_ensemble.display import cells
+from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.findings.robustness import COLUMNS, SCORERS, build_columns, list_robustness
 from stage2_ensemble.models.bundle import read_ensemble
+from stage2_ensemble.summary import run as summary
 
 TABLE = "artifacts/plots/robustness.csv"
 
@@ -147,7 +148,7 @@ def test_no_scorer_is_best_where_intervals_overlap():
 
 def test_the_summary_has_the_table(done, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
-    summary.main()
+    summary.run()
     text = capsys.readouterr().out
     assert "perturbed pictures: 100 real and 100 fake val rows" in text
     assert max(map(len, text.splitlines())) <= 80
@@ -168,7 +169,7 @@ def test_where_nothing_was_perturbed_that_is_said(enter, caplog, capsys):
     assert (found["rows"], found["variants"], found["note"]) == (0, [], "perturb.rows is 0")
     assert "robustness: nothing is measured: perturb.rows is 0" in caplog.text
     assert len(pd.read_csv(TABLE)) == 0
-    summary.main()
+    summary.run()
     assert "perturbed pictures: perturb.rows is 0" in capsys.readouterr().out
 
 

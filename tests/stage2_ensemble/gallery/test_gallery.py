@@ -8,9 +8,9 @@ from features.core.manifest import write_manifest
 from features.errors import MissingArtifactError, StaleArtifactError
 from features.settings.report import GalleryParams
 from features.settings.sections import validate_params
-from stage2_ensemble import evaluate
+from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.findings.tables import read_evaluation
-from stage2_ensemble.gallery import __main__ as gallery
+from stage2_ensemble.gallery import run as gallery
 from stage2_ensemble.gallery.facts import FACTS, ROWS, describe_column
 from stage2_ensemble.models.bundle import read_ensemble
 

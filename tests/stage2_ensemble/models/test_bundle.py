@@ -21,7 +21,7 @@ from stage2_ensemble.columns.columns import FoldColumns
 from stage2_ensemble.models import boosted, candidates
 from stage2_ensemble.models.bundle import read_ensemble, write_ensemble
 from stage2_ensemble.models.candidates import GATED, SIMPLE
-from stage2_ensemble.stack import fit_ensemble
+from stage2_ensemble.stack.run import fit_ensemble
 
 SETTINGS = Stack(
     inner_folds=3,

@@ -7,7 +7,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from features.core.files import read_json
-from stage2_ensemble import evaluate
+from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.report.model_card import build_card
 from stage2_ensemble.report.questions import Answer
 from stage2_ensemble.report.tables import PageTable, list_tables

@@ -5,7 +5,7 @@ import copy
 import pytest
 
 from features.core.files import read_json
-from stage2_ensemble import evaluate
+from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.report.questions import answer_questions
 
 LOST = {"name": "lightgbm", "difference": -0.01, "low": -0.02, "high": 0.003, "outcome": "lost"}

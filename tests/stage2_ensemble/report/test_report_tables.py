@@ -4,7 +4,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from features.core.files import read_json
-from stage2_ensemble import evaluate
+from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.report.tables import list_tables, read_table
 
 

@@ -17,18 +17,19 @@ from features.runtime.cli import run_stage
 from features.runtime.locks import hold
 from features.settings.sections import load_params
 from features.settings.stacking import Stack, StackParams
-from stage2_ensemble import stack
-from stage2_ensemble import stack as choice
 from stage2_ensemble.columns import columns
 from stage2_ensemble.columns.tuning_half import take_tuning
 from stage2_ensemble.models import candidates
 from stage2_ensemble.models.differences import Gain
 from stage2_ensemble.models.gate import Verdict
-from stage2_ensemble.tune import __main__ as tune
+from stage2_ensemble.stack import run as choice
+from stage2_ensemble.stack import run as stack
 from stage2_ensemble.tune import results
+from stage2_ensemble.tune import run as tune
 from stage2_ensemble.tune import search as tuning
-from stage2_ensemble.tune.__main__ import Budget, TuneParams, search
+from stage2_ensemble.tune.__main__ import main
 from stage2_ensemble.tune.journal import open_study
+from stage2_ensemble.tune.run import Budget, search
 from stage2_ensemble.tune.search import (
     SETTINGS,
     Task,
@@ -36,6 +37,7 @@ from stage2_ensemble.tune.search import (
     choose_candidates,
     read_settings,
 )
+from stage2_ensemble.tune.settings import TuneParams
 
 PRESENT = Stack(inner_folds=3, repeats=1, bags=1, max_rounds=4, pca_components=3)
 MADE = ("place", "candidate", "values", "auc", "gain", "parts", "pruned")
@@ -388,7 +390,7 @@ def test_a_signal_ends_the_command_as_one_that_goes_on(enter, monkeypatch, numbe
     ends = []
     for _ in range(2):
         with pytest.raises(SystemExit) as end:
-            run_stage("stage2_ensemble.tune", tune.main)
+            run_stage("stage2_ensemble.tune", main)
         ends.append(end.value.code or 0)
     assert ends == [75, 0]
     assert len(json.loads((tune.OUT / "tuning.json").read_text())["attempts"]) == 3
@@ -400,7 +402,7 @@ def test_problems_end_the_command_with_one_message(enter, monkeypatch, capsys):
     def call(*options: str) -> str:
         monkeypatch.setattr(sys, "argv", ["tune", *options])
         with pytest.raises(SystemExit) as end:
-            run_stage("stage2_ensemble.tune", tune.main)
+            run_stage("stage2_ensemble.tune", main)
         assert end.value.code == 2
         return capsys.readouterr().err
 

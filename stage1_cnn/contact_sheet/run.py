@@ -1,28 +1,19 @@
-"""Draws train images beside what random changes make of them, with the label the network gets.
-
-Reads: artifacts/manifest/train.parquet, images below data.root
-Writes: artifacts/contact_sheets/<backbone>-<fold>.png
-Params: seed, data.root, images, augment, backbones.<backbone>
-"""
+"""What `python -m stage1_cnn.contact_sheet` does."""
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import typer
 from PIL import Image, ImageDraw, ImageFont
 
 from features.core.files import write_atomic
 from features.core.manifest import Ids, LearnRows, Manifest, read_manifest
 from features.pixels.decoding import Pixels
 from features.pixels.store import open_store
-from features.runtime.cli import Overrides, run_stage
-from features.settings.sections import load_params
 from features.settings.training import MemberSettings, TrainParams
 from stage1_cnn.augment.augmenter import Augmenter
 from stage1_cnn.augment.distortions import to_pixels
@@ -123,27 +114,16 @@ def _draw_cell(
     sheet.paste(Image.fromarray(pixels), (x + FRAME, y + FRAME))
 
 
-def main(
-    backbone: Annotated[str, typer.Option(help="Name of an entry of `backbones`.")],
-    fold: Annotated[int, typer.Option(help="Fold whose rows are left out.")] = 0,
-    rows: Annotated[int, typer.Option(min=1, help="Images, half of them real.")] = 8,
-    views: Annotated[int, typer.Option(min=1, help="Draws of each image.")] = 6,
-    out: Annotated[Path | None, typer.Option(help="The PNG file to write.")] = None,
-    overrides: Overrides = None,
+def run(
+    params: TrainParams, settings: MemberSettings, fold: int, rows: int, views: int, path: Path
 ) -> None:
-    """Show what the network will see of some train images, and which label it gets."""
-    params = load_params(TrainParams, overrides)
-    settings = settle_image_size(params.resolve_backbone(backbone))
+    """Writes `views` draws of each of `rows` images that a member of `fold` learns from."""
+    settings = settle_image_size(settings)
     train = read_manifest(MANIFEST, "train")
     row_ids = choose_rows(train, train.rows_to_learn(fold), rows, params.seed)
     pixels = open_store(train, Path(params.data.root), params.images).gather(row_ids)
     labels = train.labels[row_ids].astype(np.int64)
     columns = make_views(pixels, labels, settings, views)
-    path = out or OUT / f"{backbone}-{fold}.png"
     with write_atomic(path) as temporary:
         draw_sheet(list(train.table["img_name"].iloc[row_ids]), columns).save(temporary, "PNG")
     _log.info("contact sheet: %s", path)
-
-
-if __name__ == "__main__":
-    run_stage("stage1_cnn.contact_sheet", main)

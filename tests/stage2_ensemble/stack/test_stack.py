@@ -24,12 +24,13 @@ from features.errors import ConfigError, MissingArtifactError, StaleArtifactErro
 from features.settings.members import MembersParams
 from features.settings.sections import load_params
 from features.settings.stacking import Decision, StackParams
-from stage2_ensemble import evaluate, stack
 from stage2_ensemble.columns.columns import build_fold_columns, read_dumps
 from stage2_ensemble.decisions.calibration import choose_calibration
 from stage2_ensemble.decisions.scored_rows import ChoiceRows
 from stage2_ensemble.decisions.threshold import choose_threshold
+from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.models.bundle import read_ensemble
+from stage2_ensemble.stack import run as stack
 
 
 def digest_stackers(root) -> dict[str, str]:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from features.runtime import resume
-from features.runtime.resume import RunFolder, describe_run, digest_code, list_differences
+from features.runtime import run_folder
+from features.runtime.run_folder import RunFolder, describe_run, digest_code, list_differences
 
 KEY = {"out": "members/a/0", "settings": {"optimizer": {"lr": 0.1}}, "code": "c0de"}
 
@@ -71,9 +71,9 @@ def test_differences_are_named_by_their_place():
 def test_the_code_is_that_of_the_project(monkeypatch, tmp_path):
     before = digest_code()
     assert digest_code() == before
-    changed = tmp_path / "resume.py"
+    changed = tmp_path / "run_folder.py"
     changed.write_text("pass")
-    monkeypatch.setattr(resume, "__file__", str(changed))
+    monkeypatch.setattr(run_folder, "__file__", str(changed))
     assert digest_code() != before
 
 

@@ -1,7 +1,4 @@
-"""Prints the tables of val metrics and the place of the final labels. No stage: it writes nothing.
-
-Reads: artifacts/metrics.json, artifacts/labels.csv, artifacts/stackers/ensemble.json, .seconds
-"""
+"""What `python -m stage2_ensemble.summary` does."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +8,6 @@ from rich.console import Console
 
 from features.core.files import read_json
 from features.errors import MissingArtifactError
-from features.runtime.cli import run_stage
 from features.runtime.costs import read_costs
 from features.runtime.terminal import build_console, get_form, write_document
 from stage2_ensemble.display.closing import print_closing
@@ -37,8 +33,8 @@ LABELS = Path("artifacts/labels.csv")
 REPORT = Path("artifacts/report.html")
 
 
-def main() -> None:
-    """Show the metrics on val and where the final labels are; --quiet shows a few lines."""
+def run() -> None:
+    """Prints what `evaluate` and `label` have written, in the form that is asked for."""
     for path, stage in ((METRICS, "evaluate"), (LABELS, "label")):
         if not path.is_file():
             raise MissingArtifactError(path, stage)
@@ -84,7 +80,3 @@ def _print_val(console: Console, metrics: Mapping[str, Any]) -> None:
     members = {int(fold): digests for fold, digests in facts["members"].items()}
     if table := build_without(metrics, read_costs(facts["backbones"], members)):
         console.print(table)
-
-
-if __name__ == "__main__":
-    run_stage("stage2_ensemble.summary", main, says_document=True)

@@ -1,11 +1,4 @@
-"""Fits the second stage on rows that no member learned from, and chooses what ships.
-
-Reads: artifacts/manifest/train.parquet, artifacts/manifest/test.parquet, artifacts/dumps,
-    artifacts/forensics
-Writes: artifacts/stackers/MANIFEST.json, artifacts/stackers/ensemble.json,
-    artifacts/stackers/models
-Params: seed, folds.active, backbones, stack, gate, decision, label
-"""
+"""What `python -m stage2_ensemble.stack` does."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -16,9 +9,7 @@ import numpy as np
 
 from features.core.auc import AucEstimate
 from features.core.manifest import Ids, count_classes, read_manifest
-from features.runtime.cli import Overrides, run_stage
 from features.runtime.progress import show_progress
-from features.settings.sections import load_params
 from features.settings.stacking import Gate, StackParams
 from stage2_ensemble.columns.columns import (
     CalibrationColumns,
@@ -244,12 +235,3 @@ def _log_rules(rules: DecisionRules, ensemble: Ensemble) -> None:
             "stack: review promises that %g of each class are called wrong at most",
             rules.band.alpha,
         )
-
-
-def main(overrides: Overrides = None) -> None:
-    """Fit the stackers and combiners, and choose what ships."""
-    run(load_params(StackParams, overrides))
-
-
-if __name__ == "__main__":
-    run_stage("stage2_ensemble.stack", main)

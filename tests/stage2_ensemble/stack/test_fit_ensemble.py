@@ -10,7 +10,6 @@ from synthetic_world import draw_columns, draw_noise, hold_out, spare
 from features.errors import LeakageError
 from features.settings.members import ActiveFolds
 from features.settings.stacking import Decision, Gate, Label, Stack, StackParams
-from stage2_ensemble import stack
 from stage2_ensemble.columns.columns import CalibrationColumns
 from stage2_ensemble.decisions.calibration import choose_calibration
 from stage2_ensemble.decisions.prior_shift import keep_train
@@ -20,7 +19,8 @@ from stage2_ensemble.models import boosted, candidates
 from stage2_ensemble.models.candidates import GATED, SIMPLE, fit_candidate
 from stage2_ensemble.models.gate import choose_shipped, hold_gate
 from stage2_ensemble.models.out_of_fold import judge_candidates, measure_auc, pick_simple
-from stage2_ensemble.stack import Targets, fit_ensemble
+from stage2_ensemble.stack import run as stack
+from stage2_ensemble.stack.run import Targets, fit_ensemble
 
 SETTINGS = Stack(
     inner_folds=3,

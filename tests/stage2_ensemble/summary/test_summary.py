@@ -14,15 +14,15 @@ from synthetic_world import BACKBONES
 from features.core.files import read_json
 from features.errors import MissingArtifactError
 from features.runtime.costs import Cost
-from stage2_ensemble import summary
 from stage2_ensemble.display import cells, tables
 from stage2_ensemble.findings.scorers import PAIRED, TITLES
 from stage2_ensemble.models.candidates import CANDIDATES
+from stage2_ensemble.summary import run as summary
 
 
 def print_summary(monkeypatch, capsys, width: int) -> str:
     monkeypatch.setenv("COLUMNS", str(width))
-    summary.main()
+    summary.run()
     return capsys.readouterr().out
 
 
@@ -361,4 +361,4 @@ def test_a_missing_file_names_its_stage(enter, name, stage):
     world = enter("one fold")
     (world.root / "artifacts" / name).unlink()
     with pytest.raises(MissingArtifactError, match=f"dvc repro {stage}$"):
-        summary.main()
+        summary.run()

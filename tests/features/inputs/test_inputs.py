@@ -10,7 +10,8 @@ from made_data import SETTINGS, write_data
 
 from features.core.files import digest_file
 from features.errors import ConfigError, ManifestError
-from features.inputs import describe_inputs, main, run
+from features.inputs.__main__ import main
+from features.inputs.run import describe_inputs, run
 from features.settings.data import Data
 
 

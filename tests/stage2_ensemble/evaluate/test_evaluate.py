@@ -17,9 +17,9 @@ from features.errors import MissingArtifactError, StaleArtifactError
 from features.runtime.costs import Measured, record_seconds
 from features.settings.members import MembersParams
 from features.settings.sections import load_params
-from stage2_ensemble import evaluate
 from stage2_ensemble.columns.columns import read_held_out
 from stage2_ensemble.columns.extras import read_extras
+from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.findings.contributions import explain_model
 from stage2_ensemble.findings.scorers import TITLES, compare_figures, measure_figures
 from stage2_ensemble.measures.reliability import find_bins, measure_ece

@@ -8,8 +8,15 @@ from small_task import SIZE, make_pixels, make_settings, make_table
 
 from features.core.manifest import write_manifest
 from features.settings.learning import Augment
-from stage1_cnn import contact_sheet
-from stage1_cnn.contact_sheet import COLOURS, FRAME, choose_rows, draw_sheet, make_views, name_label
+from stage1_cnn.contact_sheet.__main__ import main
+from stage1_cnn.contact_sheet.run import (
+    COLOURS,
+    FRAME,
+    choose_rows,
+    draw_sheet,
+    make_views,
+    name_label,
+)
 
 PRESETS = Path(__file__).parents[2] / "presets"
 FRAME_PIXELS = 4 * FRAME * (SIZE + FRAME)
@@ -72,7 +79,7 @@ def project(tmp_path, monkeypatch):
 
 def test_command_writes_a_sheet_of_all_rows_and_columns(project, caplog):
     caplog.set_level("INFO")
-    contact_sheet.main("small", fold=1, rows=4, views=3, overrides=["augment.self_blend=1.0"])
+    main("small", fold=1, rows=4, views=3, overrides=["augment.self_blend=1.0"])
     path = Path("artifacts/contact_sheets/small-1.png")
     assert str(path) in caplog.text
     pixels = np.asarray(Image.open(path))
@@ -81,6 +88,6 @@ def test_command_writes_a_sheet_of_all_rows_and_columns(project, caplog):
 
 
 def test_command_writes_where_it_is_told_to(project):
-    contact_sheet.main("small", rows=2, views=1, out=Path("there/sheet.png"))
+    main("small", rows=2, views=1, out=Path("there/sheet.png"))
     assert Image.open("there/sheet.png").format == "PNG"
     assert not Path("artifacts/contact_sheets").exists()

@@ -1,10 +1,4 @@
-"""Final labels: every row of the test list exactly once, in its order; and its units.
-
-Reads: artifacts/stackers/MANIFEST.json, artifacts/stackers/ensemble.json,
-    artifacts/stackers/models, artifacts/dumps, artifacts/forensics, artifacts/manifest/test.parquet
-Writes: artifacts/labels.csv, artifacts/prediction.txt, artifacts/unit_labels.csv
-Params: backbones, folds.active
-"""
+"""What `python -m stage2_ensemble.label` does."""
 
 import logging
 from pathlib import Path
@@ -14,9 +8,7 @@ import pandas as pd
 
 from features.core.files import write_text
 from features.core.manifest import READABLE, Manifest, read_manifest
-from features.runtime.cli import Overrides, run_stage
 from features.settings.members import MembersParams
-from features.settings.sections import load_params
 from stage2_ensemble.columns.columns import Floats, HeldOutColumns, read_held_out
 from stage2_ensemble.columns.extras import read_extras
 from stage2_ensemble.decisions.conformal import FAKE, REAL, REVIEW
@@ -115,12 +107,3 @@ def _log_labels(labels: pd.DataFrame, out: Path) -> None:
     _log.info(
         "label: %d rows, %s; %d unreadable -> %s", len(labels), found, unread, out / "labels.csv"
     )
-
-
-def main(overrides: Overrides = None) -> None:
-    """Write the final labels of the test rows."""
-    run(load_params(MembersParams, overrides))
-
-
-if __name__ == "__main__":
-    run_stage("stage2_ensemble.label", main)

@@ -29,11 +29,11 @@ from features.core.manifest import write_manifest
 from features.errors import StaleArtifactError
 from features.settings.members import MembersParams
 from features.settings.sections import load_params
-from stage2_ensemble import label
 from stage2_ensemble.columns.columns import read_held_out
 from stage2_ensemble.columns.extras import read_extras
 from stage2_ensemble.decisions.conformal import Band
 from stage2_ensemble.decisions.prior_shift import use_given
+from stage2_ensemble.label import run as label
 from stage2_ensemble.measures.shares import Share
 from stage2_ensemble.models.bundle import read_ensemble
 

@@ -1,15 +1,4 @@
-"""Measures members, combiners and what ships on val; nothing is fitted or chosen here.
-
-Without val (`data.final`) it says so, and quotes the last run that had one: its metrics are kept in
-`held_out_metrics.json`, which DVC does not delete before a run.
-
-Reads: artifacts/stackers/MANIFEST.json, artifacts/stackers/ensemble.json,
-    artifacts/stackers/models, artifacts/dumps, artifacts/forensics, artifacts/manifest/val.parquet,
-    artifacts/null_model, artifacts/members, artifacts/perturbed, .seconds
-Writes: artifacts/metrics.json, artifacts/held_out_metrics.json, artifacts/evaluation.parquet,
-    artifacts/plots
-Params: backbones, folds.active
-"""
+"""What `python -m stage2_ensemble.evaluate` does."""
 
 import logging
 from collections.abc import Sequence
@@ -23,10 +12,8 @@ from features.artifacts.null_model import NullModel, read_null_model
 from features.core.auc import measure_auc
 from features.core.files import write_json, write_text
 from features.core.manifest import Manifest, count_classes, find_headline_rows, read_manifest
-from features.runtime.cli import Overrides, run_stage
 from features.runtime.costs import read_costs
 from features.settings.members import MembersParams
-from features.settings.sections import load_params
 from stage2_ensemble.charts.charts import build_charts, write_pngs
 from stage2_ensemble.columns.columns import Columns, Floats, read_held_out
 from stage2_ensemble.columns.extras import read_extras
@@ -201,12 +188,3 @@ def _measure(
     plots |= tabulate_dots(metrics)
     robustness, table = read_robustness(PERTURBED, ensemble, val, extras.names)
     return metrics | reasons | robustness, plots | table, evaluation
-
-
-def main(overrides: Overrides = None) -> None:
-    """Measure everything on val."""
-    run(load_params(MembersParams, overrides))
-
-
-if __name__ == "__main__":
-    run_stage("stage2_ensemble.evaluate", main)

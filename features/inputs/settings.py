@@ -1,0 +1,46 @@
+"""All of `params.yaml` at once."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import model_validator
+
+from features.runtime.budget import Budget
+from features.settings.compare import CompareParams
+from features.settings.data import Data, PrepareParams
+from features.settings.demo import DemoSection
+from features.settings.perturb import PerturbSection
+from features.settings.report import Report
+from features.settings.scoring import DumpParams
+from features.settings.sections import validate_params
+from features.settings.stacking import Decision, Gate, Label, Stack
+
+
+class AllParams(CompareParams, PrepareParams, DumpParams, extra="forbid"):
+    """Every section that any stage reads, checked at once before any work.
+
+    All must stand in the file, because DVC tracks them.
+    """
+
+    data: Data  # type: ignore[assignment]  # the whole section, not the root alone
+    demo: DemoSection
+    perturb: PerturbSection
+    stack: Stack
+    gate: Gate
+    decision: Decision
+    label: Label
+    report: Report
+    budget: Budget = Budget()
+    resume_dir: str = ".resume"
+
+    @model_validator(mode="after")
+    def _check_dump(self) -> Self:
+        """In place of the check of `DumpParams`, which knows of no backbones."""
+        if problems := self.dump.find_problems(self.images.size, self.backbones):
+            raise ValueError("\n".join(problems))  # one problem a line
+        return self
+
+
+def check_all_params(values: Mapping[str, Any], source: str = "params.yaml") -> AllParams:
+    """`values` as settings of all stages; raises `ConfigError` with every problem of the file."""
+    return validate_params(AllParams, values, source)

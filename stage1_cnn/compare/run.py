@@ -1,0 +1,104 @@
+"""What `python -m stage1_cnn.compare` does."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+
+from features.core.files import write_text
+from features.core.manifest import Manifest, count_classes, read_manifest
+from features.errors import Stopped
+from features.pixels.store import ImageStore, open_store
+from features.runtime.interruption import Interruption
+from features.runtime.terminal import build_console
+from features.settings.compare import CompareParams
+from stage1_cnn.compare.figure import write_figure
+from stage1_cnn.compare.runs import (
+    Clock,
+    Run,
+    Scores,
+    derive_seed,
+    make_runs,
+    plan_runs,
+    read_finished,
+)
+from stage1_cnn.compare.statistics import RunScores, measure_fold_limit, summarise_runs
+from stage1_cnn.compare.table import (
+    Judges,
+    build_csv,
+    build_grids,
+    format_markdown,
+    list_notes,
+    list_verdicts,
+    print_report,
+)
+from stage1_cnn.networks.devices import pick_device, prepare_device
+from stage1_cnn.networks.network import settle_image_size
+from stage1_cnn.runtime.session import Session
+from stage1_cnn.scoring.processes import Processes
+from stage1_cnn.train.fold_metrics import judge_fold
+from stage1_cnn.train.loop import train_network
+
+MANIFEST = Path("artifacts/manifest")
+_log = logging.getLogger("forgerystack")
+
+
+def build_executor(
+    params: CompareParams, train: Manifest, interruption: Interruption
+) -> Callable[[Run], Scores]:
+    """What trains one run and judges it on the fold; images are opened at the first one."""
+    processes = Processes(pick_device())
+    prepare_device(processes.device)
+    session = Session(processes, interruption)
+    opened: list[ImageStore] = []
+
+    def execute(run: Run) -> Scores:
+        if not opened:
+            opened.append(open_store(train, Path(params.data.root), params.images))
+        store = opened[0]
+        seed = derive_seed(params.seed, run.seed)
+        settings = settle_image_size(run.settings)
+        trained = train_network(settings, store, train, run.rows, seed, processes, session)
+        return judge_fold(trained, settings, store, train, run.rows.fold, processes)
+
+    return execute
+
+
+def report_runs(
+    params: CompareParams, train: Manifest, runs: list[RunScores], out: Path, console: Console
+) -> None:
+    """Prints the tables of `runs` and writes them, with the figure, into `out`."""
+    compare = params.compare
+    variants = list(compare.variants)
+    entries = summarise_runs(runs, variants)
+    reals, fakes = count_classes(train.labels[train.fold_rows(compare.fold)])
+    judges = Judges(compare.fold, reals, fakes, measure_fold_limit(runs))
+    parts = (
+        build_grids(entries, variants[0]),
+        list_verdicts(entries, variants[0]),
+        list_notes(entries, judges),
+    )
+    print_report(*parts, console)
+    title = f"{params.compared_backbone} on fold {compare.fold}: mean ± 95 % over seeds (dots)"
+    write_text(out / "compare.csv", build_csv(entries).to_csv(index=False))
+    write_text(out / "compare.md", format_markdown(*parts))
+    write_figure(entries, title, out / "compare.png")
+    console.print(f"Tables and figure: {out}", highlight=False)
+
+
+def run(params: CompareParams, out: Path, max_minutes: float | None = None) -> list[Run]:
+    """Makes the runs that are missing and reports all that are finished; returns what is left."""
+    clock = Clock(max_minutes)
+    train = read_manifest(MANIFEST, "train")
+    plan = plan_runs(params, train)
+    try:
+        with Interruption() as interruption:
+            left = make_runs(plan, out, build_executor(params, train, interruption), clock)
+    except Stopped:
+        finished = read_finished(plan, out)
+        left = [run for run in plan if run.name not in finished]
+    runs = [finished.scores for finished in read_finished(plan, out).values()]
+    if runs:
+        report_runs(params, train, runs, out, build_console())
+    return left

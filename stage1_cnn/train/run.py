@@ -1,0 +1,117 @@
+"""What `python -m stage1_cnn.train` does."""
+
+import logging
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from features.core.files import digest_bytes, digest_json, write_text
+from features.core.manifest import LearnRows, Manifest, count_classes, read_manifest
+from features.core.members import MemberId
+from features.pixels.store import open_store
+from features.runtime.costs import Measured, record_seconds
+from features.runtime.interruption import Interruption
+from features.runtime.locks import hold
+from features.runtime.run_folder import RunFolder, describe_run
+from features.settings.training import MemberSettings, TrainParams
+from stage1_cnn.networks.devices import describe_device
+from stage1_cnn.networks.member import Member, write_member
+from stage1_cnn.networks.network import check_image_size, settle_image_size
+from stage1_cnn.runtime.checkpoints import Checkpoints
+from stage1_cnn.runtime.runs import COMPUTING, RunLimits
+from stage1_cnn.runtime.session import Session
+from stage1_cnn.sampling.loader import choose_rows, list_candidates
+from stage1_cnn.scoring.processes import join_processes
+from stage1_cnn.train.correction import compute_correction
+from stage1_cnn.train.fold_curve import build_curve
+from stage1_cnn.train.fold_metrics import judge_fold
+from stage1_cnn.train.loop import Trained, train_network
+
+MANIFEST = Path("artifacts/manifest")
+OUT = Path("artifacts/members")
+_log = logging.getLogger("forgerystack")
+
+
+def describe_member(
+    settings: MemberSettings, train: Manifest, rows: LearnRows, backbone: str, trained: Trained
+) -> Member:
+    """What is written beside the weights; the digest of the weights is filled in on writing."""
+    candidates = list_candidates(train, rows, settings.sampling)
+    correction = compute_correction(settings, candidates, train.weights[rows.row_ids])
+    identity = MemberId(backbone, rows.fold, "", rows.manifest_digest, correction)
+    reals, fakes = count_classes(candidates.labels)
+    return Member(identity, settings, len(rows.row_ids), reals, fakes, trained.parameters)
+
+
+def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: RunLimits) -> None:
+    """Reads the train manifest and images, trains, writes weights, facts and history.
+
+    Goes on where a run with the same settings, rows, code and `out` was cut off. Raises `Stopped`,
+    `LockedError`.
+    """
+    with join_processes() as processes, ExitStack() as held:
+        if processes.is_first:
+            held.enter_context(hold(out, limits.resume_dir))
+        else:
+            _log.setLevel(logging.WARNING)
+        settings = settle_image_size(params.resolve_backbone(backbone))
+        check_image_size(settings)
+        train = read_manifest(MANIFEST, "train")
+        rows = choose_rows(train, fold, settings.sampling, params.seed)
+        store = open_store(train, Path(params.data.root), params.images)
+        _log.info(
+            "train %s-%d: %s, %d rows, on %s%s",
+            backbone, fold, settings.model, len(rows.row_ids), describe_device(processes.device),
+            f", {processes.world} processes" if processes.world > 1 else "",
+        )  # fmt: skip
+        seed = int(digest_json([params.seed, backbone, fold])[:8], 16)
+        key = describe_training(params, settings, rows, seed, out)
+        kept = RunFolder(limits.resume_dir, f"train-{backbone}-{fold}", key)
+        if processes.is_first:
+            kept.open()
+        with Interruption(limits.max_minutes) as interruption:
+            states = Checkpoints(kept.path)
+            session = Session(processes, interruption, states, limits.save_minutes)
+            curve = build_curve(settings, store, train, fold, processes)
+            trained = train_network(settings, store, train, rows, seed, processes, session, curve)
+            interruption.stop_at_once()
+            scorer = curve.engine if curve else None
+            judged = judge_fold(trained, settings, store, train, fold, processes, scorer)
+        if processes.is_first:
+            member = describe_member(settings, train, rows, backbone, trained)
+            history = pd.DataFrame(trained.history)
+            write_text(out / "history.csv", history.to_csv(index=False))
+            written = write_member(trained.state, replace(member, judged=judged), out)
+            if out == OUT / backbone / str(fold):  # no trial
+                _record(trained, written)
+            kept.clear()
+
+
+def _record(trained: Trained, member: Member) -> None:
+    measured = Measured(member.id.digest, trained.seconds, trained.images, trained.total)
+    record_seconds("train", member.id.backbone, member.id.fold, measured)
+
+
+def describe_training(
+    params: TrainParams, settings: MemberSettings, rows: LearnRows, seed: int, out: Path
+) -> dict[str, Any]:
+    """All that the weights depend on."""
+    row_digest = digest_bytes(rows.row_ids.tobytes())
+    return describe_run(
+        out,
+        COMPUTING,
+        images=params.images.pixel_settings,
+        settings=settings.model_dump(mode="json"),
+        train={"manifest": rows.manifest_digest, "fold": rows.fold, "rows": row_digest},
+        seed=seed,
+    )
+
+
+def select_settings(params: TrainParams, backbone: str) -> tuple[object, ...] | None:
+    """What a member depends on of `params.yaml`; `None` where it has no such backbone."""
+    if backbone not in params.backbones:
+        return None
+    return params.data, params.images.pixel_settings, params.resolve_backbone(backbone)

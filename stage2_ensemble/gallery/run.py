@@ -1,0 +1,147 @@
+"""What `python -m stage2_ensemble.gallery` does."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from features.core.files import write_array, write_sealed
+from features.core.manifest import Ids, Manifest, read_manifest
+from features.errors import MissingArtifactError, StaleArtifactError
+from features.settings.report import GalleryParams, Report
+from stage2_ensemble.columns.columns import Floats, HeldOutColumns, Mask, read_dumps, read_held_out
+from stage2_ensemble.columns.extras import read_extras
+from stage2_ensemble.findings.contributions import explain_model
+from stage2_ensemble.findings.tables import read_evaluation
+from stage2_ensemble.gallery.choosing import Candidates, choose_rows
+from stage2_ensemble.gallery.facts import (
+    FACTS,
+    ROWS,
+    describe_neighbour,
+    describe_row,
+    list_drivers,
+    list_explained,
+    list_overrides,
+    list_quarantined,
+    list_val_pairs,
+    measure_disagreement,
+)
+from stage2_ensemble.gallery.neighbours import find_neighbours
+from stage2_ensemble.models.bundle import read_ensemble
+from stage2_ensemble.models.ensemble import Ensemble, check_members
+
+EVALUATION = Path("artifacts/evaluation.parquet")
+MANIFEST = Path("artifacts/manifest")
+DUMPS = Path("artifacts/dumps")
+FORENSICS = Path("artifacts/forensics")
+STACKERS = Path("artifacts/stackers")
+OUT = Path("artifacts/gallery")
+_log = logging.getLogger("forgerystack")
+
+
+def run(params: GalleryParams, out: Path = OUT) -> None:
+    """Chooses rows, and writes their ids (increasing) and what is known of each."""
+    ensemble = read_ensemble(STACKERS)
+    check_members(ensemble, list(params.backbones), params.folds.active)
+    val, train = (read_manifest(MANIFEST, role) for role in ("val", "train"))
+    table = read_evaluation(EVALUATION)
+    if table["img_name"].tolist() != val.table["img_name"].tolist():
+        found, wanted = f"{len(table)} rows", f"the {len(val)} rows of val"
+        raise StaleArtifactError(EVALUATION, found, wanted, "evaluate")
+    pairs = list_val_pairs(_read_list("duplicates.csv"), val)
+    disagreement = measure_disagreement(table, ensemble)
+    chosen = _choose(ensemble, table, disagreement, _mark(pairs, len(val)), params.report)
+    rows = np.array(sorted(chosen), np.int64)
+    entries = [
+        {
+            **describe_row(table.iloc[row], val.table.iloc[row], ensemble),
+            "disagreement": float(disagreement[row]),
+            "why": chosen[row],
+            "pairs": pairs.get(row, []),
+        }
+        for row in rows.tolist()
+    ]
+    if entries:
+        columns = _read_columns(ensemble, val, rows)
+        _add_reasons(entries, ensemble, columns)
+        _add_neighbours(entries, columns[0], train, params.report.neighbours)
+    facts = {
+        "val_manifest": val.digest,
+        "shipped": ensemble.shipped,
+        "threshold": ensemble.rules.find_threshold(ensemble.shipped),
+        "val_rows": len(val),
+        "rows": entries,
+        "overrides": [*list_overrides(train), *list_overrides(val)],
+        **list_quarantined(_read_list("quarantine.csv")),
+    }
+    write_array(out / ROWS, rows)
+    write_sealed(out / FACTS, facts)
+    _log.info("gallery: %d of %d val rows", len(rows), len(val))
+
+
+def _read_list(name: str) -> pd.DataFrame:
+    """One of `prepare`'s lists, all cells text."""
+    path = MANIFEST / name
+    if not path.is_file():
+        raise MissingArtifactError(path, "prepare")
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def _choose(
+    ensemble: Ensemble, table: pd.DataFrame, disagreement: Floats, has_pair: Mask, report: Report
+) -> dict[int, str]:
+    candidates = Candidates(
+        labels=table["label"].to_numpy(np.int8),
+        log_odds=table["score:stack"].to_numpy(np.float64),
+        threshold=ensemble.rules.find_threshold(ensemble.shipped),
+        disagreement=disagreement,
+        generators=table["generator"].tolist(),
+        has_pair=has_pair,
+    )
+    return choose_rows(candidates, report.rows)
+
+
+def _mark(rows: Mapping[int, object], count: int) -> Mask:
+    mask = np.zeros(count, bool)
+    mask[list(rows)] = True
+    return mask
+
+
+def _read_columns(ensemble: Ensemble, val: Manifest, rows: Ids) -> list[HeldOutColumns]:
+    """What the members say of the rows, one per active fold."""
+    members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
+    extras = read_extras(FORENSICS, val, ensemble.file_codes)
+    return [c.take(rows) for c in read_held_out(DUMPS, val, *members, extras)]
+
+
+def _add_reasons(
+    entries: list[dict[str, Any]], ensemble: Ensemble, columns: list[HeldOutColumns]
+) -> None:
+    """`drivers`: by model the columns that moved each row's log-odds most."""
+    found = {
+        name: explain_model(ensemble.models[name], columns) for name in list_explained(ensemble)
+    }
+    for place, entry in enumerate(entries):
+        entry["drivers"] = {
+            name: list_drivers(part, place) for name, part in found.items() if part is not None
+        }
+
+
+def _add_neighbours(
+    entries: list[dict[str, Any]], columns: HeldOutColumns, train: Manifest, count: int
+) -> None:
+    """`neighbours`: rows of train that the members of `columns` did not learn from.
+
+    Only these have embeddings by the same networks.
+    """
+    dumps = read_dumps(DUMPS, train, columns.backbones, columns.fold, train.digest)
+    places, near = find_neighbours(columns.embeddings, [d.embeddings for d in dumps], count)
+    found = dumps[0].row_ids[places]
+    for entry, ids, similarities in zip(entries, found, near, strict=True):
+        entry["neighbours"] = [
+            describe_neighbour(train.table.iloc[row], similarity)
+            for row, similarity in zip(ids.tolist(), similarities.tolist(), strict=True)
+        ]

@@ -1,0 +1,27 @@
+"""Fits the second stage on rows that no member learned from, and chooses what ships.
+
+Reads: artifacts/manifest/train.parquet, artifacts/manifest/test.parquet, artifacts/dumps,
+    artifacts/forensics
+Writes: artifacts/stackers/MANIFEST.json, artifacts/stackers/ensemble.json,
+    artifacts/stackers/models
+Params: seed, folds.active, backbones, stack, gate, decision, label
+"""
+
+from features.runtime.cli import Overrides, run_stage
+from features.runtime.locks import claim
+from features.runtime.resume import read_resume_dir
+from features.settings.sections import load_params
+from features.settings.stacking import StackParams
+
+
+def main(overrides: Overrides = None) -> None:
+    """Fit the stackers and combiners, and choose what ships."""
+    params = load_params(StackParams, overrides)
+    from stage2_ensemble.stack.run import OUT, run
+
+    with claim(OUT, read_resume_dir(overrides)):
+        run(params)
+
+
+if __name__ == "__main__":
+    run_stage("stage2_ensemble.stack", main)

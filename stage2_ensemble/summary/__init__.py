@@ -1,0 +1,1 @@
+"""Prints the tables of val metrics and where the final labels are."""
