@@ -37,7 +37,7 @@ def find_readable(manifest: Manifest) -> npt.NDArray[np.bool_]:
     return np.asarray(manifest.table["status"] == READABLE, bool)
 
 
-def open_blocks(folder: Path, manifests: Mapping[Role, Manifest]) -> dict[Role, RowBlocks]:
+def open_table_blocks(folder: Path, manifests: Mapping[Role, Manifest]) -> dict[Role, RowBlocks]:
     """What is there of each role's table, a row for each row of its manifest."""
     blocks = {}
     for role, manifest in manifests.items():
@@ -104,7 +104,7 @@ def run(params: ForensicParams, resume_dir: Path, out: Path = OUT) -> None:
     with hold(out, resume_dir):
         kept.open()
         stores = {role: open_store(rows, root, params.images) for role, rows in manifests.items()}
-        blocks = open_blocks(kept.path, manifests)
+        blocks = open_table_blocks(kept.path, manifests)
         measure_missing(blocks, manifests, stores)
         for role, manifest in manifests.items():
             link_file(blocks[role].finish()["values"], out / f"{role}.npy")

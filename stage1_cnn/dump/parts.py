@@ -95,7 +95,7 @@ def build_engine(member: Member, folder: Path, side: int, device: torch.device) 
     return build_torch_engine(network, resized, device)
 
 
-def open_blocks(part: Part, folder: Path, width: int) -> RowBlocks:
+def open_part_blocks(part: Part, folder: Path, width: int) -> RowBlocks:
     """What is there of a part's scores, embeddings `width` wide."""
     rows = len(part.row_ids)
     layouts: dict[str, Layout] = {

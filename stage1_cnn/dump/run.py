@@ -19,7 +19,7 @@ from features.runtime.interruption import Interruption
 from features.runtime.locks import hold
 from features.runtime.run_folder import RunFolder, describe_run
 from features.settings.scoring import DumpParams
-from stage1_cnn.dump.parts import PLAIN, Part, Task, build_parts, open_blocks, score_part
+from stage1_cnn.dump.parts import PLAIN, Part, Task, build_parts, open_part_blocks, score_part
 from stage1_cnn.networks.devices import describe_device
 from stage1_cnn.networks.member import Member, read_member
 from stage1_cnn.networks.network import check_other_size
@@ -102,7 +102,7 @@ def score_parts(
     width = find_width(parts[0].engine)
     with Interruption(limits.max_minutes) as interruption:
         for part in parts:
-            blocks = open_blocks(part, folder, width) if processes.is_first else None
+            blocks = open_part_blocks(part, folder, width) if processes.is_first else None
             start = time.perf_counter()
             scored = score_part(part, blocks, processes, interruption)
             if part.name != PLAIN:

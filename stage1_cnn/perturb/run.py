@@ -22,7 +22,7 @@ from stage1_cnn.networks.devices import describe_device, pick_device, prepare_de
 from stage1_cnn.networks.member import Member, read_member
 from stage1_cnn.networks.network import check_other_size
 from stage1_cnn.perturb.sample import draw_sample
-from stage1_cnn.perturb.scores import Work, collect_scores, open_blocks, score_work
+from stage1_cnn.perturb.scores import Work, collect_scores, open_work_blocks, score_work
 from stage1_cnn.perturb.variants import list_variants
 from stage1_cnn.runtime.runs import COMPUTING, RunLimits
 from stage1_cnn.scoring.engines import Engine, describe_engines
@@ -115,7 +115,7 @@ def run(params: PerturbParams, out: Path, limits: RunLimits) -> None:
         key = describe_perturb(params, val, work, out)
         kept = RunFolder(limits.resume_dir, "perturb", key)
         kept.open()
-        blocks = open_blocks(work, kept.path)
+        blocks = open_work_blocks(work, kept.path)
         with Interruption(limits.max_minutes) as interruption:
             score_work(work, blocks, processes, interruption)
         write_perturbed(collect_scores(work, blocks), val, out, blocks.finish())

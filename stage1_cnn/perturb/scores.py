@@ -56,7 +56,7 @@ class Work:
         return len(self.variants) * len(self.row_ids)
 
 
-def open_blocks(work: Work, folder: Path) -> RowBlocks:
+def open_work_blocks(work: Work, folder: Path) -> RowBlocks:
     """What is there of the scores: a row for each picture of `work`."""
     shape = (len(work.variants), len(work.row_ids))
     layouts: dict[str, Layout] = {}
@@ -102,7 +102,7 @@ def split_steps(start: int, stop: int, rows: int, size: int) -> list[tuple[int, 
 
 
 def score_steps(work: Work, steps: Sequence[tuple[int, int]], measure: Measure) -> Iterator[Arrays]:
-    """What `open_blocks` keeps of each step's pictures. Raises `DeviceMemoryError`."""
+    """What `open_work_blocks` keeps of each step's pictures. Raises `DeviceMemoryError`."""
     rows = len(work.row_ids)
 
     def load(number: int) -> Loaded[tuple[Variant, Ids]]:
