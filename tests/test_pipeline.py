@@ -134,6 +134,9 @@ def test_a_removed_backbone_is_gone_from_every_result(project):
     ran = project.repro()
     assert not [stage for stage in ran if stage.startswith(("train", "dump", "prepare"))]
     assert list(project.read_metrics()["val"]["members"]) == ["efficientnet-0"]
+    for place in ("members", "dumps"):  # DVC's digest of them is that of who pulls them
+        there = {path.name for path in (project.folder / "artifacts" / place).iterdir()}
+        assert there == {"efficientnet"}
     ensemble = json.loads((project.folder / "artifacts/stackers/ensemble.json").read_text())
     names = ensemble["models"]["lightgbm"]["names"]
     assert names

@@ -9,6 +9,7 @@ from features.core.manifest import ROLES
 from features.errors import ManifestError
 from features.inputs.settings import AllParams, check_all_params
 from features.prepare.class_folders import describe_folder
+from features.runtime.unused import set_unused_aside
 from features.settings.data import Data
 
 OUT = Path("artifacts/inputs.json")
@@ -56,5 +57,6 @@ def _describe_file(path: Path) -> dict[str, Any]:
 def run(values: Mapping[str, Any], out: Path = OUT) -> AllParams:
     """Checks all settings, then writes the facts of what the data are read from to `out`."""
     params = check_all_params(values)
+    set_unused_aside(list(params.backbones), params.folds.active)
     write_json(out, describe_inputs(params.data))
     return params

@@ -157,7 +157,6 @@ def _gather_rows(
 def run(params: StackParams, dumps: Path = DUMPS, out: Path = OUT) -> Ensemble:
     """Reads the train manifest and the dumps of params' members, fits, writes the bundle."""
     train = read_manifest(MANIFEST, "train")
-    _log_ignored(dumps, params)
     codes = learn_file_codes(train) if params.stack.use_file_facts else None
     extras = read_extras(FORENSICS, train, codes)
     members = (list(params.backbones), params.folds.active)
@@ -189,14 +188,6 @@ def _read_targets(
     columns = read_held_out(dumps, test, *members, read_extras(FORENSICS, test, codes))
     row_ids = columns[0].row_ids
     return Targets(columns, test.groups[row_ids], test.units[row_ids])
-
-
-def _log_ignored(dumps: Path, params: StackParams) -> None:
-    """Names dumps on disk that params no longer name: they are not used."""
-    there = {f"{path.parent.name}-{path.name}" for path in dumps.glob("*/*") if path.is_dir()}
-    wanted = {f"{name}-{fold}" for name in params.backbones for fold in params.folds.active}
-    if ignored := sorted(there - wanted):
-        _log.info("stack: not in params.yaml, ignored: %s", ", ".join(ignored))
 
 
 def _log_choice(ensemble: Ensemble, gate: Gate) -> None:
