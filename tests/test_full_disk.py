@@ -22,8 +22,6 @@ WRITERS = {
     "evaluation": "write_evaluation(pd.DataFrame({'row_id': range(99)}), path)",
     "chart": "write_empty_png('nothing', path)",
     "carry file": "write_carry(path, ['dvc.yaml'], [])",
-    "part": "Part(path.parent, 'val', 0, 9, 5).write(np.ones((9, 5), np.float32))",
-    "joined parts": "join_parts([], 0, 5, path)",
     "state": "Checkpoints(path.parent, 'a', {}).save(1, {'a': torch.arange(100.)})",
 }
 SWEEP = f"""
@@ -33,7 +31,6 @@ import numpy as np, pandas as pd, torch
 from features.carry.archive import write_carry
 from features.core.files import write_array, write_sealed, write_text
 from features.core.manifest import write_manifest
-from features.forensics.parts import Part, join_parts
 from made_data import make_manifest
 from stage1_cnn.runtime.checkpoints import Checkpoints
 from stage2_ensemble.charts.charts import write_empty_png
@@ -91,11 +88,11 @@ def test_a_full_disk_is_an_error_however_little_is_missing(
 
 
 OWN = {
+    "features/artifacts/row_blocks.py": "blocks with a sha256 in their record",
     "features/carry/archive.py": "contents by their sha256, compared as they are copied",
     "features/demo/run.py": "a folder that gets its name last",
     "features/pixels/scanning.py": "blocks with a checksum in the index",
     "features/runtime/locks.py": "numbers of processes",
-    "stage1_cnn/dump/blocks.py": "blocks with a sha256 in their record",
     "stage2_ensemble/tune/journal.py": "a log whose last line may be cut",
 }
 

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -101,12 +102,28 @@ def write_atomic(path: Path) -> Iterator[IO[bytes]]:
     disk without a word. File and folder are synced, so neither that nor a power cut leaves a
     partial file under the final name.
     """
+    with _give_name(path) as temporary, _CheckedFile(temporary) as file:
+        yield cast(IO[bytes], file)
+        file.finish()
+
+
+def link_file(source: Path, path: Path) -> None:
+    """`path` becomes another name of the file `source`, atomically; on another disk a copy."""
+    try:
+        with _give_name(path) as temporary:
+            os.link(source, temporary)
+    except OSError:  # another disk, or one without links
+        with open(source, "rb") as content, write_atomic(path) as file:
+            shutil.copyfileobj(content, file)
+
+
+@contextmanager
+def _give_name(path: Path) -> Iterator[Path]:
+    """Yields a path beside `path`; what is made there gets that name, if nothing is raised."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
-        with _CheckedFile(temporary) as file:
-            yield cast(IO[bytes], file)
-            file.finish()
+        yield temporary
         temporary.chmod(0o644)
         with _names.guard():
             os.replace(temporary, path)

@@ -1,5 +1,6 @@
 """The atomic writer: whatever happens, the old file stays whole and nothing lies beside it."""
 
+import errno
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from features.core.files import (
     digest_bytes,
     digest_file,
     digest_json,
+    link_file,
     read_json,
     write_array,
     write_atomic,
@@ -204,3 +206,22 @@ def test_the_digest_of_a_value_is_blind_to_the_order_of_keys_alone() -> None:
     assert digest_json(first) == digest_json(json.loads(json.dumps(first)))
     for other in ({"a": 1, "b": [2, 1]}, {"a": "1", "b": [1, 2]}, {"a": 1}):
         assert digest_json(other) != digest_json(first)
+
+
+@pytest.mark.parametrize("error", [None, errno.EXDEV, errno.EPERM])
+def test_a_link_holds_what_its_source_held_on_any_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int | None
+) -> None:
+    source, path = tmp_path / "source", tmp_path / "out" / "result"
+    source.write_bytes(b"whole")
+    with monkeypatch.context() as patch:
+        if error is not None:
+            patch.setattr(os, "link", lambda *_: raise_error(OSError(error, "no links")))
+        link_file(source, path)
+    source.unlink()
+    assert path.read_bytes() == b"whole"
+    assert [found.name for found in path.parent.iterdir()] == ["result"]
+
+
+def raise_error(error: OSError) -> None:
+    raise error
