@@ -21,7 +21,7 @@ from features.lists.advice import write_list
 from features.lists.file_names import is_utf8
 from features.lists.folders import Skipped, is_folder, is_folder_link, scan_folder, walk_files
 from features.lists.label_file import ListedRows, list_group_keys, read_labels
-from features.settings.data import Classes, Data, RoleFiles
+from features.settings.data import ClassNames, Data, RoleFiles
 from features.settings.sections import suggest_name
 
 BENCHMARKS = {"0_real": 0, "1_fake": 1, "nature": 0, "ai": 1}
@@ -112,7 +112,7 @@ def _check_columns(data: Data, role: Role, hold_out: Sequence[str]) -> list[str]
 
 
 def _find_class_folders(
-    folder: Path, classes: Classes, skipped: Skipped, problems: list[str]
+    folder: Path, classes: ClassNames, skipped: Skipped, problems: list[str]
 ) -> _ClassFolders:
     """Class folders in `folder`, or where it has none, those below its folders."""
     found = _ClassFolders()
@@ -143,7 +143,7 @@ def _find_class_folders(
 def _look_below(
     folder: Path,
     prefix: str,
-    classes: Classes,
+    classes: ClassNames,
     found: _ClassFolders,
     skipped: Skipped,
     problems: list[str],
@@ -170,7 +170,7 @@ def _look_below(
 def _sort_out(
     prefix: str,
     names: Sequence[str],
-    classes: Classes,
+    classes: ClassNames,
     found: _ClassFolders,
     problems: list[str],
 ) -> None:
@@ -203,7 +203,7 @@ def _sort_out(
 
 def _list_classes(
     folder: Path,
-    classes: Classes,
+    classes: ClassNames,
     role: Role,
     found: _ClassFolders,
     skipped: Skipped,

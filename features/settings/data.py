@@ -48,7 +48,7 @@ class Columns(Section):
     test list need not have it."""
 
 
-class Classes(Section):
+class ClassNames(Section):
     """Targets as written in the label files, and names of class folders where there is no list."""
 
     real: tuple[str, ...] = ("0",)
@@ -88,7 +88,7 @@ class Data(Limits):
     (`split.hold_out`), whatever `split` says. Thresholds and calibration come from out-of-fold
     rows, as ever."""
     columns: Columns = Columns()
-    classes: Classes = Classes()
+    classes: ClassNames = ClassNames()
     group_columns: tuple[str, ...] = ()
     """Columns of the label files; rows that share a value stay together."""
     label_overrides: Place | None = None

@@ -54,7 +54,7 @@ class SeedMean:
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairedDifference:
     """An entry minus the baseline, over the seeds that both have."""
 
     estimate: SeedMean
@@ -85,7 +85,7 @@ class Entry:
     points: Mapping[Measure, Sequence[float]]
     """The single seeds."""
     means: Mapping[Measure, SeedMean]
-    differences: Mapping[Measure, Difference]
+    differences: Mapping[Measure, PairedDifference]
     """Of the `TESTED` measures; empty for the baseline."""
 
 
@@ -178,11 +178,11 @@ def _build_entry(
     points = {m: _list_values(scores, m) for m in MEASURES}
     means = {m: estimate_mean(values) for m, values in points.items()}
     shared = [seed for seed in scores if seed in baseline]
-    differences: dict[Measure, Difference] = {}
+    differences: dict[Measure, PairedDifference] = {}
     for measure in TESTED if shared else ():
         own = np.array(_list_values({s: scores[s] for s in shared}, measure))
         other = np.array(_list_values({s: baseline[s] for s in shared}, measure))
-        differences[measure] = Difference(estimate_mean((own - other).tolist()))
+        differences[measure] = PairedDifference(estimate_mean((own - other).tolist()))
     return Entry(rows, name, len(scores), points, means, differences)
 
 

@@ -40,7 +40,7 @@ class View:
     fakeness: npt.NDArray[np.float64]
 
 
-def choose_rows(train: Manifest, rows: LearnRows, count: int, seed: int) -> Ids:
+def choose_pictures(train: Manifest, rows: LearnRows, count: int, seed: int) -> Ids:
     """Row ids, the first half reals and the others fakes; fewer where a class has no more."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(rows.row_ids)
@@ -120,7 +120,7 @@ def run(
     """Writes `views` draws of each of `rows` images that a member of `fold` learns from."""
     settings = settle_image_size(settings)
     train = read_manifest(MANIFEST, "train")
-    row_ids = choose_rows(train, train.rows_to_learn(fold), rows, params.seed)
+    row_ids = choose_pictures(train, train.rows_to_learn(fold), rows, params.seed)
     pixels = open_store(train, Path(params.data.root), params.images).gather(row_ids)
     labels = train.labels[row_ids].astype(np.int64)
     columns = make_views(pixels, labels, settings, views)

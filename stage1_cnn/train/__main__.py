@@ -42,9 +42,9 @@ def main(
     from stage1_cnn.runtime.budget import describe_budget
     from stage1_cnn.runtime.launch import launch_processes
     from stage1_cnn.runtime.runs import RunLimits, resolve_out_dir
-    from stage1_cnn.train.run import OUT, run, select_settings
+    from stage1_cnn.train.run import OUT, run, select_train_settings
 
-    given, kept = (select_settings(p, backbone) for p in (params, in_file))
+    given, kept = (select_train_settings(p, backbone) for p in (params, in_file))
     folder = resolve_out_dir(out, OUT / backbone / str(fold), given, kept)
     if not is_launched():
         # For the log alone: a limit that changes re-trains nothing.

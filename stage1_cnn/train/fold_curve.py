@@ -38,7 +38,7 @@ class Curve:
         processes: Processes,
     ) -> None:
         self._store, self._processes = store, processes
-        self._rows = draw_sample(
+        self._rows = draw_curve_rows(
             train.labels, train.fold_rows(fold), settings.schedule.curve_rows, settings.seed
         )
         self._labels, self._groups = train.labels[self._rows], train.groups[self._rows]
@@ -91,7 +91,7 @@ def build_curve(
     return Curve(settings, store, train, fold, processes)
 
 
-def draw_sample(labels: np.ndarray, rows: Ids, count: int, seed: int) -> Ids:
+def draw_curve_rows(labels: np.ndarray, rows: Ids, count: int, seed: int) -> Ids:
     """Of `rows`, in order, `count` drawn by `seed`: half of each class, rounded up.
 
     All of a class that has fewer. The same for all backbones, so that their curves compare.

@@ -110,7 +110,7 @@ def describe_training(
     )
 
 
-def select_settings(params: TrainParams, backbone: str) -> tuple[object, ...] | None:
+def select_train_settings(params: TrainParams, backbone: str) -> tuple[object, ...] | None:
     """What a member depends on of `params.yaml`; `None` where it has no such backbone."""
     if backbone not in params.backbones:
         return None

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from features.artifacts.null_model import NullModel, read_null_model
+from features.artifacts.null_model import NullFindings, read_null_model
 from features.core.auc import measure_auc
 from features.core.files import write_json, write_text
 from features.core.manifest import Manifest, count_classes, find_headline_rows, read_manifest
@@ -68,7 +68,7 @@ _log = logging.getLogger("forgerystack")
 
 
 def measure_val(
-    ensemble: Ensemble, scores: dict[str, Floats], val: Manifest, null: NullModel
+    ensemble: Ensemble, scores: dict[str, Floats], val: Manifest, null: NullFindings
 ) -> dict[str, Any]:
     """The fixed form of `metrics.json`, but for what `check_rules` and `give_reasons` add.
 

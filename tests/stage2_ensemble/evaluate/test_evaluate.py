@@ -11,7 +11,7 @@ import pytest
 from sklearn import metrics as peer
 from synthetic_world import BACKBONES, replace_val, run_stages, write_member_dump, write_params
 
-from features.artifacts.null_model import NullModel, write_null_model
+from features.artifacts.null_model import NullFindings, write_null_model
 from features.core.files import digest_file, read_json, read_sealed, write_sealed
 from features.core.number_text import format_difference, format_figure
 from features.errors import MissingArtifactError, StaleArtifactError
@@ -269,7 +269,7 @@ def test_what_the_null_model_finds_is_measured_on_the_same_rows(enter):
     table = world.val.table
     scores = (table["generator"] == "gan").to_numpy(np.float64)
     facts = {"told_apart": True, "main_feature": "bytes"}
-    write_null_model(NullModel(scores, facts), world.train, world.val, evaluate.NULL_MODEL)
+    write_null_model(NullFindings(scores, facts), world.train, world.val, evaluate.NULL_MODEL)
     metrics = evaluate.run(load_params(MembersParams))
     assert metrics["generators"]["gan"]["null_auc"] == 1.0
     assert metrics["generators"]["diffusion"]["null_auc"] == 0.5
@@ -531,7 +531,7 @@ def test_a_null_model_of_other_manifests_is_stale(enter, role):
     world = enter("one fold")
     manifests = {"train": world.train, "val": world.val}
     manifests[role] = replace(manifests[role], digest="e" * 64)
-    null = NullModel(np.zeros(len(world.val)), {"told_apart": False, "main_feature": "width"})
+    null = NullFindings(np.zeros(len(world.val)), {"told_apart": False, "main_feature": "width"})
     write_null_model(null, manifests["train"], manifests["val"], evaluate.NULL_MODEL)
     with pytest.raises(StaleArtifactError, match=f"{role} manifest eeeeeeee.*repro null_model"):
         evaluate.run(load_params(MembersParams))
