@@ -28,13 +28,14 @@ PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES = PIPELINE["stages"]
 AUCS = ("features/core/auc.py", "features/core/number_text.py")
 OF_CORE = (*AUCS, "features/core/members.py")
+TRUSTED = "features/core/trusted.py"
 ROOM_MATES = {
     "inputs": {
         *OF_CORE,
         *("features/splits/folds.py", "features/splits/groups.py"),
     },
     "prepare": {*OF_CORE},
-    "null_model": {"features/core/members.py"},
+    "null_model": {"features/core/members.py", TRUSTED},
     "forensics": {*OF_CORE},
     "perturb": {
         *(*AUCS, "features/forensics/__main__.py", "features/forensics/run.py"),
@@ -43,8 +44,10 @@ ROOM_MATES = {
         *("stage1_cnn/augment/self_blend.py", "stage1_cnn/dump/__main__.py"),
         "stage1_cnn/dump/run.py",
     },
-    "evaluate": {"features/artifacts/gradcam.py", "features/artifacts/row_blocks.py"},
+    "stack": {TRUSTED},
+    "evaluate": {TRUSTED, "features/artifacts/gradcam.py", "features/artifacts/row_blocks.py"},
     "gallery": {
+        TRUSTED,
         *("features/artifacts/gradcam.py", "features/artifacts/null_model.py"),
         "features/artifacts/row_blocks.py",
         *("features/artifacts/perturbed.py", "stage2_ensemble/decisions/units.py"),
@@ -55,6 +58,7 @@ ROOM_MATES = {
         *("stage2_ensemble/findings/scorers.py", "stage2_ensemble/results/metrics_file.py"),
     },
     "explain": {*AUCS},
+    "label": {TRUSTED},
     "report": {
         *("features/artifacts/null_model.py", "features/artifacts/row_blocks.py"),
         *("features/pixels/cache.py", "features/pixels/facts.py", "features/pixels/scanning.py"),

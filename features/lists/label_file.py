@@ -74,7 +74,7 @@ def read_labels(
     rows, repeated = _drop_repeated(_join_blocks(blocks), problems)
     if layout.unknown:
         advice = _advise_classes(layout, data)
-    found = find_pictures(rows, Path(data.root), files.images, labelled, problems)
+    found = find_pictures(rows, data, files.images, labelled, problems)
     if problems.count:
         advice = "\n".join(filter(None, [advice, found.advice]))
         raise ManifestError(str(path), problems.list_texts(), advice, count=problems.count)

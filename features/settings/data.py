@@ -76,7 +76,11 @@ class Data(Limits):
     """Where the data are, how the label files are read, which images are used."""
 
     root: Place
-    """Folder of the data; no list and no folder leads to an image outside it."""
+    """Folder of the data; no list and no folder leads to an image outside it, but for links
+    into `trusted` folders."""
+    trusted: tuple[Place, ...] = ()
+    """Folders outside `root` that links below it may lead into, such as a disk of pictures. DVC's
+    cache of this project is trusted anyway."""
     train: RoleFiles = RoleFiles(labels="trainset_label.txt", images="trainset")
     val: RoleFiles | None = RoleFiles(labels="valset_label.txt", images="valset")
     """`null`: val is carved out of train, by group (`split.val_fraction`)."""

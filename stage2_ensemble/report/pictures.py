@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from features.core.trusted import ANYWHERE
 from features.pixels.decoding import decode_square
 from features.pixels.reading import ImageProblem, read_inside
 from features.settings.images import Images
@@ -59,7 +60,8 @@ class Pictures:
     def _read(self, path: str) -> npt.NDArray[np.uint8] | None:
         if path not in self._kept:
             try:
-                self._kept[path] = decode_square(read_inside(self.root, path), self.images)
+                content = read_inside(self.root, path, ANYWHERE)
+                self._kept[path] = decode_square(content, self.images)
             except (ImageProblem, OSError):
                 self._kept[path] = None
         return self._kept[path]
