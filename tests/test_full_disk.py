@@ -22,7 +22,7 @@ WRITERS = {
     "evaluation": "write_evaluation(pd.DataFrame({'row_id': range(99)}), path)",
     "chart": "write_empty_png('nothing', path)",
     "carry file": "write_carry(path, ['dvc.yaml'], [])",
-    "state": "Checkpoints(RunFolder(path.parent, 'a', {})).save(1, {'a': torch.arange(100.)})",
+    "state": "Checkpoints(path.parent).save(1, {'a': torch.arange(100.)})",
 }
 SWEEP = f"""
 import json, os, resource, shutil, signal, sys
@@ -31,7 +31,6 @@ import numpy as np, pandas as pd, torch
 from features.carry.archive import write_carry
 from features.core.files import write_array, write_sealed, write_text
 from features.core.manifest import write_manifest
-from features.runtime.run_folder import RunFolder
 from made_data import make_manifest
 from stage1_cnn.runtime.checkpoints import Checkpoints
 from stage2_ensemble.charts.charts import write_empty_png
