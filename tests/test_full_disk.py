@@ -22,7 +22,7 @@ WRITERS = {
     "evaluation": "write_evaluation(pd.DataFrame({'row_id': range(99)}), path)",
     "chart": "write_empty_png('nothing', path)",
     "carry file": "write_carry(path, ['dvc.yaml'], [])",
-    "state": "Checkpoints(path.parent, 'a', {}).save(1, {'a': torch.arange(100.)})",
+    "state": "Checkpoints(path.parent).save(1, {'a': torch.arange(100.)})",
 }
 SWEEP = f"""
 import json, os, resource, shutil, signal, sys

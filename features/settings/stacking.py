@@ -118,6 +118,7 @@ class Stack(Section):
     learning_rate: PositiveFloat = 0.05
     num_leaves: Annotated[int, Field(ge=2)] = 15
     min_data_in_leaf: PositiveInt = 20
+    """At most rows / 20."""
     feature_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
     lambda_l2: NonNegativeFloat = 1.0
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from features.artifacts.dumps import Dump, write_dump
 from features.artifacts.row_blocks import RowBlocks
+from features.core.auc import compare_aucs, measure_auc
 from features.core.manifest import ROLES, Manifest, read_manifest
 from features.errors import AlignmentError
 from features.pixels.store import open_store
@@ -36,9 +37,6 @@ _log = logging.getLogger("forgerystack")
 
 def describe_gain(task: Task, dump: Dump, plain: ScoredRows) -> str:
     """The AUC on fold k as the member was trained, as it is dumped, and their difference."""
-    # Late: scipy.stats takes a second.
-    from features.core.auc import compare_aucs, measure_auc
-
     train, fold = task.manifests["train"], dump.member.fold
     rows = train.fold_rows(fold)
     if not np.isfinite(plain.logits).all():

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from scipy.special import expit
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 from torch import Tensor
 
 from features.core.auc import AucEstimate, Floats, measure_auc
@@ -59,6 +58,9 @@ def measure_figures(labels: np.ndarray, log_odds: Floats, groups: np.ndarray) ->
 
     All are `None` where a class has no row.
     """
+    # Late: nobody waits a second for it before the first epoch.
+    from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
+
     figures: Figures = dict.fromkeys(("accuracy", "balanced_accuracy", "log_loss"))
     if 0 not in count_classes(labels):
         answers = (log_odds > 0).astype(int)
