@@ -1,4 +1,8 @@
-"""timm networks with two outputs: built, loaded, and asked for embeddings and log-odds."""
+"""timm networks with two outputs: built, loaded, and asked for embeddings and log-odds.
+
+network = build_network(settle_network(settings)).eval()
+embeddings, log_odds = embed(network, images)
+"""
 
 import warnings
 from typing import Any

@@ -1,4 +1,9 @@
-"""The batches that one member learns from."""
+"""The batches that one member learns from.
+
+loader = BatchLoader(store, train, rows, settings, seed=0, processes=Processes(device))
+for batch in loader.iterate(0, len(loader)):
+    loss = trainer.advance(batch)
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

@@ -1,4 +1,8 @@
-"""Rows of a store through a network: raw log-odds and embeddings, in one process or several."""
+"""Rows of a store through a network: raw log-odds and embeddings, in one process or several.
+
+scored = score_rows(build_torch_engine(network, settings, device), store, row_ids, processes)
+scored.logits, scored.embeddings
+"""
 
 from collections import deque
 from collections.abc import Callable, Iterator

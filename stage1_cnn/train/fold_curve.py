@@ -48,14 +48,14 @@ class Curve:
         schedule = settings.schedule
         self._size = max(processes.world, schedule.batch_size // schedule.accumulate)
 
-    def __call__(self, raw: nn.Module, ema: nn.Module | None) -> Figures:
+    def __call__(self, last: nn.Module, ema: nn.Module | None) -> Figures:
         """`raw_auc`, `raw_log_loss`, and with an average `ema_auc`, `ema_log_loss`.
 
         They are of raw log-odds, as in `fold_metrics`: `None` where a class has no row, left out
         where a log-odds is no number.
         """
         found: Figures = {}
-        for name, network in (("raw", raw), ("ema", ema)):
+        for name, network in (("raw", last), ("ema", ema)):
             if network is None:
                 continue
             self.engine.network.load_state_dict(network.state_dict())
