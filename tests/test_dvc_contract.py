@@ -190,7 +190,7 @@ def test_what_changes_no_result_is_no_dependency():
         ("stage2_ensemble/models/gate.py", "stack evaluate gallery label report"),
         ("stage2_ensemble/charts/curves.py", "evaluate report"),
         ("stage2_ensemble/gallery/choosing.py", "gallery report"),
-        ("stage2_ensemble/report/tables.py", "report"),
+        ("stage2_ensemble/display/tables.py", "report"),
         ("features/runtime/locks.py", ""),
         ("stage1_cnn/runtime/launch.py", ""),
         ("stage1_cnn/train_all/plan.py", ""),

@@ -10,8 +10,6 @@ from typing import Any, cast
 
 import numpy as np
 import pandas as pd
-from rich.box import SIMPLE
-from rich.table import Table
 
 from features.core.auc import AucEstimate
 from features.core.files import read_json
@@ -118,16 +116,6 @@ def list_last(metrics: FinalMetrics) -> list[str]:
         ),
         describe_earlier(metrics["earlier"], shipped),
     ]
-
-
-def build_last(metrics: FinalMetrics) -> Table:
-    """Out-of-fold AUCs, for the summary."""
-    table = Table(title=metrics["note"], box=SIMPLE, padding=0)
-    table.add_column("model", overflow="fold")
-    table.add_column("out-of-fold AUC", justify="right", no_wrap=True)
-    for name, auc in metrics["out_of_fold"]["auc"].items():
-        table.add_row(f"{name} (ships)" if name == metrics["shipped"] else name, format_figure(auc))
-    return table
 
 
 def tabulate_last(metrics: FinalMetrics) -> dict[str, pd.DataFrame]:

@@ -19,6 +19,8 @@ from features.errors import StaleArtifactError
 from features.settings.report import ReportParams
 from stage2_ensemble.charts.charts import build_charts, render_svg
 from stage2_ensemble.display.closing import print_closing
+from stage2_ensemble.display.layout import Table
+from stage2_ensemble.display.tables import list_tables
 from stage2_ensemble.findings.rule_checks import list_rules
 from stage2_ensemble.findings.scorers import list_notes
 from stage2_ensemble.gallery.choosing import BY_CHANCE
@@ -28,7 +30,6 @@ from stage2_ensemble.models.ensemble import check_members
 from stage2_ensemble.report.model_card import build_card
 from stage2_ensemble.report.pictures import LOOKS, Look, Pictures, encode_heats
 from stage2_ensemble.report.questions import Answer, answer_questions
-from stage2_ensemble.report.tables import PageTable, list_tables
 from stage2_ensemble.results.form import Metrics, has_val, name_shipped
 from stage2_ensemble.results.metrics_file import read_metrics
 
@@ -95,7 +96,7 @@ def build_page(
     metrics: Metrics,
     plots: Mapping[str, pd.DataFrame],
     answers: list[Answer],
-    tables: list[PageTable],
+    tables: list[Table],
     source: str,
 ) -> dict[str, Any]:
     """All that the template needs but for pictures."""

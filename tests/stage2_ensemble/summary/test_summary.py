@@ -15,6 +15,7 @@ from features.core.files import read_json
 from features.errors import MissingArtifactError
 from features.runtime.costs import Cost
 from stage2_ensemble.display import cells, tables
+from stage2_ensemble.display.layout import render_table
 from stage2_ensemble.findings.scorers import PAIRED, TITLES
 from stage2_ensemble.models.candidates import CANDIDATES
 from stage2_ensemble.summary import run as summary
@@ -51,10 +52,10 @@ def draw_part(auc=0.9, null=0.5123, **others) -> dict:
     return part | {"against": "20 fakes of gan against 30 seen reals"} | others
 
 
-def render(metrics: dict, width: int, build=tables.build_table) -> str:
+def render(metrics: dict, width: int, build=tables.build_scorers) -> str:
     console = Console(width=width, color_system=None)
     with console.capture() as capture:
-        console.print(build(metrics))
+        console.print(render_table(build(metrics)))
     return capture.get()
 
 
@@ -198,7 +199,7 @@ def test_rows_behind_a_tpr_and_few_groups_are_told(enter, world, monkeypatch, ca
 
 
 def test_without_generators_and_new_domains_there_is_no_second_table():
-    assert tables.build_parts(draw_metrics("net-0")) is None
+    assert tables.build_comparisons(draw_metrics("net-0")) is None
 
 
 def test_generators_and_domains_have_the_null_model_beside():
@@ -207,7 +208,7 @@ def test_generators_and_domains_have_the_null_model_beside():
     metrics["domains"]["held_out"] = draw_part(0.7, None, against="20 held-out fakes")
     gap = {"auc": 0.2, "auc_low": 0.1, "auc_high": 0.3004, "against": "one, minus the other"}
     metrics["domains"]["gap"] = gap
-    text = render(metrics, 120, tables.build_parts)
+    text = render(metrics, 120, tables.build_comparisons)
     lines = [" ".join(x.split()) for x in text.splitlines() if x.strip()]
     assert lines[-5:] == [
         "0.900 [0.850, 0.950] 0.512 held-out 20 fakes of gan against 30 seen reals",
@@ -222,11 +223,11 @@ def test_parts_of_few_groups_are_marked():
     metrics = draw_metrics("net-0")
     metrics["generators"] = {"gan": draw_part(domain="seen", reliable=False)}
     metrics["generators"]["warp"] = draw_part(domain="seen", against="20 fakes of warp")
-    text = render(metrics, 80, tables.build_parts)
+    text = render(metrics, 80, tables.build_comparisons)
     assert text.count("[0.850, 0.950]*") == 1
     assert text.splitlines()[-1].strip().startswith("* fewer than 20 groups")
     metrics["generators"]["gan"]["reliable"] = True
-    assert "*" not in render(metrics, 80, tables.build_parts)
+    assert "*" not in render(metrics, 80, tables.build_comparisons)
 
 
 def test_long_generators_are_folded_and_odd_ones_taken_as_they_are():
@@ -238,7 +239,7 @@ def test_long_generators_are_folded_and_odd_ones_taken_as_they_are():
         name: draw_part(domain="seen", against=against),
         "[b]x[/b]": draw_part(domain="unseen", against=odd),
     }
-    text = render(metrics, 80, tables.build_parts)
+    text = render(metrics, 80, tables.build_comparisons)
     assert max(map(len, text.splitlines())) <= 80
     start = next(x.index("rows") for x in text.splitlines() if "rows" in x)
     joined = "".join(x[start:].strip() for x in text.splitlines())
