@@ -52,8 +52,8 @@ ROOM_MATES = {
         *("features/artifacts/gradcam.py", "features/artifacts/null_model.py"),
         *("features/artifacts/perturbed.py", "stage2_ensemble/decisions/units.py"),
         *("stage2_ensemble/findings/corrected_labels.py", "stage2_ensemble/findings/domains.py"),
-        *("stage2_ensemble/findings/final_run.py", "stage2_ensemble/findings/log.py"),
-        *("stage2_ensemble/findings/promises.py", "stage2_ensemble/findings/rule_checks.py"),
+        *("stage2_ensemble/findings/final_run.py", "stage2_ensemble/findings/promises.py"),
+        "stage2_ensemble/findings/rule_checks.py",
         *("stage2_ensemble/findings/reasons.py", "stage2_ensemble/findings/robustness.py"),
         *("stage2_ensemble/findings/scorers.py", "stage2_ensemble/results/metrics_file.py"),
     },
@@ -61,10 +61,11 @@ ROOM_MATES = {
     "report": {
         *("features/artifacts/null_model.py", "features/pixels/cache.py"),
         *("features/pixels/scanning.py", "features/pixels/store.py"),
-        *("features/pixels/thumbnails.py", "stage2_ensemble/findings/log.py"),
-        *("stage2_ensemble/findings/domains.py", "stage2_ensemble/gallery/__main__.py"),
-        "stage2_ensemble/gallery/run.py",
-        "stage2_ensemble/gallery/neighbours.py",
+        *("features/pixels/thumbnails.py", "stage2_ensemble/findings/corrected_labels.py"),
+        *("stage2_ensemble/findings/final_run.py", "stage2_ensemble/findings/reasons.py"),
+        *("stage2_ensemble/findings/rule_checks.py", "stage2_ensemble/gallery/__main__.py"),
+        *("stage2_ensemble/gallery/run.py", "stage2_ensemble/gallery/neighbours.py"),
+        "stage2_ensemble/sentences/log.py",
     },
 }
 """By stage the files of its rooms that it does not import: to change one of them runs it again."""

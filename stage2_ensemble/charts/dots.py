@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from features.artifacts.perturbed import Variant
-from features.core.auc import AucEstimate
-from features.core.number_text import format_figure, format_percent
+from features.core.number_text import format_difference, format_figure, format_percent
 from stage2_ensemble.charts.style import (
     BLUE,
     GREEN,
@@ -25,6 +24,9 @@ from stage2_ensemble.findings.contributions import BACKBONE
 from stage2_ensemble.findings.robustness import BOUNDS, CHANGES
 from stage2_ensemble.findings.tables import Entry, list_parts, list_scorers
 from stage2_ensemble.results.form import ValMetrics
+from stage2_ensemble.sentences.intervals import format_change, format_interval
+from stage2_ensemble.sentences.other_data import describe_gap
+from stage2_ensemble.sentences.scorers import describe_null_model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,8 +76,8 @@ def describe_scorers(metrics: ValMetrics) -> str:
         more = f" Of {len(members)} members the best and the worst {MOST // 4} are shown."
     return (
         f"{val['shipped']} ships with {_describe(val['stack'])}; the best member on val is {best} "
-        f"with {_describe(members[best])}; the null model, which sees no picture, has "
-        f"{_describe(val['null_model'])}.{more}"
+        f"with {_describe(members[best])}; the null model has "
+        f"{describe_null_model(val['null_model'])}.{more}"
     )
 
 
@@ -115,7 +117,7 @@ def describe_parts(metrics: ValMetrics) -> str:
     worst = min(parts, key=lambda part: part[2]["auc"])
     text = f"Lowest on {cut(worst[1], 40)}: {_describe(worst[2])}, on {worst[2]['against']}."
     if gap := metrics["domains"].get("gap"):
-        text += f" Seen minus unseen: {AucEstimate.from_metrics(gap).describe_difference()} AUC."
+        text += f" {describe_gap(gap)}."
     if hidden := len(list_parts(metrics)) - len(parts):
         text += f" {hidden} more, with higher AUC or none, are not shown."
     return text
@@ -148,8 +150,7 @@ def draw_without(metrics: ValMetrics, _: Mapping[str, pd.DataFrame]) -> "Figure"
 def describe_without(metrics: ValMetrics) -> str:
     """The same in words."""
     parts = [
-        f"without {name} {AucEstimate.from_metrics(values).describe_difference()}"
-        for name, values in metrics["without"].items()
+        f"without {name} {format_change(values)}" for name, values in metrics["without"].items()
     ]
     return f"Out of fold: {'; '.join(parts)} AUC. Left of 0: it is missed."
 
@@ -239,14 +240,14 @@ def describe_robustness(tables: Mapping[str, pd.DataFrame]) -> str:
     table = tables["robustness"]
     own = table[(table["scorer"] == "stack") & (table["perturbation"] != "none")]
     worst = own.sort_values("change").iloc[0]
-    change = AucEstimate(*(worst[name] for name in CHANGES))
+    change = format_difference(*(worst[name] for name in CHANGES))
     name = Variant(worst["perturbation"], worst["strength"]).name
     return (
         f"On {worst['rows']:,} rows of val. What ships loses most under {name}: "
         f"AUC {format_figure(*(worst[name] for name in BOUNDS))}, "
-        f"a change of {change.describe_difference()}."
+        f"a change of {change}."
     )
 
 
 def _describe(values: Mapping[str, Any]) -> str:
-    return f"AUC {AucEstimate.from_metrics(values).describe()}"
+    return f"AUC {format_interval(values)}"

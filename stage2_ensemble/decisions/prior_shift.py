@@ -134,7 +134,7 @@ def maximise_likelihood(log_odds: Floats, weights: Floats, train: float) -> floa
 
     It is where the EM of Saerens, Latinne and Decaestecker (Neural Computation 14, 2002) ends: the
     share that equals the mean probability under itself. The likelihood is concave, so a root of its
-    slope is found at once, and an end at 0 or 1, which EM creeps to, is seen for sure.
+    slope is found at once, and an end at 0 or 1, which EM creeps to, is always seen.
     """
     odds = log_odds - logit(train)
     fake, real = expit(odds), expit(-odds)

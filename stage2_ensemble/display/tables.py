@@ -5,22 +5,27 @@ from typing import Any
 
 from features.core.number_text import NO_VALUE, format_figure, format_percent
 from features.runtime.costs import UNKNOWN, Cost
-from stage2_ensemble.display.cells import format_gap, format_interval
 from stage2_ensemble.display.layout import Column, Row, Table
 from stage2_ensemble.findings.contributions import BACKBONE
-from stage2_ensemble.findings.corrected_labels import BIAS, describe_counts
-from stage2_ensemble.findings.promises import describe_promised
-from stage2_ensemble.findings.reasons import BETTER, MISSED, NOT_TOLD, TOO_FEW, judge_loss
 from stage2_ensemble.findings.robustness import SCORERS, name_variant
-from stage2_ensemble.findings.scorers import NOT_RELIABLE, TITLES, describe_mixed
-from stage2_ensemble.measures.resampling import LEAST_GROUPS
 from stage2_ensemble.models.candidates import GATED
 from stage2_ensemble.results.form import Block, FinalMetrics, Metrics, Promise, ValMetrics, has_val
-from stage2_ensemble.results.scores import (
-    Comparison,
-    Generator,
-    list_combiners,
-    list_domains,
+from stage2_ensemble.results.scores import Comparison, Generator, list_combiners, list_domains
+from stage2_ensemble.sentences.intervals import (
+    FEW_GROUPS,
+    NOT_RELIABLE,
+    Side,
+    format_change,
+    format_interval,
+    judge_difference,
+)
+from stage2_ensemble.sentences.rules import describe_promised
+from stage2_ensemble.sentences.scorers import (
+    BIAS,
+    METRIC_TITLES,
+    describe_corrections,
+    describe_mixed,
+    explain_shipped,
 )
 
 SHOWN = {
@@ -32,9 +37,14 @@ SHOWN = {
 }
 NULL = "null model"
 MARK = "*"
-ANSWERS = {MISSED: "yes", BETTER: "no", NOT_TOLD: "unclear", TOO_FEW: "too few"}
+ANSWERS: dict[Side, str] = {
+    "below": "yes",
+    "above": "no",
+    "around": "unclear",
+    "unknown": "too few",
+}
 """In a narrow column: is a backbone missed?"""
-FEW = f"fewer than {LEAST_GROUPS} groups of a class: {NOT_RELIABLE}"
+FEW = f"{FEW_GROUPS}: {NOT_RELIABLE}"
 SCORER_COLUMNS = (
     Column("model", folds=True),  # nothing is cut: a long name takes two lines
     *(Column(name, "right") for name in ("AUC [95 %]", *SHOWN.values())),
@@ -73,6 +83,11 @@ def build_scorers(metrics: ValMetrics) -> Table:
     return Table(title, SCORER_COLUMNS, (*scored, null))
 
 
+def format_gap(values: Mapping[str, Any], name: str = "auc") -> str:
+    """`+0.0155 [+0.0100, +0.0211]` on two lines; nothing for a metric that has none."""
+    return "" if values.get(name) is None else format_change(values, name).replace(" ", "\n", 1)
+
+
 def _build_scorer(
     name: str, values: Mapping[str, Any], ships: bool = False, ends_section: bool = False
 ) -> Row:
@@ -102,7 +117,7 @@ def build_corrected(metrics: ValMetrics) -> Table | None:
         aucs = (format_interval(side) for side in sides)
         accuracies = (format_figure(side["balanced_accuracy"]) for side in sides)
         rows.append(Row((_mark(name, ships), *aucs, *accuracies), ships, name == last))
-    return Table(describe_counts(corrected["counts"]), columns, tuple(rows), BIAS)
+    return Table(describe_corrections(corrected["counts"]), columns, tuple(rows), BIAS)
 
 
 def build_shipped(metrics: ValMetrics) -> Table:
@@ -111,12 +126,12 @@ def build_shipped(metrics: ValMetrics) -> Table:
     names = ("val", *(f"minus {name}" for name in val["differences"]))
     columns = (Column("metric"), *(Column(name, "right", folds=True) for name in names))
     rows = []
-    for metric, name in TITLES.items():
+    for metric, name in METRIC_TITLES.items():
         gains = (format_gap(values, metric) for values in val["differences"].values())
         cells = (name.replace("FPR ", "FPR\n"), format_interval(val["stack"], metric), *gains)
         rows.append(Row(cells))
     title = f"what ships ({val['shipped']}), 95 % intervals by {val['stack']['groups']} groups"
-    return Table(title, columns, tuple(rows))
+    return Table(title, columns, tuple(rows), explain_shipped(val["shipped"]))
 
 
 def build_promises(metrics: ValMetrics) -> Table:
@@ -249,7 +264,7 @@ def build_without(metrics: ValMetrics, costs: Mapping[str, Cost] | None = None) 
     rows = []
     for backbone, values in metrics["without"].items():
         cells = [backbone, *(format_gap(values, key) for key in ("auc", "val_auc"))]
-        cells.append(ANSWERS[judge_loss(values)])
+        cells.append(ANSWERS[judge_difference(values)])
         if costs is not None:
             cost = costs.get(backbone, UNKNOWN)
             cells += [_format_cost(value) for value in (cost.minutes, cost.seconds)]

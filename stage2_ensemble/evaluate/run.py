@@ -25,10 +25,8 @@ from stage2_ensemble.findings.final_run import (
     quote_earlier,
     tabulate_last,
 )
-from stage2_ensemble.findings.log import log_last, log_metrics, log_warning
 from stage2_ensemble.findings.reasons import (
     find_reasons,
-    list_reasons,
     measure_without,
     tabulate_reasons,
 )
@@ -53,8 +51,9 @@ from stage2_ensemble.measures.metrics import FPR_GRID, RECALL_GRID, trace_curves
 from stage2_ensemble.models.bundle import read_ensemble
 from stage2_ensemble.models.candidates import CANDIDATES
 from stage2_ensemble.models.ensemble import Ensemble, check_members
-from stage2_ensemble.results.form import Metrics, ValMetrics, has_val
+from stage2_ensemble.results.form import Metrics, ValMetrics
 from stage2_ensemble.results.metrics_file import write_metrics
+from stage2_ensemble.sentences.log import list_log_lines
 
 MANIFEST = Path("artifacts/manifest")
 DUMPS = Path("artifacts/dumps")
@@ -156,14 +155,9 @@ def run(params: MembersParams, out: Path = OUT) -> Metrics:
     write_pngs(build_charts(metrics, plots), out / "plots")
     write_evaluation(evaluation, out / EVALUATION)
     write_metrics(out / "metrics.json", metrics)
-    if has_val(metrics):
-        log_metrics(metrics)
-        # Seconds are for the log alone: same seed and machine, same bytes.
-        for line in list_reasons(metrics, read_costs(ensemble.backbones, ensemble.digests)):
-            _log.info("evaluate: %s", line)
-        log_warning(metrics["val"])
-    else:
-        log_last(metrics)
+    # Costs are for the log alone: same seed and machine, same bytes.
+    for line in list_log_lines(metrics, read_costs(ensemble.backbones, ensemble.digests)):
+        _log.info("evaluate: %s", line)
     return metrics
 
 

@@ -8,17 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from features.core.auc import AucEstimate
 from features.core.manifest import NO_OVERRIDE, Manifest, count_classes, find_headline_rows
 from stage2_ensemble.columns.columns import Floats
 from stage2_ensemble.findings.scorers import measure_scorers
 from stage2_ensemble.models.ensemble import Ensemble
-from stage2_ensemble.results.form import CorrectedCounts, ValMetrics
-
-BIAS = (
-    "Rows that a model disputes are looked at first, so corrected labels flatter it: the original "
-    "ones are the headline."
-)
 
 
 def measure_corrected(
@@ -50,28 +43,3 @@ def measure_corrected(
     headline = {name: score[rows] for name, score in scores.items()}
     found = measure_scorers(ensemble, ensemble.rules, headline, labels, val.groups[rows])
     return {"counts": counts, **found}
-
-
-def list_corrected(metrics: ValMetrics) -> list[str]:
-    """What there is to say of corrected labels, in lines; none where no label was changed."""
-    if "corrected" not in metrics:
-        return []
-    corrected, val = metrics["corrected"], metrics["val"]
-    lines = [describe_counts(corrected["counts"])]
-    if "stack" not in corrected:
-        return [*lines, "on corrected labels nothing is measured: all rows are of one class"]
-    name = val["shipped"]
-    before, after = (_describe_auc(found["stack"]) for found in (val, corrected))
-    lines.append(f"{name} (ships): AUC {after} on corrected labels, {before} on the original ones")
-    return [*lines, BIAS]
-
-
-def describe_counts(counts: CorrectedCounts) -> str:
-    return (
-        f"val labels corrected: {counts['to_real']} to real, {counts['to_fake']} to fake, "
-        f"{counts['confirmed']} confirmed"
-    )
-
-
-def _describe_auc(values: Mapping[str, Any]) -> str:
-    return AucEstimate.from_metrics(values).describe()

@@ -1,6 +1,6 @@
 """What scores are worth on labelled rows, be they rows of val or units of them.
 
-Metrics of every scorer with intervals, what ships, what it gains, and what to doubt.
+Metrics of every scorer with intervals, what ships, and what it gains.
 """
 
 import logging
@@ -16,9 +16,8 @@ from features.runtime.progress import track
 from stage2_ensemble.columns.columns import Floats, Labels
 from stage2_ensemble.decisions.rules import DecisionRules
 from stage2_ensemble.decisions.units import MIXED, number_units
-from stage2_ensemble.measures.metrics import RATES, measure_scores, name_false_positives
+from stage2_ensemble.measures.metrics import measure_scores
 from stage2_ensemble.measures.resampling import (
-    LEAST_GROUPS,
     RESAMPLES,
     Bounds,
     Resamples,
@@ -28,24 +27,9 @@ from stage2_ensemble.measures.resampling import (
     number_groups,
 )
 from stage2_ensemble.models.ensemble import Ensemble
-from stage2_ensemble.results.form import UnitCounts
 
 PAIRED = ("ap", "tpr_at_fpr_1e-2", "accuracy", "balanced_accuracy", "log_loss")
 """Metrics, beside the AUC, whose differences are told."""
-LEAST_FALSE_POSITIVES = 10
-"""A TPR that stands on fewer moves with each. Of 100 true TPRs behind which stood one, simulated
-intervals held 67 to 74; behind four, 79 to 90; behind twelve, 95."""
-TITLES = {
-    "auc": "AUC",
-    "ap": "AP",
-    "balanced_accuracy": "balanced acc.",
-    "accuracy": "accuracy",
-    "tpr_at_fpr_1e-2": "TPR at FPR 1 %",
-    "tpr_at_fpr_1e-3": "TPR at FPR 0.1 %",
-    "log_loss": "log loss",
-    "ece": "ECE",
-}
-NOT_RELIABLE = "interval not reliable"
 BASELINES = ("mean", "best_single")
 """What ships is compared with them."""
 _log = logging.getLogger("forgerystack")
@@ -100,25 +84,6 @@ def compare_figures(
     return found
 
 
-def list_notes(values: Mapping[str, Any], reals: int) -> list[str]:
-    """What to know about one entry of `metrics.json`: too few groups, the rows behind TPRs."""
-    notes = []
-    if not values["reliable"]:
-        notes.append(
-            f"{NOT_RELIABLE}: fewer than {LEAST_GROUPS} groups of a class; "
-            f"these rows are of {values['groups']} groups"
-        )
-    for name in RATES:
-        count = values[name_false_positives(name)]
-        if count is not None:
-            warning = f"; fewer than {LEAST_FALSE_POSITIVES}, so a few rows decide it"
-            notes.append(
-                f"false positives behind {TITLES[name]}: {count} of {reals} reals"
-                + (warning if count < LEAST_FALSE_POSITIVES else "")
-            )
-    return notes
-
-
 def measure_scorers(
     ensemble: Ensemble,
     rules: DecisionRules,
@@ -171,9 +136,3 @@ def measure_units(
     groups = val.groups[rows][units.first][kept]
     read = rules.read_all(means)
     return {"counts": counts, **measure_scorers(ensemble, rules, read, labels[kept], groups)}
-
-
-def describe_mixed(counts: UnitCounts) -> str:
-    """How many units were left out, and why; empty if none was."""
-    mixed = counts["mixed"]
-    return f"{mixed} with rows of both classes left out" if mixed else ""

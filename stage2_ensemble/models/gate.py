@@ -1,7 +1,7 @@
-"""Whether a LightGBM model ships: only if it is better than the best simple combiner for sure.
+"""Whether a LightGBM model ships: only if the interval of its gain lies above the margin.
 
-The candidates are declared beforehand, and the risk of a lucky winner, 5 % in all, is shared among
-them (Bonferroni). The plain mean, too, must be worse for sure: what is best on the rows of a
+The gain is that in AUC over the best simple combiner. The candidates are declared beforehand, and the risk of a lucky winner, 5 % in all, is shared among
+them (Bonferroni). So must the gain over the plain mean: what is best on the rows of a
 training part is a little worse than chance on the rest where nothing is to be learned, so the best
 simple combiner alone is too easily beaten (in 21 of 300 worlds of noise; both in 5).
 """
@@ -152,6 +152,6 @@ def _leave_domains_out(
 
 
 def choose_shipped(verdicts: Sequence[Verdict], simple: str) -> str:
-    """The candidate that has won by most for sure, or the simple one."""
+    """The candidate that has won with the highest lower bound, or the simple one."""
     winners = [verdict for verdict in verdicts if verdict.ships]
     return max(winners, key=lambda verdict: verdict.low).name if winners else simple

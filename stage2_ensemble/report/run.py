@@ -21,8 +21,6 @@ from stage2_ensemble.charts.charts import build_charts, render_svg
 from stage2_ensemble.display.closing import print_closing
 from stage2_ensemble.display.layout import Table
 from stage2_ensemble.display.tables import list_tables
-from stage2_ensemble.findings.rule_checks import list_rules
-from stage2_ensemble.findings.scorers import list_notes
 from stage2_ensemble.gallery.choosing import BY_CHANCE
 from stage2_ensemble.gallery.facts import FACTS
 from stage2_ensemble.models.bundle import read_ensemble
@@ -32,6 +30,8 @@ from stage2_ensemble.report.pictures import LOOKS, Look, Pictures, encode_heats
 from stage2_ensemble.report.questions import Answer, answer_questions
 from stage2_ensemble.results.form import Metrics, has_val, name_shipped
 from stage2_ensemble.results.metrics_file import read_metrics
+from stage2_ensemble.sentences.rules import list_rules
+from stage2_ensemble.sentences.scorers import list_cautions
 
 METRICS = Path("artifacts/metrics.json")
 PLOTS = Path("artifacts/plots")
@@ -58,7 +58,7 @@ def run(params: ReportParams, out: Path = OUT) -> None:
         raise StaleArtifactError(GALLERY / FACTS, f"val {found}", f"val {wanted}", "gallery")
     heats, mapless = _read_heats(val, gallery)
     check_members(ensemble, list(params.backbones), params.folds.active)
-    answers = answer_questions(metrics, [verdict.to_json() for verdict in ensemble.verdicts])
+    answers = answer_questions(metrics, ensemble.verdicts)
     tables = list_tables(metrics)
     page = build_page(metrics, read_plots(PLOTS), answers, tables, params.data.root)
     page["gallery_lead"] = describe_gallery(gallery, mapless)
@@ -106,7 +106,7 @@ def build_page(
     lead = f"{source}: {rows['reals']:,} reals and {rows['fakes']:,} fakes of val, {shipped} ships"
     notes = []
     if has_val(metrics):
-        notes = [*list_notes(metrics["val"]["stack"], rows["reals"]), *list_rules(metrics)]
+        notes = [*list_cautions(metrics["val"]["stack"], rows["reals"]), *list_rules(metrics)]
     return {
         "title": f"Real or forged: {source}",
         "lead": lead if has_val(metrics) else f"{source}: no held-out val, {shipped} ships",

@@ -22,13 +22,12 @@ from stage2_ensemble.display.tables import (
     build_units,
     build_without,
 )
-from stage2_ensemble.findings.corrected_labels import list_corrected
-from stage2_ensemble.findings.final_run import list_last
-from stage2_ensemble.findings.rule_checks import list_rules
-from stage2_ensemble.findings.scorers import list_notes
 from stage2_ensemble.models.bundle import ENSEMBLE
 from stage2_ensemble.results.form import ValMetrics, has_val
 from stage2_ensemble.results.metrics_file import read_metrics
+from stage2_ensemble.sentences.rules import list_rules
+from stage2_ensemble.sentences.scorers import list_cautions, list_corrected, list_units
+from stage2_ensemble.sentences.without_val import list_last
 
 METRICS = Path("artifacts/metrics.json")
 STACKERS = Path("artifacts/stackers")
@@ -63,14 +62,15 @@ def run() -> None:
 def _print_val(console: Console, metrics: ValMetrics) -> None:
     console.print(render_table(build_scorers(metrics)))
     console.print(render_table(build_shipped(metrics)))
-    for note in list_notes(metrics["val"]["stack"], metrics["rows"]["val"]["reals"]):
-        console.print(note, highlight=False)
+    for caution in list_cautions(metrics["val"]["stack"], metrics["rows"]["val"]["reals"]):
+        console.print(caution, highlight=False)
     if comparisons := build_comparisons(metrics):
         console.print(render_table(comparisons))
     if units := build_units(metrics):
         console.print(render_table(units))
     elif "units" in metrics:
-        console.print(f"by unit nothing is measured: {metrics['units']['counts']}", highlight=False)
+        for line in list_units(metrics["units"]):
+            console.print(line, highlight=False)
     if corrected := build_corrected(metrics):
         console.print(render_table(corrected))
     lines = [] if corrected else list_corrected(metrics)

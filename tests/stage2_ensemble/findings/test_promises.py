@@ -13,12 +13,8 @@ from features.settings.stacking import Decision
 from stage2_ensemble.decisions.conformal import fit_band
 from stage2_ensemble.decisions.prior_shift import estimate_prior, keep_train, use_given
 from stage2_ensemble.decisions.threshold import choose_threshold
-from stage2_ensemble.findings.promises import (
-    check_promises,
-    describe_promise,
-    describe_promised,
-    fit_line,
-)
+from stage2_ensemble.findings.promises import check_promises, fit_line
+from stage2_ensemble.sentences.rules import describe_promise, describe_promised
 
 TRAIN = 0.81
 BROKEN = ("missed", "differs")

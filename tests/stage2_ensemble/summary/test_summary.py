@@ -14,10 +14,12 @@ from synthetic_world import BACKBONES
 from features.core.files import read_json
 from features.errors import MissingArtifactError
 from features.runtime.costs import Cost
-from stage2_ensemble.display import cells, tables
+from stage2_ensemble.display import tables
 from stage2_ensemble.display.layout import render_table
-from stage2_ensemble.findings.scorers import PAIRED, TITLES
+from stage2_ensemble.findings.scorers import PAIRED
 from stage2_ensemble.models.candidates import CANDIDATES
+from stage2_ensemble.sentences.intervals import format_interval
+from stage2_ensemble.sentences.scorers import METRIC_TITLES
 from stage2_ensemble.summary import run as summary
 
 
@@ -28,8 +30,8 @@ def print_summary(monkeypatch, capsys, width: int) -> str:
 
 
 def draw_metrics(*members: str, shipped: str = "rank_mean") -> dict:
-    values = dict.fromkeys(TITLES, 0.98765) | {"log_loss": 12.34567}
-    for name in TITLES:
+    values = dict.fromkeys(METRIC_TITLES, 0.98765) | {"log_loss": 12.34567}
+    for name in METRIC_TITLES:
         low, high = (10.25, 13.75) if name == "log_loss" else (0.97251, 0.99249)
         values |= {f"{name}_low": low, f"{name}_high": high}
     values |= {"groups": 300, "reliable": True}
@@ -154,7 +156,7 @@ def test_every_metric_of_what_ships_has_its_interval(shipped):
     assert "…" not in text
     for name in ("mean", "best_single"):
         assert (f"minus {name}" in text) == (name != shipped)
-    assert text.count("0.988 [0.972, 0.993]") == len(TITLES) - 1  # the log loss has another
+    assert text.count("0.988 [0.972, 0.993]") == len(METRIC_TITLES) - 1  # the log loss has another
     gains = len(metrics["val"]["differences"]) * (1 + len(PAIRED))
     assert text.count("+0.0125 ") == gains
     assert text.count("[-0.0301, +0.0551]") == gains  # on a line of its own
@@ -253,8 +255,8 @@ def test_the_world_of_new_generators_shows_them(finished, monkeypatch, capsys):
     metrics = read_json(summary.METRICS, "evaluate")
     assert max(map(len, text.splitlines())) <= 80
     for part in (*metrics["generators"].values(), metrics["domains"]["unseen"]):
-        assert cells.format_interval(part) in text
-    assert cells.format_gap(metrics["domains"]["gap"]).split("\n")[1] in text
+        assert format_interval(part) in text
+    assert tables.format_gap(metrics["domains"]["gap"]).split("\n")[1] in text
     assert "Final labels: artifacts/labels.csv" in text
 
 
