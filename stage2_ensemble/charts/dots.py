@@ -22,7 +22,7 @@ from stage2_ensemble.charts.style import (
 )
 from stage2_ensemble.findings.contributions import BACKBONE
 from stage2_ensemble.findings.robustness import BOUNDS, CHANGES
-from stage2_ensemble.findings.tables import Entry, list_parts, list_scorers
+from stage2_ensemble.findings.tables import Entry, list_scorers, list_subgroups
 from stage2_ensemble.results.form import ValMetrics
 from stage2_ensemble.sentences.intervals import format_change, format_interval
 from stage2_ensemble.sentences.other_data import describe_gap
@@ -81,9 +81,9 @@ def describe_scorers(metrics: ValMetrics) -> str:
     )
 
 
-def draw_parts(metrics: ValMetrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
+def draw_subgroups(metrics: ValMetrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
     """AUC of what ships by generator and domain, the null model's beside."""
-    parts = cut_parts(metrics)
+    parts = cut_subgroups(metrics)
     dots, colours, markers = [], [], []
     for kind, name, values in parts:
         domain = values.get("domain", "seen") if kind == "generator" else name
@@ -102,23 +102,23 @@ def draw_parts(metrics: ValMetrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
     return figure
 
 
-def cut_parts(metrics: ValMetrics) -> list[Entry]:
+def cut_subgroups(metrics: ValMetrics) -> list[Entry]:
     """As many as there is room for: all domains, and the generators with the lowest AUC."""
-    measured = [part for part in list_parts(metrics) if part[2]["auc"] is not None]
+    measured = [part for part in list_subgroups(metrics) if part[2]["auc"] is not None]
     generators = [part for part in measured if part[0] == "generator"]
     worst = sorted(generators, key=lambda part: part[2]["auc"])[: MOST - 3]
     names = {name for _, name, _ in worst}
     return [part for part in measured if part[0] == "domain" or part[1] in names]
 
 
-def describe_parts(metrics: ValMetrics) -> str:
+def describe_subgroups(metrics: ValMetrics) -> str:
     """The same in words."""
-    parts = cut_parts(metrics)
+    parts = cut_subgroups(metrics)
     worst = min(parts, key=lambda part: part[2]["auc"])
     text = f"Lowest on {cut(worst[1], 40)}: {_describe(worst[2])}, on {worst[2]['against']}."
     if gap := metrics["domains"].get("gap"):
         text += f" {describe_gap(gap)}."
-    if hidden := len(list_parts(metrics)) - len(parts):
+    if hidden := len(list_subgroups(metrics)) - len(parts):
         text += f" {hidden} more, with higher AUC or none, are not shown."
     return text
 

@@ -88,7 +88,7 @@ def choose_calibration(rows: ChoiceRows, parts: int = PARTS, seed: int = 0) -> C
     return Calibration(calibrator, losses, before, after, reason)
 
 
-def hold_out(rows: ChoiceRows, name: str, parts: int = PARTS, seed: int = 0) -> ChoiceRows:
+def cross_calibrate(rows: ChoiceRows, name: str, parts: int = PARTS, seed: int = 0) -> ChoiceRows:
     """`rows` with log-odds that the calibrator `name`, fitted on the other parts, gives them.
 
     As `choose_calibration` judged it; with fewer groups of a class than `parts` as they came.

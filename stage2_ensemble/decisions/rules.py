@@ -14,7 +14,7 @@ from scipy.special import expit, logit
 
 from features.settings.stacking import Decision, Label
 from stage2_ensemble.columns.columns import Floats
-from stage2_ensemble.decisions.calibration import Calibration, choose_calibration, hold_out
+from stage2_ensemble.decisions.calibration import Calibration, choose_calibration, cross_calibrate
 from stage2_ensemble.decisions.conformal import FAKE, REAL, REVIEW, Band, fit_band
 from stage2_ensemble.decisions.prior_shift import Prior, estimate_prior, keep_train, use_given
 from stage2_ensemble.decisions.scored_rows import ChoiceRows, RowScores
@@ -86,7 +86,7 @@ def fit_rules(
         for name, held in rows.items()
     }
     chosen = calibrations[shipped]
-    held_out = hold_out(rows[shipped], chosen.calibrator.name, seed=seed)
+    held_out = cross_calibrate(rows[shipped], chosen.calibrator.name, seed=seed)
     if targets is not None:
         targets = targets.with_log_odds(chosen.apply(targets.log_odds))
     prior = find_prior(label, train, targets, held_out, seed)

@@ -13,7 +13,7 @@ import numpy as np
 from features.core.auc import LEVEL
 from features.settings.stacking import RATES, Decision
 from stage2_ensemble.columns.columns import Floats, Labels
-from stage2_ensemble.decisions.scored_rows import ChoiceRows, check_choosable, draw_groups
+from stage2_ensemble.decisions.scored_rows import ChoiceRows, check_choosable, resample_groups
 from stage2_ensemble.measures.shares import Share, measure_share
 
 DRAWS = 400
@@ -71,7 +71,7 @@ def choose_threshold(
     order = np.argsort(rows.log_odds, kind="stable")
     labels, log_odds, weights = rows.labels[order], rows.log_odds[order], rows.weights[order]
     found = []
-    for counts in draw_groups(rows.groups, draws, seed):
+    for counts in resample_groups(rows.groups, draws, seed):
         drawn = weights * counts[order]
         if all(drawn[labels == label].sum() > 0 for label in (0, 1)):
             found.append(_find_in_order(labels, log_odds, drawn, decision, prior))

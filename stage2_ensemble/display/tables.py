@@ -9,12 +9,19 @@ from stage2_ensemble.display.layout import Column, Row, Table
 from stage2_ensemble.findings.contributions import BACKBONE
 from stage2_ensemble.findings.robustness import SCORERS, name_variant
 from stage2_ensemble.models.candidates import GATED
-from stage2_ensemble.results.form import Block, FinalMetrics, Metrics, Promise, ValMetrics, has_val
+from stage2_ensemble.results.form import (
+    BlockFigures,
+    FinalMetrics,
+    Metrics,
+    Promise,
+    ValMetrics,
+    has_val,
+)
 from stage2_ensemble.results.scores import Comparison, Generator, list_combiners, list_domains
 from stage2_ensemble.sentences.intervals import (
     FEW_GROUPS,
     NOT_RELIABLE,
-    Side,
+    IntervalSide,
     format_change,
     format_interval,
     judge_difference,
@@ -37,7 +44,7 @@ SHOWN = {
 }
 NULL = "null model"
 MARK = "*"
-ANSWERS: dict[Side, str] = {
+ANSWERS: dict[IntervalSide, str] = {
     "below": "yes",
     "above": "no",
     "around": "unclear",
@@ -240,7 +247,7 @@ def build_blocks(metrics: ValMetrics) -> Table:
     return Table("what moves log-odds", tuple(columns), tuple(rows))
 
 
-def _format_block(blocks: Mapping[str, Block], block: str) -> str:
+def _format_block(blocks: Mapping[str, BlockFigures], block: str) -> str:
     if block not in blocks:
         return NO_VALUE
     value = blocks[block]["contribution"]

@@ -15,7 +15,7 @@ from features.core.manifest import Manifest, count_classes, find_headline_rows, 
 from features.runtime.costs import read_costs
 from features.settings.members import MembersParams
 from stage2_ensemble.charts.charts import build_charts, write_pngs
-from stage2_ensemble.columns.columns import Columns, Floats, read_held_out
+from stage2_ensemble.columns.columns import Floats, MemberColumns, read_held_out
 from stage2_ensemble.columns.extras import read_extras
 from stage2_ensemble.findings.corrected_labels import measure_corrected
 from stage2_ensemble.findings.domains import measure_domains, measure_generators
@@ -100,7 +100,7 @@ def _read_headline(ensemble: Ensemble, raw: Floats, val: Manifest) -> ShippedRow
 
 
 def give_reasons(
-    ensemble: Ensemble, columns: Sequence[Columns], shipped: Floats, val: Manifest
+    ensemble: Ensemble, columns: Sequence[MemberColumns], shipped: Floats, val: Manifest
 ) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
     """`blocks` and `without` of `metrics.json`, and their tables; on the headline rows.
 

@@ -11,40 +11,40 @@ import pandas as pd
 
 from features.core.auc import compare_aucs
 from features.core.manifest import Ids
-from stage2_ensemble.columns.columns import Columns, Floats, Labels
+from stage2_ensemble.columns.columns import Floats, Labels, MemberColumns
 from stage2_ensemble.findings.contributions import (
     BACKBONE,
     add_blocks,
-    choose_rows,
     explain_model,
     find_weights,
     measure_gains,
+    sample_explained,
 )
 from stage2_ensemble.models.candidates import CANDIDATES, GATED, Model, Pooled
 from stage2_ensemble.models.ensemble import Ensemble, average_scores
-
-Figures = dict[str, float | None]
 
 
 @dataclass(frozen=True)
 class Reason:
     """What carries one candidate."""
 
-    blocks: dict[str, Figures]
+    blocks: dict[str, dict[str, float | None]]
     """By block: `contribution`, `gain`, `weight`, as far as the candidate has them."""
     columns: dict[str, float]
     """Contribution by column; empty where there is none."""
     gains: dict[str, float]
 
 
-def find_reasons(ensemble: Ensemble, columns: Sequence[Columns], rows: Ids) -> dict[str, Reason]:
+def find_reasons(
+    ensemble: Ensemble, columns: Sequence[MemberColumns], rows: Ids
+) -> dict[str, Reason]:
     """Of every candidate, by some of the `rows` (positions) of `columns` (one per fold)."""
-    chosen = rows[choose_rows(len(rows))]
+    chosen = rows[sample_explained(len(rows))]
     some = [c.take(chosen) for c in columns]
     return {name: _find_reason(model, some) for name, model in ensemble.models.items()}
 
 
-def _find_reason(model: Model, columns: Sequence[Columns]) -> Reason:
+def _find_reason(model: Model, columns: Sequence[MemberColumns]) -> Reason:
     found = explain_model(model, columns)
     gains = measure_gains(model)
     contribution = found.measure_blocks() if found else {}
@@ -67,7 +67,7 @@ def _find_reason(model: Model, columns: Sequence[Columns]) -> Reason:
 
 def measure_without(
     ensemble: Ensemble,
-    columns: Sequence[Columns],
+    columns: Sequence[MemberColumns],
     shipped: Floats,
     rows: Ids,
     labels: Labels,

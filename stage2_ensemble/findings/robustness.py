@@ -15,7 +15,7 @@ from features.core.manifest import Ids, Manifest, count_classes
 from features.errors import StaleArtifactError
 from stage2_ensemble.columns.columns import Floats, HeldOutColumns, Labels
 from stage2_ensemble.columns.extras import build_extras
-from stage2_ensemble.measures.resampling import number_groups
+from stage2_ensemble.measures.resampling import index_groups
 from stage2_ensemble.models.ensemble import Ensemble
 from stage2_ensemble.results.form import Counts, Robustness, VariantMetrics, VariantScores
 
@@ -107,7 +107,7 @@ def measure_robustness(
         scores = score_columns(ensemble, columns)
         plain = plain or scores
         variants.append(measure_variant(ensemble, variant, scores, plain, labels, groups))
-    numbered = number_groups(labels, groups)
+    numbered = index_groups(labels, groups)
     return {
         **counts,
         "groups": numbered.count,

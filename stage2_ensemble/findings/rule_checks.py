@@ -14,7 +14,7 @@ from stage2_ensemble.columns.columns import Floats, Labels
 from stage2_ensemble.decisions.prior_shift import estimate_prior
 from stage2_ensemble.decisions.scored_rows import RowScores, ValRows
 from stage2_ensemble.findings.promises import check_promises
-from stage2_ensemble.findings.scorers import measure_figures
+from stage2_ensemble.findings.scorers import measure_with_intervals
 from stage2_ensemble.measures.reliability import tabulate_reliability
 from stage2_ensemble.models.ensemble import Ensemble
 
@@ -54,7 +54,7 @@ def check_rules(
     rule = rules.scorers[ensemble.shipped]
     without_labels = RowScores(row_ids=rows.row_ids, log_odds=rows.calibrated, groups=rows.groups)
     val = ValRows(**vars(without_labels), labels=rows.labels)
-    before = measure_figures(rows.labels, rows.raw, rows.groups, rule.threshold.value)
+    before = measure_with_intervals(rows.labels, rows.raw, rows.groups, rule.threshold.value)
     estimate = estimate_prior(without_labels, rules.held_out, rules.prior.train)
     return {
         "calibration": {

@@ -23,8 +23,8 @@ from stage2_ensemble.measures.resampling import (
     Resamples,
     find_bounds,
     find_paired_bounds,
+    index_groups,
     measure_resamples,
-    number_groups,
 )
 from stage2_ensemble.models.ensemble import Ensemble
 
@@ -36,7 +36,7 @@ _log = logging.getLogger("forgerystack")
 
 
 @dataclass(frozen=True)
-class Figures:
+class ScorerFigures:
     """Scores `(n,)`, their metrics as they stand in `metrics.json`, and those of resamples."""
 
     scores: Floats
@@ -44,16 +44,16 @@ class Figures:
     resamples: Resamples
 
 
-def measure_figures(
+def measure_with_intervals(
     labels: Labels, scores: Floats, groups: Ids, threshold: float, resamples: int = RESAMPLES
-) -> Figures:
+) -> ScorerFigures:
     """The metrics of `(n,)` rows of both classes, each with its interval, and how many groups.
 
     The AUC's is DeLong's, by group; all others come from the same draws of groups, whatever the
     scores.
     """
     metrics: dict[str, Any] = measure_scores(labels, scores, groups, threshold)
-    numbered = number_groups(labels, groups)
+    numbered = index_groups(labels, groups)
     drawn = measure_resamples(labels, scores, numbered, threshold, resamples)
     for name in drawn.values:
         if name == "auc":
@@ -62,18 +62,18 @@ def measure_figures(
         if metrics[name] is not None:
             bounds = find_bounds(name, metrics[name], drawn, numbered.least)
         metrics[f"{name}_low"], metrics[f"{name}_high"] = bounds
-    return Figures(scores, metrics | numbered.to_metrics(), drawn)
+    return ScorerFigures(scores, metrics | numbered.to_metrics(), drawn)
 
 
 def compare_figures(
-    labels: Labels, groups: Ids, first: Figures, second: Figures
+    labels: Labels, groups: Ids, first: ScorerFigures, second: ScorerFigures
 ) -> dict[str, float | None]:
     """The `first` minus the `second`, on the same `(n,)` rows and draws, with intervals.
 
     `None` for a metric that these rows cannot have.
     """
     found = compare_aucs(labels, groups, first.scores, second.scores).to_metrics()
-    least = number_groups(labels, groups).least
+    least = index_groups(labels, groups).least
     for name in PAIRED:
         difference: float | None = None
         bounds: Bounds = (None, None)
@@ -96,7 +96,7 @@ def measure_scorers(
     `scores`: `(n,)` log-odds of rows of both classes, as `rules` read them.
     """
     figures = {
-        name: measure_figures(labels, score, groups, rules.find_threshold(name))
+        name: measure_with_intervals(labels, score, groups, rules.find_threshold(name))
         for name, score in track(scores.items(), "measure on val", len(scores), unit="scorers")
     }
     shipped = figures[ensemble.shipped]

@@ -10,10 +10,10 @@ import numpy as np
 from features.errors import AlignmentError
 from features.settings.stacking import Stack
 from stage2_ensemble.columns.columns import (
-    Columns,
     Floats,
     FoldColumns,
     Labels,
+    MemberColumns,
     Parts,
     check_fittable,
 )
@@ -73,7 +73,7 @@ class Boosted:
         )
         return cls(table, boosters, shift, kind)
 
-    def score(self, columns: Columns) -> Floats:
+    def score(self, columns: MemberColumns) -> Floats:
         """`(n,)` log-odds of fake. Raises `AlignmentError` for other columns than at the fit."""
         rows = self.table.build(columns)
         if not len(rows):
@@ -110,7 +110,7 @@ class FoldModels:
             }
         )
 
-    def score(self, columns: Columns) -> Floats:
+    def score(self, columns: MemberColumns) -> Floats:
         """`(n,)` log-odds by the model of the columns' fold."""
         if columns.fold not in self.models:
             raise AlignmentError("folds of model and members", columns.fold, list(self.models))

@@ -14,7 +14,7 @@ from features.settings.stacking import Stack
 from features.splits.folds import split_evenly
 from stage2_ensemble.columns.columns import Floats, FoldColumns, Parts, check_fittable, count_parts
 from stage2_ensemble.decisions.calibrators import Platt
-from stage2_ensemble.models.candidates import SIMPLE, fit_candidate, fit_candidates, list_candidates
+from stage2_ensemble.models.candidates import SIMPLE, fit_candidate, fit_candidates, list_fittable
 
 BEST_SIMPLE = "best simple"
 """Not a candidate: the simple combiner that each training part would have chosen."""
@@ -49,7 +49,7 @@ def judge_candidates(
     `stack.bags`, which does it no harm. `advance` is called after each of `repeats` times
     `inner_folds` parts of the rows.
     """
-    names = list_candidates(folds, settings)
+    names = list_fittable(folds, settings)
     once = settings.model_copy(update={"bags": 1})
     scores = {name: [np.zeros(len(c)) for c in folds] for name in (*names, BEST_SIMPLE)}
     picks = dict.fromkeys(SIMPLE, 0)
@@ -95,7 +95,7 @@ def pick_simple(folds: Sequence[FoldColumns], settings: Stack, seed: int) -> Pic
     # Embeddings and the like are not looked at, and are large.
     bare = [replace(columns, embeddings=(), extras=None) for columns in folds]
     scores = dict(score_simple(bare, settings, seed))
-    aucs = {name: float(np.mean(measure_auc(bare, found))) for name, found in scores.items()}
+    aucs = {name: float(np.mean(measure_fold_aucs(bare, found))) for name, found in scores.items()}
     name = max(SIMPLE, key=lambda name: aucs[name])
     labels = np.concatenate([columns.labels for columns in folds])
     weights = np.concatenate([columns.weights for columns in folds])
@@ -119,6 +119,6 @@ def score_simple(
         yield name, scores
 
 
-def measure_auc(folds: Sequence[FoldColumns], scores: Sequence[Floats]) -> list[float]:
+def measure_fold_aucs(folds: Sequence[FoldColumns], scores: Sequence[Floats]) -> list[float]:
     """AUC within each fold; scores of different folds come from different models."""
     return [float(roc_auc_score(c.labels, s)) for c, s in zip(folds, scores, strict=True)]

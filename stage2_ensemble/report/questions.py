@@ -26,7 +26,7 @@ from stage2_ensemble.sentences.other_data import (
 )
 from stage2_ensemble.sentences.rules import describe_broken
 from stage2_ensemble.sentences.scorers import (
-    describe_gain,
+    describe_gain_on_val,
     describe_null_model,
     describe_rates,
     describe_short_worth,
@@ -79,7 +79,9 @@ def _say_how_good(metrics: ValMetrics) -> Answer:
 def _say_worth(metrics: ValMetrics, verdicts: Sequence[Verdict]) -> Answer:
     val = metrics["val"]
     shipped = val["shipped"]
-    reasons = [describe_gain(shipped, other, gain) for other, gain in val["differences"].items()]
+    reasons = [
+        describe_gain_on_val(shipped, other, gain) for other, gain in val["differences"].items()
+    ]
     reasons += [
         f"Out of fold, AUC against the best simple combiner, {v.describe()}." for v in verdicts
     ]

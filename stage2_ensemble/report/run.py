@@ -26,7 +26,7 @@ from stage2_ensemble.gallery.facts import FACTS
 from stage2_ensemble.models.bundle import read_ensemble
 from stage2_ensemble.models.ensemble import check_members
 from stage2_ensemble.report.model_card import build_card
-from stage2_ensemble.report.pictures import LOOKS, Look, Pictures, encode_heats
+from stage2_ensemble.report.pictures import PICTURE_FORMATS, PictureFormat, Pictures, encode_heats
 from stage2_ensemble.report.questions import Answer, answer_questions
 from stage2_ensemble.results.form import Metrics, has_val, name_shipped
 from stage2_ensemble.results.metrics_file import read_metrics
@@ -129,7 +129,7 @@ def fit_page(
 ) -> str:
     """The page with the best pictures that it has room for."""
     text = ""
-    for look in LOOKS:
+    for look in PICTURE_FORMATS:
         text = render_page(page, add_pictures(gallery, pictures, heats, look))
         if len(text.encode()) <= most:
             break
@@ -140,7 +140,7 @@ def add_pictures(
     gallery: Mapping[str, Any],
     pictures: Pictures,
     heats: list[dict[str, np.ndarray]],
-    look: Look,
+    look: PictureFormat,
 ) -> dict[str, Any]:
     """What the page's script reads: the gallery, each row with its pictures."""
 

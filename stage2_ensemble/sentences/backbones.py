@@ -5,10 +5,15 @@ from collections.abc import Mapping
 from features.core.number_text import format_percent
 from features.runtime.costs import Cost
 from stage2_ensemble.models.candidates import GATED
-from stage2_ensemble.results.form import Block, LeftOut, LeftOutOnVal, ValMetrics
-from stage2_ensemble.sentences.intervals import INTERVALS, Side, format_change, judge_difference
+from stage2_ensemble.results.form import BlockFigures, LeftOut, LeftOutOnVal, ValMetrics
+from stage2_ensemble.sentences.intervals import (
+    INTERVALS,
+    IntervalSide,
+    format_change,
+    judge_difference,
+)
 
-LOSSES: dict[Side, str] = {
+LOSSES: dict[IntervalSide, str] = {
     "below": "missed",
     "above": "better without it",
     "around": "no loss shown",
@@ -32,7 +37,7 @@ def list_reasons(metrics: ValMetrics, costs: Mapping[str, Cost]) -> list[str]:
     return lines
 
 
-def describe_contributions(blocks: Mapping[str, Block]) -> str:
+def describe_contributions(blocks: Mapping[str, BlockFigures]) -> str:
     """`log-odds moved by backbone:a 1.20 (60 %), …`, the largest first."""
     found = {block: values["contribution"] for block, values in blocks.items()}
     known = {block: value for block, value in found.items() if value is not None}

@@ -12,8 +12,8 @@ from features.core.number_text import format_difference, format_figure
 from stage2_ensemble.measures.resampling import LEAST_GROUPS
 from stage2_ensemble.results.scores import read_interval
 
-Side = Literal["above", "below", "around", "unknown"]
-INTERVALS: dict[Side, str] = {
+IntervalSide = Literal["above", "below", "around", "unknown"]
+INTERVALS: dict[IntervalSide, str] = {
     "above": "interval above 0",
     "below": "interval below 0",
     "around": "interval includes 0",
@@ -33,7 +33,7 @@ def format_change(values: Mapping[str, Any], name: str = "auc") -> str:
     return format_difference(*read_interval(values, name))
 
 
-def judge_difference(values: Mapping[str, Any], name: str = "auc") -> Side:
+def judge_difference(values: Mapping[str, Any], name: str = "auc") -> IntervalSide:
     """Where the 95 % interval of a difference lies; `unknown` without one."""
     _, low, high = read_interval(values, name)
     if low is None or high is None:

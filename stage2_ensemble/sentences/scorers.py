@@ -11,14 +11,14 @@ from stage2_ensemble.results.form import (
     CountedUnits,
     Promise,
     UnitCounts,
-    Units,
+    UnitScores,
     ValMetrics,
 )
 from stage2_ensemble.results.scores import (
     Auc,
-    Difference,
     HeadlineScorers,
-    NullModel,
+    NullModelAuc,
+    ScoreDifference,
     list_combiners,
 )
 from stage2_ensemble.sentences.intervals import (
@@ -40,7 +40,7 @@ METRIC_TITLES = {
     "log_loss": "log loss",
     "ece": "ECE",
 }
-SIMPLE = {"mean": "plain mean of the networks", "best_single": "best single network"}
+SIMPLE_NAMES = {"mean": "plain mean of the networks", "best_single": "best single network"}
 LEAST_FALSE_POSITIVES = 10
 """A TPR that stands on fewer moves with each. Of 100 true TPRs behind which stood one, simulated
 intervals held 67 to 74; behind four, 79 to 90; behind twelve, 95."""
@@ -65,12 +65,12 @@ def explain_shipped(name: str) -> str:
     return f"what ships: {name}, the combiner whose labels are written"
 
 
-def describe_null_model(null: NullModel) -> str:
+def describe_null_model(null: NullModelAuc) -> str:
     """`AUC 0.612 [0.550, 0.679] from file facts, without any picture`."""
     return f"AUC {format_interval(null)} from file facts, without any picture"
 
 
-def describe_told_apart(null: NullModel) -> str:
+def describe_told_apart(null: NullModelAuc) -> str:
     """Where file facts tell the classes apart: what that means."""
     return (
         f"The classes can be told apart without looking, mostly by {null['main_feature']}: "
@@ -87,9 +87,9 @@ def describe_rates(promises: Mapping[str, Promise]) -> str:
     return f"Of 100 reals it calls {reals} fake; of 100 fakes it finds {fakes}"
 
 
-def describe_gain(shipped: str, other: str, gain: Auc) -> str:
+def describe_gain_on_val(shipped: str, other: str, gain: Auc) -> str:
     """What ships against a simpler choice, on val."""
-    side, simple = judge_difference(gain), SIMPLE[other]
+    side, simple = judge_difference(gain), SIMPLE_NAMES[other]
     said = {
         "above": f"{shipped} is better than the {simple}",
         "below": f"{shipped} is worse than the {simple}",
@@ -116,7 +116,7 @@ def describe_short_worth(val: HeadlineScorers, is_gated: bool) -> str:
     return f"Not shown: {short}"
 
 
-def list_gains(differences: Mapping[str, Difference]) -> Iterator[str]:
+def list_gains(differences: Mapping[str, ScoreDifference]) -> Iterator[str]:
     """What ships minus each simpler choice, by metric; without what could not be measured."""
     for name, values in differences.items():
         gain: Mapping[str, Any] = values
@@ -158,7 +158,7 @@ def describe_mixed(counts: UnitCounts) -> str:
     return f"{mixed} with rows of both classes left out" if mixed else ""
 
 
-def list_units(units: Units | CountedUnits) -> Iterator[str]:
+def list_units(units: UnitScores | CountedUnits) -> Iterator[str]:
     """Members and what ships on units, or that nothing could be measured."""
     counts = units["counts"]
     parts = [f"{counts['reals']} real and {counts['fakes']} fake units", describe_mixed(counts)]

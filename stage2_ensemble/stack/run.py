@@ -29,10 +29,10 @@ from stage2_ensemble.decisions.units import (
     merge_rows,
 )
 from stage2_ensemble.models.bundle import write_ensemble
-from stage2_ensemble.models.candidates import Model, fit_candidates, list_candidates
+from stage2_ensemble.models.candidates import Model, fit_candidates, list_fittable
 from stage2_ensemble.models.ensemble import Ensemble, average_scores
 from stage2_ensemble.models.gate import choose_shipped, hold_gate
-from stage2_ensemble.models.out_of_fold import judge_candidates, measure_auc, pick_simple
+from stage2_ensemble.models.out_of_fold import judge_candidates, measure_fold_aucs, pick_simple
 from stage2_ensemble.models.without import leave_backbones_out
 
 MANIFEST = Path("artifacts/manifest")
@@ -79,7 +79,7 @@ def fit_ensemble(
         judged = judge_candidates(folds, settings, seed, meter.advance)
     verdicts = hold_gate(folds, judged, settings, params.gate, seed)
     shipped = choose_shipped(verdicts, pick_simple(folds, settings, seed).name)
-    names = list_candidates(folds, settings)
+    names = list_fittable(folds, settings)
     models = fit_candidates(names, folds, settings, seed)
     spared = len(calibration[0]) > 0
     if spared:
@@ -104,7 +104,7 @@ def fit_ensemble(
         digests={columns.fold: columns.digests for columns in folds},
         shipped=shipped,
         models=models,
-        oof_auc={name: measure_auc(folds, judged.scores[name]) for name in models},
+        oof_auc={name: measure_fold_aucs(folds, judged.scores[name]) for name in models},
         picks=judged.picks,
         verdicts=tuple(verdicts),
         rules=rules,

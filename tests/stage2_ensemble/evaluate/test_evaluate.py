@@ -22,7 +22,7 @@ from stage2_ensemble.columns.columns import read_held_out
 from stage2_ensemble.columns.extras import read_extras
 from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.findings.contributions import explain_model
-from stage2_ensemble.findings.scorers import compare_figures, measure_figures
+from stage2_ensemble.findings.scorers import compare_figures, measure_with_intervals
 from stage2_ensemble.measures.reliability import find_bins, measure_ece
 from stage2_ensemble.models.bundle import read_ensemble
 from stage2_ensemble.models.candidates import CANDIDATES, GATED, SIMPLE
@@ -59,7 +59,7 @@ def measure(world, ensemble, name, raw) -> dict:
     """The metrics of a scorer's log-odds, read as they are for labels."""
     scores = ensemble.rules.read(name, raw)
     threshold = ensemble.rules.find_threshold(name)
-    return measure_figures(world.val.labels, scores, world.val.groups, threshold).metrics
+    return measure_with_intervals(world.val.labels, scores, world.val.groups, threshold).metrics
 
 
 def test_metrics_have_exactly_the_fixed_form(done):
@@ -111,7 +111,7 @@ def test_what_ships_is_compared_with_the_mean_and_the_best_single(done):
 
     def measure_candidate(name):
         scores = ensemble.read_all(columns)[name]
-        return measure_figures(labels, scores, groups, ensemble.rules.find_threshold(name))
+        return measure_with_intervals(labels, scores, groups, ensemble.rules.find_threshold(name))
 
     assert set(val["differences"]) == {"mean", "best_single"} - {val["shipped"]}
     for name, found in val["differences"].items():
@@ -188,7 +188,9 @@ def test_headline_figures_leave_held_out_rows_aside(finished, monkeypatch):
     name = metrics["val"]["shipped"]
     scores = ensemble.read_all(columns)[name][keep]
     labels, groups = world.val.labels[keep], world.val.groups[keep]
-    wanted = measure_figures(labels, scores, groups, ensemble.rules.find_threshold(name)).metrics
+    wanted = measure_with_intervals(
+        labels, scores, groups, ensemble.rules.find_threshold(name)
+    ).metrics
     assert metrics["val"]["stack"] == metrics["val"][name] == wanted
     roc = pd.read_csv("artifacts/plots/roc.csv")
     fpr, tpr, _ = peer.roc_curve(labels, scores, drop_intermediate=False)

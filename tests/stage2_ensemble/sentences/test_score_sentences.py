@@ -2,7 +2,7 @@
 
 import pytest
 
-from stage2_ensemble.sentences.scorers import describe_gain, list_cautions, list_units
+from stage2_ensemble.sentences.scorers import describe_gain_on_val, list_cautions, list_units
 
 
 @pytest.mark.parametrize(("count", "is_few"), [(9, True), (10, False)])
@@ -33,7 +33,7 @@ def test_cautions_tell_that_groups_are_few():
 )
 def test_a_gain_is_one_where_its_interval_is_above_zero(low, high, words):
     gain = {"auc": 0.02, "auc_low": low, "auc_high": high}
-    assert words in describe_gain("greedy", "mean", gain)
+    assert words in describe_gain_on_val("greedy", "mean", gain)
 
 
 def test_units_that_nothing_was_measured_on_are_counted():

@@ -18,7 +18,7 @@ from stage2_ensemble.decisions.threshold import DRAWS, choose_threshold
 from stage2_ensemble.models import boosted, candidates
 from stage2_ensemble.models.candidates import GATED, SIMPLE, fit_candidate
 from stage2_ensemble.models.gate import choose_shipped, hold_gate
-from stage2_ensemble.models.out_of_fold import judge_candidates, measure_auc, pick_simple
+from stage2_ensemble.models.out_of_fold import judge_candidates, measure_fold_aucs, pick_simple
 from stage2_ensemble.stack import run as stack
 from stage2_ensemble.stack.run import Targets, fit_ensemble
 
@@ -122,7 +122,7 @@ def test_facts_are_those_of_rows_that_nothing_was_fitted_on(choose, folds, judge
     ensemble, _ = choose()
     assert tuple(ensemble.models) == tuple(ensemble.oof_auc) == ALL
     for name in ALL:
-        assert ensemble.oof_auc[name] == measure_auc(folds, judged.scores[name])
+        assert ensemble.oof_auc[name] == measure_fold_aucs(folds, judged.scores[name])
     assert ensemble.picks == judged.picks
     assert sum(ensemble.picks.values()) == SETTINGS.inner_folds * SETTINGS.repeats
     assert (ensemble.folds, ensemble.train_digest) == ((0, 1), "d" * 64)
