@@ -11,7 +11,7 @@ from browser import find_browser, open_page
 from PIL import Image
 
 from features.settings.images import Images
-from stage2_ensemble.display.layout import Column, Row, Table
+from stage2_ensemble.display.layout import Column, Row, TextTable
 from stage2_ensemble.gallery.choosing import BY_CHANCE
 from stage2_ensemble.report.pictures import Pictures
 from stage2_ensemble.report.questions import Answer
@@ -80,7 +80,7 @@ def make_page() -> dict:
         "answers": [Answer("How good is it?", "AUC 0.9", "good", (HOSTILE,))],
         "charts": [{"name": "roc", "title": "ROC", "text": "rises", "svg": "<svg></svg>"}],
         "tables": [
-            Table("val", (Column("model"), Column("AUC", "right")), (Row((HOSTILE, "0.9")),))
+            TextTable("val", (Column("model"), Column("AUC", "right")), (Row((HOSTILE, "0.9")),))
         ],
         "notes": ["a note"],
         "made_of": "made",

@@ -102,8 +102,8 @@ def _draw(plans: Iterable[_Plan[M]], metrics: M, tables: Tables) -> Iterator[Cha
 
 def write_png(chart: Chart, path: Path) -> None:
     """Writes the figure on white, atomically."""
-    with use_style(), write_atomic(path) as temporary:
-        chart.figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH,
+    with use_style(), write_atomic(path) as file:
+        chart.figure.savefig(file, format="png", dpi=DOTS_PER_INCH,
                              metadata={"Software": None})  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from features.core.manifest import Ids
 from features.errors import ConfigError
 from stage2_ensemble.columns.columns import Floats, Mask
 from stage2_ensemble.decisions.scored_rows import ChoiceRows, check_choosable
-from stage2_ensemble.measures.shares import Share, measure_share
+from stage2_ensemble.measures.shares import Share, estimate_share
 
 REAL, FAKE, REVIEW = "real", "fake", "review"
 ROUNDING = 1e-9
@@ -86,7 +86,7 @@ def fit_band(rows: ChoiceRows, alpha: float) -> Band:
     band = Band(alpha, fake_from, real_until, len(fakes), len(reals), Share(None), Share(None))
     is_open = band.decide(rows.log_odds) == REVIEW
     of_fakes, of_reals = (
-        measure_share(is_open[held], rows.groups[held])
+        estimate_share(is_open[held], rows.groups[held])
         for held in (rows.labels == 1, rows.labels == 0)
     )
     return replace(band, reviewed_fakes=of_fakes, reviewed_reals=of_reals)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rich.box import SIMPLE
-from rich.table import Table as RichTable
+from rich.table import TextTable as RichTable
 from rich.text import Text
 
 
@@ -32,7 +32,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """A title, columns, rows, and what stands below. Nothing in it is markup of any kind."""
 
     title: str
@@ -41,7 +41,7 @@ class Table:
     note: str = ""
 
 
-def render_table(table: Table) -> RichTable:
+def render_table(table: TextTable) -> RichTable:
     """The table for a terminal."""
     title, note = Text(table.title, "table.title"), Text(table.note, "table.caption")
     shown = RichTable(title=title, caption=note if table.note else None, box=SIMPLE, padding=0)

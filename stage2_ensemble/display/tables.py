@@ -5,7 +5,7 @@ from typing import Any
 
 from features.core.number_text import NO_VALUE, format_figure, format_percent
 from features.runtime.costs import UNKNOWN, Cost
-from stage2_ensemble.display.layout import Column, Row, Table
+from stage2_ensemble.display.layout import Column, Row, TextTable
 from stage2_ensemble.findings.contributions import BACKBONE
 from stage2_ensemble.findings.robustness import SCORERS, name_variant
 from stage2_ensemble.models.candidates import GATED
@@ -58,7 +58,7 @@ SCORER_COLUMNS = (
 )
 
 
-def list_tables(metrics: Metrics) -> list[Table]:
+def list_tables(metrics: Metrics) -> list[TextTable]:
     """Every table that these metrics have, without costs: seconds differ from run to run."""
     if not has_val(metrics):
         return [build_last(metrics)]
@@ -76,7 +76,7 @@ def list_tables(metrics: Metrics) -> list[Table]:
     return [table for table in tables if table is not None]
 
 
-def build_scorers(metrics: ValMetrics) -> Table:
+def build_scorers(metrics: ValMetrics) -> TextTable:
     """Members first, then the combiners, then the null model; what ships is marked."""
     val, rows = metrics["val"], metrics["rows"]["val"]
     members, combiners = val["members"], list_combiners(val)
@@ -87,7 +87,7 @@ def build_scorers(metrics: ValMetrics) -> Table:
     ]
     null = Row((NULL, format_interval(val["null_model"]), *(NO_VALUE for _ in SHOWN)))
     title = f"val: {rows['reals']} real, {rows['fakes']} fake"
-    return Table(title, SCORER_COLUMNS, (*scored, null))
+    return TextTable(title, SCORER_COLUMNS, (*scored, null))
 
 
 def format_gap(values: Mapping[str, Any], name: str = "auc") -> str:
@@ -106,7 +106,7 @@ def _mark(name: str, ships: bool) -> str:
     return f"{name} (ships)" if ships else name
 
 
-def build_corrected(metrics: ValMetrics) -> Table | None:
+def build_corrected(metrics: ValMetrics) -> TextTable | None:
     """AUC and balanced accuracy on both labels; `None` where nothing was measured on corrected."""
     corrected, val = metrics.get("corrected"), metrics["val"]
     if corrected is None or "stack" not in corrected:
@@ -124,10 +124,10 @@ def build_corrected(metrics: ValMetrics) -> Table | None:
         aucs = (format_interval(side) for side in sides)
         accuracies = (format_figure(side["balanced_accuracy"]) for side in sides)
         rows.append(Row((_mark(name, ships), *aucs, *accuracies), ships, name == last))
-    return Table(describe_corrections(corrected["counts"]), columns, tuple(rows), BIAS)
+    return TextTable(describe_corrections(corrected["counts"]), columns, tuple(rows), BIAS)
 
 
-def build_shipped(metrics: ValMetrics) -> Table:
+def build_shipped(metrics: ValMetrics) -> TextTable:
     """What ships: every metric with its interval, and what it gains over simpler choices."""
     val = metrics["val"]
     names = ("val", *(f"minus {name}" for name in val["differences"]))
@@ -138,10 +138,10 @@ def build_shipped(metrics: ValMetrics) -> Table:
         cells = (name.replace("FPR ", "FPR\n"), format_interval(val["stack"], metric), *gains)
         rows.append(Row(cells))
     title = f"what ships ({val['shipped']}), 95 % intervals by {val['stack']['groups']} groups"
-    return Table(title, columns, tuple(rows), explain_shipped(val["shipped"]))
+    return TextTable(title, columns, tuple(rows), explain_shipped(val["shipped"]))
 
 
-def build_promises(metrics: ValMetrics) -> Table:
+def build_promises(metrics: ValMetrics) -> TextTable:
     """What was promised of rows like those of train, and what val shows."""
     columns = (
         Column("", folds=True),
@@ -154,7 +154,7 @@ def build_promises(metrics: ValMetrics) -> Table:
         for p in metrics["promises"].values()
     )
     title = f"what ships ({metrics['val']['shipped']}): promised, and realised on val"
-    return Table(title, columns, tuple(rows))
+    return TextTable(title, columns, tuple(rows))
 
 
 def _format_promised(entry: Promise) -> str:
@@ -163,7 +163,7 @@ def _format_promised(entry: Promise) -> str:
     return format_interval(entry, "promised")
 
 
-def build_comparisons(metrics: ValMetrics) -> Table | None:
+def build_comparisons(metrics: ValMetrics) -> TextTable | None:
     """What ships by generator and by domain, with the null model beside; `None` without either."""
     generators, domains = metrics["generators"], list_domains(metrics["domains"])
     if len(domains) < 2:
@@ -183,7 +183,7 @@ def build_comparisons(metrics: ValMetrics) -> Table | None:
         rows.append(Row((format_gap(gap), "", "gap", gap["against"])))
     compared: list[Comparison | Generator] = [*generators.values(), *domains.values()]
     note = "" if all(values["reliable"] for values in compared) else f"{MARK} {FEW}"
-    return Table("what ships, by generator and domain", columns, tuple(rows), note)
+    return TextTable("what ships, by generator and domain", columns, tuple(rows), note)
 
 
 def _build_comparison(
@@ -195,7 +195,7 @@ def _build_comparison(
     return Row(cells, ends_section=ends_section)
 
 
-def build_units(metrics: ValMetrics) -> Table | None:
+def build_units(metrics: ValMetrics) -> TextTable | None:
     """Members and what ships on units of val; `None` where nothing was measured on any."""
     units = metrics.get("units")
     if units is None or "stack" not in units:
@@ -208,10 +208,10 @@ def build_units(metrics: ValMetrics) -> Table | None:
     rows = [_build_scorer(name, v, ends_section=name == last) for name, v in members.items()]
     rows.append(_build_scorer(units["shipped"], units["stack"], ships=True))
     title = f"by unit: {counts['reals']} real, {counts['fakes']} fake"
-    return Table(title, SCORER_COLUMNS, tuple(rows), "; ".join(notes))
+    return TextTable(title, SCORER_COLUMNS, tuple(rows), "; ".join(notes))
 
 
-def build_robustness(metrics: ValMetrics) -> Table:
+def build_robustness(metrics: ValMetrics) -> TextTable:
     """What ships under each variant, its change and rates; the AUCs of the others beside."""
     found, shipped = metrics["robustness"], metrics["val"]["shipped"]
     others = [name for name in SCORERS if name != "stack"]
@@ -229,10 +229,10 @@ def build_robustness(metrics: ValMetrics) -> Table:
     note = f"AUC, change and rates at its threshold: what ships ({shipped})"
     if found["rows"] and not found["reliable"]:
         note += f"; {FEW}"
-    return Table(f"perturbed pictures: {found['note'] or counts}", columns, tuple(rows), note)
+    return TextTable(f"perturbed pictures: {found['note'] or counts}", columns, tuple(rows), note)
 
 
-def build_blocks(metrics: ValMetrics) -> Table:
+def build_blocks(metrics: ValMetrics) -> TextTable:
     """What moves the log-odds of what ships and of the LightGBM models, by block of columns."""
     shipped = metrics["val"]["shipped"]
     names = [n for n in dict.fromkeys((shipped, *GATED)) if n in metrics["blocks"]]
@@ -244,7 +244,7 @@ def build_blocks(metrics: ValMetrics) -> Table:
     for block in dict.fromkeys(block for name in names for block in metrics["blocks"][name]):
         cells = (_format_block(metrics["blocks"][name], block) for name in names)
         rows.append(Row((block.removeprefix(BACKBONE), *cells)))
-    return Table("what moves log-odds", tuple(columns), tuple(rows))
+    return TextTable("what moves log-odds", tuple(columns), tuple(rows))
 
 
 def _format_block(blocks: Mapping[str, BlockFigures], block: str) -> str:
@@ -257,7 +257,7 @@ def _format_block(blocks: Mapping[str, BlockFigures], block: str) -> str:
     return f"{value:.2f} {format_percent(value / total):>6}"
 
 
-def build_without(metrics: ValMetrics, costs: Mapping[str, Cost] | None = None) -> Table | None:
+def build_without(metrics: ValMetrics, costs: Mapping[str, Cost] | None = None) -> TextTable | None:
     """AUC that each backbone is worth, and with `costs` what it takes; `None` for one alone."""
     if not metrics["without"]:
         return None
@@ -277,18 +277,18 @@ def build_without(metrics: ValMetrics, costs: Mapping[str, Cost] | None = None) 
             cells += [_format_cost(value) for value in (cost.minutes, cost.seconds)]
         rows.append(Row(tuple(cells)))
     title = f"without a backbone: AUC of what ships ({metrics['val']['shipped']})"
-    return Table(title, tuple(columns), tuple(rows), note)
+    return TextTable(title, tuple(columns), tuple(rows), note)
 
 
 def _format_cost(value: float | None) -> str:
     return NO_VALUE if value is None else f"{value:.{0 if value >= 10 else 1}f}"
 
 
-def build_last(metrics: FinalMetrics) -> Table:
+def build_last(metrics: FinalMetrics) -> TextTable:
     """Out-of-fold AUCs of a run without val."""
     columns = (Column("model", folds=True), Column("out-of-fold AUC", "right"))
     rows = []
     for name, auc in metrics["out_of_fold"]["auc"].items():
         ships = name == metrics["shipped"]
         rows.append(Row((_mark(name, ships), format_figure(auc)), ships))
-    return Table(metrics["note"], columns, tuple(rows))
+    return TextTable(metrics["note"], columns, tuple(rows))

@@ -20,7 +20,7 @@ from stage2_ensemble.decisions.scored_rows import ValRows
 from stage2_ensemble.decisions.threshold import Threshold
 from stage2_ensemble.measures.reliability import find_bins, measure_ece
 from stage2_ensemble.measures.resampling import find_bounds, index_groups, measure_resamples
-from stage2_ensemble.measures.shares import Share, measure_share
+from stage2_ensemble.measures.shares import Share, estimate_share
 
 DRAWS = 400
 KEPT, BY_CHANCE, MISSED, DIFFERS = "kept", "missed by chance", "missed", "differs"
@@ -42,7 +42,7 @@ def check_promises(
     rows assume (estimated without their labels, if at all). `fpr`, `tpr` and the band are about
     log-odds as they are; `prior`, `intercept`, `slope` and `ece` about log-odds at `prior`, and
     `ece_own_shares` about log-odds at val's own shares: what is wrong beside the prior. Intervals
-    count groups; those of shares are `measure_share`'s, those of lines cluster-robust, those of
+    count groups; those of shares are `estimate_share`'s, those of lines cluster-robust, those of
     calibration errors from `draws` bootstrap samples.
     """
     entries = {
@@ -55,7 +55,7 @@ def check_promises(
 
 
 def _check_prior(val: ValRows, prior: Prior) -> PromiseValues:
-    share = measure_share(val.labels == 1, val.groups)
+    share = estimate_share(val.labels == 1, val.groups)
     if prior.source != "estimate":
         return _compare("share of fakes", Share(prior.value), share)
     return _compare("share of fakes", Share(prior.value, prior.em_low, prior.em_high), share)
@@ -67,7 +67,7 @@ def _check_rates(val: ValRows, threshold: Threshold) -> dict[str, PromiseValues]
     entries = {}
     for name, label in (("fpr", 0), ("tpr", 1)):
         held = val.labels == label
-        share = measure_share(called[held], val.groups[held])
+        share = estimate_share(called[held], val.groups[held])
         text = f"{name.upper()} at the threshold"
         if threshold.policy != name:
             entries[name] = _compare(text, getattr(threshold, name), share)
@@ -149,7 +149,8 @@ def _check_band(val: ValRows, band: Band) -> dict[str, PromiseValues]:
         held = val.labels == label
         groups, given = val.groups[held], answers[held]
         error, left, cover = (
-            measure_share(hits, groups) for hits in (given == wrong, given == REVIEW, covered[held])
+            estimate_share(hits, groups)
+            for hits in (given == wrong, given == REVIEW, covered[held])
         )
         slack = _find_slack(count, band.alpha)
         names = f"{kind}s_called_{wrong}", f"{kind}s_covered"

@@ -184,9 +184,9 @@ def tabulate_nothing(ensemble: Ensemble, val: Manifest) -> pd.DataFrame:
 
 def write_evaluation(table: pd.DataFrame, path: Path) -> None:
     """Writes the table as Parquet, atomically."""
-    with write_atomic(path) as temporary:
+    with write_atomic(path) as file:
         rows = pa.Table.from_pandas(table, preserve_index=False)
-        pq.write_table(rows.replace_schema_metadata(None), temporary, compression="zstd")
+        pq.write_table(rows.replace_schema_metadata(None), file, compression="zstd")
 
 
 def read_evaluation(path: Path) -> pd.DataFrame:

@@ -17,8 +17,8 @@ from features.core.files import (
     digest_file,
     read_json,
     write_array,
-    write_atomic,
     write_json,
+    write_text,
 )
 from features.errors import IntegrityError
 from stage2_ensemble.columns.feature_matrix import Axes, FeatureMatrix
@@ -99,8 +99,7 @@ def _write_model(model: Model, folder: Path, place: Path) -> dict[str, Any]:
         return {"folds": {str(k): _write_model(m, folder, place / f"fold-{k}") for k, m in parts}}
     assert isinstance(model, Boosted)
     for bag, booster in enumerate(model.boosters):
-        with write_atomic(folder / place / f"lightgbm-{bag}.txt") as temporary:
-            booster.save_model(temporary)
+        write_text(folder / place / f"lightgbm-{bag}.txt", booster.model_to_string())
     table = model.table
     axes = {
         str(fold): [_write_axes(a, folder / place / f"pca-{fold}-{b}.npy") for a, b in pairs]

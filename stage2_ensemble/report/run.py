@@ -19,7 +19,7 @@ from features.errors import StaleArtifactError
 from features.settings.report import ReportParams
 from stage2_ensemble.charts.charts import build_charts, render_svg
 from stage2_ensemble.display.closing import print_closing
-from stage2_ensemble.display.layout import Table
+from stage2_ensemble.display.layout import TextTable
 from stage2_ensemble.display.tables import list_tables
 from stage2_ensemble.gallery.choosing import BY_CHANCE
 from stage2_ensemble.gallery.facts import FACTS
@@ -96,7 +96,7 @@ def build_page(
     metrics: Metrics,
     plots: Mapping[str, pd.DataFrame],
     answers: list[Answer],
-    tables: list[Table],
+    tables: list[TextTable],
     source: str,
 ) -> dict[str, Any]:
     """All that the template needs but for pictures."""

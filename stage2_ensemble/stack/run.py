@@ -43,7 +43,7 @@ _log = logging.getLogger("forgerystack")
 
 
 @dataclass(frozen=True)
-class Targets:
+class TargetRows:
     """The rows to be labelled that can be read: one `columns` per active fold."""
 
     columns: Sequence[HeldOutColumns]
@@ -62,7 +62,7 @@ def fit_ensemble(
     params: StackParams,
     train_digest: str,
     train_share: float,
-    targets: Targets | None = None,
+    targets: TargetRows | None = None,
     file_codes: FileCodes | None = None,
     units: TrainUnits | None = None,
 ) -> Ensemble:
@@ -177,7 +177,7 @@ def run(params: StackParams, dumps: Path = DUMPS, out: Path = OUT) -> Ensemble:
 
 def _read_targets(
     params: StackParams, dumps: Path, train_digest: str, codes: FileCodes | None
-) -> Targets | None:
+) -> TargetRows | None:
     """The test rows, where their share of fakes is to be estimated and there are any."""
     if params.label.prior != "estimate":
         return None
@@ -187,7 +187,7 @@ def _read_targets(
     members = (list(params.backbones), params.folds.active, train_digest)
     columns = read_held_out(dumps, test, *members, read_extras(FORENSICS, test, codes))
     row_ids = columns[0].row_ids
-    return Targets(columns, test.groups[row_ids], test.units[row_ids])
+    return TargetRows(columns, test.groups[row_ids], test.units[row_ids])
 
 
 def _log_choice(ensemble: Ensemble, gate: Gate) -> None:

@@ -24,14 +24,14 @@ from features.null_model.file_facts import (
     FAMILIES,
     MAX_CATEGORIES,
     MISNAMED,
-    build_facts,
+    build_file_facts,
     describe_names,
     encode_facts,
     learn_codes,
 )
 from features.null_model.model import draw_rows, measure_null
 from features.null_model.settings import NullParams
-from features.pixels.decoding import describe_image
+from features.pixels.facts import describe_image
 from features.settings.sections import load_params
 
 
@@ -403,7 +403,7 @@ def test_shape_of_a_name(name, length, digits, letters, hexes, separators, exten
 def test_every_fact_stands_in_just_one_family():
     listed = [name for names in FAMILIES.values() for name in names]
     assert sorted(listed) == sorted(set(listed))
-    assert set(listed) == set(build_facts(draw_table(5, 0)).columns)
+    assert set(listed) == set(build_file_facts(draw_table(5, 0)).columns)
 
 
 def test_a_misnamed_file_is_noted_under_the_word_that_is_looked_for():
@@ -414,13 +414,13 @@ def test_a_misnamed_file_is_noted_under_the_word_that_is_looked_for():
 
 def test_rare_and_unknown_categories_are_missing():
     values = [f"{i:04d}" for i in range(400)]
-    facts = build_facts(draw_table(1000, 0, quant_tables=(values * 3)[:1000]))
+    facts = build_file_facts(draw_table(1000, 0, quant_tables=(values * 3)[:1000]))
     codes = learn_codes(facts)
     assert len(codes["quantisation tables"]) == MAX_CATEGORIES
     encoded = encode_facts(facts, codes)["quantisation tables"]
     assert np.nanmax(encoded) == MAX_CATEGORIES - 1
     assert np.isnan(encoded[values.index("0399")])  # twice, where others stand three times
-    other = build_facts(draw_table(3, 0, quant_tables=["0000", "new", "0001"]))
+    other = build_file_facts(draw_table(3, 0, quant_tables=["0000", "new", "0001"]))
     np.testing.assert_array_equal(encode_facts(other, codes)["quantisation tables"], [0, np.nan, 1])
 
 

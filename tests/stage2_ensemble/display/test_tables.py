@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from features.core.files import read_json
-from stage2_ensemble.display.layout import Column, Row, Table, render_table
+from stage2_ensemble.display.layout import Column, Row, TextTable, render_table
 from stage2_ensemble.display.tables import list_tables
 from stage2_ensemble.evaluate import run as evaluate
 
@@ -11,7 +11,7 @@ from stage2_ensemble.evaluate import run as evaluate
 def test_names_mark_nothing_up_on_the_terminal_and_what_ships_stands_out():
     columns = (Column("[b]a[/b]"), Column("[i]n[/i]", "right"))
     rows = (Row(("[red]x[/red]", "1")), Row(("[b] of <img>", "10"), is_emphasised=True))
-    table = Table("[bold]t[/bold]", columns, rows, "a note [of] it")
+    table = TextTable("[bold]t[/bold]", columns, rows, "a note [of] it")
     console = Console(width=60, force_terminal=True, color_system="standard")
     with console.capture() as capture:
         console.print(render_table(table))

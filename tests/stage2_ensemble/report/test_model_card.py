@@ -7,7 +7,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from features.core.files import read_json
-from stage2_ensemble.display.layout import Column, Row, Table
+from stage2_ensemble.display.layout import Column, Row, TextTable
 from stage2_ensemble.display.tables import list_tables
 from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.report.model_card import build_card
@@ -54,7 +54,7 @@ def test_it_says_what_it_was_made_of(metrics):
 
 
 def test_tables_are_tables_whatever_the_names(metrics):
-    table = Table("t", (Column("a|b"), Column("c", "right")), (Row(("<img src=x>", "1|2\n3")),))
+    table = TextTable("t", (Column("a|b"), Column("c", "right")), (Row(("<img src=x>", "1|2\n3")),))
     text = build(metrics, [table])
     lines = [line for line in text.splitlines() if "img" in line or "a\\|b" in line]
     assert len(lines) == 2
