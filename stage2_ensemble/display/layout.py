@@ -1,6 +1,7 @@
 """What a table is: built once as plain text, shown by the terminal, the page and the model card.
 
-table = Table("val: 480 real", (Column("model"), Column("AUC", "right")), (Row(("mean", "0.9")),))
+columns = (Column("model"), Column("AUC", "right"))
+table = TextTable("val: 480 real, 720 fake", columns, (Row(("mean", "0.950")),))
 build_console().print(render_table(table))
 """
 
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rich.box import SIMPLE
-from rich.table import TextTable as RichTable
+from rich.table import Table
 from rich.text import Text
 
 
@@ -41,10 +42,10 @@ class TextTable:
     note: str = ""
 
 
-def render_table(table: TextTable) -> RichTable:
+def render_table(table: TextTable) -> Table:
     """The table for a terminal."""
     title, note = Text(table.title, "table.title"), Text(table.note, "table.caption")
-    shown = RichTable(title=title, caption=note if table.note else None, box=SIMPLE, padding=0)
+    shown = Table(title=title, caption=note if table.note else None, box=SIMPLE, padding=0)
     for column in table.columns:
         overflow: Literal["fold", "ellipsis"] = "fold" if column.folds else "ellipsis"
         shown.add_column(
