@@ -1,6 +1,8 @@
 """Every figure of a run, from `metrics.json` and the tables in `artifacts/plots`.
 
 As PNG for DVC, as SVG for the report. Same tables, same bytes.
+
+    write_pngs(build_charts(metrics, read_plots(Path("artifacts/plots"))), Path("plots"))
 """
 
 import io
@@ -62,7 +64,7 @@ _VAL: tuple[_Plan[ValMetrics], ...] = (
     _Plan("parts_auc", "By generator and domain", dots.draw_subgroups,
           lambda m, _: dots.describe_subgroups(m), lambda m, _: bool(dots.cut_subgroups(m))),
     _Plan("robustness_auc", "When pictures are changed", dots.draw_robustness,
-          lambda _, t: dots.describe_robustness(t),
+          lambda m, _: dots.describe_robustness(m),
           lambda _, t: dots.has_robustness(t)),
     _Plan("reliability", "Are probabilities true?", curves.draw_reliability,
           lambda m, _: curves.describe_reliability(m),

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from features.artifacts.perturbed import Variant
-from features.core.number_text import format_difference, format_figure, format_percent
+from features.core.number_text import format_percent
 from stage2_ensemble.charts.style import (
     BLUE,
     GREEN,
@@ -21,11 +20,10 @@ from stage2_ensemble.charts.style import (
     find_height,
 )
 from stage2_ensemble.findings.contributions import BACKBONE
-from stage2_ensemble.findings.robustness import BOUNDS, CHANGES
 from stage2_ensemble.findings.tables import Entry, list_scorers, list_subgroups
 from stage2_ensemble.results.form import ValMetrics
 from stage2_ensemble.sentences.intervals import format_change, format_interval
-from stage2_ensemble.sentences.other_data import describe_gap
+from stage2_ensemble.sentences.other_data import describe_gap, describe_variant, find_worst
 from stage2_ensemble.sentences.scorers import describe_null_model
 
 if TYPE_CHECKING:
@@ -83,9 +81,9 @@ def describe_scorers(metrics: ValMetrics) -> str:
 
 def draw_subgroups(metrics: ValMetrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
     """AUC of what ships by generator and domain, the null model's beside."""
-    parts = cut_subgroups(metrics)
+    subgroups = cut_subgroups(metrics)
     dots, colours, markers = [], [], []
-    for kind, name, values in parts:
+    for kind, name, values in subgroups:
         domain = values.get("domain", "seen") if kind == "generator" else name
         dots.append(_read_dot(name if kind == "generator" else f"all {name}", values))
         colours.append(BLUE if domain == "seen" else PURPLE)
@@ -104,21 +102,21 @@ def draw_subgroups(metrics: ValMetrics, _: Mapping[str, pd.DataFrame]) -> "Figur
 
 def cut_subgroups(metrics: ValMetrics) -> list[Entry]:
     """As many as there is room for: all domains, and the generators with the lowest AUC."""
-    measured = [part for part in list_subgroups(metrics) if part[2]["auc"] is not None]
-    generators = [part for part in measured if part[0] == "generator"]
-    worst = sorted(generators, key=lambda part: part[2]["auc"])[: MOST - 3]
+    measured = [subgroup for subgroup in list_subgroups(metrics) if subgroup[2]["auc"] is not None]
+    generators = [subgroup for subgroup in measured if subgroup[0] == "generator"]
+    worst = sorted(generators, key=lambda subgroup: subgroup[2]["auc"])[: MOST - 3]
     names = {name for _, name, _ in worst}
-    return [part for part in measured if part[0] == "domain" or part[1] in names]
+    return [subgroup for subgroup in measured if subgroup[0] == "domain" or subgroup[1] in names]
 
 
 def describe_subgroups(metrics: ValMetrics) -> str:
     """The same in words."""
-    parts = cut_subgroups(metrics)
-    worst = min(parts, key=lambda part: part[2]["auc"])
+    subgroups = cut_subgroups(metrics)
+    worst = min(subgroups, key=lambda subgroup: subgroup[2]["auc"])
     text = f"Lowest on {cut(worst[1], 40)}: {_describe(worst[2])}, on {worst[2]['against']}."
     if gap := metrics["domains"].get("gap"):
         text += f" {describe_gap(gap)}."
-    if hidden := len(list_subgroups(metrics)) - len(parts):
+    if hidden := len(list_subgroups(metrics)) - len(subgroups):
         text += f" {hidden} more, with higher AUC or none, are not shown."
     return text
 
@@ -152,7 +150,7 @@ def describe_without(metrics: ValMetrics) -> str:
     parts = [
         f"without {name} {format_change(values)}" for name, values in metrics["without"].items()
     ]
-    return f"Out of fold: {'; '.join(parts)} AUC. Left of 0: it is missed."
+    return f"Out of fold: {'; '.join(parts)} AUC. An interval left of 0: it is missed."
 
 
 def draw_blocks(metrics: ValMetrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
@@ -235,18 +233,13 @@ def has_robustness(tables: Mapping[str, pd.DataFrame]) -> bool:
     return "robustness" in tables and bool(tables["robustness"]["change"].notna().any())
 
 
-def describe_robustness(tables: Mapping[str, pd.DataFrame]) -> str:
+def describe_robustness(metrics: ValMetrics) -> str:
     """The same in words."""
-    table = tables["robustness"]
-    own = table[(table["scorer"] == "stack") & (table["perturbation"] != "none")]
-    worst = own.sort_values("change").iloc[0]
-    change = format_difference(*(worst[name] for name in CHANGES))
-    name = Variant(worst["perturbation"], worst["strength"]).name
-    return (
-        f"On {worst['rows']:,} rows of val. What ships loses most under {name}: "
-        f"AUC {format_figure(*(worst[name] for name in BOUNDS))}, "
-        f"a change of {change}."
-    )
+    robustness = metrics["robustness"]
+    text = f"On {robustness['rows']:,} rows of val."
+    if worst := find_worst(robustness):
+        text += f" What ships loses most under {describe_variant(worst)}."
+    return text
 
 
 def _describe(values: Mapping[str, Any]) -> str:

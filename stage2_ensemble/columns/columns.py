@@ -2,6 +2,10 @@
 
 Only `FoldColumns` carry labels that a model may learn from. Columns of val and test have none, so
 nothing can be fitted or chosen on them.
+
+    extras = read_extras(Path("artifacts/forensics"), val)
+    columns = read_held_out(dumps, val, ["resnet"], [0], train.digest, extras)
+    columns[0].logits                                # (n, backbones)
 """
 
 from collections.abc import Sequence
@@ -105,12 +109,12 @@ def count_parts(folds: Sequence[FoldColumns], wanted: int) -> int:
     """
     for columns in folds:
         check_fittable(columns)
-    held = [
+    counts = [
         len(np.unique(columns.groups[columns.labels == label]))
         for columns in folds
         for label in (0, 1)
     ]
-    return min(wanted, *held)
+    return min(wanted, *counts)
 
 
 def read_dumps(

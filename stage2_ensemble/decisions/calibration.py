@@ -102,8 +102,8 @@ def cross_calibrate(rows: ChoiceRows, name: str, parts: int = PARTS, seed: int =
 
 def _score_calibrator(kind: type[Calibrator], rows: ChoiceRows, part: Parts) -> Floats:
     scores = np.empty(len(rows))
-    for held in range(int(part.max()) + 1):
-        inside, rest = part == held, part != held
+    for held_out in range(int(part.max()) + 1):
+        inside, rest = part == held_out, part != held_out
         fitted = kind().fit(rows.log_odds[rest], rows.labels[rest], rows.weights[rest])
         scores[inside] = fitted.apply(rows.log_odds[inside])
     return scores

@@ -120,8 +120,8 @@ def _find_in_order(
     labels: Labels, log_odds: Floats, weights: Floats, decision: Decision, prior: float
 ) -> float:
     """Rows in the order of their log-odds; those without weight are not there."""
-    held = weights > 0
-    labels, log_odds, weights = labels[held], log_odds[held], weights[held]
+    counted = weights > 0
+    labels, log_odds, weights = labels[counted], log_odds[counted], weights[counted]
     # Candidate j calls the rows from places[j] on fake; no two rows of equal score are parted.
     places = np.concatenate([[0], np.flatnonzero(np.diff(log_odds)) + 1, [len(log_odds)]])
     fpr, tpr = (_share_above(weights * (labels == label), places) for label in (0, 1))
@@ -166,8 +166,10 @@ def _rate(fpr: Floats, tpr: Floats, decision: Decision, prior: float) -> Floats:
 
 
 def _measure_rate(rows: ChoiceRows, threshold: float, label: int) -> Share:
-    held = (rows.labels == label) & (rows.weights > 0)
-    return estimate_share(rows.log_odds[held] >= threshold, rows.groups[held], rows.weights[held])
+    of_class = (rows.labels == label) & (rows.weights > 0)
+    return estimate_share(
+        rows.log_odds[of_class] >= threshold, rows.groups[of_class], rows.weights[of_class]
+    )
 
 
 def _describe_shortage(rows: ChoiceRows, decision: Decision) -> str:

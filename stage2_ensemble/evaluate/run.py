@@ -1,4 +1,8 @@
-"""What `python -m stage2_ensemble.evaluate` does."""
+"""What `python -m stage2_ensemble.evaluate` does.
+
+metrics = run(load_params(MembersParams))
+metrics["val"]["stack"]["auc"]                   # 0.953
+"""
 
 import logging
 from collections.abc import Sequence

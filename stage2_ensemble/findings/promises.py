@@ -66,8 +66,8 @@ def _check_rates(val: ValRows, threshold: Threshold) -> dict[str, PromiseValues]
     called = threshold.call(val.log_odds) == 1
     entries = {}
     for name, label in (("fpr", 0), ("tpr", 1)):
-        held = val.labels == label
-        share = estimate_share(called[held], val.groups[held])
+        of_class = val.labels == label
+        share = estimate_share(called[of_class], val.groups[of_class])
         text = f"{name.upper()} at the threshold"
         if threshold.policy != name:
             entries[name] = _compare(text, getattr(threshold, name), share)
@@ -146,11 +146,11 @@ def _check_band(val: ValRows, band: Band) -> dict[str, PromiseValues]:
         (0, REAL, FAKE, may_be_real, band.reviewed_reals, band.reals),
         (1, FAKE, REAL, may_be_fake, band.reviewed_fakes, band.fakes),
     ):
-        held = val.labels == label
-        groups, given = val.groups[held], answers[held]
+        of_class = val.labels == label
+        groups, given = val.groups[of_class], answers[of_class]
         error, left, cover = (
             estimate_share(hits, groups)
-            for hits in (given == wrong, given == REVIEW, covered[held])
+            for hits in (given == wrong, given == REVIEW, covered[of_class])
         )
         slack = _find_slack(count, band.alpha)
         names = f"{kind}s_called_{wrong}", f"{kind}s_covered"

@@ -1,6 +1,8 @@
 """What scores are worth on labelled rows, be they rows of val or units of them.
 
 Metrics of every scorer with intervals, what ships, and what it gains.
+
+    measure_scorers(ensemble, ensemble.rules, scores, labels, groups)["stack"]["auc"]
 """
 
 import logging

@@ -81,12 +81,12 @@ def list_subgroups(metrics: ValMetrics) -> list[Entry]:
 
 def tabulate_dots(metrics: ValMetrics) -> dict[str, pd.DataFrame]:
     """`scorers` and `parts`: what the figures show, as tables."""
-    parts = list_subgroups(metrics)
+    subgroups = list_subgroups(metrics)
     if gap := metrics["domains"].get("gap"):
-        parts.append(("gap", "seen minus unseen", gap))
+        subgroups.append(("gap", "seen minus unseen", gap))
     return {
         "scorers": _tabulate(list_scorers(metrics), SCORERS),
-        "parts": _tabulate(parts, PARTS),
+        "parts": _tabulate(subgroups, PARTS),
     }
 
 

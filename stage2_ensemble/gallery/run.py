@@ -1,4 +1,7 @@
-"""What `python -m stage2_ensemble.gallery` does."""
+"""What `python -m stage2_ensemble.gallery` does.
+
+run(load_params(GalleryParams))                  # writes artifacts/gallery
+"""
 
 import logging
 from collections.abc import Mapping

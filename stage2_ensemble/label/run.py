@@ -1,4 +1,7 @@
-"""What `python -m stage2_ensemble.label` does."""
+"""What `python -m stage2_ensemble.label` does.
+
+run(load_params(MembersParams))                  # writes artifacts/labels.csv
+"""
 
 import logging
 from pathlib import Path

@@ -133,8 +133,8 @@ def find_rounds(
     """
     if any(own is None for own in parts):
         return max(1, most // 10)
-    held = np.concatenate([own == 0 for own in parts if own is not None])
-    learn, stop = (data.subset(np.flatnonzero(rows).tolist()) for rows in (~held, held))
+    stop_rows = np.concatenate([own == 0 for own in parts if own is not None])
+    learn, stop = (data.subset(np.flatnonzero(rows).tolist()) for rows in (~stop_rows, stop_rows))
     booster = lightgbm.train(
         options,
         learn,

@@ -1,4 +1,8 @@
-"""The fitted second stage as a whole: candidates, what ships, how scores are read."""
+"""The fitted second stage as a whole: candidates, what ships, how scores are read.
+
+ensemble = read_ensemble(Path("artifacts/stackers"))
+ensemble.score(ensemble.shipped, columns)        # (n,) log-odds
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

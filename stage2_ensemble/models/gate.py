@@ -145,9 +145,11 @@ def _leave_domains_out(
             continue
         simple = fit_candidate(pick_simple(rest, settings, seed).name, rest, settings, seed)
         model = fit_candidate(name, rest, settings, seed)
-        for held in out:
-            if len(np.unique(held.labels)) == 2:
-                aucs = [measure_fold_aucs([held], [m.score(held)])[0] for m in (model, simple)]
+        for columns in out:
+            if len(np.unique(columns.labels)) == 2:
+                aucs = [
+                    measure_fold_aucs([columns], [m.score(columns)])[0] for m in (model, simple)
+                ]
                 differences.append(aucs[0] - aucs[1])
     return float(np.mean(differences)) if differences else None
 

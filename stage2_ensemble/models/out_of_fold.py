@@ -56,15 +56,15 @@ def judge_candidates(
     for repeat in range(settings.repeats):
         own = seed + 1000 * repeat
         parts = split_inner(folds, settings.inner_folds, own)
-        for held in range(settings.inner_folds):
-            rest = [c.take(part != held) for c, part in zip(folds, parts, strict=True)]
+        for held_out in range(settings.inner_folds):
+            rest = [c.take(part != held_out) for c, part in zip(folds, parts, strict=True)]
             picked = pick_simple(rest, settings, seed)
             picks[picked.name] += 1
             for name, model in fit_candidates(names, rest, once, own).items():
                 for columns, part, total, best in zip(
                     folds, parts, scores[name], scores[BEST_SIMPLE], strict=True
                 ):
-                    out = part == held
+                    out = part == held_out
                     found = model.score(columns.take(out)) / settings.repeats
                     total[out] += found
                     if name == picked.name:
@@ -111,11 +111,11 @@ def score_simple(
     parts = split_inner(folds, count, seed)
     for name in SIMPLE:
         scores = [np.empty(len(columns)) for columns in folds]
-        for held in range(count):
-            rest = [c.take(part != held) for c, part in zip(folds, parts, strict=True)]
+        for held_out in range(count):
+            rest = [c.take(part != held_out) for c, part in zip(folds, parts, strict=True)]
             model = fit_candidate(name, rest, settings, seed)
             for columns, part, score in zip(folds, parts, scores, strict=True):
-                score[part == held] = model.score(columns.take(part == held))
+                score[part == held_out] = model.score(columns.take(part == held_out))
         yield name, scores
 
 

@@ -49,17 +49,19 @@ class Pictures:
     images: Images
     _kept: dict[str, npt.NDArray[np.uint8] | None] = field(default_factory=dict, repr=False)
 
-    def encode(self, path: str, look: PictureFormat, is_small: bool = False) -> str | None:
+    def encode(
+        self, path: str, picture_format: PictureFormat, is_small: bool = False
+    ) -> str | None:
         """WebP as a `data:` address; `None` where the file is not there or cannot be read."""
         square = self._read(path)
         if square is None:
             return None
-        side = round(look.side * SMALL) if is_small else look.side
+        side = round(picture_format.side * SMALL) if is_small else picture_format.side
         image = Image.fromarray(square)
         if image.width > side:
             image = image.resize((side, side), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
-        image.save(buffer, "WEBP", quality=look.quality, method=4)
+        image.save(buffer, "WEBP", quality=picture_format.quality, method=4)
         return _build_address("image/webp", buffer.getvalue())
 
     def _read(self, path: str) -> npt.NDArray[np.uint8] | None:

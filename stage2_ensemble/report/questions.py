@@ -87,9 +87,8 @@ def _say_worth(metrics: ValMetrics, verdicts: Sequence[Verdict]) -> Answer:
     ]
     if spare := list_spare(metrics["without"]):
         reasons.append(f"No loss is shown without, one at a time: {', '.join(spare)}.")
-    short = describe_short_worth(val, shipped in GATED)
     tone: Tone = "good" if shipped in GATED else "mixed"
-    return Answer("Is the stack worth it?", short, tone, tuple(reasons))
+    return Answer("Is the stack worth it?", describe_short_worth(val), tone, tuple(reasons))
 
 
 def _say_trust(metrics: ValMetrics) -> Answer:

@@ -1,4 +1,7 @@
-"""What `python -m stage2_ensemble.report` does."""
+"""What `python -m stage2_ensemble.report` does.
+
+run(load_params(ReportParams))                   # writes artifacts/report.html
+"""
 
 import base64
 import hashlib
@@ -129,8 +132,8 @@ def fit_page(
 ) -> str:
     """The page with the best pictures that it has room for."""
     text = ""
-    for look in PICTURE_FORMATS:
-        text = render_page(page, add_pictures(gallery, pictures, heats, look))
+    for picture_format in PICTURE_FORMATS:
+        text = render_page(page, add_pictures(gallery, pictures, heats, picture_format))
         if len(text.encode()) <= most:
             break
     return text
@@ -140,12 +143,12 @@ def add_pictures(
     gallery: Mapping[str, Any],
     pictures: Pictures,
     heats: list[dict[str, np.ndarray]],
-    look: PictureFormat,
+    picture_format: PictureFormat,
 ) -> dict[str, Any]:
     """What the page's script reads: the gallery, each row with its pictures."""
 
     def add(entry: Mapping[str, Any], is_small: bool = True) -> dict[str, Any]:
-        return {**entry, "picture": pictures.encode(entry["path"], look, is_small)}
+        return {**entry, "picture": pictures.encode(entry["path"], picture_format, is_small)}
 
     rows = []
     for entry, maps in zip(gallery["rows"], heats, strict=True):

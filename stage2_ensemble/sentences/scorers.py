@@ -6,6 +6,7 @@ from typing import Any
 from features.core.number_text import format_of_hundred
 from stage2_ensemble.findings.scorers import PAIRED
 from stage2_ensemble.measures.metrics import RATES, name_false_positives
+from stage2_ensemble.models.candidates import GATED
 from stage2_ensemble.results.form import (
     CorrectedCounts,
     CountedUnits,
@@ -105,10 +106,10 @@ def describe_worth(val: HeadlineScorers) -> str:
     return f"AUC {format_change(gain)} over the mean: {INTERVALS[judge_difference(gain)]}"
 
 
-def describe_short_worth(val: HeadlineScorers, is_gated: bool) -> str:
+def describe_short_worth(val: HeadlineScorers) -> str:
     """The same in a few words: did LightGBM pass the gate, and is one network less?"""
     shipped, gains = val["shipped"], val["differences"]
-    if is_gated:
+    if shipped in GATED:
         return f"Yes: {shipped} passed the gate out of fold, and ships"
     short = f"LightGBM did not pass the gate out of fold, and {shipped} ships"
     if "best_single" in gains and judge_difference(gains["best_single"]) == "above":

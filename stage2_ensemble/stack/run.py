@@ -1,4 +1,8 @@
-"""What `python -m stage2_ensemble.stack` does."""
+"""What `python -m stage2_ensemble.stack` does.
+
+ensemble = run(load_params(StackParams), out=Path("trials/stackers"))
+ensemble.shipped                                 # greedy
+"""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -118,8 +122,8 @@ def fit_ensemble(
 def _merge_units(rows: Mapping[str, ChoiceRows], units: TrainUnits) -> dict[str, ChoiceRows] | None:
     """Each scorer's rows by unit; `None` if any lacks units of a class."""
     merged = {}
-    for name, held in rows.items():
-        found = merge_choice_rows(held, units)
+    for name, choice_rows in rows.items():
+        found = merge_choice_rows(choice_rows, units)
         if found is None:
             return None
         merged[name] = found

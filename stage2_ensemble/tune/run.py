@@ -1,4 +1,7 @@
-"""What `python -m stage2_ensemble.tune` does."""
+"""What `python -m stage2_ensemble.tune` does.
+
+run(load_params(TuneParams), budget=SearchBudget(trials=20))["tuned"]
+"""
 
 import logging
 from collections.abc import Mapping, Sequence

@@ -71,7 +71,7 @@ class TuningTask:
         parts = []
         for repeat in range(self.settings.repeats):
             numbers = split_inner(self.folds, count, self.seed + 1000 * repeat)
-            parts += [[own == held for own in numbers] for held in range(count)]
+            parts += [[own == held_out for own in numbers] for held_out in range(count)]
         told = [masks for masks in parts if all(map(_has_both, self.folds, masks))]
         if not told:
             raise ManifestError("half to tune on", ["no part of it holds reals and fakes"])
