@@ -68,7 +68,7 @@ def list_scorers(metrics: ValMetrics) -> list[Entry]:
     return [*found, ("null model", "null model", val["null_model"])]
 
 
-def list_parts(metrics: ValMetrics) -> list[Entry]:
+def list_subgroups(metrics: ValMetrics) -> list[Entry]:
     """Kind, name and values of generators and, where there are several, domains."""
     domains = list_domains(metrics["domains"])
     found: list[Entry] = [
@@ -81,12 +81,12 @@ def list_parts(metrics: ValMetrics) -> list[Entry]:
 
 def tabulate_dots(metrics: ValMetrics) -> dict[str, pd.DataFrame]:
     """`scorers` and `parts`: what the figures show, as tables."""
-    parts = list_parts(metrics)
+    subgroups = list_subgroups(metrics)
     if gap := metrics["domains"].get("gap"):
-        parts.append(("gap", "seen minus unseen", gap))
+        subgroups.append(("gap", "seen minus unseen", gap))
     return {
         "scorers": _tabulate(list_scorers(metrics), SCORERS),
-        "parts": _tabulate(parts, PARTS),
+        "parts": _tabulate(subgroups, PARTS),
     }
 
 

@@ -1,4 +1,7 @@
-"""What `python -m stage2_ensemble.label` does."""
+"""What `python -m stage2_ensemble.label` does.
+
+run(load_params(MembersParams))                  # writes artifacts/labels.csv
+"""
 
 import logging
 from pathlib import Path
@@ -27,7 +30,7 @@ UNIT_COLUMNS = ["unit", "rows", "score", "label", "log_odds"]
 _log = logging.getLogger("forgerystack")
 
 
-def score_rows(ensemble: Ensemble, columns: list[HeldOutColumns], test: Manifest) -> Floats:
+def score_test_rows(ensemble: Ensemble, columns: list[HeldOutColumns], test: Manifest) -> Floats:
     """`(n,)` log-odds of what ships as they come; NaN for an image that cannot be read."""
     raw = np.full(len(test), np.nan)
     raw[columns[0].row_ids] = ensemble.score(ensemble.shipped, columns)
@@ -76,7 +79,7 @@ def run(params: MembersParams, out: Path = OUT) -> None:
     members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
     extras = read_extras(FORENSICS, test, ensemble.file_codes)
     columns = read_held_out(DUMPS, test, *members, extras)
-    raw = score_rows(ensemble, columns, test)
+    raw = score_test_rows(ensemble, columns, test)
     labels = label_rows(ensemble, raw, test)
     submission = labels[["img_name", "score"]].rename(columns={"score": "y_pred"})
     write_text(out / "labels.csv", labels.to_csv(index=False, float_format=DIGITS))
