@@ -4,8 +4,8 @@ Scorers are candidates and members. All that is fitted or chosen here stands on 
 no scorer learned from.
 
     rules = ensemble.rules
-    rules.read("greedy", raw)                        # calibrated, at the assumed share of fakes
-    answer_rows(rules, "greedy", raw)                # score, label, log_odds
+    rules.read("greedy", uncalibrated)               # at the assumed share of fakes
+    answer_rows(rules, "greedy", uncalibrated)       # score, label, log_odds
 """
 
 from collections.abc import Mapping
@@ -118,14 +118,14 @@ def find_prior(
     return estimate_prior(targets, held_out, train, seed=seed)
 
 
-def answer_rows(rules: DecisionRules, shipped: str, raw: Floats) -> pd.DataFrame:
+def answer_rows(rules: DecisionRules, shipped: str, uncalibrated: Floats) -> pd.DataFrame:
     """`score, label, log_odds` of `(n,)` log-odds as they come; NaN where there are none."""
-    known = np.isfinite(raw)
-    log_odds: Floats = np.full(len(raw), logit(rules.prior.value))
-    log_odds[known] = rules.read(shipped, raw[known])
+    known = np.isfinite(uncalibrated)
+    log_odds: Floats = np.full(len(uncalibrated), logit(rules.prior.value))
+    log_odds[known] = rules.read(shipped, uncalibrated[known])
     labels = np.where(log_odds >= rules.find_threshold(shipped), FAKE, REAL).astype(object)
     if rules.band:
         labels[:] = REVIEW
-        calibrated = rules.scorers[shipped].calibration.apply(raw[known])
+        calibrated = rules.scorers[shipped].calibration.apply(uncalibrated[known])
         labels[known] = rules.band.decide(calibrated)
     return pd.DataFrame({"score": expit(log_odds), "label": labels, "log_odds": log_odds})

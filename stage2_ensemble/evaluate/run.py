@@ -97,10 +97,10 @@ def measure_val(
     }
 
 
-def _read_headline(ensemble: Ensemble, raw: Floats, val: Manifest) -> ShippedRows:
-    """The headline rows with what ships, whose log-odds are `raw`."""
+def _read_headline(ensemble: Ensemble, uncalibrated: Floats, val: Manifest) -> ShippedRows:
+    """The headline rows with what ships, whose log-odds are `uncalibrated`."""
     rows = np.flatnonzero(find_headline_rows(val))
-    return read_shipped(ensemble, rows, val.labels[rows], val.groups[rows], raw[rows])
+    return read_shipped(ensemble, rows, val.labels[rows], val.groups[rows], uncalibrated[rows])
 
 
 def give_reasons(
@@ -173,18 +173,18 @@ def _measure(
     members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
     extras = read_extras(FORENSICS, val, ensemble.file_codes)
     columns = read_held_out(DUMPS, val, *members, extras)
-    raw = ensemble.score_all(columns)
-    scores = ensemble.rules.read_all(raw)
-    shipped = _read_headline(ensemble, raw[ensemble.shipped], val)
+    uncalibrated = ensemble.score_all(columns)
+    scores = ensemble.rules.read_all(uncalibrated)
+    shipped = _read_headline(ensemble, uncalibrated[ensemble.shipped], val)
     metrics = measure_val(ensemble, scores, val, null)
     metrics |= check_rules(ensemble, shipped, metrics["val"]["stack"])
     if val.has_units:
-        metrics["units"] = measure_units(ensemble, raw, val)
+        metrics["units"] = measure_units(ensemble, uncalibrated, val)
     if corrected := measure_corrected(ensemble, scores, val):
         metrics["corrected"] = corrected
-    reasons, plots = give_reasons(ensemble, columns, raw[ensemble.shipped], val)
+    reasons, plots = give_reasons(ensemble, columns, uncalibrated[ensemble.shipped], val)
     plots |= build_plots(scores, ensemble.shipped, val) | tabulate_shipped(shipped)
-    evaluation = tabulate_evaluation(ensemble, raw, val, null.scores)
+    evaluation = tabulate_evaluation(ensemble, uncalibrated, val, null.scores)
     plots |= tabulate_rows(evaluation, ensemble.rules.band is not None)
     robustness, table = read_robustness(PERTURBED, ensemble, val, extras.names)
     whole = cast(ValMetrics, {**metrics, **reasons, "robustness": robustness})

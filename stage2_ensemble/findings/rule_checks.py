@@ -26,7 +26,7 @@ class ShippedRows:
     row_ids: Ids
     labels: Labels
     groups: Ids
-    raw: Floats
+    uncalibrated: Floats
     """As they come."""
     calibrated: Floats
     """At the class shares of train."""
@@ -35,12 +35,14 @@ class ShippedRows:
 
 
 def read_shipped(
-    ensemble: Ensemble, row_ids: Ids, labels: Labels, groups: Ids, raw: Floats
+    ensemble: Ensemble, row_ids: Ids, labels: Labels, groups: Ids, uncalibrated: Floats
 ) -> ShippedRows:
     """The rows with what rules make of their log-odds."""
     rules, name = ensemble.rules, ensemble.shipped
-    calibrated = rules.scorers[name].calibration.apply(raw)
-    return ShippedRows(row_ids, labels, groups, raw, calibrated, rules.read(name, raw))
+    calibrated = rules.scorers[name].calibration.apply(uncalibrated)
+    return ShippedRows(
+        row_ids, labels, groups, uncalibrated, calibrated, rules.read(name, uncalibrated)
+    )
 
 
 def check_rules(
@@ -54,7 +56,9 @@ def check_rules(
     rule = rules.scorers[ensemble.shipped]
     without_labels = RowScores(row_ids=rows.row_ids, log_odds=rows.calibrated, groups=rows.groups)
     val = ValRows(**vars(without_labels), labels=rows.labels)
-    before = measure_with_intervals(rows.labels, rows.raw, rows.groups, rule.threshold.value)
+    before = measure_with_intervals(
+        rows.labels, rows.uncalibrated, rows.groups, rule.threshold.value
+    )
     estimate = estimate_prior(without_labels, rules.held_out, rules.prior.train)
     return {
         "calibration": {
@@ -82,7 +86,7 @@ def _take_ece(figures: Mapping[str, Any]) -> dict[str, float | None]:
 
 def tabulate_shipped(rows: ShippedRows) -> dict[str, pd.DataFrame]:
     """Reliability of log-odds as they come and as they are read, by the name of its file."""
-    pairs = {"reliability_before": rows.raw, "reliability_after": rows.read}
+    pairs = {"reliability_before": rows.uncalibrated, "reliability_after": rows.read}
     return {
         name: pd.DataFrame(tabulate_reliability(rows.labels, log_odds).to_rows())
         for name, log_odds in pairs.items()
