@@ -107,7 +107,7 @@ def describe_worth(val: HeadlineScorers) -> str:
 
 
 def describe_short_worth(val: HeadlineScorers) -> str:
-    """The same in a few words: did LightGBM pass the gate, and is one network less?"""
+    """In a few words: did LightGBM pass the gate, and are several networks better than one?"""
     shipped, gains = val["shipped"], val["differences"]
     if shipped in GATED:
         return f"Yes: {shipped} passed the gate out of fold, and ships"
