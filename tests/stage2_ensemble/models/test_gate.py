@@ -437,7 +437,7 @@ def test_unseen_generators_are_scored_on_the_other_half_alone(monkeypatch):
         seen.extend(c.row_ids for c in folds if c.domains is not None)
         return [0.5 for _ in folds]
 
-    monkeypatch.setattr(gate, "measure_auc", measure)
+    monkeypatch.setattr(gate, "measure_fold_aucs", measure)
     masks = [~columns.tuning]
     assert gate._leave_domains_out([columns], NAME, SETTINGS, 0, masks) == 0
     assert set(np.concatenate(seen)) <= set(columns.row_ids[~columns.tuning])
