@@ -1,6 +1,6 @@
 """Folders outside the data root that links may lead into: those of `data.trusted`, and DVC's cache.
 
-leads_into("trainset/real", find_trusted(["~/photos"]))
+leads_into("trainset/real", find_trusted(["/mnt/photos"]))
 """
 
 import configparser
@@ -11,7 +11,8 @@ from pathlib import Path
 DVC = Path(".dvc")
 """Folder of DVC in the project."""
 ANYWHERE = (os.sep,)
-"""For files that `prepare` has let through: their sha256 says that they are still the same."""
+"""For files that `prepare` has let through: where they lead was looked at there, and their sha256
+is in the manifest."""
 
 
 def find_trusted(listed: Sequence[str]) -> tuple[str, ...]:
@@ -30,7 +31,7 @@ def leads_into(place: str | os.PathLike[str], folders: Sequence[str]) -> bool:
 
 
 def _find_cache() -> Path:
-    """As `dvc cache dir` says; a place that is set for all projects of a user counts for none."""
+    """That of `dvc cache dir`, as the project's own files of settings have it."""
     config = configparser.ConfigParser(strict=False, interpolation=None)
     try:
         config.read([DVC / "config", DVC / "config.local"], encoding="utf-8")

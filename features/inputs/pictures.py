@@ -19,8 +19,8 @@ SAMPLED = 10_000
 def describe_pictures(folder: Path, trusted: tuple[str, ...] = ()) -> dict[str, Any]:
     """How many files lie below `folder`, and digests of their names, sizes and times of writing.
 
-    Nothing is opened. Hidden files and folders are left out, links to folders lead into `trusted`
-    ones.
+    Nothing is opened. Hidden files and folders are left out, and so are links to folders that lead
+    into no `trusted` one.
     """
     names, folders = [], []
     for place, entries in _walk(folder, trusted):

@@ -143,7 +143,7 @@ def find_pictures(
 
 
 def _list_pictures(folder: Path, trusted: tuple[str, ...]) -> list[str]:
-    """Files below `folder`, which may lack; links to folders lead into `trusted` ones."""
+    """Files below `folder`, which may lack, and below its links into `trusted` folders."""
     if not folder.is_dir():
         return []
     return [name for name, _ in walk_files(folder, "", Skipped(trusted)) if is_utf8(name)]

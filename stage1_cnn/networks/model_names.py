@@ -37,6 +37,11 @@ def resolve_model_name(name: str) -> str:
     return known
 
 
+def describe_model(asked: str, today: str) -> str:
+    """`legacy_xception (xception of the settings)`; one name where both are the same."""
+    return today if asked == today else f"{today} ({asked} of the settings)"
+
+
 def _list_nearest(name: str, known: Sequence[str]) -> str:
     """`; did you mean X or Y?`; empty where none is near."""
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)

@@ -19,6 +19,7 @@ from features.runtime.run_folder import RunFolder, describe_run
 from features.settings.training import MemberSettings, TrainParams
 from stage1_cnn.networks.devices import describe_device
 from stage1_cnn.networks.member import Member, write_member
+from stage1_cnn.networks.model_names import describe_model
 from stage1_cnn.networks.network import check_image_size, settle_network
 from stage1_cnn.runtime.checkpoints import Checkpoints
 from stage1_cnn.runtime.runs import COMPUTING, RunLimits
@@ -64,10 +65,9 @@ def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: RunLim
         rows = choose_rows(train, fold, settings.sampling, params.seed)
         store = open_store(train, Path(params.data.root), params.images)
         _log.info(
-            "train %s-%d: %s%s, %d rows, on %s%s",
-            backbone, fold, settings.model,
-            f" ({asked.model} of the settings)" if asked.model != settings.model else "",
-            len(rows.row_ids), describe_device(processes.device),
+            "train %s-%d: %s, %d rows, on %s%s",
+            backbone, fold, describe_model(asked.model, settings.model), len(rows.row_ids),
+            describe_device(processes.device),
             f", {processes.world} processes" if processes.world > 1 else "",
         )  # fmt: skip
         seed = int(digest_json([params.seed, backbone, fold])[:8], 16)

@@ -21,7 +21,7 @@ def test_a_missing_column_to_hold_out_is_told_with_the_nearest_name(tmp_path: Pa
 def test_a_column_to_hold_out_may_be_read_for_another_purpose_as_well(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("img_name,target,by\na.jpg,0,\nb.jpg,1,gan\n")
     data = Data(root=str(tmp_path), columns={"generator": "by"}, group_columns=("by",))
-    rows, _ = read_labels(data, FILES, True, ["by"])
+    rows = read_labels(data, FILES, True, ["by"]).rows
     for column in ("generator", "group:by", "hold:by"):
         assert rows[column].tolist() == ["", "gan"]
 

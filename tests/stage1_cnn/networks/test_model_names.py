@@ -5,7 +5,7 @@ from timm.models import get_deprecated_models
 
 from features.errors import ConfigError
 from features.settings.learning import Network
-from stage1_cnn.networks.model_names import resolve_model_name
+from stage1_cnn.networks.model_names import describe_model, resolve_model_name
 from stage1_cnn.networks.network import build_on_meta, check_image_size, settle_network
 from stage1_cnn.networks.pretrained import WeightsError, locate_weights
 
@@ -26,6 +26,8 @@ from stage1_cnn.networks.pretrained import WeightsError, locate_weights
 def test_a_name_is_that_of_today(name, today):
     assert resolve_model_name(name) == today
     assert resolve_model_name(today) == today
+    assert describe_model(name, today).startswith(today)
+    assert name in describe_model(name, today)
 
 
 def test_every_old_name_has_a_known_size_or_is_refused():

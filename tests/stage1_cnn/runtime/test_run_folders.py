@@ -18,9 +18,9 @@ COMMANDS = {
     "perturb": (perturb, {}, "artifacts/perturbed", "perturb.rows=all"),
 }
 OTHERS = {
-    "train": "backbones.byobnet.model=resnet18",
-    "dump": "dump.backbones.byobnet.tta=six",
-    "perturb": "backbones.byobnet.optimizer.lr=1",
+    "train": "backbones.noise.model=resnet18",
+    "dump": "dump.backbones.noise.tta=six",
+    "perturb": "backbones.noise.optimizer.lr=1",
 }
 """Settings of which this result knows nothing."""
 
