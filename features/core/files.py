@@ -3,10 +3,10 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -106,14 +106,37 @@ def write_sealed(path: Path, facts: dict[str, Any]) -> None:
     write_json(path, {**facts, SEAL: digest_json(facts)})
 
 
-def read_sealed(path: Path, stage: str) -> dict[str, Any]:
+def read_sealed(path: Path, stage: str, advice: str = "") -> dict[str, Any]:
     """Facts that `stage` wrote with `write_sealed`; raises `IntegrityError` if any was changed."""
     facts = read_json(path, stage)
     seal = facts.pop(SEAL, None) if isinstance(facts, dict) else None
     if seal is None or seal != digest_json(facts):
-        advice = f"Make it again: dvc repro -f {stage}"
+        advice = advice or f"Make it again: dvc repro -f {stage}"
         raise IntegrityError(path, "it was changed after it was written", advice)
     return dict(facts)
+
+
+def write_sums(path: Path, files: Iterable[Path]) -> None:
+    """Seals files that hold no digest of their own: their sha256s, by their names from the folder
+    of `path` on. Written last, and read by `check_sums`."""
+    folder = path.parent
+    sums = {file.relative_to(folder).as_posix(): digest_file(file) for file in sorted(files)}
+    write_sealed(path, {"sha256": sums})
+
+
+def check_sums(path: Path, stage: str, pattern: str) -> list[Path]:
+    """The files that `stage` listed in `path` and whose names match `pattern`, each checked.
+
+    Raises `MissingArtifactError`, or `IntegrityError` where one was changed or none is listed.
+    """
+    sums = read_sealed(path, stage).get("sha256", {})
+    names = [name for name in sums if PurePosixPath(name).match(pattern)]
+    if not names:
+        advice = f"Make it again: dvc repro -f {stage}"
+        raise IntegrityError(path, f"it does not list {pattern}", advice)
+    for name in names:
+        check_digest(path.parent / name, sums[name], stage, path.name)
+    return [path.parent / name for name in names]
 
 
 def digest_bytes(content: bytes | memoryview) -> str:

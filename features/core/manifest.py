@@ -28,6 +28,8 @@ NO_OVERRIDE = -1
 NO_FOLD = -1
 """Fold of val and test rows, and of calibration rows: no member learns from them."""
 READABLE = "ok"
+SUMS = "prepare.sums.json"
+"""Seals what `prepare` writes beside manifests, which hold digests of their own."""
 SEEN, UNSEEN, HELD_OUT = "seen", "unseen", "held_out"
 """`domain` of val rows: train has rows of this generator; it has none; `split.hold_out` moved them
 from train to val. Rows without a generator are `seen`; other roles have no domain."""

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from features.core.files import write_json, write_text
+from features.core.files import write_json, write_sums, write_text
 from features.core.manifest import (
     HELD_OUT,
     NO_OVERRIDE,
     READABLE,
     ROLES,
+    SUMS,
     SCHEMA,
     Role,
     count_classes,
@@ -42,6 +43,7 @@ from features.splits.folds import check_classes
 from features.splits.groups import build_groups
 
 OUT = Path("artifacts/manifest")
+SEALED = ("quarantine.csv", "duplicates.csv", "summary.json")
 _log = logging.getLogger("forgerystack")
 
 
@@ -194,4 +196,5 @@ def run(params: PrepareParams, out: Path = OUT) -> None:
     write_json(out / "summary.json", summary)
     text = build_markdown(summary, params)
     write_text(out / "summary.md", text)
+    write_sums(out / SUMS, [out / name for name in SEALED])
     _log.info("%s", text)

@@ -14,7 +14,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from features.core.auc import AucEstimate
-from features.core.files import read_json
+from features.core.files import read_sealed
 from stage2_ensemble.findings.robustness import COLUMNS
 from stage2_ensemble.findings.tables import CONFUSION, HISTOGRAM, PARTS, SCORERS
 from stage2_ensemble.models.candidates import CANDIDATES, GATED
@@ -22,6 +22,7 @@ from stage2_ensemble.models.ensemble import Ensemble
 
 NO_VAL = "no held-out val: data.final is true"
 NO_EARLIER = "no earlier run is known"
+KEPT_ADVICE = "Remove it, and no earlier run is quoted; or run once more with data.final: false"
 BOUNDS = ("auc", "auc_low", "auc_high")
 MEASURED_ON_VAL = {
     "roc": ("fpr", *CANDIDATES, "stack"),
@@ -68,7 +69,7 @@ def quote_earlier(path: Path) -> dict[str, Any] | None:
     """Headline figures of the last run that had a val; `None` if there was none."""
     if not path.is_file():
         return None
-    metrics = read_json(path, "evaluate")
+    metrics = read_sealed(path, "evaluate", KEPT_ADVICE)
     val = metrics["val"]
     if val is None:
         return None

@@ -127,7 +127,7 @@ def read_ensemble(folder: Path) -> Ensemble:
 
     Raises `MissingArtifactError`, `IntegrityError`.
     """
-    sums = _check_files(folder)
+    sums = check_bundle(folder)
     facts = json.loads((folder / ENSEMBLE).read_text(encoding="utf-8"))
     backbones = tuple(facts["backbones"])
     reader = _Reader(folder, backbones, sums)
@@ -149,7 +149,8 @@ def read_ensemble(folder: Path) -> Ensemble:
     )
 
 
-def _check_files(folder: Path) -> dict[str, str]:
+def check_bundle(folder: Path) -> dict[str, str]:
+    """The sha256 of each file of the bundle, by its name; raises as `read_ensemble`."""
     manifest = read_json(folder / MANIFEST, "stack")
     sums = manifest.get("sha256") if isinstance(manifest, dict) else None
     if not isinstance(sums, dict) or ENSEMBLE not in sums:

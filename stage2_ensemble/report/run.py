@@ -13,7 +13,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from features.artifacts.gradcam import read_gradcam
-from features.core.files import digest_json, read_json, read_sealed, write_text
+from features.core.files import check_sums, digest_json, read_json, read_sealed, write_text
 from features.core.manifest import Manifest, read_manifest
 from features.errors import StaleArtifactError
 from features.settings.report import ReportParams
@@ -31,7 +31,7 @@ from stage2_ensemble.report.questions import Answer, answer_questions
 from stage2_ensemble.report.tables import PageTable, list_tables
 
 METRICS = Path("artifacts/metrics.json")
-PLOTS = Path("artifacts/plots")
+SUMS = Path("artifacts/evaluate.sums.json")
 STACKERS = Path("artifacts/stackers")
 GALLERY = Path("artifacts/gallery")
 GRADCAM = Path("artifacts/gradcam")
@@ -46,6 +46,7 @@ _log = logging.getLogger("forgerystack")
 
 def run(params: ReportParams, out: Path = OUT) -> None:
     """Reads what all stages found, writes the page, and ends with a short table."""
+    check_sums(SUMS, "evaluate", METRICS.name)
     metrics = read_json(METRICS, "evaluate")
     ensemble = read_ensemble(STACKERS)
     val = read_manifest(MANIFEST, "val")
@@ -57,12 +58,13 @@ def run(params: ReportParams, out: Path = OUT) -> None:
     check_members(ensemble, list(params.backbones), params.folds.active)
     answers = answer_questions(metrics, [verdict.to_json() for verdict in ensemble.verdicts])
     tables = list_tables(metrics)
-    page = build_page(metrics, read_plots(PLOTS), answers, tables, params.data.root)
+    page = build_page(metrics, read_plots(), answers, tables, params.data.root)
     page["gallery_lead"] = describe_gallery(gallery, mapless)
     pictures = Pictures(Path(params.data.root), params.images)
     text = fit_page(page, gallery, pictures, heats)
     write_text(out / "report.html", text)
-    summary = read_json(MANIFEST / "summary.json", "prepare")
+    (summary_path,) = check_sums(MANIFEST / "prepare.sums.json", "prepare", "summary.json")
+    summary = read_json(summary_path, "prepare")
     known = (metrics, answers, tables, summary, params.backbones)
     # In the bundle: it goes where the models go.
     write_text(out / "stackers" / "MODEL_CARD.md", build_card(*known, params.data.root))
@@ -70,11 +72,11 @@ def run(params: ReportParams, out: Path = OUT) -> None:
     print_closing(metrics, out / "report.html", LABELS)
 
 
-def read_plots(folder: Path) -> dict[str, pd.DataFrame]:
+def read_plots() -> dict[str, pd.DataFrame]:
     """Every table behind a figure, by its name."""
     return {
         path.stem: pd.read_csv(path, keep_default_na=False, na_values=[""])
-        for path in sorted(folder.glob("*.csv"))
+        for path in check_sums(SUMS, "evaluate", "plots/*.csv")
     }
 
 

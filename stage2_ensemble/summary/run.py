@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from features.core.files import read_json
+from features.core.files import check_sums, read_json
 from features.errors import MissingArtifactError
 from features.runtime.costs import read_costs
 from features.runtime.terminal import build_console, get_form, write_document
@@ -25,9 +25,10 @@ from stage2_ensemble.findings.corrected_labels import build_corrected, list_corr
 from stage2_ensemble.findings.final_run import build_last, list_last
 from stage2_ensemble.findings.rule_checks import list_rules
 from stage2_ensemble.findings.scorers import list_notes
-from stage2_ensemble.models.bundle import ENSEMBLE
+from stage2_ensemble.models.bundle import ENSEMBLE, check_bundle
 
 METRICS = Path("artifacts/metrics.json")
+SUMS = Path("artifacts/evaluate.sums.json")
 STACKERS = Path("artifacts/stackers")
 LABELS = Path("artifacts/labels.csv")
 REPORT = Path("artifacts/report.html")
@@ -38,6 +39,7 @@ def run() -> None:
     for path, stage in ((METRICS, "evaluate"), (LABELS, "label")):
         if not path.is_file():
             raise MissingArtifactError(path, stage)
+    check_sums(SUMS, "evaluate", METRICS.name)
     metrics = read_json(METRICS, "evaluate")
     if get_form() == "json":
         write_document(metrics)
@@ -76,6 +78,7 @@ def _print_val(console: Console, metrics: Mapping[str, Any]) -> None:
     console.print(build_promises(metrics))
     console.print(build_robustness(metrics))
     console.print(build_blocks(metrics))
+    check_bundle(STACKERS)
     facts = read_json(STACKERS / ENSEMBLE, "stack")
     members = {int(fold): digests for fold, digests in facts["members"].items()}
     if table := build_without(metrics, read_costs(facts["backbones"], members)):
