@@ -18,6 +18,17 @@ from features.core.members import Correction, MemberId
 from features.errors import AlignmentError, NotFiniteError, StaleArtifactError
 
 ARRAYS = ("row_ids", "logits", "embeddings")
+_FORM = {
+    "backbone": str,
+    "fold": int,
+    "role": str,
+    "rows": int,
+    "manifest": str,
+    "member": str,
+    "train_manifest": str,
+    "correction": dict,
+    "sha256": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,7 @@ def read_dump(folder: Path, manifest: Manifest, backbone: str, fold: int) -> Dum
     """
     stage = f"dump@{backbone}-{fold}"
     path = folder / f"{manifest.role}.json"
-    facts = read_sealed(path, stage)
+    facts = read_sealed(path, stage, _FORM)
     if facts["manifest"] != manifest.digest:
         versions = (f"manifest {facts['manifest'][:8]}", f"manifest {manifest.digest[:8]}")
         raise StaleArtifactError(path, *versions, stage)

@@ -17,6 +17,13 @@ from features.core.manifest import Manifest, Role
 from features.errors import AlignmentError, StaleArtifactError
 
 STAGE = "forensics"
+_FORM = {
+    "role": str,
+    "rows": int,
+    "manifest": str,
+    "names": list,
+    "sha256": str,
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ def read_forensics(folder: Path, manifest: Manifest) -> ForensicTable:
     `IntegrityError`, or `AlignmentError` if rows or columns are not as many as they should be.
     """
     path = folder / f"{manifest.role}.json"
-    facts = read_sealed(path, STAGE)
+    facts = read_sealed(path, STAGE, _FORM)
     if facts["manifest"] != manifest.digest:
         versions = (f"manifest {facts['manifest'][:8]}", f"manifest {manifest.digest[:8]}")
         raise StaleArtifactError(path, *versions, STAGE)

@@ -20,6 +20,13 @@ from features.errors import StaleArtifactError
 FACTS = "gradcam.json"
 STAGE = "explain"
 Maps = npt.NDArray[np.uint8]
+_FORM = {
+    "val_manifest": str,
+    "row_ids": list,
+    "members": dict,
+    "layers": dict,
+    "sha256": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ def read_gradcam(folder: Path, val_digest: str, rows: Ids) -> GradCam:
     Raises `MissingArtifactError`, `StaleArtifactError`, `IntegrityError`.
     """
     path = folder / FACTS
-    facts = read_sealed(path, STAGE)
+    facts = read_sealed(path, STAGE, _FORM)
     if facts["val_manifest"] != val_digest:
         versions = (f"val manifest {facts['val_manifest'][:8]}", val_digest[:8])
         raise StaleArtifactError(path, *versions, STAGE)

@@ -13,6 +13,13 @@ from features.errors import StaleArtifactError
 
 STAGE = "null_model"
 FACTS, SCORES = "facts.json", "val.npy"
+_FORM = {
+    "train_manifest": str,
+    "val_manifest": str,
+    "told_apart": bool | None,
+    "main_feature": str | None,
+    "sha256": str,
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ def read_null_model(folder: Path, val: Manifest, train_digest: str) -> NullModel
     another train or val manifest.
     """
     path = folder / FACTS
-    facts = read_sealed(path, STAGE)
+    facts = read_sealed(path, STAGE, _FORM)
     for role, digest in (("train", train_digest), ("val", val.digest)):
         found = facts[f"{role}_manifest"]
         if found != digest:

@@ -23,6 +23,15 @@ STAGE = "perturb"
 FACTS = "perturbed.json"
 NONE = "none"
 Array = npt.NDArray[Any]
+_FORM = {
+    "manifest": str,
+    "rows": int,
+    "note": str,
+    "variants": list,
+    "members": list,
+    "names": list,
+    "sha256": dict,
+}
 
 
 class Variant(NamedTuple):
@@ -113,7 +122,7 @@ def read_perturbed(folder: Path, val: Manifest) -> Perturbed:
     `IntegrityError`, or as `check_perturbed`.
     """
     path = folder / FACTS
-    facts = read_sealed(path, STAGE)
+    facts = read_sealed(path, STAGE, _FORM)
     if facts["manifest"] != val.digest:
         versions = (f"manifest {facts['manifest'][:8]}", f"manifest {val.digest[:8]}")
         raise StaleArtifactError(path, *versions, STAGE)

@@ -1,12 +1,14 @@
 """Files: the one atomic writer, digests, JSON."""
 
+import glob
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import UnionType
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,8 @@ import numpy.typing as npt
 from features.errors import IntegrityError, MissingArtifactError
 
 SEAL = "sha256 of the rest"
+Form = Mapping[str, type | UnionType]
+"""The fields that a file must have, and their types."""
 
 
 @dataclass
@@ -44,6 +48,20 @@ def count_written() -> int:
 
 
 @contextmanager
+def name_place(path: Path) -> Iterator[None]:
+    """Errors within say that they are about `path`, where they name no file.
+
+    The system says of a full disk that it is full, and not which file was being written.
+    """
+    try:
+        yield
+    except Exception as error:
+        if getattr(error, "filename", None) is None:
+            error.filename = os.fspath(path)  # type: ignore[attr-defined]
+        raise
+
+
+@contextmanager
 def write_atomic(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`, which becomes `path` only if all went well.
 
@@ -51,9 +69,11 @@ def write_atomic(path: Path) -> Iterator[Path]:
     file under the final name.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
-        yield temporary
+        with name_place(path):
+            yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o644)  # safetensors makes files that only their owner can read
@@ -63,6 +83,17 @@ def write_atomic(path: Path) -> Iterator[Path]:
         _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sweep(path: Path) -> None:
+    """Removes what processes that were killed left of `path`."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.tmp-*"):
+        try:
+            os.kill(int(left.name.rpartition("-")[2]), 0)
+        except ProcessLookupError:
+            left.unlink(missing_ok=True)
+        except (OSError, ValueError):  # of another user, or no name of ours
+            continue
 
 
 def _sync_folder(folder: Path) -> None:
@@ -85,9 +116,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_array(path: Path, array: npt.NDArray[Any]) -> None:
-    """Writes an array as `.npy`, atomically."""
+    """Writes an array as `.npy`, atomically. Raises `ValueError` for one of Python objects."""
+    if array.dtype.hasobject:
+        raise ValueError(f"{path}: objects are not written")
+    header = np.lib.format.header_data_from_array_1_0(array)
     with write_atomic(path) as temporary, open(temporary, "wb") as file:
-        np.save(file, array, allow_pickle=False)
+        np.lib.format.write_array_header_1_0(file, header)
+        # Not by numpy's writer, which does not notice that a full disk takes no more at its end.
+        file.write(array.ravel(order="A").view(np.uint8).data)
 
 
 def read_json(path: Path, stage: str) -> Any:
@@ -106,14 +142,30 @@ def write_sealed(path: Path, facts: dict[str, Any]) -> None:
     write_json(path, {**facts, SEAL: digest_json(facts)})
 
 
-def read_sealed(path: Path, stage: str, advice: str = "") -> dict[str, Any]:
-    """Facts that `stage` wrote with `write_sealed`; raises `IntegrityError` if any was changed."""
+def read_sealed(
+    path: Path, stage: str, form: Form | None = None, advice: str = ""
+) -> dict[str, Any]:
+    """Facts that `stage` wrote with `write_sealed`, and that have the fields of `form`.
+
+    Raises `MissingArtifactError`, or `IntegrityError` if any was changed or is of another type.
+    """
     facts = read_json(path, stage)
     seal = facts.pop(SEAL, None) if isinstance(facts, dict) else None
     if seal is None or seal != digest_json(facts):
         advice = advice or f"Make it again: dvc repro -f {stage}"
         raise IntegrityError(path, "it was changed after it was written", advice)
+    check_form(path, facts, form or {}, stage)
     return dict(facts)
+
+
+def check_form(path: Path, facts: Mapping[str, Any], form: Form, stage: str) -> None:
+    """Raises `IntegrityError` with the first field that `facts` from `path` lack, or whose type is
+    another one, as in a file of another version of this project."""
+    for name, kind in form.items():
+        if not isinstance(facts.get(name), kind):
+            found = type(facts[name]).__name__ if name in facts else "missing"
+            advice = f"Make it again: dvc repro -f {stage}"
+            raise IntegrityError(path, f"its field {name} is {found}", advice)
 
 
 def write_sums(path: Path, files: Iterable[Path]) -> None:
@@ -129,7 +181,7 @@ def check_sums(path: Path, stage: str, pattern: str) -> list[Path]:
 
     Raises `MissingArtifactError`, or `IntegrityError` where one was changed or none is listed.
     """
-    sums = read_sealed(path, stage).get("sha256", {})
+    sums = read_sealed(path, stage, {"sha256": dict})["sha256"]
     names = [name for name in sums if PurePosixPath(name).match(pattern)]
     if not names:
         advice = f"Make it again: dvc repro -f {stage}"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from features.core.files import name_place
 from features.pixels.decoding import Pixels, Scan, scan_file
 from features.pixels.thumbnails import SIDE, hash_thumbnails, shrink_grey, shrink_thumbnails
 from features.settings.images import Images, Limits
@@ -41,6 +42,7 @@ def scan_block(
     with ExitStack() as stack:
         pixels = None
         if pixels_path is not None:
+            stack.enter_context(name_place(pixels_path))
             pixels = stack.enter_context(open(pixels_path, "r+b"))
             pixels.seek(start * blank.nbytes)
         for i, path in enumerate(paths):
@@ -54,7 +56,7 @@ def scan_block(
                 checksum = zlib.crc32(content, checksum)
                 pixels.write(content)
     thumbnails = np.ascontiguousarray(shrink_thumbnails(grey))
-    with open(thumbnails_path, "r+b") as file:
+    with name_place(thumbnails_path), open(thumbnails_path, "r+b") as file:
         file.seek(start * thumbnails[0].nbytes)
         file.write(thumbnails.data)
     checksum = zlib.crc32(thumbnails.data, checksum)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from features.core.files import read_sealed, write_sealed
+from features.core.files import name_place, read_sealed, write_sealed
 from features.errors import IntegrityError, MissingArtifactError
 from stage1_cnn.scoring.rows import ScoredRows
 
@@ -50,14 +50,14 @@ class _ScoreFile:
         size = self.shape[0] * self.row_bytes
         if self.path.is_file() and self.path.stat().st_size == size:
             return True
-        with open(self.path, "wb") as file:
+        with name_place(self.path), open(self.path, "wb") as file:
             file.truncate(size)
         return False
 
     def write(self, start: int, rows: npt.NDArray[Any]) -> bytes:
         """Returns the bytes of the rows. They are not written by a map: a full disk would kill."""
         content = np.ascontiguousarray(rows, self.dtype).tobytes()
-        with open(self.path, "r+b") as file:
+        with name_place(self.path), open(self.path, "r+b") as file:
             file.seek(start * self.row_bytes)
             file.write(content)
         return content

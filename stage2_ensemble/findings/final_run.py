@@ -69,7 +69,7 @@ def quote_earlier(path: Path) -> dict[str, Any] | None:
     """Headline figures of the last run that had a val; `None` if there was none."""
     if not path.is_file():
         return None
-    metrics = read_sealed(path, "evaluate", KEPT_ADVICE)
+    metrics = read_sealed(path, "evaluate", advice=KEPT_ADVICE)
     val = metrics["val"]
     if val is None:
         return None

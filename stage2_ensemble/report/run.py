@@ -22,7 +22,7 @@ from stage2_ensemble.display.closing import print_closing
 from stage2_ensemble.findings.rule_checks import list_rules
 from stage2_ensemble.findings.scorers import list_notes
 from stage2_ensemble.gallery.choosing import BY_CHANCE
-from stage2_ensemble.gallery.facts import FACTS
+from stage2_ensemble.gallery.facts import FACTS, FORM
 from stage2_ensemble.models.bundle import read_ensemble
 from stage2_ensemble.models.ensemble import check_members
 from stage2_ensemble.report.model_card import build_card
@@ -50,7 +50,7 @@ def run(params: ReportParams, out: Path = OUT) -> None:
     metrics = read_json(METRICS, "evaluate")
     ensemble = read_ensemble(STACKERS)
     val = read_manifest(MANIFEST, "val")
-    gallery = read_sealed(GALLERY / FACTS, "gallery")
+    gallery = read_sealed(GALLERY / FACTS, "gallery", FORM)
     if gallery["val_manifest"] != val.digest:
         found, wanted = gallery["val_manifest"][:8], val.digest[:8]
         raise StaleArtifactError(GALLERY / FACTS, f"val {found}", f"val {wanted}", "gallery")

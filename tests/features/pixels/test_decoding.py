@@ -58,6 +58,7 @@ def flip_bit(content: bytes, place: int) -> bytes:
     return bytes(damaged)
 
 
+@pytest.mark.fault("a JPEG that was cut off", "quarantine", "Pictures")
 @pytest.mark.parametrize("cut", [2, 100, 0.5, 0.9, -1, -2, -20])
 def test_a_truncated_jpeg_does_not_decode(cut: float) -> None:
     keep = int(cut * len(JPEG)) if 0 < cut < 1 else int(cut)
@@ -65,6 +66,7 @@ def test_a_truncated_jpeg_does_not_decode(cut: float) -> None:
         decode(JPEG[:keep])
 
 
+@pytest.mark.fault("a PNG with a wrong checksum, or cut")
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "GIF", "TIFF"])
 def test_half_a_file_of_any_format_does_not_decode(kind: str) -> None:
     content = encode(NOISE, kind)
@@ -72,6 +74,12 @@ def test_half_a_file_of_any_format_does_not_decode(kind: str) -> None:
         decode(content[: len(content) // 2])
 
 
+@pytest.mark.fault("a web page or text named .jpg", "quarantine", "Pictures")
+@pytest.mark.fault(
+    "PostScript, SVG, HEIC or PDF named .jpg",
+    "quarantine; no program is started",
+    "Pictures",
+)
 @pytest.mark.parametrize(
     "content",
     [
@@ -97,6 +105,7 @@ def test_other_formats_are_refused_and_start_no_program(
         decode(content)
 
 
+@pytest.mark.fault("a PNG with a wrong checksum, or cut", "quarantine", "Pictures")
 def test_a_png_with_a_wrong_checksum_does_not_decode() -> None:
     with pytest.raises(ImageProblem, match="does not decode"):
         decode(flip_bit(PNG, PNG.index(b"IDAT") + 40))
@@ -120,6 +129,12 @@ def make_pixels(mode: str, values: list, kind: str = "PNG") -> bytes:
     return encode(image, kind)
 
 
+@pytest.mark.fault(
+    "palettes, grey with alpha, 1 bit, CMYK",
+    "decoded to the same kind of RGB",
+    "Pictures",
+)
+@pytest.mark.fault("transparency", "put on white, and noted", "Pictures")
 @pytest.mark.parametrize(
     ("content", "pixels"),
     [
@@ -141,11 +156,13 @@ def test_every_colour_mode_becomes_the_same_rgb(content: bytes, pixels: list) ->
     assert found.tolist() == [[list(pixel)] for pixel in pixels]
 
 
+@pytest.mark.fault("palettes, grey with alpha, 1 bit, CMYK")
 def test_a_cmyk_jpeg_keeps_its_colours() -> None:
     found = decode(encode(Image.new("RGB", (16, 16), RED).convert("CMYK"), "JPEG", quality=95))
     np.testing.assert_allclose(found.mean(axis=(0, 1)), RED, atol=4)
 
 
+@pytest.mark.fault("16 bit", "scaled to 8, not clipped", "Pictures")
 def test_16_bit_is_scaled_and_not_clipped() -> None:
     wide = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     found = decode(encode(Image.fromarray(wide)))
@@ -166,12 +183,14 @@ UPRIGHT = {
 }
 
 
+@pytest.mark.fault("EXIF says that it lies on its side", "stands upright, and noted", "Pictures")
 @pytest.mark.parametrize("orientation", UPRIGHT)
 def test_a_picture_with_an_exif_orientation_stands_upright(orientation: int) -> None:
     found = decode(encode(NOISE, exif=make_exif(orientation)))
     np.testing.assert_array_equal(found, UPRIGHT[orientation](np.asarray(NOISE)))
 
 
+@pytest.mark.fault("a broken EXIF block", "ignored, the pixels count", "Pictures")
 @pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0garbage", b"Exif\0\0II*\0\x08\0\0\0\xff"])
 def test_a_broken_exif_block_is_ignored(exif: bytes) -> None:
     found = decode(encode(NOISE, "JPEG", quality=90, exif=exif))
@@ -189,6 +208,7 @@ def test_whatever_the_exif_block_raises_the_pixels_count(
     np.testing.assert_array_equal(decode(PNG), np.asarray(NOISE))
 
 
+@pytest.mark.fault("an animation", "its first frame counts, and it is noted", "Pictures")
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_the_first_frame_of_an_animation_counts(kind: str) -> None:
     frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
@@ -198,6 +218,11 @@ def test_the_first_frame_of_an_animation_counts(kind: str) -> None:
     assert (decode(content) == RED).all()
 
 
+@pytest.mark.fault(
+    "a decompression bomb",
+    "quarantine before anything is decoded, without its memory",
+    "Pictures",
+)
 @pytest.mark.parametrize(
     ("width", "height", "problem"),
     [

@@ -65,6 +65,8 @@ def save_wide() -> bytes:
     return encode(Image.fromarray(wide))
 
 
+@pytest.mark.fault("transparency")
+@pytest.mark.fault("an animation")
 @pytest.mark.parametrize(
     ("content", "name", "notes"),
     [
@@ -85,6 +87,7 @@ def test_what_is_odd_about_a_file_is_noted(
     assert (found.problem, found.notes) == ("", notes)
 
 
+@pytest.mark.fault("a broken EXIF block")
 def test_a_broken_exif_block_does_not_spoil_the_image(tmp_path: Path) -> None:
     assert scan(tmp_path, make_broken_exif()).problem == ""
 
@@ -121,6 +124,7 @@ def test_equalised_images_tell_the_size_of_their_new_file(tmp_path: Path) -> Non
     assert scan(tmp_path, encode(NOISE)).equalized_bytes == 0
 
 
+@pytest.mark.fault("too small, or far too long", "quarantine", "Pictures")
 @pytest.mark.parametrize(
     ("size", "limits", "problem"),
     [
@@ -158,6 +162,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 
 
+@pytest.mark.fault("a decompression bomb")
 @pytest.mark.parametrize("side", [10_000, 20_000])
 def test_a_bomb_takes_no_memory(tmp_path: Path, side: int) -> None:
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)

@@ -43,6 +43,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
+@pytest.mark.fault("an empty file", "quarantine", "Pictures")
+@pytest.mark.fault(
+    "a link that leads out of the data",
+    "quarantine; what it leads to is not opened",
+    "Pictures",
+)
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize(
     ("name", "problem"),

@@ -189,6 +189,7 @@ BATCHES = sum(-(-n // 8) for n in (45, 45, 40, 10))
 """Of train, the plain scores of the fold, val and test."""
 
 
+@pytest.mark.fault("SIGKILL at any step")
 @pytest.mark.parametrize("count", range(1, BATCHES + 1))
 def test_killed_at_any_batch_the_same_command_gives_the_same_bytes(
     tmp_path, monkeypatch, expected, count
@@ -221,6 +222,7 @@ def test_a_damaged_block_is_scored_again(tmp_path, monkeypatch, expected, caplog
     assert "damaged" in caplog.text
 
 
+@pytest.mark.fault("going on with other settings, code or data")
 @pytest.mark.parametrize("override", ["dump.tta=hflip", "dump.image_size=40"])
 def test_other_settings_start_anew_and_say_so(tmp_path, monkeypatch, caplog, override):
     caplog.set_level(logging.INFO)
@@ -248,6 +250,7 @@ def test_told_to_stop_it_keeps_every_batch_and_goes_on(tmp_path, monkeypatch, ex
     assert len(calls) == BATCHES - 4
 
 
+@pytest.mark.fault("a second run into the same folder")
 def test_a_second_dump_to_the_same_folder_is_refused(tmp_path):
     with (
         hold(tmp_path / "out", tmp_path / "resume"),
