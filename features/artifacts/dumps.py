@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from features.core.files import check_digest, digest_file, read_sealed, write_array, write_sealed
+from features.core.files import digest_file, read_array, read_sealed, write_array, write_sealed
 from features.core.manifest import Ids, Manifest, Role
 from features.core.members import Correction, MemberId
 from features.errors import AlignmentError, NotFiniteError, StaleArtifactError
 
+BLOCK = 4096
+"""Rows of embeddings that are looked at together: all of them may not fit into memory."""
 ARRAYS = ("row_ids", "logits", "embeddings")
 _FORM = {
     "backbone": str,
@@ -72,8 +74,16 @@ def check_dump(dump: Dump, manifest: Manifest) -> None:
 
 
 def write_dump(dump: Dump, manifest: Manifest, folder: Path) -> None:
-    """Checks the dump against its role's manifest and writes it; the JSON comes last."""
+    """Checks the dump against its role's manifest and writes it; the JSON comes last.
+
+    Raises as `check_dump`, and `NotFiniteError` for embeddings, which float16 may not hold.
+    """
     check_dump(dump, manifest)
+    blocks = range(0, len(dump), BLOCK)
+    bad = [~np.isfinite(dump.embeddings[i : i + BLOCK]).all(axis=1) for i in blocks]
+    if bad and (rows := np.concatenate(bad)).any():
+        name = f"embeddings of the dump of {dump.member.name}, {dump.role}"
+        raise NotFiniteError(name, dump.row_ids[rows])
     digests = {}
     for name in ARRAYS:
         path = folder / f"{dump.role}.{name}.npy"
@@ -118,5 +128,4 @@ def read_dump(folder: Path, manifest: Manifest, backbone: str, fold: int) -> Dum
 
 def _read_array(folder: Path, role: str, name: str, facts: dict[str, Any], stage: str) -> Any:
     path = folder / f"{role}.{name}.npy"
-    check_digest(path, facts["sha256"][name], stage)
-    return np.load(path, mmap_mode="r" if name == "embeddings" else None)
+    return read_array(path, facts["sha256"][name], stage, mapped=name == "embeddings")

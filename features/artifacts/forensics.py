@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from features.core.files import check_digest, digest_file, read_sealed, write_sealed
+from features.core.files import digest_file, read_array, read_sealed, write_sealed
 from features.core.manifest import Manifest, Role
 from features.errors import AlignmentError, StaleArtifactError
 
@@ -64,8 +64,7 @@ def read_forensics(folder: Path, manifest: Manifest) -> ForensicTable:
         versions = (f"manifest {facts['manifest'][:8]}", f"manifest {manifest.digest[:8]}")
         raise StaleArtifactError(path, *versions, STAGE)
     array = folder / f"{manifest.role}.npy"
-    check_digest(array, facts["sha256"], STAGE)
-    values = np.load(array, mmap_mode="r", allow_pickle=False)
+    values = read_array(array, facts["sha256"], STAGE, mapped=True)
     wanted = (len(manifest), len(facts["names"]))
     if values.shape != wanted:
         raise AlignmentError(f"rows and columns of {array}", values.shape, wanted)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from features.core.files import check_digest, digest_file, read_sealed, write_array, write_sealed
+from features.core.files import digest_file, read_array, read_sealed, write_array, write_sealed
 from features.core.manifest import Ids
 from features.errors import StaleArtifactError
 
@@ -79,7 +79,4 @@ def read_gradcam(folder: Path, val_digest: str, rows: Ids) -> GradCam:
 
 
 def _read_maps(folder: Path, backbone: str, digest: str) -> Maps:
-    path = folder / f"{backbone}.npy"
-    check_digest(path, digest, STAGE)
-    maps: Maps = np.load(path)
-    return maps
+    return read_array(folder / f"{backbone}.npy", digest, STAGE)

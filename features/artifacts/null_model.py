@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from features.core.files import check_digest, digest_file, read_sealed, write_array, write_sealed
+from features.core.files import digest_file, read_array, read_sealed, write_array, write_sealed
 from features.core.manifest import Manifest
 from features.errors import StaleArtifactError
 
@@ -59,5 +59,4 @@ def read_null_model(folder: Path, val: Manifest, train_digest: str) -> NullModel
         if found != digest:
             raise StaleArtifactError(path, f"{role} manifest {found[:8]}", digest[:8], STAGE)
     scores = folder / SCORES
-    check_digest(scores, facts["sha256"], STAGE, FACTS)
-    return NullModel(np.load(scores, allow_pickle=False), facts)
+    return NullModel(read_array(scores, facts["sha256"], STAGE, FACTS), facts)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from features.core.files import check_digest, digest_file, read_sealed, write_array, write_sealed
+from features.core.files import digest_file, read_array, read_sealed, write_array, write_sealed
 from features.core.manifest import Ids, Manifest
 from features.core.members import Correction, MemberId
 from features.errors import AlignmentError, NotFiniteError, StaleArtifactError
@@ -148,5 +148,4 @@ def read_perturbed(folder: Path, val: Manifest) -> Perturbed:
 
 def _read_array(folder: Path, name: str, digests: Mapping[str, str]) -> Array:
     path = folder / f"{name}.npy"
-    check_digest(path, digests[name], STAGE)
-    return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    return read_array(path, digests[name], STAGE, mapped=True)

@@ -162,7 +162,7 @@ def check_form(path: Path, facts: Mapping[str, Any], form: Form, stage: str) -> 
     """Raises `IntegrityError` with the first field that `facts` from `path` lack, or whose type is
     another one, as in a file of another version of this project."""
     for name, kind in form.items():
-        if not isinstance(facts.get(name), kind):
+        if name not in facts or not isinstance(facts[name], kind):
             found = type(facts[name]).__name__ if name in facts else "missing"
             advice = f"Make it again: dvc repro -f {stage}"
             raise IntegrityError(path, f"its field {name} is {found}", advice)
@@ -212,6 +212,21 @@ def check_digest(path: Path, digest: str, stage: str, listed_in: str = "its JSON
     if digest_file(path) != digest:
         advice = f"Make it again: dvc repro -f {stage}"
         raise IntegrityError(path, f"its sha256 is not the one in {listed_in}", advice)
+
+
+def read_array(
+    path: Path, digest: str, stage: str, listed_in: str = "its JSON", mapped: bool = False
+) -> npt.NDArray[Any]:
+    """An array that `stage` wrote with `write_array`; `mapped`: its rows stay on the disk.
+
+    Raises as `check_digest`, and `IntegrityError` for a file that holds no plain array.
+    """
+    check_digest(path, digest, stage, listed_in)
+    try:
+        return np.asanyarray(np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False))
+    except (ValueError, EOFError, OSError) as error:
+        advice = f"Make it again: dvc repro -f {stage}"
+        raise IntegrityError(path, f"no plain array ({error})", advice) from error
 
 
 def digest_json(value: Any) -> str:

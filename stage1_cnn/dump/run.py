@@ -31,6 +31,8 @@ from stage1_cnn.scoring.rows import ScoredRows, find_width
 MANIFEST = Path("artifacts/manifest")
 MEMBERS = Path("artifacts/members")
 OUT = Path("artifacts/dumps")
+SAMPLE = 1000
+"""Rows by which a network is known that says the same of all pictures."""
 _log = logging.getLogger("forgerystack")
 
 
@@ -123,6 +125,8 @@ def write_dumps(task: Task, parts: list[Part], scores: dict[str, ScoredRows], ou
         found = scores[role]
         dumps[role] = Dump(role, task.member.id, part.row_ids, found.logits, found.embeddings)
         write_dump(dumps[role], manifest, out)
+        if len(part.row_ids) > 1 and not np.ptp(found.embeddings[:SAMPLE], axis=0).any():
+            _log.warning("dump %s: %s rows have one embedding: the network is blind", name, role)
         _log.info("dump %s: %s %d rows", name, role, len(part.row_ids))
     if PLAIN in scores:
         _log.info("dump %s: %s", name, describe_gain(task, dumps["train"], scores[PLAIN]))

@@ -7,6 +7,7 @@ states, `<step>-<sha256>.pt`. A state that is damaged does not count.
 import io
 import json
 import logging
+import pickle
 import platform
 import shutil
 import sys
@@ -66,8 +67,11 @@ class Checkpoints:
         """The latest state that is whole; `None` where there is none."""
         for path in reversed(self._list_states()):
             if digest_file(path).startswith(path.stem.partition("-")[2]):
-                found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-                return found
+                try:
+                    found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+                    return found
+                except (pickle.UnpicklingError, RuntimeError, EOFError):
+                    pass  # no state of ours, whatever its name says
             _log.warning("%s is damaged and passed over", path)
         return None
 
