@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Only relative paths here: $(CURDIR) breaks on a space.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo setup test test-faults fault-page lint format bench gpu-check experiments carry lock audit clean clean-all
+.PHONY: help demo setup test test-faults fault-page fuzz lint format bench gpu-check experiments carry lock audit clean clean-all
 
 # Stage commands say `python -m …`, so the venv comes first in PATH.
 IN_VENV := PATH="$$(pwd)/.venv/bin:$$PATH"
@@ -33,6 +33,13 @@ test-faults: ## Kill, fill up and damage every stage, again and again (20 minute
 fault-page: ## Write docs/faults.md from the marks of the tests.
 	@sh setup.sh
 	$(IN_VENV) python -m tests.fault_page
+
+FUZZ_COUNT = 10000
+
+fuzz: ## Spoil 10,000 pictures of each format, and label files, and read them (FUZZ_COUNT=n).
+	@sh setup.sh
+	FORGERYSTACK_FUZZ=$(FUZZ_COUNT) $(IN_VENV) python -m pytest -q -s \
+		tests/features/pixels/test_fuzz_images.py tests/features/lists/test_fuzz_lists.py
 
 lint: ## Check with ruff (lint, format) and mypy.
 	@sh setup.sh
@@ -71,7 +78,7 @@ CARRIED := $(if $(findstring command,$(origin OUT)),--pack "$$OUT") \
 	$(if $(findstring command,$(origin IN)),--unpack "$$IN") \
 	$(if $(filter 1,$(REPLACE)),--replace)
 
-carry: ## OUT=file packs what the next session needs; IN=file unpacks it there (REPLACE=1: over files).
+carry: ## OUT=file packs what the next session needs; IN=file unpacks it there (REPLACE=1: over others).
 	@[ -n '$(strip $(CARRIED))' ] || { echo "Say which file:" \
 		"make carry OUT=carry.tar packs what the next session needs (.resume, artifacts, data/demo," \
 		"params.yaml, dvc.lock and what that names of DVC's cache; never decoded images or other" \

@@ -25,6 +25,7 @@ from rich.table import Table
 from torchvision import transforms
 from torchvision.io import decode_jpeg
 
+from features.core.files import digest_bytes
 from features.pixels.cache import ImageCache
 from features.pixels.store import FileStore, RawStore
 from features.settings.images import NO_LIMITS, Images
@@ -62,7 +63,7 @@ class Sides:
     def __init__(self, root: Path, names: list[str]) -> None:
         self.root, self.names = root, names
         self.contents = [(root / name).read_bytes() for name in names]
-        self.sizes = [len(content) for content in self.contents]
+        self.sha256s = [digest_bytes(content) for content in self.contents]
         self.fills = 0
         self.rng = np.random.default_rng(0)
         self.normalise = Normaliser(MEAN, STD, SIZE, torch.device("cpu"))
@@ -119,7 +120,7 @@ class Sides:
         """Ours, one thread: batches of normalised float32, flipped, straight from the files."""
         threads = ThreadPoolExecutor(1)
         images = Images(size=SIZE, store="none")
-        store = FileStore(self.root, self.names, self.sizes, images, threads)
+        store = FileStore(self.root, self.names, self.sha256s, images, threads)
         for start in range(0, len(self.names), BATCH):
             rows = np.arange(start, min(start + BATCH, len(self.names)))
             pixels = torch.from_numpy(store.gather(rows))

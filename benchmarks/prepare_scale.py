@@ -31,11 +31,11 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from features.core.manifest import ROLES, write_manifest
 from features.errors import ManifestError
-from features.pixels.decoding import Scan
-from features.prepare.class_folders import read_rows
-from features.prepare.label_file import find_path_problem
+from features.lists.class_folders import read_role
+from features.lists.file_names import find_path_problem
+from features.pixels.facts import Scan
 from features.prepare.label_overrides import override_labels
-from features.prepare.roles import hold_out, split_roles
+from features.prepare.roles import hold_out_domains, split_roles
 from features.prepare.run import attach_scans, finish_role, group_rows, quarantine
 from features.prepare.same_pictures import SamePictures
 from features.prepare.summary import summarise
@@ -150,7 +150,7 @@ def run_prepare(root: Path, n: int) -> Figures:
     """All of `prepare.run` but reading images and comparing their pictures."""
     clock, params = Clock(), make_params(root)
     with clock.time("labels"):
-        rows, _ = read_rows(params.data, params.split.hold_out, "train")
+        rows = read_role(params.data, params.split.hold_out, "train").rows
         rows = override_labels(rows.assign(role="train"), params)
     size = measure_table(rows)
     clock.figures |= {"labels, table": size, "labels, ratio": clock.figures["labels, peak"] / size}
@@ -159,8 +159,8 @@ def run_prepare(root: Path, n: int) -> Figures:
         rows = attach_scans(rows, scans)
     del scans
     with clock.time("quarantine"):
-        listed = rows[["role", "status"]]
-        rows = hold_out(quarantine(rows, params, root), params.split.hold_out)
+        listed = rows[["role", "status", "label"]]
+        rows = hold_out_domains(quarantine(rows, params, root), params.split.hold_out)
     with clock.time("groups"):
         none = pd.DataFrame({"first": [], "second": []})
         rows = group_rows(rows, params, SamePictures(none, np.arange(n), ()))
@@ -188,7 +188,7 @@ def run_odd(root: Path, n: int) -> Figures:
     data = params.data.model_copy(update={"train": RoleFiles(labels="odd.txt", images="images")})
     with clock.time("odd"):
         try:
-            read_rows(data, {}, "train")
+            read_role(data, {}, "train")
         except ManifestError as error:
             problems, count = error.problems, error.count
     assert count == n // ODD, f"{count} problems told, {n // ODD} planted"
@@ -219,7 +219,7 @@ def run_plain(root: Path, n: int) -> Figures:
 
 def run_kfold(root: Path, n: int) -> Figures:
     """The peer of the folds: all groups through scikit-learn."""
-    rows, _ = read_rows(make_params(root).data, {}, "train")
+    rows = read_role(make_params(root).data, {}, "train").rows
     groups, labels = pd.factorize(rows["group:source"])[0], rows["label"].to_numpy()
     clock = Clock()
     with clock.time("kfold"):

@@ -75,6 +75,7 @@ from benchmarks.gpu.sides import (
     measure_turn,
 )
 from benchmarks.images import MEAN, SOURCE, STD, make_images
+from features.core.files import digest_file
 from features.pixels.cache import ImageCache
 from features.pixels.store import FileStore, RawStore
 from features.settings.images import NO_LIMITS, Images
@@ -132,8 +133,8 @@ class Files:
 
     def open_files(self) -> FileStore:
         """Decodes at each use."""
-        sizes = [(self.root / name).stat().st_size for name in self.names]
-        return FileStore(self.root, self.names, sizes, Images(size=self.size, store="none"))
+        sha256s = [digest_file(self.root / name) for name in self.names]
+        return FileStore(self.root, self.names, sha256s, Images(size=self.size, store="none"))
 
 
 class Timm:

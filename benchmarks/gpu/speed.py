@@ -38,6 +38,7 @@ from benchmarks.gpu.sides import (
 )
 from benchmarks.gpu.tasks import make_jpegs, make_noise_store
 from benchmarks.gpu.timing import measure_card, profile_steps
+from features.core.files import digest_file
 from features.pixels.store import FileStore, RawStore
 from features.settings.images import Images
 from features.settings.learning import Network
@@ -255,8 +256,8 @@ def measure_on_the_fly(report: Report, model: str, batch: int, folder: Path, pla
     """Training out of 512 px JPEGs, decoded at each use."""
     count, source = (32, 96) if report.small else (256, 512)
     names = make_jpegs(folder, count, source) * 4
-    sizes = [(folder / name).stat().st_size for name in names]
-    files = FileStore(folder, names, sizes, Images(size=plan.side, store="none"))
+    sha256s = [digest_file(folder / name) for name in names]
+    files = FileStore(folder, names, sha256s, Images(size=plan.side, store="none"))
     labels = (np.arange(len(names)) % 5 > 0).astype(np.int8)
     settings = choose_settings(model, plan.side, batch)
     loader = build_loader(files, labels, settings, report.device)

@@ -24,12 +24,12 @@ from torch import Tensor
 from benchmarks.gpu.report import CPU, Report
 from benchmarks.gpu.tasks import Task, advance, find_largest
 from features.settings.learning import Augment, Ema, Network, Schedule
+from stage1_cnn.losses.cross_entropy import CrossEntropy
 from stage1_cnn.networks.devices import prepare_device
 from stage1_cnn.runtime.checkpoints import Checkpoints
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.train.fold_metrics import Figures, judge_fold
 from stage1_cnn.train.loop import Trained
-from stage1_cnn.train.losses import RowLoss
 from stage1_cnn.train.trainer import Trainer
 
 EVERYTHING = {
@@ -123,8 +123,7 @@ def check_resuming(report: Report, task: Task, here: Processes) -> None:
         through, again = (run_through(task, here, changes) for _ in range(2))
         first, loader = task.start(here, **changes)
         advance(first, loader, 0, 4)
-        states = Checkpoints(Path(folder), "train", {"out": "x"})
-        states.open()
+        states = Checkpoints(Path(folder))
         states.save(4, first.state_dict())
         second, loader = task.start(here, seed=7, **changes)
         state = states.load()
@@ -217,18 +216,18 @@ def check_bad_step(report: Report, task: Task, here: Processes) -> None:
 @contextmanager
 def spoilt_row(place: int) -> Iterator[None]:
     """That row of each batch has a loss that is no number."""
-    measure = RowLoss.measure
+    measure = CrossEntropy.measure
 
-    def spoil(self: RowLoss, logits: Tensor, targets: Tensor) -> Tensor:
+    def spoil(self: CrossEntropy, logits: Tensor, targets: Tensor) -> Tensor:
         losses = measure(self, logits, targets)
         row = torch.arange(len(losses), device=losses.device) == place
         return losses + torch.where(row, torch.nan, 0.0)
 
-    RowLoss.measure = spoil  # type: ignore[method-assign]
+    CrossEntropy.measure = spoil  # type: ignore[method-assign]
     try:
         yield
     finally:
-        RowLoss.measure = measure  # type: ignore[method-assign]
+        CrossEntropy.measure = measure  # type: ignore[method-assign]
 
 
 def compare_parts(report: Report, task: Task, here: Processes) -> None:

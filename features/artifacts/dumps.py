@@ -5,6 +5,7 @@ it: `<role>.row_ids.npy` int64 `(n,)` strictly increasing, `<role>.logits.npy` f
 log-odds of fake, `<role>.embeddings.npy` float16 `(n, d)`.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from features.core.files import digest_file, read_array, read_sealed, write_array, write_sealed
+from features.core.files import (
+    digest_file,
+    link_file,
+    read_array,
+    read_sealed,
+    write_array,
+    write_sealed,
+)
 from features.core.manifest import Ids, Manifest, Role
 from features.core.members import Correction, MemberId
 from features.errors import AlignmentError, NotFiniteError, StaleArtifactError
@@ -73,9 +81,12 @@ def check_dump(dump: Dump, manifest: Manifest) -> None:
         raise NotFiniteError(f"logits of the {name}", dump.row_ids[~finite])
 
 
-def write_dump(dump: Dump, manifest: Manifest, folder: Path) -> None:
+def write_dump(
+    dump: Dump, manifest: Manifest, folder: Path, files: Mapping[str, Path] | None = None
+) -> None:
     """Checks the dump against its role's manifest and writes it; the JSON comes last.
 
+    `files` are `.npy` of some of its arrays, by name: they are linked, not written again.
     Raises as `check_dump`, and `NotFiniteError` for embeddings, which float16 may not hold.
     """
     check_dump(dump, manifest)
@@ -87,7 +98,10 @@ def write_dump(dump: Dump, manifest: Manifest, folder: Path) -> None:
     digests = {}
     for name in ARRAYS:
         path = folder / f"{dump.role}.{name}.npy"
-        write_array(path, np.asarray(getattr(dump, name)))
+        if files and name in files:
+            link_file(files[name], path)
+        else:
+            write_array(path, np.asarray(getattr(dump, name)))
         digests[name] = digest_file(path)
     facts = {
         "backbone": dump.member.backbone,

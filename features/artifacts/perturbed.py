@@ -14,7 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from features.core.files import digest_file, read_array, read_sealed, write_array, write_sealed
+from features.core.files import (
+    digest_file,
+    link_file,
+    read_array,
+    read_sealed,
+    write_array,
+    write_sealed,
+)
 from features.core.manifest import Ids, Manifest
 from features.core.members import Correction, MemberId
 from features.errors import AlignmentError, NotFiniteError, StaleArtifactError
@@ -95,13 +102,21 @@ def check_perturbed(found: Perturbed, val: Manifest) -> None:
             raise NotFiniteError(f"perturbed logits of {member.name}", ids[~finite])
 
 
-def write_perturbed(found: Perturbed, val: Manifest, folder: Path) -> None:
-    """Checks and writes; arrays may be memory-mapped. The JSON comes last."""
+def write_perturbed(
+    found: Perturbed, val: Manifest, folder: Path, files: Mapping[str, Path] | None = None
+) -> None:
+    """Checks and writes; the JSON comes last.
+
+    `files` are `.npy` of some of its arrays, by name: they are linked, not written again.
+    """
     check_perturbed(found, val)
     digests = {}
     for name, array in found.list_arrays().items():
         path = folder / f"{name}.npy"
-        write_array(path, array)
+        if files and name in files:
+            link_file(files[name], path)
+        else:
+            write_array(path, array)
         digests[name] = digest_file(path)
     facts = {
         "manifest": val.digest,

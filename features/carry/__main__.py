@@ -23,7 +23,7 @@ def main(
         Path | None, typer.Option(metavar="FILE", help="Unpack a file into this project.")
     ] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Unpack over files that have other content.")
+        bool, typer.Option("--replace", help="Pack or unpack over files that would be lost.")
     ] = False,
 ) -> None:
     """Carry .resume, artifacts, data/demo, dvc.lock, params.yaml and what dvc.lock names of DVC's
@@ -36,7 +36,7 @@ def main(
     from features.carry.run import pack_project, unpack_project
 
     if pack is not None:
-        pack_project(pack)
+        pack_project(pack, replace)
     elif unpack is not None:
         unpack_project(unpack, replace)
 

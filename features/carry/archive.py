@@ -25,6 +25,8 @@ from features.runtime.progress import track
 
 CHUNK = 1 << 20
 """Bytes that are read at once."""
+LARGEST_LIST = 1 << 30
+"""Bytes that a list may have: that of five million files."""
 _LIST_NAME = re.compile(r"carry-([0-9a-f]{64})\.json")
 
 
@@ -61,7 +63,7 @@ def write_carry(target: Path, paths: Sequence[str], folders: Sequence[str]) -> L
     """
     files: dict[str, Facts] = {}
     stored: dict[int, set[str]] = {}
-    with write_atomic(target) as temporary, _create(temporary) as tar:
+    with write_atomic(target) as file, _create(file) as tar:
         for path in track(paths, "pack", len(paths), unit="files"):
             files[path] = _add(tar, path, stored)
         listing = Listing(files=files, folders=list(folders))
@@ -85,6 +87,8 @@ def read_listing(source: Path) -> Listing:
         if not found:
             raise _damaged(source, "no list at its end: it was cut, or is no carry file")
         plain = (tarfile.REGTYPE, tarfile.AREGTYPE)
+        if members[-1].size > LARGEST_LIST or members[-1].issparse():
+            raise _damaged(source, f"its list is larger than {LARGEST_LIST:,} bytes")
         odd = [m.name for m in members if m.type not in plain or m.issparse()]
         if odd:
             raise _damaged(source, f"more than plain files in it: {', '.join(odd[:3])}")
@@ -131,9 +135,9 @@ class _Digester:
         return content
 
 
-def _create(path: Path) -> tarfile.TarFile:
+def _create(file: IO[bytes]) -> tarfile.TarFile:
     # GNU headers have a checksum, and their sizes no limit.
-    return tarfile.open(path, "w", format=tarfile.GNU_FORMAT)
+    return tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT)
 
 
 def _add(tar: tarfile.TarFile, path: str, stored: dict[int, set[str]]) -> Facts:

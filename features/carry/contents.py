@@ -7,13 +7,22 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from filelock import FileLock, Timeout
+from pydantic import Field, ValidationError
 
 from features.errors import ConfigError, LockedError
 from features.runtime.costs import FOLDER as SECONDS
 from features.runtime.resume import ResumeParams
-from features.settings.sections import PARAMS_FILE, StageParams, load_params, read_yaml
+from features.settings.sections import (
+    PARAMS_FILE,
+    Place,
+    StageParams,
+    describe_problems,
+    load_params,
+    read_yaml,
+)
 
 CODE = ("features", "stage1_cnn", "stage2_ensemble")
 """Where dependencies are code: files, and folders of them."""
@@ -29,10 +38,30 @@ _TEMPORARY = re.compile(r"\..+\.tmp-\d+")  # what features.core.files.write_atom
 _TRANSIENT = (".lock", ".pid")
 
 
+class LockedPath(StageParams):
+    """A dependency or an output in `dvc.lock`."""
+
+    path: str
+    md5: str
+
+
+class LockedStage(StageParams):
+    """What `dvc.lock` says of a stage."""
+
+    deps: tuple[LockedPath, ...] = ()
+    outs: tuple[LockedPath, ...] = ()
+
+
+class LockFile(StageParams):
+    """`dvc.lock`, as far as it is read here."""
+
+    stages: dict[str, LockedStage] = Field(default_factory=dict)
+
+
 class StorePlace(StageParams):
     """The one field of `images` that is needed."""
 
-    store_dir: str = ".store"
+    store_dir: Place = ".store"
 
 
 class CarryParams(ResumeParams):
@@ -78,9 +107,23 @@ def choose_contents() -> Contents:
 
 def read_outputs() -> dict[str, str]:
     """md5 of each output that `dvc.lock` names; that of a folder ends in `.dir`."""
-    stages = read_yaml(LOCK_FILE).get("stages", {}) if LOCK_FILE.is_file() else {}
-    outputs = [output for stage in stages.values() for output in stage.get("outs", [])]
-    return {output["path"]: output["md5"] for output in outputs}
+    return {path: md5 for outputs in _read_lock("outs").values() for path, md5 in outputs.items()}
+
+
+def _read_lock(kind: Literal["deps", "outs"]) -> dict[str, dict[str, str]]:
+    """md5s by path of what `dvc.lock` names, by stage. Raises `ConfigError` for another form."""
+    if not LOCK_FILE.is_file():
+        return {}
+    try:
+        lock = LockFile.model_validate(read_yaml(LOCK_FILE))
+    except ValidationError as error:
+        advice = "Restore it from git, or remove it: dvc repro makes it again."
+        problems = describe_problems(LockFile, error)
+        raise ConfigError(str(LOCK_FILE), problems, advice) from error
+    return {
+        name: {entry.path: entry.md5 for entry in getattr(stage, kind)}
+        for name, stage in lock.stages.items()
+    }
 
 
 def list_changed_code() -> dict[str, list[str]]:
@@ -88,17 +131,15 @@ def list_changed_code() -> dict[str, list[str]]:
 
     That is a file, or a folder of code, of which DVC keeps one digest.
     """
-    stages = read_yaml(LOCK_FILE).get("stages", {}) if LOCK_FILE.is_file() else {}
     now: dict[str, str] = {}
     changed: dict[str, list[str]] = {}
-    for name, stage in stages.items():
-        for dep in stage.get("deps", []):
-            path = dep["path"]
+    for name, deps in _read_lock("deps").items():
+        for path, md5 in deps.items():
             if PurePosixPath(path).parts[0] not in CODE:
                 continue
             if path not in now:
                 now[path] = digest_dep(Path(path))
-            if now[path] != dep["md5"]:
+            if now[path] != md5:
                 changed.setdefault(name, []).append(path)
     return changed
 

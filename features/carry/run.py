@@ -3,14 +3,15 @@
 import glob
 import logging
 import shlex
-import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from features.carry.archive import Listing, extract_contents, read_listing, write_carry
 from features.carry.contents import (
+    CACHE,
     FILES,
     FOLDERS,
+    RESUME,
     check_idle,
     choose_contents,
     find_problem,
@@ -25,24 +26,28 @@ from features.carry.unpacking import (
     plan_changes,
     sweep_left_overs,
 )
-from features.errors import SHOWN, CarryError
+from features.errors import SHOWN, CarryError, IntegrityError
+from features.runtime.costs import FOLDER as SECONDS
 
 _log = logging.getLogger("forgerystack")
 
 
-def pack_project(target: Path) -> Listing:
+def pack_project(target: Path, replace: bool = False) -> Listing:
     """Packs the project in the working folder into `target`, whole or not at all.
 
+    A file that is no carry file, or holds what would be lost, is replaced only if `replace` is set.
     Raises `LockedError` while something is trained, `ConfigError`, `CarryError`.
     """
     check_idle()
     check_target(target)
     contents = choose_contents()
+    if not replace:
+        check_kept(target, contents.paths)
     if odd := [problem for path in contents.paths if (problem := find_problem(path))]:
         raise CarryError(str(target), odd, "Give them other names, then pack again.")
     sweep_left_overs(target.parent.glob(f".{glob.escape(target.name)}.tmp-*"))
     listing = write_carry(target, contents.paths, contents.folders)
-    for line in describe_parts(listing):
+    for line in describe_listing(listing):
         _log.info(line)
     if contents.missing:
         lacking = ", ".join(contents.missing)
@@ -97,11 +102,30 @@ def check_target(target: Path) -> None:
             raise CarryError(str(target), [f"it would lie in {folder}, which is packed"])
     if target.is_dir():
         raise CarryError(str(target), ["it is a folder"], "Name a file, such as carry.tar")
-    if target.exists() and target.stat().st_size and not tarfile.is_tarfile(target):
-        raise CarryError(str(target), ["it exists, and is no tar file"], "Name another file.")
 
 
-def describe_parts(listing: Listing) -> list[str]:
+def check_kept(target: Path, paths: Sequence[str]) -> None:
+    """Raises `CarryError` where packing `paths` would lose what `target` holds."""
+    if not target.exists():
+        return
+    advice = "Name another file, or replace it all the same: REPLACE=1 (--replace)"
+    try:
+        there = read_listing(target).files
+    except IntegrityError:
+        problem = "it exists, and is no whole carry file"
+        raise CarryError(str(target), [problem], advice) from None
+    # States of trainings and objects of the cache are superseded as the work goes on.
+    passing = tuple(f"{folder.as_posix()}/" for folder in (CACHE, RESUME, SECONDS))
+    lost = sorted(path for path in {*there} - {*paths} if not path.startswith(passing))
+    states = [path for path in there if path.startswith(f"{RESUME}/")]
+    if not {*paths} - {*there}:  # nothing was done since, so what is gone was not finished
+        lost += states if not any(path.startswith(f"{RESUME}/") for path in paths) else []
+    if lost:
+        more = f"it holds {len(lost):,} files that are not here: {shorten(lost)}"
+        raise CarryError(str(target), [more], advice)
+
+
+def describe_listing(listing: Listing) -> list[str]:
     """Files and bytes of each part of a carry file, one line each."""
     stored = listing.list_stored()
     lines = []

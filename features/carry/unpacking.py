@@ -142,8 +142,9 @@ def _move(ready: Path, target: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        with write_atomic(target) as temporary:  # a link has put the folder on another disk
-            shutil.copyfile(ready, temporary)
+        # A link has put the folder on another disk.
+        with write_atomic(target) as file, open(ready, "rb") as content:
+            shutil.copyfileobj(content, file)
         ready.unlink()
 
 

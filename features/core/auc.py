@@ -16,6 +16,7 @@ import pandas as pd
 from scipy.special import expit, logit, stdtrit  # not scipy.stats: 0.6 s of every start
 
 from features.core.manifest import Ids, count_classes
+from features.core.number_text import format_difference, format_figure
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -42,13 +43,13 @@ class AucEstimate:
         """The inverse of `to_metrics`; other keys are passed over."""
         return cls(values["auc"], values["auc_low"], values["auc_high"])
 
-    def describe(self, digits: int = 2, sign: str = "") -> str:
-        """`0.62 [0.55, 0.68]`; `sign` is `+` for differences."""
-        if self.auc is None:
-            return "–"
-        form = f"{sign}.{digits}f"
-        bounds = "" if self.low is None else f" [{self.low:{form}}, {self.high:{form}}]"
-        return f"{self.auc:{form}}{bounds}"
+    def describe(self) -> str:
+        """`0.617 [0.551, 0.679]`."""
+        return format_figure(self.auc, self.low, self.high)
+
+    def describe_difference(self) -> str:
+        """`+0.0172 [-0.0051, +0.0379]`."""
+        return format_difference(self.auc, self.low, self.high)
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,32 @@
 """Files: the one atomic writer, digests, JSON."""
 
+import errno
 import glob
 import hashlib
+import io
 import json
 import os
+import shutil
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import UnionType
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from features.errors import IntegrityError, MissingArtifactError
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
 SEAL = "sha256 of the rest"
 Form = Mapping[str, type | UnionType]
 """The fields that a file must have, and their types."""
+_PART = 1 << 20
 
 
 @dataclass
@@ -61,22 +69,82 @@ def name_place(path: Path) -> Iterator[None]:
         raise
 
 
-@contextmanager
-def write_atomic(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`, which becomes `path` only if all went well.
+class _CheckedFile(io.RawIOBase):
+    """A new file that takes bytes in order, and knows how many and which they were."""
 
-    File and folder are synced to disk, so neither a full disk nor a power cut leaves a partial
-    file under the final name.
+    def __init__(self, path: Path) -> None:
+        self._path, self._size, self._checksum = path, 0, 0
+        self._file = io.BufferedWriter(io.FileIO(path, "w"))
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """Bytes that it has taken."""
+        return self._size
+
+    def write(self, content: "ReadableBuffer", /) -> int:
+        """Takes all of `content`, or raises `OSError`."""
+        part = memoryview(content).cast("B")
+        self._file.write(part)
+        self._size += part.nbytes
+        self._checksum = zlib.crc32(part, self._checksum)
+        return part.nbytes
+
+    def close(self) -> None:
+        """Lets go of the file, checked or not."""
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+    def finish(self) -> None:
+        """Syncs it to the disk; raises `OSError` unless all that it has taken is there."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        checksum = 0
+        with open(self._path, "rb") as file:
+            while part := file.read(_PART):
+                checksum = zlib.crc32(part, checksum)
+            size = file.tell()
+        if (size, checksum) != (self._size, self._checksum):
+            reason = f"{size} bytes are there of {self._size}, or others than were written"
+            raise OSError(errno.EIO, reason, str(self._path))
+
+
+@contextmanager
+def write_atomic(path: Path) -> Iterator[IO[bytes]]:
+    """Yields a file beside `path`, which becomes `path` only if all of it is on the disk.
+
+    Libraries are given this file and no path: numpy, for one, loses the tail of an array on a full
+    disk without a word. File and folder are synced, so neither that nor a power cut leaves a
+    partial file under the final name.
     """
+    with _give_name(path) as temporary, _CheckedFile(temporary) as file:
+        yield cast(IO[bytes], file)
+        file.finish()
+
+
+def link_file(source: Path, path: Path) -> None:
+    """`path` becomes another name of the file `source`, atomically; on another disk a copy."""
+    try:
+        with _give_name(path) as temporary:
+            os.link(source, temporary)
+    except OSError:  # another disk, or one without links
+        with open(source, "rb") as content, write_atomic(path) as file:
+            shutil.copyfileobj(content, file)
+
+
+@contextmanager
+def _give_name(path: Path) -> Iterator[Path]:
+    """Yields a path beside `path`; what is made there gets that name, if nothing is raised."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
         with name_place(path):
             yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)  # safetensors makes files that only their owner can read
+            temporary.chmod(0o644)
         with _names.guard():
             os.replace(temporary, path)
         _names.given += 1
@@ -106,8 +174,8 @@ def _sync_folder(folder: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes `text` as UTF-8, atomically."""
-    with write_atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    with write_atomic(path) as file:
+        file.write(text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -116,14 +184,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_array(path: Path, array: npt.NDArray[Any]) -> None:
-    """Writes an array as `.npy`, atomically. Raises `ValueError` for one of Python objects."""
-    if array.dtype.hasobject:
-        raise ValueError(f"{path}: objects are not written")
-    header = np.lib.format.header_data_from_array_1_0(array)
-    with write_atomic(path) as temporary, open(temporary, "wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
-        # Not by numpy's writer, which does not notice that a full disk takes no more at its end.
-        file.write(array.ravel(order="A").view(np.uint8).data)
+    """Writes an array as `.npy`, atomically."""
+    with write_atomic(path) as file:
+        np.save(file, array, allow_pickle=False)
 
 
 def read_json(path: Path, stage: str) -> Any:
@@ -191,7 +254,7 @@ def check_sums(path: Path, stage: str, pattern: str) -> list[Path]:
     return [path.parent / name for name in names]
 
 
-def digest_bytes(content: bytes | memoryview) -> str:
+def digest_bytes(content: bytes | bytearray | memoryview) -> str:
     """sha256 of `content`, 64 hex digits."""
     return hashlib.sha256(content).hexdigest()
 

@@ -212,10 +212,10 @@ def write_manifest(table: pd.DataFrame, role: Role, path: Path) -> Manifest:
         raise ValueError("row_id must be 0 … n-1, in order")
     digest = digest_table(table)
     schema = SCHEMA.with_metadata({_DIGEST_KEY: digest.encode(), _ROLE_KEY: role.encode()})
-    with write_atomic(path) as temporary, pq.ParquetWriter(temporary, schema) as file:
+    with write_atomic(path) as file, pq.ParquetWriter(file, schema) as parquet:
         for start in range(0, len(table), ROW_GROUP):
             rows = table.iloc[start : start + ROW_GROUP]
-            file.write_table(pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False))
+            parquet.write_table(pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False))
     return Manifest(role, table, digest)
 
 

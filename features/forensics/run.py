@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +11,22 @@ from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from features.artifacts.forensics import seal_forensics
+from features.artifacts.row_blocks import Layout, RowBlocks
+from features.core.files import link_file
 from features.core.manifest import READABLE, ROLES, Manifest, Role, read_manifest
 from features.errors import Stopped, WorkerKilledError
 from features.forensics.columns import COLUMNS
-from features.forensics.parts import Part, join_parts, list_parts, measure_part, open_folder
+from features.forensics.measuring import RowRange, measure_range, split_ranges
 from features.forensics.settings import ForensicParams
 from features.pixels.store import ImageStore, open_store
+from features.runtime.locks import hold
 from features.runtime.progress import show_progress
+from features.runtime.run_folder import RunFolder, describe_run
 
 MANIFEST = Path("artifacts/manifest")
 OUT = Path("artifacts/forensics")
+COMPUTING = ("numpy", "scipy", "Pillow")
+"""Packages whose versions results depend on."""
 MANY = 1 << 24
 """Pixels from which on processes share the work: two seconds of it; they take one to start."""
 _log = logging.getLogger("forgerystack")
@@ -31,36 +37,52 @@ def find_readable(manifest: Manifest) -> npt.NDArray[np.bool_]:
     return np.asarray(manifest.table["status"] == READABLE, bool)
 
 
-def measure_parts(
-    parts: Sequence[Part], manifests: dict[Role, Manifest], stores: dict[Role, ImageStore]
-) -> None:
-    """Computes and writes the parts that are not finished. Raises `Stopped` on Ctrl-C."""
-    missing = [part for part in parts if not part.is_finished()]
-    readable = {role: find_readable(manifest) for role, manifest in manifests.items()}
-    pixels = sum((p.stop - p.start) * stores[p.role].size ** 2 for p in missing)
+def open_table_blocks(folder: Path, manifests: Mapping[Role, Manifest]) -> dict[Role, RowBlocks]:
+    """What is there of each role's table, a row for each row of its manifest."""
+    blocks = {}
+    for role, manifest in manifests.items():
+        layouts: dict[str, Layout] = {"values": (np.float32, (len(manifest), len(COLUMNS)))}
+        blocks[role] = RowBlocks(folder, role, len(manifest), layouts)
+    return blocks
 
-    def build_task(part: Part) -> object:
-        inside = readable[part.role][part.start : part.stop]
-        rows = part.start + np.flatnonzero(inside)
-        return delayed(measure_part)(part, stores[part.role].select(rows), inside)
+
+def measure_missing(
+    blocks: Mapping[Role, RowBlocks],
+    manifests: Mapping[Role, Manifest],
+    stores: Mapping[Role, ImageStore],
+) -> None:
+    """Computes the rows that are not there, and keeps them. Raises `Stopped` on Ctrl-C."""
+    missing = [r for role, b in blocks.items() for r in split_ranges(role, b.list_missing())]
+    readable = {role: find_readable(manifest) for role, manifest in manifests.items()}
+    pixels = sum(len(rows) * stores[rows.role].size ** 2 for rows in missing)
+
+    def build_task(rows: RowRange) -> object:
+        inside = readable[rows.role][rows.start : rows.stop]
+        row_ids = rows.start + np.flatnonzero(inside)
+        return delayed(measure_range)(rows, stores[rows.role].select(row_ids), inside)
 
     work = Parallel(
         n_jobs=-1,
         prefer="processes" if pixels >= MANY else "threads",
         return_as="generator_unordered",
         batch_size=1,
-    )(build_task(part) for part in missing)
-    done = len(parts) - len(missing)
-    rows = [sum(p.stop - p.start for p in some) for some in (parts, missing)]
+    )(build_task(rows) for rows in missing)
+    total = sum(len(manifest) for manifest in manifests.values())
+    done = total - sum(len(rows) for rows in missing)
     try:
-        with show_progress("forensics", rows[0], "images", rows[0] - rows[1]) as meter:
-            for count in work:
-                meter.advance(count)
-                done += 1
+        with show_progress("forensics", total, "images", done) as meter:
+            for rows, values in work:
+                blocks[rows.role].add(rows.start, [values])
+                blocks[rows.role].save_if_due()
+                meter.advance(len(rows))
+                done += len(rows)
     except TerminatedWorkerError as error:
         raise WorkerKilledError("forensic features were computed") from error
     except KeyboardInterrupt:
-        raise Stopped(f"after {done} of {len(parts)} parts") from None
+        raise Stopped(f"after {done:,} of {total:,} images") from None
+    finally:
+        for kept in blocks.values():
+            kept.save()
 
 
 def run(params: ForensicParams, resume_dir: Path, out: Path = OUT) -> None:
@@ -72,20 +94,24 @@ def run(params: ForensicParams, resume_dir: Path, out: Path = OUT) -> None:
     start = time.perf_counter()
     manifests = {role: read_manifest(MANIFEST, role) for role in ROLES}
     root = Path(params.data.root)
-    facts = {
-        "manifests": {role: manifest.digest for role, manifest in manifests.items()},
-        "images": params.images.model_dump(mode="json", include={"size", "equalize"}),
-    }
-    width = len(COLUMNS)
-    with open_folder(resume_dir, facts, out) as folder:
+    key = describe_run(
+        out,
+        COMPUTING,
+        manifests={role: manifest.digest for role, manifest in manifests.items()},
+        images=params.images.pixel_settings,
+    )
+    kept = RunFolder(resume_dir, "forensics", key)
+    with hold(out, resume_dir):
+        kept.open()
         stores = {role: open_store(rows, root, params.images) for role, rows in manifests.items()}
-        parts = {role: list_parts(folder, role, len(manifests[role]), width) for role in ROLES}
-        measure_parts([part for role in ROLES for part in parts[role]], manifests, stores)
+        blocks = open_table_blocks(kept.path, manifests)
+        measure_missing(blocks, manifests, stores)
         for role, manifest in manifests.items():
-            join_parts(parts[role], len(manifest), width, out / f"{role}.npy")
+            link_file(blocks[role].finish()["values"], out / f"{role}.npy")
             seal_forensics(out, manifest, COLUMNS)
+        kept.clear()
     _log.info(
         "forensics: %d columns of %s, %.1f s",
-        width, ", ".join(f"{len(rows)} {role} rows" for role, rows in manifests.items()),
+        len(COLUMNS), ", ".join(f"{len(rows)} {role} rows" for role, rows in manifests.items()),
         time.perf_counter() - start,
     )  # fmt: skip

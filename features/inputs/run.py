@@ -1,5 +1,7 @@
 """What `python -m features.inputs` does."""
 
+import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,16 +9,21 @@ from typing import Any
 from features.core.files import digest_file, write_json
 from features.core.manifest import ROLES
 from features.errors import ManifestError
+from features.inputs.pictures import describe_pictures, find_change
 from features.inputs.settings import AllParams, check_all_params
-from features.prepare.class_folders import describe_folder
+from features.lists.class_folders import describe_folder
+from features.runtime.unused import set_unused_aside
 from features.settings.data import Data
 
 OUT = Path("artifacts/inputs.json")
+WATCHED = Path("data/demo")
+"""What stage `demo` makes: a dependency of this one, so DVC itself notices what changes there."""
+_log = logging.getLogger("forgerystack")
 
 
 def describe_inputs(data: Data) -> dict[str, Any]:
     """Place, size and sha256 of each role's label file, or count and digest of its class folders;
-    and of the label overrides, if there are any.
+    what is cheap to know of its pictures; and the label overrides, if there are any.
 
     Raises `ManifestError` with every file or folder that is not there.
     """
@@ -32,12 +39,15 @@ def describe_inputs(data: Data) -> dict[str, Any]:
         if files.labels is None:
             if images.is_dir():
                 facts[role] = {"images": files.images, **describe_folder(images)}
+                facts[role] |= _describe_images(data, images)
             continue
         labels = Path(data.root) / files.labels
         if not labels.is_file():
             problems.append(f"data.{role}.labels: no file {labels}")
             continue
         facts[role] = {"labels": files.labels, **_describe_file(labels)}
+        if images.is_dir():
+            facts[role] |= _describe_images(data, images)
     if data.label_overrides is not None:
         overrides = Path(data.label_overrides)
         if overrides.is_file():
@@ -53,8 +63,31 @@ def _describe_file(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": digest_file(path)}
 
 
+def _describe_images(data: Data, folder: Path) -> dict[str, Any]:
+    """The pictures below `folder`, unless DVC watches them itself."""
+    return {} if Path(data.root) == WATCHED else {"pictures": describe_pictures(folder)}
+
+
+def _read_earlier(out: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(out.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def tell_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Says which roles have other pictures than `before`, so that `prepare` runs again."""
+    for role in ROLES:
+        seen, found = (facts.get(role, {}).get("pictures") for facts in (before, after))
+        if seen and found and (change := find_change(seen, found)):
+            _log.info("inputs: data.%s has %s: prepare runs again", role, change)
+
+
 def run(values: Mapping[str, Any], out: Path = OUT) -> AllParams:
     """Checks all settings, then writes the facts of what the data are read from to `out`."""
     params = check_all_params(values)
-    write_json(out, describe_inputs(params.data))
+    set_unused_aside(list(params.backbones), params.folds.active)
+    facts = describe_inputs(params.data)
+    tell_changes(_read_earlier(out), facts)
+    write_json(out, facts)
     return params

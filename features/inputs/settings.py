@@ -12,7 +12,7 @@ from features.settings.demo import DemoSection
 from features.settings.perturb import PerturbSection
 from features.settings.report import Report
 from features.settings.scoring import DumpParams
-from features.settings.sections import validate_params
+from features.settings.sections import Place, validate_params
 from features.settings.stacking import Decision, Gate, Label, Stack
 
 
@@ -31,7 +31,7 @@ class AllParams(CompareParams, PrepareParams, DumpParams, extra="forbid"):
     label: Label
     report: Report
     budget: Budget = Budget()
-    resume_dir: str = ".resume"
+    resume_dir: Place = ".resume"
 
     @model_validator(mode="after")
     def _check_dump(self) -> Self:

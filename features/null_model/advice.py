@@ -4,24 +4,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from features.core.auc import AucEstimate
+from features.core.number_text import format_figure
 from features.null_model.file_facts import AFTER, FAMILIES, FILE, NAME
 
 ALL = "all"
 LIMIT = 0.6
 """Above this AUC the data can be told apart without looking."""
 ADVICE = {
-    FILE: "the data can be told apart without looking, mostly by {name} (AUC {auc:.2f} alone): "
+    FILE: "the data can be told apart without looking, mostly by {name} (AUC {auc} alone): "
     "networks may learn how files were saved; images.equalize: true re-encodes and resizes all "
     "images alike",
-    NAME: "names tell the classes apart, mostly by {name} (AUC {auc:.2f} alone): networks never "
+    NAME: "names tell the classes apart, mostly by {name} (AUC {auc} alone): networks never "
     "see names, but the classes probably come from different sources, which they may learn instead "
     "of forgery; take both classes from each source, or see what is left on one that is held out "
     "(split.hold_out)",
-    AFTER: "images.equalize is on, but {name} still tell the classes apart (AUC {auc:.2f}): "
+    AFTER: "images.equalize is on, but {name} still tell the classes apart (AUC {auc}): "
     "one class holds more detail, which is in the pixels; take both classes from like sources",
 }
 SAVED_ALIKE = (
-    "the data can be told apart without looking, mostly by {name} (AUC {auc:.2f} alone): all files "
+    "the data can be told apart without looking, mostly by {name} (AUC {auc} alone): all files "
     "are saved alike, so one class holds more detail, which is in the pixels and no re-encoding "
     "takes out; take both classes from like sources"
 )
@@ -83,7 +84,7 @@ def advise(
             parts.append(f"after images.equalize {NO_ADVICE}")
     advice = ADVICE | ({FILE: SAVED_ALIKE} if saved_alike else {})
     parts += [
-        advice[family].format(name=best[family]["name"], auc=best[family]["auc"])
+        advice[family].format(name=best[family]["name"], auc=format_figure(best[family]["auc"]))
         for family in FAMILIES
         if family in told
     ]

@@ -60,7 +60,7 @@ def are_saved_alike(table: pd.DataFrame) -> bool:
     return all(table[fact].nunique() <= 1 for fact in facts)
 
 
-def build_facts(table: pd.DataFrame) -> pd.DataFrame:
+def build_file_facts(table: pd.DataFrame) -> pd.DataFrame:
     """`(n, d)` facts of manifest rows, columns as in `FAMILIES`; categories are text."""
     width, height = table["width"].to_numpy(float), table["height"].to_numpy(float)
     size = table["bytes"].to_numpy(float)

@@ -19,7 +19,7 @@ from features.null_model.file_facts import (
     NAME,
     Floats,
     are_saved_alike,
-    build_facts,
+    build_file_facts,
     encode_facts,
     learn_codes,
 )
@@ -119,7 +119,7 @@ def fit_models(
 ) -> tuple[dict[str, FactModel], Columns]:
     """A model of all facts, of each family and of each fact, and the facts of val."""
     drawn = draw_rows(train, seed)
-    facts = build_facts(train.table.iloc[drawn])
+    facts = build_file_facts(train.table.iloc[drawn])
     codes = learn_codes(facts)
     columns = encode_facts(facts, codes)
     subsets = {family: FAMILIES[family] for family in list_families(equalized)}
@@ -130,7 +130,7 @@ def fit_models(
         key: FactModel(names, seed).fit(columns, labels, train.weights[drawn])
         for key, names in track(subsets.items(), "null model", len(subsets), unit="models")
     }
-    return models, encode_facts(build_facts(val.table), codes)
+    return models, encode_facts(build_file_facts(val.table), codes)
 
 
 def draw_rows(train: Manifest, seed: int) -> Ids:

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,16 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from features.core.files import name_place
 from features.core.manifest import Ids
 from features.errors import WorkerKilledError
-from features.pixels.decoding import Scan
+from features.pixels.facts import Scan
 from features.pixels.scanning import ScannedBlock, read_state, scan_block
 from features.pixels.thumbnails import STORED_SIDE
+from features.runtime.memory import count_workers
 from features.runtime.progress import track
 from features.settings.images import Images, Limits
 
 BLOCK = 64
 """Images that are decoded, checked and recorded together; their slots start at a multiple of it."""
-FORM = 2
+FORM = 3
 """Counts up when decoding, resizing, thumbnails or the index change."""
 MANY = 10_000
 """Files from which on processes read them. Threads start at once and scale too, since decoders let
@@ -53,8 +54,8 @@ CREATE TABLE IF NOT EXISTS blocks (
     start INTEGER PRIMARY KEY, count INTEGER, pixels INTEGER, checksum INTEGER);
 """
 _KNOWN = """
-SELECT place, files.bytes, mtime FROM files JOIN blocks ON start = slot / {block} * {block}
-WHERE place IN ({marks}) AND pixels >= ?
+SELECT place, files.bytes, mtime, pixels FROM files JOIN blocks ON start = slot / {block} * {block}
+WHERE place IN ({marks})
 """
 _SLOTS = """
 SELECT sha256, slot FROM files JOIN blocks ON start = slot / {block} * {block}
@@ -110,15 +111,23 @@ class ImageCache:
         self._lock.release()
 
     def scan(
-        self, root: Path, paths: Sequence[str], limits: Limits, pixels: bool, title: str
+        self,
+        root: Path,
+        paths: Sequence[str],
+        limits: Limits,
+        pixels: bool | Callable[[int], bool],
+        title: str,
     ) -> pd.DataFrame:
         """Facts of files below `root` `(n rows)`, in the order of `paths`; reads what is unknown.
 
         Columns: the fields of `Scan`, `slot` (-1 where there is a problem) and `hash`, 32 bytes.
-        With `pixels`, those of every readable file are in the cache afterwards.
+        With `pixels`, those of every readable file are in the cache afterwards; it may be a
+        function that decides so by the number of files whose pixels are not there yet.
         """
-        missing = self.find_missing(root, paths, pixels)
-        problems = self._fill(root, paths, missing, limits, pixels, title)
+        unread, undecoded = self._look_up(root, paths)
+        kept = pixels if isinstance(pixels, bool) else pixels(len(undecoded))
+        missing = undecoded if kept else unread
+        problems = self._fill(root, paths, missing, limits, kept, title)
         return self._collect(root, paths, problems, limits)
 
     def find_slots(self, sha256s: Sequence[str]) -> Ids:
@@ -162,20 +171,23 @@ class ImageCache:
                 checksum = zlib.crc32(file.read(count * size), checksum)
         return checksum
 
-    def find_missing(self, root: Path, paths: Sequence[str], pixels: bool) -> Ids:
-        """Positions in `paths` of files that are unknown (`pixels`: or have none), or changed."""
-        missing: list[int] = []
+    def _look_up(self, root: Path, paths: Sequence[str]) -> tuple[Ids, Ids]:
+        """Positions in `paths` of files that are unknown or changed; and of these and those whose
+        pixels are not here."""
+        unread: list[int] = []
+        undecoded: list[int] = []
         for start in range(0, len(paths), ASKED):
             places = _list_places(root, paths[start : start + ASKED])
             query = _KNOWN.format(block=BLOCK, marks=_mark(places))
-            rows = self._index.execute(query, [*places, int(pixels)])
-            known = {place: (size, mtime) for place, size, mtime in rows}
-            missing += [
-                start + i
-                for i, place in enumerate(places)
-                if place not in known or known[place] != read_state(place)
-            ]
-        return np.asarray(missing, np.int64)
+            known = {place: facts for place, *facts in self._index.execute(query, places)}
+            for i, place in enumerate(places, start):
+                size, mtime, pixels = known.get(place, (-1, -1, 0))
+                changed = place not in known or (size, mtime) != read_state(place)
+                if changed:
+                    unread.append(i)
+                if changed or not pixels:
+                    undecoded.append(i)
+        return np.asarray(unread, np.int64), np.asarray(undecoded, np.int64)
 
     def _fill(
         self,
@@ -198,7 +210,7 @@ class ImageCache:
         # The queue is long enough to keep all cores busy while `_commit` waits for the disk.
         # Another joblib backend, such as Dask's, may be set around it.
         work = Parallel(
-            n_jobs=-1,
+            n_jobs=count_workers(),
             prefer="processes" if len(missing) >= MANY else "threads",
             return_as="generator",
             pre_dispatch="16*n_jobs",

@@ -1,10 +1,7 @@
-"""One image file into pixels and facts: what is opened, what is decoded how, what is refused."""
+"""The content of an image file into pixels, and those into the square that networks see."""
 
 import functools
-import hashlib
 import io
-import os
-import stat
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +10,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
-from PIL.JpegImagePlugin import get_sampling
+from PIL import Image
 
-from features.settings.images import FORMATS, NO_LIMITS, Images, Limits
+from features.errors import DeviceMemoryError
+from features.pixels.colours import check_deep_colours, has_deep_colours, paint_rgb
+from features.pixels.opening import name_format, open_image, report_damage
+from features.pixels.reading import ImageProblem
+from features.runtime.memory import measure_free_memory, take_turn
+from features.settings.images import NO_LIMITS, Images, Limits
 
 # Odd palettes and EXIF blocks are noted in the manifest; Pillow's warnings name no file.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -26,163 +27,91 @@ warnings.filterwarnings("ignore", "The image decoding and encoding capabilities 
 Pixels = npt.NDArray[np.uint8]
 EQUALIZED = {"format": "JPEG", "quality": 90, "subsampling": 2}
 """How `images.equalize` saves every image: as most cameras and web sites do."""
+PIXEL_BYTES = {"JPEG": 12, "WEBP": 18, "AVIF": 12, "JPEG2000": 21}
+"""Bytes a pixel at the peak of decoding, as measured; 8 for other formats."""
+_LESS_MEMORY = "Free some, or lower data.max_pixels, which quarantines it."
 _ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
-class Scan:
-    """What is known about one file. `problem` is empty if it decodes; see `Manifest` for units."""
+class Decoded:
+    """One picture, `(height, width, 3)`, and in words what was done to it."""
 
-    problem: str
-    width: int = 0
-    height: int = 0
-    bytes: int = 0
-    format: str = ""
-    mode: str = ""
-    exif: bool = False
-    subsampling: int = -1
-    quant_tables: str = ""
-    quant_mean: float = 0.0
-    equalized_bytes: int = 0
-    notes: str = ""
-    sha256: str = ""
+    pixels: Pixels
+    notes: list[str]
 
 
-class ImageProblem(Exception):
-    """Why one image cannot be used; its text goes to the quarantine list."""
+@dataclass(frozen=True)
+class Picture:
+    """A decoded file: its header, its size upright, and its square of pixels.
 
-
-def read_inside(root: Path, path: str) -> bytearray:
-    """The file's content; raises `ImageProblem` for what is no regular file inside `root`.
-
-    Links are followed as long as they stay inside; nothing else than a regular file is opened.
+    `equalized_bytes` is the size of the re-encoded square, 0 without `images.equalize`.
     """
-    folder, name = os.path.split(path)
-    try:
-        place = os.path.join(_resolve_folder(root, folder), name)
-        if stat.S_ISLNK(os.lstat(place).st_mode):
-            place = _resolve_inside(root, path)
-        if not stat.S_ISREG(os.lstat(place).st_mode):
-            raise ImageProblem("no regular file")
-        # Both flags matter only if somebody swaps the file right now.
-        with open(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-            content = bytearray(os.fstat(file.fileno()).st_size)
-            size = file.readinto(content)
-    except FileNotFoundError:
-        raise ImageProblem("missing") from None
-    except OSError as error:
-        raise ImageProblem(f"cannot be read: {error.strerror}") from error
-    if not content:
-        raise ImageProblem("empty file")
-    if size != len(content):
-        raise ImageProblem("it changed while it was read")
-    return content
 
-
-@functools.lru_cache(maxsize=4096)  # half a million files lie in a few folders
-def _resolve_folder(root: Path, folder: str) -> str:
-    return _resolve_inside(root, folder)
-
-
-def _resolve_inside(root: Path, path: str) -> str:
-    try:
-        full = (root / path).resolve()
-    except RuntimeError:  # up to Python 3.12
-        raise ImageProblem("a link leads to itself") from None
-    if not full.is_relative_to(root.resolve()):
-        raise ImageProblem("a link leads outside the data root")
-    return str(full)
-
-
-def scan_file(root: Path, path: str, limits: Limits, images: Images) -> tuple[Scan, Pixels | None]:
-    """Reads, checks and fully decodes one file: what is known, and its square of pixels."""
-    try:
-        content = read_inside(root, path)
-        header = open_image(content, limits)
-        facts = describe_image(header, path)
-        pixels = decode_pixels(content, header)
-        square, equalized = make_square(pixels, images)
-    except ImageProblem as problem:
-        return Scan(str(problem)), None
-    height, width = pixels.shape[:2]
-    sha256 = hashlib.sha256(content).hexdigest()
-    scan = Scan("", width, height, len(content), **facts, equalized_bytes=equalized, sha256=sha256)
-    return scan, square
+    header: Image.Image
+    width: int
+    height: int
+    notes: list[str]
+    square: Pixels
+    equalized_bytes: int
 
 
 def decode_square(content: bytearray, images: Images) -> Pixels:
     """`(size, size, 3)`, the same to the bit wherever it is decoded. Raises `ImageProblem`."""
-    return make_square(decode_pixels(content, open_image(content, NO_LIMITS)), images)[0]
+    return decode_picture(content, NO_LIMITS, images).square
 
 
-def open_image(content: bytes | bytearray, limits: Limits) -> Image.Image:
-    """The header, read by content and not by name; raises `ImageProblem` before any decoding.
+def decode_picture(content: bytearray, limits: Limits, images: Images) -> Picture:
+    """Decodes and resizes; pictures that take more memory than a worker's share in turn.
 
-    A decoder outside `limits.formats` is never reached: a PostScript file named .jpg would start
-    Ghostscript.
+    Raises `ImageProblem`, or `DeviceMemoryError` where the machine has too little for this size.
     """
+    header = open_image(content, limits)
+    needed = estimate_memory(header, len(content))
     try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
-    except UnidentifiedImageError:
-        raise ImageProblem(f"none of the formats {', '.join(limits.formats)}") from None
-    except Image.DecompressionBombError:
-        raise ImageProblem(f"more pixels than max_pixels {limits.max_pixels}") from None
+        with take_turn(needed, Path(images.store_dir) / "large-picture.lock"):
+            decoded = decode_pixels(content, header)
+            square, equalized_bytes = make_square(decoded.pixels, images)
     except MemoryError:
-        raise
-    except Exception as error:  # decoders raise anything: TypeError for a TIFF of odd tags
-        raise ImageProblem(f"does not decode: {error}") from None
-    if problem := limits.find_problem(name_format(image), *image.size):
-        raise ImageProblem(problem)
-    return image
+        width, height = header.size
+        if measure_free_memory() > needed:
+            raise ImageProblem("does not decode: it asks for more memory than its size") from None
+        advice = f"A picture of {width} x {height} pixels takes {needed / 1e9:.1f} GB to decode."
+        raise DeviceMemoryError("this machine", f"{advice} {_LESS_MEMORY}") from None
+    height, width = decoded.pixels.shape[:2]
+    return Picture(header, width, height, decoded.notes, square, equalized_bytes)
 
 
-def name_format(image: Image.Image) -> str:
-    """The format by content; a JPEG with further pictures in it (MPO) is a JPEG."""
-    return "JPEG" if image.format == "MPO" else image.format or ""
+def estimate_memory(header: Image.Image, size: int) -> int:
+    """Bytes that it takes at most to decode a file of `size` bytes."""
+    width, height = header.size
+    return width * height * PIXEL_BYTES.get(name_format(header), 8) + 3 * size
 
 
-def describe_image(image: Image.Image, path: str) -> dict[str, Any]:
-    """Facts of the file that are not the picture, from its header. Keys are fields of `Scan`."""
-    name = name_format(image)
-    tables = getattr(image, "quantization", None) or {}
-    digest, mean = _sum_up_tables(tuple(tuple(table) for _, table in sorted(tables.items())))
-    return {
-        "format": name,
-        "mode": image.mode,
-        "exif": "exif" in image.info,
-        "subsampling": get_sampling(image) if name == "JPEG" else -1,
-        "quant_tables": digest,
-        "quant_mean": mean,
-        "notes": ";".join(_list_notes(image, name, path)),
-    }
+@report_damage()
+def decode_pixels(content: bytearray, image: Image.Image) -> Decoded:
+    """First frame, upright, transparency on white, 16 bit scaled to 8. Raises `ImageProblem`.
 
-
-@functools.lru_cache(maxsize=1024)  # most files of a set share a few qualities
-def _sum_up_tables(tables: tuple[tuple[int, ...], ...]) -> tuple[str, float]:
-    """A short digest of all quantisation tables, and the mean of the first one."""
-    if not tables:
-        return "", 0.0
-    listed = repr([list(table) for table in tables])
-    return hashlib.sha256(listed.encode()).hexdigest()[:8], float(np.mean(tables[0]))
-
-
-def _list_notes(image: Image.Image, name: str, path: str) -> list[str]:
-    orientation = read_orientation(image)
-    known = _list_extensions().get(os.path.splitext(path)[1].lower(), name)
-    noted = {
-        "animated": image.format != "MPO" and bool(getattr(image, "is_animated", False)),
-        "transparent": image.has_transparency_data,
-        "16 bit": image.mode.startswith("I"),
-        "rotated": orientation not in (None, 1),
-        "broken EXIF": orientation is None,
-        "misnamed": known not in (name, "MPO"),
-    }
-    return [note for note, is_so in noted.items() if is_so]
-
-
-@functools.cache
-def _list_extensions() -> dict[str, str]:
-    return Image.registered_extensions()
+    Decodes fully (`verify` misses truncated files), and before anything else is asked: Pillow
+    decodes a PNG to look for its EXIF block, and what is wrong with the pixels is lost there. Plain
+    JPEGs go through torchvision, which gives Pillow's pixels to the bit and hands them to the
+    resizing without a copy.
+    """
+    if name_format(image) == "JPEG" and image.mode in ("RGB", "L"):
+        pixels = _decode_jpeg(content)
+        orientation = read_orientation(image)
+        return Decoded(_turn(pixels, orientation or 1), _note_turn(orientation))
+    is_turned = image.format == "TIFF"  # Pillow turns it upright as it decodes
+    orientation = read_orientation(image) if is_turned else None
+    is_deep = has_deep_colours(image)
+    image.load()
+    if is_deep:
+        check_deep_colours(image)
+    if not is_turned:
+        orientation = read_orientation(image)
+    pixels, lying = _make_canvas(image.size, 1 if is_turned else orientation or 1)
+    notes = paint_rgb(image, lying)
+    return Decoded(pixels, [*notes, *_note_turn(orientation)])
 
 
 def read_orientation(image: Image.Image) -> int | None:
@@ -194,26 +123,27 @@ def read_orientation(image: Image.Image) -> int | None:
     return int(found) if found in range(1, 9) else 1
 
 
-def decode_pixels(content: bytearray, image: Image.Image) -> Pixels:
-    """`(height, width, 3)`: first frame, upright, transparency on white, 16 bit scaled to 8.
-
-    Decodes fully (`verify` misses truncated files). Plain JPEGs go through torchvision, which
-    gives Pillow's pixels to the bit and hands them to the resizing without a copy.
-    """
-    try:
-        if name_format(image) == "JPEG" and image.mode in ("RGB", "L") and _is_upright(image):
-            return _decode_jpeg(content)
-        image.load()
-        return np.asarray(_convert_to_rgb(_rotate_upright(image)))
-    except (ImageProblem, MemoryError):
-        raise
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ImageProblem(f"does not decode: {reason}") from None
+def _note_turn(orientation: int | None) -> list[str]:
+    return {None: ["broken EXIF"], 1: []}.get(orientation, ["rotated"])
 
 
-def _is_upright(image: Image.Image) -> bool:
-    return read_orientation(image) in (None, 1)
+def _turn(pixels: Pixels, orientation: int) -> Pixels:
+    """A view of `pixels` that stands upright."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def _make_canvas(size: tuple[int, int], orientation: int) -> tuple[Pixels, Pixels]:
+    """An empty upright picture for a file of `size`, and a view of it that lies as the file."""
+    width, height = size
+    shape = (width, height, 3) if orientation >= 5 else (height, width, 3)
+    pixels = np.empty(shape, np.uint8)
+    return pixels, _turn(pixels, {6: 8, 8: 6}.get(orientation, orientation))
 
 
 def _decode_jpeg(content: bytearray) -> Pixels:
@@ -223,12 +153,7 @@ def _decode_jpeg(content: bytearray) -> Pixels:
     if decode is None:
         with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
             return np.array(image.convert("RGB"))
-    try:
-        planes = decode(torch.frombuffer(content, dtype=torch.uint8))
-    except RuntimeError as error:
-        # "decode_jpeg, <file>:<line>: <reason>"
-        reason = str(error).splitlines()[0].rsplit(": ", 1)[-1]
-        raise ImageProblem(f"does not decode: {reason}") from None
+    planes = decode(torch.frombuffer(content, dtype=torch.uint8))
     pixels: Pixels = planes.permute(1, 2, 0).numpy()
     return pixels
 
@@ -241,27 +166,6 @@ def _load_decoder() -> Callable[[Any], Any] | None:
     except ImportError:
         return None
     return functools.partial(decode_jpeg, mode=ImageReadMode.RGB)
-
-
-def _rotate_upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # as in `read_orientation`
-        return image
-
-
-def _convert_to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
-        raise ImageProblem("pixels of floating point, which have no fixed range")
-    if image.mode.startswith("I;16") or image.mode == "I":
-        wide = np.asarray(image).astype(np.float64)
-        # Pillow clips 16 bit at 255 (a picture turns white), so scale by 1/257 first.
-        return Image.fromarray(np.rint(np.clip(wide / 257, 0, 255)).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
 
 
 def make_square(pixels: Pixels, images: Images) -> tuple[Pixels, int]:
@@ -289,7 +193,9 @@ def resize_square(pixels: Pixels, size: int) -> Pixels:
 
     if pixels.shape[:2] == (size, size):
         return pixels
-    planes = torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
+    # A view that was turned is no array of torch's.
+    is_plain = pixels.flags.writeable and pixels.flags.c_contiguous
+    planes = torch.from_numpy(pixels if is_plain else pixels.copy())
     # Permuting after adding the batch axis keeps the strides of channels_last, the fast path.
     planes = planes[None].permute(0, 3, 1, 2)
     small = interpolate(planes, (size, size), mode="bilinear", antialias=True)

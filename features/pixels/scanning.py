@@ -1,5 +1,6 @@
 """A block of image files into facts, thumbnails and pixels: the work of one thread or process."""
 
+import hashlib
 import os
 import zlib
 from collections.abc import Sequence
@@ -10,7 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from features.core.files import name_place
-from features.pixels.decoding import Pixels, Scan, scan_file
+from features.pixels.decoding import Pixels, decode_picture
+from features.pixels.facts import Scan, describe_image
+from features.pixels.reading import ImageProblem, read_inside
 from features.pixels.thumbnails import SIDE, hash_thumbnails, shrink_grey, shrink_thumbnails
 from features.settings.images import Images, Limits
 
@@ -24,6 +27,26 @@ class ScannedBlock:
     mtimes: list[int]
     hashes: Pixels
     checksum: int
+
+
+def scan_file(root: Path, path: str, limits: Limits, images: Images) -> tuple[Scan, Pixels | None]:
+    """Reads, checks and fully decodes one file: what is known, and its square of pixels."""
+    try:
+        content = read_inside(root, path)
+        picture = decode_picture(content, limits, images)
+        facts = describe_image(picture.header, path, picture.notes)
+    except ImageProblem as problem:
+        return Scan(str(problem)), None
+    scan = Scan(
+        problem="",
+        width=picture.width,
+        height=picture.height,
+        bytes=len(content),
+        equalized_bytes=picture.equalized_bytes,
+        sha256=hashlib.sha256(content).hexdigest(),
+        **facts,
+    )
+    return scan, picture.square
 
 
 def scan_block(

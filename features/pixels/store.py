@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import joblib
 import numpy as np
 
+from features.core.files import digest_bytes
 from features.core.manifest import READABLE, Ids, Manifest
 from features.errors import ManifestError, StaleArtifactError
 from features.pixels.cache import BLOCK, ImageCache
-from features.pixels.decoding import ImageProblem, Pixels, decode_square, read_inside
+from features.pixels.decoding import Pixels, decode_square
+from features.pixels.reading import ImageProblem, read_inside
+from features.runtime.memory import count_workers
 from features.settings.images import NO_LIMITS, Images
 
 _log = logging.getLogger("forgerystack")
@@ -98,14 +100,14 @@ class FileStore:
 
     root: Path
     paths: list[str]
-    bytes: list[int]
+    sha256s: list[str]
     images: Images
     _threads: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(joblib.cpu_count()), repr=False
+        default_factory=lambda: ThreadPoolExecutor(count_workers()), repr=False
     )
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _open_alone, (self.root, self.paths, self.bytes, self.images)
+        return _open_alone, (self.root, self.paths, self.sha256s, self.images)
 
     @property
     def size(self) -> int:
@@ -117,8 +119,8 @@ class FileStore:
 
     def select(self, row_ids: Ids) -> "FileStore":
         """These images as rows 0 … k - 1: little to hand to another process."""
-        paths, sizes = ([values[i] for i in row_ids] for values in (self.paths, self.bytes))
-        return FileStore(self.root, paths, sizes, self.images, self._threads)
+        paths, sha256s = ([values[i] for i in row_ids] for values in (self.paths, self.sha256s))
+        return FileStore(self.root, paths, sha256s, self.images, self._threads)
 
     def gather(self, row_ids: Ids, out: Pixels | None = None) -> Pixels:
         """`(b, size, size, 3)` uint8. Raises `ManifestError` for a file that has changed."""
@@ -132,16 +134,16 @@ class FileStore:
         path = self.paths[row]
         try:
             content = read_inside(self.root, path)
-            if len(content) != self.bytes[row]:
-                raise ImageProblem(f"{len(content)} bytes instead of {self.bytes[row]}")
+            if digest_bytes(content) != self.sha256s[row]:
+                raise ImageProblem("its content is another one")
             return decode_square(content, self.images)
         except ImageProblem as problem:
             raise ManifestError(path, [str(problem)], _ADVICE) from None
 
 
-def _open_alone(root: Path, paths: list[str], sizes: list[int], images: Images) -> FileStore:
+def _open_alone(root: Path, paths: list[str], sha256s: list[str], images: Images) -> FileStore:
     """In one process of many, which decodes by itself."""
-    return FileStore(root, paths, sizes, images, ThreadPoolExecutor(1))
+    return FileStore(root, paths, sha256s, images, ThreadPoolExecutor(1))
 
 
 def open_store(manifest: Manifest, root: Path, images: Images) -> ImageStore:
@@ -156,7 +158,7 @@ def open_store(manifest: Manifest, root: Path, images: Images) -> ImageStore:
     with ImageCache(images) as cache:
         slots = cache.find_slots(sha256s)
         if not keep_pixels(images, int((readable & (slots < 0)).sum())):
-            return FileStore(root, list(table["path"]), list(table["bytes"]), images)
+            return FileStore(root, list(table["path"]), sha256s, images)
         if cache.drop_damaged(_sample_blocks(slots)):
             slots = cache.find_slots(sha256s)
         missing = np.flatnonzero(readable & (slots < 0))

@@ -17,7 +17,8 @@ import pandas as pd
 
 from features.core.manifest import NO_OVERRIDE, Role
 from features.errors import ManifestError
-from features.prepare.csv_blocks import Problems, iterate_blocks, open_records, read_header
+from features.lists.csv_blocks import Problems
+from features.lists.tables import open_table
 from features.prepare.roles import find_held
 from features.settings.data import PrepareParams
 
@@ -39,12 +40,12 @@ class Override:
 
 
 def override_labels(rows: pd.DataFrame, params: PrepareParams) -> pd.DataFrame:
-    """`rows` with the corrected `label`, and with `override` and `confirmed`.
+    """`rows` with `override`, `corrected` and `confirmed`; `label` stays what the lists say.
 
     `rows` are those of all lists: `role`, `img_name`, `label` and `hold:` columns. `override` is
-    the corrected label where the list's is wrong, else -1. Rows that end up as val get the list's
-    label back from `split_roles`. Raises `ManifestError` with the first problems of the file and
-    the count of all.
+    the corrected label where the list's is wrong, else -1; `corrected` is the label that models
+    learn from: the override, or the list's. Raises `ManifestError` with the first problems of the
+    file and the count of all.
     """
     override = np.full(len(rows), NO_OVERRIDE, np.int8)
     confirmed = np.zeros(len(rows), bool)
@@ -54,8 +55,8 @@ def override_labels(rows: pd.DataFrame, params: PrepareParams) -> pd.DataFrame:
                 confirmed[place] = True
             else:
                 override[place] = entry.corrected
-    label = np.where(override != NO_OVERRIDE, override, rows["label"]).astype(np.int8)
-    return rows.assign(label=label, override=override, confirmed=confirmed)
+    corrected = np.where(override != NO_OVERRIDE, override, rows["label"]).astype(np.int8)
+    return rows.assign(override=override, corrected=corrected, confirmed=confirmed)
 
 
 def count_overrides(parts: Mapping[Role, pd.DataFrame], total: int) -> dict[str, Any]:
@@ -89,12 +90,11 @@ def _read_entries(path: Path, problems: Problems) -> list[Override]:
         advice = "data.label_overrides: relative to the folder of params.yaml, or null for none."
         raise ManifestError(str(path), ["there is no such file"], advice)
     entries = []
-    with open_records(path) as records:
-        header = read_header(records, path)
-        if header != HEADER:
-            problem = f"line 1: the header is {','.join(header)!r}, not {','.join(HEADER)!r}"
-            raise ManifestError(str(path), [problem])
-        for block in iterate_blocks(records, len(HEADER), problems):
+    with open_table(path, HEADER) as table:
+        if table.header != HEADER:
+            problem = f"the header is {','.join(table.header)!r}, not {','.join(HEADER)!r}"
+            raise ManifestError(str(path), [f"line {table.line}: {problem}"])
+        for block in table.iterate_blocks(problems):
             for line, role, name, *labels, _ in zip(block.lines, *block.columns, strict=True):
                 found = _find_problems(role, dict(zip(HEADER[2:4], labels, strict=True)))
                 for problem in found:

@@ -33,7 +33,7 @@ GIANT_SHARE, GIANT_ROWS = 0.005, 50
 _PIXELS = STORED_SIDE**2
 
 
-class Thumbnails(Protocol):
+class ThumbnailReader(Protocol):
     """`thumbnails[rows]` gives `(k, 32, 32)` uint8 for `(k,)` int64: a memmap, or a reader."""
 
     def __getitem__(self, rows: Ids, /) -> Pixels: ...
@@ -66,7 +66,9 @@ class NearLinks:
     """Largest first."""
 
 
-def link_near(hashes: Hashes, thumbnails: Thumbnails, title: str = "near-duplicates") -> NearLinks:
+def link_near(
+    hashes: Hashes, thumbnails: ThumbnailReader, title: str = "near-duplicates"
+) -> NearLinks:
     """Links the near-duplicates among n pictures.
 
     `hashes` is `(n, 32)` from `hash_thumbnails`, `thumbnails` gives those of `shrink_thumbnails`,
@@ -127,7 +129,7 @@ def _list_cuts(whole: Ids, parts: Ids, used: Ids) -> tuple[Cut, ...]:
 class _Pictures:
     """Correlation of thumbnails, read in blocks. Sums are of integers: the same in any order."""
 
-    def __init__(self, thumbnails: Thumbnails, n: int, title: str) -> None:
+    def __init__(self, thumbnails: ThumbnailReader, n: int, title: str) -> None:
         self._thumbnails = thumbnails
         self._totals = np.empty(n, np.int64)
         self.deviations = np.empty(n)

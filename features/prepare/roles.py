@@ -10,7 +10,6 @@ import pandas as pd
 from features.core.manifest import (
     HELD_OUT,
     NO_FOLD,
-    NO_OVERRIDE,
     ROLES,
     SEEN,
     UNSEEN,
@@ -20,7 +19,7 @@ from features.core.manifest import (
 from features.errors import ManifestError
 from features.settings.data import PrepareParams
 from features.splits.folds import assign_folds, draw_calibration
-from features.splits.groups import build_groups, draw_groups
+from features.splits.groups import build_groups, draw_whole_groups
 
 _log = logging.getLogger("forgerystack")
 Mask = npt.NDArray[np.bool_]
@@ -35,7 +34,7 @@ def find_held(rows: pd.DataFrame, wanted: Mapping[str, tuple[str, ...]]) -> Mask
     return held
 
 
-def hold_out(rows: pd.DataFrame, wanted: Mapping[str, tuple[str, ...]]) -> pd.DataFrame:
+def hold_out_domains(rows: pd.DataFrame, wanted: Mapping[str, tuple[str, ...]]) -> pd.DataFrame:
     """`rows` with `domain`; train rows with one of the wanted values become `held_out` val rows."""
     held = find_held(rows, wanted)
     return rows.assign(role=rows["role"].mask(held, "val"), domain=np.where(held, HELD_OUT, ""))
@@ -45,16 +44,16 @@ def settle_val(rows: pd.DataFrame, params: PrepareParams) -> pd.DataFrame:
     """`rows` with `domain`; rows are held out of train, or with `data.final` val joins train."""
     if params.data.final:
         return rows.assign(role=rows["role"].replace("val", "train"), domain="")
-    return hold_out(rows, params.split.hold_out)
+    return hold_out_domains(rows, params.split.hold_out)
 
 
 def split_roles(rows: pd.DataFrame, params: PrepareParams) -> dict[Role, pd.DataFrame]:
     """Rows of train, val and test with `fold` and `domain`, moved between roles as params say.
 
-    `rows` hold `role`, `group`, `unit`, `domain`, `label`, `override`, `confirmed`, `img_name`,
-    `generator`. They are copied once: until all is decided, a role is a mask. Overridden labels
-    are what folds are dealt out by, but not what val is drawn by: it has the same rows with and
-    without them, and keeps the labels of the list.
+    `rows` hold `role`, `group`, `unit`, `domain`, `label`, `override`, `corrected`, `confirmed`,
+    `img_name`, `generator`. They are copied once: until all is decided, a role is a mask. Folds are
+    dealt out by corrected labels, and train gets them. Val is drawn by those of the lists and keeps
+    them: it has the same rows with and without overrides.
     """
     train, val, test = ((rows["role"] == role).to_numpy(bool) for role in ROLES)
     if params.data.val is None and not params.data.final:
@@ -70,7 +69,7 @@ def split_roles(rows: pd.DataFrame, params: PrepareParams) -> dict[Role, pd.Data
         folds[moved] = active
         train, val = train | moved, val & ~moved
     rows = rows.assign(fold=folds)
-    learned, kept = _clear_generators(rows[train]), _keep_listed(rows[val])
+    learned, kept = _learn_corrected(rows[train]), _keep_confirmed(rows[val])
     return {
         "train": learned.assign(domain=""),
         "val": kept.assign(domain=_name_domains(kept, learned["generator"])),
@@ -78,21 +77,15 @@ def split_roles(rows: pd.DataFrame, params: PrepareParams) -> dict[Role, pd.Data
     }
 
 
-def find_listed(rows: pd.DataFrame) -> pd.Series:
-    """Labels as the lists have them: an override is always the other one."""
-    return rows["label"].mask(rows["override"] != NO_OVERRIDE, 1 - rows["override"])
+def _learn_corrected(train: pd.DataFrame) -> pd.DataFrame:
+    """Train rows with corrected labels; what turned out real has no generator."""
+    generator = train["generator"].mask(train["override"] == 0, "")
+    return train.assign(label=train["corrected"], generator=generator)
 
 
-def _clear_generators(train: pd.DataFrame) -> pd.DataFrame:
-    """Train rows; what turned out real has no generator."""
-    real = train["override"] == 0
-    return train.assign(generator=train["generator"].mask(real, "")) if real.any() else train
-
-
-def _keep_listed(val: pd.DataFrame) -> pd.DataFrame:
-    """Val rows with the labels of the lists, and these as overrides where they were confirmed."""
-    label = find_listed(val)
-    return val.assign(label=label, override=val["override"].mask(val["confirmed"], label))
+def _keep_confirmed(val: pd.DataFrame) -> pd.DataFrame:
+    """Val rows; where the label of the list was confirmed, it is the override, too."""
+    return val.assign(override=val["override"].mask(val["confirmed"], val["label"]))
 
 
 def _name_domains(val: pd.DataFrame, generators: pd.Series) -> npt.NDArray[np.object_]:
@@ -104,17 +97,17 @@ def _name_domains(val: pd.DataFrame, generators: pd.Series) -> npt.NDArray[np.ob
 
 def _draw_share(rows: pd.DataFrame, free: Mask, share: float, seed: int, why: str) -> Mask:
     """`(n,)`: a share of the `free` rows, by group."""
-    found = rows[["label", "override", "group", "img_name"]][free]
-    labels, groups = find_listed(found).to_numpy(), found["group"].to_numpy()
+    found = rows[["label", "group", "img_name"]][free]
+    labels, groups = found["label"].to_numpy(), found["group"].to_numpy()
     reals, fakes = count_classes(labels)
     wanted = (round(share * reals), round(share * fakes))
     drawn = free.copy()
-    drawn[free] = draw_groups(labels, groups, found["img_name"], wanted, seed, why)
+    drawn[free] = draw_whole_groups(labels, groups, found["img_name"], wanted, seed, why)
     return drawn
 
 
 def _check_carved(rows: pd.DataFrame, held: Mask) -> None:
-    reals, fakes = count_classes(find_listed(rows[["label", "override"]][held]))
+    reals, fakes = count_classes(rows["label"][held])
     if not reals or not fakes:
         problem = f"{reals} reals and {fakes} fakes were carved out of train, but both are needed"
         raise ManifestError("val", [problem], "Raise split.val_fraction, or name data.val.")
@@ -135,8 +128,9 @@ def _draw_blend(rows: pd.DataFrame, train: Mask, val: Mask, params: PrepareParam
 
 def _assign_folds(rows: pd.DataFrame, train: Mask, params: PrepareParams) -> npt.NDArray[np.int16]:
     """Folds of the train rows; `NO_FOLD` for those that are spared for calibration."""
-    found = rows[["label", "group", "img_name"]][train]
-    labels, groups, names = found["label"].to_numpy(), found["group"].to_numpy(), found["img_name"]
+    found = rows[["corrected", "group", "img_name"]][train]
+    labels, groups = found["corrected"].to_numpy(), found["group"].to_numpy()
+    names = found["img_name"]
     folds = assign_folds(labels, groups, names, params.folds.count, params.seed)
     if len(params.folds.active) > 1:
         share, least = params.folds.calibration, params.folds.calibration_min

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,23 +22,23 @@ from features.core.manifest import (
     write_manifest,
 )
 from features.errors import ManifestError
+from features.lists.class_folders import read_role
+from features.lists.label_file import check_hold_out, list_group_keys
 from features.pixels.cache import ImageCache
 from features.pixels.store import keep_pixels
 from features.pixels.thumbnails import Thumbnails
-from features.prepare.class_folders import read_rows
-from features.prepare.label_file import check_hold_out, list_group_keys
 from features.prepare.label_overrides import count_overrides, override_labels
-from features.prepare.roles import find_held, find_listed, settle_val, split_roles
+from features.prepare.roles import find_held, settle_val, split_roles
 from features.prepare.same_pictures import (
     Mask,
     SamePictures,
     apply_policy,
     count_pairs,
-    find_conflicts,
+    find_label_conflicts,
     find_same_pictures,
     list_pairs,
 )
-from features.prepare.summary import build_markdown, summarise
+from features.prepare.summary import build_markdown, describe_lost, summarise
 from features.settings.data import PrepareParams
 from features.splits.folds import check_classes
 from features.splits.groups import build_groups
@@ -62,31 +63,36 @@ def finish_role(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.reindex(columns=SCHEMA.names).astype(numbers)
 
 
-def _read_tables(params: PrepareParams) -> tuple[pd.DataFrame, int]:
-    """Rows of all roles, and how many repeated lines were dropped; raises all problems at once."""
-    tables, problems, repeated = [], [], 0
+def _read_tables(params: PrepareParams) -> tuple[pd.DataFrame, int, dict[Role, list[str]]]:
+    """Rows of all roles, how many repeated lines were dropped, and how each role was read.
+
+    Raises all problems at once.
+    """
+    tables, problems, repeated, read_as = [], [], 0, {}
     for role in ROLES:
         if getattr(params.data, role) is None:
             continue
         try:
-            rows, dropped = read_rows(params.data, params.split.hold_out, role)
+            listed = read_role(params.data, params.split.hold_out, role)
             if role == "train":
-                check_hold_out(rows, params.split.hold_out)
+                check_hold_out(listed.rows, params.split.hold_out)
         except ManifestError as error:
             problems.append(str(error))
             continue
-        tables.append(rows.assign(role=role))
-        repeated += dropped
+        for note in listed.notes:
+            _log.info("prepare: %s: %s", role, note)
+        tables.append(listed.rows.assign(role=role))
+        repeated += listed.repeated
+        read_as[role] = listed.notes
     if problems:
         raise ManifestError("label files", problems)
-    return override_labels(pd.concat(tables, ignore_index=True), params), repeated
+    return override_labels(pd.concat(tables, ignore_index=True), params), repeated, read_as
 
 
 def _scan_rows(rows: pd.DataFrame, params: PrepareParams, cache: ImageCache) -> pd.DataFrame:
     """`rows` with what their files hold; the cache holds their pixels afterwards if it should."""
     root, paths = Path(params.data.root), rows["path"].tolist()
-    missing = cache.find_missing(root, paths, pixels=True)
-    pixels = keep_pixels(params.images, len(missing))
+    pixels = partial(keep_pixels, params.images)
     return attach_scans(rows, cache.scan(root, paths, params.data, pixels, "read images"))
 
 
@@ -102,11 +108,16 @@ def quarantine(rows: pd.DataFrame, params: PrepareParams, out: Path) -> pd.DataF
     path = out / "quarantine.csv"
     columns = ["role", "line", "img_name", "path", "status"]
     write_text(path, bad[columns].to_csv(index=False))
-    problems, counts = [], []
+    problems: list[str] = []
+    counts: list[str] = []
     for role in ROLES:
         part, total = bad[bad["role"] == role], int((rows["role"] == role).sum())
+        lopsided = describe_lost(role, *count_classes(part["label"]))
+        if lopsided:
+            _log.warning("prepare: %s", lopsided)
         if not _is_too_much(role, len(part), total, params.data.max_bad_fraction):
             continue
+        counts += filter(None, [lopsided])
         counts.append(f"{len(part)} of {total} {role} images cannot be used.")
         listed = zip(part["path"], part["line"], part["status"], strict=True)
         problems += [f"{_name_place(*place)}: {status}" for *place, status in listed]
@@ -123,12 +134,12 @@ def _find_conflicts(rows: pd.DataFrame, params: PrepareParams) -> Mask:
     Where only an override says so, rows that are val, or may become it, stay: the rows of the
     headline must not depend on which of them somebody disputes.
     """
-    conflicts = find_conflicts(rows)
+    conflicts = find_label_conflicts(rows, "corrected")
     if params.data.final or not (rows["override"] != NO_OVERRIDE).any():
         return conflicts
     learned = (rows["role"] == "train").to_numpy(bool) & (params.data.val is not None)
     learned &= ~find_held(rows, params.split.hold_out)
-    return conflicts & (learned | find_conflicts(rows.assign(label=find_listed(rows))))
+    return conflicts & (learned | find_label_conflicts(rows, "label"))
 
 
 def _name_place(path: str, line: int) -> str:
@@ -166,10 +177,10 @@ def _check_both_classes(parts: Mapping[Role, pd.DataFrame], final: bool) -> None
 
 def run(params: PrepareParams, out: Path = OUT) -> None:
     """Reads lists and images, writes manifests, quarantine, same pictures and the summary."""
-    rows, repeated = _read_tables(params)
+    rows, repeated, read_as = _read_tables(params)
     with ImageCache(params.images) as cache:
         rows = _scan_rows(rows, params, cache)
-        listed = rows[["role", "status"]]
+        listed = rows[["role", "status", "label"]]
         reviewed = int(((rows["override"] != NO_OVERRIDE) | rows["confirmed"]).sum())
         rows = quarantine(rows, params, out)
         rows = settle_val(rows, params)
@@ -189,6 +200,7 @@ def run(params: PrepareParams, out: Path = OUT) -> None:
         write_manifest(roles[role], role, out / f"{role}.parquet")
     write_text(out / "duplicates.csv", pairs.to_csv(index=False))
     summary = summarise(roles, listed, params.folds)
+    summary["read as"] = read_as
     summary["repeated lines dropped"] = repeated
     summary["same pictures"] = count_pairs(pairs, same, dropped)
     if params.data.label_overrides is not None:

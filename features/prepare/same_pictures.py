@@ -46,7 +46,7 @@ def find_same_pictures(rows: pd.DataFrame, thumbnails: Thumbnails) -> SamePictur
     first = np.setdiff1d(readable, exact[:, 1])  # one row for each content
     hashes = np.frombuffer(b"".join(rows["hash"].to_numpy()[first]), np.uint8).reshape(-1, 32)
     near = link_near(hashes, _Subset(thumbnails, first))
-    labels = rows["label"].to_numpy()
+    labels = rows["corrected"].to_numpy()
     a, b = first[near.rows[:, 0]], first[near.rows[:, 1]]
     opposite = (labels[a] != labels[b]) & (labels[a] >= 0) & (labels[b] >= 0)
     pairs = pd.DataFrame(
@@ -76,14 +76,14 @@ class _Subset:
         return self._thumbnails[self._rows[rows]]
 
 
-def find_conflicts(rows: pd.DataFrame) -> Mask:
-    """`(n,)`: readable rows whose very file stands under both labels."""
+def find_label_conflicts(rows: pd.DataFrame, column: str) -> Mask:
+    """`(n,)`: readable rows whose very file stands under both labels of `column`."""
     twice = screen_repeated(rows["sha256"])  # most contents stand once
-    found = rows[["sha256", "label", "status"]].iloc[twice]
-    labelled = ((found["label"] >= 0) & (found["status"] == READABLE)).to_numpy()
+    found = rows[["sha256", column, "status"]].iloc[twice]
+    labelled = ((found[column] >= 0) & (found["status"] == READABLE)).to_numpy()
     found, twice = found[labelled], twice[labelled]
     conflicts = np.zeros(len(rows), bool)
-    conflicts[twice] = found.groupby("sha256")["label"].transform("nunique").to_numpy() > 1
+    conflicts[twice] = found.groupby("sha256")[column].transform("nunique").to_numpy() > 1
     return conflicts
 
 
@@ -97,7 +97,7 @@ def find_leaks(rows: pd.DataFrame, pictures: Ids) -> Mask:
     val = (rows["role"] == "val").to_numpy()
     held = val & (rows["domain"] == HELD_OUT).to_numpy()
     leaks = np.isin(pictures, pictures[val & ~held])
-    signed = pictures * 2 + rows["label"].to_numpy(np.int64)
+    signed = pictures * 2 + rows["corrected"].to_numpy(np.int64)
     return train & (leaks | np.isin(signed, signed[held]))
 
 

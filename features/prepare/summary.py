@@ -11,19 +11,24 @@ from features.settings.data import Folds, PrepareParams
 
 LISTED = 12
 """Rows of a table in the page; the JSON has all."""
+FEW = 3
+"""So many lost images of one class, and none of the other, are no chance worth keeping quiet."""
 
 
 def summarise(
     roles: Mapping[Role, pd.DataFrame], listed: pd.DataFrame, folds: Folds
 ) -> dict[str, Any]:
-    """Counts by role, class, format, size, generator and fold; `listed`: `role` and `status` of all
-    rows of the lists."""
+    """Counts by role, class, format, size, generator and fold; `listed`: `role`, `status` and
+    `label` of all rows of the lists."""
     summary: dict[str, Any] = {}
     for role, rows in roles.items():
         bad = listed[(listed["role"] == role) & (listed["status"] != READABLE)]
         summary[role] = _describe_role(rows[rows["status"] == READABLE]) | {
             "rows": len(rows),
             "unreadable": len(bad),
+            "unreadable by class": dict(
+                zip(("reals", "fakes"), count_classes(bad["label"]), strict=True)
+            ),
             "reasons": _count(bad["status"].map(generalise)),
         }
     summary["val"]["held out"] = int((roles["val"]["domain"] == HELD_OUT).sum())
@@ -73,6 +78,8 @@ def _count_by_class(values: pd.Series, labels: pd.Series) -> dict[str, dict[str,
 def build_markdown(summary: Mapping[str, Any], params: PrepareParams) -> str:
     """The page `summary.md`."""
     parts = [f"# Images of {params.data.root}", "", *_list_roles(summary)]
+    if notes := [f"- {role}: {n}" for role, of in summary["read as"].items() for n in of]:
+        parts += ["", "## How lists and folders were read", "", *notes]
     for title, key in (("Formats", "formats"), ("Sizes", "sizes")):
         parts += ["", f"## {title} by class", "", *_list_by_class(summary, title[:-1], key)]
     if overrides := summary.get("label overrides"):
@@ -144,12 +151,30 @@ def _list_folds(summary: Mapping[str, Any]) -> list[str]:
     return _format_table(("train rows of", "reals", "fakes"), rows)
 
 
+def describe_lost(role: Role, reals: int, fakes: int) -> str:
+    """That all images of a role that cannot be used are of one class; empty if they are not."""
+    if reals + fakes < FEW or (reals and fakes):
+        return ""
+    lost, kept = ("fakes", "real") if fakes else ("reals", "fake")
+    return (
+        f"all {reals + fakes:,} {role} images that cannot be used are {lost}, and no {kept} one "
+        f"is: look for what happened to the {lost}"
+    )
+
+
 def _list_reasons(summary: Mapping[str, Any]) -> list[str]:
     rows = [
         [f"{role}: {reason}", n] for role in ROLES for reason, n in summary[role]["reasons"].items()
     ]
-    lines = _format_table(("reason", "images"), rows) if rows else ["All images can be used."]
+    lines = []
+    for role in ROLES:
+        if lopsided := describe_lost(role, **summary[role]["unreadable by class"]):
+            lines += [f"{lopsided[0].upper()}{lopsided[1:]}.", ""]
+    lines += _format_table(("reason", "images"), rows) if rows else ["All images can be used."]
     if rows:
+        lost = [(role, summary[role]["unreadable by class"]) for role in ("train", "val")]
+        counts = [f"{n['reals']:,} reals and {n['fakes']:,} fakes of {role}" for role, n in lost]
+        lines += ["", f"By class: {', '.join(counts)}."]
         lines += ["", "Each one: quarantine.csv. Test rows keep their line, flagged."]
     if n := summary["repeated lines dropped"]:
         lines += ["", f"{n:,} lines stood twice in a list and were dropped once."]
@@ -198,8 +223,13 @@ def _list_notes(summary: Mapping[str, Any], params: PrepareParams) -> list[str]:
 
 _NOTES = {
     "animated": "are animated: the first frame counts",
+    "broken animation": "are animated, and broken behind the first frame, which counts",
     "transparent": "are transparent: laid on white",
     "16 bit": "have 16 bits: scaled to 8",
+    "8 of 16 bit": "have 16 or 32 bits, none above 255: taken for 8 bits",
+    "10 of 16 bit": "have 16 or 32 bits: taken for 10, as their tags say, and scaled to 8",
+    "12 of 16 bit": "have 16 or 32 bits, none above 4095: taken for 12 bits and scaled to 8",
+    "14 of 16 bit": "have 16 or 32 bits: taken for 14, as their tags say, and scaled to 8",
     "rotated": "were turned upright as their EXIF block says",
     "broken EXIF": "have a broken EXIF block, which is ignored",
     "misnamed": "have an extension of another format: read by content",

@@ -10,7 +10,7 @@ from joblib import Parallel, delayed
 from features.core.manifest import READABLE, ROLES, read_manifest
 from features.errors import ManifestError
 from features.pixels.cache import ImageCache
-from features.pixels.decoding import ImageProblem, read_inside
+from features.pixels.reading import ImageProblem, read_inside
 from features.runtime.progress import track
 from features.settings.data import PrepareParams
 

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from features.settings.sections import StageParams, load_params
+from features.settings.sections import Place, StageParams, load_params
 
 
 class ResumeParams(StageParams):
     """What every stage reads besides; it changes no result."""
 
-    resume_dir: str = ".resume"
+    resume_dir: Place = ".resume"
     """Folder of saved states: removed when a run has ended well."""
 
 

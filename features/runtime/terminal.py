@@ -4,6 +4,7 @@ Everything is said through `logging`; the handler that `speak` sets gives it its
 carry more by `extra={"event": …, "facts": {…}}`.
 """
 
+import codecs
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
+from io import TextIOWrapper
 from typing import Any, Literal, TextIO
 
 from rich.console import Console
@@ -24,7 +26,20 @@ VARIABLE = "FORGERYSTACK_LOG"
 NOTEBOOKS = ("JPY_PARENT_PID", "KAGGLE_KERNEL_RUN_TYPE", "COLAB_RELEASE_TAG")
 """Variables that programs started by a notebook inherit. It gives them a terminal, and shows the
 control characters of a bar as they are."""
+PLAIN = {"–": "-", "…": "...", "×": "x", "±": "+-", "→": "->", "·": "-", "²": "2", "µ": "u"}
+"""For terminals that know ASCII alone."""
 log = logging.getLogger("forgerystack")
+
+
+def _spell_plainly(error: UnicodeError) -> tuple[str, int]:
+    """What a terminal cannot show: signs by those of `PLAIN`, letters of names by their numbers."""
+    assert isinstance(error, UnicodeEncodeError)
+    signs = error.object[error.start : error.end]
+    plain = (PLAIN.get(sign) or sign.encode("ascii", "backslashreplace").decode() for sign in signs)
+    return "".join(plain), error.end
+
+
+codecs.register_error("plain", _spell_plainly)
 
 
 @dataclass
@@ -103,6 +118,9 @@ def speak(stage: str, form: Form, says_document: bool = False) -> Iterator[None]
     `says_document`: what it is asked for is one JSON document, so as JSON only errors stand beside.
     """
     as_json, out = form == "json", sys.stdout
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="plain")
     level = logging.WARNING if form == "quiet" or (as_json and says_document) else logging.INFO
     handler = _JsonHandler(stage, out) if as_json else _TextHandler()
     logging.basicConfig(level=level, format="%(message)s", handlers=[handler], force=True)

@@ -1,23 +1,34 @@
 """Settings of `prepare`: where the data are, how rows are split, how large images are kept."""
 
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from features.settings.images import Images, Limits
-from features.settings.sections import Section, StageParams
+from features.settings.sections import Place, Section, StageParams
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 class RoleFiles(Section):
-    """The list of one role and the folder of its images, both below `data.root`."""
+    """The list of one role and the folder of its images, relative to `data.root`."""
 
-    labels: str | None
-    """Text file with a header: names and, but for `test`, targets. `null`: there is no list, and
-    `images` holds a folder of each class (`test`: the images themselves)."""
+    labels: Place | None
+    """File with a header: names and, but for `test`, targets; text, Parquet, or DFDC's metadata in
+    JSON. It may lie anywhere. `null`: there is no list, and `images` holds a folder of each class
+    (`test`: the images themselves)."""
     images: str
-    """Folder that the names of the list are relative to."""
+    """Folder that the names of the list are relative to, below `data.root`."""
+
+    @field_validator("images")
+    @classmethod
+    def _check_inside(cls, images: str) -> str:
+        path = PurePosixPath(images)
+        if path.is_absolute() or ".." in path.parts:
+            advice = "name a folder above all images as data.root, and this one relative to it"
+            raise ValueError(f"it leads outside data.root: {advice}")
+        return images
 
 
 class Columns(Section):
@@ -45,6 +56,13 @@ class Classes(Section):
     real_folders: tuple[str, ...] = ("real",)
     fake_folders: tuple[str, ...] = ("fake",)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _take_as_text(cls, values: Any) -> Any:
+        """One value instead of a list is fine, and numbers are: cells of a file are text."""
+        values = values if isinstance(values, list | tuple) else [values]
+        return [str(v) if isinstance(v, int | float) else v for v in values]
+
     @model_validator(mode="after")
     def _check_disjoint(self) -> Self:
         if both := set(self.real) & set(self.fake):
@@ -57,8 +75,8 @@ class Classes(Section):
 class Data(Limits):
     """Where the data are, how the label files are read, which images are used."""
 
-    root: str
-    """Folder of the data; no image or list outside it is ever opened."""
+    root: Place
+    """Folder of the data; no list and no folder leads to an image outside it."""
     train: RoleFiles = RoleFiles(labels="trainset_label.txt", images="trainset")
     val: RoleFiles | None = RoleFiles(labels="valset_label.txt", images="valset")
     """`null`: val is carved out of train, by group (`split.val_fraction`)."""
@@ -73,7 +91,7 @@ class Data(Limits):
     classes: Classes = Classes()
     group_columns: tuple[str, ...] = ()
     """Columns of the label files; rows that share a value stay together."""
-    label_overrides: str | None = None
+    label_overrides: Place | None = None
     """`review.csv` of the report, relative to the folder of `params.yaml`: labels that somebody
     corrected. Models learn from the corrected ones; on val both count, the list's as headline."""
     max_bad_fraction: Fraction = 0.01

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from features.settings.sections import Section, StageParams
+from features.settings.sections import Place, Section, StageParams
 
 
 class DemoSection(Section):
@@ -19,14 +19,14 @@ class DemoSection(Section):
     seed: int = Field(0, ge=0, le=2**32 - 1, description="Same seed and counts, same bytes.")
 
 
-class DataRoot(StageParams):
+class DemoRoot(StageParams):
     """The one setting of section `data` that decides whether a demo is made."""
 
-    root: str = Field(description="Folder of the images; data/demo is the demo's own.")
+    root: Place = Field(description="Folder of the images; data/demo is the demo's own.")
 
 
 class DemoParams(StageParams):
     """What stage `demo` reads."""
 
-    data: DataRoot
+    data: DemoRoot
     demo: DemoSection = Field(default_factory=DemoSection)

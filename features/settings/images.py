@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
-from features.settings.sections import Section, StageParams
+from features.settings.sections import Place, Section, StageParams
 
-Format = Literal["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"]
-FORMATS: tuple[Format, ...] = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+Format = Literal["JPEG", "PNG", "WEBP", "AVIF", "JPEG2000", "BMP", "GIF", "TIFF"]
+FORMATS: tuple[Format, ...] = ("JPEG", "PNG", "WEBP", "AVIF", "JPEG2000", "BMP", "GIF", "TIFF")
 """Decoders that a file may reach at all."""
 MAX_PIXELS = 178_956_970
 """Above it Pillow itself refuses."""
@@ -45,7 +45,7 @@ NO_LIMITS = Limits(max_pixels=MAX_PIXELS, min_side=1, max_aspect=MAX_PIXELS)
 class DataRoot(StageParams):
     """The one field of `data` that stages after `prepare` read."""
 
-    root: str
+    root: Place
 
 
 class Images(Section):
@@ -60,7 +60,7 @@ class Images(Section):
     store: Literal["auto", "raw", "none"] = "auto"
     """`raw`: decoded images are kept on disk, n × size² × 3 bytes. `none`: decoded at each use.
     `auto`: `raw` where it fits into half of the free disk. The pixels are the same."""
-    store_dir: str = ".store"
+    store_dir: Place = ".store"
     """Folder of the decoded images and of what is known about each file: a cache."""
 
     @property

@@ -3,7 +3,7 @@
 Each section is a default that a backbone may override.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import (
     AfterValidator,
@@ -41,10 +41,35 @@ class Sampling(Section):
     order of the label file."""
 
 
+LossName = Literal["cross_entropy", "focal", "logit_adjusted", "class_mean"]
+
+
+class LossKind(NamedTuple):
+    """What a kind of loss can be combined with."""
+
+    smooths_labels: bool = True
+    """`label_smoothing` has a meaning."""
+    weighs_classes: bool = True
+    """`class_weight` has a meaning."""
+    mixes_labels: bool = True
+    """It learns from the labels of mixup and cutmix, fractions of both classes."""
+    needs_imbalance: bool = False
+    """Where both classes weigh alike it is cross-entropy."""
+
+
+LOSS_KINDS: dict[LossName, LossKind] = {
+    "cross_entropy": LossKind(),
+    "focal": LossKind(smooths_labels=False, mixes_labels=False),
+    "logit_adjusted": LossKind(needs_imbalance=True),
+    "class_mean": LossKind(weighs_classes=False, mixes_labels=False),
+}
+"""What they compute: `stage1_cnn.losses.registry.LOSSES`, a class for each."""
+
+
 class Loss(Section):
     """What is minimised, over rows and their weights."""
 
-    kind: Literal["cross_entropy", "focal", "logit_adjusted", "class_mean"] = "cross_entropy"
+    kind: LossName = "cross_entropy"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     class_weight: Literal["none", "balanced", "effective"] = "none"
     """`balanced`: both classes weigh the same in train; `effective`: by the effective number of
@@ -60,11 +85,13 @@ class Loss(Section):
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
-        problems = []
-        if self.label_smoothing and self.kind == "focal":
-            problems.append("label_smoothing has no meaning for focal loss")
-        if self.class_weight != "none" and self.kind == "class_mean":
-            problems.append("class_weight changes nothing in class_mean, whose classes weigh alike")
+        kind, problems = LOSS_KINDS[self.kind], []
+        if self.label_smoothing and not kind.smooths_labels:
+            problems.append(f"label_smoothing has no meaning for {self.kind} loss")
+        if self.class_weight != "none" and not kind.weighs_classes:
+            problems.append(
+                f"class_weight changes nothing in {self.kind}, whose classes weigh alike"
+            )
         if problems:
             raise ValueError("\n".join(problems))
         return self

@@ -6,33 +6,42 @@ stage re-runs that one. `features.inputs` checks the whole file before any work.
 
 import copy
 import difflib
+import os
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from features.errors import ConfigError
 
 PARAMS_FILE = Path("params.yaml")
+LARGEST = 4 << 20
+"""Bytes of a YAML file."""
+MOST_VALUES = 200_000
+"""Values of a YAML file, each as often as aliases repeat it."""
+SHOWN_CHARACTERS = 80
+"""Of a value in a message."""
 
 
 class Section(BaseModel):
     """One section of `params.yaml`: frozen, and unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class StageParams(Section):
     """The sections that one stage reads; the others are left alone."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
 
 Params = TypeVar("Params", bound=BaseModel)
+Place = Annotated[str, AfterValidator(os.path.expanduser)]
+"""A file or a folder; `~` is the home folder."""
 
 
 def read_yaml(path: Path = PARAMS_FILE) -> dict[str, Any]:
@@ -47,10 +56,45 @@ def read_yaml(path: Path = PARAMS_FILE) -> dict[str, Any]:
 
 
 def _parse_yaml(text: str | bytes, source: str) -> Any:
+    """Raises `ConfigError`, too, for what DVC refuses: a key that stands twice in a section."""
+    if len(text) > LARGEST:
+        raise ConfigError(source, [f"it has {len(text):,} bytes, more than {LARGEST:,}"])
     try:
-        return yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        problems: list[str] = []
+        if node is not None and _count_values(node, {}, problems) > MOST_VALUES:
+            problems = [f"its aliases (*name) make more than {MOST_VALUES:,} values of it"]
+        if problems:
+            raise ConfigError(source, problems)
+        return None if node is None else loader.construct_document(node)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-01
         raise ConfigError(source, [f"no valid YAML: {error}"]) from error
+    except RecursionError:
+        raise ConfigError(source, ["it is nested too deeply"]) from None
+
+
+def _count_values(node: yaml.Node, counted: dict[int, int], problems: list[str]) -> int:
+    """Values at and below a node, those behind aliases each time; adds keys that stand twice."""
+    if id(node) in counted:
+        if not counted[id(node)]:
+            problems.append(f"line {node.start_mark.line + 1}: it holds itself")
+        return counted[id(node)]
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    counted[id(node)] = 0  # until it is known
+    children = node.value
+    if isinstance(node, yaml.MappingNode):
+        first: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key.value, str) and first.setdefault(key.value, line) != line:
+                above = first[key.value]
+                problems.append(f"line {line}: {key.value} stands in line {above} already")
+        children = [child for pair in node.value for child in pair]
+    count = 1 + sum(_count_values(child, counted, problems) for child in children)
+    counted[id(node)] = count
+    return count
 
 
 def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str] | None) -> dict[str, Any]:
@@ -103,10 +147,41 @@ def describe_problems(model: type[BaseModel], error: ValidationError) -> list[st
         else:
             head = f"{place}: " if place else ""
             scalar = not isinstance(item["input"], dict | BaseModel)
-            found = f", found {item['input']!r}" if scalar else ""
-            lines = item["msg"].removeprefix("Value error, ").splitlines()
-            problems += [f"{head}{line}{found}" for line in lines]
+            found = f", found {_show(item['input'])}" if scalar else ""
+            problems += [f"{head}{line}{found}" for line in _say_plainly(item)]
     return problems
+
+
+def _say_plainly(item: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a value, in the words of `params.yaml`."""
+    if item["type"] in _WANTED:
+        return [f"must be {_WANTED[item['type']]}"]
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return message.replace("Input should be", "must be").splitlines()
+
+
+_WANTED = {
+    "model_type": "a section, such as {key: value}; {} has the defaults",
+    "dict_type": "a mapping, such as {name: value}",
+    "tuple_type": "a list, such as [value]",
+    "list_type": "a list, such as [value]",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+}
+
+
+def _show(value: Any) -> str:
+    """A value as `params.yaml` has it, cut where it is long."""
+    names = {None: "null", True: "true", False: "false"}
+    text = names[value] if value is None or isinstance(value, bool) else repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 
 def suggest_name(name: str, known: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 Final labels: where the threshold stands, what is left open, whose class shares.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     Field,
@@ -24,16 +24,18 @@ RATES = ("fpr", "tpr")
 Candidate = Literal["lightgbm", "lightgbm_pca", "random_forest"]
 
 
+Policy = Literal["balanced_accuracy", "accuracy", "f1", "cost", "fpr", "tpr"]
+
+
 class Decision(Section):
     """How log-odds become labels."""
 
-    threshold: Literal["balanced_accuracy", "accuracy", "f1", "cost", "fpr", "tpr"] = (
-        "balanced_accuracy"
-    )
-    """What the threshold is best at on rows that no model learned from. `accuracy`, `f1` (of fakes)
-    and `cost` depend on the class shares (`label.prior`). `fpr`: the lowest threshold at which no
-    more than the share `target` of reals are called fake. `tpr`: the highest at which at least the
-    share `target` of fakes is found."""
+    threshold: Policy | float = "balanced_accuracy"
+    """A number between 0 and 1: that score, whatever the rows. Else what the threshold is best at
+    on rows that no model learned from. `accuracy`, `f1` (of fakes) and `cost` depend on the class
+    shares (`label.prior`). `fpr`: the lowest threshold at which no more than the share `target` of
+    reals are called fake. `tpr`: the highest at which at least the share `target` of fakes is
+    found."""
     target: Share | None = None
     """For `fpr` and `tpr` only."""
     cost_fake: PositiveFloat = 1.0
@@ -43,6 +45,16 @@ class Decision(Section):
     review: Annotated[float, Field(gt=0, lt=0.5)] | None = None
     """At most this share of reals is called fake and at most this share of fakes real; rows for
     which that cannot be promised are left to a person. null: every row gets a label."""
+
+    @field_validator("threshold", mode="before")
+    @classmethod
+    def _check_threshold(cls, value: object) -> object:
+        is_score = isinstance(value, float) and 0 < value < 1
+        if is_score or value in get_args(Policy):
+            return value
+        raise ValueError(
+            f"must be one of {', '.join(get_args(Policy))}, or a score between 0 and 1"
+        )
 
     @model_validator(mode="after")
     def _check_policy(self) -> Self:
@@ -106,6 +118,7 @@ class Stack(Section):
     learning_rate: PositiveFloat = 0.05
     num_leaves: Annotated[int, Field(ge=2)] = 15
     min_data_in_leaf: PositiveInt = 20
+    """At most rows / 20."""
     feature_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
     lambda_l2: NonNegativeFloat = 1.0
 

@@ -8,8 +8,17 @@ from pydantic import Field, NonNegativeInt, model_validator
 
 from features.errors import ConfigError
 from features.settings.images import DataRoot, Images
-from features.settings.learning import Augment, Ema, Loss, Network, Optimizer, Sampling, Schedule
-from features.settings.sections import Section, StageParams, suggest_name
+from features.settings.learning import (
+    LOSS_KINDS,
+    Augment,
+    Ema,
+    Loss,
+    Network,
+    Optimizer,
+    Sampling,
+    Schedule,
+)
+from features.settings.sections import Place, Section, StageParams, suggest_name
 
 BackboneName = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 
@@ -17,7 +26,7 @@ BackboneName = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 class Weights(Section):
     """Where pretrained weights lie."""
 
-    root: str = "."
+    root: Place = "."
     """Folder that a path in `backbones.NAME.pretrained` is relative to."""
 
 
@@ -129,6 +138,7 @@ class TrainParams(TrainingSections, StageParams):
 def find_conflicts(settings: MemberSettings) -> list[str]:
     """What the sections of one backbone ask for together and cannot have."""
     sampling, loss, ema = settings.sampling, settings.loss, settings.ema
+    kind = LOSS_KINDS[loss.kind]
     epochs, images = settings.schedule.epochs, settings.schedule.images
     mixes = settings.augment.mixup + settings.augment.cutmix > 0
     even = sampling.mode in ("balanced", "undersample") and sampling.real_per_fake == 1
@@ -140,9 +150,9 @@ def find_conflicts(settings: MemberSettings) -> list[str]:
         f"schedule.epochs {epochs} and schedule.images {images}: set one of them, and the other "
         "one to null": (epochs is None) == (images is None),
         f"loss.kind {loss.kind} cannot learn from mixed labels: set augment.mixup and "
-        "augment.cutmix to 0": mixes and loss.kind in ("focal", "class_mean"),
-        f"loss.kind logit_adjusted changes nothing where sampling.mode {sampling.mode} draws both "
-        "classes alike": even and loss.kind == "logit_adjusted" and loss.class_weight == "none",
+        "augment.cutmix to 0": mixes and not kind.mixes_labels,
+        f"loss.kind {loss.kind} changes nothing where sampling.mode {sampling.mode} draws both "
+        "classes alike": even and kind.needs_imbalance and loss.class_weight == "none",
     }
     return [text for text, is_so in found.items() if is_so]
 

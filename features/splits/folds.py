@@ -13,7 +13,13 @@ import pandas as pd
 
 from features.core.manifest import NO_FOLD, Ids, count_classes
 from features.errors import ManifestError
-from features.splits.groups import Labels, count_groups, draw_groups, number_groups, take_names
+from features.splits.groups import (
+    Labels,
+    count_groups,
+    draw_whole_groups,
+    factorize_groups,
+    take_names,
+)
 from features.splits.names import Names, hash_names
 
 AFFORDABLE = 0.25
@@ -26,23 +32,56 @@ more there are; scikit-learn would be exact, but takes 157 µs a group, and may 
 """
 
 
+SLACK = 0.1
+"""By how much a fold may exceed its share of a class that is rare. Without it, a row more among the
+others would move nearly all that come after it."""
+
+
 def assign_folds(
     labels: Labels, groups: Ids, names: Names, count: int, seed: int
 ) -> npt.NDArray[np.int16]:
     """`(n,)` folds 0 … count-1, by group, stratified by label.
 
-    Single rows, and groups of a make-up that is `COMMON`, are dealt out by a hash of their first
-    row's name: at a linear cost, and no new row moves an old one. The other groups go through
-    scikit-learn's `StratifiedGroupKFold`.
+    Groups of a make-up that is `COMMON`, and single rows, are dealt out by a hash of their first
+    row's name, at a linear cost. Of a class with fewer than `COMMON` single rows no fold gets more
+    than its share, `SLACK` and one row (`_deal_evenly`): five reals lie in five folds. The other
+    groups go through scikit-learn's `StratifiedGroupKFold`.
+
+    No new row moves a group or a class that is `COMMON`, wherever it stands. Of rarer classes, new
+    rows below the old ones move no single row; one among them moves those few after it whose fold
+    is full now. A class that becomes `COMMON` moves the rows that were not where their hash says.
     """
-    codes, first = number_groups(groups)
+    codes, first = factorize_groups(groups)
     hashed = _find_common(labels, codes)
     folds = np.zeros(len(first), np.int16)
     hashes = hash_names(take_names(names, first[hashed]), seed, "fold")
     folds[hashed] = hashes % np.uint64(count)
+    single = np.bincount(codes)[codes[first[hashed]]] == 1
+    for label in (0, 1):
+        rare = single & (labels[first[hashed]] == label)
+        if rare.sum() < COMMON:
+            folds[np.flatnonzero(hashed)[rare]] = _deal_evenly(hashes[rare].tolist(), count)
     folds = folds[codes]
     rest = np.flatnonzero(~hashed[codes])
     folds[rest] = _split_groups(labels[rest], groups[rest], count, seed)
+    return folds
+
+
+def _deal_evenly(hashes: list[int], count: int) -> npt.NDArray[np.int16]:
+    """`(n,)` folds of rows in their order: that of the hash, or another where it is full.
+
+    Full is a fold that holds what an even deal of the rows so far gives it, and `SLACK` of that.
+    """
+    sizes = [0] * count
+    folds = np.empty(len(hashes), np.int16)
+    for i, number in enumerate(hashes):
+        limit = int(i // count * (1 + SLACK)) + 1
+        wanted = number % count
+        if sizes[wanted] >= limit:
+            least = [fold for fold in range(count) if sizes[fold] == min(sizes)]
+            wanted = least[number // count % len(least)]
+        folds[i] = wanted
+        sizes[wanted] += 1
     return folds
 
 
@@ -124,7 +163,7 @@ def draw_calibration(
         return np.zeros(len(labels), bool)
     counts = count_classes(labels)
     reals, fakes = (max(round(share * n), least) for n in counts)
-    drawn = draw_groups(labels, groups, names, (reals, fakes), seed, "calibration")
+    drawn = draw_whole_groups(labels, groups, names, (reals, fakes), seed, "calibration")
     taken = count_classes(labels[drawn])  # the last group may bring far more than wanted
     affordable = all(t <= AFFORDABLE * n for t, n in zip(taken, counts, strict=True))
     return drawn if affordable else np.zeros(len(labels), bool)

@@ -41,12 +41,12 @@ def draw_half(groups: Ids, names: Names, purpose: str) -> npt.NDArray[np.bool_]:
 
     For a `purpose` always the same ones, whatever the seed and whatever rows come after them.
     """
-    codes, first = number_groups(groups)
+    codes, first = factorize_groups(groups)
     hashes = hash_names(take_names(names, first), 0, purpose)
     return np.asarray((hashes % np.uint64(2) == 0)[codes])
 
 
-def number_groups(groups: Ids) -> tuple[Ids, Ids]:
+def factorize_groups(groups: Ids) -> tuple[Ids, Ids]:
     """`(n,)` numbers 0 … g-1 in the order of first rows, and `(g,)` positions of these."""
     codes, known = pd.factorize(groups)
     first = np.empty(len(known), np.int64)
@@ -65,14 +65,14 @@ def take_names(names: Names, rows: Ids) -> Names:
     return names.iloc[rows] if isinstance(names, pd.Series) else [names[i] for i in rows]
 
 
-def draw_groups(
+def draw_whole_groups(
     labels: Labels, groups: Ids, names: Names, wanted: tuple[int, int], seed: int, why: str
 ) -> npt.NDArray[np.bool_]:
     """`(n,)` mask of whole groups, in hashed order, until `wanted` (reals, fakes) are reached.
 
     A group that would bring only rows of a class that is already complete is passed over.
     """
-    codes, _ = number_groups(groups)
+    codes, _ = factorize_groups(groups)
     sizes = count_groups(labels, codes)
     hashes = np.full(len(sizes[0]), np.iinfo(np.uint64).max, np.uint64)
     np.minimum.at(hashes, codes, hash_names(names, seed, why))

@@ -12,7 +12,7 @@ BLOCK = 65_536
 """Names that are Python strings at a time: about 6 MB."""
 
 
-def iterate_blocks(names: Names) -> Iterator[list[str]]:
+def iterate_names(names: Names) -> Iterator[list[str]]:
     """`names` as lists of at most `BLOCK` strings."""
     for start in range(0, len(names), BLOCK):
         if isinstance(names, pd.Series):
@@ -27,7 +27,7 @@ def hash_names(names: Names, seed: int, purpose: str) -> npt.NDArray[np.uint64]:
     copy = blake2b(digest_size=8, key=f"{seed}:{purpose}".encode()).copy
     hashes = np.empty(len(names), np.uint64)
     start = 0
-    for block in iterate_blocks(names):
+    for block in iterate_names(names):
         digests = []
         for name in block:
             digest = copy()
@@ -46,7 +46,7 @@ def screen_repeated(names: Names) -> npt.NDArray[np.int64]:
     """
     hashes = np.empty(len(names), np.int64)
     start = 0
-    for block in iterate_blocks(names):
+    for block in iterate_names(names):
         hashes[start : start + len(block)] = np.fromiter(map(hash, block), np.int64, len(block))
         start += len(block)
     order = np.argsort(hashes)

@@ -47,8 +47,8 @@ def write_figure(entries: Sequence[Entry], title: str, path: Path) -> None:
             handles, labels = panels[0].get_legend_handles_labels()
             figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
         figure.suptitle(title, fontsize=11)
-        with write_atomic(path) as temporary:
-            figure.savefig(temporary, dpi=200, format="png")
+        with write_atomic(path) as file:
+            figure.savefig(file, dpi=200, format="png")
 
 
 def _count_columns(names: Sequence[str]) -> int:

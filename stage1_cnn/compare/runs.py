@@ -1,7 +1,8 @@
 """The runs of a comparison: which there are, which are done, and one after the other.
 
 Each finished run is a JSON of its own with a key of all that it depends on: settings, rows, train
-manifest, pixels, seed. The code is no part of it: after an update, name another folder.
+manifest, pixels, seed. The code is no part of it: after an update, name another folder. They lie
+with the results, not in `resume_dir`: tables are made of them, so they stay when all are done.
 """
 
 import logging

@@ -10,6 +10,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from features.core.number_text import format_margin
 from stage1_cnn.compare.statistics import (
     MEASURES,
     MOST_SEEDS,
@@ -77,8 +78,7 @@ def _list_differences(entry: Entry) -> list[str]:
 
 def format_mean(value: SeedMean, sign: str = "") -> str:
     """`0.9560 ± 0.0120`; without an interval from one seed."""
-    half = "" if value.half is None else f" ± {value.half:.4f}"
-    return f"{value.mean:{sign}.4f}{half}"
+    return format_margin(value.mean, value.half, sign)
 
 
 def format_seeds(seeds: int | None) -> str:

@@ -124,6 +124,6 @@ def run(
     pixels = open_store(train, Path(params.data.root), params.images).gather(row_ids)
     labels = train.labels[row_ids].astype(np.int64)
     columns = make_views(pixels, labels, settings, views)
-    with write_atomic(path) as temporary:
-        draw_sheet(list(train.table["img_name"].iloc[row_ids]), columns).save(temporary, "PNG")
+    with write_atomic(path) as file:
+        draw_sheet(list(train.table["img_name"].iloc[row_ids]), columns).save(file, "PNG")
     _log.info("contact sheet: %s", path)

@@ -1,21 +1,19 @@
 """The parts of one dump: what scores them, and the scores, kept as they come."""
 
-import logging
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 
+from features.artifacts.row_blocks import Arrays, Layout, RowBlocks
 from features.core.manifest import Ids, Manifest, Role
-from features.errors import Stopped
 from features.pixels.store import ImageStore
 from features.runtime.interruption import Interruption
-from features.runtime.progress import track
 from features.settings.scoring import Scoring
-from stage1_cnn.dump.blocks import ScoreBlocks
+from stage1_cnn.dump.filling import ScoreTask, fill_blocks
 from stage1_cnn.dump.onnx import choose_engine
 from stage1_cnn.dump.views import VIEWS, view_images
 from stage1_cnn.networks.member import Member, load_network
@@ -26,9 +24,6 @@ from stage1_cnn.scoring.rows import CPU_BATCH, score_batches, split_batches
 
 PLAIN = "plain"
 """The part that holds fold k, scored as the member was trained: to look at only."""
-SAVE_SECONDS = 20.0
-"""Between two saves: what a kill without warning loses at most."""
-_log = logging.getLogger("forgerystack")
 
 
 @dataclass(frozen=True)
@@ -100,35 +95,29 @@ def build_engine(member: Member, folder: Path, side: int, device: torch.device) 
     return build_torch_engine(network, resized, device)
 
 
+def open_part_blocks(part: Part, folder: Path, width: int) -> RowBlocks:
+    """What is there of a part's scores, embeddings `width` wide."""
+    rows = len(part.row_ids)
+    layouts: dict[str, Layout] = {
+        "logits": (np.float32, (rows,)),
+        "embeddings": (np.float16, (rows, width)),
+    }
+    return RowBlocks(folder, part.name, rows, layouts)
+
+
 def score_part(
-    part: Part, blocks: ScoreBlocks | None, processes: Processes, interruption: Interruption
-) -> None:
-    """Scores what `blocks` lack; only the first process has them. Raises `Stopped`."""
-    missing = processes.share(blocks.list_missing() if blocks else [])
-    total = len(part.row_ids)
-    done = total - sum(stop - start for start, stop in missing)
-    if missing and done:
-        _log.info("goes on after %s of %s rows of %s", f"{done:,}", f"{total:,}", part.name)
-    for start, stop in missing:
-        if blocks:
-            blocks.begin(start)
-        last = saved = time.monotonic()
+    part: Part, blocks: RowBlocks | None, processes: Processes, interruption: Interruption
+) -> int:
+    """Scores what `blocks` lack, and counts it; only the first process has them.
+
+    Raises `Stopped`.
+    """
+
+    def score(start: int, stop: int) -> Iterator[Arrays]:
         batches = split_batches(part.engine, part.row_ids[start:stop], processes)
-        scored = score_batches(part.engine, part.store, batches, processes)
-        for scores in track(
-            scored, f"dump {part.name}", total, done, processes.is_first, "images", len
-        ):
-            done += len(scores)
-            now = time.monotonic()
-            reason, last = interruption.find_reason(2 * (now - last)), now
-            (stopping,) = processes.any(reason is not None)
-            if blocks:
-                blocks.add(scores)
-                if stopping or now - saved > SAVE_SECONDS:
-                    blocks.save()
-                    saved = time.monotonic()
-            if stopping and done < total:
-                cause = reason or "another process was"
-                raise Stopped(f"after {done:,} of {total:,} rows of {part.name} ({cause})")
-        if blocks:
-            blocks.save()
+        for scores in score_batches(part.engine, part.store, batches, processes):
+            yield scores.logits, scores.embeddings
+
+    rows = len(part.row_ids)
+    task = ScoreTask(rows, f"dump {part.name}", "images", f"rows of {part.name}")
+    return fill_blocks(blocks, task, score, processes, interruption)

@@ -10,20 +10,21 @@ from typing import Any
 import numpy as np
 
 from features.artifacts.dumps import Dump, write_dump
+from features.artifacts.row_blocks import RowBlocks
+from features.core.auc import compare_aucs, measure_auc
 from features.core.manifest import ROLES, Manifest, read_manifest
 from features.errors import AlignmentError
 from features.pixels.store import open_store
 from features.runtime.costs import Measured, record_seconds
 from features.runtime.interruption import Interruption
 from features.runtime.locks import hold
+from features.runtime.run_folder import RunFolder, describe_run
 from features.settings.scoring import DumpParams
-from stage1_cnn.dump.blocks import ScoreBlocks
-from stage1_cnn.dump.parts import PLAIN, Part, Task, build_parts, score_part
+from stage1_cnn.dump.parts import PLAIN, Part, Task, build_parts, open_part_blocks, score_part
 from stage1_cnn.networks.devices import describe_device
 from stage1_cnn.networks.member import Member, read_member
 from stage1_cnn.networks.network import check_other_size
-from stage1_cnn.runtime.checkpoints import Checkpoints
-from stage1_cnn.runtime.runs import RunLimits, describe_run
+from stage1_cnn.runtime.runs import COMPUTING, RunLimits
 from stage1_cnn.scoring.engines import describe_engines
 from stage1_cnn.scoring.processes import Processes, join_processes
 from stage1_cnn.scoring.rows import ScoredRows, find_width
@@ -38,9 +39,6 @@ _log = logging.getLogger("forgerystack")
 
 def describe_gain(task: Task, dump: Dump, plain: ScoredRows) -> str:
     """The AUC on fold k as the member was trained, as it is dumped, and their difference."""
-    # Late: scipy.stats takes a second.
-    from features.core.auc import compare_aucs, measure_auc
-
     train, fold = task.manifests["train"], dump.member.fold
     rows = train.fold_rows(fold)
     if not np.isfinite(plain.logits).all():
@@ -50,9 +48,9 @@ def describe_gain(task: Task, dump: Dump, plain: ScoredRows) -> str:
     before, after = (measure_auc(labels, scores, groups) for scores in (plain.logits, logits))
     gain = compare_aucs(labels, groups, logits, plain.logits)
     return (
-        f"fold {fold}: AUC {before.describe(4)} plain at {task.trained_side} px, "
-        f"{after.describe(4)} with tta {task.scoring.tta} at {task.side} px; difference "
-        f"{gain.describe(4, '+')}. To look at: nothing acts on it"
+        f"fold {fold}: AUC {before.describe()} plain at {task.trained_side} px, "
+        f"{after.describe()} with tta {task.scoring.tta} at {task.side} px; difference "
+        f"{gain.describe_difference()}. To look at: nothing acts on it"
     )
 
 
@@ -79,7 +77,8 @@ def describe_dump(params: DumpParams, task: Task, parts: list[Part], out: Path) 
     """All that the scores depend on."""
     return describe_run(
         out,
-        params.images,
+        COMPUTING,
+        images=params.images.pixel_settings,
         member=task.member.id.digest,
         manifests={role: manifest.digest for role, manifest in task.manifests.items()},
         dump={"tta": task.scoring.tta, "image_size": task.side},
@@ -97,39 +96,37 @@ class Pace:
 
 def score_parts(
     parts: list[Part], folder: Path, processes: Processes, limits: RunLimits
-) -> tuple[dict[str, ScoredRows], Pace]:
-    """The scores of all parts, mapped from `folder`, on the first process. Raises `Stopped`."""
+) -> tuple[dict[str, RowBlocks], Pace]:
+    """The scores of all parts, in `folder`, on the first process. Raises `Stopped`."""
     scores, pace = {}, Pace()
     width = find_width(parts[0].engine)
     with Interruption(limits.max_minutes) as interruption:
         for part in parts:
-            blocks = None
-            if processes.is_first:
-                blocks = ScoreBlocks(folder, part.name, len(part.row_ids), width)
-            missing = blocks.list_missing() if blocks else []
+            blocks = open_part_blocks(part, folder, width) if processes.is_first else None
             start = time.perf_counter()
-            score_part(part, blocks, processes, interruption)
+            scored = score_part(part, blocks, processes, interruption)
             if part.name != PLAIN:
                 pace.seconds += time.perf_counter() - start
-                pace.images += sum(stop - first for first, stop in missing)
+                pace.images += scored
             if blocks:
-                scores[part.name] = blocks.read()
+                scores[part.name] = blocks
     return scores, pace
 
 
-def write_dumps(task: Task, parts: list[Part], scores: dict[str, ScoredRows], out: Path) -> None:
+def write_dumps(task: Task, parts: list[Part], scores: dict[str, RowBlocks], out: Path) -> None:
     """Writes a dump for each role, and logs what the settings have gained on fold k."""
     name = task.member.id.name
     dumps = {}
     for (role, manifest), part in zip(task.manifests.items(), parts, strict=False):
-        found = scores[role]
-        dumps[role] = Dump(role, task.member.id, part.row_ids, found.logits, found.embeddings)
-        write_dump(dumps[role], manifest, out)
-        if len(part.row_ids) > 1 and not np.ptp(found.embeddings[:SAMPLE], axis=0).any():
+        dump = Dump(role, task.member.id, part.row_ids, *scores[role].map_arrays())
+        write_dump(dump, manifest, out, scores[role].finish())
+        if len(dump) > 1 and not np.ptp(dump.embeddings[:SAMPLE], axis=0).any():
             _log.warning("dump %s: %s rows have one embedding: the network is blind", name, role)
+        dumps[role] = dump
         _log.info("dump %s: %s %d rows", name, role, len(part.row_ids))
     if PLAIN in scores:
-        _log.info("dump %s: %s", name, describe_gain(task, dumps["train"], scores[PLAIN]))
+        plain = ScoredRows(*scores[PLAIN].map_arrays())
+        _log.info("dump %s: %s", name, describe_gain(task, dumps["train"], plain))
 
 
 def run(
@@ -154,17 +151,17 @@ def run(
             f", {processes.world} processes" if processes.world > 1 else "",
         )  # fmt: skip
         key = describe_dump(params, task, parts, out)
-        checkpoints = Checkpoints(limits.resume_dir, f"dump-{backbone}-{fold}", key)
+        kept = RunFolder(limits.resume_dir, f"dump-{backbone}-{fold}", key)
         if processes.is_first:
-            checkpoints.open()
-        scores, pace = score_parts(parts, checkpoints.folder, processes, limits)
+            kept.open()
+        scores, pace = score_parts(parts, kept.path, processes, limits)
         if processes.is_first:
             write_dumps(task, parts, scores, out)
             if out == OUT / backbone / str(fold):  # no trial
                 total = sum(len(part.row_ids) for part in parts if part.name != PLAIN)
                 measured = Measured(task.member.id.digest, pace.seconds, pace.images, total)
                 record_seconds("dump", backbone, fold, measured)
-            checkpoints.clear()
+            kept.clear()
 
 
 def select_settings(params: DumpParams, backbone: str) -> tuple[object, ...]:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from features.core.files import check_digest, digest_file, read_sealed, write_atomic, write_sealed
+from features.core.files import check_digest, digest_bytes, read_sealed, write_atomic, write_sealed
 from features.core.members import Correction, MemberId
 from features.errors import IntegrityError
 from features.settings.training import MemberSettings
@@ -43,9 +43,10 @@ class Member:
 
 def write_member(state: dict[str, Tensor], member: Member, folder: Path) -> Member:
     """Writes weights and facts; returns the member with the digest of its weights."""
-    with write_atomic(folder / WEIGHTS) as temporary:
-        save_file({name: value.contiguous() for name, value in state.items()}, temporary)
-    digest = digest_file(folder / WEIGHTS)
+    content = save({name: value.contiguous() for name, value in state.items()})
+    with write_atomic(folder / WEIGHTS) as file:
+        file.write(content)
+    digest = digest_bytes(content)
     identity = replace(member.id, digest=digest)
     facts: dict[str, Any] = {
         "member": asdict(identity),

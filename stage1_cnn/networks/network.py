@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from features.errors import ConfigError
+from features.settings.learning import Network
 from features.settings.sections import suggest_name
 from features.settings.training import MemberSettings
 from stage1_cnn.networks.pretrained import create_pretrained
@@ -37,6 +38,22 @@ def build_network(settings: MemberSettings, load: bool = True) -> nn.Module:
         setting = _OPTIONAL[refused[0]]
         problem = f"network.{setting}: {settings.model} does not take it; set it to 0"
         raise ConfigError("backbones", [problem]) from error
+
+
+# By model, side and network section: all that the shapes depend on.
+_on_meta: dict[tuple[str, int, Network], nn.Module] = {}
+
+
+def build_on_meta(settings: MemberSettings) -> nn.Module:
+    """The network with shapes and no values, in evaluation mode; one object for all that are alike.
+
+    It takes no memory and no random numbers. Raises `ConfigError` as `build_network`.
+    """
+    key = (settings.model, settings.image_size, settings.network)
+    if key not in _on_meta:
+        with torch.device("meta"):
+            _on_meta[key] = build_network(settings, load=False).eval()
+    return _on_meta[key]
 
 
 def _find_arguments(settings: MemberSettings) -> dict[str, Any]:
@@ -99,8 +116,11 @@ def _find_size_problem(settings: MemberSettings, side: int) -> str:
     """
     try:
         with torch.device("meta"), torch.inference_mode():
-            network = build_network(settings, load=False).eval()
-            fit_image_size(network, settings, side)
+            if side == settings.image_size:
+                network = build_on_meta(settings)
+            else:  # one of its own, because it changes its size for good
+                network = build_network(settings, load=False).eval()
+                fit_image_size(network, settings, side)
             embed(network, torch.empty(1, CHANNELS[settings.network.input], side, side))
     except NotImplementedError:
         return ""  # an operation that the meta device lacks: training will tell

@@ -6,7 +6,7 @@ Rich Features for Image Manipulation Detection" (CVPR 2018), took from the 30 of
 Kodovsky, "Rich Models for Steganalysis of Digital Images" (TIFS 2012).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Literal
@@ -74,6 +74,22 @@ def resize_pixels(pixels: Tensor, side: int) -> Tensor:
     return small.permute(0, 2, 3, 1).contiguous()
 
 
+Input = Literal["rgb", "srm", "rgb+srm"]
+"""As of `network.input`."""
+
+
+def build_input(kind: Input, planes: Tensor, normalise: Callable[[], Tensor]) -> Tensor:
+    """What a network takes of pixels `(b, 3, h, w)` in 0 … 255: colours, noise maps, or both.
+
+    Colours are `normalise()`, asked for last, because it may change the pixels. Both callers have
+    their own: what is fast by lines of pixels in memory is slow in a graph, and the other way.
+    """
+    if kind == "rgb":
+        return normalise()
+    noise = extract_noise(planes)
+    return noise if kind == "srm" else torch.cat([normalise(), noise], dim=1)
+
+
 @dataclass(frozen=True)
 class Normaliser:
     """Pixels of the store into what a network takes: float32 `(b, c, size, size)`.
@@ -85,7 +101,7 @@ class Normaliser:
     std: Sequence[float]
     size: int
     device: torch.device
-    input: Literal["rgb", "srm", "rgb+srm"] = "rgb"
+    input: Input = "rgb"
 
     def __call__(self, images: Tensor | Pixels) -> Tensor:
         """`images`: `(b, s, s, 3)` in 0 … 255, uint8 or float; s at least `size`. Left as they are.
@@ -93,12 +109,14 @@ class Normaliser:
         Channels-last in memory. Noise maps are those of the resized pixels, after the RGB.
         """
         pixels = resize_pixels(self._move(images), self.size)
-        if self.input == "rgb":
-            return self._normalise(pixels)
-        noise = extract_noise(pixels.permute(0, 3, 1, 2))
-        if self.input == "srm":
-            return noise
-        return torch.cat([self._normalise(pixels), noise], dim=1)
+        planes = pixels.permute(0, 3, 1, 2)
+        return build_input(self.input, planes, lambda: self._normalise(pixels))
+
+    @property
+    def grey_levels(self) -> tuple[Tensor, Tensor]:
+        """`mean` and `std` as pixels have them: statistics are given for 0 … 1."""
+        mean, std = torch.tensor([self.mean, self.std]).mul(255)
+        return mean, std
 
     def _move(self, images: Tensor | Pixels) -> Tensor:
         tensor = images if isinstance(images, Tensor) else torch.from_numpy(images)
@@ -116,8 +134,7 @@ class Normaliser:
 
     @cached_property
     def _lines(self) -> tuple[Tensor, Tensor]:
-        # ImageNet statistics are given for 0 … 1, pixels are 0 … 255.
-        mean, std = torch.tensor([self.mean, self.std], device=self.device).mul(255)
+        mean, std = (values.to(self.device) for values in self.grey_levels)
         return mean.repeat(self.size), std.repeat(self.size)
 
 

@@ -13,6 +13,7 @@ from features.core.manifest import Ids, Manifest, count_classes, read_manifest
 from features.pixels.store import open_store
 from features.runtime.interruption import Interruption
 from features.runtime.locks import hold
+from features.runtime.run_folder import RunFolder, describe_run
 from features.settings.perturb import PerturbParams
 from stage1_cnn.dump.onnx import choose_engine
 from stage1_cnn.dump.parts import build_engine
@@ -21,10 +22,9 @@ from stage1_cnn.networks.devices import describe_device, pick_device, prepare_de
 from stage1_cnn.networks.member import Member, read_member
 from stage1_cnn.networks.network import check_other_size
 from stage1_cnn.perturb.sample import draw_sample
-from stage1_cnn.perturb.scores import Work, collect_scores, open_blocks, score_work
+from stage1_cnn.perturb.scores import Work, collect_scores, open_work_blocks, score_work
 from stage1_cnn.perturb.variants import list_variants
-from stage1_cnn.runtime.checkpoints import Checkpoints
-from stage1_cnn.runtime.runs import RunLimits, describe_run
+from stage1_cnn.runtime.runs import COMPUTING, RunLimits
 from stage1_cnn.scoring.engines import Engine, describe_engines
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.scoring.rows import CPU_BATCH
@@ -84,7 +84,8 @@ def describe_perturb(params: PerturbParams, val: Manifest, work: Work, out: Path
     """All that the scores depend on."""
     return describe_run(
         out,
-        params.images,
+        COMPUTING,
+        images=params.images.pixel_settings,
         members={member.name: member.digest for member in work.members},
         manifest=val.digest,
         seed=params.seed,
@@ -112,13 +113,13 @@ def run(params: PerturbParams, out: Path, limits: RunLimits) -> None:
         prepare_device(processes.device)
         work = open_work(params, val, row_ids, processes)
         key = describe_perturb(params, val, work, out)
-        checkpoints = Checkpoints(limits.resume_dir, "perturb", key)
-        checkpoints.open()
-        blocks = open_blocks(work, checkpoints.folder)
+        kept = RunFolder(limits.resume_dir, "perturb", key)
+        kept.open()
+        blocks = open_work_blocks(work, kept.path)
         with Interruption(limits.max_minutes) as interruption:
-            score_work(work, blocks, interruption)
-        write_perturbed(collect_scores(work, blocks), val, out)
-        checkpoints.clear()
+            score_work(work, blocks, processes, interruption)
+        write_perturbed(collect_scores(work, blocks), val, out, blocks.finish())
+        kept.clear()
     _log.info(
         "perturb: %d real and %d fake val rows, %d variants, %d members on %s: %.1f s",
         *count_classes(val.labels[row_ids]), len(work.variants), len(work.members),

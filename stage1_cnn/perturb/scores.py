@@ -1,7 +1,6 @@
 """Val rows under every variant, through all members: perturbed once, scored by each."""
 
 import signal
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -16,24 +15,23 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from features.artifacts.perturbed import Perturbed, Variant
+from features.artifacts.row_blocks import Arrays, Layout, RowBlocks
 from features.core.manifest import Ids
 from features.core.members import MemberId
-from features.errors import Stopped, WorkerKilledError
+from features.errors import WorkerKilledError
 from features.forensics.batch import Pixels
 from features.forensics.columns import COLUMNS, measure_images
 from features.forensics.columns import count_together as count_measured
 from features.pixels.store import ImageStore
 from features.runtime.interruption import Interruption
-from features.runtime.progress import track
-from stage1_cnn.dump.blocks import Kind, RowBlocks
+from stage1_cnn.dump.filling import ScoreTask, fill_blocks
 from stage1_cnn.networks.devices import tell_memory
 from stage1_cnn.perturb.variants import perturb_pixels
 from stage1_cnn.scoring.engines import Engine
 from stage1_cnn.scoring.feeding import Loaded, feed, gather_pixels
+from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.scoring.rows import count_together, find_width, start_scoring
 
-SAVE_SECONDS = 20.0
-"""Between two saves: what a kill without warning loses at most."""
 MANY = 1 << 24
 """Pixels from which on processes measure forensic features: two seconds of it."""
 IDLE_SECONDS = 600
@@ -58,52 +56,39 @@ class Work:
         return len(self.variants) * len(self.row_ids)
 
 
-def open_blocks(work: Work, folder: Path) -> RowBlocks:
+def open_work_blocks(work: Work, folder: Path) -> RowBlocks:
     """What is there of the scores: a row for each picture of `work`."""
-    kinds: dict[str, Kind] = {}
+    shape = (len(work.variants), len(work.row_ids))
+    layouts: dict[str, Layout] = {}
     for member, engine in zip(work.members, work.engines, strict=True):
-        kinds[f"{member.name}.logits"] = (np.float32, ())
-        kinds[f"{member.name}.embeddings"] = (np.float16, (find_width(engine),))
-    kinds["forensics"] = (np.float32, (len(COLUMNS),))
-    return RowBlocks(folder, "perturbed", len(work), kinds)
+        layouts[f"{member.name}.logits"] = (np.float32, shape)
+        layouts[f"{member.name}.embeddings"] = (np.float16, (*shape, find_width(engine)))
+    layouts["forensics"] = (np.float32, (*shape, len(COLUMNS)))
+    return RowBlocks(folder, "perturbed", len(work), layouts)
 
 
 def collect_scores(work: Work, blocks: RowBlocks) -> Perturbed:
     """All scores, mapped from the disk."""
-    shape = (len(work.variants), len(work.row_ids))
-    *scores, forensics = (a.reshape(*shape, *a.shape[1:]) for a in blocks.map_arrays())
+    *scores, forensics = blocks.map_arrays()
     logits, embeddings = tuple(scores[::2]), tuple(scores[1::2])
     return Perturbed(
         work.row_ids, work.variants, work.members, logits, embeddings, COLUMNS, forensics
     )
 
 
-def score_work(work: Work, blocks: RowBlocks, interruption: Interruption) -> None:
+def score_work(
+    work: Work, blocks: RowBlocks, processes: Processes, interruption: Interruption
+) -> None:
     """Scores the pictures that `blocks` lack. Raises `Stopped`."""
-    missing = blocks.list_missing()
-    total = len(work)
-    done = total - sum(stop - start for start, stop in missing)
+    missing = sum(stop - start for start, stop in blocks.list_missing())
     size = min(count_together(engine) for engine in work.engines)
-    with open_measure((total - done) * work.store.size**2) as measure:
-        for start, stop in missing:
-            blocks.begin(start)
-            last = saved = time.monotonic()
-            steps = split_steps(start, stop, len(work.row_ids), size)
-            scored = track(
-                score_steps(work, steps, measure),
-                "perturb", total, done, unit="pictures", size=lambda arrays: len(arrays[0]),
-            )  # fmt: skip
-            for arrays in scored:
-                blocks.add_arrays(arrays)
-                done += len(arrays[0])
-                now = time.monotonic()
-                reason, last = interruption.find_reason(2 * (now - last)), now
-                if reason or now - saved > SAVE_SECONDS:
-                    blocks.save()
-                    saved = time.monotonic()
-                if reason and done < total:
-                    raise Stopped(f"after {done:,} of {total:,} perturbed pictures ({reason})")
-            blocks.save()
+    task = ScoreTask(len(work), "perturb", "pictures", "perturbed pictures")
+    with open_measure(missing * work.store.size**2) as measure:
+
+        def score(start: int, stop: int) -> Iterator[Arrays]:
+            return score_steps(work, split_steps(start, stop, len(work.row_ids), size), measure)
+
+        fill_blocks(blocks, task, score, processes, interruption)
 
 
 def split_steps(start: int, stop: int, rows: int, size: int) -> list[tuple[int, int]]:
@@ -116,10 +101,8 @@ def split_steps(start: int, stop: int, rows: int, size: int) -> list[tuple[int, 
     return steps
 
 
-def score_steps(
-    work: Work, steps: Sequence[tuple[int, int]], measure: Measure
-) -> Iterator[list[npt.NDArray[Any]]]:
-    """What `open_blocks` keeps of each step's pictures. Raises `DeviceMemoryError`."""
+def score_steps(work: Work, steps: Sequence[tuple[int, int]], measure: Measure) -> Iterator[Arrays]:
+    """What `open_work_blocks` keeps of each step's pictures. Raises `DeviceMemoryError`."""
     rows = len(work.row_ids)
 
     def load(number: int) -> Loaded[tuple[Variant, Ids]]:

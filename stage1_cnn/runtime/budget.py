@@ -1,13 +1,7 @@
 """How many parameters the networks have, counted without making them."""
 
-import torch
-
-from features.settings.learning import Network
 from features.settings.training import MemberSettings, TrainParams
-from stage1_cnn.networks.network import build_network, settle_image_size
-
-# By model, side and network section: all that the number depends on.
-_counted: dict[tuple[str, int, Network], int] = {}
+from stage1_cnn.networks.network import build_on_meta, settle_image_size
 
 
 def count_parameters(settings: MemberSettings) -> int:
@@ -15,14 +9,8 @@ def count_parameters(settings: MemberSettings) -> int:
 
     Raises `ConfigError` for a network that cannot be built.
     """
-    settings = settle_image_size(settings)
-    key = (settings.model, settings.image_size, settings.network)
-    if key not in _counted:
-        # The meta device has shapes and no values: no memory, and no random numbers are used up.
-        with torch.device("meta"):
-            network = build_network(settings, load=False)
-        _counted[key] = sum(parameter.numel() for parameter in network.parameters())
-    return _counted[key]
+    network = build_on_meta(settle_image_size(settings))
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def describe_budget(params: TrainParams, folds: int, limit: int | None) -> str:

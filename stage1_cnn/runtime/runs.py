@@ -1,13 +1,13 @@
-"""What runs of every stage here have in common: limits, where results go, what they rest on."""
+"""What runs of every stage here have in common: limits, where results go, what computes."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from features.errors import ConfigError
-from features.settings.images import Images
-from stage1_cnn.runtime.checkpoints import describe_versions, digest_code
 from stage1_cnn.runtime.options import SAVE_MINUTES
+
+COMPUTING = ("torch", "torchvision", "timm", "numpy")
+"""Packages whose versions results depend on."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,3 @@ def resolve_out_dir(asked: Path | None, place: Path, given: object, kept: object
         problem = f"the settings differ from those of params.yaml, which {place} is for"
         raise ConfigError("--set", [problem], "Name a folder for this run: --out DIR")
     return asked or place
-
-
-def describe_run(out: Path, images: Images, **facts: Any) -> dict[str, Any]:
-    """All that results depend on, `facts` among it, and where they go: who goes on from whose
-    state.
-    """
-    return {
-        "out": out.as_posix(),
-        "images": images.pixel_settings,
-        "code": digest_code(),
-        "versions": describe_versions(),
-        **facts,
-    }

@@ -13,8 +13,8 @@ from stage1_cnn.runtime.checkpoints import Checkpoints
 from stage1_cnn.runtime.options import SAVE_MINUTES
 from stage1_cnn.scoring.processes import Processes
 
-SHARE = 0.02
-"""Of the time, at most so much goes into saving."""
+SAVING_TIME = 0.02
+"""The fraction of the time that goes into saving, at most."""
 WARM_UP, MEASURED = 2, 8
 """Steps that are not measured (libraries settle), and that are."""
 SHORT = 10.0
@@ -45,7 +45,7 @@ class Session:
     def restore(self) -> State | None:
         """The latest saved state, the same in every process."""
         state = self._checkpoints.load() if self._checkpoints else None
-        state = self._processes.share(state) if self._saves else None
+        state = self._processes.broadcast(state) if self._saves else None
         self._last = self._saved_at = time.monotonic()
         return state
 
@@ -68,7 +68,7 @@ class Session:
             self._measure(seconds, step, total, images)
         needed = seconds + after_next + self._save_seconds
         reason = self._interruption.find_reason(2 * needed)
-        wait = max(self._every, self._save_seconds / SHARE) if self._every else 0.0
+        wait = max(self._every, self._save_seconds / SAVING_TIME) if self._every else 0.0
         due = now - self._saved_at >= wait
         stop, save = self._processes.any(reason is not None, due or step == total)
         if self._saves and (save or stop):

@@ -105,7 +105,7 @@ class BatchLoader:
 
     def _load(self, step: int) -> Loaded[tuple[Ids, Ids, int, Ids]]:
         drawn = self.batches.batch(step)
-        rows = self.processes.take_share(self.rows.row_ids[drawn])
+        rows = self.processes.take_slice(self.rows.row_ids[drawn])
         rank, world = self.processes.rank, self.processes.world
         first = step * self.batch_size + rank * self.batch_size // world
         tensors = (

@@ -64,7 +64,7 @@ class Processes:
         dist.all_reduce(merged, dist.ReduceOp.MAX, group=self._host)
         return [bool(flag) for flag in merged]
 
-    def share(self, value: Value) -> Value:
+    def broadcast(self, value: Value) -> Value:
         """What the first process has, on all of them."""
         if self.world == 1:
             return value
@@ -80,14 +80,14 @@ class Processes:
         dist.all_gather_object(found, value, group=self._host)
         return found
 
-    def take_share(self, rows: npt.NDArray) -> npt.NDArray:
+    def take_slice(self, rows: npt.NDArray) -> npt.NDArray:
         """The rows that are this process's to work on: none twice, none left out."""
         return slice_for_rank(rows, self.rank, self.world)
 
     def gather(self, part: npt.NDArray, total: int) -> npt.NDArray:
-        """The `total` rows of which each process has its share, in order, on all of them.
+        """The `total` rows of which each process has a slice, in order, on all of them.
 
-        Shares are those of `take_share`; `part` has the rows of this one along its first axis.
+        Slices are those of `take_slice`; `part` has the rows of this one along its first axis.
         """
         if self.world == 1:
             return part

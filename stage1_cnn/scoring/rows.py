@@ -59,7 +59,7 @@ def score_batches(
     """
 
     def load(number: int) -> Loaded[None]:
-        rows = processes.take_share(batches[number])
+        rows = processes.take_slice(batches[number])
         return Loaded((gather_pixels(store, rows, engine.device),), None)
 
     coming: deque[tuple[Callable[[], ScoredRows], int]] = deque()

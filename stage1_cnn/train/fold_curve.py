@@ -42,8 +42,8 @@ class Curve:
             train.labels, train.fold_rows(fold), settings.schedule.curve_rows, settings.seed
         )
         self._labels, self._groups = train.labels[self._rows], train.groups[self._rows]
-        self._network = build_network(settings, load=False)
-        self._engine = build_torch_engine(self._network, settings, processes.device)
+        network = build_network(settings, load=False)
+        self.engine = build_torch_engine(network, settings, processes.device)
         # As many images as the training takes at once: they fit into its memory.
         schedule = settings.schedule
         self._size = max(processes.world, schedule.batch_size // schedule.accumulate)
@@ -58,7 +58,7 @@ class Curve:
         for name, network in (("raw", raw), ("ema", ema)):
             if network is None:
                 continue
-            self._network.load_state_dict(network.state_dict())
+            self.engine.network.load_state_dict(network.state_dict())
             log_odds = self._score()
             if np.isfinite(log_odds).all():
                 figures = measure_figures(self._labels, log_odds, self._groups)
@@ -66,7 +66,7 @@ class Curve:
         return found
 
     def _score(self) -> Floats:
-        scored = score_batches(self._engine, self._store, list(self._split_rows()), self._processes)
+        scored = score_batches(self.engine, self._store, list(self._split_rows()), self._processes)
         parts = [part.logits for part in scored]
         return np.concatenate([np.empty(0, np.float32), *parts]).astype(np.float64)
 

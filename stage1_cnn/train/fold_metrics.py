@@ -5,15 +5,15 @@ from collections.abc import Mapping
 
 import numpy as np
 from scipy.special import expit
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 from torch import Tensor
 
-from features.core.auc import Floats, measure_auc
+from features.core.auc import AucEstimate, Floats, measure_auc
 from features.core.manifest import Manifest, count_classes
+from features.core.number_text import format_figure
 from features.pixels.store import ImageStore
 from features.settings.training import MemberSettings
 from stage1_cnn.networks.network import build_network
-from stage1_cnn.scoring.engines import build_torch_engine
+from stage1_cnn.scoring.engines import TorchEngine, build_torch_engine
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.scoring.rows import score_rows
 from stage1_cnn.train.loop import Trained
@@ -29,20 +29,23 @@ def judge_fold(
     train: Manifest,
     fold: int,
     processes: Processes,
+    engine: TorchEngine | None = None,
 ) -> dict[str, Figures]:
     """Figures of the `raw` and, with an average, of the `ema` weights on the rows of `fold`.
 
-    Raw log-odds are judged: accuracy is that at 0, as sampling and loss have left it.
+    Log-odds are judged as sampling and loss have left them: accuracy is that at 0. `engine` is one
+    of these settings that nobody needs any more, such as that of the curve; `None`: a new one.
     """
     states: dict[str, Mapping[str, Tensor]] = {"raw": trained.raw_state}
     if trained.ema_state is not None:
         states["ema"] = trained.ema_state
-    network = build_network(settings, load=False)
-    engine = build_torch_engine(network, settings, processes.device)
+    if engine is None:
+        network = build_network(settings, load=False)
+        engine = build_torch_engine(network, settings, processes.device)
     rows = train.fold_rows(fold)
     found = {}
     for name, state in states.items():
-        network.load_state_dict(state)
+        engine.network.load_state_dict(state)
         title = f"judge {name} weights"
         logits = score_rows(engine, store, rows, processes, title).logits.astype(np.float64)
         found[name] = measure_figures(train.labels[rows], logits, train.groups[rows])
@@ -55,6 +58,9 @@ def measure_figures(labels: np.ndarray, log_odds: Floats, groups: np.ndarray) ->
 
     All are `None` where a class has no row.
     """
+    # Late: nobody waits a second for it before the first epoch.
+    from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
+
     figures: Figures = dict.fromkeys(("accuracy", "balanced_accuracy", "log_loss"))
     if 0 not in count_classes(labels):
         answers = (log_odds > 0).astype(int)
@@ -65,10 +71,8 @@ def measure_figures(labels: np.ndarray, log_odds: Floats, groups: np.ndarray) ->
 
 
 def describe_figures(figures: Figures) -> str:
-    """`AUC 0.912 [0.881, 0.936], balanced accuracy 0.84`."""
+    """`AUC 0.912 [0.881, 0.936], balanced accuracy 0.840`."""
     if figures["auc"] is None:
         return "a class has no row there"
-    bounds = "" if figures["auc_low"] is None else " [{auc_low:.3f}, {auc_high:.3f}]"
-    return ("AUC {auc:.3f}" + bounds + ", balanced accuracy {balanced_accuracy:.3f}").format(
-        **figures
-    )
+    auc = AucEstimate.from_metrics(figures).describe()
+    return f"AUC {auc}, balanced accuracy {format_figure(figures['balanced_accuracy'])}"

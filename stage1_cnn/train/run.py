@@ -15,12 +15,13 @@ from features.pixels.store import open_store
 from features.runtime.costs import Measured, record_seconds
 from features.runtime.interruption import Interruption
 from features.runtime.locks import hold
+from features.runtime.run_folder import RunFolder, describe_run
 from features.settings.training import MemberSettings, TrainParams
 from stage1_cnn.networks.devices import describe_device
 from stage1_cnn.networks.member import Member, write_member
 from stage1_cnn.networks.network import check_image_size, settle_image_size
 from stage1_cnn.runtime.checkpoints import Checkpoints
-from stage1_cnn.runtime.runs import RunLimits, describe_run
+from stage1_cnn.runtime.runs import COMPUTING, RunLimits
 from stage1_cnn.runtime.session import Session
 from stage1_cnn.sampling.loader import choose_rows, list_candidates
 from stage1_cnn.scoring.processes import join_processes
@@ -70,15 +71,17 @@ def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: RunLim
         )  # fmt: skip
         seed = int(digest_json([params.seed, backbone, fold])[:8], 16)
         key = describe_training(params, settings, rows, seed, out)
-        checkpoints = Checkpoints(limits.resume_dir, f"train-{backbone}-{fold}", key)
+        kept = RunFolder(limits.resume_dir, f"train-{backbone}-{fold}", key)
         if processes.is_first:
-            checkpoints.open()
+            kept.open()
         with Interruption(limits.max_minutes) as interruption:
-            session = Session(processes, interruption, checkpoints, limits.save_minutes)
+            states = Checkpoints(kept.path)
+            session = Session(processes, interruption, states, limits.save_minutes)
             curve = build_curve(settings, store, train, fold, processes)
             trained = train_network(settings, store, train, rows, seed, processes, session, curve)
             interruption.stop_at_once()
-            judged = judge_fold(trained, settings, store, train, fold, processes)
+            scorer = curve.engine if curve else None
+            judged = judge_fold(trained, settings, store, train, fold, processes, scorer)
         if processes.is_first:
             member = describe_member(settings, train, rows, backbone, trained)
             history = pd.DataFrame(trained.history)
@@ -87,7 +90,7 @@ def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: RunLim
             write_sums(out / SUMS, [out / "history.csv"])
             if out == OUT / backbone / str(fold):  # no trial
                 _record(trained, written)
-            checkpoints.clear()
+            kept.clear()
 
 
 def _record(trained: Trained, member: Member) -> None:
@@ -102,7 +105,8 @@ def describe_training(
     row_digest = digest_bytes(rows.row_ids.tobytes())
     return describe_run(
         out,
-        params.images,
+        COMPUTING,
+        images=params.images.pixel_settings,
         settings=settings.model_dump(mode="json"),
         train={"manifest": rows.manifest_digest, "fold": rows.fold, "rows": row_digest},
         seed=seed,

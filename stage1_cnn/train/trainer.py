@@ -19,13 +19,13 @@ from features.errors import ConfigError
 from features.settings.training import MemberSettings
 from stage1_cnn.augment.augmenter import Augmenter
 from stage1_cnn.augment.mixing import BLOCK, mix_batch
+from stage1_cnn.losses.row_loss import RowLoss
 from stage1_cnn.networks.devices import choose_precision, send
 from stage1_cnn.networks.network import Classifier, build_network
 from stage1_cnn.networks.normalise import build_normaliser
 from stage1_cnn.sampling.loader import Batch, BatchLoader
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.train.ema import build_ema
-from stage1_cnn.train.losses import RowLoss
 from stage1_cnn.train.optimisers import (
     build_optimizer,
     build_scheduler,
@@ -80,7 +80,7 @@ class Trainer:
     def _build_network(self) -> nn.Module:
         network = build_network(self.settings)
         if self.processes.world > 1:
-            network = _share_statistics(network, self.settings, self.device)
+            network = _sync_statistics(network, self.settings, self.device)
         network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.processes.rank:  # dropout must not be the same everywhere
             torch.manual_seed(self.seed + (self.processes.rank << 32))
@@ -121,11 +121,11 @@ class Trainer:
         if self._forward is None or self.step == self.frozen_steps:
             self._wrap()
         images, targets, weights = self._prepare(batch)
-        shares = self.loss.share_out(targets, weights, self.processes.add)
+        row_weights = self.loss.row_weights(targets, weights, self.processes.add)
         for kept, buffers in zip(self._kept, self._buffers, strict=True):
             torch._foreach_copy_(kept, buffers)
         self.optimizer.zero_grad()
-        loss, by_row = self._descend(images, targets, shares)
+        loss, by_row = self._descend(images, targets, row_weights)
         self.step += 1
         if not np.isfinite(loss):
             for kept, buffers in zip(self._kept, self._buffers, strict=True):
@@ -145,23 +145,25 @@ class Trainer:
             images, targets = mix_batch(images, targets, augment, self.seed, self.step, first)
         return images, targets, batch.weights
 
-    def _descend(self, images: Tensor, targets: Tensor, shares: Tensor) -> tuple[float, Tensor]:
+    def _descend(
+        self, images: Tensor, targets: Tensor, row_weights: Tensor
+    ) -> tuple[float, Tensor]:
         """Sets the gradients; returns the loss of the whole batch and that of each row here."""
         call, count = self._forward, self.settings.schedule.accumulate
         assert call is not None
-        parts = [t.tensor_split(count) for t in (images, targets, shares)]
+        slices = [t.tensor_split(count) for t in (images, targets, row_weights)]
         seen: list[Tensor] = []
         total, last = torch.zeros((), device=self.device), count - 1
-        for i, (some, wanted, share) in enumerate(zip(*parts, strict=True)):
-            # Gradients travel once, with the last part.
+        for i, (some, wanted, counted) in enumerate(zip(*slices, strict=True)):
+            # Gradients travel once, with the last slice.
             with self._hold_back() if i < last else nullcontext():
                 by_row = self.loss.measure(call(some), wanted)
-                loss = (by_row * share).sum()
+                loss = (by_row * counted).sum()
                 seen.append(by_row.detach())
                 total = total + loss.detach()
                 if i == last:
                     read = _read_later(self.processes.add(total))
-                # The processes' gradients are averaged, and shares are those of the whole batch.
+                # The processes' gradients are averaged; weights add up over the whole batch.
                 self.scaler.scale(loss * self.processes.world).backward()
         return read(), torch.cat(seen)
 
@@ -219,7 +221,7 @@ class Trainer:
         self._forward = None
 
 
-def _share_statistics(
+def _sync_statistics(
     network: nn.Module, settings: MemberSettings, device: torch.device
 ) -> nn.Module:
     """`network` with its batch norm over the batches of all processes, where that can be had."""

@@ -10,9 +10,9 @@ from features.inputs.settings import AllParams
 from features.runtime.cli import STOPPED
 from features.runtime.interruption import Interruption
 from features.runtime.locks import hold
+from features.runtime.run_folder import digest_code
 from features.settings.sections import load_params
 from features.settings.training import TrainParams
-from stage1_cnn.runtime.checkpoints import digest_code
 from stage1_cnn.train.run import OUT, select_settings
 from stage1_cnn.train_all.dvc_stages import commit
 from stage1_cnn.train_all.plan import TRAIN, find_waiting

@@ -5,23 +5,24 @@ As PNG for DVC, as SVG for the report. Same tables, same bytes.
 
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import pandas as pd
 
 from features.core.files import write_atomic
 from stage2_ensemble.charts import curves, dots, training
 from stage2_ensemble.charts.style import build_figure, use_style
+from stage2_ensemble.results.form import Metrics, ValMetrics, has_val
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Metrics = Mapping[str, Any]
 Tables = Mapping[str, pd.DataFrame]
+M = TypeVar("M", bound=Metrics)
 DOTS_PER_INCH = 160
 
 
@@ -36,12 +37,12 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _Plan(Generic[M]):
     name: str
     title: str
-    draw: Callable[[Metrics, Tables], "Figure"]
-    describe: Callable[[Metrics, Tables], str]
-    is_there: Callable[[Metrics, Tables], bool]
+    draw: Callable[[M, Tables], "Figure"]
+    describe: Callable[[M, Tables], str]
+    is_there: Callable[[M, Tables], bool]
 
 
 def _has(*names: str) -> Callable[[Metrics, Tables], bool]:
@@ -49,7 +50,7 @@ def _has(*names: str) -> Callable[[Metrics, Tables], bool]:
     return lambda _, tables: all(name in tables and len(tables[name]) for name in names)
 
 
-_VAL = (
+_VAL: tuple[_Plan[ValMetrics], ...] = (
     _Plan("scorers_auc", "How well each model ranks", dots.draw_scorers,
           lambda m, _: dots.describe_scorers(m), lambda *_: True),
     _Plan("roc_log", "Fakes found against reals called fake", curves.draw_roc,
@@ -73,13 +74,13 @@ _VAL = (
     _Plan("contributions", "What moves the score", dots.draw_blocks,
           lambda m, _: dots.describe_blocks(m), lambda m, _: bool(dots.find_explained(m))),
 )  # fmt: skip
-_TRAINING = (
+_TRAINING: tuple[_Plan[Metrics], ...] = (
     _Plan("learning_curves", "Learning curves", training.draw_learning,
           lambda _, t: training.describe_learning(t), _has("learning")),
     _Plan("sampler_draws", "What the sampler drew", training.draw_sampler,
           lambda _, t: training.describe_sampler(t), _has("sampler")),
 )  # fmt: skip
-NAMES = tuple(plan.name for plan in (*_VAL, *_TRAINING))
+TITLES = {plan.name: plan.title for plan in _VAL} | {p.name: p.title for p in _TRAINING}
 
 
 def build_charts(metrics: Metrics, tables: Tables) -> list[Chart]:
@@ -87,22 +88,22 @@ def build_charts(metrics: Metrics, tables: Tables) -> list[Chart]:
 
     Without val those of the training are left.
     """
-    return list(_build(metrics, tables))
-
-
-def _build(metrics: Metrics, tables: Tables) -> Iterator[Chart]:
-    plans = _TRAINING if metrics["val"] is None else (*_VAL, *_TRAINING)
     with use_style():
-        for plan in plans:
-            if plan.is_there(metrics, tables):
-                text = plan.describe(metrics, tables)
-                yield Chart(plan.name, plan.title, text, plan.draw(metrics, tables))
+        charts = list(_draw(_VAL, metrics, tables)) if has_val(metrics) else []
+        return [*charts, *_draw(_TRAINING, metrics, tables)]
+
+
+def _draw(plans: Iterable[_Plan[M]], metrics: M, tables: Tables) -> Iterator[Chart]:
+    for plan in plans:
+        if plan.is_there(metrics, tables):
+            text = plan.describe(metrics, tables)
+            yield Chart(plan.name, plan.title, text, plan.draw(metrics, tables))
 
 
 def write_png(chart: Chart, path: Path) -> None:
     """Writes the figure on white, atomically."""
-    with use_style(), write_atomic(path) as temporary:
-        chart.figure.savefig(temporary, format="png", dpi=DOTS_PER_INCH,
+    with use_style(), write_atomic(path) as file:
+        chart.figure.savefig(file, format="png", dpi=DOTS_PER_INCH,
                              metadata={"Software": None})  # fmt: skip
 
 
@@ -117,12 +118,12 @@ def write_empty_png(title: str, path: Path) -> None:
 def write_pngs(charts: list[Chart], folder: Path) -> None:
     """`<name>.png` of every figure that a run can have."""
     found = {chart.name: chart for chart in charts}
-    for plan in (*_VAL, *_TRAINING):
-        path = folder / f"{plan.name}.png"
-        if plan.name in found:
-            write_png(found[plan.name], path)
+    for name, title in TITLES.items():
+        path = folder / f"{name}.png"
+        if name in found:
+            write_png(found[name], path)
         else:
-            write_empty_png(plan.title, path)
+            write_empty_png(title, path)
 
 
 def render_svg(chart: Chart) -> str:

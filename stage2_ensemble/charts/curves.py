@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from features.core.number_text import format_figure, format_percent
 from stage2_ensemble.charts.style import (
     BLUE,
     FAKE,
@@ -17,12 +18,13 @@ from stage2_ensemble.charts.style import (
     build_figure,
     draw_legend,
 )
+from stage2_ensemble.results.form import ValMetrics
+from stage2_ensemble.results.scores import read_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Metrics = Mapping[str, Any]
 LINES = {
     "stack": (RED, "-", 2.4),
     "mean": (BLUE, "--", 1.6),
@@ -44,7 +46,7 @@ def _draw_lines(axes: "Axes", table: pd.DataFrame, x: str, shipped: str) -> None
         )
 
 
-def draw_roc(metrics: Metrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
+def draw_roc(metrics: ValMetrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
     """TPR over a logarithmic FPR, with the point where what ships decides."""
     table, val = tables["roc"], metrics["val"]
     least = find_least_fpr(metrics)
@@ -62,29 +64,29 @@ def draw_roc(metrics: Metrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
     return figure
 
 
-def find_least_fpr(metrics: Metrics) -> float:
+def find_least_fpr(metrics: ValMetrics) -> float:
     """One false positive: no curve says anything left of it."""
     return float(max(1e-4, 1 / metrics["rows"]["val"]["reals"]))
 
 
-def describe_roc(metrics: Metrics) -> str:
+def describe_roc(metrics: ValMetrics) -> str:
     """The same in words."""
     stack = metrics["val"]["stack"]
     fpr, tpr = (metrics["promises"][name]["realised"] for name in ("fpr", "tpr"))
     text = (
-        f"At its threshold {metrics['val']['shipped']} calls {fpr:.1%} of reals fake and finds "
-        f"{tpr:.1%} of fakes."
+        f"At its threshold {metrics['val']['shipped']} calls {format_percent(fpr)} of reals fake "
+        f"and finds {format_percent(tpr)} of fakes."
     )
     at_one = stack["tpr_at_fpr_1e-2"]
     if at_one is None:
         return text + " Val has too few reals to say what it finds at 1 %."
     return text + (
-        f" With 1 % of reals called fake it would find {at_one:.1%}; "
+        f" With 1 % of reals called fake it would find {format_percent(at_one)}; "
         f"{stack['false_positives_1e-2']} reals stand behind that."
     )
 
 
-def draw_pr(metrics: Metrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
+def draw_pr(metrics: ValMetrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
     """Precision over recall, with the share of fakes, which chance reaches."""
     table, rows = tables["pr"], metrics["rows"]["val"]
     chance = rows["fakes"] / (rows["fakes"] + rows["reals"])
@@ -99,14 +101,16 @@ def draw_pr(metrics: Metrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
     return figure
 
 
-def describe_pr(metrics: Metrics) -> str:
+def describe_pr(metrics: ValMetrics) -> str:
     """The same in words."""
     rows, stack = metrics["rows"]["val"], metrics["val"]["stack"]
     share = rows["fakes"] / (rows["fakes"] + rows["reals"])
-    return f"Average precision {stack['ap']:.4f}; {share:.1%} of val is fake, which chance reaches."
+    precision = format_figure(stack["ap"], stack["ap_low"], stack["ap_high"])
+    chance = format_percent(share)
+    return f"Average precision {precision}; {chance} of val is fake, which chance reaches."
 
 
-def draw_reliability(metrics: Metrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
+def draw_reliability(metrics: ValMetrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
     """Share of fakes by probability, before and after calibration."""
     figure = build_figure(3.8)
     axes = figure.subplots()
@@ -127,17 +131,20 @@ def draw_reliability(metrics: Metrics, tables: Mapping[str, pd.DataFrame]) -> "F
     return figure
 
 
-def describe_reliability(metrics: Metrics) -> str:
+def describe_reliability(metrics: ValMetrics) -> str:
     """The same in words."""
     found = metrics["calibration"]
-    before, after = (found[f"val_{name}"] for name in ("before", "after"))
+    before, after = (
+        format_figure(*read_interval(checked, "ece"))
+        for checked in (found["val_before"], found["val_after"])
+    )
     return (
-        f"Calibration error {before['ece']:.3f} before and {after['ece']:.3f} after "
+        f"Calibration error {before} before and {after} after "
         f"({found['name']}). On the line, probabilities are true; a larger mark is more rows."
     )
 
 
-def draw_histogram(metrics: Metrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
+def draw_histogram(metrics: ValMetrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
     """Log-odds of what ships, by class, with its threshold."""
     table = tables["score_histogram"]
     figure = build_figure()
@@ -154,17 +161,17 @@ def draw_histogram(metrics: Metrics, tables: Mapping[str, pd.DataFrame]) -> "Fig
     return figure
 
 
-def describe_histogram(metrics: Metrics) -> str:
+def describe_histogram(metrics: ValMetrics) -> str:
     """The same in words."""
     threshold = metrics["threshold"]
     return (
-        f"Right of {threshold['read']:.2f} log-odds a row is called fake "
+        f"Right of {format_figure(threshold['read'])} log-odds a row is called fake "
         f"(chosen by {threshold['policy']} on rows of train). The less both classes overlap, "
         "the better. Rows beyond the ends are counted at the ends."
     )
 
 
-def draw_confusion(_: Metrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
+def draw_confusion(_: ValMetrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
     """Counts and shares by label and answer."""
     table = tables["confusion"].set_index("label")
     shares = table.div(table.sum(axis=1).clip(lower=1), axis=0)
@@ -177,7 +184,13 @@ def draw_confusion(_: Metrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
             colour = GREEN if label == answer else PURPLE if answer == "review" else RED
             box = (x - 0.48, y - 0.47)
             axes.add_patch(_build_box(box, colour, 0.12 + 0.5 * share))
-            axes.text(x, y, f"{table.loc[label, answer]:,}\n{share:.1%}", ha="center", va="center")
+            axes.text(
+                x,
+                y,
+                f"{table.loc[label, answer]:,}\n{format_percent(share)}",
+                ha="center",
+                va="center",
+            )
     axes.set_xticks(range(len(table.columns)), [f"called {name}" if name != "review"
                     else "left to review" for name in table.columns])  # fmt: skip
     axes.set_yticks(range(len(table.index)), [f"{name}s" for name in table.index])

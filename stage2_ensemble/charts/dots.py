@@ -7,6 +7,7 @@ import pandas as pd
 
 from features.artifacts.perturbed import Variant
 from features.core.auc import AucEstimate
+from features.core.number_text import format_figure, format_percent
 from stage2_ensemble.charts.style import (
     BLUE,
     GREEN,
@@ -21,8 +22,9 @@ from stage2_ensemble.charts.style import (
     find_height,
 )
 from stage2_ensemble.findings.contributions import BACKBONE
-from stage2_ensemble.findings.robustness import CHANGES
-from stage2_ensemble.findings.tables import Entry, Metrics, list_parts, list_scorers
+from stage2_ensemble.findings.robustness import BOUNDS, CHANGES
+from stage2_ensemble.findings.tables import Entry, list_parts, list_scorers
+from stage2_ensemble.results.form import ValMetrics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +36,7 @@ SHOWN = {"stack": ("what ships", RED, "o", "-"), "mean": ("mean", BLUE, "s", "--
            "best_single": ("best single", GREEN, "^", "-.")}  # fmt: skip
 
 
-def draw_scorers(metrics: Metrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
+def draw_scorers(metrics: ValMetrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
     """AUC of everything that scores."""
     shipped = metrics["val"]["shipped"]
     scorers = list_scorers(metrics)
@@ -62,7 +64,7 @@ def _read_dot(name: str, values: Mapping[str, Any], key: str = "auc") -> Dot:
     return Dot(name, values[key], *ends, values.get("null_auc"))
 
 
-def describe_scorers(metrics: Metrics) -> str:
+def describe_scorers(metrics: ValMetrics) -> str:
     """The same in words."""
     val = metrics["val"]
     members = val["members"]
@@ -77,7 +79,7 @@ def describe_scorers(metrics: Metrics) -> str:
     )
 
 
-def draw_parts(metrics: Metrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
+def draw_parts(metrics: ValMetrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
     """AUC of what ships by generator and domain, the null model's beside."""
     parts = cut_parts(metrics)
     dots, colours, markers = [], [], []
@@ -98,7 +100,7 @@ def draw_parts(metrics: Metrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
     return figure
 
 
-def cut_parts(metrics: Metrics) -> list[Entry]:
+def cut_parts(metrics: ValMetrics) -> list[Entry]:
     """As many as there is room for: all domains, and the generators with the lowest AUC."""
     measured = [part for part in list_parts(metrics) if part[2]["auc"] is not None]
     generators = [part for part in measured if part[0] == "generator"]
@@ -107,19 +109,19 @@ def cut_parts(metrics: Metrics) -> list[Entry]:
     return [part for part in measured if part[0] == "domain" or part[1] in names]
 
 
-def describe_parts(metrics: Metrics) -> str:
+def describe_parts(metrics: ValMetrics) -> str:
     """The same in words."""
     parts = cut_parts(metrics)
     worst = min(parts, key=lambda part: part[2]["auc"])
     text = f"Lowest on {cut(worst[1], 40)}: {_describe(worst[2])}, on {worst[2]['against']}."
     if gap := metrics["domains"].get("gap"):
-        text += f" Seen minus unseen: {AucEstimate.from_metrics(gap).describe(4, '+')} AUC."
+        text += f" Seen minus unseen: {AucEstimate.from_metrics(gap).describe_difference()} AUC."
     if hidden := len(list_parts(metrics)) - len(parts):
         text += f" {hidden} more, with higher AUC or none, are not shown."
     return text
 
 
-def draw_without(metrics: Metrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
+def draw_without(metrics: ValMetrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
     """Change of AUC where one backbone is left out, out of fold and on val."""
     names = list(metrics["without"])
     figure = build_figure(find_height(2 * len(names), 1.3))
@@ -143,20 +145,20 @@ def draw_without(metrics: Metrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
     return figure
 
 
-def describe_without(metrics: Metrics) -> str:
+def describe_without(metrics: ValMetrics) -> str:
     """The same in words."""
     parts = [
-        f"without {name} {AucEstimate.from_metrics(values).describe(4, '+')}"
+        f"without {name} {AucEstimate.from_metrics(values).describe_difference()}"
         for name, values in metrics["without"].items()
     ]
     return f"Out of fold: {'; '.join(parts)} AUC. Left of 0: it is missed."
 
 
-def draw_blocks(metrics: Metrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
+def draw_blocks(metrics: ValMetrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
     """How far each block of columns moves the log-odds of what ships, or of LightGBM beside it."""
     name = find_explained(metrics)
     blocks = metrics["blocks"][name]
-    values = {block.removeprefix(BACKBONE): entry["contribution"] for block, entry in
+    values = {block.removeprefix(BACKBONE): entry["contribution"] or 0.0 for block, entry in
               blocks.items()}  # fmt: skip
     total = sum(values.values()) or 1.0
     order = sorted(values, key=lambda block: -values[block])[:MOST]
@@ -165,7 +167,7 @@ def draw_blocks(metrics: Metrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
     is_network = [BACKBONE + block in blocks for block in order]
     bars = axes.barh(range(len(order)), [values[b] for b in order], height=0.66,
                      color=[RED if own else BLUE for own in is_network])  # fmt: skip
-    labels = [f" {values[block] / total:.0%}" for block in order]
+    labels = [f" {format_percent(values[block] / total)}" for block in order]
     axes.bar_label(bars, labels, fontsize=9.5)
     axes.set_yticks(range(len(order)), [cut(block) for block in order])
     axes.invert_yaxis()
@@ -175,7 +177,7 @@ def draw_blocks(metrics: Metrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
     return figure
 
 
-def find_explained(metrics: Metrics) -> str:
+def find_explained(metrics: ValMetrics) -> str:
     """What ships, if its log-odds are a sum over columns; else the first that is."""
     shipped = metrics["val"]["shipped"]
     for name in (shipped, *metrics["blocks"]):
@@ -185,18 +187,19 @@ def find_explained(metrics: Metrics) -> str:
     return ""
 
 
-def describe_blocks(metrics: Metrics) -> str:
+def describe_blocks(metrics: ValMetrics) -> str:
     """The same in words."""
     name = find_explained(metrics)
     blocks = metrics["blocks"][name]
-    total = sum(entry["contribution"] for entry in blocks.values()) or 1.0
-    order = sorted(blocks, key=lambda block: -blocks[block]["contribution"])[:3]
-    parts = [f"{b.removeprefix(BACKBONE)} {blocks[b]['contribution'] / total:.0%}" for b in order]
+    moved = {block: entry["contribution"] or 0.0 for block, entry in blocks.items()}
+    total = sum(moved.values()) or 1.0
+    order = sorted(moved, key=lambda block: -moved[block])[:3]
+    parts = [f"{b.removeprefix(BACKBONE)} {format_percent(moved[b] / total)}" for b in order]
     beside = "" if name == metrics["val"]["shipped"] else ", which does not ship,"
     return f"{name}{beside} is moved most by {', '.join(parts)}. Networks red, all else blue."
 
 
-def draw_robustness(_: Metrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
+def draw_robustness(_: ValMetrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
     """AUC by strength of each perturbation: what ships, the mean, the best single network."""
     table = tables["robustness"]
     names = [name for name in table["perturbation"].unique() if name != "none"]
@@ -240,9 +243,10 @@ def describe_robustness(tables: Mapping[str, pd.DataFrame]) -> str:
     name = Variant(worst["perturbation"], worst["strength"]).name
     return (
         f"On {worst['rows']:,} rows of val. What ships loses most under {name}: "
-        f"AUC {worst['auc']:.4f}, a change of {change.describe(4, '+')}."
+        f"AUC {format_figure(*(worst[name] for name in BOUNDS))}, "
+        f"a change of {change.describe_difference()}."
     )
 
 
 def _describe(values: Mapping[str, Any]) -> str:
-    return f"AUC {AucEstimate.from_metrics(values).describe(digits=4)}"
+    return f"AUC {AucEstimate.from_metrics(values).describe()}"

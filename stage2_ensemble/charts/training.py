@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from features.core.number_text import format_figure, format_percent
 from stage2_ensemble.charts.style import (
     BLUE,
     FAKE,
@@ -17,12 +18,12 @@ from stage2_ensemble.charts.style import (
     cut,
     draw_legend,
 )
+from stage2_ensemble.results.form import Metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Metrics = Mapping[str, Any]
 MOST = 6
 """Backbones of a figure."""
 CURVES = {"raw_auc": ("AUC, last weights", BLUE, "--"), "ema_auc": ("AUC, averaged", RED, "-")}
@@ -77,9 +78,9 @@ def describe_learning(tables: Mapping[str, pd.DataFrame]) -> str:
     last = table.sort_values("epoch").groupby(["backbone", "fold"], sort=False).tail(1)
     parts = []
     for name, own in last.groupby("backbone", sort=False):
-        text = f"{name} ends at a loss of {own['loss'].mean():.3f}"
+        text = f"{name} ends at a loss of {format_figure(own['loss'].mean())}"
         known = own[["raw_auc", "ema_auc"]].dropna(how="all").mean()
-        measured = [f"{words} {known[key]:.3f}" for key, words in
+        measured = [f"{words} {format_figure(known[key])}" for key, words in
                     (("raw_auc", "last weights"), ("ema_auc", "averaged")) if key in known
                     and np.isfinite(known[key])]  # fmt: skip
         parts.append(text + (f" (AUC, {', '.join(measured)})" if measured else ""))
@@ -118,7 +119,9 @@ def describe_sampler(tables: Mapping[str, pd.DataFrame]) -> str:
     table = tables["sampler"]
     last = table.sort_values("epoch").groupby(["backbone", "fold"], sort=False).tail(1)
     worst = last.sort_values("repeats_real_max").iloc[-1]
-    low, high = (f"{share:.0%}" for share in (last["real_share"].min(), last["real_share"].max()))
+    low, high = (
+        format_percent(share) for share in (last["real_share"].min(), last["real_share"].max())
+    )
     return (
         f"{low if low == high else f'{low} to {high}'} of what networks saw was real. By the end "
         f"{worst['backbone']} had seen each of {worst['seen_real']:,.0f} reals "

@@ -18,7 +18,7 @@ from features.null_model.file_facts import (
     CATEGORIES,
     FAMILIES,
     FILE,
-    build_facts,
+    build_file_facts,
     encode_facts,
     learn_codes,
 )
@@ -38,7 +38,7 @@ class Extras:
 
 def learn_file_codes(train: Manifest) -> FileCodes:
     """The values of each category among train rows, the most frequent first: no label is read."""
-    codes = learn_codes(build_facts(train.table))
+    codes = learn_codes(build_file_facts(train.table))
     return {name: [str(value) for value in codes[name]] for name in _list_categories()}
 
 
@@ -62,7 +62,7 @@ def build_extras(
     if file_codes is None:
         return Extras(titles, values)
     codes = {name: pd.Index(known) for name, known in file_codes.items()}
-    facts = encode_facts(build_facts(table)[list(FAMILIES[FILE])], codes)
+    facts = encode_facts(build_file_facts(table)[list(FAMILIES[FILE])], codes)
     columns = np.stack(list(facts.values()), axis=1).astype(np.float32)
     titles += tuple(f"file:{name}" for name in facts)
     return Extras(titles, np.concatenate([values, columns], axis=1))

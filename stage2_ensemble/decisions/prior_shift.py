@@ -15,6 +15,7 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from features.core.auc import LEVEL
+from features.core.number_text import format_figure
 from stage2_ensemble.columns.columns import Floats
 from stage2_ensemble.decisions.calibrators import Platt
 from stage2_ensemble.decisions.scored_rows import (
@@ -121,8 +122,9 @@ def _find_refusal(em: float, confusion: float, gaps: Floats) -> str:
         return f"the estimate ends at {em:g}: no row looks like a {'fake' if em == 0 else 'real'}"
     if not gaps[0] <= 0 <= gaps[1]:
         return (
-            f"two estimates disagree, {em:.3f} by likelihood and {confusion:.3f} by the confusion "
-            f"matrix: more than the class shares has changed"
+            f"two estimates disagree, {format_figure(em)} by likelihood and "
+            f"{format_figure(confusion)} by the confusion matrix: "
+            "more than the class shares has changed"
         )
     return ""
 

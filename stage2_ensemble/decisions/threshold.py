@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+from scipy.special import logit
 
 from features.core.auc import LEVEL
 from features.settings.stacking import RATES, Decision
@@ -17,6 +18,8 @@ from stage2_ensemble.decisions.scored_rows import ChoiceRows, check_choosable, d
 from stage2_ensemble.measures.shares import Share, measure_share
 
 DRAWS = 400
+GIVEN = "params.yaml"
+"""In place of a policy, where the threshold is a number."""
 ROUNDING = 1e-12
 """Values that differ by less are equal."""
 
@@ -31,7 +34,7 @@ class Threshold:
     high: float | None
     policy: str
     target: float | None
-    """Of `fpr` and `tpr`."""
+    """Of `fpr` and `tpr`; of a threshold that is given, the score."""
     prior: float | None
     """Share of fakes that it is chosen for, where the policy depends on it."""
     fpr: Share
@@ -63,10 +66,15 @@ def choose_threshold(
     """The policy's threshold on `rows`, and a percentile interval over bootstrap samples of groups.
 
     `prior`: share of fakes among the rows to be labelled (default: that of `rows`). Only
-    `accuracy`, `f1` and `cost` depend on it. `draws` of 0 give no interval.
+    `accuracy`, `f1` and `cost` depend on it, and a given score, which is a probability at this
+    share. `draws` of 0 give no interval.
     """
     check_choosable(rows)
     prior = rows.prior if prior is None else prior
+    if isinstance(decision.threshold, float):
+        value = float(logit(decision.threshold) - logit(prior) + logit(rows.prior))
+        fpr, tpr = (_measure_rate(rows, value, label) for label in (0, 1))
+        return Threshold(value, None, None, GIVEN, decision.threshold, prior, fpr, tpr)
     value = find_threshold(rows.labels, rows.log_odds, decision, rows.weights, prior)
     order = np.argsort(rows.log_odds, kind="stable")
     labels, log_odds, weights = rows.labels[order], rows.log_odds[order], rows.weights[order]

@@ -9,16 +9,18 @@ from rich.table import Table
 from rich.text import Text
 
 from features.core.auc import AucEstimate
+from features.core.number_text import format_figure
 from features.runtime.terminal import build_console
 from stage2_ensemble.findings.final_run import describe_earlier
 from stage2_ensemble.findings.scorers import NOT_RELIABLE
+from stage2_ensemble.results.form import FinalMetrics, Metrics, Promise, ValMetrics, has_val
+from stage2_ensemble.results.scores import HeadlineScorers, read_interval
 
 BESIDE = {"mean": "mean", "best_single": "best single"}
-DIGITS = 3
 
 
 def print_closing(
-    metrics: Mapping[str, Any],
+    metrics: Metrics,
     report_path: Path | None,
     labels_path: Path,
     console: Console | None = None,
@@ -34,67 +36,73 @@ def print_closing(
 
 
 def list_closing(
-    metrics: Mapping[str, Any], report_path: Path | None, labels_path: Path
+    metrics: Metrics, report_path: Path | None, labels_path: Path
 ) -> list[tuple[str, str]]:
     """At most eight pairs of a name and what there is to say; `metrics` as in `metrics.json`."""
-    found = _list_last(metrics) if metrics["val"] is None else _list_val(metrics)
+    found = _list_last(metrics) if not has_val(metrics) else _list_val(metrics)
     report = [("report", str(report_path))] if report_path else []
     return [*found, *report, ("labels", str(labels_path))]
 
 
-def _name_rows(metrics: Mapping[str, Any]) -> str:
-    if metrics["val"] is None:
+def _name_rows(metrics: Metrics) -> str:
+    if not has_val(metrics):
         return str(metrics["note"])
     rows = metrics["rows"]["val"]
     doubt = "" if metrics["val"]["stack"]["reliable"] else f"; few groups: {NOT_RELIABLE}"
     return f"val: {rows['reals']:,} real, {rows['fakes']:,} fake{doubt}"
 
 
-def _list_val(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _list_val(metrics: ValMetrics) -> Iterator[tuple[str, str]]:
     val = metrics["val"]
     yield "ships", f"{val['shipped']}, AUC {_describe(val['stack'])}"
-    said = [f"{text} {_describe(val[name])}" for name, text in BESIDE.items()]
+    said = [
+        f"{text} {_describe(values)}"
+        for text, values in (("mean", val["mean"]), ("best single", val["best_single"]))
+    ]
     yield "beside it", ", ".join(said)
     yield "null model", f"{_describe(val['null_model'])}, which sees no picture"
     rates = [f"{key.upper()} {_describe_rate(metrics['promises'][key])}" for key in ("fpr", "tpr")]
     yield "threshold", ", ".join(rates)
     yield "worth it?", _judge_stack(val)
     if gap := metrics["domains"].get("gap"):
-        yield "unseen", f"AUC on seen minus on unseen generators {_describe(gap, '+')}"
+        yield "unseen", f"AUC on seen minus on unseen generators {_describe_difference(gap)}"
 
 
-def _judge_stack(val: Mapping[str, Any]) -> str:
+def _judge_stack(val: HeadlineScorers) -> str:
     gain = val["differences"].get("mean")
     if gain is None:
         return "the plain mean ships: nothing beat it for sure"
     said = "val cannot tell"
-    if gain["auc_low"] is None:
+    if gain["auc_low"] is None or gain["auc_high"] is None:
         said = "too few groups to tell"
     elif gain["auc_low"] > 0:
         said = "better for sure"
     elif gain["auc_high"] < 0:
         said = "worse for sure"
-    return f"AUC {_describe(gain, '+')} over the mean: {said}"
+    return f"AUC {_describe_difference(gain)} over the mean: {said}"
 
 
-def _list_last(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _list_last(metrics: FinalMetrics) -> Iterator[tuple[str, str]]:
     """Of a run that has learned from val too."""
     found, shipped = metrics["out_of_fold"], metrics["shipped"]
-    yield "ships", f"{shipped}: out-of-fold AUC {found['auc'][shipped]:.{DIGITS}f}"
-    said = [f"{text} {found['auc'][name]:.{DIGITS}f}" for name, text in BESIDE.items()]
+    yield "ships", f"{shipped}: out-of-fold AUC {format_figure(found['auc'][shipped])}"
+    said = [f"{text} {format_figure(found['auc'][name])}" for name, text in BESIDE.items()]
     yield "beside it", ", ".join(said)
     rates = [
-        f"{key.upper()} {found['threshold'][key]['value']:.{DIGITS}f}" for key in ("fpr", "tpr")
+        f"{key.upper()} {format_figure(found['threshold'][key]['value'])}" for key in ("fpr", "tpr")
     ]
     yield "threshold", f"{', '.join(rates)} on {found['read_on']} rows"
     yield "before", describe_earlier(metrics["earlier"], shipped)
 
 
-def _describe(values: Mapping[str, Any], sign: str = "") -> str:
-    return AucEstimate.from_metrics(values).describe(digits=DIGITS, sign=sign)
+def _describe(values: Mapping[str, Any]) -> str:
+    return AucEstimate.from_metrics(values).describe()
 
 
-def _describe_rate(promise: Mapping[str, Any]) -> str:
+def _describe_difference(values: Mapping[str, Any]) -> str:
+    return AucEstimate.from_metrics(values).describe_difference()
+
+
+def _describe_rate(promise: Promise) -> str:
     """What val shows of it."""
-    ends = (promise[f"realised{end}"] for end in ("", "_low", "_high"))
-    return AucEstimate(*ends).describe(digits=DIGITS)
+    return format_figure(*read_interval(promise, "realised"))

@@ -7,13 +7,11 @@ from rich.box import SIMPLE
 from rich.markup import escape
 from rich.table import Table
 
+from features.core.number_text import NO_VALUE, format_figure, format_percent
 from features.runtime.costs import UNKNOWN, Cost
 from stage2_ensemble.display.cells import (
-    NO_VALUE,
-    format_bounds,
     format_gap,
     format_interval,
-    format_number,
 )
 from stage2_ensemble.findings.contributions import BACKBONE
 from stage2_ensemble.findings.promises import describe_promised
@@ -22,8 +20,14 @@ from stage2_ensemble.findings.robustness import SCORERS, name_variant
 from stage2_ensemble.findings.scorers import NOT_RELIABLE, TITLES, describe_mixed
 from stage2_ensemble.measures.resampling import LEAST_GROUPS
 from stage2_ensemble.models.candidates import GATED
+from stage2_ensemble.results.form import Block, Promise, ValMetrics
+from stage2_ensemble.results.scores import (
+    Comparison,
+    Generator,
+    list_combiners,
+    list_domains,
+)
 
-WORDS = {"auc": "change", "auc_low": "change_low", "auc_high": "change_high"}
 SHOWN = {
     "ap": "AP",
     "balanced_accuracy": "bal.\nacc.",
@@ -31,8 +35,6 @@ SHOWN = {
     "tpr_at_fpr_1e-2": "TPR at\nFPR 1 %",
     "log_loss": "log\nloss",
 }
-APART = ("members", "stack", "shipped", "differences", "null_model")
-"""Entries of `val` that are no combiners."""
 NULL = "null model"
 MARK = "*"
 ANSWERS = {MISSED: "yes", BETTER: "no", NOT_TOLD: "unclear", TOO_FEW: "too few"}
@@ -40,7 +42,7 @@ ANSWERS = {MISSED: "yes", BETTER: "no", NOT_TOLD: "unclear", TOO_FEW: "too few"}
 FEW = f"fewer than {LEAST_GROUPS} groups of a class: {NOT_RELIABLE}"
 
 
-def build_robustness(metrics: Mapping[str, Any]) -> Table:
+def build_robustness(metrics: ValMetrics) -> Table:
     """What ships under each variant, its change and rates; the AUCs of the others beside."""
     found, shipped = metrics["robustness"], metrics["val"]["shipped"]
     rows = f"{found['reals']} real and {found['fakes']} fake val rows"
@@ -56,22 +58,22 @@ def build_robustness(metrics: Mapping[str, Any]) -> Table:
     for variant in found["variants"]:
         scorers = variant["scorers"]
         values = scorers["stack"]
-        rates = (f"{values[rate]:.2f}" for rate in ("fpr", "tpr"))
-        change = format_gap({key: values[word] for key, word in WORDS.items()})
+        rates = (format_figure(rate) for rate in (values["fpr"], values["tpr"]))
+        change = format_gap(values, "change")
         name = "as it is" if variant["strength"] is None else name_variant(variant)
-        aucs = (f"{scorers[other]['auc']:.3f}" for other in others)
+        aucs = (format_figure(scorers[other]["auc"]) for other in others)
         table.add_row(name, format_interval(values), change, *rates, *aucs)
     return table
 
 
-def build_table(metrics: Mapping[str, Any]) -> Table:
+def build_table(metrics: ValMetrics) -> Table:
     """Members first, then the combiners, then the null model; what ships is marked."""
     rows = metrics["rows"]["val"]
     table = Table(title=f"val: {rows['reals']} real, {rows['fakes']} fake", box=SIMPLE, padding=0)
     _add_columns(table)
     val = metrics["val"]
     members = val["members"]
-    combined = {k: v for k, v in val.items() if k not in APART}
+    combined = list_combiners(val)
     ends = {list(members)[-1], list(combined)[-1]}
     for name, values in (members | combined).items():
         mark = f"{name} (ships)" if name == val["shipped"] else name
@@ -80,7 +82,7 @@ def build_table(metrics: Mapping[str, Any]) -> Table:
     return table
 
 
-def build_shipped(metrics: Mapping[str, Any]) -> Table:
+def build_shipped(metrics: ValMetrics) -> Table:
     """What ships: every metric with its interval, and what it gains over simpler choices."""
     val = metrics["val"]
     title = f"what ships ({val['shipped']}), 95 % intervals by {val['stack']['groups']} groups"
@@ -95,7 +97,7 @@ def build_shipped(metrics: Mapping[str, Any]) -> Table:
     return table
 
 
-def build_promises(metrics: Mapping[str, Any]) -> Table:
+def build_promises(metrics: ValMetrics) -> Table:
     """What was promised of rows like those of train, and what val shows."""
     title = f"what ships ({metrics['val']['shipped']}): promised, and realised on val"
     table = Table(title=title, box=SIMPLE, padding=0)
@@ -104,15 +106,15 @@ def build_promises(metrics: Mapping[str, Any]) -> Table:
     table.add_column("realised [95 %]", justify="right", no_wrap=True)
     table.add_column("", overflow="fold")
     for entry in metrics["promises"].values():
-        realised = format_number(entry["realised"]) + format_bounds(entry, "realised", ", ")
+        realised = format_interval(entry, "realised")
         table.add_row(entry["title"], _format_promised(entry), realised, entry["verdict"])
     return table
 
 
-def build_units(metrics: Mapping[str, Any]) -> Table | None:
+def build_units(metrics: ValMetrics) -> Table | None:
     """Members and what ships on units of val; `None` where nothing was measured on any."""
-    units = metrics.get("units", {})
-    if "stack" not in units:
+    units = metrics.get("units")
+    if units is None or "stack" not in units:
         return None
     counts = units["counts"]
     caption = [describe_mixed(counts)] if counts["mixed"] else []
@@ -141,33 +143,35 @@ def _add_columns(table: Table) -> None:
 def _add_scorer(
     table: Table, name: str, values: Mapping[str, Any], end_section: bool = False
 ) -> None:
-    cells = [format_number(values[key]) for key in SHOWN]
+    cells = [format_figure(values[key]) for key in SHOWN]
     table.add_row(name, format_interval(values), *cells, end_section=end_section)
 
 
-def _format_promised(entry: Mapping[str, Any]) -> str:
+def _format_promised(entry: Promise) -> str:
     if entry["promised_low"] is None:
         return describe_promised(entry)
-    return format_number(entry["promised"]) + format_bounds(entry, "promised", ", ")
+    return format_interval(entry, "promised")
 
 
-def build_parts(metrics: Mapping[str, Any]) -> Table | None:
+def build_parts(metrics: ValMetrics) -> Table | None:
     """What ships by generator and by domain, with the null model beside; `None` without either."""
-    domains = dict(metrics["domains"])
-    gap = domains.pop("gap", None)
+    domains, gap = list_domains(metrics["domains"]), metrics["domains"].get("gap")
     generators = metrics["generators"]
     if not generators and len(domains) < 2:
         return None
     title = "what ships, by generator and domain"
-    shown = [*generators.values(), *(domains.values() if len(domains) > 1 else ())]
+    shown: list[Comparison | Generator] = [
+        *generators.values(),
+        *(domains.values() if len(domains) > 1 else ()),
+    ]
     caption = None if all(values["reliable"] for values in shown) else f"{MARK} {FEW}"
     table = Table(title=title, box=SIMPLE, padding=0, caption=caption)
     table.add_column("AUC [95 %]", justify="right", no_wrap=True)
     table.add_column(NULL.replace(" ", "\n"), justify="right", no_wrap=True)
     table.add_column("domain", no_wrap=True)
     table.add_column("rows", overflow="fold")
-    for values in generators.values():
-        _add_part(table, values, values["domain"])
+    for generator in generators.values():
+        _add_part(table, generator, generator["domain"])
     table.add_section()
     if len(domains) > 1:
         for name, values in domains.items():
@@ -177,7 +181,7 @@ def build_parts(metrics: Mapping[str, Any]) -> Table | None:
     return table
 
 
-def build_blocks(metrics: Mapping[str, Any]) -> Table:
+def build_blocks(metrics: ValMetrics) -> Table:
     """What moves the log-odds of what ships and of the LightGBM models, by block of columns."""
     shipped = metrics["val"]["shipped"]
     names = [n for n in dict.fromkeys((shipped, *GATED)) if n in metrics["blocks"]]
@@ -192,17 +196,17 @@ def build_blocks(metrics: Mapping[str, Any]) -> Table:
     return table
 
 
-def _format_block(blocks: Mapping[str, Any], block: str) -> str:
+def _format_block(blocks: Mapping[str, Block], block: str) -> str:
     if block not in blocks:
         return NO_VALUE
     value = blocks[block]["contribution"]
     if value is None:  # of a mean of ranks
         return f"weight {blocks[block]['weight']:.2f}"
-    total = sum(values["contribution"] for values in blocks.values()) or 1.0
-    return f"{value:.2f} {100 * value / total:3.0f} %"
+    total = sum(values["contribution"] or 0.0 for values in blocks.values()) or 1.0
+    return f"{value:.2f} {format_percent(value / total):>6}"
 
 
-def build_without(metrics: Mapping[str, Any], costs: Mapping[str, Cost]) -> Table | None:
+def build_without(metrics: ValMetrics, costs: Mapping[str, Cost]) -> Table | None:
     """AUC that each backbone is worth, and what it costs; `None` where there is one alone."""
     if not metrics["without"]:
         return None
@@ -217,7 +221,7 @@ def build_without(metrics: Mapping[str, Any], costs: Mapping[str, Cost]) -> Tabl
     table.add_column("s", justify="right", no_wrap=True)
     for backbone, values in metrics["without"].items():
         cost = costs.get(backbone, UNKNOWN)
-        gaps = (format_gap(values, key, digits=4) for key in ("auc", "val_auc"))
+        gaps = (format_gap(values, key) for key in ("auc", "val_auc"))
         cells = (_format_cost(value) for value in (cost.minutes, cost.seconds))
         table.add_row(backbone, *gaps, ANSWERS[judge_loss(values)], *cells)
     return table
@@ -227,8 +231,8 @@ def _format_cost(value: float | None) -> str:
     return NO_VALUE if value is None else f"{value:.{0 if value >= 10 else 1}f}"
 
 
-def _add_part(table: Table, values: Mapping[str, Any], domain: str) -> None:
-    null = format_number(values["null_auc"])
+def _add_part(table: Table, values: Comparison | Generator, domain: str) -> None:
+    null = format_figure(values["null_auc"])
     mark = "" if values["reliable"] else MARK
     # A generator may be called [b], which is no markup.
     rows = escape(values["against"])

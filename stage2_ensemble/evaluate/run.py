@@ -3,14 +3,14 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from features.artifacts.null_model import NullModel, read_null_model
 from features.core.auc import measure_auc
-from features.core.files import write_json, write_sealed, write_sums, write_text
+from features.core.files import write_sealed, write_sums, write_text
 from features.core.manifest import Manifest, count_classes, find_headline_rows, read_manifest
 from features.runtime.costs import read_costs
 from features.settings.members import MembersParams
@@ -55,6 +55,8 @@ from stage2_ensemble.measures.metrics import FPR_GRID, RECALL_GRID, trace_curves
 from stage2_ensemble.models.bundle import read_ensemble
 from stage2_ensemble.models.candidates import CANDIDATES
 from stage2_ensemble.models.ensemble import Ensemble, check_members
+from stage2_ensemble.results.form import Metrics, ValMetrics, has_val
+from stage2_ensemble.results.metrics_file import write_metrics
 
 MANIFEST = Path("artifacts/manifest")
 DUMPS = Path("artifacts/dumps")
@@ -134,15 +136,16 @@ def build_plots(scores: dict[str, Floats], shipped: str, val: Manifest) -> dict[
     }
 
 
-def run(params: MembersParams, out: Path = OUT) -> dict[str, Any]:
+def run(params: MembersParams, out: Path = OUT) -> Metrics:
     """Reads the bundle and the val dumps, writes metrics and plots."""
     ensemble = read_ensemble(STACKERS)
     check_members(ensemble, list(params.backbones), params.folds.active)
     val = read_manifest(MANIFEST, "val")
     kept = out / "held_out_metrics.json"
+    metrics: Metrics
     if len(val):
         metrics, plots, evaluation = _measure(ensemble, val)
-        write_sealed(kept, metrics)
+        write_sealed(kept, dict(metrics))
     else:
         earlier = quote_earlier(kept)
         metrics = describe_last(ensemble, earlier)
@@ -154,10 +157,10 @@ def run(params: MembersParams, out: Path = OUT) -> dict[str, Any]:
         write_text(out / "plots" / f"{name}.csv", table.to_csv(index=False))
     write_pngs(build_charts(metrics, plots), out / "plots")
     write_evaluation(evaluation, out / EVALUATION)
-    write_json(out / METRICS, metrics)
+    write_metrics(out / METRICS, metrics)
     plotted = [out / "plots" / f"{name}.csv" for name in plots]
     write_sums(out / SUMS, [out / METRICS, out / EVALUATION, *plotted])
-    if len(val):
+    if has_val(metrics):
         log_metrics(metrics)
         # Seconds are for the log alone: same seed and machine, same bytes.
         for line in list_reasons(metrics, read_costs(ensemble.backbones, ensemble.digests)):
@@ -170,7 +173,7 @@ def run(params: MembersParams, out: Path = OUT) -> dict[str, Any]:
 
 def _measure(
     ensemble: Ensemble, val: Manifest
-) -> tuple[dict[str, Any], dict[str, pd.DataFrame], pd.DataFrame]:
+) -> tuple[ValMetrics, dict[str, pd.DataFrame], pd.DataFrame]:
     """Metrics, plots and the table of rows of a run with val."""
     null = read_null_model(NULL_MODEL, val, ensemble.train_digest)
     members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
@@ -189,6 +192,6 @@ def _measure(
     plots |= build_plots(scores, ensemble.shipped, val) | tabulate_shipped(shipped)
     evaluation = tabulate_evaluation(ensemble, raw, val, null.scores)
     plots |= tabulate_rows(evaluation, ensemble.rules.band is not None)
-    plots |= tabulate_dots(metrics)
     robustness, table = read_robustness(PERTURBED, ensemble, val, extras.names)
-    return metrics | reasons | robustness, plots | table, evaluation
+    whole = cast(ValMetrics, {**metrics, **reasons, "robustness": robustness})
+    return whole, plots | tabulate_dots(whole) | table, evaluation

@@ -12,10 +12,12 @@ from rich.table import Table
 
 from features.core.auc import AucEstimate
 from features.core.manifest import NO_OVERRIDE, Manifest, count_classes, find_headline_rows
+from features.core.number_text import format_figure
 from stage2_ensemble.columns.columns import Floats
 from stage2_ensemble.findings.scorers import measure_scorers
-from stage2_ensemble.models.candidates import CANDIDATES
 from stage2_ensemble.models.ensemble import Ensemble
+from stage2_ensemble.results.form import CorrectedCounts, ValMetrics
+from stage2_ensemble.results.scores import list_combiners
 
 BIAS = (
     "Rows that a model disputes are looked at first, so corrected labels flatter it: the original "
@@ -54,7 +56,7 @@ def measure_corrected(
     return {"counts": counts, **found}
 
 
-def list_corrected(metrics: Mapping[str, Any]) -> list[str]:
+def list_corrected(metrics: ValMetrics) -> list[str]:
     """What there is to say of corrected labels, in lines; none where no label was changed."""
     if "corrected" not in metrics:
         return []
@@ -68,10 +70,10 @@ def list_corrected(metrics: Mapping[str, Any]) -> list[str]:
     return [*lines, BIAS]
 
 
-def build_corrected(metrics: Mapping[str, Any]) -> Table | None:
+def build_corrected(metrics: ValMetrics) -> Table | None:
     """AUC and balanced accuracy on both labels; `None` where nothing was measured on corrected."""
-    corrected, val = metrics.get("corrected", {}), metrics["val"]
-    if "stack" not in corrected:
+    corrected, val = metrics.get("corrected"), metrics["val"]
+    if corrected is None or "stack" not in corrected:
         return None
     title = _describe_counts(corrected["counts"])
     table = Table(title=title, box=SIMPLE, padding=0, caption=BIAS)
@@ -80,23 +82,26 @@ def build_corrected(metrics: Mapping[str, Any]) -> Table | None:
         for side in ("original", "corrected"):
             table.add_column(f"{figure}\n{side}", justify="right", no_wrap=True)
     members = list(val["members"])
-    for name in (*members, *(name for name in CANDIDATES if name in corrected)):
-        sides = [found["members"].get(name) or found[name] for found in (val, corrected)]
+    originals, others = (
+        {**found["members"], **list_combiners(found)} for found in (val, corrected)
+    )
+    for name, values in others.items():
+        sides = (originals[name], values)
         table.add_row(
             f"{name} (ships)" if name == val["shipped"] else name,
-            *(_describe_auc(values, digits=3) for values in sides),
-            *(f"{values['balanced_accuracy']:.3f}" for values in sides),
+            *(_describe_auc(values) for values in sides),
+            *(format_figure(values["balanced_accuracy"]) for values in sides),
             end_section=name == members[-1],
         )
     return table
 
 
-def _describe_counts(counts: Mapping[str, int]) -> str:
+def _describe_counts(counts: CorrectedCounts) -> str:
     return (
         f"val labels corrected: {counts['to_real']} to real, {counts['to_fake']} to fake, "
         f"{counts['confirmed']} confirmed"
     )
 
 
-def _describe_auc(values: Mapping[str, Any], digits: int = 4) -> str:
-    return AucEstimate.from_metrics(values).describe(digits)
+def _describe_auc(values: Mapping[str, Any]) -> str:
+    return AucEstimate.from_metrics(values).describe()

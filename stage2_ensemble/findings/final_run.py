@@ -6,7 +6,7 @@ with a val are quoted: of the same settings, but of members that learned from fe
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,20 @@ from rich.table import Table
 
 from features.core.auc import AucEstimate
 from features.core.files import read_sealed
+from features.core.number_text import format_figure
 from stage2_ensemble.findings.robustness import COLUMNS
 from stage2_ensemble.findings.tables import CONFUSION, HISTOGRAM, PARTS, SCORERS
 from stage2_ensemble.models.candidates import CANDIDATES, GATED
 from stage2_ensemble.models.ensemble import Ensemble
+from stage2_ensemble.results.form import (
+    CalibrationChoice,
+    EarlierRun,
+    FinalMetrics,
+    LeftOut,
+    ThresholdChoice,
+    has_val,
+)
+from stage2_ensemble.results.metrics_file import check_metrics
 
 NO_VAL = "no held-out val: data.final is true"
 NO_EARLIER = "no earlier run is known"
@@ -41,7 +51,7 @@ MEASURED_ON_VAL = {
 """Tables behind plots, which are empty here, and their columns."""
 
 
-def describe_last(ensemble: Ensemble, earlier: Mapping[str, Any] | None) -> dict[str, Any]:
+def describe_last(ensemble: Ensemble, earlier: EarlierRun | None) -> FinalMetrics:
     """`metrics.json` of a run without val; `earlier` as `quote_earlier` gives it."""
     rule = ensemble.rules.scorers[ensemble.shipped]
     calibration = rule.calibration.to_json()
@@ -54,41 +64,56 @@ def describe_last(ensemble: Ensemble, earlier: Mapping[str, Any] | None) -> dict
         "out_of_fold": {
             "auc": {name: float(np.mean(found)) for name, found in ensemble.oof_auc.items()},
             "read_on": ensemble.rule_rows,
-            "calibration": {name: calibration[name] for name in kept},
-            "threshold": rule.threshold.to_json(),
+            "calibration": cast(CalibrationChoice, {name: calibration[name] for name in kept}),
+            "threshold": cast(ThresholdChoice, rule.threshold.to_json()),
             "without": {
-                backbone: {"name": less.name, **less.shipped.to_metrics()}
+                backbone: LeftOut(
+                    name=less.name,
+                    auc=less.shipped.auc,
+                    auc_low=less.shipped.low,
+                    auc_high=less.shipped.high,
+                )
                 for backbone, less in ensemble.without.items()
             },
         },
-        "earlier": NO_EARLIER if earlier is None else dict(earlier),
+        "earlier": NO_EARLIER if earlier is None else earlier,
     }
 
 
-def quote_earlier(path: Path) -> dict[str, Any] | None:
+def quote_earlier(path: Path) -> EarlierRun | None:
     """Headline figures of the last run that had a val; `None` if there was none."""
     if not path.is_file():
         return None
-    metrics = read_sealed(path, "evaluate", advice=KEPT_ADVICE)
-    val = metrics["val"]
-    if val is None:
+    values = read_sealed(path, "evaluate", advice=KEPT_ADVICE)
+    if values["val"] is None:
         return None
-    auc = {name: val["stack"][name] for name in BOUNDS}
-    return {"shipped": val["shipped"], **auc, "rows": metrics["rows"]["val"]}
+    metrics = check_metrics(values, path)
+    assert has_val(metrics)
+    stack = metrics["val"]["stack"]
+    return EarlierRun(
+        shipped=metrics["val"]["shipped"],
+        auc=stack["auc"],
+        auc_low=stack["auc_low"],
+        auc_high=stack["auc_high"],
+        rows=metrics["rows"]["val"],
+    )
 
 
-def list_last(metrics: Mapping[str, Any]) -> list[str]:
+def list_last(metrics: FinalMetrics) -> list[str]:
     """The same in lines, the AUCs of candidates left out."""
     found, shipped = metrics["out_of_fold"], metrics["shipped"]
     calibration, threshold = found["calibration"], found["threshold"]
-    rates = ", ".join(f"{name.upper()} {threshold[name]['value']:.4f}" for name in ("fpr", "tpr"))
+    rates = ", ".join(
+        f"{name.upper()} {format_figure(threshold[name]['value'])}" for name in ("fpr", "tpr")
+    )
     return [
         f"{metrics['note']}; what follows stands on rows of train",
         f"{shipped} ships: the gate has decided it again, on out-of-fold rows",
         f"calibration: {calibration['name']}, chosen on {found['read_on']} rows "
-        f"({calibration['reason']}); ECE there {calibration['ece_before']:.4f} before, "
-        f"{calibration['ece_after']:.4f} after",
-        f"threshold: log-odds {threshold['value']:.4f} by {threshold['policy']}; {rates} there",
+        f"({calibration['reason']}); ECE there {format_figure(calibration['ece_before'])} before, "
+        f"{format_figure(calibration['ece_after'])} after",
+        f"threshold: log-odds {format_figure(threshold['value'])} by {threshold['policy']}; "
+        f"{rates} there",
         *(
             f"without {backbone}: AUC {_describe_loss(less)} out of fold"
             for backbone, less in found["without"].items()
@@ -97,17 +122,17 @@ def list_last(metrics: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def build_last(metrics: Mapping[str, Any]) -> Table:
+def build_last(metrics: FinalMetrics) -> Table:
     """Out-of-fold AUCs, for the summary."""
     table = Table(title=metrics["note"], box=SIMPLE, padding=0)
     table.add_column("model", overflow="fold")
     table.add_column("out-of-fold AUC", justify="right", no_wrap=True)
     for name, auc in metrics["out_of_fold"]["auc"].items():
-        table.add_row(f"{name} (ships)" if name == metrics["shipped"] else name, f"{auc:.4f}")
+        table.add_row(f"{name} (ships)" if name == metrics["shipped"] else name, format_figure(auc))
     return table
 
 
-def tabulate_last(metrics: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+def tabulate_last(metrics: FinalMetrics) -> dict[str, pd.DataFrame]:
     """Tables behind plots, by the name of their file: but for `without` their headers alone."""
     tables = {name: pd.DataFrame(columns=columns) for name, columns in MEASURED_ON_VAL.items()}
     left_out = metrics["out_of_fold"]["without"].items()
@@ -117,15 +142,15 @@ def tabulate_last(metrics: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
 
 
 def _describe_loss(values: Mapping[str, Any]) -> str:
-    return AucEstimate.from_metrics(values).describe(digits=4, sign="+")
+    return AucEstimate.from_metrics(values).describe_difference()
 
 
-def describe_earlier(earlier: Mapping[str, Any] | str, shipped: str) -> str:
+def describe_earlier(earlier: EarlierRun | str, shipped: str) -> str:
     """The quoted run in a line."""
     if isinstance(earlier, str):
         return earlier
     rows, name = earlier["rows"], earlier["shipped"]
-    auc = AucEstimate.from_metrics(earlier).describe(digits=4)
+    auc = AucEstimate.from_metrics(earlier).describe()
     other = "" if name == shipped else f", which is not what ships now ({shipped})"
     return (
         f"the earlier run, with val: AUC {auc} of {name}{other}, on {rows['reals']} reals and "

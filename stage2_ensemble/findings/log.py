@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from features.core.auc import AucEstimate
+from features.core.number_text import format_difference, format_figure
 from stage2_ensemble.findings.corrected_labels import list_corrected
 from stage2_ensemble.findings.domains import ADJECTIVES
 from stage2_ensemble.findings.final_run import list_last
@@ -18,33 +19,39 @@ from stage2_ensemble.findings.scorers import (
     describe_mixed,
     list_notes,
 )
-from stage2_ensemble.models.candidates import CANDIDATES
+from stage2_ensemble.results.form import CountedUnits, FinalMetrics, Units, ValMetrics
+from stage2_ensemble.results.scores import (
+    Comparison,
+    Generator,
+    HeadlineScorers,
+    list_combiners,
+    list_domains,
+)
 
 _log = logging.getLogger("forgerystack")
 
 
-def log_last(metrics: Mapping[str, Any]) -> None:
+def log_last(metrics: FinalMetrics) -> None:
     """Of a run without val."""
     for name, auc in metrics["out_of_fold"]["auc"].items():
         ships = "  <- ships" if name == metrics["shipped"] else ""
-        _log.info("evaluate: out-of-fold AUC %.4f %s%s", auc, name, ships)
+        _log.info("evaluate: out-of-fold AUC %s %s%s", format_figure(auc), name, ships)
     for line in list_last(metrics):
         _log.info("evaluate: %s", line)
 
 
-def log_metrics(metrics: dict[str, Any]) -> None:
+def log_metrics(metrics: ValMetrics) -> None:
     """Of a run with val: everything but the reasons."""
     val = metrics["val"]
-    for name in (*val["members"], *(name for name in CANDIDATES if name in val)):
+    for name, values in {**val["members"], **list_combiners(val)}.items():
         ships = "  <- ships" if name == val["shipped"] else ""
-        values = val["members"].get(name) or val[name]
         _log.info("evaluate: val AUC %s %s%s", _describe(values), name, ships)
     _log.info("evaluate: val AUC %s null model, without any picture", _describe(val["null_model"]))
     _log_domains(metrics)
     if "units" in metrics:
         _log_units(metrics["units"])
-    for name, values in val["differences"].items():
-        parts = [_describe_difference(values, key) for key in ("auc", *PAIRED)]
+    for name, difference in val["differences"].items():
+        parts = [_describe_difference(difference, key) for key in ("auc", *PAIRED)]
         _log.info("evaluate: what ships minus %s: %s", name, ", ".join(filter(None, parts)))
     for note in list_notes(val["stack"], metrics["rows"]["val"]["reals"]):
         _log.info("evaluate: what ships: %s", note)
@@ -56,7 +63,7 @@ def log_metrics(metrics: dict[str, Any]) -> None:
         _log.info("evaluate: %s", line)
 
 
-def log_warning(val: Mapping[str, Any]) -> None:
+def log_warning(val: HeadlineScorers) -> None:
     """Where what ships is below the plain mean."""
     if val["stack"]["auc"] < val["mean"]["auc"]:
         _log.info(
@@ -64,25 +71,26 @@ def log_warning(val: Mapping[str, Any]) -> None:
         )
 
 
-def _log_domains(metrics: dict[str, Any]) -> None:
+def _log_domains(metrics: ValMetrics) -> None:
     """What ships by generator and, where val has unseen rows, by domain."""
-    domains = dict(metrics["domains"])
-    gap = domains.pop("gap", None)
-    parts = [(f"; {ADJECTIVES[v['domain']]}", v) for v in metrics["generators"].values()]
+    domains, gap = list_domains(metrics["domains"]), metrics["domains"].get("gap")
+    parts: list[tuple[str, Comparison | Generator]] = [
+        (f"; {ADJECTIVES[v['domain']]}", v) for v in metrics["generators"].values()
+    ]
     if len(domains) > 1:
         parts += [("", values) for values in domains.values()]
     for domain, values in parts:
-        null = AucEstimate(values["null_auc"]).describe(digits=4)
+        null = format_figure(values["null_auc"])
         _log.info(
             "evaluate: val AUC %s on %s (null model %s%s)",
             _describe(values), values["against"], null, domain,
         )  # fmt: skip
     if gap:
-        text = AucEstimate.from_metrics(gap).describe(digits=4, sign="+")
+        text = AucEstimate.from_metrics(gap).describe_difference()
         _log.info("evaluate: gap %s: %s", text, gap["against"])
 
 
-def _log_units(units: Mapping[str, Any]) -> None:
+def _log_units(units: Units | CountedUnits) -> None:
     counts = units["counts"]
     rows = f"{counts['reals']} real and {counts['fakes']} fake units"
     if mixed := describe_mixed(counts):
@@ -97,7 +105,7 @@ def _log_units(units: Mapping[str, Any]) -> None:
 
 
 def _describe(values: Mapping[str, Any]) -> str:
-    text = AucEstimate.from_metrics(values).describe(digits=4)
+    text = AucEstimate.from_metrics(values).describe()
     return text if values.get("reliable", True) else f"{text} ({NOT_RELIABLE})"
 
 
@@ -105,5 +113,5 @@ def _describe_difference(values: Mapping[str, Any], name: str) -> str:
     """`AUC +0.0100 [+0.0050, +0.0150]`; nothing for what could not be measured."""
     if values[name] is None:
         return ""
-    estimate = AucEstimate(values[name], values[f"{name}_low"], values[f"{name}_high"])
-    return f"{TITLES[name]} {estimate.describe(digits=4, sign='+')}"
+    ends = (values[f"{name}{end}"] for end in ("", "_low", "_high"))
+    return f"{TITLES[name]} {format_difference(*ends)}"

@@ -12,8 +12,9 @@ import numpy as np
 from scipy.special import betaincinv, expit, logit, stdtrit
 from sklearn.linear_model import LogisticRegression
 
-from features.core.auc import LEVEL, AucEstimate
+from features.core.auc import LEVEL
 from features.core.manifest import Ids
+from features.core.number_text import format_figure
 from stage2_ensemble.columns.columns import Floats, Labels
 from stage2_ensemble.decisions.conformal import FAKE, REAL, REVIEW, Band, count_allowed
 from stage2_ensemble.decisions.prior_shift import Prior
@@ -22,6 +23,7 @@ from stage2_ensemble.decisions.threshold import Threshold
 from stage2_ensemble.measures.reliability import find_bins, measure_ece
 from stage2_ensemble.measures.resampling import find_bounds, measure_resamples, number_groups
 from stage2_ensemble.measures.shares import Share, measure_share
+from stage2_ensemble.results.form import Promise
 
 DRAWS = 400
 KEPT, BY_CHANCE, MISSED, DIFFERS = "kept", "missed by chance", "missed", "differs"
@@ -204,20 +206,20 @@ def _build_entry(title: str, promised: Share, found: Share, verdict: str, sense:
     return {"title": title, "sense": sense, **own, **bounds, "verdict": verdict}
 
 
-def describe_promised(entry: Mapping[str, Any]) -> str:
+def describe_promised(entry: Promise) -> str:
     """`at most 0.05`; of a calibration error, how much chance alone makes."""
     if "by_chance" in entry:
-        return f"by chance up to {entry['by_chance']:.4f}"
+        return f"by chance up to {format_figure(entry['by_chance'])}"
     if entry["sense"]:
         return f"{entry['sense']} {entry['promised']:g}"
     return _describe(entry, "promised")
 
 
-def describe_promise(entry: Mapping[str, Any]) -> str:
+def describe_promise(entry: Promise) -> str:
     """All of it in a line."""
     promised, realised = describe_promised(entry), _describe(entry, "realised")
     return f"{entry['title']}: promised {promised}, realised {realised}: {entry['verdict']}"
 
 
 def _describe(entry: Mapping[str, Any], name: str) -> str:
-    return AucEstimate(*(entry[name + end] for end in ("", "_low", "_high"))).describe(digits=4)
+    return format_figure(*(entry[name + end] for end in ("", "_low", "_high")))

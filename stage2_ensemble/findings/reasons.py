@@ -11,6 +11,7 @@ import pandas as pd
 
 from features.core.auc import AucEstimate, compare_aucs
 from features.core.manifest import Ids
+from features.core.number_text import format_percent
 from features.runtime.costs import Cost
 from stage2_ensemble.columns.columns import Columns, Floats, Labels
 from stage2_ensemble.findings.contributions import (
@@ -23,6 +24,8 @@ from stage2_ensemble.findings.contributions import (
 )
 from stage2_ensemble.models.candidates import CANDIDATES, GATED, Model, Pooled
 from stage2_ensemble.models.ensemble import Ensemble, average_scores
+from stage2_ensemble.results.form import Block, LeftOutOnVal, ValMetrics
+from stage2_ensemble.results.scores import Auc
 
 Figures = dict[str, float | None]
 MISSED = "it is missed"
@@ -131,7 +134,7 @@ def _tabulate(
     return pd.DataFrame({title: list(keys), **columns})
 
 
-def list_reasons(metrics: Mapping[str, Any], costs: Mapping[str, Cost]) -> list[str]:
+def list_reasons(metrics: ValMetrics, costs: Mapping[str, Cost]) -> list[str]:
     """What carries what ships and the gated candidates, and each backbone left out: a line each."""
     shipped = metrics["val"]["shipped"]
     names = dict.fromkeys((shipped, *GATED))
@@ -145,7 +148,7 @@ def list_reasons(metrics: Mapping[str, Any], costs: Mapping[str, Cost]) -> list[
     return lines
 
 
-def describe_blocks(blocks: Mapping[str, Figures]) -> str:
+def describe_blocks(blocks: Mapping[str, Block]) -> str:
     """`log-odds moved by backbone:a 1.20 (60 %), …`, the largest first."""
     found = {block: values["contribution"] for block, values in blocks.items()}
     known = {block: value for block, value in found.items() if value is not None}
@@ -153,11 +156,11 @@ def describe_blocks(blocks: Mapping[str, Figures]) -> str:
         return "a mean of ranks, no sum of contributions; each backbone counts the same"
     total = sum(known.values()) or 1.0
     told = sorted(known.items(), key=lambda item: -item[1])
-    parts = [f"{k} {v:.2f} ({100 * v / total:.0f} %)" for k, v in told if v / total >= MARGINAL]
+    parts = [f"{k} {v:.2f} ({format_percent(v / total)})" for k, v in told if v / total >= MARGINAL]
     return "log-odds moved by " + (", ".join(parts) or "nothing")
 
 
-def describe_without(backbone: str, values: Mapping[str, Any], cost: Cost, shipped: str) -> str:
+def describe_without(backbone: str, values: LeftOutOnVal, cost: Cost, shipped: str) -> str:
     """`without a: AUC -0.0020 [-0.0060, +0.0010] out of fold, …: nothing lost that can be told`."""
     parts = [f"AUC {_describe(values)} out of fold"]
     if shipped in GATED:
@@ -172,9 +175,9 @@ def describe_without(backbone: str, values: Mapping[str, Any], cost: Cost, shipp
     return "; ".join([text, ", ".join(costs) or "what it costs is not known"])
 
 
-def judge_loss(values: Mapping[str, Any]) -> str:
+def judge_loss(values: Auc) -> str:
     """What the interval out of fold allows to say."""
-    if values["auc_low"] is None:
+    if values["auc_low"] is None or values["auc_high"] is None:
         return TOO_FEW
     if values["auc_high"] < 0:
         return MISSED
@@ -183,4 +186,4 @@ def judge_loss(values: Mapping[str, Any]) -> str:
 
 def _describe(values: Mapping[str, Any], start: str = "") -> str:
     keys = ("auc", "auc_low", "auc_high")
-    return AucEstimate(*(values[start + key] for key in keys)).describe(digits=4, sign="+")
+    return AucEstimate(*(values[start + key] for key in keys)).describe_difference()

@@ -3,9 +3,8 @@
 `stage1_cnn.perturb` made the scores. Each variant is compared with the same rows as they are.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,11 +12,14 @@ import pandas as pd
 from features.artifacts.perturbed import FACTS, STAGE, Perturbed, Variant, read_perturbed
 from features.core.auc import AucEstimate, compare_aucs, measure_auc
 from features.core.manifest import Ids, Manifest, count_classes
+from features.core.number_text import format_figure
 from features.errors import StaleArtifactError
 from stage2_ensemble.columns.columns import Floats, HeldOutColumns, Labels
 from stage2_ensemble.columns.extras import build_extras
 from stage2_ensemble.measures.resampling import number_groups
 from stage2_ensemble.models.ensemble import Ensemble
+from stage2_ensemble.results.form import Counts, Robustness, VariantMetrics, VariantScores
+from stage2_ensemble.results.scores import read_interval
 
 SCORERS = ("stack", "mean", "best_single")
 """`stack` is what ships."""
@@ -32,7 +34,7 @@ WORST = 3
 
 def read_robustness(
     folder: Path, ensemble: Ensemble, val: Manifest, names: Sequence[str]
-) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+) -> tuple[Robustness, dict[str, pd.DataFrame]]:
     """`robustness` of `metrics.json`, and its table by the name of its file.
 
     `names`: of the columns in `Extras` that the ensemble sees of val as it is. Raises as
@@ -41,7 +43,7 @@ def read_robustness(
     perturbed = read_perturbed(folder, val)
     check_scored_by(ensemble, perturbed, folder)
     metrics = measure_robustness(ensemble, perturbed, val, names)
-    return {"robustness": metrics}, {"robustness": tabulate_robustness(metrics)}
+    return metrics, {"robustness": tabulate_robustness(metrics)}
 
 
 def check_scored_by(ensemble: Ensemble, perturbed: Perturbed, folder: Path) -> None:
@@ -90,16 +92,16 @@ def build_columns(
 
 def measure_robustness(
     ensemble: Ensemble, perturbed: Perturbed, val: Manifest, names: Sequence[str]
-) -> dict[str, Any]:
+) -> Robustness:
     """Rows, and of each variant and scorer AUC, change and rates at the scorer's threshold."""
     ids = perturbed.row_ids
     labels, groups = val.labels[ids], val.groups[ids]
     reals, fakes = count_classes(labels)
-    found: dict[str, Any] = {"rows": len(ids), "reals": reals, "fakes": fakes}
+    counts = Counts(rows=len(ids), reals=reals, fakes=fakes)
     if not len(ids):
-        return found | {"groups": 0, "reliable": False, "note": perturbed.note, "variants": []}
+        return {**counts, "groups": 0, "reliable": False, "note": perturbed.note, "variants": []}
     table = val.table.iloc[ids]
-    variants: list[dict[str, Any]] = []
+    variants: list[VariantMetrics] = []
     plain: dict[str, Floats] = {}
     for place, variant in enumerate(perturbed.variants):
         columns = build_columns(ensemble, perturbed, place, table)
@@ -110,7 +112,13 @@ def measure_robustness(
         plain = plain or scores
         variants.append(measure_variant(ensemble, variant, scores, plain, labels, groups))
     numbered = number_groups(labels, groups)
-    return found | numbered.to_metrics() | {"note": "", "variants": variants}
+    return {
+        **counts,
+        "groups": numbered.count,
+        "reliable": numbered.reliable,
+        "note": "",
+        "variants": variants,
+    }
 
 
 def name_candidates(ensemble: Ensemble) -> dict[str, str]:
@@ -132,21 +140,26 @@ def measure_variant(
     plain: Mapping[str, Floats],
     labels: Labels,
     groups: Ids,
-) -> dict[str, Any]:
+) -> VariantMetrics:
     """One entry of `variants`; `plain`: scores of the same rows as they are."""
     scorers = {}
     for scorer, name in name_candidates(ensemble).items():
-        values: dict[str, float | None] = dict(
-            measure_auc(labels, scores[scorer], groups).to_metrics()
-        )
+        auc = measure_auc(labels, scores[scorer], groups)
+        assert auc.auc is not None  # both classes are there
         change = AucEstimate(None)
         if variant.strength is not None:
             change = compare_aucs(labels, groups, scores[scorer], plain[scorer])
-        values |= dict(zip(CHANGES, (change.auc, change.low, change.high), strict=True))
         called = scores[scorer] >= ensemble.rules.find_threshold(name)
-        values["fpr"] = float(called[labels == 0].mean())
-        values["tpr"] = float(called[labels == 1].mean())
-        scorers[scorer] = values
+        scorers[scorer] = VariantScores(
+            auc=auc.auc,
+            auc_low=auc.low,
+            auc_high=auc.high,
+            change=change.auc,
+            change_low=change.low,
+            change_high=change.high,
+            fpr=float(called[labels == 0].mean()),
+            tpr=float(called[labels == 1].mean()),
+        )
     return {
         "perturbation": variant.perturbation,
         "strength": variant.strength,
@@ -154,7 +167,7 @@ def measure_variant(
     }
 
 
-def tabulate_robustness(robustness: Mapping[str, Any]) -> pd.DataFrame:
+def tabulate_robustness(robustness: Robustness) -> pd.DataFrame:
     """A row for each variant and scorer; columns as in `COLUMNS`."""
     rows = [
         {
@@ -171,12 +184,12 @@ def tabulate_robustness(robustness: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def name_variant(variant: Mapping[str, Any]) -> str:
+def name_variant(variant: VariantMetrics) -> str:
     """`jpeg 75`."""
     return Variant(variant["perturbation"], variant["strength"]).name
 
 
-def list_robustness(robustness: Mapping[str, Any], shipped: str) -> list[str]:
+def list_robustness(robustness: Robustness, shipped: str) -> list[str]:
     """The rows, what hurts most of what ships, and which scorer holds best, a line each."""
     if not robustness["rows"]:
         return [f"robustness: nothing is measured: {robustness['note']}"]
@@ -189,15 +202,15 @@ def list_robustness(robustness: Mapping[str, Any], shipped: str) -> list[str]:
     worst = sorted(changed, key=lambda variant: variant["scorers"]["stack"]["auc"])[:WORST]
     for variant in worst:
         values = variant["scorers"]["stack"]
-        change = AucEstimate(*(values[name] for name in CHANGES))
+        change = AucEstimate(*read_interval(values, "change"))
         lines.append(
             f"under {name_variant(variant)}: AUC {_describe(values)} of what ships, "
-            f"{change.describe(digits=4, sign='+')}; {_describe_rates(values)}"
+            f"{change.describe_difference()}; {_describe_rates(values)}"
         )
     return [*lines, _describe_best(changed, shipped)]
 
 
-def _describe_best(changed: Iterable[Mapping[str, Any]], shipped: str) -> str:
+def _describe_best(changed: Sequence[VariantMetrics], shipped: str) -> str:
     """Which scorer's lowest AUC is highest, and whether the intervals tell them apart."""
     kept = [name for name in SCORERS if name != shipped]  # `stack` is that one
     lowest = {}
@@ -213,9 +226,10 @@ def _describe_best(changed: Iterable[Mapping[str, Any]], shipped: str) -> str:
     return f"lowest AUC {', '.join(parts)}: {said}"
 
 
-def _describe(values: Mapping[str, Any]) -> str:
-    return AucEstimate.from_metrics(values).describe(digits=4)
+def _describe(values: VariantScores) -> str:
+    return AucEstimate.from_metrics(values).describe()
 
 
-def _describe_rates(values: Mapping[str, Any]) -> str:
-    return f"FPR {values['fpr']:.3f} and TPR {values['tpr']:.3f} at its threshold"
+def _describe_rates(values: VariantScores) -> str:
+    fpr, tpr = (format_figure(values[rate]) for rate in ("fpr", "tpr"))
+    return f"FPR {fpr} and TPR {tpr} at its threshold"

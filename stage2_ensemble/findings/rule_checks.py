@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from features.core.auc import AucEstimate
 from features.core.manifest import Ids
+from features.core.number_text import format_figure
 from stage2_ensemble.columns.columns import Floats, Labels
 from stage2_ensemble.decisions.prior_shift import estimate_prior
 from stage2_ensemble.decisions.scored_rows import RowScores, ValRows
@@ -18,6 +18,7 @@ from stage2_ensemble.findings.promises import check_promises
 from stage2_ensemble.findings.scorers import measure_figures
 from stage2_ensemble.measures.reliability import tabulate_reliability
 from stage2_ensemble.models.ensemble import Ensemble
+from stage2_ensemble.results.form import ValMetrics
 
 
 @dataclass(frozen=True)
@@ -90,25 +91,27 @@ def tabulate_shipped(rows: ShippedRows) -> dict[str, pd.DataFrame]:
     }
 
 
-def list_rules(metrics: Mapping[str, Any]) -> list[str]:
+def list_rules(metrics: ValMetrics) -> list[str]:
     """What `check_rules` found, a line each, but for the promises."""
-    calibration, threshold, prior = (metrics[k] for k in ("calibration", "threshold", "prior"))
+    calibration, threshold = metrics["calibration"], metrics["threshold"]
+    prior = metrics["prior"]
     before, after = (
-        AucEstimate(found["ece"], found["ece_low"], found["ece_high"]).describe(digits=3)
+        format_figure(found["ece"], found["ece_low"], found["ece_high"])
         for found in (calibration["val_before"], calibration["val_after"])
     )
     assumed, estimate = prior["assumed"], prior["estimated_on_val"]
     if estimate["source"] == "estimate":
-        found = AucEstimate(estimate["em"], estimate["em_low"], estimate["em_high"])
-        estimated = f"estimated from their scores alone {found.describe(digits=3)}"
+        found = format_figure(estimate["em"], estimate["em_low"], estimate["em_high"])
+        estimated = f"estimated from their scores alone {found}"
     else:
         estimated = f"no estimate from their scores alone: {estimate['reason']}"
-    place = AucEstimate(threshold["value"], threshold["low"], threshold["high"])
+    place = format_figure(threshold["value"], threshold["low"], threshold["high"])
     note = f"; {threshold['note']}" if threshold["note"] else ""
     return [
         f"calibration: {calibration['name']}, chosen on {calibration['chosen_on']} rows "
         f"({calibration['reason']}); ECE {before} before, {after} after",
-        f"share of fakes: {prior['val']:.3f} in val, probabilities assume {assumed['value']:.3f} "
+        f"share of fakes: {format_figure(prior['val'])} in val, "
+        f"probabilities assume {format_figure(assumed['value'])} "
         f"({assumed['reason']}); {estimated}",
-        f"threshold: log-odds {place.describe(digits=3)} by {threshold['policy']}{note}",
+        f"threshold: log-odds {place} by {threshold['policy']}{note}",
     ]

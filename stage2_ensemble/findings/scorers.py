@@ -28,6 +28,7 @@ from stage2_ensemble.measures.resampling import (
     number_groups,
 )
 from stage2_ensemble.models.ensemble import Ensemble
+from stage2_ensemble.results.form import UnitCounts
 
 PAIRED = ("ap", "tpr_at_fpr_1e-2", "accuracy", "balanced_accuracy", "log_loss")
 """Metrics, beside the AUC, whose differences are told."""
@@ -172,7 +173,7 @@ def measure_units(
     return {"counts": counts, **measure_scorers(ensemble, rules, read, labels[kept], groups)}
 
 
-def describe_mixed(counts: Mapping[str, int]) -> str:
+def describe_mixed(counts: UnitCounts) -> str:
     """How many units were left out, and why; empty if none was."""
     mixed = counts["mixed"]
     return f"{mixed} with rows of both classes left out" if mixed else ""

@@ -32,10 +32,10 @@ from features.core.manifest import Manifest, find_headline_rows
 from stage2_ensemble.columns.columns import Floats
 from stage2_ensemble.decisions.conformal import FAKE, REAL, REVIEW
 from stage2_ensemble.decisions.rules import answer_rows
-from stage2_ensemble.models.candidates import CANDIDATES
 from stage2_ensemble.models.ensemble import Ensemble
+from stage2_ensemble.results.form import ValMetrics
+from stage2_ensemble.results.scores import list_combiners, list_domains
 
-Metrics = Mapping[str, Any]
 Entry = tuple[str, str, Mapping[str, Any]]
 """Kind, name and values."""
 ENDS = ("auc", "auc_low", "auc_high")
@@ -61,24 +61,26 @@ FROM_MANIFEST = [
 ]
 
 
-def list_scorers(metrics: Metrics) -> list[Entry]:
+def list_scorers(metrics: ValMetrics) -> list[Entry]:
     """Kind, name and values: members, candidates, the null model."""
     val = metrics["val"]
-    found = [("member", name, values) for name, values in val["members"].items()]
-    found += [("candidate", name, val[name]) for name in CANDIDATES if name in val]
+    found: list[Entry] = [("member", name, values) for name, values in val["members"].items()]
+    found += [("candidate", name, values) for name, values in list_combiners(val).items()]
     return [*found, ("null model", "null model", val["null_model"])]
 
 
-def list_parts(metrics: Metrics) -> list[Entry]:
+def list_parts(metrics: ValMetrics) -> list[Entry]:
     """Kind, name and values of generators and, where there are several, domains."""
-    domains = {k: v for k, v in metrics["domains"].items() if k != "gap"}
-    found = [("generator", name, values) for name, values in metrics["generators"].items()]
+    domains = list_domains(metrics["domains"])
+    found: list[Entry] = [
+        ("generator", name, values) for name, values in metrics["generators"].items()
+    ]
     if len(domains) > 1:
         found += [("domain", name.replace("_", "-"), values) for name, values in domains.items()]
     return found
 
 
-def tabulate_dots(metrics: Metrics) -> dict[str, pd.DataFrame]:
+def tabulate_dots(metrics: ValMetrics) -> dict[str, pd.DataFrame]:
     """`scorers` and `parts`: what the figures show, as tables."""
     parts = list_parts(metrics)
     if gap := metrics["domains"].get("gap"):
@@ -184,9 +186,9 @@ def tabulate_nothing(ensemble: Ensemble, val: Manifest) -> pd.DataFrame:
 
 def write_evaluation(table: pd.DataFrame, path: Path) -> None:
     """Writes the table as Parquet, atomically."""
-    with write_atomic(path) as temporary:
+    with write_atomic(path) as file:
         rows = pa.Table.from_pandas(table, preserve_index=False)
-        pq.write_table(rows.replace_schema_metadata(None), temporary, compression="zstd")
+        pq.write_table(rows.replace_schema_metadata(None), file, compression="zstd")
 
 
 def read_evaluation(path: Path) -> pd.DataFrame:

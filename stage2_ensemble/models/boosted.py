@@ -25,6 +25,8 @@ STOP_AFTER = 30
 FOREST_TREES = 200
 EFFECTIVE_BETA = 0.9999
 """For `class_weight: effective`: 1 - 1/(rows after which further ones add little)."""
+FEWEST_LEAVES = 20
+"""That `min_data_in_leaf` leaves room for: of 60 rows, 20 a leaf would let nothing split."""
 SERIAL_ROWS = 10_000
 """Fewer rows are learned by one thread: threads that wait for each other take longer, on a machine
 with other work ten times as long."""
@@ -181,7 +183,7 @@ def build_options(
         "objective": "binary",
         "metric": "binary_logloss",
         "num_leaves": settings.num_leaves,
-        "min_data_in_leaf": settings.min_data_in_leaf,
+        "min_data_in_leaf": min(settings.min_data_in_leaf, max(1, shape[0] // FEWEST_LEAVES)),
         "lambda_l2": settings.lambda_l2,
         "seed": seed,
         "deterministic": True,

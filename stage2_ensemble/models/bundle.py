@@ -114,7 +114,6 @@ def _write_model(model: Model, folder: Path, place: Path) -> dict[str, Any]:
         return {"folds": {str(k): _write_model(m, folder, place / f"fold-{k}") for k, m in parts}}
     assert isinstance(model, Boosted)
     for bag, booster in enumerate(model.boosters):
-        # Not by its own writer, which does not notice a full disk.
         write_text(folder / place / f"lightgbm-{bag}.txt", booster.model_to_string())
     table = model.table
     axes = {

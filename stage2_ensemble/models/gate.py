@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from features.core.number_text import format_difference, format_least
 from features.runtime.progress import track
 from features.settings.stacking import Gate, Stack
 from stage2_ensemble.columns.columns import FoldColumns, Mask
@@ -54,12 +55,16 @@ class Verdict:
 
     def describe(self) -> str:
         """`lightgbm: +0.0031 [-0.0002, +0.0064] against the best simple one: too few …`."""
-        text = f"{self.name}: {self.difference:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
+        text = f"{self.name}: {self.describe_difference()}"
         if self.mean_low < self.low:
-            text += f", against the plain mean {self.mean_low:+.4f} at least"
+            text += f", against the plain mean {format_least(self.mean_low)} at least"
         if self.domains is not None:
-            text += f", {self.domains:+.4f} on generators left out"
+            text += f", {format_difference(self.domains)} on generators left out"
         return f"{text}: {self.outcome}"
+
+    def describe_difference(self) -> str:
+        """`+0.0031 [-0.0002, +0.0064]`."""
+        return format_difference(self.difference, self.low, self.high)
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in JSON files."""

@@ -10,8 +10,10 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from features.core.number_text import format_bounds
 from stage2_ensemble.report.questions import Answer
 from stage2_ensemble.report.tables import PageTable
+from stage2_ensemble.results.form import Metrics, has_val, name_shipped
 
 PAGE = Path(__file__).parent
 NAME = "model_card.md"
@@ -21,7 +23,7 @@ SPECIAL = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_{}[]<>#|$"} | {"\n"
 
 
 def build_card(
-    metrics: Mapping[str, Any],
+    metrics: Metrics,
     answers: Sequence[Answer],
     tables: Sequence[PageTable],
     summary: Mapping[str, Any],
@@ -39,8 +41,7 @@ def build_card(
         trim_blocks=True,
         keep_trailing_newline=True,
     )
-    val = metrics["val"]
-    shipped = metrics["shipped"] if val is None else val["shipped"]
+    shipped = name_shipped(metrics)
     name = f"forgerystack on {Path(source).name}"
     return environment.get_template(NAME).render(
         head=Markdown(build_head(metrics, list(backbones), name, Path(source).name)),
@@ -51,7 +52,7 @@ def build_card(
         data={role: summary[role] for role in ("train", "val")},
         generators=describe_generators(summary),
         tables=tables,
-        prior="train's" if val is None else f"{metrics['prior']['assumed']['value']:.3g}",
+        prior=f"{metrics['prior']['assumed']['value']:.3g}" if has_val(metrics) else "train's",
     )
 
 
@@ -64,9 +65,7 @@ def escape(text: str) -> str:
     return text if isinstance(text, Markdown) else text.translate(SPECIAL)
 
 
-def build_head(
-    metrics: Mapping[str, Any], backbones: Sequence[str], name: str, dataset: str
-) -> str:
+def build_head(metrics: Metrics, backbones: Sequence[str], name: str, dataset: str) -> str:
     """The YAML between the dashes."""
     val = metrics["val"]
     results = [] if val is None else list(_list_results(val["stack"], dataset))
@@ -91,7 +90,7 @@ def _list_results(stack: Mapping[str, Any], dataset: str) -> Iterator[EvalResult
             dataset_split="val",
             metric_type=theirs,
             metric_value=round(stack[ours], 6),
-            metric_name=f"{theirs} [{stack[f'{ours}_low']:.4f}, {stack[f'{ours}_high']:.4f}]"
+            metric_name=f"{theirs} {format_bounds(stack[f'{ours}_low'], stack[f'{ours}_high'])}"
             if stack[f"{ours}_low"] is not None
             else theirs,
         )

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from features.pixels.decoding import ImageProblem, decode_square, read_inside
+from features.pixels.decoding import decode_square
+from features.pixels.reading import ImageProblem, read_inside
 from features.settings.images import Images
 
 HEATS = ((0, 114, 178), (213, 94, 0))

@@ -8,14 +8,23 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from features.core.auc import AucEstimate
-from stage2_ensemble.findings.domains import ADJECTIVES
+from features.core.number_text import format_difference, format_of_hundred
 from stage2_ensemble.findings.final_run import list_last
 from stage2_ensemble.findings.promises import BY_CHANCE, KEPT
 from stage2_ensemble.findings.reasons import BETTER, NOT_TOLD, judge_loss
-from stage2_ensemble.findings.robustness import CHANGES, name_variant
+from stage2_ensemble.findings.robustness import name_variant
 from stage2_ensemble.findings.scorers import NOT_RELIABLE
 from stage2_ensemble.measures.resampling import LEAST_GROUPS
 from stage2_ensemble.models.candidates import GATED
+from stage2_ensemble.results.form import (
+    Metrics,
+    Promise,
+    Robustness,
+    ValMetrics,
+    VariantScores,
+    has_val,
+)
+from stage2_ensemble.results.scores import Auc, list_domains, read_interval
 
 Tone = Literal["good", "mixed", "bad", "open", "plain"]
 MARKED = 0.01
@@ -32,17 +41,15 @@ class Answer:
     reasons: tuple[str, ...]
 
 
-def answer_questions(
-    metrics: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]]
-) -> list[Answer]:
+def answer_questions(metrics: Metrics, verdicts: Sequence[Mapping[str, Any]]) -> list[Answer]:
     """The answers. `verdicts`: of the gate, as in the bundle."""
-    if metrics["val"] is None:
+    if not has_val(metrics):
         note = "There is no held-out val: val has joined train"
         return [Answer("How good is it?", note, "open", tuple(list_last(metrics)[1:]))]
     return [_say_how_good(metrics), _say_worth(metrics, verdicts), _say_trust(metrics)]
 
 
-def _say_how_good(metrics: Mapping[str, Any]) -> Answer:
+def _say_how_good(metrics: ValMetrics) -> Answer:
     val, rows = metrics["val"], metrics["rows"]["val"]
     stack = val["stack"]
     reasons = [
@@ -59,26 +66,18 @@ def _say_how_good(metrics: Mapping[str, Any]) -> Answer:
         "Without looking at any picture, sizes, formats and names of files reach an AUC of "
         f"{describe(null)}."
     )
-    rates = [_count_of_hundred(metrics["promises"][name], "realised") for name in ("fpr", "tpr")]
+    rates = [_count_of_hundred(metrics["promises"][name]) for name in ("fpr", "tpr")]
     short = f"Of 100 reals it calls {rates[0]} fake; of 100 fakes it finds {rates[1]}"
     return Answer(
         "How good is it?", short, "plain" if stack["reliable"] else "open", tuple(reasons)
     )
 
 
-def _count_of_hundred(entry: Mapping[str, Any], name: str) -> str:
-    value, low, high = (_round(entry[f"{name}{end}"]) for end in ("", "_low", "_high"))
-    return f"{value} [{low} to {high}]" if low else value
+def _count_of_hundred(entry: Promise) -> str:
+    return format_of_hundred(entry["realised"], entry["realised_low"], entry["realised_high"])
 
 
-def _round(share: float | None) -> str:
-    """Of a hundred; the ends of the scale with one more digit."""
-    if share is None:
-        return ""
-    return f"{100 * share:.0f}" if 0.1 <= share <= 0.9 else f"{100 * share:.1f}"
-
-
-def _say_worth(metrics: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]]) -> Answer:
+def _say_worth(metrics: ValMetrics, verdicts: Sequence[Mapping[str, Any]]) -> Answer:
     val = metrics["val"]
     shipped, gains = val["shipped"], val["differences"]
     reasons = [_describe_gain(shipped, other, gain) for other, gain in gains.items()]
@@ -99,9 +98,9 @@ def _say_worth(metrics: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]]
     return Answer("Is the stack worth it?", short, "mixed", tuple(reasons))
 
 
-def _describe_gain(shipped: str, other: str, gain: Mapping[str, Any]) -> str:
+def _describe_gain(shipped: str, other: str, gain: Auc) -> str:
     simple = {"mean": "plain mean of the networks", "best_single": "best single network"}[other]
-    text = describe(gain, "+")
+    text = describe_difference(gain)
     if is_above(gain):
         return f"On val {shipped} beats the {simple}: {text} AUC."
     if is_below(gain):
@@ -110,14 +109,14 @@ def _describe_gain(shipped: str, other: str, gain: Mapping[str, Any]) -> str:
 
 
 def _describe_verdict(verdict: Mapping[str, Any]) -> str:
-    interval = f"[{verdict['low']:+.4f}, {verdict['high']:+.4f}]"
+    difference = format_difference(*(verdict[key] for key in ("difference", "low", "high")))
     return (
         f"Out of fold, {verdict['name']} minus the best simple combiner: "
-        f"{verdict['difference']:+.4f} {interval} AUC: {verdict['outcome']}."
+        f"{difference} AUC: {verdict['outcome']}."
     )
 
 
-def _say_trust(metrics: Mapping[str, Any]) -> Answer:
+def _say_trust(metrics: ValMetrics) -> Answer:
     doubts, known = list(_list_doubts(metrics)), list(_list_comforts(metrics))
     question = "Can it be trusted on other data?"
     if doubts:
@@ -128,7 +127,7 @@ def _say_trust(metrics: Mapping[str, Any]) -> Answer:
     return Answer(question, "Val shows no reason for doubt", "good", (*known,))
 
 
-def _list_doubts(metrics: Mapping[str, Any]) -> Iterator[str]:
+def _list_doubts(metrics: ValMetrics) -> Iterator[str]:
     val = metrics["val"]
     if val["null_model"]["told_apart"]:
         yield (
@@ -137,8 +136,9 @@ def _list_doubts(metrics: Mapping[str, Any]) -> Iterator[str]:
         )
     gap = metrics["domains"].get("gap")
     if gap and is_above(gap):
-        yield f"It does worse on what it has not seen: {describe(gap, '+')} AUC, {gap['against']}."
-    worst = _find_worst(metrics.get("robustness"))
+        loss = describe_difference(gap)
+        yield f"It does worse on what it has not seen: {loss} AUC, {gap['against']}."
+    worst = _find_worst(metrics["robustness"])
     if worst and (worst[1]["change_high"] or 0) < -MARKED:
         yield f"It does worse on changed pictures, most under {_describe_worst(*worst)}."
     broken = [
@@ -150,53 +150,57 @@ def _list_doubts(metrics: Mapping[str, Any]) -> Iterator[str]:
         yield f"Val is of fewer than {LEAST_GROUPS} groups of a class: {NOT_RELIABLE}."
 
 
-def _list_comforts(metrics: Mapping[str, Any]) -> Iterator[str]:
+def _list_comforts(metrics: ValMetrics) -> Iterator[str]:
     domains = metrics["domains"]
     gap = domains.get("gap")
     if gap and not is_above(gap):
         yield (
             "Between seen and unseen generators no gap can be told: "
-            f"{describe(gap, '+')} AUC, {gap['against']}."
+            f"{describe_difference(gap)} AUC, {gap['against']}."
         )
     if not gap:
         yield (
             "All generators of val are in train as well, or have no name: how it does on new ones "
             "is not known. Name some in split.hold_out."
         )
-    for name in ADJECTIVES:
-        if gap and name in domains:
-            yield f"AUC {describe(domains[name])} on {domains[name]['against']}."
-    worst = _find_worst(metrics.get("robustness"))
+    for found in list_domains(domains).values() if gap else ():
+        yield f"AUC {describe(found)} on {found['against']}."
+    worst = _find_worst(metrics["robustness"])
     if worst and (worst[1]["change_high"] or 0) >= -MARKED:
         yield f"Of changed pictures it does worst under {_describe_worst(*worst)}."
 
 
-def _find_worst(robustness: Mapping[str, Any] | None) -> tuple[str, Mapping[str, Any]] | None:
+def _find_worst(robustness: Robustness) -> tuple[str, VariantScores] | None:
     """The variant under which what ships loses most, if any was measured."""
-    variants = [v for v in (robustness or {}).get("variants", ()) if v["perturbation"] != "none"]
-    measured = [v for v in variants if v["scorers"]["stack"].get("change") is not None]
+    variants = [v for v in robustness["variants"] if v["perturbation"] != "none"]
+    measured = [v for v in variants if v["scorers"]["stack"]["change"] is not None]
     if not measured:
         return None
-    worst = min(measured, key=lambda v: v["scorers"]["stack"]["change"])
+    worst = min(measured, key=lambda v: v["scorers"]["stack"]["change"] or 0.0)
     return name_variant(worst), worst["scorers"]["stack"]
 
 
-def _describe_worst(name: str, values: Mapping[str, Any]) -> str:
-    change = AucEstimate(*(values[name] for name in CHANGES))
-    text = change.describe(digits=4, sign="+")
-    return f"{name}: AUC {values['auc']:.4f}, {text} against the same pictures as they are"
+def _describe_worst(name: str, values: VariantScores) -> str:
+    change = AucEstimate(*read_interval(values, "change"))
+    text = change.describe_difference()
+    return f"{name}: AUC {describe(values)}, {text} against the same pictures as they are"
 
 
-def describe(values: Mapping[str, Any], sign: Literal["", "+"] = "") -> str:
-    """`0.9560 [0.9412, 0.9681]`."""
-    return AucEstimate.from_metrics(values).describe(digits=4, sign=sign)
+def describe(values: Mapping[str, Any]) -> str:
+    """`0.956 [0.941, 0.969]`."""
+    return AucEstimate.from_metrics(values).describe()
 
 
-def is_above(values: Mapping[str, Any]) -> bool:
+def describe_difference(values: Mapping[str, Any]) -> str:
+    """`+0.0123 [-0.0021, +0.0268]`."""
+    return AucEstimate.from_metrics(values).describe_difference()
+
+
+def is_above(values: Auc) -> bool:
     """A difference of AUC is above zero for sure."""
     return values["auc_low"] is not None and values["auc_low"] > 0
 
 
-def is_below(values: Mapping[str, Any]) -> bool:
+def is_below(values: Auc) -> bool:
     """A difference of AUC is below zero for sure."""
     return values["auc_high"] is not None and values["auc_high"] < 0

@@ -29,6 +29,8 @@ from stage2_ensemble.report.model_card import build_card
 from stage2_ensemble.report.pictures import LOOKS, Look, Pictures, encode_heats
 from stage2_ensemble.report.questions import Answer, answer_questions
 from stage2_ensemble.report.tables import PageTable, list_tables
+from stage2_ensemble.results.form import Metrics, has_val, name_shipped
+from stage2_ensemble.results.metrics_file import read_metrics
 
 METRICS = Path("artifacts/metrics.json")
 SUMS = Path("artifacts/evaluate.sums.json")
@@ -47,7 +49,7 @@ _log = logging.getLogger("forgerystack")
 def run(params: ReportParams, out: Path = OUT) -> None:
     """Reads what all stages found, writes the page, and ends with a short table."""
     check_sums(SUMS, "evaluate", METRICS.name)
-    metrics = read_json(METRICS, "evaluate")
+    metrics = read_metrics(METRICS)
     ensemble = read_ensemble(STACKERS)
     val = read_manifest(MANIFEST, "val")
     gallery = read_sealed(GALLERY / FACTS, "gallery", FORM)
@@ -92,7 +94,7 @@ def _read_heats(
 
 
 def build_page(
-    metrics: Mapping[str, Any],
+    metrics: Metrics,
     plots: Mapping[str, pd.DataFrame],
     answers: list[Answer],
     tables: list[PageTable],
@@ -100,21 +102,22 @@ def build_page(
 ) -> dict[str, Any]:
     """All that the template needs but for pictures."""
     charts = build_charts(metrics, plots)
-    val = metrics["val"]
-    shipped = metrics["shipped"] if val is None else val["shipped"]
+    shipped = name_shipped(metrics)
     rows = metrics["rows"]["val"]
     lead = f"{source}: {rows['reals']:,} reals and {rows['fakes']:,} fakes of val, {shipped} ships"
-    notes = [] if val is None else [*list_notes(val["stack"], rows["reals"]), *list_rules(metrics)]
+    notes = []
+    if has_val(metrics):
+        notes = [*list_notes(metrics["val"]["stack"], rows["reals"]), *list_rules(metrics)]
     return {
         "title": f"Real or forged: {source}",
-        "lead": lead if val else f"{source}: no held-out val, {shipped} ships",
+        "lead": lead if has_val(metrics) else f"{source}: no held-out val, {shipped} ships",
         "answers": answers,
         "charts": [
             {"name": c.name, "title": c.title, "text": c.text, "svg": render_svg(c)} for c in charts
         ],
         "tables": tables,
         "notes": notes,
-        "made_of": f"Made by forgerystack from metrics {digest_json(metrics)[:12]}.",
+        "made_of": f"Made by forgerystack from metrics {digest_json(dict(metrics))[:12]}.",
     }
 
 

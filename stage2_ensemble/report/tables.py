@@ -1,6 +1,6 @@
 """The summary's tables as rows of plain text, for a page."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from stage2_ensemble.display.tables import (
 )
 from stage2_ensemble.findings.corrected_labels import build_corrected
 from stage2_ensemble.findings.final_run import build_last
+from stage2_ensemble.results.form import Metrics, has_val
 
 COSTS = ("min", "s")
 """Columns that a page does without: seconds differ from run to run, its bytes must not."""
@@ -34,13 +35,13 @@ class PageTable:
     note: str = ""
 
 
-def list_tables(metrics: Mapping[str, Any]) -> list[PageTable]:
+def list_tables(metrics: Metrics) -> list[PageTable]:
     """Every table that these metrics have."""
     return [read_table(table) for table in _build_tables(metrics) if table is not None]
 
 
-def _build_tables(metrics: Mapping[str, Any]) -> Iterator[Table | None]:
-    if metrics["val"] is None:
+def _build_tables(metrics: Metrics) -> Iterator[Table | None]:
+    if not has_val(metrics):
         yield build_last(metrics)
         return
     yield build_table(metrics)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from features.core.auc import AucEstimate
 from features.core.manifest import Ids, count_classes, read_manifest
+from features.core.number_text import format_figure
 from features.runtime.progress import show_progress
 from features.settings.stacking import Gate, StackParams
 from stage2_ensemble.columns.columns import (
@@ -157,7 +157,6 @@ def _gather_rows(
 def run(params: StackParams, dumps: Path = DUMPS, out: Path = OUT) -> Ensemble:
     """Reads the train manifest and the dumps of params' members, fits, writes the bundle."""
     train = read_manifest(MANIFEST, "train")
-    _log_ignored(dumps, params)
     codes = learn_file_codes(train) if params.stack.use_file_facts else None
     extras = read_extras(FORENSICS, train, codes)
     members = (list(params.backbones), params.folds.active)
@@ -191,18 +190,12 @@ def _read_targets(
     return Targets(columns, test.groups[row_ids], test.units[row_ids])
 
 
-def _log_ignored(dumps: Path, params: StackParams) -> None:
-    """Names dumps on disk that params no longer name: they are not used."""
-    there = {f"{path.parent.name}-{path.name}" for path in dumps.glob("*/*") if path.is_dir()}
-    wanted = {f"{name}-{fold}" for name in params.backbones for fold in params.folds.active}
-    if ignored := sorted(there - wanted):
-        _log.info("stack: not in params.yaml, ignored: %s", ", ".join(ignored))
-
-
 def _log_choice(ensemble: Ensemble, gate: Gate) -> None:
     for name, by_fold in ensemble.oof_auc.items():
         ships = "  <- ships" if name == ensemble.shipped else ""
-        _log.info("stack: out-of-fold AUC %.4f %s%s", np.mean(by_fold), name, ships)
+        _log.info(
+            "stack: out-of-fold AUC %s %s%s", format_figure(float(np.mean(by_fold))), name, ships
+        )
     if gate.rows == "untuned":
         _log.info("gate: decided by the half of the fold rows that chose no settings")
     for verdict in ensemble.verdicts:
@@ -222,12 +215,12 @@ def _log_rules(rules: DecisionRules, ensemble: Ensemble) -> None:
     rule = rules.scorers[ensemble.shipped]
     calibration, threshold = rule.calibration, rule.threshold
     _log.info(
-        "stack: calibration on %s rows: %s (%s); ECE there %.4f before, %.4f after",
+        "stack: calibration on %s rows: %s (%s); ECE there %s before, %s after",
         ensemble.rule_rows, calibration.calibrator.name, calibration.reason,
-        calibration.ece_before, calibration.ece_after,
+        format_figure(calibration.ece_before), format_figure(calibration.ece_after),
     )  # fmt: skip
-    _log.info("stack: share of fakes %.4f: %s", rules.prior.value, rules.prior.reason)
-    place = AucEstimate(threshold.value, threshold.low, threshold.high).describe(digits=4)
+    _log.info("stack: share of fakes %s: %s", format_figure(rules.prior.value), rules.prior.reason)
+    place = format_figure(threshold.value, threshold.low, threshold.high)
     note = f"; {threshold.note}" if threshold.note else ""
     _log.info("stack: threshold %s by %s%s", place, threshold.policy, note)
     if rules.band:

@@ -1,8 +1,6 @@
 """What `python -m stage2_ensemble.summary` does."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -26,6 +24,8 @@ from stage2_ensemble.findings.final_run import build_last, list_last
 from stage2_ensemble.findings.rule_checks import list_rules
 from stage2_ensemble.findings.scorers import list_notes
 from stage2_ensemble.models.bundle import ENSEMBLE, check_bundle
+from stage2_ensemble.results.form import ValMetrics, has_val
+from stage2_ensemble.results.metrics_file import read_metrics
 
 METRICS = Path("artifacts/metrics.json")
 SUMS = Path("artifacts/evaluate.sums.json")
@@ -40,7 +40,7 @@ def run() -> None:
         if not path.is_file():
             raise MissingArtifactError(path, stage)
     check_sums(SUMS, "evaluate", METRICS.name)
-    metrics = read_json(METRICS, "evaluate")
+    metrics = read_metrics(METRICS)
     if get_form() == "json":
         write_document(metrics)
         return
@@ -48,7 +48,7 @@ def run() -> None:
         print_closing(metrics, REPORT if REPORT.is_file() else None, LABELS, Console())
         return
     console = build_console()
-    if metrics["val"] is None:
+    if not has_val(metrics):
         console.print(build_last(metrics))
         for line in list_last(metrics):
             console.print(line, highlight=False)
@@ -59,7 +59,7 @@ def run() -> None:
     console.print(f"Final labels: {LABELS}", highlight=False)
 
 
-def _print_val(console: Console, metrics: Mapping[str, Any]) -> None:
+def _print_val(console: Console, metrics: ValMetrics) -> None:
     console.print(build_table(metrics))
     console.print(build_shipped(metrics))
     for note in list_notes(metrics["val"]["stack"], metrics["rows"]["val"]["reals"]):

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from features.core.manifest import count_classes
+from features.core.number_text import NO_VALUE, format_difference, format_figure, format_percent
 from features.runtime.progress import show_progress
 from features.settings.stacking import Gate, Stack
 from stage2_ensemble.columns.columns import FoldColumns
@@ -139,10 +140,10 @@ def describe_findings(best: Attempt, trials: int, judged: Judgement | None) -> l
     else:
         said = "these rows cannot tell them apart."
     return [
-        f"On the half that it was tuned on, {best.candidate} gains {best.gain:+.4f} AUC: "
-        f"flattered, as the best of {trials} trials.",
+        f"On the half that it was tuned on, {best.candidate} gains "
+        f"{format_difference(best.gain)} AUC: flattered, as the best of {trials} trials.",
         f"On the other half ({judged.reals} reals, {judged.fakes} fakes), tuned minus present: AUC "
-        f"{gain.difference:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]: {said}",
+        f"{format_difference(gain.difference, gain.low, gain.high)}: {said}",
         "There, tuned against the best simple combiner, as the gate of stack will see it: "
         f"{judged.against_simple.describe()}.",
     ]
@@ -186,13 +187,13 @@ def print_tables(
     title = f"{len(ranked)} trials finished, {pruned} pruned, {seconds:.0f} s"
     table = Table("trial", "AUC", "gain", "settings", title=title, box=SIMPLE, padding=0)
     for attempt in ranked[:SHOWN]:
-        found = f"{attempt.auc:.4f}", f"{attempt.gain:+.4f}"
+        found = format_figure(attempt.auc), format_difference(attempt.gain)
         table.add_row(str(attempt.place), *found, _describe_settings(task, attempt))
     console.print(table)
     headers = ("setting", "present", "tuned", "importance")
     settings = Table(*headers, title="Settings", box=SIMPLE, padding=0)
     for name in SETTINGS:
-        share = f"{importance[name]:.0%}" if name in importance else "–"
+        share = format_percent(importance[name]) if name in importance else NO_VALUE
         values = str(getattr(task.settings, name)), str(ranked[0].values[name])
         settings.add_row(name, *values, share)
     console.print(settings)

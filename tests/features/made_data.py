@@ -12,8 +12,10 @@ import pandas as pd
 from PIL import Image
 
 from features.core.manifest import Manifest, Role, digest_table
-from features.pixels.decoding import Pixels, Scan, decode_pixels, name_format, open_image
-from features.prepare.label_file import list_group_keys
+from features.lists.label_file import list_group_keys
+from features.pixels.decoding import Pixels, decode_pixels
+from features.pixels.facts import Scan
+from features.pixels.opening import name_format, open_image
 from features.prepare.roles import settle_val, split_roles
 from features.prepare.run import attach_scans, finish_role
 from features.settings.data import PrepareParams
@@ -63,7 +65,7 @@ def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 def decode_image(content: bytes, limits: Limits = NO_LIMITS) -> tuple[Pixels, str]:
     """`(height, width, 3)` pixels of a file's content, and its format. Raises `ImageProblem`."""
     image = open_image(content, limits)
-    return decode_pixels(bytearray(content), image), name_format(image)
+    return decode_pixels(bytearray(content), image).pixels, name_format(image)
 
 
 def make_exif(orientation: int) -> Image.Exif:
@@ -121,6 +123,7 @@ def make_rows(labels: Sequence[int], prefix: str = "t", **columns: Any) -> pd.Da
         "path": [f"{prefix}/{name}" for name in names],
         "label": labels,
         "override": -1,
+        "corrected": labels,
         "confirmed": False,
         "weight": 1.0,
         "draw_weight": 1.0,

@@ -20,6 +20,8 @@ from features.settings.learning import Augment, Ema, Loss, Network, Optimizer, S
 from stage1_cnn.augment import distortions, jpeg, self_blend
 from stage1_cnn.augment.augmenter import Augmenter
 from stage1_cnn.augment.mixing import mix_batch
+from stage1_cnn.losses.class_weights import ClassTotals
+from stage1_cnn.losses.registry import LOSSES, build_loss
 from stage1_cnn.networks import devices
 from stage1_cnn.networks import normalise as noise
 from stage1_cnn.networks.network import build_network
@@ -27,7 +29,6 @@ from stage1_cnn.networks.normalise import Normaliser
 from stage1_cnn.sampling.loader import Batch, BatchLoader
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.train import trainer
-from stage1_cnn.train.losses import RowLoss
 from stage1_cnn.train.trainer import Trainer
 
 CUDA = torch.device("cuda", 0)
@@ -39,7 +40,7 @@ CHANCES = (
 ALONE = {name: {"hflip": 0.0, name: 1.0} for name in CHANCES}
 ALONE["crop"] = {"hflip": 0.0, "crop_min_area": 0.3}
 ALONE["all"] = dict.fromkeys(CHANCES, 0.5) | {"crop_min_area": 0.5}
-KINDS = ("cross_entropy", "focal", "logit_adjusted", "class_mean")
+TOTALS = ClassTotals(images=(20, 80), masses=(0.2, 0.8))
 COPIES = ("_to_copy", "copy_")
 READS = ("_local_scalar_dense", "nonzero", "masked_select")
 
@@ -159,15 +160,15 @@ def test_mixing_keeps_channels_last_and_waits_for_nothing():
     assert not count_calls(mix).waits
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", LOSSES)
 def test_losses_wait_for_nothing(kind):
-    loss = RowLoss(Loss(kind=kind), (1.0, 2.0), 0.3 if kind == "logit_adjusted" else 0.0)
+    loss = build_loss(Loss(kind=kind), TOTALS)
     logits, weights = torch.empty(ROWS, 2, device=CUDA), torch.empty(ROWS, device=CUDA)
     labels = torch.zeros(ROWS, dtype=torch.int64, device=CUDA)
 
     def measure():
         assert loss.measure(logits, labels).device == CUDA
-        assert loss.share_out(labels, weights).device == CUDA
+        assert loss.row_weights(labels, weights).device == CUDA
 
     assert not count_calls(measure).waits
 
@@ -220,4 +221,4 @@ def start_training(**changes):
     manifest = Manifest("train", table, digest="")
     loader = BatchLoader(None, manifest, rows, settings, 0, Processes(CUDA))
     batch = Batch(make_pixels(), torch.ones(ROWS, device=CUDA), labels, rows.row_ids, 0, labels)
-    return Trainer(settings, RowLoss(settings.loss), loader, 0), batch
+    return Trainer(settings, build_loss(settings.loss, TOTALS), loader, 0), batch

@@ -17,13 +17,13 @@ from features.core.manifest import Manifest, write_manifest
 from features.errors import Stopped
 from features.runtime.interruption import Interruption
 from features.settings.learning import Augment, Ema, Loss, Optimizer, Sampling, Schedule
+from stage1_cnn.losses.cross_entropy import CrossEntropy
 from stage1_cnn.runtime.checkpoints import Checkpoints
 from stage1_cnn.runtime.session import Session
 from stage1_cnn.scoring.processes import join_processes
 from stage1_cnn.train.fold_curve import build_curve
 from stage1_cnn.train.fold_metrics import judge_fold
 from stage1_cnn.train.loop import train_network
-from stage1_cnn.train.losses import RowLoss
 
 # Layer norm: rows do not see each other, and parts of a batch are the batch.
 JOBS = {
@@ -82,7 +82,7 @@ def train(name, task, processes, session=None):
 
 def stop_half_way(folder, task, processes):
     """Leaves a state of the job `mixed`."""
-    states = open_states(folder, processes)
+    states = Checkpoints(folder / "states")
     stop = StopAt(STOPPED_AT, processes.rank)
     try:
         train("mixed", task, processes, Session(processes, stop, states))
@@ -91,40 +91,33 @@ def stop_half_way(folder, task, processes):
     raise AssertionError("it should have stopped")
 
 
-def open_states(folder, processes):
-    states = Checkpoints(folder / "states", "train", {"out": "x"})
-    if processes.is_first:
-        states.open()
-    return states
-
-
 def count_bad_rows(task, processes):
     """What is said where one row of one process has a loss that is no number."""
-    measure = RowLoss.measure
+    measure = CrossEntropy.measure
 
     def poison(self, logits, targets):
         losses = measure(self, logits, targets)
         return losses * float("nan") if processes.rank == processes.world - 1 else losses
 
-    RowLoss.measure = poison
+    CrossEntropy.measure = poison
     try:
         train("plain", task, processes)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     finally:
-        RowLoss.measure = measure
+        CrossEntropy.measure = measure
     return "nothing"
 
 
 def ask_the_others(processes):
-    part = processes.take_share(np.arange(7, dtype=np.float32)[:, None] * [1, 10])
+    part = processes.take_slice(np.arange(7, dtype=np.float32)[:, None] * [1, 10])
     return {
         "gathered": processes.gather(part.astype(np.float16), 7).tolist(),
-        "few": processes.gather(processes.take_share(np.arange(1)), 1).tolist(),
-        "none": processes.gather(processes.take_share(np.empty((0, 3))), 0).shape,
+        "few": processes.gather(processes.take_slice(np.arange(1)), 1).tolist(),
+        "none": processes.gather(processes.take_slice(np.empty((0, 3))), 0).shape,
         "any": processes.any(processes.rank == 1, False),
         "sum": float(processes.add(torch.tensor(1.0 + processes.rank))),
-        "shared": processes.share({"from": processes.rank}),
+        "shared": processes.broadcast({"from": processes.rank}),
         "collected": processes.collect(processes.rank),
     }
 

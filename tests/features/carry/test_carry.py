@@ -155,6 +155,60 @@ def test_packing_again_replaces_the_file(project):
     assert "artifacts/more" in archive.read_listing(CARRY).files
 
 
+def test_a_fuller_file_is_not_replaced_by_an_emptier_one(project):
+    pack_project(CARRY)
+    full = CARRY.read_bytes()
+    shutil.rmtree("artifacts")
+    with refused(CarryError, "it holds 5 files that are not here: artifacts/by hand/empty"):
+        pack_project(CARRY)
+    with pytest.raises(CarryError, match="REPLACE=1"):
+        pack_project(CARRY)
+    assert CARRY.read_bytes() == full
+    pack_project(CARRY, replace=True)
+    assert "artifacts/one.json" not in archive.read_listing(CARRY).files
+
+
+def test_states_of_a_training_are_superseded_but_not_lost(project):
+    pack_project(CARRY)
+    Path(".resume/train-a-0-ab/000000010-cd.pt").rename(".resume/train-a-0-ab/000000020-ef.pt")
+    pack_project(CARRY)
+    shutil.rmtree(".resume")
+    with refused(CarryError, "it holds 1 files that are not here: .resume/"):
+        pack_project(CARRY)
+    write("artifacts/members/a/0/weights", b"what the training became")
+    pack_project(CARRY)
+
+
+def test_a_tar_of_somebody_else_is_not_replaced(project):
+    with tarfile.open(CARRY, "w") as tar:
+        tar.add("dvc.yaml")
+    mine = CARRY.read_bytes()
+    with refused(CarryError, "it exists, and is no whole carry file"):
+        pack_project(CARRY)
+    assert CARRY.read_bytes() == mine
+
+
+def test_a_lock_file_of_another_form_is_told(project):
+    write(
+        "dvc.lock", b"stages: {all: {cmd: x, outs: [{path: a}], deps: [{path: features/code.py}]}}"
+    )
+    match = (
+        r"dvc.lock: 2 problems\n  stages.all.deps.0.md5: missing\n  stages.all.outs.0.md5: missing"
+    )
+    with refused(ConfigError, match):
+        pack_project(CARRY)
+    with refused(ConfigError, match):
+        list_changed_code()
+
+
+def test_a_list_that_is_too_large_is_not_read(project, monkeypatch):
+    pack_project(CARRY)
+    monkeypatch.setattr(archive, "LARGEST_LIST", 100)
+    monkeypatch.setattr(archive, "digest_bytes", None)  # of what was read
+    with pytest.raises(IntegrityError, match="its list is larger than 100 bytes"):
+        archive.read_listing(CARRY)
+
+
 def test_links_are_packed_as_what_they_lead_to(clone, project):
     """DVC may link to its cache, and a user may put a folder on another disk."""
     os.chdir(project)
@@ -174,7 +228,40 @@ def test_a_project_without_results_is_carried_too(tmp_path, monkeypatch):
     make_clone(tmp_path / "new")
     write("params.yaml", b"seed: 1\n")
     pack_project(CARRY)
+    make_clone(tmp_path / "fresh")
     unpack_project(CARRY)
+    here = {"dvc.yaml": b"stages: {}\n", "features/code.py": CODE}
+    assert read_tree() == here | {"params.yaml": b"seed: 1\n"}
+
+
+def test_dvc_has_nothing_to_do_where_results_were_unpacked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    stages = {
+        "file": {"cmd": "echo 1 > artifacts/one", "deps": ["features/code.py"],
+                 "outs": ["artifacts/one"]},
+        "folder": {"cmd": "mkdir artifacts/many; cp artifacts/one artifacts/many/a",
+                   "deps": ["artifacts/one"], "outs": ["artifacts/many"]},
+    }  # fmt: skip
+    dvc = [sys.executable, "-m", "dvc"]
+
+    def make_project(name: str) -> None:
+        make_clone(tmp_path / name)
+        write("dvc.yaml", yaml.safe_dump({"stages": stages}).encode())
+        subprocess.run([*dvc, "init", "--no-scm", "--quiet"], check=True)
+
+    make_project("packed")
+    write("params.yaml", b"seed: 1\n")
+    Path("artifacts").mkdir()
+    subprocess.run([*dvc, "repro", "--quiet"], check=True)
+    results = {name: content for name, content in read_tree().items() if name[:4] == "arti"}
+    assert results == {"artifacts/one": b"1\n", "artifacts/many/a": b"1\n"}
+    pack_project(CARRY)
+
+    make_project("unpacked")
+    unpack_project(CARRY)
+    assert results.items() <= read_tree().items()
+    done = subprocess.run([*dvc, "status", "--json"], check=True, capture_output=True)
+    assert json.loads(done.stdout) == {}
 
 
 def test_outputs_that_the_cache_lacks_or_that_are_damaged_there_are_told(project, caplog):
@@ -198,7 +285,7 @@ def test_outputs_that_the_cache_lacks_or_that_are_damaged_there_are_told(project
         ("features/../.resume/new/carry.tar", "it would lie in .resume"),
         (".dvc/tmp/carry.tar", "it would lie in .dvc"),
         ("features", "it is a folder"),
-        ("dvc.lock", "it exists, and is no tar file"),
+        ("dvc.lock", "it exists, and is no whole carry file"),
     ],
 )
 def test_a_target_that_would_do_harm_is_refused(project, target, match):

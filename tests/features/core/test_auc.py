@@ -374,14 +374,13 @@ def test_a_difference_without_a_class_is_none():
 
 
 @pytest.mark.parametrize(
-    ("estimate", "options", "text"),
+    ("estimate", "text"),
     [
-        (AucEstimate(0.6172, 0.551, 0.679), {}, "0.62 [0.55, 0.68]"),
-        (AucEstimate(0.1, -0.05, 0.25), {"digits": 3, "sign": "+"}, "+0.100 [-0.050, +0.250]"),
-        (AucEstimate(0.5), {}, "0.50"),
-        (AucEstimate(None), {}, "–"),
+        (AucEstimate(0.6172, 0.551, 0.679), "0.617 [0.551, 0.679]"),
+        (AucEstimate(0.5), "0.500"),
+        (AucEstimate(None), "–"),
     ],
 )
-def test_description(estimate, options, text):
-    assert estimate.describe(**options) == text
+def test_description(estimate, text):
+    assert estimate.describe() == text
     assert AucEstimate.from_metrics(estimate.to_metrics() | {"ap": 1}) == estimate

@@ -1,5 +1,6 @@
 """The atomic writer: whatever happens, the old file stays whole and nothing lies beside it."""
 
+import errno
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from features.core.files import (
     digest_bytes,
     digest_file,
     digest_json,
+    link_file,
     read_json,
     write_array,
     write_atomic,
@@ -40,8 +42,8 @@ def is_alone(path: Path) -> bool:
 @pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt, SystemExit])
 def test_an_exception_leaves_the_old_file_alone(old: Path, error: type[BaseException]) -> None:
     def stumble() -> None:
-        with write_atomic(old) as temporary:
-            temporary.write_text("half of the n")
+        with write_atomic(old) as file:
+            file.write(b"half of the n")
             raise error
 
     with pytest.raises(error):
@@ -108,6 +110,26 @@ def test_a_full_disk_leaves_the_old_file_alone(old: Path, writer: str) -> None:
     assert is_alone(old)
 
 
+@pytest.mark.fault("a disk that is full to the byte, or keeps other bytes than were written")
+@pytest.mark.parametrize("lost", ["tail", "bytes"])
+def test_a_disk_that_keeps_something_else_is_told(
+    old: Path, lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fsync
+
+    def lose(descriptor: int) -> None:
+        if lost == "tail":
+            os.ftruncate(descriptor, 100)
+        else:
+            os.pwrite(descriptor, b"?", 100)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", lose)
+    with pytest.raises(OSError, match="bytes are there of 608, or others than were written"):
+        write_array(old, np.arange(60))
+    assert is_alone(old)
+
+
 @pytest.mark.fault(
     "a power cut",
     "files are on disk before they get their names; a damaged state is passed over for the "
@@ -137,9 +159,8 @@ def test_contents_are_on_disk_before_they_get_their_name(
 
 def test_folders_are_made_and_files_can_be_read_by_all(tmp_path: Path) -> None:
     path = tmp_path / "a b é" / "deep" / "it.txt"
-    with write_atomic(path) as temporary:
-        temporary.write_text("new")
-        temporary.chmod(0o600)
+    with write_atomic(path) as file:
+        file.write(b"new")
     assert path.stat().st_mode & 0o777 == 0o644
     assert [p.name for p in path.parent.iterdir()] == ["it.txt"]
 
@@ -197,3 +218,22 @@ def test_the_digest_of_a_value_is_blind_to_the_order_of_keys_alone() -> None:
     assert digest_json(first) == digest_json(json.loads(json.dumps(first)))
     for other in ({"a": 1, "b": [2, 1]}, {"a": "1", "b": [1, 2]}, {"a": 1}):
         assert digest_json(other) != digest_json(first)
+
+
+@pytest.mark.parametrize("error", [None, errno.EXDEV, errno.EPERM])
+def test_a_link_holds_what_its_source_held_on_any_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int | None
+) -> None:
+    source, path = tmp_path / "source", tmp_path / "out" / "result"
+    source.write_bytes(b"whole")
+    with monkeypatch.context() as patch:
+        if error is not None:
+            patch.setattr(os, "link", lambda *_: raise_error(OSError(error, "no links")))
+        link_file(source, path)
+    source.unlink()
+    assert path.read_bytes() == b"whole"
+    assert [found.name for found in path.parent.iterdir()] == ["result"]
+
+
+def raise_error(error: OSError) -> None:
+    raise error

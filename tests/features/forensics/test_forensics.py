@@ -14,16 +14,18 @@ import pytest
 import yaml
 from made_data import draw_noise, encode, prepare_params, write_data
 
+from features.artifacts import row_blocks
 from features.artifacts.forensics import read_forensics
 from features.core.manifest import ROLES, read_manifest
-from features.errors import IntegrityError, LockedError, Stopped, WorkerKilledError
-from features.forensics import parts
+from features.errors import LockedError, Stopped, WorkerKilledError
+from features.forensics import measuring
 from features.forensics import run as forensics
 from features.forensics.__main__ import main
 from features.forensics.columns import COLUMNS, count_together, measure_images
 from features.forensics.settings import ForensicParams
 from features.pixels.store import open_store
 from features.prepare import run as prepare
+from features.runtime import run_folder
 from features.runtime.locks import hold
 
 ROOT = Path(__file__).parents[3]
@@ -38,7 +40,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_process: None) -
     root = write_data(tmp_path / "data")
     (root / "testset" / "test01.png").write_bytes(b"<html>")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(parts, "ROWS", 6)
+    monkeypatch.setattr(measuring, "ROWS", 6)
     settings = prepare_params(root)
     prepare.run(settings)
     values = {"data": {"root": str(root)}, "images": settings.images.model_dump()}
@@ -63,15 +65,16 @@ def whole(params: ForensicParams) -> dict[str, bytes]:
 
 @pytest.fixture
 def count_measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Parts that were computed, such as `train-6`."""
+    """Ranges of rows that were computed, such as `train-6`."""
     seen: list[str] = []
-    really_measure = parts.measure_part
+    really_measure = measuring.measure_range
 
-    def note(part, *options):
-        seen.append(f"{part.role}-{part.start}")
-        return really_measure(part, *options)
+    def note(rows, *options):
+        seen.append(f"{rows.role}-{rows.start}")
+        return really_measure(rows, *options)
 
-    monkeypatch.setattr(forensics, "measure_part", note)
+    monkeypatch.setattr(forensics, "measure_range", note)
+    monkeypatch.setattr(row_blocks, "SAVE_SECONDS", 0)
     return seen
 
 
@@ -138,7 +141,7 @@ def test_few_images_are_in_memory_at_a_time(monkeypatch: pytest.MonkeyPatch) -> 
             asked.append(len(rows))
             return np.zeros((len(rows), self.size, self.size, 3), np.uint8)
 
-    assert parts.measure_store(Store()).shape == (7, len(COLUMNS))
+    assert measuring.measure_store(Store()).shape == (7, len(COLUMNS))
     assert sum(asked) == 7
     assert max(asked) == count_together(256) < 7
 
@@ -159,15 +162,18 @@ import os, signal, sys
 sys.path.insert(0, {tests!r})
 import joblib
 from pathlib import Path
-from features.forensics import parts as forensic_parts, __main__ as forensics
+from features.forensics import measuring, run as forensics
+from features.artifacts import row_blocks
+from features.runtime import run_folder
 from features.settings.sections import load_params
-forensic_parts.ROWS = 6
-really_measure = forensics.measure_part
-def measure(part, *options):
-    if (part.role, part.start) == ("train", 12):
+run_folder.digest_code = lambda: "the same"
+measuring.ROWS, row_blocks.SAVE_SECONDS = 6, 0
+really_measure = forensics.measure_range
+def measure(rows, *options):
+    if (rows.role, rows.start) == ("train", 12):
         os.kill(os.getpid(), signal.SIGKILL)
-    return really_measure(part, *options)
-forensics.measure_part = measure
+    return really_measure(rows, *options)
+forensics.measure_range = measure
 with joblib.parallel_config(backend="sequential"):
     forensics.run(load_params(forensics.ForensicParams), Path(".resume"))
 """
@@ -177,10 +183,8 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     params: ForensicParams, whole: dict, count_measured: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The tests' own modules are no part of the code that another process loads.
-    monkeypatch.setattr(parts, "digest_code", lambda: "the same")
+    monkeypatch.setattr(run_folder, "digest_code", lambda: "the same")
     code = textwrap.dedent(KILLED).format(tests=str(TESTS))
-    code = code.replace("forensic_parts.ROWS", "forensic_parts.digest_code = lambda: 'the same'\n"
-                        "forensic_parts.ROWS")  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=environment)
     assert done.returncode == -signal.SIGKILL
@@ -193,14 +197,14 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, start: int) -> None:
-    really_measure = parts.measure_part
+    really_measure = measuring.measure_range
 
-    def measure(part, *options):
-        if part.start == start:
+    def measure(rows, *options):
+        if rows.start == start:
             raise KeyboardInterrupt
-        return really_measure(part, *options)
+        return really_measure(rows, *options)
 
-    monkeypatch.setattr(forensics, "measure_part", measure)
+    monkeypatch.setattr(forensics, "measure_range", measure)
 
 
 def test_ctrl_c_keeps_what_was_finished(
@@ -208,7 +212,7 @@ def test_ctrl_c_keeps_what_was_finished(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         interrupt_at(patch, 12)
-        with pytest.raises(Stopped, match=r"after 2 of 7 parts\. The same command goes on"):
+        with pytest.raises(Stopped, match=r"after 12 of 32 images\. The same command goes on"):
             forensics.run(params, RESUME)
     count_measured.clear()
     forensics.run(params, RESUME)
@@ -216,27 +220,26 @@ def test_ctrl_c_keeps_what_was_finished(
     assert read_all() == whole
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
-def test_a_damaged_part_is_computed_again(
-    params: ForensicParams, whole: dict, count_measured: list[str], damage: str, caplog
+@pytest.mark.parametrize(("damage", "first"), [("flip", 6), ("cut", 0), ("empty", 0)])
+def test_what_is_damaged_is_computed_again(
+    params: ForensicParams, whole: dict, count_measured: list[str], damage: str, first: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         interrupt_at(patch, 12)
         with pytest.raises(Stopped):
             forensics.run(params, RESUME)
-    path = next(iter(RESUME.glob("forensics-*/train-000000006.bin")))
+    path = next(iter(RESUME.glob("forensics-*/train.values.npy")))
     content = bytearray(path.read_bytes())
-    content[100] ^= 1
+    content[3000] ^= 1
     path.write_bytes({"flip": bytes(content), "cut": content[:-1], "empty": b""}[damage])
     count_measured.clear()
     forensics.run(params, RESUME)
-    assert count_measured[0] == "train-6"
-    assert "train-000000006.bin is damaged" in caplog.text
+    assert count_measured[0] == f"train-{first}"
     assert read_all() == whole
 
 
-def test_parts_of_other_images_are_not_used_and_go_in_the_end(
-    params: ForensicParams, count_measured: list[str]
+def test_what_was_computed_of_other_images_is_not_used_and_goes_in_the_end(
+    params: ForensicParams, count_measured: list[str], caplog
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         interrupt_at(patch, 12)
@@ -246,18 +249,11 @@ def test_parts_of_other_images_are_not_used_and_go_in_the_end(
     (root / "valset" / "val00.png").write_bytes(encode(draw_noise(77)))
     prepare.run(prepare_params(root))
     count_measured.clear()
-    forensics.run(params, RESUME)
+    with caplog.at_level(logging.INFO, "forgerystack"):
+        forensics.run(params, RESUME)
+    assert "a stopped run, but with another manifests.val: not used" in caplog.text
     assert len(count_measured) == 7
     assert not list_stopped()
-
-
-def test_a_part_that_changes_at_the_end_is_no_result(params: ForensicParams) -> None:
-    part = parts.Part(Path("parts"), "val", 0, 2, 3)
-    part.write(np.zeros((2, 3), np.float32))
-    part.path.write_bytes(b"x" * (24 + 64))
-    with pytest.raises(IntegrityError, match="it is not what was written"):
-        parts.join_parts([part], 2, 3, Path("table.npy"))
-    assert not Path("table.npy").exists()
 
 
 def kill_self(*_: object) -> None:
@@ -266,7 +262,7 @@ def kill_self(*_: object) -> None:
 
 @pytest.mark.fault("a worker is killed (as by the kernel, out of memory)")
 def test_a_killed_worker_is_told(params: ForensicParams, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forensics, "measure_part", kill_self)
+    monkeypatch.setattr(forensics, "measure_range", kill_self)
     with (
         joblib.parallel_config(backend="loky"),
         pytest.raises(WorkerKilledError, match="while forensic features were computed"),

@@ -1,16 +1,20 @@
 """Stage `inputs`: all settings and all files are looked at before any work."""
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from made_data import SETTINGS, write_data
+from made_data import SETTINGS, draw_noise, encode, write_data
 
 from features.core.files import digest_file
 from features.errors import ConfigError, ManifestError
+from features.inputs import pictures
 from features.inputs.__main__ import main
+from features.inputs.pictures import describe_pictures, find_change
 from features.inputs.run import describe_inputs, run
 from features.settings.data import Data
 
@@ -34,6 +38,7 @@ def test_place_size_and_digest_of_each_label_file_are_noted(
     for role, name in names.items():
         path = data / name
         size = path.stat().st_size
+        assert facts[role].pop("pictures")["files"] == len(list((data / f"{role}set").iterdir()))
         assert facts[role] == {"labels": name, "bytes": size, "sha256": digest_file(path)}
 
 
@@ -43,6 +48,69 @@ def test_one_changed_byte_changes_one_digest(data: Path) -> None:
     path.write_text(path.read_text().replace("val00.png,0", "val00.png,1"))
     after = describe_inputs(Data(root=str(data)))
     assert [role for role in before if before[role] != after[role]] == ["val"]
+
+
+def write_again(path: Path) -> None:
+    """The same bytes at another time, as when a picture is replaced by one of its size."""
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1_000_000))
+
+
+@pytest.mark.fault(
+    "a picture replaced by another one of its name since `prepare` ran",
+    "`dvc repro` says so and runs `prepare` again; where pictures are decoded at each use, an"
+    " error",
+    "Pictures",
+)
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda path: path.unlink(), "19 pictures instead of 20"),
+        (lambda path: path.rename(path.with_name("other.png")), "pictures of other names"),
+        (lambda path: path.write_bytes(encode(draw_noise(77, 9, 9))), "pictures of other sizes"),
+        (write_again, "pictures written anew"),
+        (lambda path: path.with_name(".hidden").touch(), ""),
+    ],
+    ids=["missing", "renamed", "replaced", "written", "hidden"],
+)
+def test_other_pictures_are_noticed_and_told(
+    settings: dict[str, Any],
+    data: Path,
+    tmp_path: Path,
+    change: Callable[[Path], None],
+    told: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    out = tmp_path / "inputs.json"
+    with caplog.at_level("INFO", "forgerystack"):
+        run(settings, out)
+        run(settings, out)
+        before = out.read_bytes()
+        assert not caplog.messages
+        change(data / "trainset" / "train00.png")
+        run(settings, out)
+    lines = [f"inputs: data.train has {told}: prepare runs again"] if told else []
+    assert caplog.messages == lines
+    if told:
+        assert out.read_bytes() != before
+
+
+def test_of_very_many_pictures_a_sample_and_all_folders_are_looked_at(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "ALL", 5)
+    monkeypatch.setattr(pictures, "SAMPLED", 4)
+    folder = data / "trainset"
+    before = describe_pictures(folder)
+    assert describe_pictures(folder) == before
+    noticed = []
+    for path in sorted(folder.iterdir()):
+        state = path.stat()
+        write_again(path)
+        noticed.append(find_change(before, describe_pictures(folder)))
+        os.utime(path, ns=(0, state.st_mtime_ns))
+    assert sorted(noticed) == [""] * 16 + ["pictures written anew"] * 4
+    os.utime(folder, ns=(0, 0))  # as after a file was replaced by another one
+    assert find_change(before, describe_pictures(folder)) == "pictures written anew"
 
 
 def test_a_role_that_is_null_is_left_out(data: Path) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from features.artifacts.null_model import NullModel, read_null_model, write_null_model
 from features.core.manifest import SCHEMA, Manifest, digest_table, write_manifest
+from features.core.number_text import format_figure
 from features.errors import IntegrityError, MissingArtifactError, StaleArtifactError
 from features.null_model import model
 from features.null_model import run as null_model
@@ -23,14 +24,14 @@ from features.null_model.file_facts import (
     FAMILIES,
     MAX_CATEGORIES,
     MISNAMED,
-    build_facts,
+    build_file_facts,
     describe_names,
     encode_facts,
     learn_codes,
 )
 from features.null_model.model import draw_rows, measure_null
 from features.null_model.settings import NullParams
-from features.pixels.decoding import describe_image
+from features.pixels.facts import describe_image
 from features.settings.sections import load_params
 
 
@@ -137,7 +138,7 @@ def test_a_planted_file_fact_is_found_and_named(name):
     assert facts["told_apart"] is True
     assert facts["auc"] > 0.7
     assert facts["families"]["name"]["auc"] < 0.6
-    assert f"mostly by {name} (AUC {best['auc']:.2f} alone)" in facts["advice"]
+    assert f"mostly by {name} (AUC {best['auc']:.3f} alone)" in facts["advice"]
     assert "images.equalize: true re-encodes and resizes all images alike" in facts["advice"]
     assert "networks never see names" not in facts["advice"]
 
@@ -402,7 +403,7 @@ def test_shape_of_a_name(name, length, digits, letters, hexes, separators, exten
 def test_every_fact_stands_in_just_one_family():
     listed = [name for names in FAMILIES.values() for name in names]
     assert sorted(listed) == sorted(set(listed))
-    assert set(listed) == set(build_facts(draw_table(5, 0)).columns)
+    assert set(listed) == set(build_file_facts(draw_table(5, 0)).columns)
 
 
 def test_a_misnamed_file_is_noted_under_the_word_that_is_looked_for():
@@ -413,13 +414,13 @@ def test_a_misnamed_file_is_noted_under_the_word_that_is_looked_for():
 
 def test_rare_and_unknown_categories_are_missing():
     values = [f"{i:04d}" for i in range(400)]
-    facts = build_facts(draw_table(1000, 0, quant_tables=(values * 3)[:1000]))
+    facts = build_file_facts(draw_table(1000, 0, quant_tables=(values * 3)[:1000]))
     codes = learn_codes(facts)
     assert len(codes["quantisation tables"]) == MAX_CATEGORIES
     encoded = encode_facts(facts, codes)["quantisation tables"]
     assert np.nanmax(encoded) == MAX_CATEGORIES - 1
     assert np.isnan(encoded[values.index("0399")])  # twice, where others stand three times
-    other = build_facts(draw_table(3, 0, quant_tables=["0000", "new", "0001"]))
+    other = build_file_facts(draw_table(3, 0, quant_tables=["0000", "new", "0001"]))
     np.testing.assert_array_equal(encode_facts(other, codes)["quantisation tables"], [0, np.nan, 1])
 
 
@@ -447,8 +448,8 @@ def test_the_stage_writes_facts_and_scores_and_says_so(place, caplog):
     np.testing.assert_array_equal(null.scores, wanted.scores)
     assert wanted.facts.items() <= null.facts.items()
     assert {p.name for p in null_model.OUT.iterdir()} == {"facts.json", "val.npy"}
-    bounds = [f"{null.facts[key]:.2f}" for key in ("auc", "auc_low", "auc_high")]
-    said = "null model: val AUC {} [{}, {}] from file facts and names alone".format(*bounds)
+    auc = format_figure(*(null.facts[key] for key in ("auc", "auc_low", "auc_high")))
+    said = f"null model: val AUC {auc} from file facts and names alone"
     assert caplog.messages == [said, f"null model: {null.facts['advice']}"]
     assert "mostly by EXIF" in caplog.messages[1]
 

@@ -89,7 +89,7 @@ def test_a_changed_or_mended_file_is_read_again(folder: Path, count_reads: list[
 
 def test_pixels_are_decoded_once_they_are_wanted(folder: Path, count_reads: list[str]) -> None:
     facts = read(folder, pixels=False)
-    assert not (folder.parent / "store" / "16px-2" / "images.bin").stat().st_size
+    assert not (folder.parent / "store" / "16px-3" / "images.bin").stat().st_size
     count_reads.clear()
     again = read(folder, pixels=True)
     assert sorted(count_reads) == NAMES

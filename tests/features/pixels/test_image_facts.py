@@ -13,7 +13,8 @@ import pytest
 from made_data import draw_noise, encode, make_exif
 from PIL import Image, PngImagePlugin
 
-from features.pixels.decoding import Scan, scan_file
+from features.pixels.facts import Scan
+from features.pixels.scanning import scan_file
 from features.settings.images import NO_LIMITS, Images, Limits
 
 ROOT = Path(__file__).parents[3]
@@ -42,7 +43,7 @@ def test_a_jpeg_tells_how_it_was_saved(tmp_path: Path) -> None:
     assert other.quant_mean > found.quant_mean
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "GIF", "TIFF"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "AVIF", "JPEG2000", "BMP", "GIF", "TIFF"])
 def test_other_formats_have_no_tables(tmp_path: Path, kind: str) -> None:
     found = scan(tmp_path, encode(NOISE, kind), f"a.{kind.lower()}")
     assert (found.problem, found.format, found.notes) == ("", kind, "")
@@ -60,6 +61,16 @@ def make_broken_exif() -> bytes:
     return encode(NOISE, "JPEG", exif=exif)
 
 
+def save_late_exif() -> bytes:
+    """Its EXIF block stands behind the pixels, as the format allows."""
+    content = encode(NOISE, exif=make_exif(6))
+    chunk = io.BytesIO()
+    PngImagePlugin.putchunk(chunk, b"eXIf", make_exif(6).tobytes()[6:])
+    place = content.index(b"eXIf") - 4
+    whole = content[:place] + content[place + len(chunk.getvalue()) :]
+    return whole.replace(whole[-12:], chunk.getvalue() + whole[-12:])
+
+
 def save_wide() -> bytes:
     wide = np.arange(2400, dtype=np.uint16).reshape(40, 60) * 20
     return encode(Image.fromarray(wide))
@@ -73,6 +84,8 @@ def save_wide() -> bytes:
         (save_animation(), "a.gif", "animated"),
         (encode(NOISE.convert("RGBA")), "a.png", "transparent"),
         (encode(NOISE, "JPEG", exif=make_exif(6)), "a.jpg", "rotated"),
+        (encode(NOISE, "TIFF", exif=make_exif(3)), "a.tif", "rotated"),
+        (save_late_exif(), "a.png", "rotated"),
         (encode(NOISE), "a.jpg", "misnamed"),
         (encode(NOISE), "no-extension", ""),
         (encode(NOISE), "odd.extension", ""),
@@ -85,6 +98,47 @@ def test_what_is_odd_about_a_file_is_noted(
 ) -> None:
     found = scan(tmp_path, content, name)
     assert (found.problem, found.notes) == ("", notes)
+
+
+@pytest.mark.fault(
+    "a flipped byte or a lost sector within a PNG or a packed TIFF",
+    "quarantine",
+    "Pictures",
+)
+@pytest.mark.parametrize("damage", [b"\xff", bytes(512)], ids=["a byte", "a sector"])
+@pytest.mark.parametrize("share", [0.3, 0.9])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_a_broken_stream_is_a_problem_and_no_black_picture(
+    tmp_path: Path, kind: str, share: float, damage: bytes
+) -> None:
+    options = {"compression": "tiff_adobe_deflate"} if kind == "TIFF" else {}
+    content = encode(draw_noise(0, 256, 256), kind, **options)
+    place = int(share * len(content))
+    broken = content[:place] + damage + content[place + len(damage) :]
+    name = f"a.{kind.lower()}"
+    assert scan(tmp_path, content, name).problem == ""
+    found = scan(tmp_path, broken, name)
+    assert found.problem.startswith("does not decode: ")
+    assert found.notes == ""
+
+
+@pytest.mark.fault(
+    "an animation cut behind its first frame",
+    "the first frame counts, and it is noted",
+    "Pictures",
+)
+def test_an_animation_cut_anywhere_is_used_if_its_first_frame_is_whole(tmp_path: Path) -> None:
+    content = save_animation()
+    first = content.index(b"\x21\xf9", content.index(b"\x2c"))  # the second frame's extension
+    sizes = range(first - 40, len(content), 7)
+    found = [scan(tmp_path, content[:size], "a.gif") for size in sizes]
+    usable = [scan.problem == "" for scan in found]
+    assert usable == sorted(usable), "a longer file is never worse"
+    assert {scan.notes for scan in found if not scan.problem} == {
+        "",
+        "broken animation",
+        "animated",
+    }
 
 
 @pytest.mark.fault("a broken EXIF block")
@@ -154,7 +208,7 @@ def test_pixels_of_floating_point_have_no_range(tmp_path: Path) -> None:
 BOMB = """
 import resource, sys
 from pathlib import Path
-from features.pixels.decoding import scan_file
+from features.pixels.scanning import scan_file
 from features.settings.images import Images, Limits
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(scan_file(Path(sys.argv[1]), "bomb.png", Limits(), Images(size=16))[0].problem)

@@ -16,7 +16,9 @@ from features.core.manifest import Manifest
 from features.errors import ManifestError, StaleArtifactError
 from features.pixels import cache, decoding, store
 from features.pixels.cache import ImageCache
-from features.pixels.decoding import read_inside, resize_square, scan_file
+from features.pixels.decoding import resize_square
+from features.pixels.reading import read_inside
+from features.pixels.scanning import scan_file
 from features.pixels.store import FileStore, RawStore, open_store
 from features.settings.images import NO_LIMITS, Images
 
@@ -278,6 +280,16 @@ def test_a_file_that_breaks_while_it_is_used_is_named(stored: Stored) -> None:
     path.write_bytes(b"x" * path.stat().st_size)
     with pytest.raises(ManifestError, match=r"train/train3\.png"):
         found.gather(np.array([0, 3]))
+
+
+@pytest.mark.fault("a picture replaced by another one of its name since `prepare` ran")
+def test_another_sound_picture_of_the_same_size_is_told(stored: Stored) -> None:
+    found = open_store(*choose(stored, store="none"))
+    path = stored[1] / "train" / "train3.png"
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + b"?")  # in the checksum of its end: it decodes
+    with pytest.raises(ManifestError, match="its content is another one"):
+        found.gather(np.array([3]))
 
 
 @pytest.mark.parametrize("kind", ["raw", "none"])

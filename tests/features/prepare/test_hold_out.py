@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from features.errors import ManifestError
-from features.prepare.label_file import check_hold_out, read_labels
+from features.lists.label_file import check_hold_out, read_labels
 from features.settings.data import Data, RoleFiles
 
 FILES = RoleFiles(labels="list.txt", images="pictures")

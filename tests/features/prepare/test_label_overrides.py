@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from made_data import draw_noise, encode, prepare_params, write_table
+from made_data import draw_noise, encode, make_rows, prepare_params, write_table
 
 from features.core.manifest import ROLES, read_manifest
 from features.errors import ManifestError
 from features.inputs.run import describe_inputs
-from features.prepare.label_overrides import HEADER
+from features.prepare.label_overrides import HEADER, override_labels
 from features.prepare.run import run
 from features.settings.data import Data
 
@@ -281,7 +281,7 @@ def test_a_name_that_may_mean_two_rows_of_val_is_refused(data: Path, review: Pat
             "role,img_name,label,corrected\n",
             "line 1: the header is 'role,img_name,label",
         ),
-        ("role;img_name;label;corrected;note\n", "line 1: the header is 'role;img_name"),
+        ("role;img_name;label;note\n", "line 1: the header is 'role,img_name"),
         ("", "the file is empty"),
     ],
 )
@@ -290,6 +290,11 @@ def test_a_file_of_another_form_is_refused(
 ) -> None:
     review.write_text(text)
     assert find_problems(data, review)[0].startswith(problem)
+
+
+def test_a_review_that_went_through_a_spreadsheet_is_read(data: Path, review: Path) -> None:
+    review.write_text(f"\ufeffsep=;\n{';'.join(HEADER)}\ntrain;train00.png;0;1;seam\n")
+    assert prepare(data, review)["train"]["label"].tolist()[:2] == [1, 1]
 
 
 def test_a_missing_file_is_told_before_any_work(data: Path, review: Path) -> None:
@@ -308,3 +313,15 @@ def test_inputs_notes_the_digest_so_that_a_change_runs_prepare_again(
     after = describe_inputs(given)
     assert [key for key in after if before[key] != after[key]] == ["label_overrides"]
     assert "label_overrides" not in describe_inputs(Data(root=str(data)))
+
+
+def test_the_label_of_the_list_stays_beside_the_corrected_one(data: Path, review: Path) -> None:
+    """No step has to work it out again from the override."""
+    write_table(review, HEADER, [("train", "t0.png", 0, 1, ""), ("train", "t1.png", 1, 1, "")])
+    params = prepare_params(data, data={"label_overrides": str(review)})
+    listed = make_rows([0, 1, 0]).drop(columns=["override", "corrected", "confirmed"])
+    rows = override_labels(listed.assign(role="train"), params)
+    assert rows["label"].tolist() == [0, 1, 0]
+    assert rows["corrected"].tolist() == [1, 1, 0]
+    assert rows["override"].tolist() == [1, -1, -1]
+    assert rows["confirmed"].tolist() == [False, True, False]

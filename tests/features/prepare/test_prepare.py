@@ -14,6 +14,7 @@ from made_data import draw_noise, encode, prepare_params, write_data, write_tabl
 
 from features.core.files import digest_file
 from features.core.manifest import ROLES, SCHEMA, Manifest, Role, read_manifest
+from features.pixels import cache
 from features.prepare import run as prepare
 from features.prepare.run import run
 
@@ -67,6 +68,7 @@ def test_the_summary_counts_what_is_there(prepared: dict[Role, Manifest], tmp_pa
         "groups": 20,
         "units": 0,
         "unreadable": 0,
+        "unreadable by class": {"reals": 0, "fakes": 0},
         "reasons": {},
         "formats": {"PNG": {"rows": 20, "reals": 10, "fakes": 10}},
         "sizes": {"8 x 8": {"rows": 20, "reals": 10, "fakes": 10}},
@@ -188,3 +190,22 @@ def test_folders_of_classes_need_no_list(tmp_path: Path) -> None:
     assert counts == {("", "seen"): 8, ("diffusion", "seen"): 6, ("gan", "unseen"): 6,
                       ("gan", "held_out"): 6}  # fmt: skip
     assert manifests["test"].table["img_name"].tolist() == ["x.png"]
+
+
+@pytest.mark.usefixtures("one_process")
+@pytest.mark.parametrize("store", ["auto", "raw", "none"])
+def test_a_file_that_is_known_is_looked_at_once(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str
+) -> None:
+    params = prepare_params(data, images={"store": store})
+    run(params, tmp_path / "out")
+    seen: list[str] = []
+    read_state = cache.read_state
+
+    def note(place: str) -> tuple[int, int]:
+        seen.append(place)
+        return read_state(place)
+
+    monkeypatch.setattr(cache, "read_state", note)
+    run(params, tmp_path / "out")
+    assert sorted(seen) == sorted(str(path) for path in data.glob("*/*.png"))

@@ -205,3 +205,21 @@ def test_beside_a_pipe_the_terminal_is_left_alone():
     shown, out = call_on_terminal(piped=True)
     assert shown == ""
     assert "read images: 1 of 4 images" in out
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_that_knows_few_signs_shows_others_in_their_place(encoding):
+    code = "from features.runtime.terminal import log, speak\n"
+    code += "with speak('it', 'text'):\n"
+    code += "    log.info('0.1 – 0.2 …'); log.error('é: 3 × 4')\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONIOENCODING": encoding},
+        capture_output=True, check=True,
+    )  # fmt: skip
+    shown = {
+        "ascii": ("0.1 - 0.2 ...\n", "\\xe9: 3 x 4\n"),
+        "latin-1": ("0.1 - 0.2 ...\n", "é: 3 × 4\n"),
+        "utf-8": ("0.1 – 0.2 …\n", "é: 3 × 4\n"),
+    }
+    assert (done.stdout.decode(encoding), done.stderr.decode(encoding)) == shown[encoding]

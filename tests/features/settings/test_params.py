@@ -63,24 +63,37 @@ def test_an_unknown_key_names_the_nearest_known_one(override: str, problem: str)
 @pytest.mark.parametrize(
     ("override", "problem"),
     [
-        ("optimizer.lr=-1", "optimizer.lr: Input should be greater than 0, found -1"),
-        ("optimizer.lr=fast", "optimizer.lr: Input should be a valid number"),
-        ("optimizer.lr=.nan", "optimizer.lr: Input should be greater than 0, found nan"),
-        ("schedule.batch_size=1", "schedule.batch_size: Input should be greater than or equal"),
-        ("schedule.epochs=1.5", "schedule.epochs: Input should be a valid integer"),
-        ("sampling.mode=random", "sampling.mode: Input should be 'balanced', 'natural'"),
-        ("augment.hflip=2", "augment.hflip: Input should be less than or equal to 1, found 2"),
-        ("loss.label_smoothing=1", "loss.label_smoothing: Input should be less than 1"),
-        ("seed=null", "seed: Input should be a valid integer, found None"),
-        ("data=null", "data: Input should be a valid dictionary"),
-        ("images.size=8", "images.size: Input should be greater than or equal to 16, found 8"),
+        ("optimizer.lr=-1", "optimizer.lr: must be greater than 0, found -1"),
+        ("optimizer.lr=fast", "optimizer.lr: must be a number"),
+        ("optimizer.lr=.nan", "optimizer.lr: must be a finite number, found nan"),
+        ("optimizer.lr=.inf", "optimizer.lr: must be a finite number, found inf"),
+        ("optimizer.lr=1e400", "optimizer.lr: must be a finite number, found '1e400'"),
+        ("data.max_aspect=.inf", "data.max_aspect: must be a finite number, found inf"),
+        ("gate.margin=-.inf", "gate.margin: must be a finite number, found -inf"),
+        ("perturb.noise=[.nan]", "perturb.noise.0: must be a finite number, found nan"),
+        (
+            "ema=null",
+            "ema: must be a section, such as {key: value}; {} has the defaults, f",
+        ),
+        ("backbones=[resnet18]", "backbones: must be a mapping, such as {name: value}, found ['re"),
+        ("folds.active=0", "folds.active: must be a list, such as [value], found 0"),
+        ("images.equalize=maybe", "images.equalize: must be true or false, found 'maybe'"),
+        ("images.store_dir=3", "images.store_dir: must be text, found 3"),
+        ("schedule.batch_size=1", "schedule.batch_size: must be greater than or equal"),
+        ("schedule.epochs=1.5", "schedule.epochs: must be a whole number"),
+        ("sampling.mode=random", "sampling.mode: must be 'balanced', 'natural'"),
+        ("augment.hflip=2", "augment.hflip: must be less than or equal to 1, found 2"),
+        ("loss.label_smoothing=1", "loss.label_smoothing: must be less than 1"),
+        ("seed=null", "seed: must be a whole number, found null"),
+        ("data=null", "data: must be a section, such as {key: value}"),
+        ("images.size=8", "images.size: must be greater than or equal to 16, found 8"),
         ("backbones={}", "backbones: Dictionary should have at least 1 item"),
         ("data.classes={real: ['0'], fake: ['0']}", "data.classes: targets stand for both"),
         ("folds.active=[3]", "folds: active folds are 0..2, found [3]"),
         ("folds.active=[]", "folds: active must name each fold once"),
         ("folds.active=[1, 1]", "folds: active must name each fold once"),
-        ("folds.active=[-1]", "folds.active.0: Input should be greater than or equal to 0"),
-        ("folds.count=1", "folds.count: Input should be greater than or equal to 2"),
+        ("folds.active=[-1]", "folds.active.0: must be greater than or equal to 0"),
+        ("folds.count=1", "folds.count: must be greater than or equal to 2"),
         ("split.blend_from_val=0.5", "split.blend_from_val needs exactly one fold"),
     ],
 )
@@ -216,6 +229,10 @@ def test_an_override_of_another_form_is_told(override: str, problem: str) -> Non
     assert caught.value.problems[0].startswith(problem)
 
 
+NINE = [b", ".join([b"*a%d" % (i - 1)] * 9) for i in range(9)]
+LAUGHS = b"a0: &a0 [1]\n" + b"".join(b"a%d: &a%d [%s]\n" % (i, i, NINE[i]) for i in range(1, 9))
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
@@ -223,6 +240,13 @@ def test_an_override_of_another_form_is_told(override: str, problem: str) -> Non
         (b"a: \xff\xfe", "no valid YAML"),
         (b"a: 2024-13-01", "no valid YAML"),
         (b"", "the top level must be a mapping"),
+        (b"a: 1\nb: 2\na: 3\n", "line 3: a stands in line 1 already"),
+        (b"a: {x: 1,\n x: 2}", "line 2: x stands in line 1 already"),
+        (b"a: &a [*a]", "line 1: it holds itself"),
+        (b"[" * 5000, "it is nested too deeply"),
+        (b"a: " + b"{a: " * 5000, "it is nested too deeply"),
+        (b"a: " + b"x" * (4 << 20), "it has 4,194,307 bytes, more than 4,194,304"),
+        (LAUGHS, "its aliases (*name) make more than 200,000 values of it"),
         (b"- a\n", "the top level must be a mapping"),
         (b"!!python/object/apply:os.system ['true']", "no valid YAML"),
     ],
@@ -233,6 +257,27 @@ def test_a_file_that_is_no_mapping_is_told(tmp_path: Path, content: bytes, probl
     with pytest.raises(ConfigError, match=r"params\.yaml") as caught:
         read_yaml(path)
     assert caught.value.problems[0].startswith(problem)
+
+
+def test_an_alias_may_repeat_a_section(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("a: &a {x: 1}\nb: *a\nc: {<<: *a, y: 2}\n")
+    assert read_yaml(path) == {"a": {"x": 1}, "b": {"x": 1}, "c": {"x": 1, "y": 2}}
+
+
+def test_a_long_value_is_cut_in_the_message() -> None:
+    (problem,) = find_problems(f"optimizer.lr={'x' * 10_000}")
+    assert len(problem) < 200
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    places = ("images.store_dir", "data.root", "data.label_overrides", "weights.root", "resume_dir")
+    params = check(*(f"{place}=~/x" for place in places))
+    assert {
+        *(params.images.store_dir, params.data.root, params.data.label_overrides),
+        *(params.weights.root, params.resume_dir),
+    } == {"/home/me/x"}
 
 
 def test_a_missing_file_tells_where_it_was_looked_for(

@@ -35,10 +35,10 @@ def test_a_backbone_changes_only_what_it_gives() -> None:
         ("dump.backbones.smal.tta=six", "dump.backbones.smal: unknown; did you mean small?"),
         ("dump.image_size=65", "dump.image_size 65 is above images.size 64"),
         ("dump.backbones.large.image_size=80", "dump.backbones.large.image_size 80 is above"),
-        ("dump.tta=flip", "dump.tta: Input should be 'none', 'hflip' or 'six'"),
+        ("dump.tta=flip", "dump.tta: must be 'none', 'hflip' or 'six'"),
         ("dump.engin=torch", "dump.engin: unknown; did you mean engine?"),
         ("dump.backbones.small.engine=torch", "dump.backbones.small.engine: unknown"),
-        ("dump.image_size=8", "dump.image_size: Input should be greater than or equal to 16"),
+        ("dump.image_size=8", "dump.image_size: must be greater than or equal to 16"),
     ],
 )
 def test_what_cannot_be_dumped_is_told_with_its_place(override: str, problem: str) -> None:

@@ -47,12 +47,12 @@ def test_what_fits_together(decision):
     ("decision", "problem"),
     [
         ({"threshold": "fpr"}, "decision: threshold fpr needs a target"),
-        ({"threshold": "tpr", "target": 1}, "decision.target: Input should be less than 1"),
+        ({"threshold": "tpr", "target": 1}, "decision.target: must be less than 1"),
         ({"target": 0.1}, "decision: target has no meaning for threshold balanced_accuracy"),
         ({"cost_fake": 2}, "decision: costs have no meaning for threshold balanced_accuracy"),
-        ({"threshold": "cost", "cost_real": 0}, "decision.cost_real: Input should be greater"),
-        ({"review": 0.5}, "decision.review: Input should be less than 0.5"),
-        ({"threshold": "auc"}, "decision.threshold: Input should be 'balanced_accuracy', "),
+        ({"threshold": "cost", "cost_real": 0}, "decision.cost_real: must be greater"),
+        ({"review": 0.5}, "decision.review: must be less than 0.5"),
+        ({"threshold": "auc"}, "decision.threshold: must be 'balanced_accuracy', "),
         ({"treshold": "f1"}, "decision.treshold: unknown; did you mean threshold?"),
     ],
 )
@@ -75,5 +75,6 @@ def test_priors(prior):
 
 @pytest.mark.parametrize("prior", [0, 1, 60, "val", None, True, [0.5]])
 def test_other_priors_are_refused(prior):
+    shown = {"None": "null", "True": "true"}.get(repr(prior), repr(prior))
     problem = "label.prior: must be train, estimate or a share of fakes between 0 and 1"
-    assert find_problems(label={"prior": prior}) == [f"{problem}, found {prior!r}"]
+    assert find_problems(label={"prior": prior}) == [f"{problem}, found {shown}"]

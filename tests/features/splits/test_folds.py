@@ -16,7 +16,7 @@ from features.splits.folds import (
     draw_calibration,
     split_evenly,
 )
-from features.splits.groups import draw_groups, draw_half
+from features.splits.groups import draw_half, draw_whole_groups
 from features.splits.names import hash_names
 
 
@@ -116,6 +116,37 @@ def test_new_single_rows_move_no_old_one() -> None:
     np.testing.assert_array_equal(after[:n], before)
 
 
+@pytest.mark.parametrize("reals", [5, 7, 12])
+def test_each_fold_gets_its_share_of_a_class_that_is_rare(reals: int) -> None:
+    labels = np.array([0] * reals + [1] * 60)
+    names = name_rows(len(labels))
+    for seed in range(200):
+        folds = assign_folds(labels, np.arange(len(labels)), names, 5, seed)
+        check_classes(labels, folds, range(5))
+        sizes = np.bincount(folds[labels == 0], minlength=5)
+        assert sizes.max() - sizes.min() <= 1
+    assert len({*folds[:5].tolist()}) == 5
+
+
+@pytest.mark.parametrize("n", [100, 400, COMMON - 1])
+def test_no_fold_has_much_more_of_a_rare_class_than_its_share(n: int) -> None:
+    labels = np.zeros(n, np.int8)
+    for seed in range(10):
+        sizes = np.bincount(assign_folds(labels, np.arange(n), name_rows(n), 5, seed), minlength=5)
+        assert 0.75 * n / 5 <= sizes.min()
+        assert sizes.max() <= 1.1 * n / 5 + 1
+
+
+def test_new_rows_below_move_no_row_of_a_rare_class_and_one_above_few() -> None:
+    n = 400
+    labels, names = mix_labels(n + 50, 0.5), name_rows(n + 50)
+    before = assign_folds(labels[:n], np.arange(n), names[:n], 5, 0)
+    after = assign_folds(labels, np.arange(n + 50), names, 5, 0)
+    np.testing.assert_array_equal(after[:n], before)
+    again = assign_folds(np.append(0, labels[:n]), np.arange(n + 1), ["new", *names[:n]], 5, 0)
+    assert (again[1:] != before).mean() < 0.15
+
+
 def test_new_rows_move_no_group_to_the_other_half() -> None:
     rng = np.random.default_rng(0)
     groups, names = rng.integers(0, 300, 2000), name_rows(2000)
@@ -170,7 +201,9 @@ def test_names_may_be_a_list_or_a_column() -> None:
     column = pd.Series(names, dtype="str", index=range(9000, 12000))
     first, second = (assign_folds(labels, groups, n, 5, 0) for n in (names, column))
     np.testing.assert_array_equal(first, second)
-    drawn, again = (draw_groups(labels, groups, n, (50, 50), 0, "val") for n in (names, column))
+    drawn, again = (
+        draw_whole_groups(labels, groups, n, (50, 50), 0, "val") for n in (names, column)
+    )
     np.testing.assert_array_equal(drawn, again)
 
 
@@ -188,7 +221,7 @@ def test_whole_groups_are_drawn_until_enough_of_each_class(
     size: int, wanted: tuple[int, int]
 ) -> None:
     labels, groups = mix_labels(1000, 0.7), np.arange(1000) // size
-    drawn = draw_groups(labels, groups, name_rows(1000), wanted, 0, "test")
+    drawn = draw_whole_groups(labels, groups, name_rows(1000), wanted, 0, "test")
     assert are_whole(drawn, groups)
     for label in (0, 1):
         assert (labels[drawn] == label).sum() >= wanted[label]
@@ -198,7 +231,7 @@ def test_whole_groups_are_drawn_until_enough_of_each_class(
 
 
 def draw_one_by_one(labels: Any, groups: Any, hashes: Any, wanted: tuple[int, int]) -> set[int]:
-    """What `draw_groups` says of itself, group by group."""
+    """What `draw_whole_groups` says of itself, group by group."""
     order = sorted(set(groups), key=lambda g: hashes[groups == g].min())
     have, chosen = [0, 0], set()
     for group in order:
@@ -216,7 +249,7 @@ def test_groups_are_drawn_as_if_one_by_one(
 ) -> None:
     labels, groups = np.array(rows[0], np.int8), np.array(rows[1])
     names = name_rows(len(labels))
-    drawn = draw_groups(labels, groups, names, (reals, fakes), seed, "val")
+    drawn = draw_whole_groups(labels, groups, names, (reals, fakes), seed, "val")
     hashes = hash_names(names, seed, "val")
     assert set(groups[drawn]) == draw_one_by_one(labels, groups, hashes, (reals, fakes))
     assert are_whole(drawn, groups)
@@ -224,11 +257,11 @@ def test_groups_are_drawn_as_if_one_by_one(
 
 def test_a_draw_for_another_purpose_or_seed_is_another_one() -> None:
     labels, groups, names = mix_labels(1000), np.arange(1000), name_rows(1000)
-    first = draw_groups(labels, groups, names, (50, 50), 0, "val")
-    again = draw_groups(labels, groups, names, (50, 50), 0, "val")
+    first = draw_whole_groups(labels, groups, names, (50, 50), 0, "val")
+    again = draw_whole_groups(labels, groups, names, (50, 50), 0, "val")
     np.testing.assert_array_equal(first, again)
     for seed, why in ((0, "blend"), (1, "val")):
-        assert (first & draw_groups(labels, groups, names, (50, 50), seed, why)).sum() < 50
+        assert (first & draw_whole_groups(labels, groups, names, (50, 50), seed, why)).sum() < 50
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_terminal_shows_whole_figures_in_80_columns():
     assert max(len(line) for line in text.splitlines()) <= 80
     assert "…" not in text
     assert "498,000 natural + EMA" in text
-    assert "+0.0500 ± 0.0225" in text
+    assert "+0.0500 ± 0.0226" in text
 
 
 def test_notes_say_what_the_intervals_leave_out():

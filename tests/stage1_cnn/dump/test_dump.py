@@ -16,7 +16,9 @@ import torch
 from dump_task import COUNTS, MEMBER, dump, make_project, read_files, read_train
 from sklearn.metrics import roc_auc_score
 
+from features.artifacts import row_blocks
 from features.artifacts.dumps import read_dump
+from features.artifacts.row_blocks import RowBlocks
 from features.core.manifest import ROLES, read_manifest
 from features.errors import ConfigError, LockedError, Stopped
 from features.pixels.store import open_store
@@ -24,8 +26,6 @@ from features.runtime.interruption import Interruption
 from features.runtime.locks import hold
 from features.settings.images import Images
 from stage1_cnn.dump import onnx
-from stage1_cnn.dump import parts as dumping
-from stage1_cnn.dump.blocks import ScoreBlocks
 from stage1_cnn.dump.run import OUT
 from stage1_cnn.networks.member import load_network, read_member
 from stage1_cnn.networks.network import fit_image_size
@@ -48,7 +48,7 @@ def project(place, monkeypatch):
     """The project as the current folder; small batches, each of them saved."""
     monkeypatch.chdir(place)
     monkeypatch.setattr(rows, "CPU_BATCH", 8)
-    monkeypatch.setattr(dumping, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(row_blocks, "SAVE_SECONDS", 0)
 
 
 def score_by_hand(role, side=32, turn=lambda pixels: [pixels]):
@@ -164,17 +164,16 @@ class Killed(BaseException):
 
 def kill_at(monkeypatch, count):
     """Ends the run when it wants to write its batch number `count`; half of it is written."""
-    add, calls = ScoreBlocks.add, []
+    add, calls = RowBlocks.add, []
 
-    def add_and_count(self, scores):
-        calls.append(len(scores))
+    def add_and_count(self, start, arrays):
+        calls.append(len(arrays[0]))
         if len(calls) == count:
-            half = type(scores)(scores.logits[:3], scores.embeddings[:3])
-            add(self, half)
+            add(self, start, [array[:3] for array in arrays])
             raise Killed
-        add(self, scores)
+        add(self, start, arrays)
 
-    monkeypatch.setattr(ScoreBlocks, "add", add_and_count)
+    monkeypatch.setattr(RowBlocks, "add", add_and_count)
     return calls
 
 
@@ -212,7 +211,7 @@ def expected(place, tmp_path_factory):
 
 def test_a_damaged_block_is_scored_again(tmp_path, monkeypatch, expected, caplog):
     run_killed(monkeypatch, tmp_path / "out", 5, SIX)
-    (path,) = (tmp_path / "resume").glob("dump-net-0-*/train.embeddings.bin")
+    (path,) = (tmp_path / "resume").glob("dump-net-0-*/train.embeddings.npy")
     content = bytearray(path.read_bytes())
     content[len(content) // 4] ^= 1
     path.write_bytes(content)
@@ -242,7 +241,7 @@ def test_told_to_stop_it_keeps_every_batch_and_goes_on(tmp_path, monkeypatch, ex
 
     with monkeypatch.context() as patch:
         patch.setattr(Interruption, "find_reason", find_reason)
-        patch.setattr(dumping, "SAVE_SECONDS", 1e9)
+        patch.setattr(row_blocks, "SAVE_SECONDS", 1e9)
         with pytest.raises(Stopped, match=r"after 32 of 45 rows of train \(SIGTERM\)"):
             dump(tmp_path / "out", SIX)
     calls = kill_at(monkeypatch, None)
@@ -262,18 +261,17 @@ def test_a_second_dump_to_the_same_folder_is_refused(tmp_path):
 RUN = """
 import os, signal, sys
 from features.runtime.cli import run_stage
+from features.artifacts import row_blocks
 from stage1_cnn.dump.__main__ import main
-from stage1_cnn.dump import run as dump, parts as dumping
 from stage1_cnn.scoring import rows as scoring
-from stage1_cnn.dump.blocks import ScoreBlocks
-scoring.CPU_BATCH, dumping.SAVE_SECONDS = 8, 0
-add, calls = ScoreBlocks.add, []
-def add_and_kill(self, scores):
-    add(self, scores)
-    calls.append(scores)
+scoring.CPU_BATCH, row_blocks.SAVE_SECONDS = 8, 0
+add, calls = row_blocks.RowBlocks.add, []
+def add_and_kill(self, start, arrays):
+    add(self, start, arrays)
+    calls.append(start)
     if len(calls) == {count}:
         os.kill(os.getpid(), {signal})
-ScoreBlocks.add = add_and_kill
+row_blocks.RowBlocks.add = add_and_kill
 run_stage("stage1_cnn.dump", main)
 """
 

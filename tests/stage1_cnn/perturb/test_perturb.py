@@ -12,8 +12,10 @@ import pytest
 import yaml
 from dump_task import COUNTS, PARAMS, dump, make_project, read_files
 
+from features.artifacts import row_blocks
 from features.artifacts.dumps import read_dump
 from features.artifacts.perturbed import Variant, read_perturbed
+from features.artifacts.row_blocks import RowBlocks
 from features.core.manifest import read_manifest, write_manifest
 from features.errors import ConfigError, LockedError, Stopped
 from features.forensics.columns import COLUMNS, measure_images
@@ -23,7 +25,6 @@ from features.runtime.locks import hold
 from features.settings.images import Images
 from features.settings.perturb import PerturbParams
 from features.settings.sections import load_params
-from stage1_cnn.dump.blocks import RowBlocks
 from stage1_cnn.perturb import run as perturb
 from stage1_cnn.perturb import scores
 from stage1_cnn.runtime.runs import RunLimits
@@ -50,7 +51,7 @@ def project(place, monkeypatch):
     """The project as the current folder; small batches, each of them saved."""
     monkeypatch.chdir(place)
     monkeypatch.setattr(rows, "CPU_BATCH", 8)
-    monkeypatch.setattr(scores, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(row_blocks, "SAVE_SECONDS", 0)
 
 
 def run(out, *overrides):
@@ -161,17 +162,17 @@ class Killed(BaseException):
 def test_killed_at_any_batch_the_same_command_gives_the_same_bytes(
     tmp_path, monkeypatch, expected, count
 ):
-    add, calls = RowBlocks.add_arrays, []
+    add, calls = RowBlocks.add, []
 
-    def add_and_count(self, arrays, last=count):
+    def add_and_count(self, start, arrays, last=count):
         calls.append(len(arrays[0]))
         if len(calls) == last:
-            add(self, [array[:3] for array in arrays])
+            add(self, start, [array[:3] for array in arrays])
             raise Killed
-        add(self, arrays)
+        add(self, start, arrays)
 
     with monkeypatch.context() as patch:
-        patch.setattr(RowBlocks, "add_arrays", add_and_count)
+        patch.setattr(RowBlocks, "add", add_and_count)
         with pytest.raises(Killed):
             run(tmp_path / "out")
         assert not (tmp_path / "out").exists()
@@ -189,7 +190,7 @@ def test_told_to_stop_it_keeps_every_batch_and_goes_on(tmp_path, monkeypatch, ex
 
     with monkeypatch.context() as patch:
         patch.setattr(Interruption, "find_reason", find_reason)
-        patch.setattr(scores, "SAVE_SECONDS", 1e9)
+        patch.setattr(row_blocks, "SAVE_SECONDS", 1e9)
         with pytest.raises(Stopped, match=r"after 28 of 80 perturbed pictures \(SIGTERM\)"):
             run(tmp_path / "out")
         assert run(tmp_path / "out") == expected
@@ -235,17 +236,16 @@ RUN = """
 import os, signal
 from features.runtime.cli import run_stage
 from stage1_cnn.perturb.__main__ import main
-from stage1_cnn.perturb import run as perturb
 from stage1_cnn.scoring import rows as scoring
-from stage1_cnn.dump.blocks import RowBlocks
+from features.artifacts.row_blocks import RowBlocks
 scoring.CPU_BATCH = 8
-add, calls = RowBlocks.add_arrays, []
-def add_and_kill(self, arrays):
-    add(self, arrays)
-    calls.append(arrays)
+add, calls = RowBlocks.add, []
+def add_and_kill(self, start, arrays):
+    add(self, start, arrays)
+    calls.append(start)
     if len(calls) == 3:
         os.kill(os.getpid(), {signal})
-RowBlocks.add_arrays = add_and_kill
+RowBlocks.add = add_and_kill
 run_stage("stage1_cnn.perturb", main)
 """
 

@@ -9,8 +9,7 @@ from small_task import make_settings
 from features.errors import ConfigError
 from features.runtime.budget import BudgetParams
 from features.settings.learning import Network
-from stage1_cnn.networks.network import build_network
-from stage1_cnn.runtime import budget
+from stage1_cnn.networks.network import build_network, check_image_size
 from stage1_cnn.runtime.budget import count_parameters, describe_budget
 
 LARGE = ["resnet50", "convnext_tiny", "tf_efficientnet_b4", "vit_small_patch16_224"]
@@ -33,11 +32,12 @@ def test_counting_reads_no_weights_and_draws_no_random_numbers():
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_a_network_is_counted_once(monkeypatch):
+def test_a_network_is_built_once_to_be_counted_and_checked(monkeypatch):
     settings = make(model="test_vit", image_size=96)
     count = count_parameters(settings)
-    monkeypatch.setattr(budget, "build_network", lambda *_, **__: pytest.fail("built again"))
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("built again"))
     assert count_parameters(settings.model_copy(update={"seed": 5})) == count
+    check_image_size(settings)
 
 
 def test_position_embeddings_grow_with_the_side():

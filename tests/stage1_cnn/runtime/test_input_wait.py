@@ -55,7 +55,7 @@ def test_on_a_gpu_the_time_is_the_devices_own(monkeypatch):
 
 
 def test_advice_names_what_helps(tmp_path):
-    files = FileStore(tmp_path, ["a.png"] * 1000, [1] * 1000, Images(size=256, store="none"))
+    files = FileStore(tmp_path, ["a.png"] * 1000, [""] * 1000, Images(size=256, store="none"))
     assert advise_input(0.05, files) == ""
     text = advise_input(0.43, files)
     assert "43 % of the time" in text

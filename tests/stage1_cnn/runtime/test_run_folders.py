@@ -1,5 +1,6 @@
 """Where `train`, `dump` and `perturb` write: one rule for all of them."""
 
+import importlib
 import shutil
 from pathlib import Path
 
@@ -35,9 +36,10 @@ def name(request, tmp_path, monkeypatch):
 def find_folder(name, monkeypatch, *overrides, out=None):
     """Into which folder the command would write."""
     module, options, _, _ = COMMANDS[name]
+    command = importlib.import_module(f"stage1_cnn.{name}.__main__")
     seen = []
     monkeypatch.setattr(module, "run", lambda *arguments: seen.append(arguments[-2]))
-    module.main(**options, out=out, overrides=list(overrides))
+    command.main(**options, out=out, overrides=list(overrides))
     return seen[0]
 
 

@@ -3,11 +3,12 @@
 import pytest
 import torch
 from programs import run_program
-from together import JOBS, ask_the_others, make_task, open_states, train
+from together import JOBS, ask_the_others, make_task, train
 
 from features.errors import ConfigError
 from features.runtime.interruption import Interruption
 from features.settings.learning import Augment, Schedule
+from stage1_cnn.runtime.checkpoints import Checkpoints
 from stage1_cnn.runtime.session import Session
 from stage1_cnn.scoring.processes import Processes
 
@@ -64,7 +65,7 @@ def test_each_process_draws_both_classes(pair):
     "Disks, signals, kills",
 )
 def test_what_two_processes_have_begun_one_can_end(pair, alone, folder):
-    session = Session(ALONE, Interruption(), open_states(folder, ALONE))
+    session = Session(ALONE, Interruption(), Checkpoints(folder / "states"))
     check_same(train("mixed", alone, ALONE, session), train("mixed", alone, ALONE))
 
 

@@ -33,9 +33,9 @@ def minimise(settings, candidates, weights):
     density = np.stack([norm.pdf(KINDS, -1), norm.pdf(KINDS, 1)])
     density /= density.sum(1, keepdims=True)
     drawn = [mass[candidates.labels == c].sum() for c in (0, 1)]
-    shares = torch.tensor((density * np.array(drawn)[:, None]).ravel())
+    weighed = torch.tensor((density * np.array(drawn)[:, None]).ravel())
     targets = torch.arange(2).repeat_interleave(len(KINDS))
-    counted = loss.share_out(targets, shares)
+    counted = loss.row_weights(targets, weighed)
     odds = torch.zeros(len(KINDS), dtype=torch.float64, requires_grad=True)
     solver = torch.optim.LBFGS([odds], max_iter=2000, tolerance_grad=1e-14, tolerance_change=1e-16,
                                history_size=50, line_search_fn="strong_wolfe")  # fmt: skip

@@ -73,6 +73,15 @@ def test_a_curve_over_the_whole_fold_ends_where_the_weights_are_judged(task):
     assert list_curve(found, "raw_log_loss") != list_curve(found, "ema_log_loss")
 
 
+def test_the_network_of_the_curve_judges_as_a_new_one(task):
+    found, curve = train(task), build_curve(make_settings(), task[1], task[0], 0, ALONE)
+    judged = [
+        judge_fold(found, make_settings(), task[1], task[0], 0, ALONE, engine)
+        for engine in (None, curve.engine)
+    ]
+    assert judged[0] == judged[1]
+
+
 def test_without_an_average_its_curve_is_empty(task):
     found = train(task, ema=Ema())
     assert list_curve(found, "ema_auc") == list_curve(found, "ema_log_loss") == [None] * 3
@@ -107,8 +116,7 @@ def test_a_resumed_training_has_the_same_curve(task, tmp_path, stop_after):
             return "enough" if self.left == 0 else None
 
     def go_on(interruption):
-        states = Checkpoints(tmp_path, "train", {"out": "x"})
-        states.open()
+        states = Checkpoints(tmp_path)
         return train(task, Session(ALONE, interruption, states))
 
     with pytest.raises(Stopped):

@@ -11,6 +11,7 @@ from features.core.manifest import LearnRows
 from features.errors import ConfigError, DeviceMemoryError, NotFiniteError
 from features.runtime.interruption import Interruption
 from features.settings.learning import Augment, Ema, Loss, Network, Optimizer, Sampling, Schedule
+from stage1_cnn.losses.cross_entropy import CrossEntropy
 from stage1_cnn.networks.network import build_network, embed
 from stage1_cnn.runtime.checkpoints import Checkpoints
 from stage1_cnn.runtime.session import Session
@@ -20,7 +21,6 @@ from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.scoring.rows import score_rows
 from stage1_cnn.train.fold_metrics import judge_fold
 from stage1_cnn.train.loop import train_network
-from stage1_cnn.train.losses import RowLoss
 from stage1_cnn.train.trainer import Trainer
 
 
@@ -154,8 +154,7 @@ def test_seconds_are_those_of_the_images_of_this_run(task, tmp_path):
     rows = manifest.rows_to_learn(0)
 
     def go_on():
-        checkpoints = Checkpoints(tmp_path, "train", {"out": "x"})
-        checkpoints.open()
+        checkpoints = Checkpoints(tmp_path)
         session = Session(ALONE, Interruption(), checkpoints, save_minutes=0)
         return train_network(make_settings(), store, manifest, rows, 0, ALONE, session)
 
@@ -280,7 +279,7 @@ def test_a_step_whose_loss_is_no_number_is_left_out_and_counted(task, monkeypatc
     advance(trainer, loader, 0, 3)
     before = copy.deepcopy(trainer.state_dict())
     batch = loader.load(3)
-    monkeypatch.setattr(RowLoss, "measure", spoil_row(RowLoss.measure, 5))
+    monkeypatch.setattr(CrossEntropy, "measure", spoil_row(CrossEntropy.measure, 5))
     assert trainer.advance(batch) is None
     monkeypatch.undo()
     after = trainer.state_dict()
@@ -387,13 +386,13 @@ def test_a_training_goes_on_in_another_precision(task, began, goes_on, back):
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_the_head_computes_in_float32_while_it_learns(task, monkeypatch, precision):
     seen = []
-    measure = RowLoss.measure
+    measure = CrossEntropy.measure
 
     def look(self, logits, targets):
         seen.append(logits.detach().clone())
         return measure(self, logits, targets)
 
-    monkeypatch.setattr(RowLoss, "measure", look)
+    monkeypatch.setattr(CrossEntropy, "measure", look)
     trainer, loader = start(task, network=Network(precision=precision), augment=Augment(hflip=0.0))
     (batch,) = loader.iterate(0, 1)
     network = copy.deepcopy(trainer.network).train()

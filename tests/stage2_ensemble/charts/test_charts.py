@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from features.core.files import read_json
-from stage2_ensemble.charts.charts import NAMES, build_charts, render_svg, write_pngs
+from features.core.number_text import format_figure, format_percent
+from stage2_ensemble.charts.charts import TITLES, build_charts, render_svg, write_pngs
 from stage2_ensemble.charts.style import LONGEST, cut
 from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.findings.final_run import tabulate_last
@@ -56,7 +57,7 @@ def make_histories(members: int = 2) -> dict[str, pd.DataFrame]:
 def test_there_is_a_figure_for_all_that_was_measured(run):
     metrics, tables = run
     charts = build_charts(metrics, tables | make_histories() | {"robustness": make_robustness()})
-    assert [chart.name for chart in charts] == list(NAMES)
+    assert [chart.name for chart in charts] == list(TITLES)
 
 
 def test_words_hold_the_figures_of_metrics_json(run):
@@ -64,10 +65,13 @@ def test_words_hold_the_figures_of_metrics_json(run):
     charts = {c.name: c.text for c in build_charts(metrics, tables | make_histories())}
     stack = metrics["val"]["stack"]
     assert (
-        f"AUC {stack['auc']:.4f} [{stack['auc_low']:.4f}, {stack['auc_high']:.4f}]"
+        f"AUC {format_figure(stack['auc'], stack['auc_low'], stack['auc_high'])}"
         in (charts["scorers_auc"])
     )
-    assert f"{metrics['promises']['fpr']['realised']:.1%} of reals fake" in charts["roc_log"]
+    assert (
+        f"{format_percent(metrics['promises']['fpr']['realised'])} of reals fake"
+        in charts["roc_log"]
+    )
     counts = tables["confusion"].set_index("label")
     assert counts.to_numpy().sum() == sum(metrics["rows"]["val"].values())
     assert f"{counts.loc['fake', 'fake']} are called fake" in charts["confusion_matrix"]
@@ -94,7 +98,7 @@ def test_pictures_are_the_same_bytes_each_time(run, tmp_path):
         files = sorted((tmp_path / place).iterdir())
         digests.append({f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files})
     assert digests[0] == digests[1]
-    assert set(digests[0]) == {f"{name}.png" for name in NAMES}
+    assert set(digests[0]) == {f"{name}.png" for name in TITLES}
     with Image.open(tmp_path / "a" / "roc_log.png") as image:
         assert image.width >= 800
         assert len(image.convert("L").getcolors()) > 10  # something was drawn

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from scipy.special import logit
+from pydantic import ValidationError
+from scipy.special import expit, logit
 from scipy.stats import norm
 from simulated_scores import as_choice, draw_choice
 
@@ -195,3 +196,21 @@ def test_one_class_has_no_threshold():
 def test_round_trip():
     found = choose_threshold(draw_choice(300), Decision(threshold="fpr", target=0.1), draws=20)
     assert Threshold.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+@pytest.mark.parametrize("prior", [0.2, 0.6, 0.9])
+def test_a_given_score_is_the_threshold_at_the_share_of_the_rows_to_be_labelled(prior):
+    rows = draw_choice(400, seed=1)
+    threshold = choose_threshold(rows, Decision(threshold=0.5), prior)
+    at_prior = expit(rows.log_odds + logit(prior) - logit(rows.prior))
+    assert (threshold.call(rows.log_odds) == (at_prior >= 0.5)).all()
+    assert (threshold.policy, threshold.target, threshold.low) == ("params.yaml", 0.5, None)
+    assert Threshold.from_json(json.loads(json.dumps(threshold.to_json()))) == threshold
+    reals = rows.labels == 0
+    assert threshold.fpr.value == pytest.approx((at_prior[reals] >= 0.5).mean())
+
+
+@pytest.mark.parametrize("value", [0, 1, -0.5, "half", True])
+def test_a_score_outside_0_and_1_is_refused(value):
+    with pytest.raises(ValidationError):
+        Decision(threshold=value)

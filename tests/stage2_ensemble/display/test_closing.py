@@ -44,12 +44,12 @@ def test_the_answer_fits_a_screen_and_says_what_is_promised():
     metrics["domains"]["gap"] = draw_auc(0.0123, -0.0282, 0.0581)
     assert show(metrics) == [
         "val: 12,000 real, 48,000 fake",
-        " ships       random_forest, AUC 0.988 [0.973, 0.992]",
+        " ships       random_forest, AUC 0.988 [0.972, 0.993]",
         " beside it   mean 0.975 [0.950, 0.990], best single 0.970 [0.940, 0.985]",
         " null model  0.612 [0.550, 0.679], which sees no picture",
         " threshold   FPR 0.031 [0.021, 0.045], TPR 0.930 [0.910, 0.945]",
-        " worth it?   AUC +0.013 [-0.030, +0.055] over the mean: val cannot tell",
-        " unseen      AUC on seen minus on unseen generators +0.012 [-0.028, +0.058]",
+        " worth it?   AUC +0.0125 [-0.0301, +0.0551] over the mean: val cannot tell",
+        " unseen      AUC on seen minus on unseen generators +0.0123 [-0.0282, +0.0581]",
         " report      artifacts/report.html",
         " labels      artifacts/labels.csv",
     ]
@@ -60,7 +60,10 @@ def test_the_answer_fits_a_screen_and_says_what_is_promised():
     [
         (draw_metrics(gain=(0.01, 0.002, 0.02)), "better for sure"),
         (draw_metrics(gain=(-0.01, -0.02, -0.002)), "worse for sure"),
-        (draw_metrics(gain=(0.01, None, None)), "AUC +0.010 over the mean: too few groups to tell"),
+        (
+            draw_metrics(gain=(0.01, None, None)),
+            "AUC +0.0100 over the mean: too few groups to tell",
+        ),
         (draw_metrics("mean"), "the plain mean ships: nothing beat it for sure"),
     ],
 )
@@ -88,7 +91,7 @@ def test_without_val_it_says_so_and_quotes_the_run_before():
     assert "greedy: out-of-fold AUC 0.970" in text
     assert "mean 0.960, best single 0.950" in text
     assert "FPR 0.050, TPR 0.900 on out-of-fold rows" in text
-    assert "0.9500 [0.9000, 0.9700] of mean" in text
+    assert "0.950 [0.900, 0.970] of mean" in text
     assert max(map(len, text.splitlines())) <= 80
     assert "no earlier run is known" in "\n".join(
         show(metrics | {"earlier": "no earlier run is known"})

@@ -13,6 +13,7 @@ from synthetic_world import BACKBONES, replace_val, run_stages, write_member_dum
 
 from features.artifacts.null_model import NullModel, write_null_model
 from features.core.files import digest_file, read_json, read_sealed, write_sealed
+from features.core.number_text import format_difference, format_figure
 from features.errors import MissingArtifactError, StaleArtifactError
 from features.runtime.costs import Measured, record_seconds
 from features.settings.members import MembersParams
@@ -219,19 +220,18 @@ def test_the_log_has_both_sides_and_the_null_model_beside_every_auc(enter, caplo
         metrics = evaluate.run(load_params(MembersParams))
     lines = [m.removeprefix("evaluate: ") for m in caplog.messages]
     values = metrics["val"]["stack"]
-    bounds = "{auc:.4f} [{auc_low:.4f}, {auc_high:.4f}]"
-    assert f"val AUC {bounds.format(**values)} {metrics['val']['shipped']}  <- ships" in lines
-    assert "val AUC 0.5000 [0.5000, 0.5000] null model, without any picture" in lines
+    auc = format_figure(*(values[end] for end in BOUNDS))
+    assert f"val AUC {auc} {metrics['val']['shipped']}  <- ships" in lines
+    assert "val AUC 0.500 [0.500, 0.500] null model, without any picture" in lines
     found = metrics["generators"]["gan"]
-    text = f"val AUC {bounds.format(**found)} on {found['against']}"
-    assert f"{text} (null model 0.5000; unseen)" in lines
+    text = f"val AUC {format_figure(*(found[end] for end in BOUNDS))} on {found['against']}"
+    assert f"{text} (null model 0.500; unseen)" in lines
     for domain in ("seen", "unseen", "held_out"):
         found = metrics["domains"][domain]
-        text = f"val AUC {bounds.format(**found)} on {found['against']} (null model 0.5000)"
-        assert text in lines
+        auc = format_figure(*(found[end] for end in BOUNDS))
+        assert f"val AUC {auc} on {found['against']} (null model 0.500)" in lines
     gap = metrics["domains"]["gap"]
-    bounds = "{auc:+.4f} [{auc_low:+.4f}, {auc_high:+.4f}]"
-    assert f"gap {bounds.format(**gap)}: {gap['against']}" in lines
+    assert f"gap {format_difference(*(gap[end] for end in BOUNDS))}: {gap['against']}" in lines
 
 
 def test_the_log_has_differences_and_the_rows_behind_a_tpr(enter, caplog):
@@ -241,8 +241,7 @@ def test_the_log_has_differences_and_the_rows_behind_a_tpr(enter, caplog):
     lines = [m.removeprefix("evaluate: ") for m in caplog.messages]
     for name, found in val["differences"].items():
         parts = [
-            "{} {:+.4f} [{:+.4f}, {:+.4f}]".format(TITLES[m], *(found[m + end] for end in ENDS))
-            for m in PAIRED
+            f"{TITLES[m]} {format_difference(*(found[m + end] for end in ENDS))}" for m in PAIRED
         ]
         assert f"what ships minus {name}: {', '.join(parts)}" in lines
     count = val["stack"]["false_positives_1e-2"]
@@ -417,7 +416,7 @@ def test_the_log_tells_reasons_and_costs_that_stand_in_no_file(enter, caplog):
     (carries,) = [x for x in lines if x.startswith("lightgbm (ships): log-odds moved by backbone:")]
     assert re.search(r"backbone:net-b \d\.\d\d \(\d+ %\)", carries)
     values = metrics["without"]["net-b"]
-    text = "AUC {auc:+.4f} [{auc_low:+.4f}, {auc_high:+.4f}] out of fold".format(**values)
+    text = f"AUC {format_difference(*(values[end] for end in BOUNDS))} out of fold"
     (line,) = [x for x in lines if x.startswith(f"without net-b: {text}, ")]
     assert line.endswith("; training it took 3.0 min, 1,000 images take it 1.0 s")
     assert "of the best simple combiner" in line

@@ -66,7 +66,7 @@ def test_corrected_labels_flatter_and_the_headline_stays(disputed, caplog, monke
     assert (table["override"][where] == labels[where]).all()
     lines = [message.removeprefix("evaluate: ") for message in caplog.messages]
     assert BIAS in lines
-    text = f"{corrected['stack']['auc']:.4f} "
+    text = f"{corrected['stack']['auc']:.3f} "
     assert any(text in x and "on corrected labels" in x for x in lines)
     monkeypatch.setenv("COLUMNS", "80")
     summary.run()

@@ -90,7 +90,7 @@ def test_the_log_and_the_summary_tell_both(last, caplog, capsys, monkeypatch):
     logged = "\n".join(record.getMessage() for record in caplog.get_records("setup"))
     for text in (shown, logged):
         assert NO_VAL in text
-        assert f"the earlier run, with val: AUC {earlier['auc']:.4f} [" in text
+        assert f"the earlier run, with val: AUC {earlier['auc']:.3f} [" in text
         assert "on 120 reals and 180 fakes" in text
         assert "the gate has decided it again, on out-of-fold rows" in text
     assert "null model: nothing is measured: there is no held-out val" in logged

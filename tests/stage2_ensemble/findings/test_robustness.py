@@ -138,8 +138,8 @@ def test_no_scorer_is_best_where_intervals_overlap():
     ]
     found = {"rows": 20, "reals": 10, "fakes": 10, "note": "", "variants": variants}
     assert list_robustness(found, "lightgbm")[-1] == (
-        "lowest AUC 0.6500 [0.6200, 0.6800] of stack (jpeg 50), 0.7000 [0.6700, 0.7300] of mean "
-        "(jpeg 75), 0.5000 [0.4700, 0.5300] of best_single (jpeg 50): intervals overlap: none "
+        "lowest AUC 0.650 [0.620, 0.680] of stack (jpeg 50), 0.700 [0.670, 0.730] of mean "
+        "(jpeg 75), 0.500 [0.470, 0.530] of best_single (jpeg 50): intervals overlap: none "
         "holds best for sure"
     )
     assert "of mean" in list_robustness(found, "best_single")[-1]

@@ -277,9 +277,18 @@ def test_a_forest_takes_a_bootstrap_sample_and_the_root_of_the_columns():
 def test_settings_reach_lightgbm():
     values = {"num_leaves": 5, "min_data_in_leaf": 7, "lambda_l2": 0.5}
     values |= {"learning_rate": 0.3, "feature_fraction": 0.7}
-    options = build_options(change(**values), 3, "gbdt", (100, 10))
+    options = build_options(change(**values), 3, "gbdt", (1000, 10))
     assert {name: options[name] for name in values} == values
     assert (options["seed"], options["deterministic"]) == (3, True)
+
+
+@pytest.mark.parametrize("kind", ["gbdt", "rf"])
+def test_few_rows_are_split_too(kind):
+    columns = draw_columns(reals=15, fakes=25)
+    model = Boosted.fit([columns], SETTINGS, 0, kind)
+    scores = model.score(hold_out(columns))
+    assert len(np.unique(scores)) > 3
+    assert roc_auc_score(columns.labels, scores) > 0.8
 
 
 # --- fold by fold

@@ -48,7 +48,7 @@ def test_it_says_what_it_was_made_of(metrics):
     assert "| b | vit | 224 | w.safetensors |" in text
     assert "from scratch" in text
     assert "**How good?** AUC 0.9." in text
-    assert f"{metrics['val']['stack']['auc']:.4f}" in text
+    assert f"{metrics['val']['stack']['auc']:.3f} \\[" in text
     assert "Limits" in text
 
 

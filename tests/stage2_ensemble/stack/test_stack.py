@@ -245,24 +245,13 @@ def test_a_fold_without_dumps_names_its_dump_stage(enter):
         stack.run(load_params(StackParams))
 
 
-def test_dumps_of_removed_members_are_ignored_and_named(enter, caplog):
+def test_dumps_of_members_that_params_do_not_name_are_not_used(enter):
     world = enter("three folds")
     names = ("net-a", "net_c")
     write_params(world, backbones={n: {} for n in names}, folds={"count": 3, "active": [0, 2]})
-    with caplog.at_level(logging.INFO, "forgerystack"):
-        ensemble = stack.run(load_params(StackParams))
-    line = next(m for m in caplog.messages if "ignored" in m)
-    assert line.split(": ")[-1] == "net-a-1, net-b-0, net-b-1, net-b-2, net_c-1"
+    ensemble = stack.run(load_params(StackParams))
     assert (ensemble.backbones, ensemble.folds) == (names, (0, 2))
     assert not {n for n in ensemble.rules.scorers if n.startswith("net-b")}
-
-
-def test_nothing_is_named_where_nothing_is_ignored(enter, caplog):
-    enter("one fold")
-    with caplog.at_level(logging.INFO, "forgerystack"):
-        stack.run(load_params(StackParams))
-    assert not [m for m in caplog.messages if "ignored" in m]
-    assert [m for m in caplog.messages if m.endswith("lightgbm  <- ships")]
 
 
 def test_dumps_of_another_train_manifest_are_stale(enter):

@@ -19,7 +19,7 @@ from features.settings.sections import load_params
 from features.settings.stacking import Stack, StackParams
 from stage2_ensemble.columns import columns
 from stage2_ensemble.columns.tuning_half import take_tuning
-from stage2_ensemble.models import candidates
+from stage2_ensemble.models import boosted, candidates
 from stage2_ensemble.models.differences import Gain
 from stage2_ensemble.models.gate import Verdict
 from stage2_ensemble.stack import run as choice
@@ -328,7 +328,8 @@ def test_what_was_found_is_judged_by_the_other_half_as_stack_will(favour, capsys
     assert verdict.to_json() == facts["judged"]["against_simple"]
 
 
-def test_settings_that_the_other_half_finds_worse_are_not_written(favour, capsys):
+def test_settings_that_the_other_half_finds_worse_are_not_written(favour, capsys, monkeypatch):
+    monkeypatch.setattr(boosted, "FEWEST_LEAVES", 1)
     favour("min_data_in_leaf", 200)  # more than there are: no tree has a split
     facts = run(write=True)
     assert facts["judged"]["against_present"]["high"] < 0

@@ -3,30 +3,38 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import repeat
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from features.core.manifest import NO_LABEL
 from features.errors import SHOWN, ManifestError
-from features.prepare.csv_blocks import Block, Problems, iterate_blocks, open_records, read_header
+from features.lists.advice import TARGETS, choose_column, suggest_classes, suggest_columns
+from features.lists.csv_blocks import Problems, RecordBlock, Table
+from features.lists.file_names import TEXT, read_names
+from features.lists.pictures import find_pictures
+from features.lists.tables import ORIGINAL, open_table
+from features.lists.targets import Targets
 from features.settings.data import Data, RoleFiles
 from features.settings.sections import suggest_name
 from features.splits.names import link_repeated
 
-MAX_NAME_BYTES = 255
-ODD_NAME = r"\\|\x00|\.\.|//|\A/|/\z|(\A|/)\.(/|\z)|\A\z"
-"""What a name has that `find_path_problem` refuses or `PurePosixPath` spells otherwise, but for
-its length: a first look at very many names."""
-TEXT = pa.large_string()
 _log = logging.getLogger("forgerystack")
+
+
+class ListedRows(NamedTuple):
+    """What a list or class folders hold."""
+
+    rows: pd.DataFrame
+    repeated: int
+    """Lines that stood twice, and were dropped once."""
+    notes: list[str]
+    """How it was read, where that is not as it stands; what was skipped."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +46,19 @@ class _Layout:
     numbers: Mapping[str, int]
     texts: Mapping[str, int]
     """Columns of the result to the places that they are copied from, as are `numbers`."""
-    labels: Mapping[str, int]
+    targets: Targets
     folder: PurePosixPath
+    unknown: dict[str, int] = field(default_factory=dict)
+    """Targets that are of no class, with their number."""
 
 
 def read_labels(
     data: Data, files: RoleFiles, labelled: bool, hold_out: Sequence[str] = ()
-) -> tuple[pd.DataFrame, int]:
-    """Rows of one label file, and the number of repeated lines that were dropped.
+) -> ListedRows:
+    """Rows of one label file.
 
-    Columns: `line` (its number in the file), `img_name`, `path` (relative to the data root),
-    `label` (-1 where not `labelled`), `weight`, `draw_weight`, `generator`, `unit`,
+    Columns: `line` (its number in the file), `img_name` (as the list has it), `path` (relative to
+    the data root), `label` (-1 where not `labelled`), `weight`, `draw_weight`, `generator`, `unit`,
     `list_group_keys` and, of a file that is `labelled`, `hold:<column>` for each column of
     `hold_out`. A file that is not may lack the column of units.
     Raises `ManifestError` with the first bad lines and the count of all.
@@ -56,26 +66,34 @@ def read_labels(
     if files.labels is None:
         raise ValueError("there is no label file to read")
     path = Path(data.root) / files.labels
-    problems = Problems()
-    with open_records(path) as records:
-        header = read_header(records, path)
-        layout = _find_columns(header, data, files, labelled, hold_out, path)
-        parts = iterate_blocks(records, len(header), problems)
-        blocks = [_read_block(block, layout, problems) for block in parts]
+    problems, advice = Problems(), ""
+    wanted = [data.columns.name, data.columns.target] if labelled else [data.columns.name]
+    with open_table(path, wanted) as table:
+        layout = _find_columns(table, data, files, labelled, hold_out, path)
+        blocks = [_read_block(b, layout, problems) for b in table.iterate_blocks(problems)]
     rows, repeated = _drop_repeated(_join_blocks(blocks), problems)
+    if layout.unknown:
+        advice = _advise_classes(layout, data)
+    found = find_pictures(rows, Path(data.root), files.images, labelled, problems)
     if problems.count:
-        raise ManifestError(str(path), problems.list_texts(), count=problems.count)
+        advice = "\n".join(filter(None, [advice, found.advice]))
+        raise ManifestError(str(path), problems.list_texts(), advice, count=problems.count)
     if labelled and not len(rows):
         raise ManifestError(str(path), ["there is no row below the header"])
-    return rows, repeated
+    notes = [*table.notes, *layout.targets.list_notes(), *found.notes]
+    return ListedRows(rows.assign(path=found.paths), repeated, notes)
 
 
 def list_group_keys(data: Data) -> list[str]:
-    """Columns of the rows whose values keep rows together: of `data.group_columns`, and `unit`.
+    """Columns of the rows whose values keep rows together: of `data.group_columns`, `unit`, and
+    what metadata call the original.
 
-    The former are renamed, as a file may well call its own column `path`.
+    The first are renamed, as a file may well call its own column `path`.
     """
     keys = [f"group:{column}" for column in data.group_columns]
+    lists = [files.labels for files in (data.train, data.val, data.test) if files is not None]
+    if any(labels is not None and labels.endswith(".json") for labels in lists):
+        keys.append(ORIGINAL)
     return [*keys, "unit"] if data.columns.unit else keys
 
 
@@ -94,14 +112,14 @@ def check_hold_out(rows: pd.DataFrame, hold_out: Mapping[str, Sequence[str]]) ->
 
 
 def _find_columns(
-    header: list[str],
+    table: Table,
     data: Data,
     files: RoleFiles,
     labelled: bool,
     hold_out: Sequence[str],
     path: Path,
 ) -> _Layout:
-    columns, classes = data.columns, data.classes
+    columns, header = data.columns, table.header
     texts: dict[str, str] = {}
     numbers: dict[str, str] = {}
     wanted = [columns.name]
@@ -115,18 +133,12 @@ def _find_columns(
         texts |= {"generator": columns.generator} if columns.generator else {}
         texts |= {f"group:{column}": column for column in data.group_columns}
         texts |= {f"hold:{column}": column for column in hold_out}
+        texts |= {ORIGINAL: ORIGINAL} if table.words else {}
         named = {"weight": columns.weight, "draw_weight": columns.draw_weight}
         numbers = {column: name for column, name in named.items() if name}
         wanted += [columns.target, *numbers.values()]
     wanted += texts.values()
-    problems = []
-    for name in dict.fromkeys(wanted):
-        if name not in header:
-            problems.append(f"line 1: no column {name!r}{suggest_name(name, header)}")
-        elif header.count(name) > 1:
-            problems.append(f"line 1: column {name!r} stands twice")
-    if problems:
-        raise ManifestError(str(path), problems, "A header of comma-separated names is needed.")
+    _check_columns(table, list(dict.fromkeys(wanted)), data, labelled, path)
     absent = dict.fromkeys(["generator", "unit", *list_group_keys(data)], -1)
     return _Layout(
         name=header.index(columns.name),
@@ -137,14 +149,36 @@ def _find_columns(
             **{column: header.index(name) for column, name in numbers.items()},
         },
         texts={**absent, **{column: header.index(name) for column, name in texts.items()}},
-        labels={**dict.fromkeys(classes.real, 0), **dict.fromkeys(classes.fake, 1)},
+        targets=Targets(data.classes, table.words),
         folder=PurePosixPath(files.images),
     )
 
 
-def _read_block(block: Block, layout: _Layout, problems: Problems) -> dict[str, Any]:
+def _check_columns(
+    table: Table, wanted: Sequence[str], data: Data, labelled: bool, path: Path
+) -> None:
+    """Raises `ManifestError` if one is missing, with the lines of `params.yaml` that read what is
+    there."""
+    header, where = table.header, f"line {table.line}"
+    missing = [name for name in wanted if name not in header]
+    problems = [f"{where}: no column {name!r}{suggest_name(name, header)}" for name in missing]
+    problems += [
+        f"{where}: column {name!r} stands twice" for name in wanted if header.count(name) > 1
+    ]
+    if not problems:
+        return
+    lines = suggest_columns(header, data, labelled) if missing else []
+    if lines and labelled:
+        lines += _suggest_classes(table, data)
+    advice = "A header that names the columns is needed."
+    if lines:
+        advice = "\n".join(["To read it as it is, say in params.yaml:", "data:", *lines])
+    raise ManifestError(str(path), problems, advice)
+
+
+def _read_block(block: RecordBlock, layout: _Layout, problems: Problems) -> dict[str, Any]:
     """Columns of the rows of one block, as arrays of NumPy and of Arrow."""
-    names, paths = _read_names(block, layout, problems)
+    names, paths = read_names(block, layout.name, layout.folder, problems)
     labels = np.full(len(names), NO_LABEL, np.int8)
     if layout.target >= 0:
         labels = _read_targets(block, layout, problems)
@@ -157,40 +191,41 @@ def _read_block(block: Block, layout: _Layout, problems: Problems) -> dict[str, 
     return {"line": np.asarray(block.lines, np.int64), **columns}
 
 
-def _read_names(block: Block, layout: _Layout, problems: Problems) -> tuple[pa.Array, pa.Array]:
-    """Names and paths of a block's rows; drops those that may not be opened."""
-    names = pa.array(block.columns[layout.name], TEXT)
-    prefix = str(layout.folder / "-")[:-1]
-    paths = pc.binary_join_element_wise(pa.scalar(prefix, TEXT), names, pa.scalar("", TEXT))
-    long = pc.greater(pc.binary_length(names), MAX_NAME_BYTES)
-    is_odd = pc.or_(pc.match_substring_regex(names, ODD_NAME), long)
-    odd = np.flatnonzero(is_odd)
-    if not len(odd):
-        return names, paths
-    keep, mended = np.ones(len(names), bool), []
-    for i in odd:
-        name = block.columns[layout.name][i]
-        mended.append(str(layout.folder / name))
-        if problem := find_path_problem(name):
-            problems.add(block.lines[i], f"{name!r} {problem}")
-            keep[i] = False
-    paths = pc.replace_with_mask(paths, is_odd, pa.array(mended, TEXT))
-    block.keep(keep)
-    return names.filter(pa.array(keep)), paths.filter(pa.array(keep))
-
-
-def _read_targets(block: Block, layout: _Layout, problems: Problems) -> npt.NDArray[np.int8]:
-    texts = block.columns[layout.target]
-    found = map(layout.labels.get, texts, repeat(NO_LABEL))
-    labels = np.fromiter(found, np.int8, len(texts))
+def _read_targets(block: RecordBlock, layout: _Layout, problems: Problems) -> npt.NDArray[np.int8]:
+    texts, targets = block.columns[layout.target], layout.targets
+    labels = np.fromiter((targets.exact.get(text, NO_LABEL) for text in texts), np.int8, len(texts))
     for i in np.flatnonzero(labels == NO_LABEL):
-        known = ", ".join(layout.labels)
-        problems.add(block.lines[i], f"target {texts[i]!r} is none of {known} (data.classes)")
+        labels[i] = targets.find_label(texts[i])
+        if labels[i] == NO_LABEL:
+            known = ", ".join(targets.exact)
+            problems.add(block.lines[i], f"target {texts[i]!r} is none of {known} (data.classes)")
+            layout.unknown[texts[i]] = layout.unknown.get(texts[i], 0) + 1
     return labels
 
 
+def _advise_classes(layout: _Layout, data: Data) -> str:
+    """The line of `params.yaml` that reads the targets, where they are others throughout."""
+    lines = suggest_classes(layout.unknown, data.columns.target)
+    return "\n".join(["To read them, say in params.yaml:", "data:", *lines]) if lines else ""
+
+
+def _suggest_classes(table: Table, data: Data) -> list[str]:
+    """The line for the targets of the table, where `data.classes` has others."""
+    target = data.columns.target
+    target = target if target in table.header else choose_column(table.header, TARGETS)
+    place = table.header.index(target)
+    seen: set[str] = set()
+    for block in table.iterate_blocks(Problems()):
+        seen.update(block.columns[place])
+        if len(seen) > SHOWN:
+            return []
+    targets = Targets(data.classes, table.words)
+    known = all(text in targets.exact or targets.find_label(text) >= 0 for text in seen)
+    return [] if known and "real" not in target.casefold() else suggest_classes(seen, target)
+
+
 def _read_weights(
-    block: Block, place: int, problems: Problems, rows: int
+    block: RecordBlock, place: int, problems: Problems, rows: int
 ) -> npt.NDArray[np.float64]:
     if place < 0:
         return np.ones(rows)
@@ -241,22 +276,3 @@ def _drop_repeated(rows: pd.DataFrame, problems: Problems) -> tuple[pd.DataFrame
     keep = np.ones(len(rows), bool)
     keep[again] = False
     return rows[keep].reset_index(drop=True), len(again)
-
-
-def find_path_problem(name: str) -> str:
-    """Why a name from a label file may not be opened, or an empty string.
-
-    Links are followed, and checked to stay inside the data root, where files are opened.
-    """
-    if not name or name == ".":
-        return "is no file name"
-    if "\0" in name:
-        return "holds a null byte"
-    if "\\" in name:
-        return "holds a backslash: use / between folders"
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
-        return "is outside the data root"
-    if any(len(part.encode()) > MAX_NAME_BYTES for part in path.parts):
-        return f"has a part longer than {MAX_NAME_BYTES} bytes"
-    return ""

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from features.errors import ManifestError
-from features.prepare import csv_blocks, label_file
-from features.prepare.label_file import read_labels
+from features.lists import csv_blocks, label_file
+from features.lists.label_file import read_labels
 from features.settings.data import Data, RoleFiles
 from features.splits import names
 
@@ -42,7 +42,7 @@ COLUMNS = {"columns": {"weight": "w"}, "group_columns": ("source",)}
 
 def read_camera(root: Path, content: str) -> tuple[pd.DataFrame, int]:
     (root / "list.txt").write_text(content, encoding="utf-8")
-    return read_labels(Data(root=str(root), **COLUMNS), FILES, True, ["camera"])
+    return read_labels(Data(root=str(root), **COLUMNS), FILES, True, ["camera"])[:2]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 100])
@@ -75,6 +75,7 @@ def test_problems_are_the_same_in_blocks_of_any_size(
         read_camera(tmp_path, BROKEN)
     assert caught.value.problems == [
         "line 3: 4 fields instead of 5",
+        "line 4: target '7' is none of 0, 1 (data.classes)",
         "line 4: '../c.jpg' is outside the data root",
         "line 6: target '7' is none of 0, 1 (data.classes)",
         "line 6: weight 'heavy' is no positive number",
@@ -131,14 +132,14 @@ def test_names_of_one_hash_are_not_taken_for_repeated_ones(
 ) -> None:
     monkeypatch.setattr(names, "screen_repeated", list_all)
     (tmp_path / "list.txt").write_text("img_name,target\na.jpg,0\nb.jpg,1\nc.jpg,1\nb.jpg,1\n")
-    rows, repeated = read_labels(Data(root=str(tmp_path)), FILES, True)
+    rows, repeated, _ = read_labels(Data(root=str(tmp_path)), FILES, True)
     assert rows["img_name"].tolist() == ["a.jpg", "b.jpg", "c.jpg"]
     assert repeated == 1
 
 
 MEASURE = """
 import pathlib, sys
-from features.prepare.label_file import read_labels
+from features.lists.label_file import read_labels
 from features.settings.data import Data, RoleFiles
 
 def peak():
@@ -146,7 +147,7 @@ def peak():
 
 data = Data(root=sys.argv[1], columns={"generator": "by"}, group_columns=("source",))
 before = peak()
-rows, _ = read_labels(data, RoleFiles(labels="list.txt", images="pictures"), True)
+rows = read_labels(data, RoleFiles(labels="list.txt", images="pictures"), True).rows
 print((peak() - before) / rows.memory_usage(deep=True).sum())
 """
 

@@ -1,4 +1,6 @@
-"""Each loss against its closed form, and batches whose parts add up to the whole."""
+"""Each loss against its closed form, and batches whose slices add up to the whole."""
+
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -6,8 +8,9 @@ import torch
 from pydantic import ValidationError
 from scipy.special import expit, log_expit, logit
 
-from features.settings.learning import Loss
-from stage1_cnn.train.losses import RowLoss, build_loss, weigh_classes
+from features.settings.learning import LOSS_KINDS, Loss, LossName
+from stage1_cnn.losses.class_weights import ClassTotals, compute_class_weights
+from stage1_cnn.losses.registry import LOSSES, build_loss
 
 LOGITS = torch.tensor([[0.3, 1.2], [2.0, -1.0], [-0.5, 0.1], [0.0, 4.0]], dtype=torch.float64)
 LABELS = torch.tensor([1, 0, 0, 1])
@@ -18,8 +21,29 @@ CHANCE = np.where(Y == 1, expit(Z), expit(-Z))
 """What the network gives to the true class."""
 
 
-def measure(loss, **changes):
-    return RowLoss(Loss(kind=loss, **changes)).measure(LOGITS, LABELS).numpy()
+EVEN = ClassTotals(images=(50, 50), masses=(1.0, 1.0))
+
+
+def build(kind="cross_entropy", totals=EVEN, **changes):
+    return build_loss(Loss(kind=kind, **changes), totals)
+
+
+def measure(kind, **changes):
+    return build(kind, **changes).measure(LOGITS, LABELS).numpy()
+
+
+def test_each_loss_that_can_be_asked_for_has_its_class():
+    assert list(LOSSES) == list(LOSS_KINDS) == list(get_args(LossName))
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_each_loss_is_least_where_the_answer_is_right(kind):
+    right, wrong = (torch.tensor([[0.0, odds]] * 2) for odds in (5.0, -5.0))
+    fakes, weights = torch.ones(2, dtype=torch.long), torch.ones(2)
+    loss = build(kind, ClassTotals((20, 80), (0.2, 0.8)))
+    counted = loss.row_weights(fakes, weights)
+    costs = [float((loss.measure(x, fakes) * counted).sum()) for x in (right, wrong)]
+    assert costs[0] < 0.1 < 1 < costs[1]
 
 
 def test_cross_entropy_is_minus_the_log_of_the_true_class():
@@ -43,15 +67,15 @@ def test_focal_loss_is_that_of_the_paper(gamma, alpha):
 
 @pytest.mark.parametrize("tau", [0.5, 1.0, 1.5])
 def test_logit_adjustment_adds_the_classes_log_odds_inside_the_loss_alone(tau):
-    loss = build_loss(Loss(kind="logit_adjusted", tau=tau), masses=(0.2, 0.8), counts=(20, 80))
+    loss = build("logit_adjusted", ClassTotals((20, 80), (0.2, 0.8)), tau=tau)
     odds = Z + tau * logit(0.8)
     expected = -np.where(Y == 1, log_expit(odds), log_expit(-odds))
     np.testing.assert_allclose(loss.measure(LOGITS, LABELS).numpy(), expected)
 
 
-def test_soft_labels_cost_their_share_of_each_class():
+def test_soft_labels_cost_their_fraction_of_each_class():
     soft = torch.tensor([[0.25, 0.75]] * 4, dtype=torch.float64)
-    found = RowLoss(Loss()).measure(LOGITS, soft).numpy()
+    found = build().measure(LOGITS, soft).numpy()
     np.testing.assert_allclose(found, -0.75 * log_expit(Z) - 0.25 * log_expit(-Z))
 
 
@@ -60,13 +84,13 @@ def test_balanced_weights_are_those_of_scikit_learn():
 
     labels = np.repeat([0, 1], [30, 170])
     expected = compute_class_weight("balanced", classes=np.array([0, 1]), y=labels)
-    found = weigh_classes(Loss(class_weight="balanced"), (30, 170))
+    found = compute_class_weights(Loss(class_weight="balanced"), (30, 170))
     np.testing.assert_allclose(found, expected)
 
 
 def test_effective_numbers_are_those_of_the_paper():
     loss = Loss(class_weight="effective", effective_beta=0.99)
-    real, fake = weigh_classes(loss, (99_386, 50))
+    real, fake = compute_class_weights(loss, (99_386, 50))
     numbers = [(1 - 0.99**n) / (1 - 0.99) for n in (99_386, 50)]
     assert fake / real == pytest.approx(numbers[0] / numbers[1])
     assert (real * 99_386 + fake * 50) / 99_436 == pytest.approx(1)
@@ -75,28 +99,32 @@ def test_effective_numbers_are_those_of_the_paper():
 @pytest.mark.parametrize(("beta", "ratio"), [(1e-6, 1.0), (1 - 1e-12, 425_043 / 99_386)])
 def test_effective_weights_lie_between_none_and_balanced(beta, ratio):
     loss = Loss(class_weight="effective", effective_beta=beta)
-    real, fake = weigh_classes(loss, (99_386, 425_043))
+    real, fake = compute_class_weights(loss, (99_386, 425_043))
     assert real / fake == pytest.approx(ratio, rel=1e-4)
 
 
 def test_rows_count_by_their_weight_and_that_of_their_class():
-    loss = RowLoss(Loss(), class_weights=(3.0, 1.0))
-    shares = loss.share_out(LABELS, WEIGHTS).numpy()
-    np.testing.assert_allclose(shares, np.array([1, 6, 1.5, 1]) / 9.5)
+    loss = build(totals=ClassTotals((1, 3), (1.0, 1.0)), class_weight="balanced")
+    assert loss.class_weights == pytest.approx((2, 2 / 3))
+    counted = loss.row_weights(LABELS, WEIGHTS).numpy()
+    np.testing.assert_allclose(counted, np.array([1, 6, 1.5, 1]) / 9.5)
 
 
 def test_class_mean_gives_half_to_each_class_whatever_its_rows_weigh():
-    shares = RowLoss(Loss(kind="class_mean")).share_out(LABELS, WEIGHTS).numpy()
-    np.testing.assert_allclose(shares, [0.25, 0.4, 0.1, 0.25])
+    loss = build("class_mean")
+    counted = loss.row_weights(LABELS, WEIGHTS).numpy()
+    np.testing.assert_allclose(counted, [0.25, 0.4, 0.1, 0.25])
     fakes = torch.ones(4, dtype=torch.long)
-    only_fakes = RowLoss(Loss(kind="class_mean")).share_out(fakes, WEIGHTS)
+    only_fakes = loss.row_weights(fakes, WEIGHTS)
     np.testing.assert_allclose(only_fakes.numpy(), WEIGHTS.numpy() / WEIGHTS.sum().item())
 
 
-@pytest.mark.parametrize("kind", ["cross_entropy", "class_mean", "focal"])
-def test_shares_add_up_to_one(kind):
-    loss = RowLoss(Loss(kind=kind), class_weights=(2.0, 0.5))
-    assert loss.share_out(LABELS, WEIGHTS).sum().item() == pytest.approx(1)
+@pytest.mark.parametrize("kind", LOSSES)
+def test_row_weights_add_up_to_one(kind):
+    weighs = LOSS_KINDS[kind].weighs_classes
+    totals = ClassTotals((20, 80), (0.3, 0.7))
+    loss = build(kind, totals, class_weight="balanced" if weighs else "none")
+    assert loss.row_weights(LABELS, WEIGHTS).sum().item() == pytest.approx(1)
 
 
 @pytest.mark.parametrize(

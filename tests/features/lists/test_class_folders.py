@@ -1,6 +1,5 @@
 """Class folders: which files become rows, and which folders are refused."""
 
-import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,8 @@ import pandas as pd
 import pytest
 
 from features.errors import ManifestError
-from features.prepare.class_folders import describe_folder, read_rows
+from features.lists.class_folders import describe_folder, read_role
+from features.lists.label_file import ListedRows
 from features.settings.data import Data
 
 FOLDERS = {"labels": None, "images": "pictures"}
@@ -35,9 +35,14 @@ def read(
     root: Path, role: str = "train", hold_out: dict[str, list[str]] | None = None, **data: Any
 ) -> pd.DataFrame:
     values = {"root": str(root), "train": FOLDERS, "val": FOLDERS, "test": FOLDERS, **data}
-    rows, repeated = read_rows(Data.model_validate(values), hold_out or {}, role)
-    assert repeated == 0
-    return rows
+    listed = read_role(Data.model_validate(values), hold_out or {}, role)
+    assert listed.repeated == 0
+    return listed.rows
+
+
+def read_all(root: Path, role: str = "train") -> ListedRows:
+    values = {"root": str(root), "train": FOLDERS, "val": FOLDERS, "test": FOLDERS}
+    return read_role(Data.model_validate(values), {}, role)
 
 
 def find_problems(root: Path, *args: Any, **options: Any) -> list[str]:
@@ -72,7 +77,7 @@ def test_columns_and_their_types_are_those_of_a_list(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("img_name,target,by\nreal/b.jpg,0,\n")
     listed = {"labels": "list.txt", "images": "pictures"}
     data = {"root": str(tmp_path), "train": listed, "columns": {"generator": "by"}}
-    wanted, _ = read_rows(Data.model_validate(data), {"by": ["x"]}, "train")
+    wanted = read_role(Data.model_validate(data), {"by": ["x"]}, "train").rows
     found = read(tmp_path, hold_out={"by": ["x"]}, columns={"generator": "by"})
     pd.testing.assert_series_equal(found.dtypes, wanted.dtypes)
 
@@ -127,41 +132,107 @@ def test_several_folders_may_stand_for_a_class(tmp_path: Path) -> None:
     assert len(read(tmp_path, "val", classes=classes)) == 2
 
 
-def test_hidden_files_and_litter_are_skipped_and_counted(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    litter = [".DS_Store", "real/._b.jpg", "fake/Thumbs.db", "fake/.cache/x.png", "desktop.ini"]
+def test_what_systems_leave_is_skipped_counted_and_said(tmp_path: Path) -> None:
+    litter = [".DS_Store", "real/._b.jpg", "fake/Thumbs.db", "fake/.thumbnails/x.png"]
+    litter += [
+        "desktop.ini",
+        "__MACOSX/real/b.jpg",
+        "fake/@eaDir/b.jpg/x.jpg",
+        "fake/#recycle/y.png",
+    ]
+    litter += ["real/.ipynb_checkpoints/b-checkpoint.jpg", "real/.AppleDouble/b.jpg"]
     wanted = read(make_files(tmp_path, FILES))
-    assert not caplog.messages
-    found = read(make_files(tmp_path, [*litter, "__MACOSX/real/b.jpg"]))
-    pd.testing.assert_frame_equal(found, wanted)
-    assert caplog.messages == ["prepare: train: 6 hidden files and folders skipped"]
+    assert not read_all(tmp_path).notes
+    found = read_all(make_files(tmp_path, litter))
+    pd.testing.assert_frame_equal(found.rows, wanted)
+    assert found.notes == ["skipped as hidden, or left there by a system: 10, such as '.DS_Store'"]
 
 
-def test_links_to_folders_are_not_followed_and_links_to_files_are_rows(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_links_to_folders_are_not_followed_and_links_to_files_are_rows(tmp_path: Path) -> None:
     root = make_files(tmp_path, FILES) / "pictures"
     (root / "fake" / "loop").symlink_to("..")
     (root / "real" / "link.png").symlink_to("b.jpg")
     (root / "real" / "nowhere.png").symlink_to("gone.jpg")
     names = read(tmp_path)["img_name"].tolist()
     assert sorted({*names} - {*FILES}) == ["real/link.png", "real/nowhere.png"]
-    assert caplog.messages == ["prepare: train: 1 links to folders not followed, such as fake/loop"]
+    notes = read_all(tmp_path).notes
+    assert notes == ["links to folders, not followed: 1, such as 'fake/loop'"]
+
+
+def test_links_that_lead_to_one_another_are_files_that_cannot_be_read(tmp_path: Path) -> None:
+    root = make_files(tmp_path, FILES) / "pictures"
+    (root / "real" / "loop.png").symlink_to("loop.png")
+    assert "real/loop.png" in read(tmp_path)["img_name"].tolist()
+    (root / "loop").symlink_to("loop")
+    assert find_problems(tmp_path) == ["1 files beside the class folders, the first is 'loop'"]
 
 
 def test_all_problems_of_class_folders_are_told_together(tmp_path: Path) -> None:
-    root = make_files(tmp_path, ["Fake/a.png", "others/b.png", "readme.txt", "z.png"]) / "pictures"
+    root = make_files(tmp_path, ["Fak/a.png", "others/b.png", "readme.txt", "z.png"]) / "pictures"
     (root / "real").mkdir()
     (root / "linked").symlink_to("others")
     assert find_problems(tmp_path) == [
-        "no folder 'fake'",
-        "unknown folder 'Fake'; did you mean fake?",
-        "'linked' is a link to a folder; these are not followed",
-        "unknown folder 'others'; known: fake, real",
         "2 files beside the class folders, the first is 'readme.txt'",
+        "'linked' is a link to a folder, 'others'; these are not followed: mount or move the "
+        "folder itself here",
+        "no folder 'fake'",
+        "unknown folder 'Fak'; known: fake, real",
+        "unknown folder 'others'; known: fake, real",
         "folder 'real' holds no file",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("real", "fake"), [("Real", "FAKE"), ("0_real", "1_fake"), ("nature", "ai")]
+)
+def test_class_folders_in_another_case_and_those_of_benchmarks_are_read(
+    tmp_path: Path, real: str, fake: str
+) -> None:
+    found = read_all(make_files(tmp_path, [f"{real}/a.png", f"{fake}/gan/b.png"]))
+    assert dict(zip(found.rows["img_name"], found.rows["label"], strict=True)) == {
+        f"{real}/a.png": 0,
+        f"{fake}/gan/b.png": 1,
+    }
+    assert found.rows.set_index("label")["generator"].to_dict() == {0: "", 1: "gan"}
+    assert set(found.notes) == {f"folder {real!r} read as real", f"folder {fake!r} read as fake"}
+
+
+def test_a_class_folder_in_two_cases_is_refused_with_the_line_that_takes_both(
+    tmp_path: Path,
+) -> None:
+    make_files(tmp_path, ["real/a.png", "Real/b.png", "fake/c.png"])
+    assert find_problems(tmp_path) == [
+        "'Real' and 'real' may both be one class: data.classes.real_folders: [Real, real], or "
+        "remove one"
+    ]
+    assert len(read(tmp_path, classes={"real_folders": ["Real", "real"]})) == 3
+
+
+BENCHMARK = ["car/0_real/1.png", "car/1_fake/1.png", "cat/0_real/2.png", "cat/1_fake/deep/3.png"]
+
+
+@pytest.mark.parametrize("above", ["", "progan/"])
+def test_the_folder_above_class_folders_is_the_generator_of_fakes(
+    tmp_path: Path, above: str
+) -> None:
+    found = read_all(make_files(tmp_path, [above + name for name in BENCHMARK]))
+    assert found.rows["label"].tolist() == [0, 1, 0, 1]
+    assert found.rows["generator"].tolist() == ["", f"{above}car", "", f"{above}cat"]
+    assert found.notes == ["folders above those of the classes read as generators: 2"]
+
+
+def test_reals_and_fakes_below_one_folder_may_be_held_out_together(tmp_path: Path) -> None:
+    rows = read(make_files(tmp_path, BENCHMARK), hold_out={"source": ["car"], "generator": ["cat"]})
+    assert rows["hold:source"].tolist() == ["car", "car", "cat", "cat"]
+    assert rows["hold:generator"].tolist() == ["", "car", "", "cat"]
+
+
+def test_problems_below_folders_are_told_with_their_paths(tmp_path: Path) -> None:
+    make_files(tmp_path, [*BENCHMARK, "dog/x.png", "car/notes/y.txt", "cat/z.png"])
+    assert find_problems(tmp_path) == [
+        "1 files beside class folders, the first is 'cat/z.png'",
+        "unknown folder 'car/notes'; known: fake, real",
+        "unknown folder 'dog'; known: fake, real",
     ]
 
 
@@ -196,7 +267,7 @@ def test_generators_may_be_held_out(tmp_path: Path, key: str, column: str | None
 def test_nothing_else_can_be_held_out_without_a_list(tmp_path: Path) -> None:
     make_files(tmp_path, FILES)
     (problem,) = find_problems(tmp_path, hold_out={"camera": ["x"]})
-    assert problem == "split.hold_out.camera: without a list only generator is known"
+    assert problem == "split.hold_out.camera: without a list only generator and source are known"
 
 
 def test_a_name_that_is_no_utf8_is_told(tmp_path: Path) -> None:

@@ -1,0 +1,80 @@
+"""What lies in a folder: its files, without what systems and tools leave there unasked."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from features.errors import ManifestError
+
+LITTER = {
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin"),
+    *("system volume information", "lost+found", "__macosx", "__pycache__"),
+    *("@eadir", "@tmp", "#recycle", "#snapshot", "@recycle", "@recently-snapshot"),
+}
+"""What systems, network disks and tools leave in folders, besides hidden files, in lower case."""
+
+
+@dataclass
+class Skipped:
+    """What was found and is no row."""
+
+    litter: list[str] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)
+
+    def list_notes(self) -> list[str]:
+        """One line for each kind, for people."""
+        notes = []
+        for names, text in (
+            (self.litter, "skipped as hidden, or left there by a system"),
+            (self.links, "links to folders, not followed"),
+        ):
+            if names:
+                notes.append(f"{text}: {len(names)}, such as {min(names)!r}")
+        return notes
+
+
+def walk_files(
+    folder: Path, prefix: str, skipped: Skipped
+) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Files below `folder`/`prefix`, in any order, with their paths relative to `folder`."""
+    waiting = [prefix]
+    while waiting:
+        prefix = waiting.pop()
+        for entry in scan_folder(folder, prefix, skipped):
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(f"{prefix}{entry.name}/")
+            elif is_folder_link(entry):
+                skipped.links.append(prefix + entry.name)
+            else:
+                yield prefix + entry.name, entry
+
+
+def is_folder_link(entry: os.DirEntry[str]) -> bool:
+    """Whether this is a link to a folder; one that leads to itself is none."""
+    return entry.is_symlink() and is_folder(entry)
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether this is a folder, or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:  # links that lead to one another
+        return False
+
+
+def scan_folder(folder: Path, prefix: str, skipped: Skipped) -> list[os.DirEntry[str]]:
+    """What is in `folder`/`prefix`, but for hidden files and litter.
+
+    Raises `ManifestError` if it cannot be listed.
+    """
+    place = folder / prefix
+    try:
+        with os.scandir(place) as entries:
+            found = list(entries)
+    except OSError as error:
+        problem = f"cannot be listed: {error.strerror}"
+        raise ManifestError(str(place), [problem], "data.root or a folder below it?") from error
+    litter = [e.name for e in found if e.name[0] == "." or e.name.lower() in LITTER]
+    skipped.litter += [prefix + name for name in litter]
+    return [e for e in found if e.name not in litter] if litter else found

@@ -1,0 +1,116 @@
+"""A list as a table of text, whatever file it comes in: text, Parquet, or metadata in JSON."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from features.errors import ManifestError
+from features.lists.csv_blocks import (
+    BLOCK,
+    Problems,
+    RecordBlock,
+    Table,
+    check_file,
+    open_text,
+)
+
+ORIGINAL = "original"
+"""Field of DFDC's metadata: the video that a fake was made from."""
+WORDS = {"real": 0, "fake": 1}
+"""What that metadata calls its classes."""
+_ARCHIVES = {
+    b"PK\x03\x04": ("an Excel workbook or a zip archive", "Save its table as CSV (UTF-8)."),
+    b"\xd0\xcf\x11\xe0": ("an old Excel workbook", "Save its table as CSV (UTF-8)."),
+    b"\x1f\x8b": ("compressed", "Unpack it with gunzip."),
+}
+
+
+@contextmanager
+def open_table(path: Path, wanted: Sequence[str]) -> Iterator[Table]:
+    """The table in a file, told by its content; `wanted` are names of columns.
+
+    The first of them is that of the names, the second, if any, that of the targets. Raises
+    `ManifestError`.
+    """
+    check_file(path)
+    with open(path, "rb") as file:
+        head = file.read(4096)
+    for magic, (kind, advice) in _ARCHIVES.items():
+        if head.startswith(magic):
+            raise ManifestError(str(path), [f"it is {kind}, not a table of text"], advice)
+    if head.startswith(b"PAR1"):
+        yield _read_parquet(path)
+    elif head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{":
+        yield _read_metadata(path, wanted)
+    else:
+        with open_text(path, wanted) as table:
+            yield table
+
+
+def _read_parquet(path: Path) -> Table:
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise ManifestError(str(path), [f"no whole Parquet file: {error}"]) from error
+
+    def iterate(problems: Problems) -> Iterator[RecordBlock]:
+        problems.noun = "row"
+        start = 1
+        try:
+            for batch in file.iter_batches(BLOCK):
+                texts = [pc.fill_null(pc.cast(c, pa.large_string()), "") for c in batch.columns]
+                columns = [list(map(str.strip, column.to_pylist())) for column in texts]
+                yield RecordBlock(columns, list(range(start, start + len(batch))))
+                start += len(batch)
+        except (pa.ArrowException, OSError) as error:
+            problems.add(start, f"cannot be read as text: {error}")
+        if start == 1:
+            yield RecordBlock([[] for _ in file.schema_arrow.names], [])
+
+    return Table(file.schema_arrow.names, iterate, ["read as Parquet"])
+
+
+def _read_metadata(path: Path, wanted: Sequence[str]) -> Table:
+    """DFDC's form: `{name: {"label": "REAL" or "FAKE", "original": name, …}}`.
+
+    A real is its own original, so that it stays together with what was made from it.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(str(path), [f"no valid JSON: {error}"]) from error
+    odd = [name for name, facts in entries.items() if not isinstance(facts, Mapping)]
+    if odd:
+        problem = f"{odd[0]!r} has no fields"
+        advice = 'The form that is read: {"a.png": {"label": "FAKE", "original": "b.png"}}'
+        raise ManifestError(str(path), [problem], advice, count=len(odd))
+    fields = list(dict.fromkeys(key for facts in entries.values() for key in facts))
+    name, *targets = wanted
+    sources = {name: "", **{key: key for key in fields}, ORIGINAL: ORIGINAL}
+    if targets and targets[0] not in fields and "label" in fields:
+        sources[targets[0]] = "label"
+    columns = {header: [_read_field(n, f, key) for n, f in entries.items()]
+               for header, key in sources.items()}  # fmt: skip
+
+    def iterate(problems: Problems) -> Iterator[RecordBlock]:
+        problems.noun = "entry"
+        for start in range(0, max(len(entries), 1), BLOCK):
+            stop = min(start + BLOCK, len(entries))
+            block = [cells[start:stop] for cells in columns.values()]
+            yield RecordBlock(block, list(range(start + 1, stop + 1)))
+
+    notes = ["read as metadata in JSON; a picture stays together with its original"]
+    return Table(list(columns), iterate, notes, words=WORDS)
+
+
+def _read_field(name: str, facts: Mapping[str, Any], key: str) -> str:
+    value = facts.get(key) if key else name
+    if value is None:
+        return name if key == ORIGINAL else ""
+    return str(value).strip()

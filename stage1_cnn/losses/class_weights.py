@@ -1,0 +1,37 @@
+"""How many images of each class a member learns from, and what one of each counts."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from features.settings.learning import Loss
+
+
+@dataclass(frozen=True)
+class ClassTotals:
+    """Of all reals and of all fakes, in this order."""
+
+    images: tuple[int, int]
+    """That the member learns from."""
+    masses: tuple[float, float]
+    """What they weigh in all draws of an epoch, before class weights."""
+
+
+def compute_class_weights(settings: Loss, images: tuple[int, int]) -> tuple[float, float]:
+    """What a real and a fake count; the mean over all images is 1.
+
+    `balanced`: n / (2 n_c). `effective`: in proportion to (1 - β) / (1 - β^n_c), the effective
+    number of images (Cui et al., "Class-balanced loss based on effective number of samples",
+    CVPR 2019).
+    """
+    numbers = np.asarray(images, np.float64)
+    if settings.class_weight == "none":
+        return 1.0, 1.0
+    if settings.class_weight == "effective":
+        # expm1 and log1p: 1 - β^n keeps its digits for β near 1
+        effective = -np.expm1(numbers * np.log1p(settings.effective_beta - 1))
+        weights = 1 / effective
+    else:
+        weights = 1 / numbers
+    real, fake = weights * numbers.sum() / (weights * numbers).sum()
+    return float(real), float(fake)

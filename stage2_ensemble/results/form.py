@@ -1,0 +1,268 @@
+"""What `metrics.json` holds, entry by entry; figures of scorers are in `scores`."""
+
+from typing import Any, Literal, NotRequired, final
+
+from typing_extensions import TypedDict, TypeIs
+
+from stage2_ensemble.results.scores import (
+    Auc,
+    CalibrationError,
+    Classes,
+    Counted,
+    Domains,
+    Figure,
+    Generator,
+    HeadlineScorers,
+    Scorers,
+)
+
+
+class CalibrationChoice(TypedDict):
+    """The calibrator that was chosen on rows of train."""
+
+    name: str
+    reason: str
+    ece_before: float
+    ece_after: float
+
+
+class CalibrationCheck(CalibrationChoice):
+    """The same with its calibration error on val."""
+
+    learned: dict[str, Any]
+    losses: dict[str, float]
+    chosen_on: str
+    val_before: CalibrationError
+    val_after: CalibrationError
+
+
+class Rate(TypedDict):
+    """A share of rows."""
+
+    value: Figure
+    low: Figure
+    high: Figure
+
+
+class ThresholdChoice(TypedDict):
+    """The threshold on log-odds and what it was chosen by, on rows of train."""
+
+    value: float
+    low: Figure
+    high: Figure
+    policy: str
+    target: Figure
+    prior: Figure
+    fpr: Rate
+    tpr: Rate
+    note: str
+
+
+class ThresholdCheck(ThresholdChoice):
+    """The same, and where it lies among log-odds at the prior that labels assume (`read`)."""
+
+    read: float
+
+
+class PriorEstimate(TypedDict):
+    """A share of fakes: fields as in `decisions.prior_shift.Prior`."""
+
+    value: float
+    train: float
+    source: Literal["train", "given", "estimate"]
+    reason: str
+    em: Figure
+    em_low: Figure
+    em_high: Figure
+    confusion: Figure
+    difference_low: Figure
+    difference_high: Figure
+
+
+class PriorCheck(TypedDict):
+    """The share of fakes in val, the one assumed, and the one that scores alone suggest."""
+
+    val: float
+    assumed: PriorEstimate
+    estimated_on_val: PriorEstimate
+
+
+class Promise(TypedDict):
+    """What was promised on rows of train, and what val shows."""
+
+    title: str
+    sense: Literal["", "at most", "at least"]
+    promised: float
+    promised_low: Figure
+    promised_high: Figure
+    realised: float
+    realised_low: Figure
+    realised_high: Figure
+    verdict: str
+    by_chance: NotRequired[float]
+
+
+class Block(TypedDict):
+    """What one block of columns does to a candidate's log-odds."""
+
+    contribution: Figure
+    gain: Figure
+    weight: Figure
+
+
+class LeftOut(Auc):
+    """Change of AUC without a backbone, out of fold, and what would ship then."""
+
+    name: str
+
+
+class LeftOutOnVal(LeftOut):
+    """The same with the best simple combiner's change, and the change on val."""
+
+    simple_auc: Figure
+    simple_auc_low: Figure
+    simple_auc_high: Figure
+    val_auc: Figure
+    val_auc_low: Figure
+    val_auc_high: Figure
+
+
+class VariantScores(TypedDict):
+    """A scorer on changed pictures; the change is against the same pictures as they are."""
+
+    auc: float
+    auc_low: Figure
+    auc_high: Figure
+    change: Figure
+    change_low: Figure
+    change_high: Figure
+    fpr: float
+    tpr: float
+
+
+class VariantMetrics(TypedDict):
+    """One kind and strength of change; `none` is the pictures as they are."""
+
+    perturbation: str
+    strength: Figure
+    scorers: dict[str, VariantScores]
+
+
+class Counts(Classes):
+    """Rows of each class and of both."""
+
+    rows: int
+
+
+class Robustness(Counted, Counts):
+    """What scorers are worth on changed pictures."""
+
+    note: str
+    variants: list[VariantMetrics]
+
+
+class CorrectedCounts(Classes):
+    """Labels that somebody has looked at."""
+
+    to_real: int
+    to_fake: int
+    confirmed: int
+
+
+class UnitCounts(Classes):
+    """Units, and those with rows of both classes, which are left out."""
+
+    mixed: int
+
+
+@final
+class CountedUnits(TypedDict):
+    """Units on which nothing could be measured."""
+
+    counts: UnitCounts
+
+
+@final
+class Units(Scorers):
+    """By unit (`data.columns.unit`): a video, a person."""
+
+    counts: UnitCounts
+
+
+@final
+class CountedLabels(TypedDict):
+    """Corrected labels of one class alone, on which nothing could be measured."""
+
+    counts: CorrectedCounts
+
+
+@final
+class Corrected(Scorers):
+    """On labels that somebody corrected (`data.label_overrides`)."""
+
+    counts: CorrectedCounts
+
+
+class Rows(TypedDict):
+    """Rows that headline figures stand on."""
+
+    val: Classes
+
+
+class ValMetrics(TypedDict):
+    """`metrics.json` of a run with val."""
+
+    val: HeadlineScorers
+    rows: Rows
+    generators: dict[str, Generator]
+    domains: Domains
+    calibration: CalibrationCheck
+    threshold: ThresholdCheck
+    prior: PriorCheck
+    promises: dict[str, Promise]
+    blocks: dict[str, dict[str, Block]]
+    without: dict[str, LeftOutOnVal]
+    robustness: Robustness
+    units: NotRequired[Units | CountedUnits]
+    corrected: NotRequired[Corrected | CountedLabels]
+
+
+class OutOfFold(TypedDict):
+    """Figures on rows of train."""
+
+    auc: dict[str, float]
+    read_on: str
+    calibration: CalibrationChoice
+    threshold: ThresholdChoice
+    without: dict[str, LeftOut]
+
+
+class EarlierRun(Auc):
+    """Headline figures of the last run that had a val."""
+
+    shipped: str
+    rows: Classes
+
+
+class FinalMetrics(TypedDict):
+    """`metrics.json` of a run that has learned from val too (`data.final`)."""
+
+    val: None
+    note: str
+    rows: Rows
+    shipped: str
+    out_of_fold: OutOfFold
+    earlier: EarlierRun | str
+
+
+Metrics = ValMetrics | FinalMetrics
+
+
+def has_val(metrics: Metrics) -> TypeIs[ValMetrics]:
+    """Whether the run kept val for measuring."""
+    return metrics["val"] is not None
+
+
+def name_shipped(metrics: Metrics) -> str:
+    """What ships: the combiner whose labels are written."""
+    return metrics["val"]["shipped"] if has_val(metrics) else metrics["shipped"]
