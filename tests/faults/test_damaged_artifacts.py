@@ -36,6 +36,11 @@ def list_files(project: Spoiled, places: list[str]) -> list[str]:
     return [p.relative_to(project.folder).as_posix() for p in files if p.is_file()]
 
 
+@pytest.mark.fault(
+    "a bit flipped, a cut, an emptied or an exchanged file of another stage",
+    "error that names it and the stage that makes it",
+    "Damaged and foreign files",
+)
 @pytest.mark.parametrize("stage", [stage for stage in STAGES if list_inputs(stage)])
 def test_a_damaged_file_is_told_with_the_stage_that_makes_it(project, stage):
     names = [n for n in list_files(project, list_inputs(stage)) if not n.endswith(".png")]

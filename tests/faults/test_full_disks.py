@@ -1,7 +1,5 @@
 """Every stage where the disk is full or may not be written: one message, and all is as before."""
 
-import ctypes
-import os
 import random
 import re
 import resource
@@ -9,15 +7,13 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import pytest
 from forked_stages import STAGES, Ended, Spoiled, list_outputs, run_forked
+from mounts import forbid_writing, make_disk, needs_mounts
 
 pytestmark = pytest.mark.faults
 TOO_LARGE = "(?:File too large|Input/output error)"  # the second of SQLite
-NEW_MOUNTS = 0x00020000  # CLONE_NEWNS
-READ_ONLY, REMOUNT, BIND, ALL_BELOW, PRIVATE = 1, 32, 4096, 16384, 1 << 18
 COMMANDS = {
     "contact_sheet": ("stage1_cnn.contact_sheet", "--backbone", "resnet"),
     "carry": ("features.carry", "--pack", "carry.tar"),
@@ -52,6 +48,7 @@ def check_told(ended: Ended, project: Spoiled, before: dict[str, str], reason: s
     assert not project.list_temporary(), ended.said
 
 
+@pytest.mark.fault("a full disk")
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_full_disk_is_told_and_leaves_all_as_it_was(project, stage):
     before, refused = project.digest(), 0
@@ -67,6 +64,7 @@ def test_a_full_disk_is_told_and_leaves_all_as_it_was(project, stage):
     assert refused >= 2
 
 
+@pytest.mark.fault("a full disk")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_tell_of_a_full_disk_too(project, command):
     before = project.digest()
@@ -75,36 +73,10 @@ def test_commands_tell_of_a_full_disk_too(project, command):
         check_told(ended, project, before, TOO_LARGE)
 
 
-def mount(*arguments: object) -> None:
-    source, target, kind, flags, options = arguments
-    libc = ctypes.CDLL(None, use_errno=True)
-    texts = [None if a is None else os.fsencode(str(a)) for a in (source, target, kind, options)]
-    if libc.mount(texts[0], texts[1], texts[2], ctypes.c_ulong(flags), texts[3]):
-        raise OSError(ctypes.get_errno(), "mount", str(target))
-
-
-def leave_mounts() -> None:
-    """Mounts of this process are its own from here on."""
-    if ctypes.CDLL(None, use_errno=True).unshare(NEW_MOUNTS):
-        raise OSError(ctypes.get_errno(), "unshare")
-    mount(None, "/", None, ALL_BELOW | PRIVATE, None)
-
-
-def forbid_writing(place: str) -> None:
-    leave_mounts()
-    home, place = Path.cwd(), Path(place).absolute()
-    mount(place, place, None, BIND | ALL_BELOW, None)
-    mount(None, place, None, BIND | REMOUNT | READ_ONLY, None)
-    os.chdir(home)  # through the new mount
-
-
-@pytest.fixture(scope="session")
-def may_mount() -> None:
-    if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
-        pytest.skip("needs the right to mount")
-
-
-@pytest.mark.usefixtures("may_mount")
+@pytest.mark.fault(
+    "a folder that may not be written", "error; all is as before", "Disks, signals, kills"
+)
+@needs_mounts
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_folder_that_may_not_be_written_is_told(project, stage):
     before = project.digest()
@@ -119,15 +91,15 @@ def fill(project: Spoiled, place: str, kilobytes: int) -> Callable[[], None]:
     copy = project.folder.parent / "kept"
 
     def prepare() -> None:
-        leave_mounts()
         subprocess.run(["cp", "-a", place, copy], check=True)
-        mount("tmpfs", place, "tmpfs", 0, f"size={kilobytes}k")
+        make_disk(place, kilobytes)
         subprocess.run(["cp", "-a", f"{copy}/.", place], check=False)
 
     return prepare
 
 
-@pytest.mark.usefixtures("may_mount")
+@pytest.mark.fault("a full disk")
+@needs_mounts
 @pytest.mark.parametrize(("stage", "place"), [
     ("train", "artifacts/members/resnet"), ("dump", "artifacts/dumps/resnet"),
     ("stack", "artifacts/stackers/models"), ("evaluate", "artifacts/plots"),

@@ -57,6 +57,7 @@ def remove(project: Spoiled, places: list[str]) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
+@pytest.mark.fault("SIGKILL at any step")
 @pytest.mark.parametrize("stage", STAGES)
 def test_killed_at_twenty_points_the_same_command_gives_the_same_bytes(project, stage):
     """At ten touches of files and ten moments; every fourth time it is run to its end."""

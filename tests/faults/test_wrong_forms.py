@@ -53,6 +53,11 @@ def write(path: Path, facts: dict) -> None:
     write_sums(path.with_name("MANIFEST.json"), [path.parent / name for name in listed])
 
 
+@pytest.mark.fault(
+    "a file of another version: whole, but without a field or with another type of it",
+    "error that names file and field",
+    "Damaged and foreign files",
+)
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_of_another_form_is_told_with_its_name(project, name):
     path, stage, before = project.folder / name, FILES[name], project.digest()

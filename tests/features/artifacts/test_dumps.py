@@ -202,3 +202,17 @@ def test_facts_edited_by_hand_are_refused(folder: Path, change: tuple[str, objec
     path.write_text(json.dumps(facts))
     with pytest.raises(IntegrityError, match="changed after it was written"):
         read_dump(folder, TRAIN, "net", 0)
+
+
+@pytest.mark.fault(
+    "an embedding that is no number",
+    "error that names rows, before anything is written",
+    "Numbers and memory",
+)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_embeddings_must_be_finite(tmp_path: Path, value: float) -> None:
+    dump = make_dump(SCORED)
+    dump.embeddings[3, 1] = value
+    with pytest.raises(NotFiniteError, match=r"embeddings of .*rows 6 \(1 rows\)"):
+        write_dump(dump, TRAIN, tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -30,7 +30,7 @@ from stage1_cnn.dump.run import OUT
 from stage1_cnn.networks.member import load_network, read_member
 from stage1_cnn.networks.network import fit_image_size
 from stage1_cnn.scoring import rows
-from stage1_cnn.scoring.engines import build_torch_engine
+from stage1_cnn.scoring.engines import TorchEngine, build_torch_engine
 
 CPU = torch.device("cpu")
 SIX = "dump.tta=six"
@@ -320,3 +320,11 @@ def test_two_processes_score_each_row_once(tmp_path, expected):
             one, two = np.load(path), np.load(out / path.name)
             assert len(two) == (45 if role == "train" else count)
             np.testing.assert_allclose(two, one, atol=tolerance)
+
+
+@pytest.mark.fault("a network that says the same of every picture", "warning", "Numbers and memory")
+def test_a_network_that_says_the_same_of_every_picture_is_told(tmp_path, monkeypatch, caplog):
+    ask = TorchEngine.__call__
+    monkeypatch.setattr(TorchEngine, "__call__", lambda self, pixels: ask(self, 0 * pixels))
+    dump(tmp_path / "out")
+    assert "train rows have one embedding: the network is blind" in caplog.text
