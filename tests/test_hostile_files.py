@@ -18,7 +18,6 @@ from stage1_cnn.networks.network import build_network
 from stage1_cnn.runtime.checkpoints import Checkpoints
 
 ROOT = Path(__file__).parent.parent
-SECTION = "Damaged and foreign files"
 
 
 class Touch:
@@ -40,7 +39,11 @@ def canary(tmp_path):
     return path
 
 
-@pytest.mark.fault("a state, an array or a model that is a malicious pickle", "refused", SECTION)
+@pytest.mark.fault(
+    "a state, an array or a model that is a malicious pickle",
+    "refused",
+    "Damaged and foreign files",
+)
 @pytest.mark.parametrize("save", [torch.save, joblib.dump])
 def test_a_state_that_would_run_code_is_passed_over(tmp_path, canary, save, caplog):
     save({"model": Touch(canary)}, tmp_path / "it")
@@ -82,7 +85,9 @@ def test_nothing_in_the_project_unpickles_files():
                     assert given.get(SAFE[name]) == wanted, f"{path}: {ast.unparse(node)}"
 
 
-@pytest.mark.fault("weights whose header says more than there is", "error", SECTION)
+@pytest.mark.fault(
+    "weights whose header says more than there is", "error", "Damaged and foreign files"
+)
 @pytest.mark.parametrize(
     "header",
     [

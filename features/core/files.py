@@ -8,10 +8,10 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import UnionType
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -229,29 +229,6 @@ def check_form(path: Path, facts: Mapping[str, Any], form: Form, stage: str) -> 
             found = type(facts[name]).__name__ if name in facts else "missing"
             advice = f"Make it again: dvc repro -f {stage}"
             raise IntegrityError(path, f"its field {name} is {found}", advice)
-
-
-def write_sums(path: Path, files: Iterable[Path]) -> None:
-    """Seals files that hold no digest of their own: their sha256s, by their names from the folder
-    of `path` on. Written last, and read by `check_sums`."""
-    folder = path.parent
-    sums = {file.relative_to(folder).as_posix(): digest_file(file) for file in sorted(files)}
-    write_sealed(path, {"sha256": sums})
-
-
-def check_sums(path: Path, stage: str, pattern: str) -> list[Path]:
-    """The files that `stage` listed in `path` and whose names match `pattern`, each checked.
-
-    Raises `MissingArtifactError`, or `IntegrityError` where one was changed or none is listed.
-    """
-    sums = read_sealed(path, stage, {"sha256": dict})["sha256"]
-    names = [name for name in sums if PurePosixPath(name).match(pattern)]
-    if not names:
-        advice = f"Make it again: dvc repro -f {stage}"
-        raise IntegrityError(path, f"it does not list {pattern}", advice)
-    for name in names:
-        check_digest(path.parent / name, sums[name], stage, path.name)
-    return [path.parent / name for name in names]
 
 
 def digest_bytes(content: bytes | bytearray | memoryview) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from features.core.files import write_json, write_sums, write_text
+from features.core.files import write_json, write_text
 from features.core.manifest import (
     HELD_OUT,
     NO_OVERRIDE,
@@ -21,6 +21,7 @@ from features.core.manifest import (
     count_classes,
     write_manifest,
 )
+from features.core.sums import write_sums
 from features.errors import ManifestError
 from features.lists.class_folders import read_role
 from features.lists.label_file import check_hold_out, list_group_keys

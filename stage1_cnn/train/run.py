@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from features.core.files import digest_bytes, digest_json, write_sums, write_text
+from features.core.files import digest_bytes, digest_json, write_text
 from features.core.manifest import LearnRows, Manifest, count_classes, read_manifest
 from features.core.members import MemberId
+from features.core.sums import write_sums
 from features.pixels.store import open_store
 from features.runtime.costs import Measured, record_seconds
 from features.runtime.interruption import Interruption

@@ -10,8 +10,9 @@ import pandas as pd
 
 from features.artifacts.null_model import NullModel, read_null_model
 from features.core.auc import measure_auc
-from features.core.files import write_sealed, write_sums, write_text
+from features.core.files import write_sealed, write_text
 from features.core.manifest import Manifest, count_classes, find_headline_rows, read_manifest
+from features.core.sums import write_sums
 from features.runtime.costs import read_costs
 from features.settings.members import MembersParams
 from stage2_ensemble.charts.charts import build_charts, write_pngs

@@ -27,8 +27,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.core.files import check_sums, write_atomic
+from features.core.files import write_atomic
 from features.core.manifest import Manifest, find_headline_rows
+from features.core.sums import check_sums
 from stage2_ensemble.columns.columns import Floats
 from stage2_ensemble.decisions.conformal import FAKE, REAL, REVIEW
 from stage2_ensemble.decisions.rules import answer_rows

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features.core.files import check_sums, write_array, write_sealed
+from features.core.files import write_array, write_sealed
 from features.core.manifest import SUMS, Ids, Manifest, read_manifest
+from features.core.sums import check_sums
 from features.errors import StaleArtifactError
 from features.settings.report import GalleryParams, Report
 from stage2_ensemble.columns.columns import Floats, HeldOutColumns, Mask, read_dumps, read_held_out

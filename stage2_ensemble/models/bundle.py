@@ -12,14 +12,8 @@ import lightgbm
 import numpy as np
 
 from features.core.auc import AucEstimate
-from features.core.files import (
-    check_form,
-    check_sums,
-    write_array,
-    write_json,
-    write_sums,
-    write_text,
-)
+from features.core.files import check_form, write_array, write_json, write_text
+from features.core.sums import check_sums, write_sums
 from features.errors import IntegrityError
 from stage2_ensemble.columns.feature_matrix import Axes, FeatureMatrix
 from stage2_ensemble.columns.projection import Distance, Projection

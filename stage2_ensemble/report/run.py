@@ -13,8 +13,9 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from features.artifacts.gradcam import read_gradcam
-from features.core.files import check_sums, digest_json, read_json, read_sealed, write_text
+from features.core.files import digest_json, read_json, read_sealed, write_text
 from features.core.manifest import Manifest, read_manifest
+from features.core.sums import check_sums
 from features.errors import StaleArtifactError
 from features.settings.report import ReportParams
 from stage2_ensemble.charts.charts import build_charts, render_svg

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from features.core.files import check_sums, read_json
+from features.core.files import read_json
+from features.core.sums import check_sums
 from features.errors import MissingArtifactError
 from features.runtime.costs import read_costs
 from features.runtime.terminal import build_console, get_form, write_document

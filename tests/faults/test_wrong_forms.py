@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from features.core.files import read_sealed, write_json, write_sealed, write_sums
+from features.core.files import read_sealed, write_json, write_sealed
+from features.core.sums import write_sums
 
 pytestmark = pytest.mark.faults
 FILES = {

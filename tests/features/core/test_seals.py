@@ -5,14 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from features.core.files import (
-    check_sums,
-    name_place,
-    read_sealed,
-    write_sealed,
-    write_sums,
-    write_text,
-)
+from features.core.files import name_place, read_sealed, write_sealed, write_text
+from features.core.sums import check_sums, write_sums
 from features.errors import IntegrityError, MissingArtifactError
 
 

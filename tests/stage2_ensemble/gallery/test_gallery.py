@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from features.core.files import read_sealed, write_sums
+from features.core.files import read_sealed
 from features.core.manifest import SUMS, write_manifest
+from features.core.sums import write_sums
 from features.errors import MissingArtifactError, StaleArtifactError
 from features.settings.report import GalleryParams
 from features.settings.sections import validate_params

@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 from synthetic_world import BACKBONES
 
-from features.core.files import read_json, write_sums
+from features.core.files import read_json
+from features.core.sums import write_sums
 from features.errors import MissingArtifactError
 from features.runtime.costs import Cost
 from stage2_ensemble.display import cells, tables
