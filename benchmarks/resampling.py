@@ -26,8 +26,8 @@ from stage2_ensemble.measures.resampling import (
     RESAMPLES,
     Groups,
     draw_counts,
+    index_groups,
     measure_resamples,
-    number_groups,
     rank_rows,
 )
 
@@ -40,7 +40,7 @@ def make_rows() -> tuple[Labels, Floats, Groups]:
     labels = rng.permutation(np.arange(ROWS) < FAKES).astype(np.int8)
     scores = rng.normal(size=ROWS) + 1.5 * labels
     groups = np.repeat(np.arange(ROWS), rng.integers(1, 4, ROWS))[:ROWS]
-    return labels, scores, number_groups(labels, groups)
+    return labels, scores, index_groups(labels, groups)
 
 
 def resample_ours(

@@ -22,6 +22,7 @@ FORBIDDEN = {
 }
 FEWEST, MOST = 2, 12
 """Files of a room."""
+OF_EVERY_COMMAND = {"main", "run"}
 NO_SUBJECTS = {"utils", "common", "helpers", "misc"}
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 ROOMS = sorted({path.parent for path in MODULES} - {ROOT / package for package in PACKAGES})
@@ -153,6 +154,21 @@ def test_files_and_functions_stay_short(path):
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno - node.lineno < 60, node.name
+
+
+def list_public_names(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    return {name for name in names if not name.startswith("_")}
+
+
+def test_no_two_modules_define_one_name():
+    """A name that is searched for leads to one place."""
+    places: dict[str, list[str]] = {}
+    for path in MODULES:
+        for name in list_public_names(path) - OF_EVERY_COMMAND:
+            places.setdefault(name, []).append(name_file(path))
+    assert not {name: found for name, found in places.items() if len(found) > 1}
 
 
 def test_no_two_tests_have_one_name():

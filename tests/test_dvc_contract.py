@@ -28,14 +28,14 @@ PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES = PIPELINE["stages"]
 AUCS = ("features/core/auc.py", "features/core/number_text.py")
 OF_CORE = (*AUCS, "features/core/members.py")
-SUMS = "features/core/sums.py"
+SUMS, TRUSTED = "features/core/sums.py", "features/core/trusted.py"
 ROOM_MATES = {
     "inputs": {
         *(*OF_CORE, SUMS),
         *("features/splits/folds.py", "features/splits/groups.py"),
     },
     "prepare": {*OF_CORE},
-    "null_model": {"features/core/members.py", SUMS},
+    "null_model": {"features/core/members.py", SUMS, TRUSTED},
     "forensics": {*OF_CORE, SUMS},
     "dump": {SUMS},
     "perturb": {
@@ -45,25 +45,29 @@ ROOM_MATES = {
         *("stage1_cnn/augment/self_blend.py", "stage1_cnn/dump/__main__.py"),
         "stage1_cnn/dump/run.py",
     },
-    "evaluate": {"features/artifacts/gradcam.py", "features/artifacts/row_blocks.py"},
+    "stack": {TRUSTED},
+    "evaluate": {TRUSTED, "features/artifacts/gradcam.py", "features/artifacts/row_blocks.py"},
     "gallery": {
+        TRUSTED,
         *("features/artifacts/gradcam.py", "features/artifacts/null_model.py"),
         "features/artifacts/row_blocks.py",
         *("features/artifacts/perturbed.py", "stage2_ensemble/decisions/units.py"),
         *("stage2_ensemble/findings/corrected_labels.py", "stage2_ensemble/findings/domains.py"),
-        *("stage2_ensemble/findings/final_run.py", "stage2_ensemble/findings/log.py"),
-        *("stage2_ensemble/findings/promises.py", "stage2_ensemble/findings/rule_checks.py"),
+        *("stage2_ensemble/findings/final_run.py", "stage2_ensemble/findings/promises.py"),
+        "stage2_ensemble/findings/rule_checks.py",
         *("stage2_ensemble/findings/reasons.py", "stage2_ensemble/findings/robustness.py"),
         *("stage2_ensemble/findings/scorers.py", "stage2_ensemble/results/metrics_file.py"),
     },
     "explain": {*AUCS, SUMS},
+    "label": {TRUSTED},
     "report": {
         *("features/artifacts/null_model.py", "features/artifacts/row_blocks.py"),
         *("features/pixels/cache.py", "features/pixels/facts.py", "features/pixels/scanning.py"),
         *("features/pixels/store.py", "features/pixels/thumbnails.py"),
-        *("stage2_ensemble/findings/log.py", "stage2_ensemble/findings/domains.py"),
+        *("stage2_ensemble/findings/corrected_labels.py", "stage2_ensemble/findings/final_run.py"),
+        *("stage2_ensemble/findings/reasons.py", "stage2_ensemble/findings/rule_checks.py"),
         *("stage2_ensemble/gallery/__main__.py", "stage2_ensemble/gallery/run.py"),
-        "stage2_ensemble/gallery/neighbours.py",
+        *("stage2_ensemble/gallery/neighbours.py", "stage2_ensemble/sentences/log.py"),
     },
 }
 """By stage the files of its rooms that it does not import: to change one of them runs it again."""
@@ -190,7 +194,7 @@ def test_what_changes_no_result_is_no_dependency():
         ("stage2_ensemble/models/gate.py", "stack evaluate gallery label report"),
         ("stage2_ensemble/charts/curves.py", "evaluate report"),
         ("stage2_ensemble/gallery/choosing.py", "gallery report"),
-        ("stage2_ensemble/report/tables.py", "report"),
+        ("stage2_ensemble/display/tables.py", "report"),
         ("features/runtime/locks.py", ""),
         ("stage1_cnn/runtime/launch.py", ""),
         ("stage1_cnn/train_all/plan.py", ""),

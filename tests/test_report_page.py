@@ -11,11 +11,11 @@ from browser import find_browser, open_page
 from PIL import Image
 
 from features.settings.images import Images
+from stage2_ensemble.display.layout import Column, Row, TextTable
 from stage2_ensemble.gallery.choosing import BY_CHANCE
 from stage2_ensemble.report.pictures import Pictures
 from stage2_ensemble.report.questions import Answer
 from stage2_ensemble.report.run import describe_gallery, escape_json, fit_page
-from stage2_ensemble.report.tables import PageTable
 
 HOSTILE = '</script><img src=x onerror="document.title=1">,"a".png'
 SCORES = {  # label, log-odds of what ships, of two members, generator
@@ -79,7 +79,9 @@ def make_page() -> dict:
         "lead": HOSTILE,
         "answers": [Answer("How good is it?", "AUC 0.9", "good", (HOSTILE,))],
         "charts": [{"name": "roc", "title": "ROC", "text": "rises", "svg": "<svg></svg>"}],
-        "tables": [PageTable("val", ("model", "AUC"), ((HOSTILE, "0.9"),))],
+        "tables": [
+            TextTable("val", (Column("model"), Column("AUC", "right")), (Row((HOSTILE, "0.9")),))
+        ],
         "notes": ["a note"],
         "made_of": "made",
         "gallery_lead": describe_gallery(make_gallery(), ["vit"]),

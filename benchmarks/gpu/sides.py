@@ -22,7 +22,7 @@ from features.pixels.store import ImageStore
 from features.settings.learning import Augment, Ema, Loss, Network, Optimizer, Sampling, Schedule
 from features.settings.training import MemberSettings, Weights
 from stage1_cnn.networks.network import Classifier
-from stage1_cnn.sampling.loader import Batch, BatchLoader
+from stage1_cnn.sampling.loader import BatchLoader, TrainBatch
 from stage1_cnn.scoring.feeding import AHEAD
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.train.correction import build_member_loss
@@ -53,7 +53,7 @@ class HeldTrainer(Trainer):
 
     held: tuple[Tensor, Tensor, Tensor] | None = None
 
-    def _prepare(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def _prepare(self, batch: TrainBatch) -> tuple[Tensor, Tensor, Tensor]:
         return super()._prepare(batch) if self.held is None else self.held
 
 
@@ -100,12 +100,12 @@ class Ours:
         self.trainer, self.loader, self.done = trainer, loader, 0
         self.batch_size = loader.batch_size
 
-    def start(self, count: int) -> Iterator[Batch]:
+    def start(self, count: int) -> Iterator[TrainBatch]:
         """See `Side`."""
         self.done += count
         return self.loader.iterate(self.done - count, self.done)
 
-    def step(self, batch: Batch) -> object:
+    def step(self, batch: TrainBatch) -> object:
         """See `Side`."""
         return self.trainer.advance(batch)
 
@@ -120,11 +120,11 @@ class SameStep:
         (self.batch,) = loader.iterate(0, 1)
         self.ready = trainer._prepare(self.batch)
 
-    def start(self, count: int) -> Iterator[Batch]:
+    def start(self, count: int) -> Iterator[TrainBatch]:
         """See `Side`."""
         return itertools.repeat(self.batch, count)
 
-    def step(self, batch: Batch) -> object:
+    def step(self, batch: TrainBatch) -> object:
         """See `Side`."""
         self.trainer.held = self.ready
         try:
@@ -136,7 +136,7 @@ class SameStep:
 class Limit(SameStep):
     """Nothing but the arithmetic, with the same network, optimiser, EMA and precision."""
 
-    def step(self, batch: Batch) -> object:
+    def step(self, batch: TrainBatch) -> object:
         """See `Side`."""
         trainer, (images, labels, _) = self.trainer, self.ready
         assert trainer.ema is not None

@@ -48,7 +48,7 @@ from stage1_cnn.sampling.loader import BatchLoader
 from stage1_cnn.scoring.engines import TorchEngine, build_torch_engine
 from stage1_cnn.scoring.feeding import AHEAD
 from stage1_cnn.scoring.processes import Processes
-from stage1_cnn.scoring.rows import count_together, score_batches, split_batches
+from stage1_cnn.scoring.rows import find_batch_size, score_batches, split_batches
 
 SIDE, SMALL_SIDE = 256, 64
 NETWORKS = {"resnet50": 256, "tf_efficientnet_b4": 128, "convnext_tiny": 128}
@@ -202,7 +202,7 @@ def measure_peak(report: Report, model: str, ours: Ours) -> None:
 def compare_dump(report: Report, work: Work, trainer: HeldTrainer, stop: float) -> None:
     """Dumps and forward passes in turn, in rounds until `stop`, one at least."""
     engine = build_torch_engine(trainer.network, trainer.settings, report.device)
-    size = min(count_together(engine), len(work.store))
+    size = min(find_batch_size(engine), len(work.store))
     forward = prepare_forward(engine, work.store, size)
     wait(report.device)
     forward(2)

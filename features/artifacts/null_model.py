@@ -23,7 +23,7 @@ _FORM = {
 
 
 @dataclass(frozen=True)
-class NullModel:
+class NullFindings:
     """Log-odds of fake `(n,)` by val row, at equal class shares, and what is known about them.
 
     `facts`: `auc` with its bounds, `told_apart`, `main_feature`, `families` and `features` alone,
@@ -34,7 +34,7 @@ class NullModel:
     facts: dict[str, Any]
 
 
-def write_null_model(null: NullModel, train: Manifest, val: Manifest, folder: Path) -> None:
+def write_null_model(null: NullFindings, train: Manifest, val: Manifest, folder: Path) -> None:
     """Writes the scores, and the facts last."""
     write_array(folder / SCORES, null.scores)
     facts = {
@@ -46,7 +46,7 @@ def write_null_model(null: NullModel, train: Manifest, val: Manifest, folder: Pa
     write_sealed(folder / FACTS, facts)
 
 
-def read_null_model(folder: Path, val: Manifest, train_digest: str) -> NullModel:
+def read_null_model(folder: Path, val: Manifest, train_digest: str) -> NullFindings:
     """Reads what `write_null_model` wrote.
 
     Raises `MissingArtifactError`, `IntegrityError`, or `StaleArtifactError` if it was made from
@@ -59,4 +59,4 @@ def read_null_model(folder: Path, val: Manifest, train_digest: str) -> NullModel
         if found != digest:
             raise StaleArtifactError(path, f"{role} manifest {found[:8]}", digest[:8], STAGE)
     scores = folder / SCORES
-    return NullModel(read_array(scores, facts["sha256"], STAGE, FACTS), facts)
+    return NullFindings(read_array(scores, facts["sha256"], STAGE, FACTS), facts)

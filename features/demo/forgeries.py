@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from features.demo.photos import Pixels, draw_grain, pass_through_jpeg, resize
+from features.demo.photos import Pixels, draw_grain, pass_through_jpeg, resample
 
 Mask = NDArray[np.float32]  # (h, w), 0..1, 1 = forged
 
@@ -23,7 +23,7 @@ class Scene:
     take_donor: Callable[[], Pixels]
 
 
-def blur(pixels: Pixels, sigma: float) -> Pixels:
+def blur_pixels(pixels: Pixels, sigma: float) -> Pixels:
     """Gaussian blur along height and width only; (h, w) or (h, w, 3)."""
     from scipy.ndimage import gaussian_filter
 
@@ -31,14 +31,14 @@ def blur(pixels: Pixels, sigma: float) -> Pixels:
     return blurred
 
 
-def draw_mask(image: Pixels, rng: np.random.Generator) -> Mask:
+def draw_blob(image: Pixels, rng: np.random.Generator) -> Mask:
     """A wobbly blob with a soft edge, about a fifth to two fifths of the picture.
 
     The most textured of four places: what is done to plain sky leaves no trace.
     """
     size = image.shape[0]
     green = image[..., 1]
-    detail = blur(np.abs(green - blur(green, 1.0)), size / 10)
+    detail = blur_pixels(np.abs(green - blur_pixels(green, 1.0)), size / 10)
     places = rng.uniform(0.3, 0.7, (4, 2)) * size
     y, x = max(places, key=lambda place: float(detail[int(place[0]), int(place[1])]))
     rows, columns = np.mgrid[:size, :size]
@@ -48,7 +48,7 @@ def draw_mask(image: Pixels, rng: np.random.Generator) -> Mask:
         swing = rng.uniform(0.0, 0.15) / wave
         radius *= 1.0 + swing * np.cos(wave * angle + rng.uniform(0.0, 2 * np.pi))
     inside = (np.hypot(rows - y, columns - x) < radius).astype(np.float32)
-    return blur(inside, float(rng.uniform(0.6, 2.0)))
+    return blur_pixels(inside, float(rng.uniform(0.6, 2.0)))
 
 
 def is_grey(image: Pixels) -> bool:
@@ -59,7 +59,7 @@ def is_grey(image: Pixels) -> bool:
 def restore_grain(smooth: Pixels, scene: Scene, share: float, rng: np.random.Generator) -> Pixels:
     """Adds white noise worth `share` of the fine detail that `smooth` lost, as forgers do."""
     weight = scene.mask[..., None]
-    lost = (scene.image - blur(scene.image, 1.0)) - (smooth - blur(smooth, 1.0))
+    lost = (scene.image - blur_pixels(scene.image, 1.0)) - (smooth - blur_pixels(smooth, 1.0))
     sigma = float(np.sqrt((weight * lost**2).sum() / (3 * weight.sum())))
     return smooth + draw_grain(smooth.shape, share * min(sigma, 12.0), is_grey(smooth), rng)
 
@@ -78,9 +78,9 @@ def self_blend(scene: Scene, rng: np.random.Generator) -> Pixels:
     mean = image.mean(axis=(0, 1))
     copy = ((image - mean) * gain + mean + offset).astype(np.float32)
     if rng.random() < 0.5:
-        copy = resize(resize(copy, round(size * rng.uniform(0.5, 0.8)), 1), size, 1)
+        copy = resample(resample(copy, round(size * rng.uniform(0.5, 0.8)), 1), size, 1)
     else:
-        copy = copy + rng.uniform(0.4, 1.0) * (copy - blur(copy, 1.0))
+        copy = copy + rng.uniform(0.4, 1.0) * (copy - blur_pixels(copy, 1.0))
     moved = shift(copy, (*rng.uniform(-3, 3, 2), 0), order=1, mode="nearest")
     saved = pass_through_jpeg(moved, int(rng.integers(45, 85)), 2)
     return restore_grain(saved, scene, rng.uniform(0.0, 0.15), rng)
@@ -93,7 +93,7 @@ def splice(scene: Scene, rng: np.random.Generator) -> Pixels:
     """
     donor = scene.take_donor()
     size = donor.shape[0]
-    donor = resize(donor, round(size * rng.uniform(1.1, 1.7)), 0)[:size, :size]
+    donor = resample(donor, round(size * rng.uniform(1.1, 1.7)), 0)[:size, :size]
     weight = scene.mask[..., None] / scene.mask.sum()
     mean = (weight * scene.image).sum(axis=(0, 1))
     donor_mean = (weight * donor).sum(axis=(0, 1))
@@ -113,13 +113,13 @@ def upsample(scene: Scene, rng: np.random.Generator) -> Pixels:
 
     image = scene.image
     size = image.shape[0]
-    small = resize(image, (size + 1) // 2, 1)
+    small = resample(image, (size + 1) // 2, 1)
     sparse = np.zeros((2 * small.shape[0], 2 * small.shape[1], 3), np.float32)
     sparse[::2, ::2] = small
     line = np.array([0.5, 1.0, 0.5])
     kernel = np.outer(line, line) + rng.normal(0.0, 0.012, (3, 3))
     large = convolve(sparse, kernel[..., None].astype(np.float32), mode="mirror")[:size, :size]
-    large = large + rng.uniform(0.5, 1.2) * (large - blur(large, 1.5))
+    large = large + rng.uniform(0.5, 1.2) * (large - blur_pixels(large, 1.5))
     return restore_grain(large, scene, rng.uniform(0.0, 0.15), rng)
 
 
@@ -132,11 +132,11 @@ def inpaint(scene: Scene, rng: np.random.Generator) -> Pixels:
     known = (scene.mask < 0.05).astype(np.float32)[..., None]
     filled = image * known + image.mean(axis=(0, 1)) * (1 - known)
     for sigma in (16.0, 8.0, 4.0, 2.0):
-        weight = blur(known, sigma)
-        local = blur(image * known, sigma) / np.maximum(weight, 1e-6)
+        weight = blur_pixels(known, sigma)
+        local = blur_pixels(image * known, sigma) / np.maximum(weight, 1e-6)
         trust = np.clip(weight * 4, 0, 1) * (1 - known)
         filled = filled * (1 - trust) + local * trust
-    detail = (image - blur(image, 2.5)) * known
+    detail = (image - blur_pixels(image, 2.5)) * known
     spectrum = np.fft.fft2(detail.mean(axis=2))
     phase = np.fft.fft2(rng.standard_normal(known.shape[:2]))
     texture = np.fft.ifft2(np.abs(spectrum) * phase / np.maximum(np.abs(phase), 1e-9)).real
@@ -190,7 +190,7 @@ def quantise(scene: Scene, rng: np.random.Generator) -> Pixels:
         rebuilt.reshape(cells, cells, 4, 4, 3).transpose(0, 2, 1, 3, 4).reshape(side, side, 3)
     )
     softness = float(rng.uniform(0.3, 0.7))
-    return restore_grain(blur(result, softness), scene, rng.uniform(0.0, 0.15), rng)
+    return restore_grain(blur_pixels(result, softness), scene, rng.uniform(0.0, 0.15), rng)
 
 
 Generator = Callable[[Scene, np.random.Generator], Pixels]
@@ -209,7 +209,7 @@ def forge(
     image: Pixels, generator: str, take_donor: Callable[[], Pixels], rng: np.random.Generator
 ) -> tuple[Pixels, Mask]:
     """`image` (size, size, 3) with one region re-made by `generator`, and the region."""
-    mask = draw_mask(image, rng)
+    mask = draw_blob(image, rng)
     replacement = GENERATORS[generator](Scene(image, mask, take_donor), rng)
     weight = mask[..., None]
     return image * (1 - weight) + replacement * weight, mask

@@ -125,7 +125,7 @@ def draw_crop(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np
     return best
 
 
-def resize(pixels: Pixels, side: int, method: int) -> Pixels:
+def resample(pixels: Pixels, side: int, method: int) -> Pixels:
     """Square resize with one of Pillow's filters, each channel in float."""
     from PIL import Image
 
@@ -189,12 +189,12 @@ def take_picture(tile: Tile, size: int, look: Look, rng: np.random.Generator) ->
     from scipy.ndimage import gaussian_filter
 
     side = size + MARGIN
-    pixels = resize(draw_crop(read_tile(tile), rng).astype(np.float32), side, look.method)
+    pixels = resample(draw_crop(read_tile(tile), rng).astype(np.float32), side, look.method)
     if look.grey:
         luma = (pixels * np.array([0.299, 0.587, 0.114], np.float32)).sum(axis=2, keepdims=True)
         pixels = np.repeat(luma, 3, axis=2)
     if look.shrink < 1.0:
-        pixels = resize(resize(pixels, round(side * look.shrink), 1), side, 1)
+        pixels = resample(resample(pixels, round(side * look.shrink), 1), side, 1)
     if look.blur > 0.0:
         pixels = gaussian_filter(pixels, (look.blur, look.blur, 0))
     pixels = pixels + draw_grain(pixels.shape, look.grain, look.grey, rng)

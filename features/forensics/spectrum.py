@@ -47,7 +47,7 @@ def measure_spectrum(batch: Batch) -> Values:
     1987 and Dzanic, Shah & Witherden, NeurIPS 2020; peaks, Zhang, Karaman & Chang, WIFS 2019, and
     Frank et al., ICML 2020.
     """
-    means = average_power(compute_power(batch.luma)) + _FLOOR
+    means = average_power(compute_spectrum(batch.luma)) + _FLOOR
     logs = np.log10(means)
     rings, others = logs[:, :RINGS], dict(zip(_REGIONS, logs[:, RINGS:].T, strict=True))
     rings = rings - others["all"][:, None]
@@ -65,7 +65,7 @@ def measure_spectrum(batch: Batch) -> Values:
     }
 
 
-def compute_power(luma: Floats) -> Floats:
+def compute_spectrum(luma: Floats) -> Floats:
     """`(b, s, s // 2 + 1)` power; white noise of variance v has v on average.
 
     The window keeps the picture's edges from spreading over all frequencies.

@@ -8,19 +8,22 @@ from typing import Any
 
 import numpy as np
 
+from features.lists.folders import is_entered
+
 ALL = 100_000
 """Pictures whose sizes and times are all noted: half a second on a local disk."""
 SAMPLED = 10_000
 """Of more pictures so many, always the same ones, and the times of all folders."""
 
 
-def describe_pictures(folder: Path) -> dict[str, Any]:
+def describe_pictures(folder: Path, trusted: tuple[str, ...] = ()) -> dict[str, Any]:
     """How many files lie below `folder`, and digests of their names, sizes and times of writing.
 
-    Nothing is opened. Hidden files and folders are left out, links to folders not followed.
+    Nothing is opened. Hidden files and folders are left out, links to folders lead into `trusted`
+    ones.
     """
     names, folders = [], []
-    for place, entries in _walk(folder):
+    for place, entries in _walk(folder, trusted):
         folders.append(place)
         names += [os.path.join(place, entry.name) for entry in entries]
     names.sort()
@@ -48,7 +51,7 @@ def find_change(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     return "pictures written anew" if before["times"] != after["times"] else ""
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+def _walk(folder: Path, trusted: tuple[str, ...]) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
     """Each folder, relative to `folder`, with its files."""
     waiting = [""]
     while waiting:
@@ -57,7 +60,7 @@ def _walk(folder: Path) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if entry.is_dir(follow_symlinks=False):
+                if is_entered(entry, trusted):
                     waiting.append(os.path.join(place, entry.name))
                 else:
                     files.append(entry)

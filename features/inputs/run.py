@@ -8,6 +8,7 @@ from typing import Any
 
 from features.core.files import digest_file, write_json
 from features.core.manifest import ROLES
+from features.core.trusted import find_trusted
 from features.errors import ManifestError
 from features.inputs.pictures import describe_pictures, find_change
 from features.inputs.settings import AllParams, check_all_params
@@ -28,6 +29,7 @@ def describe_inputs(data: Data) -> dict[str, Any]:
     Raises `ManifestError` with every file or folder that is not there.
     """
     facts: dict[str, Any] = {"root": data.root}
+    trusted = find_trusted(data.trusted)
     problems = []
     for role in ROLES:
         files = getattr(data, role)
@@ -38,8 +40,8 @@ def describe_inputs(data: Data) -> dict[str, Any]:
             problems.append(f"data.{role}.images: no folder {images}")
         if files.labels is None:
             if images.is_dir():
-                facts[role] = {"images": files.images, **describe_folder(images)}
-                facts[role] |= _describe_images(data, images)
+                facts[role] = {"images": files.images, **describe_folder(images, trusted)}
+                facts[role] |= _describe_images(data, images, trusted)
             continue
         labels = Path(data.root) / files.labels
         if not labels.is_file():
@@ -47,7 +49,7 @@ def describe_inputs(data: Data) -> dict[str, Any]:
             continue
         facts[role] = {"labels": files.labels, **_describe_file(labels)}
         if images.is_dir():
-            facts[role] |= _describe_images(data, images)
+            facts[role] |= _describe_images(data, images, trusted)
     if data.label_overrides is not None:
         overrides = Path(data.label_overrides)
         if overrides.is_file():
@@ -63,9 +65,9 @@ def _describe_file(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": digest_file(path)}
 
 
-def _describe_images(data: Data, folder: Path) -> dict[str, Any]:
+def _describe_images(data: Data, folder: Path, trusted: tuple[str, ...]) -> dict[str, Any]:
     """The pictures below `folder`, unless DVC watches them itself."""
-    return {} if Path(data.root) == WATCHED else {"pictures": describe_pictures(folder)}
+    return {} if Path(data.root) == WATCHED else {"pictures": describe_pictures(folder, trusted)}
 
 
 def _read_earlier(out: Path) -> dict[str, Any]:

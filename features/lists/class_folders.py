@@ -16,12 +16,20 @@ import numpy as np
 import pandas as pd
 
 from features.core.manifest import NO_LABEL, Role
+from features.core.trusted import find_trusted
 from features.errors import ManifestError
 from features.lists.advice import write_list
 from features.lists.file_names import is_utf8
-from features.lists.folders import Skipped, is_folder, is_folder_link, scan_folder, walk_files
+from features.lists.folders import (
+    Skipped,
+    is_entered,
+    is_folder,
+    is_folder_link,
+    scan_folder,
+    walk_files,
+)
 from features.lists.label_file import ListedRows, list_group_keys, read_labels
-from features.settings.data import Classes, Data, RoleFiles
+from features.settings.data import ClassNames, Data, RoleFiles
 from features.settings.sections import suggest_name
 
 BENCHMARKS = {"0_real": 0, "1_fake": 1, "nature": 0, "ai": 1}
@@ -65,7 +73,7 @@ def read_folders(
     A fake's `generator` is the folder below that of its class, or the path above it. Raises
     `ManifestError` with all problems.
     """
-    folder, skipped = Path(data.root) / files.images, Skipped()
+    folder, skipped = Path(data.root) / files.images, Skipped(find_trusted(data.trusted))
     found = _ClassFolders()
     if role == "test":
         names = [name for name, _ in walk_files(folder, "", skipped)]
@@ -84,10 +92,10 @@ def read_folders(
     return ListedRows(rows, 0, [*found.notes, *skipped.list_notes()])
 
 
-def describe_folder(folder: Path) -> dict[str, Any]:
+def describe_folder(folder: Path, trusted: tuple[str, ...] = ()) -> dict[str, Any]:
     """How many files there are below `folder`, and a digest of their names and sizes."""
     content, lines = sha256(), []
-    for name, entry in walk_files(folder, "", Skipped()):
+    for name, entry in walk_files(folder, "", Skipped(trusted)):
         try:
             size = entry.stat().st_size
         except OSError:  # a link to nothing
@@ -112,7 +120,7 @@ def _check_columns(data: Data, role: Role, hold_out: Sequence[str]) -> list[str]
 
 
 def _find_class_folders(
-    folder: Path, classes: Classes, skipped: Skipped, problems: list[str]
+    folder: Path, classes: ClassNames, skipped: Skipped, problems: list[str]
 ) -> _ClassFolders:
     """Class folders in `folder`, or where it has none, those below its folders."""
     found = _ClassFolders()
@@ -121,12 +129,12 @@ def _find_class_folders(
     if beside:
         problems.append(f"{len(beside)} files beside the class folders, the first is {beside[0]!r}")
     for entry in entries:
-        if is_folder_link(entry):
+        if is_folder_link(entry) and not is_entered(entry, skipped.trusted):
             problems.append(
-                f"{entry.name!r} is a link to a folder, {os.readlink(entry.path)!r}; these are not "
-                "followed: mount or move the folder itself here"
+                f"{entry.name!r} is a link to the folder {os.readlink(entry.path)!r}: followed if "
+                "data.trusted names that folder or one above it"
             )
-    folders = [e.name for e in entries if e.is_dir(follow_symlinks=False)]
+    folders = [e.name for e in entries if is_entered(e, skipped.trusted)]
     _sort_out("", folders, classes, found, problems)
     if found.labels or not folders:
         return found
@@ -143,15 +151,16 @@ def _find_class_folders(
 def _look_below(
     folder: Path,
     prefix: str,
-    classes: Classes,
+    classes: ClassNames,
     found: _ClassFolders,
     skipped: Skipped,
     problems: list[str],
 ) -> bool:
     """Adds the class folders below `folder`/`prefix`; whether there is any."""
     entries = sorted(scan_folder(folder, prefix, skipped), key=lambda e: e.name)
-    inside = [e.name for e in entries if e.is_dir(follow_symlinks=False)]
-    skipped.links += [prefix + e.name for e in entries if is_folder_link(e)]
+    inside = [e.name for e in entries if is_entered(e, skipped.trusted)]
+    links = [e.name for e in entries if is_folder_link(e)]
+    skipped.links += [prefix + name for name in links if name not in inside]
     beside = [e.name for e in entries if not is_folder(e)]
     known = len(found.labels)
     _sort_out(prefix, inside, classes, found, problems)
@@ -170,7 +179,7 @@ def _look_below(
 def _sort_out(
     prefix: str,
     names: Sequence[str],
-    classes: Classes,
+    classes: ClassNames,
     found: _ClassFolders,
     problems: list[str],
 ) -> None:
@@ -203,7 +212,7 @@ def _sort_out(
 
 def _list_classes(
     folder: Path,
-    classes: Classes,
+    classes: ClassNames,
     role: Role,
     found: _ClassFolders,
     skipped: Skipped,

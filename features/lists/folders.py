@@ -1,10 +1,11 @@
 """What lies in a folder: its files, without what systems and tools leave there unasked."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from features.core.trusted import leads_into
 from features.errors import ManifestError
 
 LITTER = {
@@ -17,8 +18,9 @@ LITTER = {
 
 @dataclass
 class Skipped:
-    """What was found and is no row."""
+    """What was found and is no row; so are links to folders that lead into no `trusted` one."""
 
+    trusted: tuple[str, ...] = ()
     litter: list[str] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
 
@@ -27,7 +29,7 @@ class Skipped:
         notes = []
         for names, text in (
             (self.litter, "skipped as hidden, or left there by a system"),
-            (self.links, "links to folders, not followed"),
+            (self.links, "links to folders, not followed without data.trusted"),
         ):
             if names:
                 notes.append(f"{text}: {len(names)}, such as {min(names)!r}")
@@ -42,12 +44,22 @@ def walk_files(
     while waiting:
         prefix = waiting.pop()
         for entry in scan_folder(folder, prefix, skipped):
-            if entry.is_dir(follow_symlinks=False):
+            if is_entered(entry, skipped.trusted):
                 waiting.append(f"{prefix}{entry.name}/")
             elif is_folder_link(entry):
                 skipped.links.append(prefix + entry.name)
             else:
                 yield prefix + entry.name, entry
+
+
+def is_entered(entry: os.DirEntry[str], trusted: Sequence[str]) -> bool:
+    """Whether this is a folder, or a link to one in a trusted place that does not hold the link."""
+    if entry.is_dir(follow_symlinks=False):
+        return True
+    if not trusted or not is_folder_link(entry):
+        return False
+    is_circle = leads_into(os.path.dirname(entry.path), [os.path.realpath(entry.path)])
+    return leads_into(entry.path, trusted) and not is_circle
 
 
 def is_folder_link(entry: os.DirEntry[str]) -> bool:

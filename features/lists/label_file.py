@@ -19,7 +19,7 @@ from features.lists.csv_blocks import Problems, RecordBlock, Table
 from features.lists.file_names import TEXT, read_names
 from features.lists.pictures import find_pictures
 from features.lists.tables import ORIGINAL, open_table
-from features.lists.targets import Targets
+from features.lists.targets import TargetLabels
 from features.settings.data import Data, RoleFiles
 from features.settings.sections import suggest_name
 from features.splits.names import link_repeated
@@ -46,7 +46,7 @@ class _Layout:
     numbers: Mapping[str, int]
     texts: Mapping[str, int]
     """Columns of the result to the places that they are copied from, as are `numbers`."""
-    targets: Targets
+    targets: TargetLabels
     folder: PurePosixPath
     unknown: dict[str, int] = field(default_factory=dict)
     """Targets that are of no class, with their number."""
@@ -74,7 +74,7 @@ def read_labels(
     rows, repeated = _drop_repeated(_join_blocks(blocks), problems)
     if layout.unknown:
         advice = _advise_classes(layout, data)
-    found = find_pictures(rows, Path(data.root), files.images, labelled, problems)
+    found = find_pictures(rows, data, files.images, labelled, problems)
     if problems.count:
         advice = "\n".join(filter(None, [advice, found.advice]))
         raise ManifestError(str(path), problems.list_texts(), advice, count=problems.count)
@@ -149,7 +149,7 @@ def _find_columns(
             **{column: header.index(name) for column, name in numbers.items()},
         },
         texts={**absent, **{column: header.index(name) for column, name in texts.items()}},
-        targets=Targets(data.classes, table.words),
+        targets=TargetLabels(data.classes, table.words),
         folder=PurePosixPath(files.images),
     )
 
@@ -219,7 +219,7 @@ def _suggest_classes(table: Table, data: Data) -> list[str]:
         seen.update(block.columns[place])
         if len(seen) > SHOWN:
             return []
-    targets = Targets(data.classes, table.words)
+    targets = TargetLabels(data.classes, table.words)
     known = all(text in targets.exact or targets.find_label(text) >= 0 for text in seen)
     return [] if known and "real" not in target.casefold() else suggest_classes(seen, target)
 

@@ -18,10 +18,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.core.trusted import find_trusted
 from features.lists.csv_blocks import Problems
 from features.lists.file_names import OUTSIDE, TEXT, is_utf8
 from features.lists.folders import Skipped, walk_files
 from features.lists.targets import clean_text
+from features.settings.data import Data
 
 _ENDING = re.compile(r"\.(jpe?g|jfif|png|webp|bmp|gif|tiff?|mp4|avi|mov|mkv)\Z")
 
@@ -88,7 +90,7 @@ class FoundPictures:
 
 
 def find_pictures(
-    rows: pd.DataFrame, root: Path, images: str, labelled: bool, problems: Problems
+    rows: pd.DataFrame, data: Data, images: str, labelled: bool, problems: Problems
 ) -> FoundPictures:
     """Paths of all rows; those that are no file are found where one picture alone is meant.
 
@@ -96,9 +98,10 @@ def find_pictures(
     `problems` that leads elsewhere and means no picture, that may mean several, or, of rows that
     are `labelled`, means that of another row. A name that means nothing stays as it is: missing.
     """
+    root = Path(data.root)
     folder, prefix = root / images, str(PurePosixPath(images) / "-")[:-1]
     paths = rows["path"]
-    pictures = _list_pictures(root, folder)
+    pictures = _list_pictures(folder, find_trusted(data.trusted))
     there = pc.is_in(pa.array(paths, TEXT), pa.array([prefix + name for name in pictures], TEXT))
     wanted = np.flatnonzero(~there.to_numpy(zero_copy_only=False))
     back = int(pc.sum(pc.match_substring(pa.array(rows["img_name"], TEXT), "\\")).as_py() or 0)
@@ -139,11 +142,11 @@ def find_pictures(
     return FoundPictures(paths, notes, _advise_on(strange, there_lies))
 
 
-def _list_pictures(root: Path, folder: Path) -> list[str]:
-    """Files below `folder`, which may lack; links to folders are not followed."""
+def _list_pictures(folder: Path, trusted: tuple[str, ...]) -> list[str]:
+    """Files below `folder`, which may lack; links to folders lead into `trusted` ones."""
     if not folder.is_dir():
         return []
-    return [name for name, _ in walk_files(folder, "", Skipped()) if is_utf8(name)]
+    return [name for name, _ in walk_files(folder, "", Skipped(trusted)) if is_utf8(name)]
 
 
 def _describe_pictures(folder: Path, pictures: Sequence[str]) -> str:

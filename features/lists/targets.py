@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from features.core.manifest import NO_LABEL
-from features.settings.data import Classes
+from features.settings.data import ClassNames
 
 INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u200e\u200f\u00ad"))
 """Characters that nobody sees, for `str.translate`: marks of width, direction, byte order."""
@@ -27,10 +27,10 @@ def simplify_target(text: str) -> str:
     return whole[1] if whole else text.casefold()
 
 
-class Targets:
+class TargetLabels:
     """Labels by target; counts the targets that were read in another spelling."""
 
-    def __init__(self, classes: Classes, words: Mapping[str, int]) -> None:
+    def __init__(self, classes: ClassNames, words: Mapping[str, int]) -> None:
         """`words` are what the form of the list itself calls its classes, such as REAL."""
         self.exact = {**dict.fromkeys(classes.real, 0), **dict.fromkeys(classes.fake, 1)}
         both: dict[str, set[int]] = {}

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from features.artifacts.null_model import NullModel
+from features.artifacts.null_model import NullFindings
 from features.core.auc import AucEstimate, measure_auc
 from features.core.manifest import Ids, Manifest, count_classes, find_headline_rows
 from features.null_model.advice import ALL, judge, list_families
@@ -76,7 +76,7 @@ class FactModel:
         return np.stack([columns[name] for name in self.names], axis=1)
 
 
-def measure_null(train: Manifest, val: Manifest, seed: int) -> NullModel:
+def measure_null(train: Manifest, val: Manifest, seed: int) -> NullFindings:
     """Fits on train, measures on val: all facts, each family, each fact alone.
 
     Intervals say how AUCs move with the val rows. `drop` is what an AUC loses where the fact's
@@ -84,7 +84,7 @@ def measure_null(train: Manifest, val: Manifest, seed: int) -> NullModel:
     Without val rows (`data.final`) nothing is fitted or measured.
     """
     if not len(val):
-        return NullModel(np.empty(0), NO_VAL)
+        return NullFindings(np.empty(0), NO_VAL)
     equalized = bool((train.table["equalized_bytes"] > 0).any())
     rows = np.flatnonzero(find_headline_rows(val))
     # Threads that wait actively: on two busy cores half a million rows took 330 s instead of 40.
@@ -111,7 +111,7 @@ def measure_null(train: Manifest, val: Manifest, seed: int) -> NullModel:
     facts = judge(families, features, headline, are_saved_alike(train.table))
     reals, fakes = count_classes(val.labels[rows])
     counts = {"fitted": min(MAX_FITTED, len(train)), "val": {"reals": reals, "fakes": fakes}}
-    return NullModel(scores[headline], {**facts, "rows": counts})
+    return NullFindings(scores[headline], {**facts, "rows": counts})
 
 
 def fit_models(

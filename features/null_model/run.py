@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from features.artifacts.null_model import NullModel, write_null_model
+from features.artifacts.null_model import NullFindings, write_null_model
 from features.core.auc import AucEstimate
 from features.core.manifest import read_manifest
 from features.null_model.advice import ALL
@@ -18,7 +18,7 @@ OUT = Path("artifacts/null_model")
 _log = logging.getLogger("forgerystack")
 
 
-def run(params: NullParams, out: Path = OUT) -> NullModel:
+def run(params: NullParams, out: Path = OUT) -> NullFindings:
     """Reads the manifests of train and val, writes facts and val scores."""
     train, val = read_manifest(MANIFEST, "train"), read_manifest(MANIFEST, "val")
     null = measure_null(train, val, params.seed)

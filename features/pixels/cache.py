@@ -117,17 +117,19 @@ class ImageCache:
         limits: Limits,
         pixels: bool | Callable[[int], bool],
         title: str,
+        trusted: tuple[str, ...] = (),
     ) -> pd.DataFrame:
         """Facts of files below `root` `(n rows)`, in the order of `paths`; reads what is unknown.
 
         Columns: the fields of `Scan`, `slot` (-1 where there is a problem) and `hash`, 32 bytes.
         With `pixels`, those of every readable file are in the cache afterwards; it may be a
-        function that decides so by the number of files whose pixels are not there yet.
+        function that decides so by the number of files whose pixels are not there yet. `trusted` is
+        that of `read_inside`.
         """
         unread, undecoded = self._look_up(root, paths)
         kept = pixels if isinstance(pixels, bool) else pixels(len(undecoded))
         missing = undecoded if kept else unread
-        problems = self._fill(root, paths, missing, limits, kept, title)
+        problems = self._fill(root, paths, missing, limits, kept, title, trusted)
         return self._collect(root, paths, problems, limits)
 
     def find_slots(self, sha256s: Sequence[str]) -> Ids:
@@ -197,14 +199,16 @@ class ImageCache:
         limits: Limits,
         pixels: bool,
         title: str,
+        trusted: tuple[str, ...],
     ) -> dict[int, str]:
         """Reads and records the missing files; returns the problems by position in `paths`."""
         (last,) = self._index.execute("SELECT MAX(start) FROM blocks").fetchone()
         first = 0 if last is None else last + BLOCK
         parts = [missing[i : i + BLOCK] for i in range(0, len(missing), BLOCK)]
         files = (self.thumbnails_path, self.pixels_path if pixels else None)
+        how = (limits, self.images, *files, trusted)
         tasks = (
-            delayed(scan_block)(root, [paths[p] for p in part], start, limits, self.images, *files)
+            delayed(scan_block)(root, [paths[p] for p in part], start, *how)
             for start, part in zip(itertools.count(first, BLOCK), parts, strict=False)
         )
         # The queue is long enough to keep all cores busy while `_commit` waits for the disk.

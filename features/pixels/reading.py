@@ -1,25 +1,30 @@
-"""Content of files: nothing but regular files inside the data root is opened."""
+"""Content of files: only regular files inside the data root or a trusted folder are opened."""
 
 import functools
 import os
 import stat
 from pathlib import Path
 
+from features.core.trusted import leads_into
+
+OUTSIDE = "a link leads outside the data root, and into no folder of data.trusted"
+
 
 class ImageProblem(Exception):
     """Why one image cannot be used; its text goes to the quarantine list."""
 
 
-def read_inside(root: Path, path: str) -> bytearray:
+def read_inside(root: Path, path: str, trusted: tuple[str, ...] = ()) -> bytearray:
     """The file's content; raises `ImageProblem` for what is no regular file inside `root`.
 
-    Links are followed as long as they stay inside; nothing else than a regular file is opened.
+    Links are followed as long as they stay inside or lead into a folder of `trusted`, as
+    `find_trusted` gives them; nothing else than a regular file is opened.
     """
     folder, name = os.path.split(path)
     try:
-        place = os.path.join(_resolve_folder(root, folder), name)
+        place = os.path.join(_resolve_folder(root, folder, trusted), name)
         if stat.S_ISLNK(os.lstat(place).st_mode):
-            place = _resolve_inside(root, path)
+            place = _resolve_inside(root, path, trusted)
         if not stat.S_ISREG(os.lstat(place).st_mode):
             raise ImageProblem("no regular file")
         # Both flags matter only if somebody swaps the file right now.
@@ -38,15 +43,15 @@ def read_inside(root: Path, path: str) -> bytearray:
 
 
 @functools.lru_cache(maxsize=4096)  # half a million files lie in a few folders
-def _resolve_folder(root: Path, folder: str) -> str:
-    return _resolve_inside(root, folder)
+def _resolve_folder(root: Path, folder: str, trusted: tuple[str, ...]) -> str:
+    return _resolve_inside(root, folder, trusted)
 
 
-def _resolve_inside(root: Path, path: str) -> str:
+def _resolve_inside(root: Path, path: str, trusted: tuple[str, ...]) -> str:
     try:
         full = (root / path).resolve()
     except RuntimeError:  # up to Python 3.12
         raise ImageProblem("a link leads to itself") from None
-    if not full.is_relative_to(root.resolve()):
-        raise ImageProblem("a link leads outside the data root")
+    if not full.is_relative_to(root.resolve()) and not leads_into(full, trusted):
+        raise ImageProblem(OUTSIDE)
     return str(full)

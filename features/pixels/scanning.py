@@ -29,10 +29,12 @@ class ScannedBlock:
     checksum: int
 
 
-def scan_file(root: Path, path: str, limits: Limits, images: Images) -> tuple[Scan, Pixels | None]:
+def scan_file(
+    root: Path, path: str, limits: Limits, images: Images, trusted: tuple[str, ...] = ()
+) -> tuple[Scan, Pixels | None]:
     """Reads, checks and fully decodes one file: what is known, and its square of pixels."""
     try:
-        content = read_inside(root, path)
+        content = read_inside(root, path, trusted)
         picture = decode_picture(content, limits, images)
         facts = describe_image(picture.header, path, picture.notes)
     except ImageProblem as problem:
@@ -57,6 +59,7 @@ def scan_block(
     images: Images,
     thumbnails_path: Path,
     pixels_path: Path | None,
+    trusted: tuple[str, ...] = (),
 ) -> ScannedBlock:
     """Reads and decodes a block of files; writes thumbnails and pixels from slot `start` on."""
     blank = np.zeros((images.size, images.size, 3), np.uint8)
@@ -70,7 +73,7 @@ def scan_block(
             pixels.seek(start * blank.nbytes)
         for i, path in enumerate(paths):
             mtimes.append(read_state(os.path.join(root, path))[1])  # before the file is read
-            scan, square = scan_file(root, path, limits, images)
+            scan, square = scan_file(root, path, limits, images, trusted)
             scans.append(scan)
             if square is not None:
                 grey[i] = shrink_grey(square)

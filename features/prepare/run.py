@@ -22,6 +22,7 @@ from features.core.manifest import (
     write_manifest,
 )
 from features.core.sums import write_sums
+from features.core.trusted import find_trusted
 from features.errors import ManifestError
 from features.lists.class_folders import read_role
 from features.lists.label_file import check_hold_out, list_group_keys
@@ -94,7 +95,9 @@ def _scan_rows(rows: pd.DataFrame, params: PrepareParams, cache: ImageCache) -> 
     """`rows` with what their files hold; the cache holds their pixels afterwards if it should."""
     root, paths = Path(params.data.root), rows["path"].tolist()
     pixels = partial(keep_pixels, params.images)
-    return attach_scans(rows, cache.scan(root, paths, params.data, pixels, "read images"))
+    trusted = find_trusted(params.data.trusted)
+    found = cache.scan(root, paths, params.data, pixels, "read images", trusted)
+    return attach_scans(rows, found)
 
 
 def quarantine(rows: pd.DataFrame, params: PrepareParams, out: Path) -> pd.DataFrame:

@@ -62,7 +62,7 @@ def count_workers() -> int:
 
 
 @functools.cache
-def measure_share() -> int:
+def measure_worker_share() -> int:
     """Bytes that a worker may take without asking; one share more is for large pictures."""
     return measure_free_memory() // (count_workers() + 1)
 
@@ -70,7 +70,7 @@ def measure_share() -> int:
 @contextmanager
 def take_turn(needed: int, lock: Path) -> Iterator[None]:
     """Waits, with more than one share of the memory, for all others of this machine that do so."""
-    if needed <= measure_share():
+    if needed <= measure_worker_share():
         yield
         return
     lock.parent.mkdir(parents=True, exist_ok=True)

@@ -48,7 +48,7 @@ class Columns(Section):
     test list need not have it."""
 
 
-class Classes(Section):
+class ClassNames(Section):
     """Targets as written in the label files, and names of class folders where there is no list."""
 
     real: tuple[str, ...] = ("0",)
@@ -76,7 +76,11 @@ class Data(Limits):
     """Where the data are, how the label files are read, which images are used."""
 
     root: Place
-    """Folder of the data; no list and no folder leads to an image outside it."""
+    """Folder of the data; no list and no folder leads to an image outside it, but for links
+    into `trusted` folders."""
+    trusted: tuple[Place, ...] = ()
+    """Folders outside `root` that links below it may lead into, such as a disk of pictures. DVC's
+    cache of this project is trusted anyway."""
     train: RoleFiles = RoleFiles(labels="trainset_label.txt", images="trainset")
     val: RoleFiles | None = RoleFiles(labels="valset_label.txt", images="valset")
     """`null`: val is carved out of train, by group (`split.val_fraction`)."""
@@ -88,7 +92,7 @@ class Data(Limits):
     (`split.hold_out`), whatever `split` says. Thresholds and calibration come from out-of-fold
     rows, as ever."""
     columns: Columns = Columns()
-    classes: Classes = Classes()
+    classes: ClassNames = ClassNames()
     group_columns: tuple[str, ...] = ()
     """Columns of the label files; rows that share a value stay together."""
     label_overrides: Place | None = None

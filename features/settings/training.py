@@ -152,7 +152,7 @@ def find_conflicts(settings: MemberSettings) -> list[str]:
         f"loss.kind {loss.kind} cannot learn from mixed labels: set augment.mixup and "
         "augment.cutmix to 0": mixes and not kind.mixes_labels,
         f"loss.kind {loss.kind} changes nothing where sampling.mode {sampling.mode} draws both "
-        "classes alike": even and kind.needs_imbalance and loss.class_weight == "none",
+        "classes alike": even and kind.needs_imbalance and loss.class_weight in ("none", 1),
     }
     return [text for text, is_so in found.items() if is_so]
 

@@ -4,6 +4,8 @@ Draw j is the j-th image that a training takes from its sampler. Every operation
 random numbers of its own, in which draw j owns a row at a fixed place: batches, processes and
 devices may share the draws out as they like, and an operation that is switched on leaves the
 numbers of the others alone.
+
+images, labels = Augmenter(settings.augment, size=224, seed=0)(images, labels, first_draw=0)
 """
 
 from collections.abc import Callable, Sequence

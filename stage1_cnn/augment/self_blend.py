@@ -57,7 +57,7 @@ SEAM = (0.006, 0.035)
 kernels of 5 … 25 pixels in the paper's code do at 224 pixels."""
 
 
-class Columns:
+class UniformColumns:
     """Hands out the columns of uniform numbers `(b, k)` from left to right."""
 
     def __init__(self, uniform: Floats) -> None:
@@ -77,13 +77,13 @@ def blend_with_self(planes: Tensor, uniform: Floats) -> tuple[Tensor, Tensor]:
     Returns the blended planes and the share of the source in each pixel, `(b, 1, s, s)`. Where it
     is 0 the planes are as they came, to the bit.
     """
-    columns = Columns(uniform)
+    columns = UniformColumns(uniform)
     source = move(change_statistics(planes, columns), columns)
     share = draw_mask(columns, planes)
     return planes + share * (source - planes), share
 
 
-def change_statistics(planes: Tensor, columns: Columns) -> Tensor:
+def change_statistics(planes: Tensor, columns: UniformColumns) -> Tensor:
     """Colours shifted, then either sharpened or made coarse."""
     shifted = columns.take(0, 1) < RGB_SHIFT_CHANCE
     shifts = columns.take(-RGB_SHIFT, RGB_SHIFT, 3) * shifted
@@ -111,7 +111,7 @@ def turn_hue(planes: Tensor, angles: Floats) -> Tensor:
     return means + (planes - means) * cosines + crossed * sines
 
 
-def move(planes: Tensor, columns: Columns) -> Tensor:
+def move(planes: Tensor, columns: UniformColumns) -> Tensor:
     """A little shifted and scaled about the centre; what comes in over the border is mirrored."""
     shift_x, shift_y = (columns.take(-2 * limit, 2 * limit)[:, 0] for limit in SHIFT)
     scale = 1 / columns.take(*SCALE)[:, 0]
@@ -131,7 +131,7 @@ def _list_places(planes: Tensor) -> tuple[Tensor, Tensor]:
     return places[None, None, :], places[None, :, None]
 
 
-def draw_mask(columns: Columns, planes: Tensor) -> Tensor:
+def draw_mask(columns: UniformColumns, planes: Tensor) -> Tensor:
     """`(b, 1, s, s)`, 0 … the blend ratio; exactly 0 a few widths of the seam from the shape."""
     side = planes.shape[2]
     x, y = _bend_places(columns, planes)
@@ -146,7 +146,7 @@ def draw_mask(columns: Columns, planes: Tensor) -> Tensor:
     return blur(inside, sigmas, SEAM[1] * side).clamp_(0, 1) * per_row(ratios, planes)
 
 
-def _bend_places(columns: Columns, planes: Tensor) -> tuple[Tensor, Tensor]:
+def _bend_places(columns: UniformColumns, planes: Tensor) -> tuple[Tensor, Tensor]:
     """x and y `(b, s, s)` in which the outline is a unit circle, moved, stretched and bent."""
     count, side = len(planes), planes.shape[2]
     x, y = _list_places(planes)
@@ -162,7 +162,7 @@ def _bend_places(columns: Columns, planes: Tensor) -> tuple[Tensor, Tensor]:
     return x, y
 
 
-def _measure_polygon(columns: Columns, x: Tensor, y: Tensor) -> Tensor:
+def _measure_polygon(columns: UniformColumns, x: Tensor, y: Tensor) -> Tensor:
     """`(b, s, s)`: at most 1 within a random convex polygon around 0, the cut of half-planes."""
     angles = 2 * np.pi * (np.arange(EDGES) + columns.take(0, 1, EDGES)) / EDGES
     distances = columns.take(0.7, 1.2, EDGES)

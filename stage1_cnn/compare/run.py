@@ -34,7 +34,7 @@ from stage1_cnn.compare.table import (
     print_report,
 )
 from stage1_cnn.networks.devices import pick_device, prepare_device
-from stage1_cnn.networks.network import settle_image_size
+from stage1_cnn.networks.network import settle_network
 from stage1_cnn.runtime.session import Session
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.train.fold_metrics import judge_fold
@@ -58,7 +58,7 @@ def build_executor(
             opened.append(open_store(train, Path(params.data.root), params.images))
         store = opened[0]
         seed = derive_seed(params.seed, run.seed)
-        settings = settle_image_size(run.settings)
+        settings = settle_network(run.settings)
         trained = train_network(settings, store, train, run.rows, seed, processes, session)
         return judge_fold(trained, settings, store, train, run.rows.fold, processes)
 

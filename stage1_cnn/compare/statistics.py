@@ -1,6 +1,9 @@
 """What the runs of a comparison say: means over seeds, differences paired by seed, and verdicts.
 
-A run is one training; each of its weights (raw, EMA) is an entry, so both come from the same runs.
+A run is one training; each of its weights (last, EMA) is an entry, so both come from the same runs.
+
+natural, balanced = summarise_runs(runs, ["natural", "balanced"])
+balanced.differences["auc"].verdict
 """
 
 import math
@@ -33,7 +36,7 @@ class RunScores:
     variant: str
     seed: int
     scores: Mapping[str, Mapping[str, float | None]]
-    """By weights (`raw`, `ema`): the measures, and the bounds of the AUC on fold k."""
+    """By weights (`raw` for the last, `ema`): the measures, and the bounds of the AUC on fold k."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class SeedMean:
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairedDifference:
     """An entry minus the baseline, over the seeds that both have."""
 
     estimate: SeedMean
@@ -77,7 +80,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Entry:
-    """One variant's raw or EMA weights, trained on so many rows."""
+    """One variant's last weights or their average, trained on so many rows."""
 
     rows: int
     name: str
@@ -85,7 +88,7 @@ class Entry:
     points: Mapping[Measure, Sequence[float]]
     """The single seeds."""
     means: Mapping[Measure, SeedMean]
-    differences: Mapping[Measure, Difference]
+    differences: Mapping[Measure, PairedDifference]
     """Of the `TESTED` measures; empty for the baseline."""
 
 
@@ -138,7 +141,7 @@ def bound_sd(seeds: int) -> tuple[float, float]:
 def summarise_runs(runs: Sequence[RunScores], variants: Sequence[str]) -> list[Entry]:
     """One entry for each (rows, variant, weights) with a run, in this order.
 
-    The baseline of all entries of the same rows is the raw weights of the first of `variants`.
+    The baseline of all entries of the same rows is the last weights of the first of `variants`.
     """
     entries = []
     for rows in sorted({run.rows for run in runs}):
@@ -178,11 +181,11 @@ def _build_entry(
     points = {m: _list_values(scores, m) for m in MEASURES}
     means = {m: estimate_mean(values) for m, values in points.items()}
     shared = [seed for seed in scores if seed in baseline]
-    differences: dict[Measure, Difference] = {}
+    differences: dict[Measure, PairedDifference] = {}
     for measure in TESTED if shared else ():
         own = np.array(_list_values({s: scores[s] for s in shared}, measure))
         other = np.array(_list_values({s: baseline[s] for s in shared}, measure))
-        differences[measure] = Difference(estimate_mean((own - other).tolist()))
+        differences[measure] = PairedDifference(estimate_mean((own - other).tolist()))
     return Entry(rows, name, len(scores), points, means, differences)
 
 
@@ -197,7 +200,7 @@ def _correct_entries(entries: Sequence[Entry]) -> list[Entry]:
     corrected = [dict(entry.differences) for entry in entries]
     for measure in TESTED:
         tested = [d for d in corrected if measure in d and d[measure].estimate.p is not None]
-        raw = [p for d in tested if (p := d[measure].estimate.p) is not None]
-        for differences, p in zip(tested, adjust_holm(raw), strict=True):
+        found = [p for d in tested if (p := d[measure].estimate.p) is not None]
+        for differences, p in zip(tested, adjust_holm(found), strict=True):
             differences[measure] = replace(differences[measure], p_holm=p)
     return [replace(e, differences=d) for e, d in zip(entries, corrected, strict=True)]

@@ -15,9 +15,9 @@ from stage1_cnn.compare.statistics import (
     MEASURES,
     MOST_SEEDS,
     TESTED,
-    Difference,
     Entry,
     Measure,
+    PairedDifference,
     SeedMean,
     bound_sd,
 )
@@ -98,7 +98,7 @@ def list_verdicts(entries: Sequence[Entry], baseline: str) -> list[str]:
     ]
 
 
-def _describe_verdict(difference: Difference) -> str:
+def _describe_verdict(difference: PairedDifference) -> str:
     p = difference.p_holm
     if p is None:
         return difference.verdict

@@ -18,7 +18,7 @@ from features.settings.training import MemberSettings, TrainParams
 from stage1_cnn.augment.augmenter import Augmenter
 from stage1_cnn.augment.distortions import to_pixels
 from stage1_cnn.augment.mixing import mix_batch
-from stage1_cnn.networks.network import settle_image_size
+from stage1_cnn.networks.network import settle_network
 from stage1_cnn.networks.normalise import Normaliser
 
 MANIFEST = Path("artifacts/manifest")
@@ -40,7 +40,7 @@ class View:
     fakeness: npt.NDArray[np.float64]
 
 
-def choose_rows(train: Manifest, rows: LearnRows, count: int, seed: int) -> Ids:
+def choose_pictures(train: Manifest, rows: LearnRows, count: int, seed: int) -> Ids:
     """Row ids, the first half reals and the others fakes; fewer where a class has no more."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(rows.row_ids)
@@ -118,9 +118,9 @@ def run(
     params: TrainParams, settings: MemberSettings, fold: int, rows: int, views: int, path: Path
 ) -> None:
     """Writes `views` draws of each of `rows` images that a member of `fold` learns from."""
-    settings = settle_image_size(settings)
+    settings = settle_network(settings)
     train = read_manifest(MANIFEST, "train")
-    row_ids = choose_rows(train, train.rows_to_learn(fold), rows, params.seed)
+    row_ids = choose_pictures(train, train.rows_to_learn(fold), rows, params.seed)
     pixels = open_store(train, Path(params.data.root), params.images).gather(row_ids)
     labels = train.labels[row_ids].astype(np.int64)
     columns = make_views(pixels, labels, settings, views)

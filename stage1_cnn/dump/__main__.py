@@ -32,11 +32,11 @@ def main(
 ) -> None:
     """Dump one member's scores of its fold, val and test. Cut off, the same command goes on."""
     params, in_file = (load_params(DumpParams, given) for given in (overrides, None))
-    from stage1_cnn.dump.run import MEMBERS, OUT, run, select_settings
+    from stage1_cnn.dump.run import MEMBERS, OUT, run, select_dump_settings
     from stage1_cnn.runtime.launch import launch_processes
     from stage1_cnn.runtime.runs import RunLimits, resolve_out_dir
 
-    given, kept = (select_settings(p, backbone) for p in (params, in_file))
+    given, kept = (select_dump_settings(p, backbone) for p in (params, in_file))
     folder = resolve_out_dir(out, OUT / backbone / str(fold), given, kept)
     if processes > 1 and not is_launched():
         launch_processes("stage1_cnn.dump", sys.argv[1:], processes)

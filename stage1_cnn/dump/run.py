@@ -164,6 +164,6 @@ def run(
             kept.clear()
 
 
-def select_settings(params: DumpParams, backbone: str) -> tuple[object, ...]:
+def select_dump_settings(params: DumpParams, backbone: str) -> tuple[object, ...]:
     """What a dump depends on of `params.yaml`: the same for all folds of a backbone."""
     return params.data, params.images.pixel_settings, params.dump.resolve_backbone(backbone)

@@ -1,4 +1,7 @@
-"""Several views of each image, scored and averaged (test-time augmentation)."""
+"""Several views of each image, scored and averaged (test-time augmentation).
+
+log_odds, embeddings = view_images(engine, "hflip")(pixels)
+"""
 
 from collections.abc import Callable
 

@@ -22,7 +22,7 @@ def compute_class_weights(settings: Loss, images: tuple[int, int]) -> tuple[floa
 
     `balanced`: n / (2 n_c). `effective`: in proportion to (1 - β) / (1 - β^n_c), the effective
     number of images (Cui et al., "Class-balanced loss based on effective number of samples",
-    CVPR 2019).
+    CVPR 2019). A number: of what a real counts to what a fake does.
     """
     numbers = np.asarray(images, np.float64)
     if settings.class_weight == "none":
@@ -31,7 +31,9 @@ def compute_class_weights(settings: Loss, images: tuple[int, int]) -> tuple[floa
         # expm1 and log1p: 1 - β^n keeps its digits for β near 1
         effective = -np.expm1(numbers * np.log1p(settings.effective_beta - 1))
         weights = 1 / effective
-    else:
+    elif settings.class_weight == "balanced":
         weights = 1 / numbers
+    else:
+        weights = np.array([settings.class_weight, 1.0])
     real, fake = weights * numbers.sum() / (weights * numbers).sum()
     return float(real), float(fake)

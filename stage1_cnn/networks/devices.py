@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -148,6 +148,24 @@ def send(values: npt.NDArray[Any] | Tensor, device: torch.device) -> Tensor:
 def pin(tensor: Tensor) -> Tensor:
     """In memory that a card reads by itself, a copy unless it is there; torch keeps it so long."""
     return tensor.pin_memory()
+
+
+def read_later(*tensors: Tensor) -> Callable[[], list[Tensor]]:
+    """Starts the way of tensors of one device to the host; what is returned waits for them.
+
+    Read at once, they would keep the host from handing the device its next work.
+    """
+    if tensors[0].device.type != "cuda":
+        return lambda: [tensor.cpu() for tensor in tensors]
+    there = [tensor.to("cpu", non_blocking=True) for tensor in tensors]  # into pinned memory
+    arrived = torch.cuda.Event()
+    arrived.record()
+
+    def read() -> list[Tensor]:
+        arrived.synchronize()
+        return there
+
+    return read
 
 
 def choose_precision(asked: Precision, device: torch.device) -> torch.dtype:

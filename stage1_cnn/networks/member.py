@@ -1,4 +1,7 @@
-"""A trained member on disk: its weights as safetensors, and a JSON that says what they are."""
+"""A trained member on disk: its weights as safetensors, and a JSON that says what they are.
+
+network = load_network(folder, read_member(folder, "resnet", fold=0))
+"""
 
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -38,7 +41,7 @@ class Member:
     fakes: int
     parameters: int
     judged: dict[str, dict[str, float | None]] = field(default_factory=dict)
-    """Figures on the fold left out, of the `raw` weights and of their average (`ema`)."""
+    """Figures on the fold left out, of the last weights (`raw`) and of their average (`ema`)."""
 
 
 def write_member(state: dict[str, Tensor], member: Member, folder: Path) -> Member:

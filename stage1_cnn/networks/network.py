@@ -1,4 +1,8 @@
-"""timm networks with two outputs: built, loaded, and asked for embeddings and log-odds."""
+"""timm networks with two outputs: built, loaded, and asked for embeddings and log-odds.
+
+network = build_network(settle_network(settings)).eval()
+embeddings, log_odds = embed(network, images)
+"""
 
 import warnings
 from typing import Any
@@ -9,8 +13,8 @@ from torch import Tensor, nn
 
 from features.errors import ConfigError
 from features.settings.learning import Network
-from features.settings.sections import suggest_name
 from features.settings.training import MemberSettings
+from stage1_cnn.networks.model_names import resolve_model_name
 from stage1_cnn.networks.pretrained import create_pretrained
 
 CHANNELS = {"rgb": 3, "srm": 3, "rgb+srm": 6}
@@ -25,7 +29,7 @@ def build_network(settings: MemberSettings, load: bool = True) -> nn.Module:
     of the first layer. Raises `ConfigError` for a network that timm does not know, or that cannot
     be built with these settings; `WeightsError`.
     """
-    check_model_name(settings.model)
+    settings = settings.model_copy(update={"model": resolve_model_name(settings.model)})
     arguments = _find_arguments(settings)
     try:
         if load and settings.pretrained is not False:
@@ -67,26 +71,16 @@ def _find_arguments(settings: MemberSettings) -> dict[str, Any]:
     return arguments
 
 
-def check_model_name(name: str) -> None:
-    """Raises `ConfigError` with the nearest name that timm knows."""
-    if not timm.is_model(name):
-        problem = f"timm has no network {name!r}{suggest_name(name, timm.list_models())}"
-        raise ConfigError("backbones", [problem])
-    architecture, _, tag = name.partition(".")
-    known = timm.list_pretrained(f"{architecture}.*") if tag else []
-    if tag and name not in known:
-        problem = f"timm has no weights {tag!r} of {architecture}{suggest_name(name, known)}"
-        raise ConfigError("backbones", [problem])
+def settle_network(settings: MemberSettings) -> MemberSettings:
+    """`settings` with the name that timm has for the network today, and with the side that timm
+    names for it where `own_size` asks for that.
 
-
-def settle_image_size(settings: MemberSettings) -> MemberSettings:
-    """`settings` with the side that timm names for the network where `own_size` asks for it.
-
-    Raises `ConfigError` where the images are kept smaller than that.
+    Raises `ConfigError` for a network that timm does not know, and where the images are kept
+    smaller than that side.
     """
+    settings = settings.model_copy(update={"model": resolve_model_name(settings.model)})
     if not settings.own_size:
         return settings
-    check_model_name(settings.model)
     config = timm.get_pretrained_cfg(settings.model)
     side = config.input_size[-1] if config is not None else settings.image_size
     if side > settings.image_size:

@@ -127,7 +127,7 @@ def run(params: PerturbParams, out: Path, limits: RunLimits) -> None:
     )  # fmt: skip
 
 
-def select_settings(params: PerturbParams) -> dict[str, Any]:
+def select_perturb_settings(params: PerturbParams) -> dict[str, Any]:
     """What the result depends on of `params.yaml`: of backbones the names, whose members hold
     the rest.
     """

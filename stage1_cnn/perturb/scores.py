@@ -20,8 +20,7 @@ from features.core.manifest import Ids
 from features.core.members import MemberId
 from features.errors import WorkerKilledError
 from features.forensics.batch import Pixels
-from features.forensics.columns import COLUMNS, measure_images
-from features.forensics.columns import count_together as count_measured
+from features.forensics.columns import COLUMNS, count_together, measure_images
 from features.pixels.store import ImageStore
 from features.runtime.interruption import Interruption
 from stage1_cnn.dump.filling import ScoreTask, fill_blocks
@@ -30,7 +29,7 @@ from stage1_cnn.perturb.variants import perturb_pixels
 from stage1_cnn.scoring.engines import Engine
 from stage1_cnn.scoring.feeding import Loaded, feed, gather_pixels
 from stage1_cnn.scoring.processes import Processes
-from stage1_cnn.scoring.rows import count_together, find_width, start_scoring
+from stage1_cnn.scoring.rows import find_batch_size, find_width, start_scoring
 
 MANY = 1 << 24
 """Pixels from which on processes measure forensic features: two seconds of it."""
@@ -81,7 +80,7 @@ def score_work(
 ) -> None:
     """Scores the pictures that `blocks` lack. Raises `Stopped`."""
     missing = sum(stop - start for start, stop in blocks.list_missing())
-    size = min(count_together(engine) for engine in work.engines)
+    size = min(find_batch_size(engine) for engine in work.engines)
     task = ScoreTask(len(work), "perturb", "pictures", "perturbed pictures")
     with open_measure(missing * work.store.size**2) as measure:
 
@@ -142,7 +141,7 @@ def open_measure(pixels: int) -> Iterator[Measure]:
 def _measure_beside(
     pixels: Pixels, submit: Callable[..., Future[Floats]], count: int
 ) -> Callable[[], Floats]:
-    share = max(count_measured(pixels.shape[1]), -(-len(pixels) // count))
+    share = max(count_together(pixels.shape[1]), -(-len(pixels) // count))
     coming = [
         submit(measure_images, np.ascontiguousarray(pixels[i : i + share]))
         for i in range(0, len(pixels), share)

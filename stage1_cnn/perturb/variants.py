@@ -1,6 +1,8 @@
 """Pictures as the world changes them: each variant a fixed function of a row's pixels and id.
 
 It is the same for all members, on any device, and does not depend on the rows beside it.
+
+worse = perturb_pixels(pixels, row_ids, Variant("jpeg", 50.0))
 """
 
 from collections.abc import Callable

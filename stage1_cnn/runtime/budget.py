@@ -1,7 +1,7 @@
 """How many parameters the networks have, counted without making them."""
 
 from features.settings.training import MemberSettings, TrainParams
-from stage1_cnn.networks.network import build_on_meta, settle_image_size
+from stage1_cnn.networks.network import build_on_meta, settle_network
 
 
 def count_parameters(settings: MemberSettings) -> int:
@@ -9,7 +9,7 @@ def count_parameters(settings: MemberSettings) -> int:
 
     Raises `ConfigError` for a network that cannot be built.
     """
-    network = build_on_meta(settle_image_size(settings))
+    network = build_on_meta(settle_network(settings))
     return sum(parameter.numel() for parameter in network.parameters())
 
 

@@ -1,4 +1,9 @@
-"""The batches that one member learns from."""
+"""The batches that one member learns from.
+
+loader = BatchLoader(store, train, rows, settings, seed=0, processes=Processes(device))
+for batch in loader.iterate(0, len(loader)):
+    loss = trainer.advance(batch)
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,7 +25,7 @@ from stage1_cnn.scoring.processes import Processes
 
 
 @dataclass(frozen=True)
-class Batch:
+class TrainBatch:
     """Rows of one step: pixels uint8 `(b, s, s, 3)` and weights float32 `(b,)` on the device."""
 
     pixels: Tensor
@@ -94,11 +99,11 @@ class BatchLoader:
         """Steps of one epoch."""
         return len(self.batches)
 
-    def load(self, step: int) -> Batch:
+    def load(self, step: int) -> TrainBatch:
         """This process's share of the batch of one step, counted over all epochs from 0."""
         return _make_batch(self._load(step))
 
-    def iterate(self, first: int, stop: int) -> Iterator[Batch]:
+    def iterate(self, first: int, stop: int) -> Iterator[TrainBatch]:
         """Batches of the steps `first` … `stop - 1`, on the device; loaded beside the training."""
         for loaded in feed(self._load, first, stop, self.processes.device):
             yield _make_batch(loaded)
@@ -115,6 +120,6 @@ class BatchLoader:
         return Loaded(tensors, (self.train.labels[rows].astype(np.int64), rows, first, drawn))
 
 
-def _make_batch(loaded: Loaded[tuple[Ids, Ids, int, Ids]]) -> Batch:
+def _make_batch(loaded: Loaded[tuple[Ids, Ids, int, Ids]]) -> TrainBatch:
     pixels, weights = loaded.tensors
-    return Batch(pixels, weights, *loaded.rest)
+    return TrainBatch(pixels, weights, *loaded.rest)

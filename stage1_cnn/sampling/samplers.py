@@ -3,6 +3,9 @@
 Each mode is one endless sequence of draws that is cut into batches, so a run resumes from its step
 alone. Drawing with replacement instead (`WeightedRandomSampler`) leaves out 7 % of a minority in
 each epoch.
+
+batches = build_batches(Candidates(labels), Sampling(mode="balanced"), batch_size=64, seed=0)
+rows = batches.batch(step=0)
 """
 
 from abc import ABC, abstractmethod

@@ -1,4 +1,8 @@
-"""Rows of a store through a network: raw log-odds and embeddings, in one process or several."""
+"""Rows of a store through a network: raw log-odds and embeddings, in one process or several.
+
+scored = score_rows(build_torch_engine(network, settings, device), store, row_ids, processes)
+scored.logits, scored.embeddings
+"""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -12,7 +16,7 @@ from torch import Tensor
 from features.core.manifest import Ids
 from features.pixels.store import ImageStore
 from features.runtime.progress import track
-from stage1_cnn.networks.devices import fixed_algorithms, tell_memory
+from stage1_cnn.networks.devices import fixed_algorithms, read_later, tell_memory
 from stage1_cnn.scoring.engines import Engine, Scores
 from stage1_cnn.scoring.feeding import Loaded, feed, gather_pixels
 from stage1_cnn.scoring.processes import Processes
@@ -38,14 +42,14 @@ class ScoredRows:
         return len(self.logits)
 
 
-def count_together(engine: Engine) -> int:
+def find_batch_size(engine: Engine) -> int:
     """Images of one batch, of one process."""
     return CPU_BATCH if engine.device.type == "cpu" else max(8, GPU_PIXELS // engine.side**2)
 
 
 def split_batches(engine: Engine, row_ids: Ids, processes: Processes) -> list[Ids]:
     """The rows in batches, each for all processes together."""
-    size = count_together(engine) * processes.world
+    size = find_batch_size(engine) * processes.world
     return [row_ids[i : i + size] for i in range(0, len(row_ids), size)]
 
 
@@ -80,7 +84,8 @@ def start_scoring(engine: Engine, pixels: Tensor) -> Callable[[], ScoredRows]:
     with fixed_algorithms():
         log_odds, embeddings = engine(pixels) if len(pixels) else _score_nothing(engine)
         halves = embeddings.clamp(-HALF_MAX, HALF_MAX).half()
-    return _read_later(log_odds, halves)
+    read = read_later(log_odds, halves)
+    return lambda: ScoredRows(*(tensor.numpy() for tensor in read()))
 
 
 def _score_nothing(engine: Engine) -> Scores:
@@ -88,23 +93,6 @@ def _score_nothing(engine: Engine) -> Scores:
     black = torch.zeros(1, engine.side, engine.side, 3, dtype=torch.uint8, device=engine.device)
     log_odds, embeddings = engine(black)
     return log_odds[:0], embeddings[:0]
-
-
-def _read_later(log_odds: Tensor, embeddings: Tensor) -> Callable[[], ScoredRows]:
-    """Starts the way to the host; the function that is returned waits until they are there."""
-    arrived = None
-    # On CUDA the copies go to pinned memory, beside the work of the next batch.
-    host = [tensor.to("cpu", non_blocking=True) for tensor in (log_odds, embeddings)]
-    if log_odds.device.type == "cuda":
-        arrived = torch.cuda.Event()
-        arrived.record()
-
-    def read() -> ScoredRows:
-        if arrived is not None:
-            arrived.synchronize()
-        return ScoredRows(*(tensor.numpy() for tensor in host))
-
-    return read
 
 
 def _gather(read: Callable[[], ScoredRows], total: int, processes: Processes) -> ScoredRows:

@@ -39,19 +39,19 @@ def main(
     """Train one member and keep its averaged weights. Cut off, the same command goes on."""
     params, in_file = (load_params(TrainParams, given) for given in (overrides, None))
     settings = params.resolve_backbone(backbone)
-    from stage1_cnn.networks.network import check_image_size, settle_image_size
+    from stage1_cnn.networks.network import check_image_size, settle_network
     from stage1_cnn.runtime.budget import describe_budget
     from stage1_cnn.runtime.launch import launch_processes
     from stage1_cnn.runtime.runs import RunLimits, resolve_out_dir
-    from stage1_cnn.train.run import OUT, run, select_settings
+    from stage1_cnn.train.run import OUT, run, select_train_settings
 
-    given, kept = (select_settings(p, backbone) for p in (params, in_file))
+    given, kept = (select_train_settings(p, backbone) for p in (params, in_file))
     folder = resolve_out_dir(out, OUT / backbone / str(fold), given, kept)
     if not is_launched():
         # For the log alone: a limit that changes re-trains nothing.
         budget = load_params(BudgetParams, overrides)
         log.info(describe_budget(params, len(budget.folds.active), budget.budget.parameters))
-        check_image_size(settle_image_size(settings))
+        check_image_size(settle_network(settings))
     if processes > 1 and not is_launched():
         launch_processes("stage1_cnn.train", sys.argv[1:], processes)
     else:

@@ -38,7 +38,7 @@ class Curve:
         processes: Processes,
     ) -> None:
         self._store, self._processes = store, processes
-        self._rows = draw_sample(
+        self._rows = draw_curve_rows(
             train.labels, train.fold_rows(fold), settings.schedule.curve_rows, settings.seed
         )
         self._labels, self._groups = train.labels[self._rows], train.groups[self._rows]
@@ -48,14 +48,14 @@ class Curve:
         schedule = settings.schedule
         self._size = max(processes.world, schedule.batch_size // schedule.accumulate)
 
-    def __call__(self, raw: nn.Module, ema: nn.Module | None) -> Figures:
+    def __call__(self, last: nn.Module, ema: nn.Module | None) -> Figures:
         """`raw_auc`, `raw_log_loss`, and with an average `ema_auc`, `ema_log_loss`.
 
         They are of raw log-odds, as in `fold_metrics`: `None` where a class has no row, left out
         where a log-odds is no number.
         """
         found: Figures = {}
-        for name, network in (("raw", raw), ("ema", ema)):
+        for name, network in (("raw", last), ("ema", ema)):
             if network is None:
                 continue
             self.engine.network.load_state_dict(network.state_dict())
@@ -91,7 +91,7 @@ def build_curve(
     return Curve(settings, store, train, fold, processes)
 
 
-def draw_sample(labels: np.ndarray, rows: Ids, count: int, seed: int) -> Ids:
+def draw_curve_rows(labels: np.ndarray, rows: Ids, count: int, seed: int) -> Ids:
     """Of `rows`, in order, `count` drawn by `seed`: half of each class, rounded up.
 
     All of a class that has fewer. The same for all backbones, so that their curves compare.

@@ -31,12 +31,12 @@ def judge_fold(
     processes: Processes,
     engine: TorchEngine | None = None,
 ) -> dict[str, Figures]:
-    """Figures of the `raw` and, with an average, of the `ema` weights on the rows of `fold`.
+    """Figures of the last weights (`raw`) and of their average (`ema`) on the rows of `fold`.
 
     Log-odds are judged as sampling and loss have left them: accuracy is that at 0. `engine` is one
     of these settings that nobody needs any more, such as that of the curve; `None`: a new one.
     """
-    states: dict[str, Mapping[str, Tensor]] = {"raw": trained.raw_state}
+    states: dict[str, Mapping[str, Tensor]] = {"raw": trained.last_state}
     if trained.ema_state is not None:
         states["ema"] = trained.ema_state
     if engine is None:

@@ -1,4 +1,7 @@
-"""The training of one member on values: rows in, weights and history out."""
+"""The training of one member on values: rows in, weights and history out.
+
+trained = train_network(settings, store, train, rows, seed, processes, session)
+"""
 
 import logging
 import time
@@ -39,7 +42,7 @@ MeasureCurve = Callable[[nn.Module, nn.Module | None], Mapping[str, float | None
 class Trained:
     """What training gives: weights by name, and one history row per epoch."""
 
-    raw_state: dict[str, Tensor]
+    last_state: dict[str, Tensor]
     """The last weights."""
     ema_state: dict[str, Tensor] | None
     """Their moving average, if there is one."""
@@ -53,7 +56,7 @@ class Trained:
     @property
     def state(self) -> dict[str, Tensor]:
         """The weights that are kept."""
-        return self.raw_state if self.ema_state is None else self.ema_state
+        return self.last_state if self.ema_state is None else self.ema_state
 
 
 class EpochPace(NamedTuple):
@@ -148,7 +151,7 @@ def train_network(
     averaged = None if trainer.ema is None else _copy_state(trainer.ema.module)
     parameters = sum(p.numel() for p in trainer.network.parameters())
     return Trained(
-        raw_state=_copy_state(trainer.network),
+        last_state=_copy_state(trainer.network),
         ema_state=averaged,
         parameters=parameters,
         history=progress.history,
@@ -257,5 +260,5 @@ def _log_advice(row: Row, trainer: Trainer, store: ImageStore, pace: EpochPace) 
 
 def _describe_curve(row: Row) -> str:
     """`, AUC 0.912, of the average 0.934`; empty where none was measured."""
-    raw = "" if row["raw_auc"] is None else f", AUC {row['raw_auc']:.3f}"
-    return raw if row["ema_auc"] is None else f"{raw}, of the average {row['ema_auc']:.3f}"
+    last = "" if row["raw_auc"] is None else f", AUC {row['raw_auc']:.3f}"
+    return last if row["ema_auc"] is None else f"{last}, of the average {row['ema_auc']:.3f}"

@@ -20,7 +20,7 @@ from features.runtime.run_folder import RunFolder, describe_run
 from features.settings.training import MemberSettings, TrainParams
 from stage1_cnn.networks.devices import describe_device
 from stage1_cnn.networks.member import Member, write_member
-from stage1_cnn.networks.network import check_image_size, settle_image_size
+from stage1_cnn.networks.network import check_image_size, settle_network
 from stage1_cnn.runtime.checkpoints import Checkpoints
 from stage1_cnn.runtime.runs import COMPUTING, RunLimits
 from stage1_cnn.runtime.session import Session
@@ -60,14 +60,17 @@ def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: RunLim
             held.enter_context(hold(out, limits.resume_dir))
         else:
             _log.setLevel(logging.WARNING)
-        settings = settle_image_size(params.resolve_backbone(backbone))
+        asked = params.resolve_backbone(backbone)
+        settings = settle_network(asked)
         check_image_size(settings)
         train = read_manifest(MANIFEST, "train")
         rows = choose_rows(train, fold, settings.sampling, params.seed)
         store = open_store(train, Path(params.data.root), params.images)
         _log.info(
-            "train %s-%d: %s, %d rows, on %s%s",
-            backbone, fold, settings.model, len(rows.row_ids), describe_device(processes.device),
+            "train %s-%d: %s%s, %d rows, on %s%s",
+            backbone, fold, settings.model,
+            f" ({asked.model} of the settings)" if asked.model != settings.model else "",
+            len(rows.row_ids), describe_device(processes.device),
             f", {processes.world} processes" if processes.world > 1 else "",
         )  # fmt: skip
         seed = int(digest_json([params.seed, backbone, fold])[:8], 16)
@@ -114,7 +117,7 @@ def describe_training(
     )
 
 
-def select_settings(params: TrainParams, backbone: str) -> tuple[object, ...] | None:
+def select_train_settings(params: TrainParams, backbone: str) -> tuple[object, ...] | None:
     """What a member depends on of `params.yaml`; `None` where it has no such backbone."""
     if backbone not in params.backbones:
         return None

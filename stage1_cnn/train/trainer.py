@@ -20,10 +20,10 @@ from features.settings.training import MemberSettings
 from stage1_cnn.augment.augmenter import Augmenter
 from stage1_cnn.augment.mixing import BLOCK, mix_batch
 from stage1_cnn.losses.row_loss import RowLoss
-from stage1_cnn.networks.devices import choose_precision, send
+from stage1_cnn.networks.devices import choose_precision, read_later, send
 from stage1_cnn.networks.network import Classifier, build_network
 from stage1_cnn.networks.normalise import build_normaliser
-from stage1_cnn.sampling.loader import Batch, BatchLoader
+from stage1_cnn.sampling.loader import BatchLoader, TrainBatch
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.train.ema import build_ema
 from stage1_cnn.train.optimisers import (
@@ -111,7 +111,7 @@ class Trainer:
         self._buffers = list(by_type.values())
         self._kept = [[torch.empty_like(b) for b in alike] for alike in self._buffers]
 
-    def advance(self, batch: Batch) -> float | None:
+    def advance(self, batch: TrainBatch) -> float | None:
         """One step on this process's share of a batch, on the device; the loss of the whole batch.
 
         `None` where that loss is no finite number: then the step is skipped, and neither weights
@@ -135,7 +135,7 @@ class Trainer:
         self._update()
         return loss
 
-    def _prepare(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def _prepare(self, batch: TrainBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Augmented and normalised images `(b, c, h, w)`, targets and row weights."""
         pixels, labels = self.augment(batch.pixels, batch.labels, batch.first_draw)
         images, targets = self.normalise(pixels), send(labels, self.device)
@@ -162,10 +162,10 @@ class Trainer:
                 seen.append(by_row.detach())
                 total = total + loss.detach()
                 if i == last:
-                    read = _read_later(self.processes.add(total))
+                    read = read_later(self.processes.add(total))
                 # The processes' gradients are averaged; weights add up over the whole batch.
                 self.scaler.scale(loss * self.processes.world).backward()
-        return read(), torch.cat(seen)
+        return float(read()[0]), torch.cat(seen)
 
     def _update(self) -> None:
         if self.settings.optimizer.clip_grad is not None:
@@ -235,25 +235,6 @@ def _sync_statistics(
         "the result (network.sync_bn %s)", reason,
     )  # fmt: skip
     return network
-
-
-def _read_later(value: Tensor) -> Callable[[], float]:
-    """Starts the way of a number to the host; the function that is returned waits for it.
-
-    Read at once, it would keep the host from handing the device its next work.
-    """
-    if value.device.type != "cuda":
-        return lambda: float(value)
-    there = torch.empty((), dtype=value.dtype, pin_memory=True)
-    there.copy_(value, non_blocking=True)
-    arrived = torch.cuda.Event()
-    arrived.record()
-
-    def read() -> float:
-        arrived.synchronize()
-        return float(there)
-
-    return read
 
 
 def _check_shares(settings: MemberSettings, batch: int, processes: Processes) -> None:

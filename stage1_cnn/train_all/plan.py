@@ -13,7 +13,7 @@ from features.inputs.run import describe_inputs
 from features.inputs.settings import AllParams
 from features.settings.sections import suggest_name
 from features.settings.training import TrainParams
-from stage1_cnn.networks.network import settle_image_size
+from stage1_cnn.networks.network import settle_network
 from stage1_cnn.runtime.budget import count_parameters
 from stage1_cnn.train.run import MANIFEST
 from stage1_cnn.train_all.dvc_stages import list_changes, restore
@@ -73,7 +73,7 @@ def sort_by_work(params: TrainParams, names: Sequence[Name]) -> list[Name]:
     """
     work = {}
     for backbone in {name.backbone: None for name in names}:
-        settings = settle_image_size(params.resolve_backbone(backbone))
+        settings = settle_network(params.resolve_backbone(backbone))
         work[backbone] = count_parameters(settings) * settings.image_size**2
     return sorted(names, key=lambda name: -work[name.backbone])
 

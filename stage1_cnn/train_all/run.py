@@ -13,7 +13,7 @@ from features.runtime.locks import hold
 from features.runtime.run_folder import digest_code
 from features.settings.sections import load_params
 from features.settings.training import TrainParams
-from stage1_cnn.train.run import OUT, select_settings
+from stage1_cnn.train.run import OUT, select_train_settings
 from stage1_cnn.train_all.dvc_stages import commit
 from stage1_cnn.train_all.plan import TRAIN, find_waiting
 from stage1_cnn.train_all.process import Name, TrainingProcess, describe_surroundings
@@ -70,7 +70,7 @@ def read_sources(name: Name) -> tuple[object, ...] | None:
     """What a member's training rests on as it is now: settings, manifest, code; `None` where they
     cannot be read."""
     try:
-        settings = select_settings(load_params(TrainParams), name.backbone)
+        settings = select_train_settings(load_params(TrainParams), name.backbone)
         return settings, digest_file(TRAIN), digest_code()
     except (ConfigError, OSError):
         return None

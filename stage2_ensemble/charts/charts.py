@@ -1,6 +1,8 @@
 """Every figure of a run, from `metrics.json` and the tables in `artifacts/plots`.
 
 As PNG for DVC, as SVG for the report. Same tables, same bytes.
+
+    write_pngs(build_charts(metrics, read_plots(Path("artifacts/plots"))), Path("plots"))
 """
 
 import io
@@ -59,10 +61,10 @@ _VAL: tuple[_Plan[ValMetrics], ...] = (
           lambda m, _: curves.describe_histogram(m), _has("score_histogram")),
     _Plan("confusion_matrix", "Answers at the threshold", curves.draw_confusion,
           lambda _, t: curves.describe_confusion(t), _has("confusion")),
-    _Plan("parts_auc", "By generator and domain", dots.draw_parts,
-          lambda m, _: dots.describe_parts(m), lambda m, _: bool(dots.cut_parts(m))),
+    _Plan("parts_auc", "By generator and domain", dots.draw_subgroups,
+          lambda m, _: dots.describe_subgroups(m), lambda m, _: bool(dots.cut_subgroups(m))),
     _Plan("robustness_auc", "When pictures are changed", dots.draw_robustness,
-          lambda _, t: dots.describe_robustness(t),
+          lambda m, _: dots.describe_robustness(m),
           lambda _, t: dots.has_robustness(t)),
     _Plan("reliability", "Are probabilities true?", curves.draw_reliability,
           lambda m, _: curves.describe_reliability(m),
@@ -80,7 +82,7 @@ _TRAINING: tuple[_Plan[Metrics], ...] = (
     _Plan("sampler_draws", "What the sampler drew", training.draw_sampler,
           lambda _, t: training.describe_sampler(t), _has("sampler")),
 )  # fmt: skip
-TITLES = {plan.name: plan.title for plan in _VAL} | {p.name: p.title for p in _TRAINING}
+CHART_TITLES = {plan.name: plan.title for plan in _VAL} | {p.name: p.title for p in _TRAINING}
 
 
 def build_charts(metrics: Metrics, tables: Tables) -> list[Chart]:
@@ -118,7 +120,7 @@ def write_empty_png(title: str, path: Path) -> None:
 def write_pngs(charts: list[Chart], folder: Path) -> None:
     """`<name>.png` of every figure that a run can have."""
     found = {chart.name: chart for chart in charts}
-    for name, title in TITLES.items():
+    for name, title in CHART_TITLES.items():
         path = folder / f"{name}.png"
         if name in found:
             write_png(found[name], path)

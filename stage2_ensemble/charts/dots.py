@@ -5,9 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from features.artifacts.perturbed import Variant
-from features.core.auc import AucEstimate
-from features.core.number_text import format_figure, format_percent
+from features.core.number_text import format_percent
 from stage2_ensemble.charts.style import (
     BLUE,
     GREEN,
@@ -22,9 +20,11 @@ from stage2_ensemble.charts.style import (
     find_height,
 )
 from stage2_ensemble.findings.contributions import BACKBONE
-from stage2_ensemble.findings.robustness import BOUNDS, CHANGES
-from stage2_ensemble.findings.tables import Entry, list_parts, list_scorers
+from stage2_ensemble.findings.tables import Entry, list_scorers, list_subgroups
 from stage2_ensemble.results.form import ValMetrics
+from stage2_ensemble.sentences.intervals import format_change, format_interval
+from stage2_ensemble.sentences.other_data import describe_gap, describe_variant, find_worst
+from stage2_ensemble.sentences.scorers import describe_null_model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,16 +74,16 @@ def describe_scorers(metrics: ValMetrics) -> str:
         more = f" Of {len(members)} members the best and the worst {MOST // 4} are shown."
     return (
         f"{val['shipped']} ships with {_describe(val['stack'])}; the best member on val is {best} "
-        f"with {_describe(members[best])}; the null model, which sees no picture, has "
-        f"{_describe(val['null_model'])}.{more}"
+        f"with {_describe(members[best])}; the null model has "
+        f"{describe_null_model(val['null_model'])}.{more}"
     )
 
 
-def draw_parts(metrics: ValMetrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
+def draw_subgroups(metrics: ValMetrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
     """AUC of what ships by generator and domain, the null model's beside."""
-    parts = cut_parts(metrics)
+    subgroups = cut_subgroups(metrics)
     dots, colours, markers = [], [], []
-    for kind, name, values in parts:
+    for kind, name, values in subgroups:
         domain = values.get("domain", "seen") if kind == "generator" else name
         dots.append(_read_dot(name if kind == "generator" else f"all {name}", values))
         colours.append(BLUE if domain == "seen" else PURPLE)
@@ -100,23 +100,23 @@ def draw_parts(metrics: ValMetrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
     return figure
 
 
-def cut_parts(metrics: ValMetrics) -> list[Entry]:
+def cut_subgroups(metrics: ValMetrics) -> list[Entry]:
     """As many as there is room for: all domains, and the generators with the lowest AUC."""
-    measured = [part for part in list_parts(metrics) if part[2]["auc"] is not None]
-    generators = [part for part in measured if part[0] == "generator"]
-    worst = sorted(generators, key=lambda part: part[2]["auc"])[: MOST - 3]
+    measured = [subgroup for subgroup in list_subgroups(metrics) if subgroup[2]["auc"] is not None]
+    generators = [subgroup for subgroup in measured if subgroup[0] == "generator"]
+    worst = sorted(generators, key=lambda subgroup: subgroup[2]["auc"])[: MOST - 3]
     names = {name for _, name, _ in worst}
-    return [part for part in measured if part[0] == "domain" or part[1] in names]
+    return [subgroup for subgroup in measured if subgroup[0] == "domain" or subgroup[1] in names]
 
 
-def describe_parts(metrics: ValMetrics) -> str:
+def describe_subgroups(metrics: ValMetrics) -> str:
     """The same in words."""
-    parts = cut_parts(metrics)
-    worst = min(parts, key=lambda part: part[2]["auc"])
+    subgroups = cut_subgroups(metrics)
+    worst = min(subgroups, key=lambda subgroup: subgroup[2]["auc"])
     text = f"Lowest on {cut(worst[1], 40)}: {_describe(worst[2])}, on {worst[2]['against']}."
     if gap := metrics["domains"].get("gap"):
-        text += f" Seen minus unseen: {AucEstimate.from_metrics(gap).describe_difference()} AUC."
-    if hidden := len(list_parts(metrics)) - len(parts):
+        text += f" {describe_gap(gap)}."
+    if hidden := len(list_subgroups(metrics)) - len(subgroups):
         text += f" {hidden} more, with higher AUC or none, are not shown."
     return text
 
@@ -148,10 +148,9 @@ def draw_without(metrics: ValMetrics, _: Mapping[str, pd.DataFrame]) -> "Figure"
 def describe_without(metrics: ValMetrics) -> str:
     """The same in words."""
     parts = [
-        f"without {name} {AucEstimate.from_metrics(values).describe_difference()}"
-        for name, values in metrics["without"].items()
+        f"without {name} {format_change(values)}" for name, values in metrics["without"].items()
     ]
-    return f"Out of fold: {'; '.join(parts)} AUC. Left of 0: it is missed."
+    return f"Out of fold: {'; '.join(parts)} AUC. An interval left of 0: it is missed."
 
 
 def draw_blocks(metrics: ValMetrics, _: Mapping[str, pd.DataFrame]) -> "Figure":
@@ -234,19 +233,14 @@ def has_robustness(tables: Mapping[str, pd.DataFrame]) -> bool:
     return "robustness" in tables and bool(tables["robustness"]["change"].notna().any())
 
 
-def describe_robustness(tables: Mapping[str, pd.DataFrame]) -> str:
+def describe_robustness(metrics: ValMetrics) -> str:
     """The same in words."""
-    table = tables["robustness"]
-    own = table[(table["scorer"] == "stack") & (table["perturbation"] != "none")]
-    worst = own.sort_values("change").iloc[0]
-    change = AucEstimate(*(worst[name] for name in CHANGES))
-    name = Variant(worst["perturbation"], worst["strength"]).name
-    return (
-        f"On {worst['rows']:,} rows of val. What ships loses most under {name}: "
-        f"AUC {format_figure(*(worst[name] for name in BOUNDS))}, "
-        f"a change of {change.describe_difference()}."
-    )
+    robustness = metrics["robustness"]
+    text = f"On {robustness['rows']:,} rows of val."
+    if worst := find_worst(robustness):
+        text += f" What ships loses most under {describe_variant(worst)}."
+    return text
 
 
 def _describe(values: Mapping[str, Any]) -> str:
-    return f"AUC {AucEstimate.from_metrics(values).describe()}"
+    return f"AUC {format_interval(values)}"

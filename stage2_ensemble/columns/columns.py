@@ -2,6 +2,10 @@
 
 Only `FoldColumns` carry labels that a model may learn from. Columns of val and test have none, so
 nothing can be fitted or chosen on them.
+
+    extras = read_extras(Path("artifacts/forensics"), val)
+    columns = read_held_out(dumps, val, ["resnet"], [0], train.digest, extras)
+    columns[0].logits                                # (n, backbones)
 """
 
 from collections.abc import Sequence
@@ -17,7 +21,7 @@ from features.core.manifest import Ids, Manifest
 from features.errors import AlignmentError, LeakageError
 from features.splits.groups import draw_half
 from stage2_ensemble.columns.extras import Extras
-from stage2_ensemble.columns.memory_map import take_rows
+from stage2_ensemble.columns.memory_map import copy_rows
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
@@ -26,7 +30,7 @@ Parts = npt.NDArray[np.int16]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Columns:
+class MemberColumns:
     """Members (·, fold) on `n` rows: corrected logits `(n, b)` and an embedding per backbone."""
 
     fold: int
@@ -66,7 +70,7 @@ class Columns:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoldColumns(Columns):
+class FoldColumns(MemberColumns):
     """Rows of `fold`, which its members did not learn from: what second-stage models learn from."""
 
     labels: Labels
@@ -79,7 +83,7 @@ class FoldColumns(Columns):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalibrationColumns(Columns):
+class CalibrationColumns(MemberColumns):
     """Rows that no model learns from: probabilities and thresholds are."""
 
     labels: Labels
@@ -88,11 +92,11 @@ class CalibrationColumns(Columns):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeldOutColumns(Columns):
+class HeldOutColumns(MemberColumns):
     """Val or test rows, without labels."""
 
 
-def check_fittable(columns: Columns) -> None:
+def check_fittable(columns: MemberColumns) -> None:
     """Raises `LeakageError` for columns that nothing may be fitted on."""
     if not isinstance(columns, FoldColumns):
         raise LeakageError(f"a model would be fitted on {type(columns).__name__}", columns.row_ids)
@@ -105,12 +109,12 @@ def count_parts(folds: Sequence[FoldColumns], wanted: int) -> int:
     """
     for columns in folds:
         check_fittable(columns)
-    held = [
+    counts = [
         len(np.unique(columns.groups[columns.labels == label]))
         for columns in folds
         for label in (0, 1)
     ]
-    return min(wanted, *held)
+    return min(wanted, *counts)
 
 
 def read_dumps(
@@ -136,7 +140,7 @@ def _build_parts(
     if isinstance(positions, slice):
         parts["embeddings"] = tuple(array[positions] for array in embeddings)
     else:
-        parts["embeddings"] = tuple(take_rows(array, positions) for array in embeddings)
+        parts["embeddings"] = tuple(copy_rows(array, positions) for array in embeddings)
     if extras is not None:
         parts["extras"] = np.asarray(extras.values[dumps[0].row_ids[positions]])
         parts["extra_names"] = extras.names
@@ -208,7 +212,7 @@ def read_held_out(
     return columns
 
 
-def check_same_rows(columns: Sequence[Columns]) -> None:
+def check_same_rows(columns: Sequence[MemberColumns]) -> None:
     """Raises `AlignmentError` unless all columns stand for the same rows in the same order."""
     for other in columns[1:]:
         if not np.array_equal(columns[0].row_ids, other.row_ids):

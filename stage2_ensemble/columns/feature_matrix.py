@@ -26,9 +26,9 @@ from features.errors import AlignmentError, ConfigError
 from features.settings.stacking import Stack
 from features.splits.folds import split_evenly
 from stage2_ensemble.columns.columns import (
-    Columns,
     FoldColumns,
     Labels,
+    MemberColumns,
     Parts,
     check_fittable,
     count_parts,
@@ -100,7 +100,7 @@ class FeatureMatrix:
         rows = np.concatenate([_take(names, *part) for part in parts])
         return cls(folds[0].backbones, names, axes), rows
 
-    def build(self, columns: Columns) -> Matrix:
+    def build(self, columns: MemberColumns) -> Matrix:
         """`(n, c)` float32, C-contiguous. Raises `AlignmentError` for other members or columns."""
         if columns.backbones != self.backbones:
             raise AlignmentError("backbones of the table", columns.backbones, self.backbones)
@@ -164,7 +164,7 @@ def _fit_distance(
 
 
 def _build_all(
-    columns: Columns,
+    columns: MemberColumns,
     axes: Sequence[Axes],
     distances: Sequence[npt.NDArray[np.float64]] | None,
     components: bool,

@@ -24,7 +24,7 @@ def release_pages(array: np.ndarray) -> None:
         base.madvise(mmap.MADV_DONTNEED)
 
 
-def take_rows(array: np.ndarray, positions: Ids, dtype: npt.DTypeLike | None = None) -> np.ndarray:
+def copy_rows(array: np.ndarray, positions: Ids, dtype: npt.DTypeLike | None = None) -> np.ndarray:
     """`array[positions]` as `dtype`, in memory; of a memory-mapped array no page stays."""
     taken = np.empty((len(positions), *array.shape[1:]), dtype or array.dtype)
     for start in range(0, len(positions), ROWS):

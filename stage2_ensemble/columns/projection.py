@@ -18,7 +18,7 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from features.errors import AlignmentError
 from stage2_ensemble.columns.columns import Floats, Labels
-from stage2_ensemble.columns.memory_map import release_pages, take_rows
+from stage2_ensemble.columns.memory_map import copy_rows, release_pages
 
 PCA_ROWS = 20_000
 """Components are fitted on at most so many rows; more do not change them (12.8 s at 147,363)."""
@@ -53,7 +53,7 @@ class Projection:
         count = max(1, min(components, n // 4, width))
         with _THREADS.limit(limits=1, user_api="blas"):
             model = PCA(count, svd_solver="covariance_eigh", copy=False)
-            model.fit(take_rows(embeddings, rows, np.float32))
+            model.fit(copy_rows(embeddings, rows, np.float32))
         return cls(model.mean_.astype(np.float32), model.components_.astype(np.float32))
 
     def apply(self, embeddings: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:

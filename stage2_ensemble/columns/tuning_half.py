@@ -41,10 +41,10 @@ def _find_problems(columns: FoldColumns, tuning: Mask) -> list[str]:
     problems = []
     for where, mask in (("tuned on", tuning), ("left to judge", ~tuning)):
         for label, name in ((0, "reals"), (1, "fakes")):
-            held = len(np.unique(columns.groups[mask & (columns.labels == label)]))
-            if held < LEAST_GROUPS:
+            count = len(np.unique(columns.groups[mask & (columns.labels == label)]))
+            if count < LEAST_GROUPS:
                 problems.append(
-                    f"fold {columns.fold}: the half that is {where} holds {held} groups of {name}, "
-                    f"fewer than {LEAST_GROUPS}"
+                    f"fold {columns.fold}: the half that is {where} holds {count} groups of "
+                    f"{name}, fewer than {LEAST_GROUPS}"
                 )
     return problems

@@ -88,7 +88,7 @@ def choose_calibration(rows: ChoiceRows, parts: int = PARTS, seed: int = 0) -> C
     return Calibration(calibrator, losses, before, after, reason)
 
 
-def hold_out(rows: ChoiceRows, name: str, parts: int = PARTS, seed: int = 0) -> ChoiceRows:
+def cross_calibrate(rows: ChoiceRows, name: str, parts: int = PARTS, seed: int = 0) -> ChoiceRows:
     """`rows` with log-odds that the calibrator `name`, fitted on the other parts, gives them.
 
     As `choose_calibration` judged it; with fewer groups of a class than `parts` as they came.
@@ -102,8 +102,8 @@ def hold_out(rows: ChoiceRows, name: str, parts: int = PARTS, seed: int = 0) -> 
 
 def _score_calibrator(kind: type[Calibrator], rows: ChoiceRows, part: Parts) -> Floats:
     scores = np.empty(len(rows))
-    for held in range(int(part.max()) + 1):
-        inside, rest = part == held, part != held
+    for held_out in range(int(part.max()) + 1):
+        inside, rest = part == held_out, part != held_out
         fitted = kind().fit(rows.log_odds[rest], rows.labels[rest], rows.weights[rest])
         scores[inside] = fitted.apply(rows.log_odds[inside])
     return scores

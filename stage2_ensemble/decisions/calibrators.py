@@ -184,8 +184,8 @@ CALIBRATORS: dict[str, type[Calibrator]] = {
 
 def _weigh(log_odds: Floats, labels: Labels, weights: Floats) -> tuple[Floats, Labels, Floats]:
     """The rows that have a weight, these having mean 1."""
-    held = weights > 0
-    return log_odds[held], labels[held], weights[held] / weights[held].mean()
+    counted = weights > 0
+    return log_odds[counted], labels[counted], weights[counted] / weights[counted].mean()
 
 
 def _fit_line(
@@ -217,4 +217,4 @@ def _sum_blocks(steps: Floats, weights: Floats, *values: Floats | Labels) -> tup
     """For each distinct step: the weight, and the weighted sum of each of the values."""
     places = np.unique(steps, return_inverse=True)[1]
     sums = [np.bincount(places, weights)] + [np.bincount(places, weights * v) for v in values]
-    return tuple(held.astype(np.float64) for held in sums)
+    return tuple(total.astype(np.float64) for total in sums)

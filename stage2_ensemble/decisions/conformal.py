@@ -18,7 +18,7 @@ from features.core.manifest import Ids
 from features.errors import ConfigError
 from stage2_ensemble.columns.columns import Floats, Mask
 from stage2_ensemble.decisions.scored_rows import ChoiceRows, check_choosable
-from stage2_ensemble.measures.shares import Share, measure_share
+from stage2_ensemble.measures.shares import Share, estimate_share
 
 REAL, FAKE, REVIEW = "real", "fake", "review"
 ROUNDING = 1e-9
@@ -86,17 +86,17 @@ def fit_band(rows: ChoiceRows, alpha: float) -> Band:
     band = Band(alpha, fake_from, real_until, len(fakes), len(reals), Share(None), Share(None))
     is_open = band.decide(rows.log_odds) == REVIEW
     of_fakes, of_reals = (
-        measure_share(is_open[held], rows.groups[held])
-        for held in (rows.labels == 1, rows.labels == 0)
+        estimate_share(is_open[of_class], rows.groups[of_class])
+        for of_class in (rows.labels == 1, rows.labels == 0)
     )
     return replace(band, reviewed_fakes=of_fakes, reviewed_reals=of_reals)
 
 
-def _find_extremes(scores: Floats, groups: Ids, held: Mask) -> Floats:
-    """The lowest score of each group's `held` rows, in ascending order."""
-    known, numbers = np.unique(groups[held], return_inverse=True)
+def _find_extremes(scores: Floats, groups: Ids, of_class: Mask) -> Floats:
+    """The lowest score of each group's `of_class` rows, in ascending order."""
+    known, numbers = np.unique(groups[of_class], return_inverse=True)
     lowest = np.full(len(known), np.inf)
-    np.minimum.at(lowest, numbers, scores[held])
+    np.minimum.at(lowest, numbers, scores[of_class])
     return np.sort(lowest)
 
 

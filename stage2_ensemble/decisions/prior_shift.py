@@ -22,7 +22,7 @@ from stage2_ensemble.decisions.scored_rows import (
     ChoiceRows,
     RowScores,
     check_choosable,
-    draw_groups,
+    resample_groups,
 )
 
 LEAST_ROWS = 500
@@ -80,10 +80,10 @@ def estimate_prior(
     """For `label.prior: estimate`: the share of fakes in `rows`, by their log-odds alone.
 
     `rows` that could not be read must not be among them. Both have calibrated log-odds at the share
-    `train`; `held_out` are rows of train whose labels are known, best with `hold_out` log-odds: on
-    its own rows isotonic regression looks better than it is. A line fitted on `held_out` takes away
-    what is still wrong with the level and the slope, which the likelihood is sensitive to
-    (Alexandari, Kundaje and Shrikumar, ICML 2020).
+    `train`; `held_out` are rows of train whose labels are known, best with the log-odds of
+    `cross_calibrate`: on its own rows isotonic regression looks better than it is. A line fitted on
+    `held_out` takes away what is still wrong with the level and the slope, which the likelihood is
+    sensitive to (Alexandari, Kundaje and Shrikumar, ICML 2020).
 
     It keeps `train`, and says why, with too few rows, with an estimate of 0 or 1, or where the two
     estimates disagree: where the interval of their difference does not hold 0. (Whether one lies in
@@ -134,7 +134,7 @@ def maximise_likelihood(log_odds: Floats, weights: Floats, train: float) -> floa
 
     It is where the EM of Saerens, Latinne and Decaestecker (Neural Computation 14, 2002) ends: the
     share that equals the mean probability under itself. The likelihood is concave, so a root of its
-    slope is found at once, and an end at 0 or 1, which EM creeps to, is seen for sure.
+    slope is found at once, and an end at 0 or 1, which EM creeps to, is always seen.
     """
     odds = log_odds - logit(train)
     fake, real = expit(odds), expit(-odds)
@@ -186,8 +186,8 @@ def _draw_estimates(
     steps = pulls @ np.linalg.pinv(curvature)
     found = []
     samples = zip(
-        draw_groups(rows.groups, draws, seed),
-        draw_groups(held_out.groups, draws, seed + 1),
+        resample_groups(rows.groups, draws, seed),
+        resample_groups(held_out.groups, draws, seed + 1),
         strict=True,
     )
     for counts, held_counts in samples:

@@ -2,6 +2,10 @@
 
 Scorers are candidates and members. All that is fitted or chosen here stands on rows of train that
 no scorer learned from.
+
+    rules = ensemble.rules
+    rules.read("greedy", uncalibrated)               # at the assumed share of fakes
+    answer_rows(rules, "greedy", uncalibrated)       # score, label, log_odds
 """
 
 from collections.abc import Mapping
@@ -14,7 +18,7 @@ from scipy.special import expit, logit
 
 from features.settings.stacking import Decision, Label
 from stage2_ensemble.columns.columns import Floats
-from stage2_ensemble.decisions.calibration import Calibration, choose_calibration, hold_out
+from stage2_ensemble.decisions.calibration import Calibration, choose_calibration, cross_calibrate
 from stage2_ensemble.decisions.conformal import FAKE, REAL, REVIEW, Band, fit_band
 from stage2_ensemble.decisions.prior_shift import Prior, estimate_prior, keep_train, use_given
 from stage2_ensemble.decisions.scored_rows import ChoiceRows, RowScores
@@ -80,20 +84,22 @@ def fit_rules(
     read, with log-odds of what ships as they come; for `label.prior: estimate`. Raises
     `ConfigError` for a `decision.review` that the rows cannot promise.
     """
-    calibrations = {name: choose_calibration(held, seed=seed) for name, held in rows.items()}
+    calibrations = {
+        name: choose_calibration(choice_rows, seed=seed) for name, choice_rows in rows.items()
+    }
     fitted = {
-        name: held.with_log_odds(calibrations[name].apply(held.log_odds))
-        for name, held in rows.items()
+        name: choice_rows.with_log_odds(calibrations[name].apply(choice_rows.log_odds))
+        for name, choice_rows in rows.items()
     }
     chosen = calibrations[shipped]
-    held_out = hold_out(rows[shipped], chosen.calibrator.name, seed=seed)
+    held_out = cross_calibrate(rows[shipped], chosen.calibrator.name, seed=seed)
     if targets is not None:
         targets = targets.with_log_odds(chosen.apply(targets.log_odds))
     prior = find_prior(label, train, targets, held_out, seed)
     scorers = {}
-    for name, held in fitted.items():
+    for name, choice_rows in fitted.items():
         draws = DRAWS if name == shipped else 0
-        threshold = choose_threshold(held, decision, prior.value, draws, seed)
+        threshold = choose_threshold(choice_rows, decision, prior.value, draws, seed)
         scorers[name] = DecisionRule(calibrations[name], threshold)
     band = None if decision.review is None else fit_band(fitted[shipped], decision.review)
     return DecisionRules(scorers, prior, band, held_out)
@@ -112,14 +118,14 @@ def find_prior(
     return estimate_prior(targets, held_out, train, seed=seed)
 
 
-def answer_rows(rules: DecisionRules, shipped: str, raw: Floats) -> pd.DataFrame:
+def answer_rows(rules: DecisionRules, shipped: str, uncalibrated: Floats) -> pd.DataFrame:
     """`score, label, log_odds` of `(n,)` log-odds as they come; NaN where there are none."""
-    known = np.isfinite(raw)
-    log_odds: Floats = np.full(len(raw), logit(rules.prior.value))
-    log_odds[known] = rules.read(shipped, raw[known])
+    known = np.isfinite(uncalibrated)
+    log_odds: Floats = np.full(len(uncalibrated), logit(rules.prior.value))
+    log_odds[known] = rules.read(shipped, uncalibrated[known])
     labels = np.where(log_odds >= rules.find_threshold(shipped), FAKE, REAL).astype(object)
     if rules.band:
         labels[:] = REVIEW
-        calibrated = rules.scorers[shipped].calibration.apply(raw[known])
+        calibrated = rules.scorers[shipped].calibration.apply(uncalibrated[known])
         labels[known] = rules.band.decide(calibrated)
     return pd.DataFrame({"score": expit(log_odds), "label": labels, "log_odds": log_odds})

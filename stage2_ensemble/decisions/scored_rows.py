@@ -92,7 +92,7 @@ def check_choosable(rows: LabelledRows) -> None:
         raise LeakageError(f"something would be chosen on {type(rows).__name__}", rows.row_ids)
 
 
-def draw_groups(groups: Ids, draws: int, seed: int) -> Iterator[Floats]:
+def resample_groups(groups: Ids, draws: int, seed: int) -> Iterator[Floats]:
     """`draws` times: how often each of the `(n,)` rows stands in a bootstrap sample of groups."""
     known, numbers = np.unique(groups, return_inverse=True)
     for counts in draw_counts(len(known), draws, 1, seed):

@@ -14,8 +14,8 @@ from scipy.special import logit
 from features.core.auc import LEVEL
 from features.settings.stacking import RATES, Decision
 from stage2_ensemble.columns.columns import Floats, Labels
-from stage2_ensemble.decisions.scored_rows import ChoiceRows, check_choosable, draw_groups
-from stage2_ensemble.measures.shares import Share, measure_share
+from stage2_ensemble.decisions.scored_rows import ChoiceRows, check_choosable, resample_groups
+from stage2_ensemble.measures.shares import Share, estimate_share
 
 DRAWS = 400
 GIVEN = "params.yaml"
@@ -79,7 +79,7 @@ def choose_threshold(
     order = np.argsort(rows.log_odds, kind="stable")
     labels, log_odds, weights = rows.labels[order], rows.log_odds[order], rows.weights[order]
     found = []
-    for counts in draw_groups(rows.groups, draws, seed):
+    for counts in resample_groups(rows.groups, draws, seed):
         drawn = weights * counts[order]
         if all(drawn[labels == label].sum() > 0 for label in (0, 1)):
             found.append(_find_in_order(labels, log_odds, drawn, decision, prior))
@@ -120,8 +120,8 @@ def _find_in_order(
     labels: Labels, log_odds: Floats, weights: Floats, decision: Decision, prior: float
 ) -> float:
     """Rows in the order of their log-odds; those without weight are not there."""
-    held = weights > 0
-    labels, log_odds, weights = labels[held], log_odds[held], weights[held]
+    counted = weights > 0
+    labels, log_odds, weights = labels[counted], log_odds[counted], weights[counted]
     # Candidate j calls the rows from places[j] on fake; no two rows of equal score are parted.
     places = np.concatenate([[0], np.flatnonzero(np.diff(log_odds)) + 1, [len(log_odds)]])
     fpr, tpr = (_share_above(weights * (labels == label), places) for label in (0, 1))
@@ -166,8 +166,10 @@ def _rate(fpr: Floats, tpr: Floats, decision: Decision, prior: float) -> Floats:
 
 
 def _measure_rate(rows: ChoiceRows, threshold: float, label: int) -> Share:
-    held = (rows.labels == label) & (rows.weights > 0)
-    return measure_share(rows.log_odds[held] >= threshold, rows.groups[held], rows.weights[held])
+    of_class = (rows.labels == label) & (rows.weights > 0)
+    return estimate_share(
+        rows.log_odds[of_class] >= threshold, rows.groups[of_class], rows.weights[of_class]
+    )
 
 
 def _describe_shortage(rows: ChoiceRows, decision: Decision) -> str:

@@ -1,4 +1,6 @@
-"""Units (videos, persons) in place of rows: a unit's score is the mean of its rows' raw log-odds.
+"""Units (videos, persons) in place of rows.
+
+A unit's score is the mean of its rows' log-odds, before calibration.
 
 A unit whose rows are of both classes, such as a person with real and fake pictures, has no label:
 it is left out wherever labels count.

@@ -1,20 +1,19 @@
 """What a whole run ends with: its answer in a few lines, and where the report and labels are."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from features.core.auc import AucEstimate
 from features.core.number_text import format_figure
 from features.runtime.terminal import build_console
-from stage2_ensemble.findings.final_run import describe_earlier
-from stage2_ensemble.findings.scorers import NOT_RELIABLE
-from stage2_ensemble.results.form import FinalMetrics, Metrics, Promise, ValMetrics, has_val
-from stage2_ensemble.results.scores import HeadlineScorers, read_interval
+from stage2_ensemble.results.form import FinalMetrics, Metrics, ValMetrics, has_val
+from stage2_ensemble.sentences.intervals import NOT_RELIABLE, format_interval
+from stage2_ensemble.sentences.other_data import describe_gap
+from stage2_ensemble.sentences.scorers import describe_null_model, describe_worth
+from stage2_ensemble.sentences.without_val import describe_earlier
 
 BESIDE = {"mean": "mean", "best_single": "best single"}
 
@@ -53,33 +52,16 @@ def _name_rows(metrics: Metrics) -> str:
 
 
 def _list_val(metrics: ValMetrics) -> Iterator[tuple[str, str]]:
-    val = metrics["val"]
-    yield "ships", f"{val['shipped']}, AUC {_describe(val['stack'])}"
-    said = [
-        f"{text} {_describe(values)}"
-        for text, values in (("mean", val["mean"]), ("best single", val["best_single"]))
-    ]
-    yield "beside it", ", ".join(said)
-    yield "null model", f"{_describe(val['null_model'])}, which sees no picture"
-    rates = [f"{key.upper()} {_describe_rate(metrics['promises'][key])}" for key in ("fpr", "tpr")]
+    val, promises = metrics["val"], metrics["promises"]
+    yield "ships", f"{val['shipped']}, AUC {format_interval(val['stack'])}"
+    simple = (("mean", val["mean"]), ("best single", val["best_single"]))
+    yield "beside it", ", ".join(f"{name} {format_interval(values)}" for name, values in simple)
+    yield "null model", describe_null_model(val["null_model"])
+    rates = (f"{k.upper()} {format_interval(promises[k], 'realised')}" for k in ("fpr", "tpr"))
     yield "threshold", ", ".join(rates)
-    yield "worth it?", _judge_stack(val)
+    yield "worth it?", describe_worth(val)
     if gap := metrics["domains"].get("gap"):
-        yield "unseen", f"AUC on seen minus on unseen generators {_describe_difference(gap)}"
-
-
-def _judge_stack(val: HeadlineScorers) -> str:
-    gain = val["differences"].get("mean")
-    if gain is None:
-        return "the plain mean ships: nothing beat it for sure"
-    said = "val cannot tell"
-    if gain["auc_low"] is None or gain["auc_high"] is None:
-        said = "too few groups to tell"
-    elif gain["auc_low"] > 0:
-        said = "better for sure"
-    elif gain["auc_high"] < 0:
-        said = "worse for sure"
-    return f"AUC {_describe_difference(gain)} over the mean: {said}"
+        yield "unseen", describe_gap(gap)
 
 
 def _list_last(metrics: FinalMetrics) -> Iterator[tuple[str, str]]:
@@ -93,16 +75,3 @@ def _list_last(metrics: FinalMetrics) -> Iterator[tuple[str, str]]:
     ]
     yield "threshold", f"{', '.join(rates)} on {found['read_on']} rows"
     yield "before", describe_earlier(metrics["earlier"], shipped)
-
-
-def _describe(values: Mapping[str, Any]) -> str:
-    return AucEstimate.from_metrics(values).describe()
-
-
-def _describe_difference(values: Mapping[str, Any]) -> str:
-    return AucEstimate.from_metrics(values).describe_difference()
-
-
-def _describe_rate(promise: Promise) -> str:
-    """What val shows of it."""
-    return format_figure(*read_interval(promise, "realised"))

@@ -1,31 +1,38 @@
-"""Tables of `metrics.json`, for the terminal."""
+"""Tables of `metrics.json`, built once for the terminal, the page and the model card."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from rich.box import SIMPLE
-from rich.markup import escape
-from rich.table import Table
-
 from features.core.number_text import NO_VALUE, format_figure, format_percent
 from features.runtime.costs import UNKNOWN, Cost
-from stage2_ensemble.display.cells import (
-    format_gap,
-    format_interval,
-)
+from stage2_ensemble.display.layout import Column, Row, TextTable
 from stage2_ensemble.findings.contributions import BACKBONE
-from stage2_ensemble.findings.promises import describe_promised
-from stage2_ensemble.findings.reasons import BETTER, MISSED, NOT_TOLD, TOO_FEW, judge_loss
 from stage2_ensemble.findings.robustness import SCORERS, name_variant
-from stage2_ensemble.findings.scorers import NOT_RELIABLE, TITLES, describe_mixed
-from stage2_ensemble.measures.resampling import LEAST_GROUPS
 from stage2_ensemble.models.candidates import GATED
-from stage2_ensemble.results.form import Block, Promise, ValMetrics
-from stage2_ensemble.results.scores import (
-    Comparison,
-    Generator,
-    list_combiners,
-    list_domains,
+from stage2_ensemble.results.form import (
+    BlockFigures,
+    FinalMetrics,
+    Metrics,
+    Promise,
+    ValMetrics,
+    has_val,
+)
+from stage2_ensemble.results.scores import Comparison, Generator, list_combiners, list_domains
+from stage2_ensemble.sentences.intervals import (
+    FEW_GROUPS,
+    NOT_RELIABLE,
+    IntervalSide,
+    format_change,
+    format_interval,
+    judge_difference,
+)
+from stage2_ensemble.sentences.rules import describe_promised
+from stage2_ensemble.sentences.scorers import (
+    BIAS,
+    METRIC_TITLES,
+    describe_corrections,
+    describe_mixed,
+    explain_shipped,
 )
 
 SHOWN = {
@@ -37,114 +44,117 @@ SHOWN = {
 }
 NULL = "null model"
 MARK = "*"
-ANSWERS = {MISSED: "yes", BETTER: "no", NOT_TOLD: "unclear", TOO_FEW: "too few"}
+ANSWERS: dict[IntervalSide, str] = {
+    "below": "yes",
+    "above": "no",
+    "around": "unclear",
+    "unknown": "too few",
+}
 """In a narrow column: is a backbone missed?"""
-FEW = f"fewer than {LEAST_GROUPS} groups of a class: {NOT_RELIABLE}"
+FEW = f"{FEW_GROUPS}: {NOT_RELIABLE}"
+SCORER_COLUMNS = (
+    Column("model", folds=True),  # nothing is cut: a long name takes two lines
+    *(Column(name, "right") for name in ("AUC [95 %]", *SHOWN.values())),
+)
 
 
-def build_robustness(metrics: ValMetrics) -> Table:
-    """What ships under each variant, its change and rates; the AUCs of the others beside."""
-    found, shipped = metrics["robustness"], metrics["val"]["shipped"]
-    rows = f"{found['reals']} real and {found['fakes']} fake val rows"
-    title = f"perturbed pictures: {found['note'] or rows}"
-    caption = f"AUC, change and rates at its threshold: what ships ({shipped})"
-    if found["rows"] and not found["reliable"]:
-        caption += f"; fewer than {LEAST_GROUPS} groups of a class: intervals not reliable"
-    table = Table(title=title, box=SIMPLE, padding=0, caption=caption)
-    table.add_column("picture", overflow="fold")
-    others = [name for name in SCORERS if name != "stack"]
-    for name in ("AUC [95 %]", "change", "FPR", "TPR", *(n.replace("_", "\n") for n in others)):
-        table.add_column(name, justify="right", no_wrap=True)
-    for variant in found["variants"]:
-        scorers = variant["scorers"]
-        values = scorers["stack"]
-        rates = (format_figure(rate) for rate in (values["fpr"], values["tpr"]))
-        change = format_gap(values, "change")
-        name = "as it is" if variant["strength"] is None else name_variant(variant)
-        aucs = (format_figure(scorers[other]["auc"]) for other in others)
-        table.add_row(name, format_interval(values), change, *rates, *aucs)
-    return table
+def list_tables(metrics: Metrics) -> list[TextTable]:
+    """Every table that these metrics have, without costs: seconds differ from run to run."""
+    if not has_val(metrics):
+        return [build_last(metrics)]
+    tables = (
+        build_scorers(metrics),
+        build_corrected(metrics),
+        build_shipped(metrics),
+        build_promises(metrics),
+        build_comparisons(metrics),
+        build_units(metrics),
+        build_robustness(metrics),
+        build_blocks(metrics),
+        build_without(metrics),
+    )
+    return [table for table in tables if table is not None]
 
 
-def build_table(metrics: ValMetrics) -> Table:
+def build_scorers(metrics: ValMetrics) -> TextTable:
     """Members first, then the combiners, then the null model; what ships is marked."""
-    rows = metrics["rows"]["val"]
-    table = Table(title=f"val: {rows['reals']} real, {rows['fakes']} fake", box=SIMPLE, padding=0)
-    _add_columns(table)
-    val = metrics["val"]
-    members = val["members"]
-    combined = list_combiners(val)
-    ends = {list(members)[-1], list(combined)[-1]}
-    for name, values in (members | combined).items():
-        mark = f"{name} (ships)" if name == val["shipped"] else name
-        _add_scorer(table, mark, values, name in ends)
-    table.add_row(NULL, format_interval(val["null_model"]), *(NO_VALUE for _ in SHOWN))
-    return table
+    val, rows = metrics["val"], metrics["rows"]["val"]
+    members, combiners = val["members"], list_combiners(val)
+    ends = {list(members)[-1], list(combiners)[-1]}
+    scored = [
+        _build_scorer(name, values, name == val["shipped"], name in ends)
+        for name, values in (members | combiners).items()
+    ]
+    null = Row((NULL, format_interval(val["null_model"]), *(NO_VALUE for _ in SHOWN)))
+    title = f"val: {rows['reals']} real, {rows['fakes']} fake"
+    return TextTable(title, SCORER_COLUMNS, (*scored, null))
 
 
-def build_shipped(metrics: ValMetrics) -> Table:
+def format_gap(values: Mapping[str, Any], name: str = "auc") -> str:
+    """`+0.0155 [+0.0100, +0.0211]` on two lines; nothing for a metric that has none."""
+    return "" if values.get(name) is None else format_change(values, name).replace(" ", "\n", 1)
+
+
+def _build_scorer(
+    name: str, values: Mapping[str, Any], ships: bool = False, ends_section: bool = False
+) -> Row:
+    figures = (format_figure(values[key]) for key in SHOWN)
+    return Row((_mark(name, ships), format_interval(values), *figures), ships, ends_section)
+
+
+def _mark(name: str, ships: bool) -> str:
+    return f"{name} (ships)" if ships else name
+
+
+def build_corrected(metrics: ValMetrics) -> TextTable | None:
+    """AUC and balanced accuracy on both labels; `None` where nothing was measured on corrected."""
+    corrected, val = metrics.get("corrected"), metrics["val"]
+    if corrected is None or "stack" not in corrected:
+        return None
+    figures = ("AUC [95 %]", "bal. acc.")
+    names = [f"{figure}\n{side}" for figure in figures for side in ("original", "corrected")]
+    columns = (Column("model", folds=True), *(Column(name, "right") for name in names))
+    last = list(val["members"])[-1]
+    originals, others = (
+        {**found["members"], **list_combiners(found)} for found in (val, corrected)
+    )
+    rows = []
+    for name, values in others.items():
+        ships, sides = name == val["shipped"], (originals[name], values)
+        aucs = (format_interval(side) for side in sides)
+        accuracies = (format_figure(side["balanced_accuracy"]) for side in sides)
+        rows.append(Row((_mark(name, ships), *aucs, *accuracies), ships, name == last))
+    return TextTable(describe_corrections(corrected["counts"]), columns, tuple(rows), BIAS)
+
+
+def build_shipped(metrics: ValMetrics) -> TextTable:
     """What ships: every metric with its interval, and what it gains over simpler choices."""
     val = metrics["val"]
+    names = ("val", *(f"minus {name}" for name in val["differences"]))
+    columns = (Column("metric"), *(Column(name, "right", folds=True) for name in names))
+    rows = []
+    for metric, name in METRIC_TITLES.items():
+        gains = (format_gap(values, metric) for values in val["differences"].values())
+        cells = (name.replace("FPR ", "FPR\n"), format_interval(val["stack"], metric), *gains)
+        rows.append(Row(cells))
     title = f"what ships ({val['shipped']}), 95 % intervals by {val['stack']['groups']} groups"
-    table = Table(title=title, box=SIMPLE, padding=0)
-    table.add_column("metric", no_wrap=True)
-    for name in ("val", *(f"minus {name}" for name in val["differences"])):
-        table.add_column(name, justify="right", overflow="fold")
-    for metric, name in TITLES.items():
-        gains = [format_gap(values, metric) for values in val["differences"].values()]
-        cell = format_interval(val["stack"], metric)
-        table.add_row(name.replace("FPR ", "FPR\n"), cell, *gains)
-    return table
+    return TextTable(title, columns, tuple(rows), explain_shipped(val["shipped"]))
 
 
-def build_promises(metrics: ValMetrics) -> Table:
+def build_promises(metrics: ValMetrics) -> TextTable:
     """What was promised of rows like those of train, and what val shows."""
-    title = f"what ships ({metrics['val']['shipped']}): promised, and realised on val"
-    table = Table(title=title, box=SIMPLE, padding=0)
-    table.add_column("", overflow="fold")
-    table.add_column("promised", justify="right", no_wrap=True)
-    table.add_column("realised [95 %]", justify="right", no_wrap=True)
-    table.add_column("", overflow="fold")
-    for entry in metrics["promises"].values():
-        realised = format_interval(entry, "realised")
-        table.add_row(entry["title"], _format_promised(entry), realised, entry["verdict"])
-    return table
-
-
-def build_units(metrics: ValMetrics) -> Table | None:
-    """Members and what ships on units of val; `None` where nothing was measured on any."""
-    units = metrics.get("units")
-    if units is None or "stack" not in units:
-        return None
-    counts = units["counts"]
-    caption = [describe_mixed(counts)] if counts["mixed"] else []
-    if not units["stack"]["reliable"]:
-        caption.append(f"{MARK} {FEW}")
-    table = Table(
-        title=f"by unit: {counts['reals']} real, {counts['fakes']} fake",
-        box=SIMPLE,
-        padding=0,
-        caption="; ".join(caption) or None,
+    columns = (
+        Column("", folds=True),
+        Column("promised", "right"),
+        Column("realised [95 %]", "right"),
+        Column("", folds=True),
     )
-    _add_columns(table)
-    for name, values in units["members"].items():
-        _add_scorer(table, name, values)
-    table.add_section()
-    _add_scorer(table, f"{units['shipped']} (ships)", units["stack"])
-    return table
-
-
-def _add_columns(table: Table) -> None:
-    table.add_column("model", overflow="fold")  # nothing is cut: a long name takes two lines
-    for title in ("AUC [95 %]", *SHOWN.values()):
-        table.add_column(title, justify="right", no_wrap=True)
-
-
-def _add_scorer(
-    table: Table, name: str, values: Mapping[str, Any], end_section: bool = False
-) -> None:
-    cells = [format_figure(values[key]) for key in SHOWN]
-    table.add_row(name, format_interval(values), *cells, end_section=end_section)
+    rows = (
+        Row((p["title"], _format_promised(p), format_interval(p, "realised"), p["verdict"]))
+        for p in metrics["promises"].values()
+    )
+    title = f"what ships ({metrics['val']['shipped']}): promised, and realised on val"
+    return TextTable(title, columns, tuple(rows))
 
 
 def _format_promised(entry: Promise) -> str:
@@ -153,50 +163,91 @@ def _format_promised(entry: Promise) -> str:
     return format_interval(entry, "promised")
 
 
-def build_parts(metrics: ValMetrics) -> Table | None:
+def build_comparisons(metrics: ValMetrics) -> TextTable | None:
     """What ships by generator and by domain, with the null model beside; `None` without either."""
-    domains, gap = list_domains(metrics["domains"]), metrics["domains"].get("gap")
-    generators = metrics["generators"]
-    if not generators and len(domains) < 2:
+    generators, domains = metrics["generators"], list_domains(metrics["domains"])
+    if len(domains) < 2:
+        domains = {}
+    if not generators and not domains:
         return None
-    title = "what ships, by generator and domain"
-    shown: list[Comparison | Generator] = [
-        *generators.values(),
-        *(domains.values() if len(domains) > 1 else ()),
-    ]
-    caption = None if all(values["reliable"] for values in shown) else f"{MARK} {FEW}"
-    table = Table(title=title, box=SIMPLE, padding=0, caption=caption)
-    table.add_column("AUC [95 %]", justify="right", no_wrap=True)
-    table.add_column(NULL.replace(" ", "\n"), justify="right", no_wrap=True)
-    table.add_column("domain", no_wrap=True)
-    table.add_column("rows", overflow="fold")
-    for generator in generators.values():
-        _add_part(table, generator, generator["domain"])
-    table.add_section()
-    if len(domains) > 1:
-        for name, values in domains.items():
-            _add_part(table, values, name)
-    if gap:
-        table.add_row(format_gap(gap), "", "gap", escape(gap["against"]))
-    return table
+    columns = (
+        Column("AUC [95 %]", "right"),
+        Column(NULL.replace(" ", "\n"), "right"),
+        Column("domain"),
+        Column("rows", folds=True),
+    )
+    last = list(generators)[-1] if generators else ""
+    rows = [_build_comparison(v, v["domain"], name == last) for name, v in generators.items()]
+    rows += [_build_comparison(values, name) for name, values in domains.items()]
+    if gap := metrics["domains"].get("gap"):
+        rows.append(Row((format_gap(gap), "", "gap", gap["against"])))
+    compared: list[Comparison | Generator] = [*generators.values(), *domains.values()]
+    note = "" if all(values["reliable"] for values in compared) else f"{MARK} {FEW}"
+    return TextTable("what ships, by generator and domain", columns, tuple(rows), note)
 
 
-def build_blocks(metrics: ValMetrics) -> Table:
+def _build_comparison(
+    values: Comparison | Generator, domain: str, ends_section: bool = False
+) -> Row:
+    auc = format_interval(values) + ("" if values["reliable"] else MARK)
+    null = format_figure(values["null_auc"])
+    cells = (auc, null, domain.replace("_", "-"), values["against"])
+    return Row(cells, ends_section=ends_section)
+
+
+def build_units(metrics: ValMetrics) -> TextTable | None:
+    """Members and what ships on units of val; `None` where nothing was measured on any."""
+    units = metrics.get("units")
+    if units is None or "stack" not in units:
+        return None
+    counts, members = units["counts"], units["members"]
+    notes = [describe_mixed(counts)] if counts["mixed"] else []
+    if not units["stack"]["reliable"]:
+        notes.append(f"{MARK} {FEW}")
+    last = list(members)[-1]
+    rows = [_build_scorer(name, v, ends_section=name == last) for name, v in members.items()]
+    rows.append(_build_scorer(units["shipped"], units["stack"], ships=True))
+    title = f"by unit: {counts['reals']} real, {counts['fakes']} fake"
+    return TextTable(title, SCORER_COLUMNS, tuple(rows), "; ".join(notes))
+
+
+def build_robustness(metrics: ValMetrics) -> TextTable:
+    """What ships under each variant, its change and rates; the AUCs of the others beside."""
+    found, shipped = metrics["robustness"], metrics["val"]["shipped"]
+    others = [name for name in SCORERS if name != "stack"]
+    names = ("AUC [95 %]", "change", "FPR", "TPR", *(n.replace("_", "\n") for n in others))
+    columns = (Column("picture", folds=True), *(Column(name, "right") for name in names))
+    rows = []
+    for variant in found["variants"]:
+        scorers = variant["scorers"]
+        values = scorers["stack"]
+        name = "as it is" if variant["strength"] is None else name_variant(variant)
+        figures = (values["fpr"], values["tpr"], *(scorers[other]["auc"] for other in others))
+        change = format_gap(values, "change")
+        rows.append(Row((name, format_interval(values), change, *map(format_figure, figures))))
+    counts = f"{found['reals']} real and {found['fakes']} fake val rows"
+    note = f"AUC, change and rates at its threshold: what ships ({shipped})"
+    if found["rows"] and not found["reliable"]:
+        note += f"; {FEW}"
+    return TextTable(f"perturbed pictures: {found['note'] or counts}", columns, tuple(rows), note)
+
+
+def build_blocks(metrics: ValMetrics) -> TextTable:
     """What moves the log-odds of what ships and of the LightGBM models, by block of columns."""
     shipped = metrics["val"]["shipped"]
     names = [n for n in dict.fromkeys((shipped, *GATED)) if n in metrics["blocks"]]
-    table = Table(title="what moves log-odds", box=SIMPLE, padding=0)
-    table.add_column("columns", overflow="fold")
+    columns = [Column("columns", folds=True)]
     for name in names:
         mark = f"{name}\n(ships)" if name == shipped else name
-        table.add_column(mark, justify="right", overflow="fold")
+        columns.append(Column(mark, "right", folds=True))
+    rows = []
     for block in dict.fromkeys(block for name in names for block in metrics["blocks"][name]):
-        cells = [_format_block(metrics["blocks"][name], block) for name in names]
-        table.add_row(block.removeprefix(BACKBONE), *cells)
-    return table
+        cells = (_format_block(metrics["blocks"][name], block) for name in names)
+        rows.append(Row((block.removeprefix(BACKBONE), *cells)))
+    return TextTable("what moves log-odds", tuple(columns), tuple(rows))
 
 
-def _format_block(blocks: Mapping[str, Block], block: str) -> str:
+def _format_block(blocks: Mapping[str, BlockFigures], block: str) -> str:
     if block not in blocks:
         return NO_VALUE
     value = blocks[block]["contribution"]
@@ -206,34 +257,38 @@ def _format_block(blocks: Mapping[str, Block], block: str) -> str:
     return f"{value:.2f} {format_percent(value / total):>6}"
 
 
-def build_without(metrics: ValMetrics, costs: Mapping[str, Cost]) -> Table | None:
-    """AUC that each backbone is worth, and what it costs; `None` where there is one alone."""
+def build_without(metrics: ValMetrics, costs: Mapping[str, Cost] | None = None) -> TextTable | None:
+    """AUC that each backbone is worth, and with `costs` what it takes; `None` for one alone."""
     if not metrics["without"]:
         return None
-    title = f"without a backbone: AUC of what ships ({metrics['val']['shipped']})"
-    caption = "minutes of training and seconds for 1,000 images, all folds, where measured"
-    table = Table(title=title, box=SIMPLE, padding=0, caption=caption)
-    table.add_column("left out", overflow="fold")
-    for name in ("out of fold", "val"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("missed", no_wrap=True)
-    table.add_column("min", justify="right", no_wrap=True)
-    table.add_column("s", justify="right", no_wrap=True)
+    names = ("out of fold", "val")
+    columns = [Column("left out", folds=True), *(Column(n, "right") for n in names)]
+    columns.append(Column("missed"))
+    note = ""
+    if costs is not None:
+        columns += [Column("min", "right"), Column("s", "right")]
+        note = "minutes of training and seconds for 1,000 images, all folds, where measured"
+    rows = []
     for backbone, values in metrics["without"].items():
-        cost = costs.get(backbone, UNKNOWN)
-        gaps = (format_gap(values, key) for key in ("auc", "val_auc"))
-        cells = (_format_cost(value) for value in (cost.minutes, cost.seconds))
-        table.add_row(backbone, *gaps, ANSWERS[judge_loss(values)], *cells)
-    return table
+        cells = [backbone, *(format_gap(values, key) for key in ("auc", "val_auc"))]
+        cells.append(ANSWERS[judge_difference(values)])
+        if costs is not None:
+            cost = costs.get(backbone, UNKNOWN)
+            cells += [_format_cost(value) for value in (cost.minutes, cost.seconds)]
+        rows.append(Row(tuple(cells)))
+    title = f"without a backbone: AUC of what ships ({metrics['val']['shipped']})"
+    return TextTable(title, tuple(columns), tuple(rows), note)
 
 
 def _format_cost(value: float | None) -> str:
     return NO_VALUE if value is None else f"{value:.{0 if value >= 10 else 1}f}"
 
 
-def _add_part(table: Table, values: Comparison | Generator, domain: str) -> None:
-    null = format_figure(values["null_auc"])
-    mark = "" if values["reliable"] else MARK
-    # A generator may be called [b], which is no markup.
-    rows = escape(values["against"])
-    table.add_row(format_interval(values) + mark, null, domain.replace("_", "-"), rows)
+def build_last(metrics: FinalMetrics) -> TextTable:
+    """Out-of-fold AUCs of a run without val."""
+    columns = (Column("model", folds=True), Column("out-of-fold AUC", "right"))
+    rows = []
+    for name, auc in metrics["out_of_fold"]["auc"].items():
+        ships = name == metrics["shipped"]
+        rows.append(Row((_mark(name, ships), format_figure(auc)), ships))
+    return TextTable(metrics["note"], columns, tuple(rows))

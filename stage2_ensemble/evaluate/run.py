@@ -1,4 +1,8 @@
-"""What `python -m stage2_ensemble.evaluate` does."""
+"""What `python -m stage2_ensemble.evaluate` does.
+
+metrics = run(load_params(MembersParams))
+metrics["val"]["stack"]["auc"]                   # 0.953
+"""
 
 import logging
 from collections.abc import Sequence
@@ -8,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from features.artifacts.null_model import NullModel, read_null_model
+from features.artifacts.null_model import NullFindings, read_null_model
 from features.core.auc import measure_auc
 from features.core.files import write_sealed, write_text
 from features.core.manifest import Manifest, count_classes, find_headline_rows, read_manifest
@@ -16,7 +20,7 @@ from features.core.sums import write_sums
 from features.runtime.costs import read_costs
 from features.settings.members import MembersParams
 from stage2_ensemble.charts.charts import build_charts, write_pngs
-from stage2_ensemble.columns.columns import Columns, Floats, read_held_out
+from stage2_ensemble.columns.columns import Floats, MemberColumns, read_held_out
 from stage2_ensemble.columns.extras import read_extras
 from stage2_ensemble.findings.corrected_labels import measure_corrected
 from stage2_ensemble.findings.domains import measure_domains, measure_generators
@@ -26,10 +30,8 @@ from stage2_ensemble.findings.final_run import (
     quote_earlier,
     tabulate_last,
 )
-from stage2_ensemble.findings.log import log_last, log_metrics, log_warning
 from stage2_ensemble.findings.reasons import (
     find_reasons,
-    list_reasons,
     measure_without,
     tabulate_reasons,
 )
@@ -56,8 +58,9 @@ from stage2_ensemble.measures.metrics import FPR_GRID, RECALL_GRID, trace_curves
 from stage2_ensemble.models.bundle import read_ensemble
 from stage2_ensemble.models.candidates import CANDIDATES
 from stage2_ensemble.models.ensemble import Ensemble, check_members
-from stage2_ensemble.results.form import Metrics, ValMetrics, has_val
+from stage2_ensemble.results.form import Metrics, ValMetrics
 from stage2_ensemble.results.metrics_file import write_metrics
+from stage2_ensemble.sentences.log import list_log_lines
 
 MANIFEST = Path("artifacts/manifest")
 DUMPS = Path("artifacts/dumps")
@@ -71,7 +74,7 @@ _log = logging.getLogger("forgerystack")
 
 
 def measure_val(
-    ensemble: Ensemble, scores: dict[str, Floats], val: Manifest, null: NullModel
+    ensemble: Ensemble, scores: dict[str, Floats], val: Manifest, null: NullFindings
 ) -> dict[str, Any]:
     """The fixed form of `metrics.json`, but for what `check_rules` and `give_reasons` add.
 
@@ -97,14 +100,14 @@ def measure_val(
     }
 
 
-def _read_headline(ensemble: Ensemble, raw: Floats, val: Manifest) -> ShippedRows:
-    """The headline rows with what ships, whose log-odds are `raw`."""
+def _read_headline(ensemble: Ensemble, uncalibrated: Floats, val: Manifest) -> ShippedRows:
+    """The headline rows with what ships, whose log-odds are `uncalibrated`."""
     rows = np.flatnonzero(find_headline_rows(val))
-    return read_shipped(ensemble, rows, val.labels[rows], val.groups[rows], raw[rows])
+    return read_shipped(ensemble, rows, val.labels[rows], val.groups[rows], uncalibrated[rows])
 
 
 def give_reasons(
-    ensemble: Ensemble, columns: Sequence[Columns], shipped: Floats, val: Manifest
+    ensemble: Ensemble, columns: Sequence[MemberColumns], shipped: Floats, val: Manifest
 ) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
     """`blocks` and `without` of `metrics.json`, and their tables; on the headline rows.
 
@@ -161,14 +164,9 @@ def run(params: MembersParams, out: Path = OUT) -> Metrics:
     write_metrics(out / METRICS, metrics)
     plotted = [out / "plots" / f"{name}.csv" for name in plots]
     write_sums(out / SUMS, [out / METRICS, out / EVALUATION, *plotted])
-    if has_val(metrics):
-        log_metrics(metrics)
-        # Seconds are for the log alone: same seed and machine, same bytes.
-        for line in list_reasons(metrics, read_costs(ensemble.backbones, ensemble.digests)):
-            _log.info("evaluate: %s", line)
-        log_warning(metrics["val"])
-    else:
-        log_last(metrics)
+    # Costs are for the log alone: same seed and machine, same bytes.
+    for line in list_log_lines(metrics, read_costs(ensemble.backbones, ensemble.digests)):
+        _log.info("evaluate: %s", line)
     return metrics
 
 
@@ -180,18 +178,18 @@ def _measure(
     members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
     extras = read_extras(FORENSICS, val, ensemble.file_codes)
     columns = read_held_out(DUMPS, val, *members, extras)
-    raw = ensemble.score_all(columns)
-    scores = ensemble.rules.read_all(raw)
-    shipped = _read_headline(ensemble, raw[ensemble.shipped], val)
+    uncalibrated = ensemble.score_all(columns)
+    scores = ensemble.rules.read_all(uncalibrated)
+    shipped = _read_headline(ensemble, uncalibrated[ensemble.shipped], val)
     metrics = measure_val(ensemble, scores, val, null)
     metrics |= check_rules(ensemble, shipped, metrics["val"]["stack"])
     if val.has_units:
-        metrics["units"] = measure_units(ensemble, raw, val)
+        metrics["units"] = measure_units(ensemble, uncalibrated, val)
     if corrected := measure_corrected(ensemble, scores, val):
         metrics["corrected"] = corrected
-    reasons, plots = give_reasons(ensemble, columns, raw[ensemble.shipped], val)
+    reasons, plots = give_reasons(ensemble, columns, uncalibrated[ensemble.shipped], val)
     plots |= build_plots(scores, ensemble.shipped, val) | tabulate_shipped(shipped)
-    evaluation = tabulate_evaluation(ensemble, raw, val, null.scores)
+    evaluation = tabulate_evaluation(ensemble, uncalibrated, val, null.scores)
     plots |= tabulate_rows(evaluation, ensemble.rules.band is not None)
     robustness, table = read_robustness(PERTURBED, ensemble, val, extras.names)
     whole = cast(ValMetrics, {**metrics, **reasons, "robustness": robustness})

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from features.core.manifest import Ids
-from stage2_ensemble.columns.columns import Columns, Floats
+from stage2_ensemble.columns.columns import Floats, MemberColumns
 from stage2_ensemble.models.boosted import Boosted, FoldModels, count_threads
 from stage2_ensemble.models.candidates import Model, Pooled
 from stage2_ensemble.models.combiners import BestSingle, Combiner, Greedy, Logistic, RankMean
@@ -79,14 +79,14 @@ def find_block(name: str) -> str:
     raise ValueError(f"the column {name} is of no block")
 
 
-def choose_rows(count: int) -> Ids:
+def sample_explained(count: int) -> Ids:
     """Of so many rows the positions of those to explain, the same each time."""
     if count <= ROWS:
         return np.arange(count)
     return np.sort(np.random.default_rng(SEED).choice(count, ROWS, replace=False))
 
 
-def explain_model(model: Model, columns: Sequence[Columns]) -> Contributions | None:
+def explain_model(model: Model, columns: Sequence[MemberColumns]) -> Contributions | None:
     """Contributions to the mean over the folds of a model's log-odds; `columns`: one per fold.
 
     `None` for what is no sum over columns: a mean of ranks. The components of embeddings of
@@ -103,7 +103,7 @@ def explain_model(model: Model, columns: Sequence[Columns]) -> Contributions | N
     return Contributions(names, values, float(np.mean([part.base for part in known])))
 
 
-def _explain_fold(model: Model, columns: Columns) -> Contributions | None:
+def _explain_fold(model: Model, columns: MemberColumns) -> Contributions | None:
     if isinstance(model, Pooled):
         return _explain_sum(model, columns)
     boosted = model.models[columns.fold] if isinstance(model, FoldModels) else model
@@ -111,7 +111,7 @@ def _explain_fold(model: Model, columns: Columns) -> Contributions | None:
     return _explain_trees(boosted, columns)
 
 
-def _explain_sum(model: Pooled, columns: Columns) -> Contributions | None:
+def _explain_sum(model: Pooled, columns: MemberColumns) -> Contributions | None:
     if isinstance(model.combiner, RankMean):
         return None
     weighed = columns.logits * find_weights(model.combiner, len(columns.backbones))
@@ -120,7 +120,7 @@ def _explain_sum(model: Pooled, columns: Columns) -> Contributions | None:
     return Contributions(names, weighed - weighed.mean(axis=0), base)
 
 
-def _explain_trees(model: Boosted, columns: Columns) -> Contributions:
+def _explain_trees(model: Boosted, columns: MemberColumns) -> Contributions:
     rows = model.table.build(columns)
     found = np.zeros((len(rows), len(model.table.names) + 1))
     for booster in model.boosters:

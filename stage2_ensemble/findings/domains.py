@@ -13,14 +13,14 @@ import numpy as np
 from features.core.auc import compare_aucs, measure_auc
 from features.core.manifest import HELD_OUT, SEEN, UNSEEN, Manifest, count_classes
 from stage2_ensemble.columns.columns import Floats, Mask
-from stage2_ensemble.measures.resampling import number_groups
+from stage2_ensemble.measures.resampling import index_groups
 
 ADJECTIVES = {SEEN: "seen", UNSEEN: "unseen", HELD_OUT: "held-out"}
 CLASSES = ("real", "fake")
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ComparedRows:
     """Val rows `(n,)` that one AUC is measured on."""
 
     rows: Mask
@@ -30,7 +30,7 @@ class Comparison:
     """Both sides in words, such as `380 fakes of warp against 480 seen reals`."""
 
 
-def compare_rows(rows: Mask, val: Manifest, before: str = "", after: str = "") -> Comparison:
+def compare_rows(rows: Mask, val: Manifest, before: str = "", after: str = "") -> ComparedRows:
     """`rows`, and if they hold one class only the seen val rows of the other.
 
     `before` and `after` stand around the class in the words for `rows`.
@@ -47,18 +47,18 @@ def compare_rows(rows: Mask, val: Manifest, before: str = "", after: str = "") -
     if not sides[0][0]:
         words.reverse()  # the rows themselves come first
     both = sides[0][1] | sides[1][1]
-    return Comparison(both, *count_classes(val.labels[both]), " against ".join(words))
+    return ComparedRows(both, *count_classes(val.labels[both]), " against ".join(words))
 
 
 def measure_comparison(
-    comparison: Comparison, scores: Floats, null_scores: Floats, val: Manifest
+    comparison: ComparedRows, scores: Floats, null_scores: Floats, val: Manifest
 ) -> dict[str, Any]:
     """AUC with bounds of what ships, how many groups, and the null model's on the same rows."""
     rows = comparison.rows
     labels, groups = val.labels[rows], val.groups[rows]
     return {
         **measure_auc(labels, scores[rows], groups).to_metrics(),
-        **number_groups(labels, groups).to_metrics(),
+        **index_groups(labels, groups).to_metrics(),
         "null_auc": measure_auc(labels, null_scores[rows], groups).auc,
         "reals": comparison.reals,
         "fakes": comparison.fakes,
@@ -101,7 +101,7 @@ def measure_domains(scores: Floats, null_scores: Floats, val: Manifest) -> dict[
 
 
 def measure_gap(
-    comparisons: Mapping[str, Comparison], scores: Floats, val: Manifest
+    comparisons: Mapping[str, ComparedRows], scores: Floats, val: Manifest
 ) -> dict[str, Any] | None:
     """How much worse rows do that are not seen; all of these are taken together.
 

@@ -4,18 +4,13 @@ Such a run has learned from val too, so none of its figures is a held-out one. T
 with a val are quoted: of the same settings, but of members that learned from fewer rows.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pandas as pd
-from rich.box import SIMPLE
-from rich.table import Table
 
-from features.core.auc import AucEstimate
 from features.core.files import read_sealed
-from features.core.number_text import format_figure
 from stage2_ensemble.findings.robustness import COLUMNS
 from stage2_ensemble.findings.tables import CONFUSION, HISTOGRAM, PARTS, SCORERS
 from stage2_ensemble.models.candidates import CANDIDATES, GATED
@@ -99,39 +94,6 @@ def quote_earlier(path: Path) -> EarlierRun | None:
     )
 
 
-def list_last(metrics: FinalMetrics) -> list[str]:
-    """The same in lines, the AUCs of candidates left out."""
-    found, shipped = metrics["out_of_fold"], metrics["shipped"]
-    calibration, threshold = found["calibration"], found["threshold"]
-    rates = ", ".join(
-        f"{name.upper()} {format_figure(threshold[name]['value'])}" for name in ("fpr", "tpr")
-    )
-    return [
-        f"{metrics['note']}; what follows stands on rows of train",
-        f"{shipped} ships: the gate has decided it again, on out-of-fold rows",
-        f"calibration: {calibration['name']}, chosen on {found['read_on']} rows "
-        f"({calibration['reason']}); ECE there {format_figure(calibration['ece_before'])} before, "
-        f"{format_figure(calibration['ece_after'])} after",
-        f"threshold: log-odds {format_figure(threshold['value'])} by {threshold['policy']}; "
-        f"{rates} there",
-        *(
-            f"without {backbone}: AUC {_describe_loss(less)} out of fold"
-            for backbone, less in found["without"].items()
-        ),
-        describe_earlier(metrics["earlier"], shipped),
-    ]
-
-
-def build_last(metrics: FinalMetrics) -> Table:
-    """Out-of-fold AUCs, for the summary."""
-    table = Table(title=metrics["note"], box=SIMPLE, padding=0)
-    table.add_column("model", overflow="fold")
-    table.add_column("out-of-fold AUC", justify="right", no_wrap=True)
-    for name, auc in metrics["out_of_fold"]["auc"].items():
-        table.add_row(f"{name} (ships)" if name == metrics["shipped"] else name, format_figure(auc))
-    return table
-
-
 def tabulate_last(metrics: FinalMetrics) -> dict[str, pd.DataFrame]:
     """Tables behind plots, by the name of their file: but for `without` their headers alone."""
     tables = {name: pd.DataFrame(columns=columns) for name, columns in MEASURED_ON_VAL.items()}
@@ -139,20 +101,3 @@ def tabulate_last(metrics: FinalMetrics) -> dict[str, pd.DataFrame]:
     rows = [{"backbone": backbone, **less} for backbone, less in left_out]
     names = ["backbone", "name", *(f"{p}{end}" for p in ("", "simple_", "val_") for end in BOUNDS)]
     return tables | {"without": pd.DataFrame(rows, columns=names)}
-
-
-def _describe_loss(values: Mapping[str, Any]) -> str:
-    return AucEstimate.from_metrics(values).describe_difference()
-
-
-def describe_earlier(earlier: EarlierRun | str, shipped: str) -> str:
-    """The quoted run in a line."""
-    if isinstance(earlier, str):
-        return earlier
-    rows, name = earlier["rows"], earlier["shipped"]
-    auc = AucEstimate.from_metrics(earlier).describe()
-    other = "" if name == shipped else f", which is not what ships now ({shipped})"
-    return (
-        f"the earlier run, with val: AUC {auc} of {name}{other}, on {rows['reals']} reals and "
-        f"{rows['fakes']} fakes"
-    )

@@ -5,7 +5,6 @@ which rows stand in val and, for shares, of which rows the promise was made on, 
 chosen here.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,20 +13,18 @@ from sklearn.linear_model import LogisticRegression
 
 from features.core.auc import LEVEL
 from features.core.manifest import Ids
-from features.core.number_text import format_figure
 from stage2_ensemble.columns.columns import Floats, Labels
 from stage2_ensemble.decisions.conformal import FAKE, REAL, REVIEW, Band, count_allowed
 from stage2_ensemble.decisions.prior_shift import Prior
 from stage2_ensemble.decisions.scored_rows import ValRows
 from stage2_ensemble.decisions.threshold import Threshold
 from stage2_ensemble.measures.reliability import find_bins, measure_ece
-from stage2_ensemble.measures.resampling import find_bounds, measure_resamples, number_groups
-from stage2_ensemble.measures.shares import Share, measure_share
-from stage2_ensemble.results.form import Promise
+from stage2_ensemble.measures.resampling import find_bounds, index_groups, measure_resamples
+from stage2_ensemble.measures.shares import Share, estimate_share
 
 DRAWS = 400
 KEPT, BY_CHANCE, MISSED, DIFFERS = "kept", "missed by chance", "missed", "differs"
-Entry = dict[str, Any]
+PromiseValues = dict[str, Any]
 
 
 def check_promises(
@@ -37,7 +34,7 @@ def check_promises(
     band: Band | None = None,
     draws: int = DRAWS,
     seed: int = 0,
-) -> dict[str, Entry]:
+) -> dict[str, PromiseValues]:
     """Each promise by name: `title`, `promised` with the `sense` (at most, at least, or none) and,
     where it has one, its own interval, `realised`, `realised_low`, `realised_high`, `verdict`.
 
@@ -45,7 +42,7 @@ def check_promises(
     rows assume (estimated without their labels, if at all). `fpr`, `tpr` and the band are about
     log-odds as they are; `prior`, `intercept`, `slope` and `ece` about log-odds at `prior`, and
     `ece_own_shares` about log-odds at val's own shares: what is wrong beside the prior. Intervals
-    count groups; those of shares are `measure_share`'s, those of lines cluster-robust, those of
+    count groups; those of shares are `estimate_share`'s, those of lines cluster-robust, those of
     calibration errors from `draws` bootstrap samples.
     """
     entries = {
@@ -57,20 +54,20 @@ def check_promises(
     return entries | (_check_band(val, band) if band else {})
 
 
-def _check_prior(val: ValRows, prior: Prior) -> Entry:
-    share = measure_share(val.labels == 1, val.groups)
+def _check_prior(val: ValRows, prior: Prior) -> PromiseValues:
+    share = estimate_share(val.labels == 1, val.groups)
     if prior.source != "estimate":
         return _compare("share of fakes", Share(prior.value), share)
     return _compare("share of fakes", Share(prior.value, prior.em_low, prior.em_high), share)
 
 
-def _check_rates(val: ValRows, threshold: Threshold) -> dict[str, Entry]:
+def _check_rates(val: ValRows, threshold: Threshold) -> dict[str, PromiseValues]:
     """The policy's own rate has to reach its target, the other one what it was."""
     called = threshold.call(val.log_odds) == 1
     entries = {}
     for name, label in (("fpr", 0), ("tpr", 1)):
-        held = val.labels == label
-        share = measure_share(called[held], val.groups[held])
+        of_class = val.labels == label
+        share = estimate_share(called[of_class], val.groups[of_class])
         text = f"{name.upper()} at the threshold"
         if threshold.policy != name:
             entries[name] = _compare(text, getattr(threshold, name), share)
@@ -82,9 +79,9 @@ def _check_rates(val: ValRows, threshold: Threshold) -> dict[str, Entry]:
     return entries
 
 
-def _check_line(val: ValRows, prior: Prior) -> dict[str, Entry]:
+def _check_line(val: ValRows, prior: Prior) -> dict[str, PromiseValues]:
     odds = prior.apply(val.log_odds)
-    line, errors = fit_line(val.labels, odds, val.groups)
+    line, errors = fit_calibration_line(val.labels, odds, val.groups)
     count = len(np.unique(val.groups))
     quantile = float(stdtrit(max(count - 1, 1), (1 + LEVEL) / 2))
     entries = {}
@@ -95,7 +92,7 @@ def _check_line(val: ValRows, prior: Prior) -> dict[str, Entry]:
     return entries
 
 
-def fit_line(labels: Labels, log_odds: Floats, groups: Ids) -> tuple[Floats, Floats]:
+def fit_calibration_line(labels: Labels, log_odds: Floats, groups: Ids) -> tuple[Floats, Floats]:
     """Logistic regression of `(n,)` labels on log-odds: (intercept, slope) and their errors.
 
     Slope 1 and intercept 0 where probabilities hold (Cox, Biometrika 45, 1958). Standard errors
@@ -117,7 +114,7 @@ def fit_line(labels: Labels, log_odds: Floats, groups: Ids) -> tuple[Floats, Flo
     return np.array([intercept, slope]), errors
 
 
-def _check_errors(val: ValRows, prior: Prior, draws: int, seed: int) -> dict[str, Entry]:
+def _check_errors(val: ValRows, prior: Prior, draws: int, seed: int) -> dict[str, PromiseValues]:
     share = float(val.labels.mean())
     own = val.log_odds + (logit(share) - logit(prior.train))
     cases = {
@@ -130,9 +127,9 @@ def _check_errors(val: ValRows, prior: Prior, draws: int, seed: int) -> dict[str
     }
 
 
-def _check_error(text: str, val: ValRows, draws: int, seed: int) -> Entry:
+def _check_error(text: str, val: ValRows, draws: int, seed: int) -> PromiseValues:
     """`by_chance` is how large an ECE chance alone makes on these rows, 39 times of 40."""
-    groups = number_groups(val.labels, val.groups)
+    groups = index_groups(val.labels, val.groups)
     value = measure_ece(val.labels, val.log_odds, find_bins(val.log_odds))
     drawn = measure_resamples(val.labels, val.log_odds, groups, 0.0, draws, seed)
     found = Share(value, *find_bounds("ece", value, drawn, groups.least))
@@ -141,7 +138,7 @@ def _check_error(text: str, val: ValRows, draws: int, seed: int) -> Entry:
     return _build_entry(text, Share(0.0), found, verdict) | {"by_chance": limit}
 
 
-def _check_band(val: ValRows, band: Band) -> dict[str, Entry]:
+def _check_band(val: ValRows, band: Band) -> dict[str, PromiseValues]:
     answers = band.decide(val.log_odds)
     may_be_real, may_be_fake = band.find_sets(val.log_odds)
     entries = {}
@@ -149,10 +146,11 @@ def _check_band(val: ValRows, band: Band) -> dict[str, Entry]:
         (0, REAL, FAKE, may_be_real, band.reviewed_reals, band.reals),
         (1, FAKE, REAL, may_be_fake, band.reviewed_fakes, band.fakes),
     ):
-        held = val.labels == label
-        groups, given = val.groups[held], answers[held]
+        of_class = val.labels == label
+        groups, given = val.groups[of_class], answers[of_class]
         error, left, cover = (
-            measure_share(hits, groups) for hits in (given == wrong, given == REVIEW, covered[held])
+            estimate_share(hits, groups)
+            for hits in (given == wrong, given == REVIEW, covered[of_class])
         )
         slack = _find_slack(count, band.alpha)
         names = f"{kind}s_called_{wrong}", f"{kind}s_covered"
@@ -168,7 +166,7 @@ def _find_slack(groups: int, alpha: float) -> float:
     return max(0.0, float(betaincinv(allowed, groups + 1 - allowed, (1 + LEVEL) / 2)) - alpha)
 
 
-def _bound(text: str, side: int, promised: float, slack: float, found: Share) -> Entry:
+def _bound(text: str, side: int, promised: float, slack: float, found: Share) -> PromiseValues:
     """A promise of at most (`side` 1) or at least (-1) so much."""
     assert found.value is not None
     excess = side * (found.value - promised)
@@ -180,7 +178,7 @@ def _bound(text: str, side: int, promised: float, slack: float, found: Share) ->
     return _build_entry(text, Share(promised), found, verdict, sense)
 
 
-def _compare(text: str, promised: Share, found: Share) -> Entry:
+def _compare(text: str, promised: Share, found: Share) -> PromiseValues:
     """A promise of a value, which may have an interval of its own.
 
     It is kept if 0 lies in the difference's (Zou and Donner, Statistics in Medicine 27, 2008).
@@ -200,26 +198,9 @@ def _reach(share: Share, side: int) -> float:
     return 0.0 if bound is None or share.value is None else abs(bound - share.value)
 
 
-def _build_entry(title: str, promised: Share, found: Share, verdict: str, sense: str = "") -> Entry:
+def _build_entry(
+    title: str, promised: Share, found: Share, verdict: str, sense: str = ""
+) -> PromiseValues:
     own = {"promised": promised.value, "promised_low": promised.low, "promised_high": promised.high}
     bounds = {"realised": found.value, "realised_low": found.low, "realised_high": found.high}
     return {"title": title, "sense": sense, **own, **bounds, "verdict": verdict}
-
-
-def describe_promised(entry: Promise) -> str:
-    """`at most 0.05`; of a calibration error, how much chance alone makes."""
-    if "by_chance" in entry:
-        return f"by chance up to {format_figure(entry['by_chance'])}"
-    if entry["sense"]:
-        return f"{entry['sense']} {entry['promised']:g}"
-    return _describe(entry, "promised")
-
-
-def describe_promise(entry: Promise) -> str:
-    """All of it in a line."""
-    promised, realised = describe_promised(entry), _describe(entry, "realised")
-    return f"{entry['title']}: promised {promised}, realised {realised}: {entry['verdict']}"
-
-
-def _describe(entry: Mapping[str, Any], name: str) -> str:
-    return format_figure(*(entry[name + end] for end in ("", "_low", "_high")))

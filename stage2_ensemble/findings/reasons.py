@@ -9,52 +9,42 @@ from typing import Any
 
 import pandas as pd
 
-from features.core.auc import AucEstimate, compare_aucs
+from features.core.auc import compare_aucs
 from features.core.manifest import Ids
-from features.core.number_text import format_percent
-from features.runtime.costs import Cost
-from stage2_ensemble.columns.columns import Columns, Floats, Labels
+from stage2_ensemble.columns.columns import Floats, Labels, MemberColumns
 from stage2_ensemble.findings.contributions import (
     BACKBONE,
     add_blocks,
-    choose_rows,
     explain_model,
     find_weights,
     measure_gains,
+    sample_explained,
 )
 from stage2_ensemble.models.candidates import CANDIDATES, GATED, Model, Pooled
 from stage2_ensemble.models.ensemble import Ensemble, average_scores
-from stage2_ensemble.results.form import Block, LeftOutOnVal, ValMetrics
-from stage2_ensemble.results.scores import Auc
-
-Figures = dict[str, float | None]
-MISSED = "it is missed"
-BETTER = "better without it"
-NOT_TOLD = "nothing lost that can be told"
-TOO_FEW = "too few groups to tell"
-MARGINAL = 0.01
-"""Shares of a block below this are not told in the log."""
 
 
 @dataclass(frozen=True)
 class Reason:
     """What carries one candidate."""
 
-    blocks: dict[str, Figures]
+    blocks: dict[str, dict[str, float | None]]
     """By block: `contribution`, `gain`, `weight`, as far as the candidate has them."""
     columns: dict[str, float]
     """Contribution by column; empty where there is none."""
     gains: dict[str, float]
 
 
-def find_reasons(ensemble: Ensemble, columns: Sequence[Columns], rows: Ids) -> dict[str, Reason]:
+def find_reasons(
+    ensemble: Ensemble, columns: Sequence[MemberColumns], rows: Ids
+) -> dict[str, Reason]:
     """Of every candidate, by some of the `rows` (positions) of `columns` (one per fold)."""
-    chosen = rows[choose_rows(len(rows))]
+    chosen = rows[sample_explained(len(rows))]
     some = [c.take(chosen) for c in columns]
     return {name: _find_reason(model, some) for name, model in ensemble.models.items()}
 
 
-def _find_reason(model: Model, columns: Sequence[Columns]) -> Reason:
+def _find_reason(model: Model, columns: Sequence[MemberColumns]) -> Reason:
     found = explain_model(model, columns)
     gains = measure_gains(model)
     contribution = found.measure_blocks() if found else {}
@@ -77,7 +67,7 @@ def _find_reason(model: Model, columns: Sequence[Columns]) -> Reason:
 
 def measure_without(
     ensemble: Ensemble,
-    columns: Sequence[Columns],
+    columns: Sequence[MemberColumns],
     shipped: Floats,
     rows: Ids,
     labels: Labels,
@@ -132,58 +122,3 @@ def _tabulate(
     keys = dict.fromkeys(key for by_key in values.values() for key in by_key)
     columns = {name: [values.get(name, {}).get(key) for key in keys] for name in (*names, *more)}
     return pd.DataFrame({title: list(keys), **columns})
-
-
-def list_reasons(metrics: ValMetrics, costs: Mapping[str, Cost]) -> list[str]:
-    """What carries what ships and the gated candidates, and each backbone left out: a line each."""
-    shipped = metrics["val"]["shipped"]
-    names = dict.fromkeys((shipped, *GATED))
-    lines = [
-        f"{name}{' (ships)' if name == shipped else ''}: {describe_blocks(metrics['blocks'][name])}"
-        for name in names
-        if name in metrics["blocks"]
-    ]
-    for backbone, values in metrics["without"].items():
-        lines.append(describe_without(backbone, values, costs[backbone], shipped))
-    return lines
-
-
-def describe_blocks(blocks: Mapping[str, Block]) -> str:
-    """`log-odds moved by backbone:a 1.20 (60 %), …`, the largest first."""
-    found = {block: values["contribution"] for block, values in blocks.items()}
-    known = {block: value for block, value in found.items() if value is not None}
-    if not known:
-        return "a mean of ranks, no sum of contributions; each backbone counts the same"
-    total = sum(known.values()) or 1.0
-    told = sorted(known.items(), key=lambda item: -item[1])
-    parts = [f"{k} {v:.2f} ({format_percent(v / total)})" for k, v in told if v / total >= MARGINAL]
-    return "log-odds moved by " + (", ".join(parts) or "nothing")
-
-
-def describe_without(backbone: str, values: LeftOutOnVal, cost: Cost, shipped: str) -> str:
-    """`without a: AUC -0.0020 [-0.0060, +0.0010] out of fold, …: nothing lost that can be told`."""
-    parts = [f"AUC {_describe(values)} out of fold"]
-    if shipped in GATED:
-        parts.append(f"{_describe(values, 'simple_')} of the best simple combiner")
-    parts.append(f"{_describe(values, 'val_')} on val")
-    text = f"without {backbone}: {', '.join(parts)}: {judge_loss(values)}"
-    costs = []
-    if cost.minutes is not None:
-        costs.append(f"training it took {cost.minutes:.1f} min")
-    if cost.seconds is not None:
-        costs.append(f"1,000 images take it {cost.seconds:.1f} s")
-    return "; ".join([text, ", ".join(costs) or "what it costs is not known"])
-
-
-def judge_loss(values: Auc) -> str:
-    """What the interval out of fold allows to say."""
-    if values["auc_low"] is None or values["auc_high"] is None:
-        return TOO_FEW
-    if values["auc_high"] < 0:
-        return MISSED
-    return BETTER if values["auc_low"] > 0 else NOT_TOLD
-
-
-def _describe(values: Mapping[str, Any], start: str = "") -> str:
-    keys = ("auc", "auc_low", "auc_high")
-    return AucEstimate(*(values[start + key] for key in keys)).describe_difference()

@@ -12,14 +12,12 @@ import pandas as pd
 from features.artifacts.perturbed import FACTS, STAGE, Perturbed, Variant, read_perturbed
 from features.core.auc import AucEstimate, compare_aucs, measure_auc
 from features.core.manifest import Ids, Manifest, count_classes
-from features.core.number_text import format_figure
 from features.errors import StaleArtifactError
 from stage2_ensemble.columns.columns import Floats, HeldOutColumns, Labels
 from stage2_ensemble.columns.extras import build_extras
-from stage2_ensemble.measures.resampling import number_groups
+from stage2_ensemble.measures.resampling import index_groups
 from stage2_ensemble.models.ensemble import Ensemble
 from stage2_ensemble.results.form import Counts, Robustness, VariantMetrics, VariantScores
-from stage2_ensemble.results.scores import read_interval
 
 SCORERS = ("stack", "mean", "best_single")
 """`stack` is what ships."""
@@ -28,8 +26,6 @@ CHANGES = ("change", "change_low", "change_high")
 VALUES = (*BOUNDS, *CHANGES, "fpr", "tpr")
 COLUMNS = ("perturbation", "strength", "scorer", *VALUES, "rows", "title")
 """Of `robustness.csv`."""
-WORST = 3
-"""Variants that are told."""
 
 
 def read_robustness(
@@ -111,7 +107,7 @@ def measure_robustness(
         scores = score_columns(ensemble, columns)
         plain = plain or scores
         variants.append(measure_variant(ensemble, variant, scores, plain, labels, groups))
-    numbered = number_groups(labels, groups)
+    numbered = index_groups(labels, groups)
     return {
         **counts,
         "groups": numbered.count,
@@ -187,49 +183,3 @@ def tabulate_robustness(robustness: Robustness) -> pd.DataFrame:
 def name_variant(variant: VariantMetrics) -> str:
     """`jpeg 75`."""
     return Variant(variant["perturbation"], variant["strength"]).name
-
-
-def list_robustness(robustness: Robustness, shipped: str) -> list[str]:
-    """The rows, what hurts most of what ships, and which scorer holds best, a line each."""
-    if not robustness["rows"]:
-        return [f"robustness: nothing is measured: {robustness['note']}"]
-    plain, *changed = robustness["variants"]
-    stack = plain["scorers"]["stack"]
-    lines = [
-        f"robustness, on {robustness['reals']} reals and {robustness['fakes']} fakes of val: AUC "
-        f"{_describe(stack)} of what ships with pictures as they are, {_describe_rates(stack)}"
-    ]
-    worst = sorted(changed, key=lambda variant: variant["scorers"]["stack"]["auc"])[:WORST]
-    for variant in worst:
-        values = variant["scorers"]["stack"]
-        change = AucEstimate(*read_interval(values, "change"))
-        lines.append(
-            f"under {name_variant(variant)}: AUC {_describe(values)} of what ships, "
-            f"{change.describe_difference()}; {_describe_rates(values)}"
-        )
-    return [*lines, _describe_best(changed, shipped)]
-
-
-def _describe_best(changed: Sequence[VariantMetrics], shipped: str) -> str:
-    """Which scorer's lowest AUC is highest, and whether the intervals tell them apart."""
-    kept = [name for name in SCORERS if name != shipped]  # `stack` is that one
-    lowest = {}
-    for scorer in kept:
-        worst = min(changed, key=lambda variant: variant["scorers"][scorer]["auc"])
-        lowest[scorer] = (worst["scorers"][scorer], name_variant(worst))
-    best = max(lowest, key=lambda scorer: lowest[scorer][0]["auc"])
-    parts = [f"{_describe(values)} of {s} ({where})" for s, (values, where) in lowest.items()]
-    low = lowest[best][0]["auc_low"]
-    others = [values["auc_high"] for s, (values, _) in lowest.items() if s != best]
-    apart = low is not None and all(high is not None and high < low for high in others)
-    said = f"{best} holds best" if apart else "intervals overlap: none holds best for sure"
-    return f"lowest AUC {', '.join(parts)}: {said}"
-
-
-def _describe(values: VariantScores) -> str:
-    return AucEstimate.from_metrics(values).describe()
-
-
-def _describe_rates(values: VariantScores) -> str:
-    fpr, tpr = (format_figure(values[rate]) for rate in ("fpr", "tpr"))
-    return f"FPR {fpr} and TPR {tpr} at its threshold"

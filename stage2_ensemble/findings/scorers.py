@@ -1,6 +1,8 @@
 """What scores are worth on labelled rows, be they rows of val or units of them.
 
-Metrics of every scorer with intervals, what ships, what it gains, and what to doubt.
+Metrics of every scorer with intervals, what ships, and what it gains.
+
+    measure_scorers(ensemble, ensemble.rules, scores, labels, groups)["stack"]["auc"]
 """
 
 import logging
@@ -16,43 +18,27 @@ from features.runtime.progress import track
 from stage2_ensemble.columns.columns import Floats, Labels
 from stage2_ensemble.decisions.rules import DecisionRules
 from stage2_ensemble.decisions.units import MIXED, number_units
-from stage2_ensemble.measures.metrics import RATES, measure_scores, name_false_positives
+from stage2_ensemble.measures.metrics import measure_scores
 from stage2_ensemble.measures.resampling import (
-    LEAST_GROUPS,
     RESAMPLES,
     Bounds,
     Resamples,
     find_bounds,
     find_paired_bounds,
+    index_groups,
     measure_resamples,
-    number_groups,
 )
 from stage2_ensemble.models.ensemble import Ensemble
-from stage2_ensemble.results.form import UnitCounts
 
 PAIRED = ("ap", "tpr_at_fpr_1e-2", "accuracy", "balanced_accuracy", "log_loss")
 """Metrics, beside the AUC, whose differences are told."""
-LEAST_FALSE_POSITIVES = 10
-"""A TPR that stands on fewer moves with each. Of 100 true TPRs behind which stood one, simulated
-intervals held 67 to 74; behind four, 79 to 90; behind twelve, 95."""
-TITLES = {
-    "auc": "AUC",
-    "ap": "AP",
-    "balanced_accuracy": "balanced acc.",
-    "accuracy": "accuracy",
-    "tpr_at_fpr_1e-2": "TPR at FPR 1 %",
-    "tpr_at_fpr_1e-3": "TPR at FPR 0.1 %",
-    "log_loss": "log loss",
-    "ece": "ECE",
-}
-NOT_RELIABLE = "interval not reliable"
 BASELINES = ("mean", "best_single")
 """What ships is compared with them."""
 _log = logging.getLogger("forgerystack")
 
 
 @dataclass(frozen=True)
-class Figures:
+class ScorerFigures:
     """Scores `(n,)`, their metrics as they stand in `metrics.json`, and those of resamples."""
 
     scores: Floats
@@ -60,16 +46,16 @@ class Figures:
     resamples: Resamples
 
 
-def measure_figures(
+def measure_with_intervals(
     labels: Labels, scores: Floats, groups: Ids, threshold: float, resamples: int = RESAMPLES
-) -> Figures:
+) -> ScorerFigures:
     """The metrics of `(n,)` rows of both classes, each with its interval, and how many groups.
 
     The AUC's is DeLong's, by group; all others come from the same draws of groups, whatever the
     scores.
     """
     metrics: dict[str, Any] = measure_scores(labels, scores, groups, threshold)
-    numbered = number_groups(labels, groups)
+    numbered = index_groups(labels, groups)
     drawn = measure_resamples(labels, scores, numbered, threshold, resamples)
     for name in drawn.values:
         if name == "auc":
@@ -78,18 +64,18 @@ def measure_figures(
         if metrics[name] is not None:
             bounds = find_bounds(name, metrics[name], drawn, numbered.least)
         metrics[f"{name}_low"], metrics[f"{name}_high"] = bounds
-    return Figures(scores, metrics | numbered.to_metrics(), drawn)
+    return ScorerFigures(scores, metrics | numbered.to_metrics(), drawn)
 
 
 def compare_figures(
-    labels: Labels, groups: Ids, first: Figures, second: Figures
+    labels: Labels, groups: Ids, first: ScorerFigures, second: ScorerFigures
 ) -> dict[str, float | None]:
     """The `first` minus the `second`, on the same `(n,)` rows and draws, with intervals.
 
     `None` for a metric that these rows cannot have.
     """
     found = compare_aucs(labels, groups, first.scores, second.scores).to_metrics()
-    least = number_groups(labels, groups).least
+    least = index_groups(labels, groups).least
     for name in PAIRED:
         difference: float | None = None
         bounds: Bounds = (None, None)
@@ -98,25 +84,6 @@ def compare_figures(
             bounds = find_paired_bounds(name, first.resamples, second.resamples, least)
         found[name], (found[f"{name}_low"], found[f"{name}_high"]) = difference, bounds
     return found
-
-
-def list_notes(values: Mapping[str, Any], reals: int) -> list[str]:
-    """What to know about one entry of `metrics.json`: too few groups, the rows behind TPRs."""
-    notes = []
-    if not values["reliable"]:
-        notes.append(
-            f"{NOT_RELIABLE}: fewer than {LEAST_GROUPS} groups of a class; "
-            f"these rows are of {values['groups']} groups"
-        )
-    for name in RATES:
-        count = values[name_false_positives(name)]
-        if count is not None:
-            warning = f"; fewer than {LEAST_FALSE_POSITIVES}, so a few rows decide it"
-            notes.append(
-                f"false positives behind {TITLES[name]}: {count} of {reals} reals"
-                + (warning if count < LEAST_FALSE_POSITIVES else "")
-            )
-    return notes
 
 
 def measure_scorers(
@@ -131,7 +98,7 @@ def measure_scorers(
     `scores`: `(n,)` log-odds of rows of both classes, as `rules` read them.
     """
     figures = {
-        name: measure_figures(labels, score, groups, rules.find_threshold(name))
+        name: measure_with_intervals(labels, score, groups, rules.find_threshold(name))
         for name, score in track(scores.items(), "measure on val", len(scores), unit="scorers")
     }
     shipped = figures[ensemble.shipped]
@@ -171,9 +138,3 @@ def measure_units(
     groups = val.groups[rows][units.first][kept]
     read = rules.read_all(means)
     return {"counts": counts, **measure_scorers(ensemble, rules, read, labels[kept], groups)}
-
-
-def describe_mixed(counts: UnitCounts) -> str:
-    """How many units were left out, and why; empty if none was."""
-    mixed = counts["mixed"]
-    return f"{mixed} with rows of both classes left out" if mixed else ""

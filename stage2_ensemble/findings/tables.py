@@ -70,7 +70,7 @@ def list_scorers(metrics: ValMetrics) -> list[Entry]:
     return [*found, ("null model", "null model", val["null_model"])]
 
 
-def list_parts(metrics: ValMetrics) -> list[Entry]:
+def list_subgroups(metrics: ValMetrics) -> list[Entry]:
     """Kind, name and values of generators and, where there are several, domains."""
     domains = list_domains(metrics["domains"])
     found: list[Entry] = [
@@ -83,12 +83,12 @@ def list_parts(metrics: ValMetrics) -> list[Entry]:
 
 def tabulate_dots(metrics: ValMetrics) -> dict[str, pd.DataFrame]:
     """`scorers` and `parts`: what the figures show, as tables."""
-    parts = list_parts(metrics)
+    subgroups = list_subgroups(metrics)
     if gap := metrics["domains"].get("gap"):
-        parts.append(("gap", "seen minus unseen", gap))
+        subgroups.append(("gap", "seen minus unseen", gap))
     return {
         "scorers": _tabulate(list_scorers(metrics), SCORERS),
-        "parts": _tabulate(parts, PARTS),
+        "parts": _tabulate(subgroups, PARTS),
     }
 
 
@@ -162,11 +162,11 @@ def tabulate_confusion(rows: pd.DataFrame, has_review: bool) -> pd.DataFrame:
 
 
 def tabulate_evaluation(
-    ensemble: Ensemble, raw: Mapping[str, Floats], val: Manifest, null_scores: Floats
+    ensemble: Ensemble, uncalibrated: Mapping[str, Floats], val: Manifest, null_scores: Floats
 ) -> pd.DataFrame:
-    """The table; `raw`: as `Ensemble.score_all` gives them, of all rows of `val`."""
-    read = ensemble.rules.read_all(raw)
-    answers = answer_rows(ensemble.rules, ensemble.shipped, raw[ensemble.shipped])
+    """The table; `uncalibrated`: as `Ensemble.score_all` gives them, of all rows of `val`."""
+    read = ensemble.rules.read_all(uncalibrated)
+    answers = answer_rows(ensemble.rules, ensemble.shipped, uncalibrated[ensemble.shipped])
     known = val.table[FROM_MANIFEST].reset_index(drop=True)
     return known.assign(
         headline=find_headline_rows(val),
@@ -181,8 +181,8 @@ def tabulate_evaluation(
 def tabulate_nothing(ensemble: Ensemble, val: Manifest) -> pd.DataFrame:
     """The same without rows, where `val` has none."""
     names = [f"{b}-{k}" for k in ensemble.folds for b in ensemble.backbones]
-    raw = dict.fromkeys((*names, *ensemble.models), val.weights)
-    return tabulate_evaluation(ensemble, raw, val, val.weights)
+    uncalibrated = dict.fromkeys((*names, *ensemble.models), val.weights)
+    return tabulate_evaluation(ensemble, uncalibrated, val, val.weights)
 
 
 def write_evaluation(table: pd.DataFrame, path: Path) -> None:

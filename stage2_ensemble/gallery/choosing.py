@@ -32,7 +32,7 @@ labels, say) is an estimate for all of val.
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidates:
+class ValScores:
     """All `n` rows of val, in the order of `row_id`."""
 
     labels: Labels
@@ -49,7 +49,7 @@ class Candidates:
         return len(self.labels)
 
 
-def choose_rows(rows: Candidates, count: int, seed: int = 0) -> dict[int, str]:
+def choose_shown(rows: ValScores, count: int, seed: int = 0) -> dict[int, str]:
     """At most `count` positions and why each was chosen, in the order of choice."""
     count = min(count, len(rows))
     chosen: dict[int, str] = {}
@@ -69,7 +69,7 @@ def _take(chosen: dict[int, str], order: Sequence[int], reason: str, until: int)
         chosen.setdefault(row, reason)
 
 
-def _order(rows: Candidates) -> dict[str, list[int]]:
+def _order(rows: ValScores) -> dict[str, list[int]]:
     """By reason the positions that have it, the worst first."""
     margins = rows.log_odds - rows.threshold
     is_fake, called_fake = rows.labels == 1, margins >= 0
@@ -90,7 +90,7 @@ def _sort(keys: Floats, mask: Mask) -> list[int]:
     return [int(row) for row in order]
 
 
-def _alternate(rows: Candidates, goodness: Floats) -> Iterator[int]:
+def _alternate(rows: ValScores, goodness: Floats) -> Iterator[int]:
     """The worst row of each generator, then the second worst of each, and so on."""
     names = np.asarray(rows.generators, object)
     orders = [_sort(goodness, names == name) for name in sorted(set(names.tolist()) - {""})]

@@ -1,4 +1,7 @@
-"""What `python -m stage2_ensemble.gallery` does."""
+"""What `python -m stage2_ensemble.gallery` does.
+
+run(load_params(GalleryParams))                  # writes artifacts/gallery
+"""
 
 import logging
 from collections.abc import Mapping
@@ -17,7 +20,7 @@ from stage2_ensemble.columns.columns import Floats, HeldOutColumns, Mask, read_d
 from stage2_ensemble.columns.extras import read_extras
 from stage2_ensemble.findings.contributions import explain_model
 from stage2_ensemble.findings.tables import read_evaluation
-from stage2_ensemble.gallery.choosing import Candidates, choose_rows
+from stage2_ensemble.gallery.choosing import ValScores, choose_shown
 from stage2_ensemble.gallery.facts import (
     FACTS,
     ROWS,
@@ -92,7 +95,7 @@ def _read_list(name: str) -> pd.DataFrame:
 def _choose(
     ensemble: Ensemble, table: pd.DataFrame, disagreement: Floats, has_pair: Mask, report: Report
 ) -> dict[int, str]:
-    candidates = Candidates(
+    candidates = ValScores(
         labels=table["label"].to_numpy(np.int8),
         log_odds=table["score:stack"].to_numpy(np.float64),
         threshold=ensemble.rules.find_threshold(ensemble.shipped),
@@ -100,7 +103,7 @@ def _choose(
         generators=table["generator"].tolist(),
         has_pair=has_pair,
     )
-    return choose_rows(candidates, report.rows)
+    return choose_shown(candidates, report.rows)
 
 
 def _mark(rows: Mapping[int, object], count: int) -> Mask:

@@ -1,4 +1,7 @@
-"""What `python -m stage2_ensemble.label` does."""
+"""What `python -m stage2_ensemble.label` does.
+
+run(load_params(MembersParams))                  # writes artifacts/labels.csv
+"""
 
 import logging
 from pathlib import Path
@@ -27,14 +30,14 @@ UNIT_COLUMNS = ["unit", "rows", "score", "label", "log_odds"]
 _log = logging.getLogger("forgerystack")
 
 
-def score_rows(ensemble: Ensemble, columns: list[HeldOutColumns], test: Manifest) -> Floats:
+def score_test_rows(ensemble: Ensemble, columns: list[HeldOutColumns], test: Manifest) -> Floats:
     """`(n,)` log-odds of what ships as they come; NaN for an image that cannot be read."""
-    raw = np.full(len(test), np.nan)
-    raw[columns[0].row_ids] = ensemble.score(ensemble.shipped, columns)
-    return raw
+    uncalibrated = np.full(len(test), np.nan)
+    uncalibrated[columns[0].row_ids] = ensemble.score(ensemble.shipped, columns)
+    return uncalibrated
 
 
-def label_rows(ensemble: Ensemble, raw: Floats, test: Manifest) -> pd.DataFrame:
+def label_rows(ensemble: Ensemble, uncalibrated: Floats, test: Manifest) -> pd.DataFrame:
     """One row per test row: `img_name, score, label, log_odds, status`.
 
     `score` is the probability of being fake at the class shares that `label.prior` says, `label` is
@@ -42,12 +45,12 @@ def label_rows(ensemble: Ensemble, raw: Floats, test: Manifest) -> pd.DataFrame:
     share of fakes as its score and its problem as `status`; with `decision.review` it is left to
     review.
     """
-    answers = answer_rows(ensemble.rules, ensemble.shipped, raw)
+    answers = answer_rows(ensemble.rules, ensemble.shipped, uncalibrated)
     answers.insert(0, "img_name", test.table["img_name"].to_numpy())
     return answers.assign(status=test.table["status"].to_numpy())
 
 
-def label_units(ensemble: Ensemble, raw: Floats, test: Manifest) -> pd.DataFrame:
+def label_units(ensemble: Ensemble, uncalibrated: Floats, test: Manifest) -> pd.DataFrame:
     """One row per unit, in the order of first rows: `unit, rows, score, label, log_odds`.
 
     `rows`: its images that can be read, whose mean log-odds are read as those of units; a unit
@@ -57,10 +60,12 @@ def label_units(ensemble: Ensemble, raw: Floats, test: Manifest) -> pd.DataFrame
     if ensemble.unit_rules is None:
         return pd.DataFrame(columns=UNIT_COLUMNS)
     units = number_units(test.units)
-    readable = np.isfinite(raw)
+    readable = np.isfinite(uncalibrated)
     shares = units.average(readable.astype(np.float64))
     means = np.full(len(shares), np.nan)
-    np.divide(units.average(np.where(readable, raw, 0.0)), shares, out=means, where=shares > 0)
+    np.divide(
+        units.average(np.where(readable, uncalibrated, 0.0)), shares, out=means, where=shares > 0
+    )
     first = test.table.iloc[units.first]
     answers = answer_rows(ensemble.unit_rules, ensemble.shipped, means)
     names = first["unit"].where(first["unit"] != "", first["img_name"]).to_numpy()
@@ -76,12 +81,12 @@ def run(params: MembersParams, out: Path = OUT) -> None:
     members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
     extras = read_extras(FORENSICS, test, ensemble.file_codes)
     columns = read_held_out(DUMPS, test, *members, extras)
-    raw = score_rows(ensemble, columns, test)
-    labels = label_rows(ensemble, raw, test)
+    uncalibrated = score_test_rows(ensemble, columns, test)
+    labels = label_rows(ensemble, uncalibrated, test)
     submission = labels[["img_name", "score"]].rename(columns={"score": "y_pred"})
     write_text(out / "labels.csv", labels.to_csv(index=False, float_format=DIGITS))
     write_text(out / "prediction.txt", submission.to_csv(index=False, float_format=DIGITS))
-    units = label_units(ensemble, raw, test)
+    units = label_units(ensemble, uncalibrated, test)
     write_text(out / "unit_labels.csv", units.to_csv(index=False, float_format=DIGITS))
     _log_labels(labels, out)
     _log_units(units, test, out / "unit_labels.csv")

@@ -1,4 +1,7 @@
-"""Metrics on float64 log-odds."""
+"""Metrics on float64 log-odds.
+
+measure_scores(labels, scores, groups, threshold)["tpr_at_fpr_1e-2"]
+"""
 
 import numpy as np
 from sklearn.metrics import (

@@ -60,7 +60,7 @@ def tabulate_reliability(
     worth = np.ones(len(labels)) if weights is None else weights
     places = find_bins(log_odds, weights)
     mass = np.bincount(places, worth)
-    held = mass > 0
-    sums = (np.bincount(places, worth * v)[held] for v in (expit(log_odds), labels))
-    predicted, observed = (total / mass[held] for total in sums)
-    return Reliability(mass[held] / mass.sum(), predicted, observed)
+    filled = mass > 0
+    sums = (np.bincount(places, worth * v)[filled] for v in (expit(log_odds), labels))
+    predicted, observed = (total / mass[filled] for total in sums)
+    return Reliability(mass[filled] / mass.sum(), predicted, observed)

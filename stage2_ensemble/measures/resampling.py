@@ -51,7 +51,7 @@ class Groups:
         return {"groups": self.count, "reliable": self.reliable}
 
 
-def number_groups(labels: Labels, groups: Ids) -> Groups:
+def index_groups(labels: Labels, groups: Ids) -> Groups:
     """`groups` are `(n,)` numbers of any kind."""
     known, numbers = np.unique(groups, return_inverse=True)
     least = min(len(np.unique(numbers[labels == label])) for label in (0, 1))

@@ -31,7 +31,7 @@ class Share:
         return cls(**values)
 
 
-def measure_share(
+def estimate_share(
     hits: npt.NDArray[np.bool_], groups: Ids, weights: Floats | None = None, level: float = LEVEL
 ) -> Share:
     """Weighted share of the `(n,)` rows that are hits, with Wilson's interval (JASA 22, 1927).

@@ -10,10 +10,10 @@ import numpy as np
 from features.errors import AlignmentError
 from features.settings.stacking import Stack
 from stage2_ensemble.columns.columns import (
-    Columns,
     Floats,
     FoldColumns,
     Labels,
+    MemberColumns,
     Parts,
     check_fittable,
 )
@@ -75,7 +75,7 @@ class Boosted:
         )
         return cls(table, boosters, shift, kind)
 
-    def score(self, columns: Columns) -> Floats:
+    def score(self, columns: MemberColumns) -> Floats:
         """`(n,)` log-odds of fake. Raises `AlignmentError` for other columns than at the fit."""
         rows = self.table.build(columns)
         if not len(rows):
@@ -112,7 +112,7 @@ class FoldModels:
             }
         )
 
-    def score(self, columns: Columns) -> Floats:
+    def score(self, columns: MemberColumns) -> Floats:
         """`(n,)` log-odds by the model of the columns' fold."""
         if columns.fold not in self.models:
             raise AlignmentError("folds of model and members", columns.fold, list(self.models))
@@ -133,8 +133,8 @@ def find_rounds(
     """
     if any(own is None for own in parts):
         return max(1, most // 10)
-    held = np.concatenate([own == 0 for own in parts if own is not None])
-    learn, stop = (data.subset(np.flatnonzero(rows).tolist()) for rows in (~held, held))
+    stop_rows = np.concatenate([own == 0 for own in parts if own is not None])
+    learn, stop = (data.subset(np.flatnonzero(rows).tolist()) for rows in (~stop_rows, stop_rows))
     booster = lightgbm.train(
         options,
         learn,

@@ -9,7 +9,7 @@ import numpy as np
 from features.core.manifest import count_classes
 from features.runtime.progress import track
 from features.settings.stacking import Stack
-from stage2_ensemble.columns.columns import Columns, Floats, FoldColumns, check_fittable
+from stage2_ensemble.columns.columns import Floats, FoldColumns, MemberColumns, check_fittable
 from stage2_ensemble.columns.feature_matrix import Basis, fit_basis
 from stage2_ensemble.models.boosted import Boosted, FoldModels, Kind
 from stage2_ensemble.models.combiners import COMBINERS, Combiner
@@ -26,7 +26,7 @@ LEAST_ROWS = 500
 class Model(Protocol):
     """A fitted candidate."""
 
-    def score(self, columns: Columns) -> Floats:
+    def score(self, columns: MemberColumns) -> Floats:
         """`(n,)` log-odds of fake, by what the members of one fold say."""
         ...
 
@@ -37,7 +37,7 @@ class Pooled:
 
     combiner: Combiner
 
-    def score(self, columns: Columns) -> Floats:
+    def score(self, columns: MemberColumns) -> Floats:
         """See `Model`."""
         return self.combiner.score(columns.logits)
 
@@ -65,7 +65,7 @@ def fit_candidate(
     return Boosted.fit(folds, settings, seed, kind, basis=basis)
 
 
-def list_candidates(folds: Sequence[FoldColumns], settings: Stack) -> tuple[str, ...]:
+def list_fittable(folds: Sequence[FoldColumns], settings: Stack) -> tuple[str, ...]:
     """Those that the rows suffice for, simple ones first."""
     for columns in folds:
         check_fittable(columns)

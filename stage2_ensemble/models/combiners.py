@@ -120,7 +120,7 @@ class Logistic:
     intercept_: float
 
     def fit(self, logits: Floats, labels: Labels, weights: Floats) -> Self:
-        """scikit-learn's `LogisticRegression`; coefficients are kept for raw logits."""
+        """scikit-learn's `LogisticRegression`; coefficients are of logits as they come."""
         mean, scale = logits.mean(axis=0), logits.std(axis=0)
         scale = np.where(scale > FLAT, scale, 1.0)  # else rounding becomes a huge coefficient
         model = LogisticRegression().fit((logits - mean) / scale, labels, weights)

@@ -12,8 +12,8 @@ import numpy as np
 
 from features.runtime.progress import track
 from stage2_ensemble.columns.columns import Floats, FoldColumns, Mask
-from stage2_ensemble.measures.resampling import CHUNK, draw_counts, number_groups, rank_rows
-from stage2_ensemble.models.out_of_fold import measure_auc
+from stage2_ensemble.measures.resampling import CHUNK, draw_counts, index_groups, rank_rows
+from stage2_ensemble.models.out_of_fold import measure_fold_aucs
 
 RESAMPLES = 2000
 
@@ -27,7 +27,7 @@ class Gain:
     high: float
 
 
-def compare_scores(
+def compare_fold_aucs(
     folds: Sequence[FoldColumns],
     ours: Sequence[Floats],
     theirs: Sequence[Floats],
@@ -57,7 +57,9 @@ def subtract_aucs(
     folds: Sequence[FoldColumns], ours: Sequence[Floats], theirs: Sequence[Floats]
 ) -> float:
     """AUC of `ours` minus that of `theirs`, the mean over the folds."""
-    return float(np.mean(np.subtract(measure_auc(folds, ours), measure_auc(folds, theirs))))
+    return float(
+        np.mean(np.subtract(measure_fold_aucs(folds, ours), measure_fold_aucs(folds, theirs)))
+    )
 
 
 def draw_differences(
@@ -66,7 +68,7 @@ def draw_differences(
     """`(RESAMPLES,)` of the same differences, on groups drawn within each fold."""
     total = np.zeros(RESAMPLES)
     for columns, *sides in zip(folds, ours, theirs, strict=True):
-        groups = number_groups(columns.labels, columns.groups)
+        groups = index_groups(columns.labels, columns.groups)
         pair = [rank_rows(columns.labels, scores, groups.numbers) for scores in sides]
         chunk = max(1, CHUNK // len(columns))
         drawn = draw_counts(groups.count, RESAMPLES, chunk, seed + columns.fold)

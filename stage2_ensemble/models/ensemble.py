@@ -1,4 +1,8 @@
-"""The fitted second stage as a whole: candidates, what ships, how scores are read."""
+"""The fitted second stage as a whole: candidates, what ships, how scores are read.
+
+ensemble = read_ensemble(Path("artifacts/stackers"))
+ensemble.score(ensemble.shipped, columns)        # (n,) log-odds
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from features.errors import AlignmentError, StaleArtifactError
-from stage2_ensemble.columns.columns import Columns, Floats, check_same_rows
+from stage2_ensemble.columns.columns import Floats, MemberColumns, check_same_rows
 from stage2_ensemble.columns.extras import FileCodes
 from stage2_ensemble.decisions.rules import DecisionRules
 from stage2_ensemble.models.candidates import Model
@@ -44,7 +48,7 @@ class Ensemble:
     unit_rules: DecisionRules | None = None
     """Of the same scorers, for units in place of rows, where train has units."""
 
-    def score(self, name: str, columns: Sequence[Columns]) -> Floats:
+    def score(self, name: str, columns: Sequence[MemberColumns]) -> Floats:
         """`(n,)` scores of one candidate as they come: the mean of its log-odds over the folds.
 
         `columns`: one per active fold, all on the same rows. Raises `AlignmentError`, or
@@ -58,7 +62,7 @@ class Ensemble:
             self._check_members(c)
         return average_scores(self.models[name], columns)
 
-    def score_all(self, columns: Sequence[Columns]) -> dict[str, Floats]:
+    def score_all(self, columns: Sequence[MemberColumns]) -> dict[str, Floats]:
         """`(n,)` log-odds of every member and every candidate as they come."""
         scores = {
             f"{backbone}-{c.fold}": c.logits[:, i]
@@ -68,11 +72,11 @@ class Ensemble:
         scores.update({name: self.score(name, columns) for name in self.models})
         return scores
 
-    def read_all(self, columns: Sequence[Columns]) -> dict[str, Floats]:
+    def read_all(self, columns: Sequence[MemberColumns]) -> dict[str, Floats]:
         """`score_all`, as `rules.read` gives them."""
         return self.rules.read_all(self.score_all(columns))
 
-    def _check_members(self, columns: Columns) -> None:
+    def _check_members(self, columns: MemberColumns) -> None:
         if columns.backbones != self.backbones:
             raise AlignmentError("backbones", columns.backbones, self.backbones)
         fitted = self.digests[columns.fold]
@@ -81,7 +85,7 @@ class Ensemble:
             raise StaleArtifactError("the ensemble", f"members {names[0]}", names[1], "stack")
 
 
-def average_scores(model: Model, columns: Sequence[Columns]) -> Floats:
+def average_scores(model: Model, columns: Sequence[MemberColumns]) -> Floats:
     """`(n,)` mean over the folds of a model's log-odds of the same rows."""
     return np.asarray(np.mean([model.score(c) for c in columns], axis=0))
 

@@ -1,9 +1,10 @@
-"""Whether a LightGBM model ships: only if it is better than the best simple combiner for sure.
+"""Whether a LightGBM model ships: only if the interval of its gain lies above the margin.
 
-The candidates are declared beforehand, and the risk of a lucky winner, 5 % in all, is shared among
-them (Bonferroni). The plain mean, too, must be worse for sure: what is best on the rows of a
-training part is a little worse than chance on the rest where nothing is to be learned, so the best
-simple combiner alone is too easily beaten (in 21 of 300 worlds of noise; both in 5).
+The gain is that in AUC over the best simple combiner. The candidates are declared beforehand, and
+the risk of a lucky winner, 5 % in all, is shared among them (Bonferroni). The gain over the plain
+mean must lie there, too: what is best on the rows of a training part is a little worse than chance
+on the rest where nothing is to be learned, so the best simple combiner alone is too easily beaten
+(in 21 of 300 worlds of noise; both in 5).
 """
 
 from collections.abc import Sequence
@@ -17,13 +18,13 @@ from features.runtime.progress import track
 from features.settings.stacking import Gate, Stack
 from stage2_ensemble.columns.columns import FoldColumns, Mask
 from stage2_ensemble.columns.tuning_half import mark_untuned
-from stage2_ensemble.models.candidates import GATED, fit_candidate, list_candidates
+from stage2_ensemble.models.candidates import GATED, fit_candidate, list_fittable
 from stage2_ensemble.models.combiners import Mean
-from stage2_ensemble.models.differences import compare_scores
+from stage2_ensemble.models.differences import compare_fold_aucs
 from stage2_ensemble.models.out_of_fold import (
     BEST_SIMPLE,
     Judged,
-    measure_auc,
+    measure_fold_aucs,
     pick_simple,
     split_inner,
 )
@@ -84,13 +85,13 @@ def hold_gate(
     The risk is shared among all that `settings` declare. With `gate.rows: untuned` nothing but
     these rows decides; raises `ManifestError` where they are too few.
     """
-    names = [name for name in list_candidates(folds, settings) if name in GATED]
+    names = [name for name in list_fittable(folds, settings) if name in GATED]
     level = RISK / max(len(names), 1)
     masks = mark_untuned(folds) if gate.rows == "untuned" else None
     verdicts = []
     for name in [name for name in names if name in judged.scores]:
         gain, over_mean = (
-            compare_scores(folds, judged.scores[name], judged.scores[other], level, seed, masks)
+            compare_fold_aucs(folds, judged.scores[name], judged.scores[other], level, seed, masks)
             for other in (BEST_SIMPLE, Mean.name)
         )
         won = min(gain.low, over_mean.low) > gate.margin
@@ -144,14 +145,16 @@ def _leave_domains_out(
             continue
         simple = fit_candidate(pick_simple(rest, settings, seed).name, rest, settings, seed)
         model = fit_candidate(name, rest, settings, seed)
-        for held in out:
-            if len(np.unique(held.labels)) == 2:
-                aucs = [measure_auc([held], [m.score(held)])[0] for m in (model, simple)]
+        for columns in out:
+            if len(np.unique(columns.labels)) == 2:
+                aucs = [
+                    measure_fold_aucs([columns], [m.score(columns)])[0] for m in (model, simple)
+                ]
                 differences.append(aucs[0] - aucs[1])
     return float(np.mean(differences)) if differences else None
 
 
 def choose_shipped(verdicts: Sequence[Verdict], simple: str) -> str:
-    """The candidate that has won by most for sure, or the simple one."""
+    """The candidate that has won with the highest lower bound, or the simple one."""
     winners = [verdict for verdict in verdicts if verdict.ships]
     return max(winners, key=lambda verdict: verdict.low).name if winners else simple

@@ -14,7 +14,7 @@ from features.settings.stacking import Stack
 from features.splits.folds import split_evenly
 from stage2_ensemble.columns.columns import Floats, FoldColumns, Parts, check_fittable, count_parts
 from stage2_ensemble.decisions.calibrators import Platt
-from stage2_ensemble.models.candidates import SIMPLE, fit_candidate, fit_candidates, list_candidates
+from stage2_ensemble.models.candidates import SIMPLE, fit_candidate, fit_candidates, list_fittable
 
 BEST_SIMPLE = "best simple"
 """Not a candidate: the simple combiner that each training part would have chosen."""
@@ -49,22 +49,22 @@ def judge_candidates(
     `stack.bags`, which does it no harm. `advance` is called after each of `repeats` times
     `inner_folds` parts of the rows.
     """
-    names = list_candidates(folds, settings)
+    names = list_fittable(folds, settings)
     once = settings.model_copy(update={"bags": 1})
     scores = {name: [np.zeros(len(c)) for c in folds] for name in (*names, BEST_SIMPLE)}
     picks = dict.fromkeys(SIMPLE, 0)
     for repeat in range(settings.repeats):
         own = seed + 1000 * repeat
         parts = split_inner(folds, settings.inner_folds, own)
-        for held in range(settings.inner_folds):
-            rest = [c.take(part != held) for c, part in zip(folds, parts, strict=True)]
+        for held_out in range(settings.inner_folds):
+            rest = [c.take(part != held_out) for c, part in zip(folds, parts, strict=True)]
             picked = pick_simple(rest, settings, seed)
             picks[picked.name] += 1
             for name, model in fit_candidates(names, rest, once, own).items():
                 for columns, part, total, best in zip(
                     folds, parts, scores[name], scores[BEST_SIMPLE], strict=True
                 ):
-                    out = part == held
+                    out = part == held_out
                     found = model.score(columns.take(out)) / settings.repeats
                     total[out] += found
                     if name == picked.name:
@@ -95,7 +95,7 @@ def pick_simple(folds: Sequence[FoldColumns], settings: Stack, seed: int) -> Pic
     # Embeddings and the like are not looked at, and are large.
     bare = [replace(columns, embeddings=(), extras=None) for columns in folds]
     scores = dict(score_simple(bare, settings, seed))
-    aucs = {name: float(np.mean(measure_auc(bare, found))) for name, found in scores.items()}
+    aucs = {name: float(np.mean(measure_fold_aucs(bare, found))) for name, found in scores.items()}
     name = max(SIMPLE, key=lambda name: aucs[name])
     labels = np.concatenate([columns.labels for columns in folds])
     weights = np.concatenate([columns.weights for columns in folds])
@@ -111,14 +111,14 @@ def score_simple(
     parts = split_inner(folds, count, seed)
     for name in SIMPLE:
         scores = [np.empty(len(columns)) for columns in folds]
-        for held in range(count):
-            rest = [c.take(part != held) for c, part in zip(folds, parts, strict=True)]
+        for held_out in range(count):
+            rest = [c.take(part != held_out) for c, part in zip(folds, parts, strict=True)]
             model = fit_candidate(name, rest, settings, seed)
             for columns, part, score in zip(folds, parts, scores, strict=True):
-                score[part == held] = model.score(columns.take(part == held))
+                score[part == held_out] = model.score(columns.take(part == held_out))
         yield name, scores
 
 
-def measure_auc(folds: Sequence[FoldColumns], scores: Sequence[Floats]) -> list[float]:
+def measure_fold_aucs(folds: Sequence[FoldColumns], scores: Sequence[Floats]) -> list[float]:
     """AUC within each fold; scores of different folds come from different models."""
     return [float(roc_auc_score(c.labels, s)) for c, s in zip(folds, scores, strict=True)]

@@ -22,7 +22,7 @@ from features.errors import ConfigError
 from features.runtime.progress import show_progress
 from features.settings.stacking import Stack
 from stage2_ensemble.columns.columns import Floats, FoldColumns
-from stage2_ensemble.measures.resampling import find_percentiles, number_groups
+from stage2_ensemble.measures.resampling import find_percentiles, index_groups
 from stage2_ensemble.models.candidates import GATED, Model, fit_candidate
 from stage2_ensemble.models.differences import draw_differences, subtract_aucs
 from stage2_ensemble.models.out_of_fold import BEST_SIMPLE, judge_candidates, pick_simple
@@ -74,8 +74,8 @@ def leave_backbones_out(
             found[backbone] = Without(
                 name,
                 fit_candidate(name, rest, settings, seed),
-                shipped=compare_scores(folds, scores[left], whole[kind], seed),
-                simple=compare_scores(folds, scores[BEST_SIMPLE], whole[BEST_SIMPLE], seed),
+                shipped=compare_without(folds, scores[left], whole[kind], seed),
+                simple=compare_without(folds, scores[BEST_SIMPLE], whole[BEST_SIMPLE], seed),
             )
     return found
 
@@ -95,7 +95,7 @@ def _judge(
     return judge_candidates(folds, once, seed, advance).scores
 
 
-def compare_scores(
+def compare_without(
     folds: Sequence[FoldColumns], first: Sequence[Floats], second: Sequence[Floats], seed: int
 ) -> AucEstimate:
     """AUC of the `first` minus that of the `second`, with a 95 % interval by group.
@@ -103,7 +103,7 @@ def compare_scores(
     The mean over the folds, resampled as at the gate.
     """
     difference = subtract_aucs(folds, first, second)
-    least = min(number_groups(c.labels, c.groups).least for c in folds)
+    least = min(index_groups(c.labels, c.groups).least for c in folds)
     if least < 2:
         return AucEstimate(difference)
     drawn = draw_differences(folds, first, second, seed)

@@ -11,8 +11,8 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from features.core.number_text import format_bounds
+from stage2_ensemble.display.layout import TextTable
 from stage2_ensemble.report.questions import Answer
-from stage2_ensemble.report.tables import PageTable
 from stage2_ensemble.results.form import Metrics, has_val, name_shipped
 
 PAGE = Path(__file__).parent
@@ -25,7 +25,7 @@ SPECIAL = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_{}[]<>#|$"} | {"\n"
 def build_card(
     metrics: Metrics,
     answers: Sequence[Answer],
-    tables: Sequence[PageTable],
+    tables: Sequence[TextTable],
     summary: Mapping[str, Any],
     backbones: Mapping[str, Any],
     source: str,

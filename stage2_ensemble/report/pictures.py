@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from features.core.trusted import ANYWHERE
 from features.pixels.decoding import decode_square
 from features.pixels.reading import ImageProblem, read_inside
 from features.settings.images import Images
@@ -20,7 +21,7 @@ HEAT_COVER = 0.75
 
 
 @dataclass(frozen=True)
-class Look:
+class PictureFormat:
     """How large and how good pictures are on the page."""
 
     side: int
@@ -29,7 +30,13 @@ class Look:
     """Of WebP, 0 … 100."""
 
 
-LOOKS = (Look(256, 80), Look(224, 65), Look(160, 55), Look(112, 45), Look(80, 35))
+PICTURE_FORMATS = (
+    PictureFormat(256, 80),
+    PictureFormat(224, 65),
+    PictureFormat(160, 55),
+    PictureFormat(112, 45),
+    PictureFormat(80, 35),
+)
 """The best one whose page is small enough is taken."""
 SMALL = 0.375
 """Side of a neighbour, as a share."""
@@ -43,23 +50,26 @@ class Pictures:
     images: Images
     _kept: dict[str, npt.NDArray[np.uint8] | None] = field(default_factory=dict, repr=False)
 
-    def encode(self, path: str, look: Look, is_small: bool = False) -> str | None:
+    def encode(
+        self, path: str, picture_format: PictureFormat, is_small: bool = False
+    ) -> str | None:
         """WebP as a `data:` address; `None` where the file is not there or cannot be read."""
         square = self._read(path)
         if square is None:
             return None
-        side = round(look.side * SMALL) if is_small else look.side
+        side = round(picture_format.side * SMALL) if is_small else picture_format.side
         image = Image.fromarray(square)
         if image.width > side:
             image = image.resize((side, side), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
-        image.save(buffer, "WEBP", quality=look.quality, method=4)
+        image.save(buffer, "WEBP", quality=picture_format.quality, method=4)
         return _build_address("image/webp", buffer.getvalue())
 
     def _read(self, path: str) -> npt.NDArray[np.uint8] | None:
         if path not in self._kept:
             try:
-                self._kept[path] = decode_square(read_inside(self.root, path), self.images)
+                content = read_inside(self.root, path, ANYWHERE)
+                self._kept[path] = decode_square(content, self.images)
             except (ImageProblem, OSError):
                 self._kept[path] = None
         return self._kept[path]

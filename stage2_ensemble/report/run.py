@@ -1,4 +1,7 @@
-"""What `python -m stage2_ensemble.report` does."""
+"""What `python -m stage2_ensemble.report` does.
+
+run(load_params(ReportParams))                   # writes artifacts/report.html
+"""
 
 import base64
 import hashlib
@@ -20,18 +23,19 @@ from features.errors import StaleArtifactError
 from features.settings.report import ReportParams
 from stage2_ensemble.charts.charts import build_charts, render_svg
 from stage2_ensemble.display.closing import print_closing
-from stage2_ensemble.findings.rule_checks import list_rules
-from stage2_ensemble.findings.scorers import list_notes
+from stage2_ensemble.display.layout import TextTable
+from stage2_ensemble.display.tables import list_tables
 from stage2_ensemble.gallery.choosing import BY_CHANCE
 from stage2_ensemble.gallery.facts import FACTS, FORM
 from stage2_ensemble.models.bundle import read_ensemble
 from stage2_ensemble.models.ensemble import check_members
 from stage2_ensemble.report.model_card import build_card
-from stage2_ensemble.report.pictures import LOOKS, Look, Pictures, encode_heats
+from stage2_ensemble.report.pictures import PICTURE_FORMATS, PictureFormat, Pictures, encode_heats
 from stage2_ensemble.report.questions import Answer, answer_questions
-from stage2_ensemble.report.tables import PageTable, list_tables
 from stage2_ensemble.results.form import Metrics, has_val, name_shipped
 from stage2_ensemble.results.metrics_file import read_metrics
+from stage2_ensemble.sentences.rules import list_rules
+from stage2_ensemble.sentences.scorers import list_cautions
 
 METRICS = Path("artifacts/metrics.json")
 SUMS = Path("artifacts/evaluate.sums.json")
@@ -59,7 +63,7 @@ def run(params: ReportParams, out: Path = OUT) -> None:
         raise StaleArtifactError(GALLERY / FACTS, f"val {found}", f"val {wanted}", "gallery")
     heats, mapless = _read_heats(val, gallery)
     check_members(ensemble, list(params.backbones), params.folds.active)
-    answers = answer_questions(metrics, [verdict.to_json() for verdict in ensemble.verdicts])
+    answers = answer_questions(metrics, ensemble.verdicts)
     tables = list_tables(metrics)
     page = build_page(metrics, read_plots(), answers, tables, params.data.root)
     page["gallery_lead"] = describe_gallery(gallery, mapless)
@@ -98,7 +102,7 @@ def build_page(
     metrics: Metrics,
     plots: Mapping[str, pd.DataFrame],
     answers: list[Answer],
-    tables: list[PageTable],
+    tables: list[TextTable],
     source: str,
 ) -> dict[str, Any]:
     """All that the template needs but for pictures."""
@@ -108,7 +112,7 @@ def build_page(
     lead = f"{source}: {rows['reals']:,} reals and {rows['fakes']:,} fakes of val, {shipped} ships"
     notes = []
     if has_val(metrics):
-        notes = [*list_notes(metrics["val"]["stack"], rows["reals"]), *list_rules(metrics)]
+        notes = [*list_cautions(metrics["val"]["stack"], rows["reals"]), *list_rules(metrics)]
     return {
         "title": f"Real or forged: {source}",
         "lead": lead if has_val(metrics) else f"{source}: no held-out val, {shipped} ships",
@@ -131,8 +135,8 @@ def fit_page(
 ) -> str:
     """The page with the best pictures that it has room for."""
     text = ""
-    for look in LOOKS:
-        text = render_page(page, add_pictures(gallery, pictures, heats, look))
+    for picture_format in PICTURE_FORMATS:
+        text = render_page(page, add_pictures(gallery, pictures, heats, picture_format))
         if len(text.encode()) <= most:
             break
     return text
@@ -142,12 +146,12 @@ def add_pictures(
     gallery: Mapping[str, Any],
     pictures: Pictures,
     heats: list[dict[str, np.ndarray]],
-    look: Look,
+    picture_format: PictureFormat,
 ) -> dict[str, Any]:
     """What the page's script reads: the gallery, each row with its pictures."""
 
     def add(entry: Mapping[str, Any], is_small: bool = True) -> dict[str, Any]:
-        return {**entry, "picture": pictures.encode(entry["path"], look, is_small)}
+        return {**entry, "picture": pictures.encode(entry["path"], picture_format, is_small)}
 
     rows = []
     for entry, maps in zip(gallery["rows"], heats, strict=True):

@@ -7,7 +7,7 @@ from typing_extensions import TypedDict, TypeIs
 from stage2_ensemble.results.scores import (
     Auc,
     CalibrationError,
-    Classes,
+    ClassCounts,
     Counted,
     Domains,
     Figure,
@@ -102,7 +102,7 @@ class Promise(TypedDict):
     by_chance: NotRequired[float]
 
 
-class Block(TypedDict):
+class BlockFigures(TypedDict):
     """What one block of columns does to a candidate's log-odds."""
 
     contribution: Figure
@@ -148,7 +148,7 @@ class VariantMetrics(TypedDict):
     scorers: dict[str, VariantScores]
 
 
-class Counts(Classes):
+class Counts(ClassCounts):
     """Rows of each class and of both."""
 
     rows: int
@@ -161,7 +161,7 @@ class Robustness(Counted, Counts):
     variants: list[VariantMetrics]
 
 
-class CorrectedCounts(Classes):
+class CorrectedCounts(ClassCounts):
     """Labels that somebody has looked at."""
 
     to_real: int
@@ -169,7 +169,7 @@ class CorrectedCounts(Classes):
     confirmed: int
 
 
-class UnitCounts(Classes):
+class UnitCounts(ClassCounts):
     """Units, and those with rows of both classes, which are left out."""
 
     mixed: int
@@ -183,7 +183,7 @@ class CountedUnits(TypedDict):
 
 
 @final
-class Units(Scorers):
+class UnitScores(Scorers):
     """By unit (`data.columns.unit`): a video, a person."""
 
     counts: UnitCounts
@@ -206,7 +206,7 @@ class Corrected(Scorers):
 class Rows(TypedDict):
     """Rows that headline figures stand on."""
 
-    val: Classes
+    val: ClassCounts
 
 
 class ValMetrics(TypedDict):
@@ -220,10 +220,10 @@ class ValMetrics(TypedDict):
     threshold: ThresholdCheck
     prior: PriorCheck
     promises: dict[str, Promise]
-    blocks: dict[str, dict[str, Block]]
+    blocks: dict[str, dict[str, BlockFigures]]
     without: dict[str, LeftOutOnVal]
     robustness: Robustness
-    units: NotRequired[Units | CountedUnits]
+    units: NotRequired[UnitScores | CountedUnits]
     corrected: NotRequired[Corrected | CountedLabels]
 
 
@@ -241,7 +241,7 @@ class EarlierRun(Auc):
     """Headline figures of the last run that had a val."""
 
     shipped: str
-    rows: Classes
+    rows: ClassCounts
 
 
 class FinalMetrics(TypedDict):

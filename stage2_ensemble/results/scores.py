@@ -30,7 +30,7 @@ class Counted(TypedDict):
     """Each class has groups enough for an interval."""
 
 
-class Classes(TypedDict):
+class ClassCounts(TypedDict):
     """Rows of each class."""
 
     reals: int
@@ -57,7 +57,7 @@ _VeryRareFalsePositives = TypedDict(
 )
 
 
-class Difference(Auc, _RareFalsePositives):
+class ScoreDifference(Auc, _RareFalsePositives):
     """What ships minus another scorer, paired over the same resamples."""
 
     ap: Figure
@@ -105,7 +105,7 @@ class Scores(_RareFalsePositives, _VeryRareFalsePositives, Counted):
     ece_high: Figure
 
 
-class NullModel(Auc):
+class NullModelAuc(Auc):
     """What file facts and names alone reach."""
 
     told_apart: bool
@@ -128,14 +128,14 @@ class Scorers(TypedDict):
     stack: Scores
     """What ships: the combiner whose labels are written."""
     shipped: str
-    differences: dict[str, Difference]
+    differences: dict[str, ScoreDifference]
     """What ships minus `mean` and minus `best_single`; nothing for itself."""
 
 
 class HeadlineScorers(Scorers):
     """`val`: of the rows that headline figures stand on."""
 
-    null_model: NullModel
+    null_model: NullModelAuc
 
 
 COMBINERS = (
@@ -145,7 +145,7 @@ COMBINERS = (
 """In this order wherever they are shown."""
 
 
-class Comparison(Auc, Counted, Classes):
+class Comparison(Auc, Counted, ClassCounts):
     """What ships on some rows, and the null model beside."""
 
     null_auc: Figure

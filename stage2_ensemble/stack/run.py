@@ -1,4 +1,8 @@
-"""What `python -m stage2_ensemble.stack` does."""
+"""What `python -m stage2_ensemble.stack` does.
+
+ensemble = run(load_params(StackParams), out=Path("trials/stackers"))
+ensemble.shipped                                 # greedy
+"""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -29,10 +33,10 @@ from stage2_ensemble.decisions.units import (
     merge_rows,
 )
 from stage2_ensemble.models.bundle import write_ensemble
-from stage2_ensemble.models.candidates import Model, fit_candidates, list_candidates
+from stage2_ensemble.models.candidates import Model, fit_candidates, list_fittable
 from stage2_ensemble.models.ensemble import Ensemble, average_scores
 from stage2_ensemble.models.gate import choose_shipped, hold_gate
-from stage2_ensemble.models.out_of_fold import judge_candidates, measure_auc, pick_simple
+from stage2_ensemble.models.out_of_fold import judge_candidates, measure_fold_aucs, pick_simple
 from stage2_ensemble.models.without import leave_backbones_out
 
 MANIFEST = Path("artifacts/manifest")
@@ -43,7 +47,7 @@ _log = logging.getLogger("forgerystack")
 
 
 @dataclass(frozen=True)
-class Targets:
+class TargetRows:
     """The rows to be labelled that can be read: one `columns` per active fold."""
 
     columns: Sequence[HeldOutColumns]
@@ -62,7 +66,7 @@ def fit_ensemble(
     params: StackParams,
     train_digest: str,
     train_share: float,
-    targets: Targets | None = None,
+    targets: TargetRows | None = None,
     file_codes: FileCodes | None = None,
     units: TrainUnits | None = None,
 ) -> Ensemble:
@@ -79,7 +83,7 @@ def fit_ensemble(
         judged = judge_candidates(folds, settings, seed, meter.advance)
     verdicts = hold_gate(folds, judged, settings, params.gate, seed)
     shipped = choose_shipped(verdicts, pick_simple(folds, settings, seed).name)
-    names = list_candidates(folds, settings)
+    names = list_fittable(folds, settings)
     models = fit_candidates(names, folds, settings, seed)
     spared = len(calibration[0]) > 0
     if spared:
@@ -104,7 +108,7 @@ def fit_ensemble(
         digests={columns.fold: columns.digests for columns in folds},
         shipped=shipped,
         models=models,
-        oof_auc={name: measure_auc(folds, judged.scores[name]) for name in models},
+        oof_auc={name: measure_fold_aucs(folds, judged.scores[name]) for name in models},
         picks=judged.picks,
         verdicts=tuple(verdicts),
         rules=rules,
@@ -118,8 +122,8 @@ def fit_ensemble(
 def _merge_units(rows: Mapping[str, ChoiceRows], units: TrainUnits) -> dict[str, ChoiceRows] | None:
     """Each scorer's rows by unit; `None` if any lacks units of a class."""
     merged = {}
-    for name, held in rows.items():
-        found = merge_choice_rows(held, units)
+    for name, choice_rows in rows.items():
+        found = merge_choice_rows(choice_rows, units)
         if found is None:
             return None
         merged[name] = found
@@ -177,7 +181,7 @@ def run(params: StackParams, dumps: Path = DUMPS, out: Path = OUT) -> Ensemble:
 
 def _read_targets(
     params: StackParams, dumps: Path, train_digest: str, codes: FileCodes | None
-) -> Targets | None:
+) -> TargetRows | None:
     """The test rows, where their share of fakes is to be estimated and there are any."""
     if params.label.prior != "estimate":
         return None
@@ -187,7 +191,7 @@ def _read_targets(
     members = (list(params.backbones), params.folds.active, train_digest)
     columns = read_held_out(dumps, test, *members, read_extras(FORENSICS, test, codes))
     row_ids = columns[0].row_ids
-    return Targets(columns, test.groups[row_ids], test.units[row_ids])
+    return TargetRows(columns, test.groups[row_ids], test.units[row_ids])
 
 
 def _log_choice(ensemble: Ensemble, gate: Gate) -> None:

@@ -10,23 +10,25 @@ from features.errors import MissingArtifactError
 from features.runtime.costs import read_costs
 from features.runtime.terminal import build_console, get_form, write_document
 from stage2_ensemble.display.closing import print_closing
+from stage2_ensemble.display.layout import render_table
 from stage2_ensemble.display.tables import (
     build_blocks,
-    build_parts,
+    build_comparisons,
+    build_corrected,
+    build_last,
     build_promises,
     build_robustness,
+    build_scorers,
     build_shipped,
-    build_table,
     build_units,
     build_without,
 )
-from stage2_ensemble.findings.corrected_labels import build_corrected, list_corrected
-from stage2_ensemble.findings.final_run import build_last, list_last
-from stage2_ensemble.findings.rule_checks import list_rules
-from stage2_ensemble.findings.scorers import list_notes
 from stage2_ensemble.models.bundle import ENSEMBLE, check_bundle
 from stage2_ensemble.results.form import ValMetrics, has_val
 from stage2_ensemble.results.metrics_file import read_metrics
+from stage2_ensemble.sentences.rules import list_rules
+from stage2_ensemble.sentences.scorers import list_cautions, list_corrected, list_units
+from stage2_ensemble.sentences.without_val import list_last
 
 METRICS = Path("artifacts/metrics.json")
 SUMS = Path("artifacts/evaluate.sums.json")
@@ -50,7 +52,7 @@ def run() -> None:
         return
     console = build_console()
     if not has_val(metrics):
-        console.print(build_last(metrics))
+        console.print(render_table(build_last(metrics)))
         for line in list_last(metrics):
             console.print(line, highlight=False)
     else:
@@ -61,26 +63,27 @@ def run() -> None:
 
 
 def _print_val(console: Console, metrics: ValMetrics) -> None:
-    console.print(build_table(metrics))
-    console.print(build_shipped(metrics))
-    for note in list_notes(metrics["val"]["stack"], metrics["rows"]["val"]["reals"]):
-        console.print(note, highlight=False)
-    if parts := build_parts(metrics):
-        console.print(parts)
+    console.print(render_table(build_scorers(metrics)))
+    console.print(render_table(build_shipped(metrics)))
+    for caution in list_cautions(metrics["val"]["stack"], metrics["rows"]["val"]["reals"]):
+        console.print(caution, highlight=False)
+    if comparisons := build_comparisons(metrics):
+        console.print(render_table(comparisons))
     if units := build_units(metrics):
-        console.print(units)
+        console.print(render_table(units))
     elif "units" in metrics:
-        console.print(f"by unit nothing is measured: {metrics['units']['counts']}", highlight=False)
+        for line in list_units(metrics["units"]):
+            console.print(line, highlight=False)
     if corrected := build_corrected(metrics):
-        console.print(corrected)
+        console.print(render_table(corrected))
     lines = [] if corrected else list_corrected(metrics)
     for line in (*lines, *list_rules(metrics)):
         console.print(line, highlight=False)
-    console.print(build_promises(metrics))
-    console.print(build_robustness(metrics))
-    console.print(build_blocks(metrics))
+    console.print(render_table(build_promises(metrics)))
+    console.print(render_table(build_robustness(metrics)))
+    console.print(render_table(build_blocks(metrics)))
     check_bundle(STACKERS)
     facts = read_json(STACKERS / ENSEMBLE, "stack")
     members = {int(fold): digests for fold, digests in facts["members"].items()}
     if table := build_without(metrics, read_costs(facts["backbones"], members)):
-        console.print(table)
+        console.print(render_table(table))

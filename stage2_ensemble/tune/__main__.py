@@ -36,9 +36,9 @@ def main(
 ) -> None:
     """Tune the LightGBM stacker on half of the fold rows; the other half judges."""
     params = load_params(TuneParams, overrides)
-    from stage2_ensemble.tune.run import Budget, run
+    from stage2_ensemble.tune.run import SearchBudget, run
 
-    run(params, out, Budget(minutes, trials), candidate, write)
+    run(params, out, SearchBudget(minutes, trials), candidate, write)
 
 
 if __name__ == "__main__":

@@ -18,11 +18,11 @@ from features.runtime.progress import show_progress
 from features.settings.stacking import Gate, Stack
 from stage2_ensemble.columns.columns import FoldColumns
 from stage2_ensemble.columns.tuning_half import mark_untuned
-from stage2_ensemble.measures.resampling import LEAST_GROUPS, number_groups
-from stage2_ensemble.models.differences import Gain, compare_scores
+from stage2_ensemble.measures.resampling import LEAST_GROUPS, index_groups
+from stage2_ensemble.models.differences import Gain, compare_fold_aucs
 from stage2_ensemble.models.gate import RISK, Verdict, hold_gate
 from stage2_ensemble.models.out_of_fold import judge_candidates
-from stage2_ensemble.tune.search import AUCS, PRESENT, SETTINGS, VALUES, Task, list_done
+from stage2_ensemble.tune.search import AUCS, PRESENT, SETTINGS, VALUES, TuningTask, list_done
 
 SHOWN = 8
 LEAST_FINISHED = 10
@@ -104,7 +104,7 @@ def measure_importance(study: Study, seed: int) -> dict[str, float]:
 
 
 def judge_tuned(
-    folds: Sequence[FoldColumns], task: Task, candidate: str, tuned: Stack, gate: Gate
+    folds: Sequence[FoldColumns], task: TuningTask, candidate: str, tuned: Stack, gate: Gate
 ) -> Judgement:
     """Tuned against present settings, and against the best simple combiner.
 
@@ -117,12 +117,12 @@ def judge_tuned(
     with show_progress("judge what was tuned", parts, "parts of the rows") as meter:
         own, before = (judge_candidates(folds, s, task.seed, meter.advance) for s in both)
     pair = own.scores[candidate], before.scores[candidate]
-    gain = compare_scores(folds, *pair, RISK / 2, task.seed, masks)
+    gain = compare_fold_aucs(folds, *pair, RISK / 2, task.seed, masks)
     strict = gate.model_copy(update={"rows": "untuned"})
     (verdict,) = hold_gate(folds, own, tuned, strict, task.seed)
     rows = [replace(c, embeddings=()).take(mask) for c, mask in zip(folds, masks, strict=True)]
     labels = np.concatenate([columns.labels for columns in rows])
-    groups = min(number_groups(columns.labels, columns.groups).least for columns in rows)
+    groups = min(index_groups(columns.labels, columns.groups).least for columns in rows)
     return Judgement(*count_classes(labels), groups, gain, verdict)
 
 
@@ -149,8 +149,8 @@ def describe_findings(best: Attempt, trials: int, judged: Judgement | None) -> l
     ]
 
 
-def build_facts(
-    task: Task,
+def build_tuning_facts(
+    task: TuningTask,
     attempts: Sequence[Attempt],
     importance: Mapping[str, float],
     judged: Judgement | None,
@@ -178,7 +178,7 @@ def build_facts(
 
 
 def print_tables(
-    task: Task, attempts: Sequence[Attempt], importance: Mapping[str, float], console: Console
+    task: TuningTask, attempts: Sequence[Attempt], importance: Mapping[str, float], console: Console
 ) -> None:
     """The best trials and the settings, readable in 80 columns."""
     ranked = rank_attempts(attempts)
@@ -199,7 +199,7 @@ def print_tables(
     console.print(settings)
 
 
-def _describe_settings(task: Task, attempt: Attempt) -> str:
+def _describe_settings(task: TuningTask, attempt: Attempt) -> str:
     """`lightgbm, num_leaves 31`: those that differ from the present ones."""
     if attempt.is_present:
         return f"{attempt.candidate}, as at present"

@@ -1,4 +1,7 @@
-"""What `python -m stage2_ensemble.tune` does."""
+"""What `python -m stage2_ensemble.tune` does.
+
+run(load_params(TuneParams), budget=SearchBudget(trials=20))["tuned"]
+"""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -25,7 +28,7 @@ from stage2_ensemble.tune.journal import open_study
 from stage2_ensemble.tune.params_file import write_values
 from stage2_ensemble.tune.results import (
     Attempt,
-    build_facts,
+    build_tuning_facts,
     judge_tuned,
     list_attempts,
     measure_importance,
@@ -34,7 +37,7 @@ from stage2_ensemble.tune.results import (
 )
 from stage2_ensemble.tune.search import (
     SETTINGS,
-    Task,
+    TuningTask,
     build_space,
     choose_candidates,
     drop_unfinished,
@@ -51,7 +54,7 @@ _log = logging.getLogger("forgerystack")
 
 
 @dataclass(frozen=True)
-class Budget:
+class SearchBudget:
     """How long to search, over all runs of the same command."""
 
     minutes: float = MINUTES
@@ -79,7 +82,7 @@ class Budget:
         return sum(seconds) + float(np.mean(seconds)) <= 60 * self.minutes
 
 
-def search(study: Study, task: Task, budget: Budget) -> list[Attempt]:
+def search(study: Study, task: TuningTask, budget: SearchBudget) -> list[Attempt]:
     """Adds trials until the budget is used, the present settings first and in any case."""
     drop_unfinished(study)
     space = build_space(task)
@@ -104,7 +107,7 @@ def _log_attempt(attempt: Attempt, parts: int) -> None:
 def run(
     params: TuneParams,
     out: Path = OUT,
-    budget: Budget = Budget(),
+    budget: SearchBudget = SearchBudget(),
     candidate: str | None = None,
     write: bool = False,
 ) -> dict[str, Any]:
@@ -117,7 +120,7 @@ def run(
         folds = read_folds(params)
         half = take_tuning(folds)
         names = choose_candidates(half, params.stack, candidate)
-        task = Task(half, params.stack, names, params.seed)
+        task = TuningTask(half, params.stack, names, params.seed)
         study = open_study(out / "trials.journal", task.key)
         try:
             return _report(folds, task, study, search(study, task, budget), params.gate, out, write)
@@ -136,7 +139,7 @@ def read_folds(params: TuneParams) -> list[FoldColumns]:
 
 def _report(
     folds: Sequence[FoldColumns],
-    task: Task,
+    task: TuningTask,
     study: Study,
     attempts: Sequence[Attempt],
     gate: Gate,
@@ -149,8 +152,8 @@ def _report(
     print_tables(task, attempts, importance, console)
     tuned = read_settings(task.settings, dict(best.values))
     judged = None if best.is_present else judge_tuned(folds, task, best.candidate, tuned, gate)
-    changes = {} if judged is None or judged.is_worse else list_changes(tuned)
-    facts = build_facts(task, attempts, importance, judged, changes)
+    changes = {} if judged is None or judged.is_worse else list_changed_settings(tuned)
+    facts = build_tuning_facts(task, attempts, importance, judged, changes)
     for line in (*facts["findings"], *_apply_changes(changes, write)):
         console.print(line, highlight=False, soft_wrap=True)  # to be copied
     write_json(out / "tuning.json", facts)
@@ -158,7 +161,7 @@ def _report(
     return facts
 
 
-def list_changes(tuned: Stack) -> dict[str, Any]:
+def list_changed_settings(tuned: Stack) -> dict[str, Any]:
     """What differs in params.yaml, by name; `gate.rows` with it, as half of the rows chose."""
     kept = load_params(TuneParams)
     changes = {

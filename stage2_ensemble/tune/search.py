@@ -25,8 +25,8 @@ from features.core.files import digest_json
 from features.errors import ConfigError, ManifestError
 from features.settings.stacking import Stack
 from stage2_ensemble.columns.columns import FoldColumns, Mask, count_parts
-from stage2_ensemble.models.candidates import fit_candidate, list_candidates
-from stage2_ensemble.models.out_of_fold import measure_auc, split_inner
+from stage2_ensemble.models.candidates import fit_candidate, list_fittable
+from stage2_ensemble.models.out_of_fold import measure_fold_aucs, split_inner
 
 TUNABLE = ("lightgbm", "lightgbm_pca")
 """Candidates that the settings are for; the forest is left as it is."""
@@ -51,7 +51,7 @@ is, the AUC of each part, and the settings."""
 
 
 @dataclass(frozen=True)
-class Task:
+class TuningTask:
     """What is tuned, on which rows."""
 
     folds: Sequence[FoldColumns]
@@ -71,7 +71,7 @@ class Task:
         parts = []
         for repeat in range(self.settings.repeats):
             numbers = split_inner(self.folds, count, self.seed + 1000 * repeat)
-            parts += [[own == held for own in numbers] for held in range(count)]
+            parts += [[own == held_out for own in numbers] for held_out in range(count)]
         told = [masks for masks in parts if all(map(_has_both, self.folds, masks))]
         if not told:
             raise ManifestError("half to tune on", ["no part of it holds reals and fakes"])
@@ -103,7 +103,7 @@ def choose_candidates(
 
     Raises `ConfigError` where that leaves none.
     """
-    known = [name for name in list_candidates(folds, settings) if name in TUNABLE]
+    known = [name for name in list_fittable(folds, settings) if name in TUNABLE]
     chosen = [name for name in known if wanted in (None, name)]
     if not chosen:
         found = f"{', '.join(known) or 'none'} of {', '.join(TUNABLE)} can be tuned here"
@@ -112,7 +112,7 @@ def choose_candidates(
     return tuple(chosen)
 
 
-def build_space(task: Task) -> dict[str, BaseDistribution]:
+def build_space(task: TuningTask) -> dict[str, BaseDistribution]:
     """What may be tried, by the name of the setting, and `candidate`."""
     space: dict[str, BaseDistribution] = {}
     for name, (low, high) in RANGES.items():
@@ -130,7 +130,7 @@ def build_space(task: Task) -> dict[str, BaseDistribution]:
     return space
 
 
-def measure_parts(task: Task, name: str, settings: Stack) -> Iterator[float]:
+def measure_splits(task: TuningTask, name: str, settings: Stack) -> Iterator[float]:
     """AUC of each part of the rows by a model of the others, the mean over folds.
 
     Single fits, as the gate judges.
@@ -140,7 +140,7 @@ def measure_parts(task: Task, name: str, settings: Stack) -> Iterator[float]:
         pairs = list(zip(task.folds, masks, strict=True))
         model = fit_candidate(name, [c.take(~mask) for c, mask in pairs], settings, task.seed)
         out = [columns.take(mask) for columns, mask in pairs]
-        yield float(np.mean(measure_auc(out, [model.score(columns) for columns in out])))
+        yield float(np.mean(measure_fold_aucs(out, [model.score(columns) for columns in out])))
 
 
 def read_settings(present: Stack, values: dict[str, Any]) -> Stack:
@@ -154,7 +154,7 @@ def read_settings(present: Stack, values: dict[str, Any]) -> Stack:
     )
 
 
-def run_trial(study: Study, task: Task, space: dict[str, BaseDistribution]) -> FrozenTrial:
+def run_trial(study: Study, task: TuningTask, space: dict[str, BaseDistribution]) -> FrozenTrial:
     """Asks for settings, scores them, and tells what came of it.
 
     The result is the AUC minus that of the present settings on the same parts: parts differ by more
@@ -167,7 +167,7 @@ def run_trial(study: Study, task: Task, space: dict[str, BaseDistribution]) -> F
     baseline = done[0].user_attrs[AUCS] if done else None
     aucs: list[float] = []
     gain = 0.0
-    for auc in measure_parts(task, trial.params["candidate"], settings):
+    for auc in measure_splits(task, trial.params["candidate"], settings):
         aucs.append(auc)
         gain = float(np.mean(aucs) - np.mean((baseline or aucs)[: len(aucs)]))
         if len(aucs) < len(task.parts) and _is_hopeless(trial, gain, len(aucs)):
@@ -178,10 +178,10 @@ def run_trial(study: Study, task: Task, space: dict[str, BaseDistribution]) -> F
 
 
 def _ask(
-    study: Study, task: Task, space: dict[str, BaseDistribution], done: Sequence[FrozenTrial]
+    study: Study, task: TuningTask, space: dict[str, BaseDistribution], done: Sequence[FrozenTrial]
 ) -> Trial:
     """The present settings with each candidate come first, then what TPE proposes."""
-    study.sampler = TPESampler(seed=derive_seed(task.seed, len(done)), multivariate=True)
+    study.sampler = TPESampler(seed=derive_trial_seed(task.seed, len(done)), multivariate=True)
     known = [t.user_attrs.get(PRESENT) for t in done]
     missing = [name for name in task.candidates if name not in known]
     if missing and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
@@ -210,6 +210,6 @@ def list_done(study: Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
 
 
-def derive_seed(seed: int, done: int) -> int:
+def derive_trial_seed(seed: int, done: int) -> int:
     """Of the proposal that follows `done` trials."""
     return int(digest_json([seed, "tune", done])[:8], 16)

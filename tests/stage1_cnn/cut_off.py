@@ -53,7 +53,7 @@ def train(folder, states):
     curve = build_curve(settings, store, manifest, 0, alone)
     trained = train_network(settings, store, manifest, rows, 0, alone, session, curve)
     return {
-        "raw": digest(trained.raw_state),
+        "raw": digest(trained.last_state),
         "ema": digest(trained.ema_state),
         "history": json.dumps(trained.history),
     }

@@ -26,7 +26,7 @@ from stage1_cnn.networks import devices
 from stage1_cnn.networks import normalise as noise
 from stage1_cnn.networks.network import build_network
 from stage1_cnn.networks.normalise import Normaliser
-from stage1_cnn.sampling.loader import Batch, BatchLoader
+from stage1_cnn.sampling.loader import BatchLoader, TrainBatch
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.train import trainer
 from stage1_cnn.train.trainer import Trainer
@@ -189,7 +189,7 @@ STEPS = {
 @pytest.mark.parametrize("name", STEPS)
 def test_a_whole_step_waits_for_its_loss_alone(monkeypatch, name):
     """The loss is read by an event, here by nobody."""
-    monkeypatch.setattr(trainer, "_read_later", lambda value: lambda: 0.5)
+    monkeypatch.setattr(trainer, "read_later", lambda value: lambda: [torch.tensor(0.5)])
     monkeypatch.setattr(devices, "_has_bfloat16", lambda: True)
     monkeypatch.setattr(Trainer, "_build_network", build_there)
     trained, batch = start_training(**STEPS[name])
@@ -220,5 +220,7 @@ def start_training(**changes):
     table = pd.DataFrame({"label": labels, "weight": 1.0, "draw_weight": 1.0, "fold": 0})
     manifest = Manifest("train", table, digest="")
     loader = BatchLoader(None, manifest, rows, settings, 0, Processes(CUDA))
-    batch = Batch(make_pixels(), torch.ones(ROWS, device=CUDA), labels, rows.row_ids, 0, labels)
+    batch = TrainBatch(
+        make_pixels(), torch.ones(ROWS, device=CUDA), labels, rows.row_ids, 0, labels
+    )
     return Trainer(settings, build_loss(settings.loss, TOTALS), loader, 0), batch

@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from features.artifacts.dumps import Dump, read_dump, write_dump
 from features.artifacts.forensics import seal_forensics
-from features.artifacts.null_model import NullModel, write_null_model
+from features.artifacts.null_model import NullFindings, write_null_model
 from features.artifacts.perturbed import Perturbed, Variant, write_perturbed
 from features.core.manifest import (
     NO_FOLD,
@@ -385,7 +385,7 @@ def replace_val(world: World, table: pd.DataFrame) -> None:
     for backbone in BACKBONES:
         write_member_dump(changed, backbone, 0, "val")
     write_perturbed_val(changed)
-    null = NullModel(np.zeros(len(val)), {"told_apart": False, "main_feature": "width"})
+    null = NullFindings(np.zeros(len(val)), {"told_apart": False, "main_feature": "width"})
     write_null_model(null, world.train, val, artifacts / "null_model")
 
 

@@ -30,7 +30,7 @@ from stage2_ensemble.columns.feature_matrix import FoldBasis
 from stage2_ensemble.models import boosted, candidates, out_of_fold
 from stage2_ensemble.models.bundle import read_ensemble
 from stage2_ensemble.models.candidates import GATED, SIMPLE, fit_candidate
-from stage2_ensemble.models.out_of_fold import BEST_SIMPLE, judge_candidates, measure_auc
+from stage2_ensemble.models.out_of_fold import BEST_SIMPLE, judge_candidates, measure_fold_aucs
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = Stack(
@@ -80,7 +80,7 @@ def test_honest_members_and_labels_that_mean_nothing(seed):
 def test_the_same_members_and_honest_labels_are_far_outside():
     folds = [draw_columns(k, 150, 250, seed=30 * k) for k in (0, 1)]
     for name, scores in judge_candidates(folds, ONCE, 0).scores.items():
-        assert min(measure_auc(folds, scores)) > 0.75, name
+        assert min(measure_fold_aucs(folds, scores)) > 0.75, name
 
 
 @pytest.mark.parametrize("strength", [0.3, 2.0])

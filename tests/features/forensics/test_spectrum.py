@@ -5,12 +5,12 @@ import pytest
 from forensic_pictures import compare, enlarge, mark_middle, measure, round_pixels, take_photos
 from PIL import Image, ImageFilter
 
-from features.forensics.spectrum import RINGS, average_power, compute_power, fit_line
+from features.forensics.spectrum import RINGS, average_power, compute_spectrum, fit_line
 
 
 def test_white_noise_is_flat_and_has_its_variance() -> None:
     noise = np.random.default_rng(0).normal(0, 5, (4, 128, 128)).astype(np.float32)
-    means = average_power(compute_power(noise))
+    means = average_power(compute_spectrum(noise))
     np.testing.assert_allclose(means[:, 1:RINGS].mean(axis=0), 25, rtol=0.1)
 
 

@@ -156,7 +156,26 @@ def test_links_to_folders_are_not_followed_and_links_to_files_are_rows(tmp_path:
     names = read(tmp_path)["img_name"].tolist()
     assert sorted({*names} - {*FILES}) == ["real/link.png", "real/nowhere.png"]
     notes = read_all(tmp_path).notes
-    assert notes == ["links to folders, not followed: 1, such as 'fake/loop'"]
+    assert notes == ["links to folders, not followed without data.trusted: 1, such as 'fake/loop'"]
+
+
+def test_class_folders_may_be_links_into_trusted_folders(tmp_path: Path) -> None:
+    disk = make_files(tmp_path / "disk", FILES) / "pictures"
+    root = tmp_path / "pictures"
+    root.mkdir()
+    (root / "real").symlink_to(disk / "real")
+    make_files(tmp_path, ["fake/1.png"])
+    (root / "fake" / "stylegan").symlink_to(disk / "fake" / "stylegan")
+    (disk / "fake" / "stylegan" / "up").symlink_to(disk)  # in a circle: left out
+    wanted = ["fake/1.png", "fake/stylegan/2.png", "fake/stylegan/deep/3.png"]
+    wanted += ["real/b.jpg", "real/deep/down/a.png"]
+    assert read(tmp_path, trusted=[str(disk)])["img_name"].tolist() == wanted
+    assert describe_folder(root, (str(disk),))["files"] == len(wanted)
+    problem, *_ = find_problems(tmp_path)
+    assert problem == (
+        f"'real' is a link to the folder '{disk / 'real'}': followed if data.trusted names that "
+        "folder or one above it"
+    )
 
 
 def test_links_that_lead_to_one_another_are_files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -173,8 +192,8 @@ def test_all_problems_of_class_folders_are_told_together(tmp_path: Path) -> None
     (root / "linked").symlink_to("others")
     assert find_problems(tmp_path) == [
         "2 files beside the class folders, the first is 'readme.txt'",
-        "'linked' is a link to a folder, 'others'; these are not followed: mount or move the "
-        "folder itself here",
+        "'linked' is a link to the folder 'others': followed if data.trusted names that folder or "
+        "one above it",
         "no folder 'fake'",
         "unknown folder 'Fak'; known: fake, real",
         "unknown folder 'others'; known: fake, real",

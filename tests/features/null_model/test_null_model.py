@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from features.artifacts.null_model import NullModel, read_null_model, write_null_model
+from features.artifacts.null_model import NullFindings, read_null_model, write_null_model
 from features.core.manifest import SCHEMA, Manifest, digest_table, write_manifest
 from features.core.number_text import format_figure
 from features.errors import IntegrityError, MissingArtifactError, StaleArtifactError
@@ -476,7 +476,7 @@ def test_a_second_run_writes_the_same_bytes(place):
 @pytest.fixture
 def written(tmp_path):
     train, val = draw_manifests(sizes=(60, 40))
-    null = NullModel(np.linspace(-1, 1, 40), {"auc": 0.5, "auc_low": 0.4, "auc_high": 0.6})
+    null = NullFindings(np.linspace(-1, 1, 40), {"auc": 0.5, "auc_low": 0.4, "auc_high": 0.6})
     write_null_model(null, train, val, tmp_path)
     return tmp_path, train, val
 

@@ -17,7 +17,7 @@ from features.errors import ManifestError, StaleArtifactError
 from features.pixels import cache, decoding, store
 from features.pixels.cache import ImageCache
 from features.pixels.decoding import resize_square
-from features.pixels.reading import read_inside
+from features.pixels.reading import ImageProblem, read_inside
 from features.pixels.scanning import scan_file
 from features.pixels.store import FileStore, RawStore, open_store
 from features.settings.images import NO_LIMITS, Images
@@ -88,6 +88,17 @@ def test_what_is_no_image_file_is_a_problem_and_is_not_opened(
 
 def test_a_link_that_stays_inside_is_followed(root: Path) -> None:
     assert read_inside(root, "pictures/inside.jpg") == PNG
+
+
+def test_a_link_may_lead_into_a_trusted_folder_and_no_further(root: Path, tmp_path: Path) -> None:
+    trusted = (str(tmp_path),)
+    assert read_inside(root, "pictures/out.jpg", trusted) == PNG
+    assert read_inside(root, "pictures/up/secret.png", trusted) == PNG
+    for name in ("pictures/out.jpg", "pictures/up/secret.png"):
+        with pytest.raises(ImageProblem, match=r"no folder of data\.trusted"):
+            read_inside(root, name, (str(tmp_path / "secret"),))
+    with pytest.raises(ImageProblem, match=r"no folder of data\.trusted"):
+        read_inside(root, "pictures/device.jpg", trusted)
 
 
 def test_a_root_that_is_a_link_itself_is_followed(root: Path, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_folders_pipes_and_links_out_are_quarantined(data: Path, tmp_path: Path)
     assert found["status"].tolist()[:3] == [
         "no regular file",
         "no regular file",
-        "a link leads outside the data root",
+        "a link leads outside the data root, and into no folder of data.trusted",
     ]
 
 

@@ -329,6 +329,7 @@ def test_a_network_may_ask_for_its_own_size() -> None:
         (["loss={kind: focal}", "augment.mixup=0.5"], "cannot learn from mixed labels"),
         (["loss={kind: class_mean}", "augment.cutmix=0.1"], "cannot learn from mixed labels"),
         (["loss={kind: logit_adjusted}"], "draws both classes alike"),
+        (["loss={kind: logit_adjusted, class_weight: 1}"], "draws both classes alike"),
         (["backbones.small.ema.decay=0.9"], "set one to null"),
         (["augment={mixup: 0.7, cutmix: 0.7}"], "add up to above 1"),
         (["augment.jpeg_quality=[90, 50]"], "the lower bound 90 is above the upper one 50"),
@@ -337,3 +338,4 @@ def test_a_network_may_ask_for_its_own_size() -> None:
 def test_sections_that_cannot_be_had_together_are_told(overrides: list[str], problem: str) -> None:
     assert any(problem in found for found in find_problems(*overrides))
     assert check("loss={kind: logit_adjusted}", "sampling.mode=natural")
+    assert check("loss={kind: logit_adjusted, class_weight: 2}")

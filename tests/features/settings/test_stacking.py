@@ -52,7 +52,7 @@ def test_what_fits_together(decision):
         ({"cost_fake": 2}, "decision: costs have no meaning for threshold balanced_accuracy"),
         ({"threshold": "cost", "cost_real": 0}, "decision.cost_real: must be greater"),
         ({"review": 0.5}, "decision.review: must be less than 0.5"),
-        ({"threshold": "auc"}, "decision.threshold: must be 'balanced_accuracy', "),
+        ({"threshold": "auc"}, "decision.threshold: must be one of balanced_accuracy, "),
         ({"treshold": "f1"}, "decision.treshold: unknown; did you mean threshold?"),
     ],
 )

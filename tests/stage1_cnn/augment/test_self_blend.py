@@ -8,7 +8,7 @@ from stage1_cnn.augment.distortions import to_planes
 from stage1_cnn.augment.self_blend import (
     DRAWS,
     RATIOS,
-    Columns,
+    UniformColumns,
     blend_with_self,
     change_statistics,
     move,
@@ -42,7 +42,7 @@ def test_sources_keep_the_look_of_the_picture(blended):
 
 def test_sources_are_sharpened_or_made_coarse():
     planes = to_planes(make_pictures(COUNT, SIDE))
-    source = change_statistics(planes, Columns(draw_uniform(3, 1, 0, COUNT, DRAWS)))
+    source = change_statistics(planes, UniformColumns(draw_uniform(3, 1, 0, COUNT, DRAWS)))
     rough = source.diff(dim=3).abs().mean((1, 2, 3)) / planes.diff(dim=3).abs().mean((1, 2, 3))
     assert 0.3 < (rough > 1).float().mean() < 0.7
     assert rough.min() < 0.8
@@ -72,7 +72,7 @@ def test_masks_differ_in_place_and_form(blended):
 
 def test_sources_move_a_little_and_no_border_comes_into_the_picture():
     place = torch.arange(SIDE * 2.0).expand(COUNT, 1, SIDE, SIDE * 2)[..., SIDE // 2 : -SIDE // 2]
-    columns = Columns(draw_uniform(4, 1, 0, COUNT, DRAWS))
+    columns = UniformColumns(draw_uniform(4, 1, 0, COUNT, DRAWS))
     moved = move(place.contiguous(), columns)
     shifts = (moved - place)[:, 0, SIDE // 2]
     centre, ends = shifts[:, SIDE // 2].abs() / SIDE, shifts[:, [0, -1]].abs() / SIDE

@@ -6,33 +6,34 @@ import yaml
 from PIL import Image
 from small_task import SIZE, make_pixels, make_settings, make_table
 
+from features.core.files import digest_file
 from features.core.manifest import write_manifest
 from features.settings.learning import Augment
 from stage1_cnn.contact_sheet.__main__ import main
 from stage1_cnn.contact_sheet.run import (
     COLOURS,
     FRAME,
-    choose_rows,
+    choose_pictures,
     draw_sheet,
     make_views,
     name_label,
 )
 
-PRESETS = Path(__file__).parents[2] / "presets"
+PRESETS = Path(__file__).parents[3] / "presets"
 FRAME_PIXELS = 4 * FRAME * (SIZE + FRAME)
 
 
 def test_rows_are_half_reals_and_none_of_the_fold(task):
     train, _ = task
-    rows = choose_rows(train, train.rows_to_learn(1), 8, seed=0)
+    rows = choose_pictures(train, train.rows_to_learn(1), 8, seed=0)
     assert train.labels[rows].tolist() == [0] * 4 + [1] * 4
     assert not (train.folds[rows] == 1).any()
-    assert len(choose_rows(train, train.rows_to_learn(1), 1000, seed=0)) == 24 + 96
+    assert len(choose_pictures(train, train.rows_to_learn(1), 1000, seed=0)) == 24 + 96
 
 
 def test_views_are_the_stored_images_and_what_the_network_gets_of_them(task):
     train, store = task
-    rows = choose_rows(train, train.rows_to_learn(0), 6, seed=0)
+    rows = choose_pictures(train, train.rows_to_learn(0), 6, seed=0)
     pixels, labels = store.gather(rows), train.labels[rows].astype(np.int64)
     settings = make_settings(augment=Augment(hflip=0.0, self_blend=1.0))
     views = make_views(pixels, labels, settings, 2)
@@ -46,7 +47,7 @@ def test_views_are_the_stored_images_and_what_the_network_gets_of_them(task):
 
 def test_frames_have_the_colour_of_the_label_also_of_mixed_ones(task):
     train, store = task
-    rows = choose_rows(train, train.rows_to_learn(0), 4, seed=0)
+    rows = choose_pictures(train, train.rows_to_learn(0), 4, seed=0)
     labels = train.labels[rows].astype(np.int64)
     settings = make_settings(augment=Augment(cutmix=1.0))
     views = make_views(store.gather(rows), labels, settings, 5)
@@ -68,6 +69,7 @@ def project(tmp_path, monkeypatch):
     for path, pixels in zip(table["path"], make_pixels(labels), strict=True):
         Image.fromarray(pixels).save(path)
     table["bytes"] = [Path(path).stat().st_size for path in table["path"]]
+    table["sha256"] = [digest_file(Path(path)) for path in table["path"]]
     write_manifest(table, "train", Path("artifacts/manifest/train.parquet"))
     values = yaml.safe_load((PRESETS / "tiny.yaml").read_text())
     values["data"]["root"] = "."

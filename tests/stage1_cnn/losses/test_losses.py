@@ -103,6 +103,13 @@ def test_effective_weights_lie_between_none_and_balanced(beta, ratio):
     assert real / fake == pytest.approx(ratio, rel=1e-4)
 
 
+@pytest.mark.parametrize("asked", [0.25, 1.0, 6.0])
+def test_a_number_is_what_a_real_counts_beside_a_fake(asked):
+    real, fake = compute_class_weights(Loss(class_weight=asked), (30, 170))
+    assert real / fake == pytest.approx(asked)
+    assert (30 * real + 170 * fake) / 200 == pytest.approx(1)
+
+
 def test_rows_count_by_their_weight_and_that_of_their_class():
     loss = build(totals=ClassTotals((1, 3), (1.0, 1.0)), class_weight="balanced")
     assert loss.class_weights == pytest.approx((2, 2 / 3))
@@ -132,6 +139,9 @@ def test_row_weights_add_up_to_one(kind):
     [
         ({"kind": "focal", "label_smoothing": 0.1}, "no meaning for focal"),
         ({"kind": "class_mean", "class_weight": "balanced"}, "changes nothing in class_mean"),
+        ({"kind": "class_mean", "class_weight": 2.0}, "changes nothing in class_mean"),
+        ({"class_weight": 0}, "greater than 0"),
+        ({"class_weight": "heavy"}, "effective"),
         ({"kind": "hinge"}, "cross_entropy"),
         ({"alpha": 1.0}, "less than 1"),
     ],

@@ -14,7 +14,7 @@ from stage1_cnn.networks.network import (
     embed,
     fit_image_size,
     get_normalisation,
-    settle_image_size,
+    settle_network,
 )
 
 BOTH = Network(input="rgb+srm")
@@ -106,11 +106,11 @@ def test_normalisation_is_the_networks_own():
 
 def test_a_networks_own_size_is_the_one_that_timm_names():
     settings = make_settings(model="tf_efficientnet_lite1", image_size=256, own_size=True)
-    settled = settle_image_size(settings)
+    settled = settle_network(settings)
     assert (settled.image_size, settled.own_size) == (240, False)
-    assert settle_image_size(settled) == settled
+    assert settle_network(settled) == settled
     with pytest.raises(ConfigError, match=r"sees 240 pixels, and images\.size is 224"):
-        settle_image_size(settings.model_copy(update={"image_size": 224}))
+        settle_network(settings.model_copy(update={"image_size": 224}))
 
 
 @pytest.mark.parametrize("model", ["test_resnet", "test_vit", "test_maxvit"])

@@ -56,6 +56,8 @@ LOSSES = {
     "cross_entropy": Loss(),
     "balanced": Loss(class_weight="balanced"),
     "effective": Loss(class_weight="effective", effective_beta=0.999),
+    "heavy_reals": Loss(class_weight=7.0),
+    "light_reals": Loss(kind="focal", gamma=1.0, class_weight=0.2),
     "focal": Loss(kind="focal", gamma=2.0),
     "focal_alpha": Loss(kind="focal", gamma=1.0, alpha=0.25),
     "focal_weak": Loss(kind="focal", gamma=0.5, class_weight="balanced"),

@@ -14,7 +14,7 @@ from features.settings.learning import Ema, Network, Schedule
 from stage1_cnn.runtime.checkpoints import Checkpoints
 from stage1_cnn.runtime.session import Session
 from stage1_cnn.scoring.processes import Processes
-from stage1_cnn.train.fold_curve import Curve, build_curve, draw_sample
+from stage1_cnn.train.fold_curve import Curve, build_curve, draw_curve_rows
 from stage1_cnn.train.fold_metrics import judge_fold
 from stage1_cnn.train.loop import CURVE_COLUMNS, train_network
 
@@ -56,7 +56,7 @@ def test_a_curve_changes_no_byte_of_the_weights(task, changes):
     found = train(task, **changes)
     schedule = changes.get("schedule", set_schedule()).model_copy(update={"curve_rows": 0})
     without = train(task, **{**changes, "schedule": schedule})
-    assert equal(without.raw_state, found.raw_state)
+    assert equal(without.last_state, found.last_state)
     assert (without.ema_state is None) == (found.ema_state is None)
     assert equal(without.state, found.state)
     assert strip_curves(without.history) == strip_curves(found.history)
@@ -129,11 +129,11 @@ def test_a_resumed_training_has_the_same_curve(task, tmp_path, stop_after):
 def test_a_sample_holds_half_of_each_class_by_seed(task):
     labels = np.repeat(np.array([0, 1], np.int8), [30, 270])
     rows = np.arange(0, 300, 2)  # 15 reals, 135 fakes
-    drawn = draw_sample(labels, rows, 21, 0)
+    drawn = draw_curve_rows(labels, rows, 21, 0)
     assert np.bincount(labels[drawn]).tolist() == [11, 11]
     assert (np.diff(drawn) > 0).all()
     assert set(drawn) <= set(rows)
-    np.testing.assert_array_equal(drawn, draw_sample(labels, rows, 21, 0))
-    assert set(drawn) != set(draw_sample(labels, rows, 21, 1))
-    assert np.bincount(labels[draw_sample(labels, rows, 100, 0)]).tolist() == [15, 50]
-    np.testing.assert_array_equal(draw_sample(labels, rows, 500, 0), rows)
+    np.testing.assert_array_equal(drawn, draw_curve_rows(labels, rows, 21, 0))
+    assert set(drawn) != set(draw_curve_rows(labels, rows, 21, 1))
+    assert np.bincount(labels[draw_curve_rows(labels, rows, 100, 0)]).tolist() == [15, 50]
+    np.testing.assert_array_equal(draw_curve_rows(labels, rows, 500, 0), rows)

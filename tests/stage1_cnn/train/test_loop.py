@@ -121,20 +121,20 @@ def test_every_remedy_learns(task, changes):
 def test_without_an_average_the_last_weights_are_kept(task):
     found = train(task, ema=Ema())
     assert found.ema_state is None
-    assert found.state is found.raw_state
+    assert found.state is found.last_state
     assert "ema_decay" not in found.history[0]
 
 
 def test_the_average_does_not_touch_the_training(task, trained):
-    assert equal(train(task, ema=Ema()).raw_state, trained.raw_state)
-    assert not equal(trained.ema_state, trained.raw_state)
+    assert equal(train(task, ema=Ema()).last_state, trained.last_state)
+    assert not equal(trained.ema_state, trained.last_state)
 
 
 def test_raw_and_averaged_weights_are_judged_on_the_fold_left_out(task, trained):
     manifest, store = task
     judged = judge_fold(trained, make_settings(), store, manifest, 0, ALONE)
     rows = manifest.fold_rows(0)
-    for name, state in (("raw", trained.raw_state), ("ema", trained.ema_state)):
+    for name, state in (("raw", trained.last_state), ("ema", trained.ema_state)):
         scores = score(task, state, rows)
         auc = roc_auc_score(manifest.labels[rows], scores)
         assert judged[name]["auc"] == pytest.approx(auc)

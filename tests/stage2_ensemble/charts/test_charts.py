@@ -12,7 +12,7 @@ from PIL import Image
 
 from features.core.files import read_json
 from features.core.number_text import format_figure, format_percent
-from stage2_ensemble.charts.charts import TITLES, build_charts, render_svg, write_pngs
+from stage2_ensemble.charts.charts import CHART_TITLES, build_charts, render_svg, write_pngs
 from stage2_ensemble.charts.style import LONGEST, cut
 from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.findings.final_run import tabulate_last
@@ -57,7 +57,7 @@ def make_histories(members: int = 2) -> dict[str, pd.DataFrame]:
 def test_there_is_a_figure_for_all_that_was_measured(run):
     metrics, tables = run
     charts = build_charts(metrics, tables | make_histories() | {"robustness": make_robustness()})
-    assert [chart.name for chart in charts] == list(TITLES)
+    assert [chart.name for chart in charts] == list(CHART_TITLES)
 
 
 def test_words_hold_the_figures_of_metrics_json(run):
@@ -98,7 +98,7 @@ def test_pictures_are_the_same_bytes_each_time(run, tmp_path):
         files = sorted((tmp_path / place).iterdir())
         digests.append({f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files})
     assert digests[0] == digests[1]
-    assert set(digests[0]) == {f"{name}.png" for name in TITLES}
+    assert set(digests[0]) == {f"{name}.png" for name in CHART_TITLES}
     with Image.open(tmp_path / "a" / "roc_log.png") as image:
         assert image.width >= 800
         assert len(image.convert("L").getcolors()) > 10  # something was drawn

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stage2_ensemble.columns.memory_map import release_pages, take_rows
+from stage2_ensemble.columns.memory_map import copy_rows, release_pages
 from stage2_ensemble.columns.projection import Projection, apply_all
 
 ROWS, WIDTH = 80_000, 256
@@ -39,7 +39,7 @@ def test_no_page_stays(path, work):
     {
         "fit": lambda: Projection.fit(array, 2, 0),
         "apply": lambda: projection.apply(array),
-        "take": lambda: take_rows(array, np.arange(0, ROWS, 3)),
+        "take": lambda: copy_rows(array, np.arange(0, ROWS, 3)),
     }[work]()
     assert measure_mapped() - before < 8
 
@@ -53,8 +53,8 @@ def test_a_mapped_array_gives_the_same_bytes(path):
     assert [a.tobytes() for a in one] == [b.tobytes() for b in two]
     assert [len(a) for a in one] == [ROWS, 5000]
     rows = np.arange(7, ROWS, 11)
-    assert take_rows(mapped, rows).tobytes() == array[rows].tobytes()
-    assert take_rows(mapped, rows[:0]).shape == (0, WIDTH)
+    assert copy_rows(mapped, rows).tobytes() == array[rows].tobytes()
+    assert copy_rows(mapped, rows[:0]).shape == (0, WIDTH)
 
 
 def test_changes_of_a_private_copy_are_kept(path):

@@ -8,7 +8,7 @@ import pytest
 from scipy.special import logit
 from simulated_scores import as_choice, draw_choice, draw_odds
 
-from stage2_ensemble.decisions.calibration import Calibration, choose_calibration, hold_out
+from stage2_ensemble.decisions.calibration import Calibration, choose_calibration, cross_calibrate
 from stage2_ensemble.measures.reliability import find_bins, measure_ece
 
 DISTORTIONS = {
@@ -77,7 +77,7 @@ def test_too_few_groups_leave_scores_alone():
     assert calibration.calibrator.name == "identity"
     assert "4 groups" in calibration.reason
     np.testing.assert_array_equal(calibration.apply(rows.log_odds), rows.log_odds)
-    assert hold_out(rows, "platt") is rows
+    assert cross_calibrate(rows, "platt") is rows
 
 
 def test_the_share_of_fakes_is_that_of_the_weights():
@@ -88,7 +88,7 @@ def test_the_share_of_fakes_is_that_of_the_weights():
 
 def test_held_out_log_odds_are_of_other_rows():
     rows = draw_choice(2000)
-    held_out = hold_out(rows, "isotonic")
+    held_out = cross_calibrate(rows, "isotonic")
     inside = choose_calibration(rows)
     loss = np.logaddexp(0, np.where(rows.labels == 1, -1, 1) * held_out.log_odds).mean()
     assert loss == pytest.approx(inside.losses["isotonic"])

@@ -6,10 +6,10 @@ from simulated_scores import as_choice, as_unlabelled, as_val, draw_choice
 
 from features.errors import LeakageError
 from features.settings.stacking import Decision
-from stage2_ensemble.decisions.calibration import choose_calibration, hold_out
+from stage2_ensemble.decisions.calibration import choose_calibration, cross_calibrate
 from stage2_ensemble.decisions.conformal import fit_band
 from stage2_ensemble.decisions.prior_shift import estimate_prior
-from stage2_ensemble.decisions.scored_rows import draw_groups
+from stage2_ensemble.decisions.scored_rows import resample_groups
 from stage2_ensemble.decisions.threshold import choose_threshold
 
 VAL = as_val([0, 1] * 300, np.zeros(600))
@@ -19,7 +19,7 @@ VAL = as_val([0, 1] * 300, np.zeros(600))
     "choose",
     [
         choose_calibration,
-        lambda rows: hold_out(rows, "platt"),
+        lambda rows: cross_calibrate(rows, "platt"),
         lambda rows: choose_threshold(rows, Decision()),
         lambda rows: fit_band(rows, 0.1),
         lambda rows: estimate_prior(VAL, rows, 0.5),
@@ -57,12 +57,12 @@ def test_weights_at_other_class_shares():
 
 def test_bootstrap_samples_draw_whole_groups():
     groups = np.array([7, 7, 7, -2, 5, 5])
-    samples = list(draw_groups(groups, 400, 0))
+    samples = list(resample_groups(groups, 400, 0))
     for counts in samples:
         assert counts[0] == counts[1] == counts[2]
         assert counts[[0, 3, 4]].sum() == 3
     assert np.mean(samples, axis=0) == pytest.approx(np.ones(6), abs=0.15)
-    again = list(draw_groups(groups, 400, 0))
+    again = list(resample_groups(groups, 400, 0))
     np.testing.assert_array_equal(samples, again)
 
 

@@ -27,10 +27,10 @@ from stage2_ensemble.decisions.units import (
     merge_choice_rows,
     number_units,
 )
-from stage2_ensemble.display import cells
 from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.label import run as label
 from stage2_ensemble.models.bundle import read_ensemble
+from stage2_ensemble.sentences.intervals import format_interval
 from stage2_ensemble.stack import run as stack
 from stage2_ensemble.summary import run as summary
 
@@ -199,7 +199,7 @@ def test_the_summary_has_a_table_of_units(world, monkeypatch, capsys):
     units = read_json(summary.METRICS, "evaluate")["units"]
     assert "by unit: 60 real, 90 fake" in text
     assert "1 with rows of both classes left out" in text
-    assert cells.format_interval(units["stack"]) in text
+    assert format_interval(units["stack"]) in text
     assert max(map(len, text.splitlines())) <= 80
 
 

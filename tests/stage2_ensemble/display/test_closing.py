@@ -46,9 +46,9 @@ def test_the_answer_fits_a_screen_and_says_what_is_promised():
         "val: 12,000 real, 48,000 fake",
         " ships       random_forest, AUC 0.988 [0.972, 0.993]",
         " beside it   mean 0.975 [0.950, 0.990], best single 0.970 [0.940, 0.985]",
-        " null model  0.612 [0.550, 0.679], which sees no picture",
+        " null model  AUC 0.612 [0.550, 0.679] from file facts, without any picture",
         " threshold   FPR 0.031 [0.021, 0.045], TPR 0.930 [0.910, 0.945]",
-        " worth it?   AUC +0.0125 [-0.0301, +0.0551] over the mean: val cannot tell",
+        " worth it?   AUC +0.0125 [-0.0301, +0.0551] over the mean: interval includes 0",
         " unseen      AUC on seen minus on unseen generators +0.0123 [-0.0282, +0.0581]",
         " report      artifacts/report.html",
         " labels      artifacts/labels.csv",
@@ -58,13 +58,16 @@ def test_the_answer_fits_a_screen_and_says_what_is_promised():
 @pytest.mark.parametrize(
     ("metrics", "answer"),
     [
-        (draw_metrics(gain=(0.01, 0.002, 0.02)), "better for sure"),
-        (draw_metrics(gain=(-0.01, -0.02, -0.002)), "worse for sure"),
+        (draw_metrics(gain=(0.01, 0.002, 0.02)), "over the mean: interval above 0"),
+        (draw_metrics(gain=(-0.01, -0.02, -0.002)), "over the mean: interval below 0"),
         (
             draw_metrics(gain=(0.01, None, None)),
-            "AUC +0.0100 over the mean: too few groups to tell",
+            "AUC +0.0100 over the mean: too few groups for an interval",
         ),
-        (draw_metrics("mean"), "the plain mean ships: nothing beat it for sure"),
+        (
+            draw_metrics("mean"),
+            "the plain mean ships: no other was chosen over it on rows of train",
+        ),
     ],
 )
 def test_it_says_whether_the_stack_is_worth_it(metrics, answer):

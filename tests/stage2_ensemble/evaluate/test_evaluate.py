@@ -11,7 +11,7 @@ import pytest
 from sklearn import metrics as peer
 from synthetic_world import BACKBONES, replace_val, run_stages, write_member_dump, write_params
 
-from features.artifacts.null_model import NullModel, write_null_model
+from features.artifacts.null_model import NullFindings, write_null_model
 from features.core.files import digest_file, read_json, read_sealed, write_sealed
 from features.core.number_text import format_difference, format_figure
 from features.errors import MissingArtifactError, StaleArtifactError
@@ -22,11 +22,12 @@ from stage2_ensemble.columns.columns import read_held_out
 from stage2_ensemble.columns.extras import read_extras
 from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.findings.contributions import explain_model
-from stage2_ensemble.findings.scorers import TITLES, compare_figures, measure_figures
+from stage2_ensemble.findings.scorers import compare_figures, measure_with_intervals
 from stage2_ensemble.measures.reliability import find_bins, measure_ece
 from stage2_ensemble.models.bundle import read_ensemble
 from stage2_ensemble.models.candidates import CANDIDATES, GATED, SIMPLE
 from stage2_ensemble.models.ensemble import average_scores
+from stage2_ensemble.sentences.scorers import METRIC_TITLES
 
 NAMES = (
     *("auc", "ap", "accuracy", "balanced_accuracy"),
@@ -58,7 +59,7 @@ def measure(world, ensemble, name, raw) -> dict:
     """The metrics of a scorer's log-odds, read as they are for labels."""
     scores = ensemble.rules.read(name, raw)
     threshold = ensemble.rules.find_threshold(name)
-    return measure_figures(world.val.labels, scores, world.val.groups, threshold).metrics
+    return measure_with_intervals(world.val.labels, scores, world.val.groups, threshold).metrics
 
 
 def test_metrics_have_exactly_the_fixed_form(done):
@@ -110,7 +111,7 @@ def test_what_ships_is_compared_with_the_mean_and_the_best_single(done):
 
     def measure_candidate(name):
         scores = ensemble.read_all(columns)[name]
-        return measure_figures(labels, scores, groups, ensemble.rules.find_threshold(name))
+        return measure_with_intervals(labels, scores, groups, ensemble.rules.find_threshold(name))
 
     assert set(val["differences"]) == {"mean", "best_single"} - {val["shipped"]}
     for name, found in val["differences"].items():
@@ -187,7 +188,9 @@ def test_headline_figures_leave_held_out_rows_aside(finished, monkeypatch):
     name = metrics["val"]["shipped"]
     scores = ensemble.read_all(columns)[name][keep]
     labels, groups = world.val.labels[keep], world.val.groups[keep]
-    wanted = measure_figures(labels, scores, groups, ensemble.rules.find_threshold(name)).metrics
+    wanted = measure_with_intervals(
+        labels, scores, groups, ensemble.rules.find_threshold(name)
+    ).metrics
     assert metrics["val"]["stack"] == metrics["val"][name] == wanted
     roc = pd.read_csv("artifacts/plots/roc.csv")
     fpr, tpr, _ = peer.roc_curve(labels, scores, drop_intermediate=False)
@@ -222,7 +225,7 @@ def test_the_log_has_both_sides_and_the_null_model_beside_every_auc(enter, caplo
     values = metrics["val"]["stack"]
     auc = format_figure(*(values[end] for end in BOUNDS))
     assert f"val AUC {auc} {metrics['val']['shipped']}  <- ships" in lines
-    assert "val AUC 0.500 [0.500, 0.500] null model, without any picture" in lines
+    assert "null model: AUC 0.500 [0.500, 0.500] from file facts, without any picture" in lines
     found = metrics["generators"]["gan"]
     text = f"val AUC {format_figure(*(found[end] for end in BOUNDS))} on {found['against']}"
     assert f"{text} (null model 0.500; unseen)" in lines
@@ -231,7 +234,9 @@ def test_the_log_has_both_sides_and_the_null_model_beside_every_auc(enter, caplo
         auc = format_figure(*(found[end] for end in BOUNDS))
         assert f"val AUC {auc} on {found['against']} (null model 0.500)" in lines
     gap = metrics["domains"]["gap"]
-    assert f"gap {format_difference(*(gap[end] for end in BOUNDS))}: {gap['against']}" in lines
+    difference = format_difference(*(gap[end] for end in BOUNDS))
+    (line,) = [line for line in lines if difference in line and gap["against"] in line]
+    assert line.startswith("AUC on seen minus on unseen generators ")
 
 
 def test_the_log_has_differences_and_the_rows_behind_a_tpr(enter, caplog):
@@ -241,7 +246,8 @@ def test_the_log_has_differences_and_the_rows_behind_a_tpr(enter, caplog):
     lines = [m.removeprefix("evaluate: ") for m in caplog.messages]
     for name, found in val["differences"].items():
         parts = [
-            f"{TITLES[m]} {format_difference(*(found[m + end] for end in ENDS))}" for m in PAIRED
+            f"{METRIC_TITLES[m]} {format_difference(*(found[m + end] for end in ENDS))}"
+            for m in PAIRED
         ]
         assert f"what ships minus {name}: {', '.join(parts)}" in lines
     count = val["stack"]["false_positives_1e-2"]
@@ -269,7 +275,7 @@ def test_what_the_null_model_finds_is_measured_on_the_same_rows(enter):
     table = world.val.table
     scores = (table["generator"] == "gan").to_numpy(np.float64)
     facts = {"told_apart": True, "main_feature": "bytes"}
-    write_null_model(NullModel(scores, facts), world.train, world.val, evaluate.NULL_MODEL)
+    write_null_model(NullFindings(scores, facts), world.train, world.val, evaluate.NULL_MODEL)
     metrics = evaluate.run(load_params(MembersParams))
     assert metrics["generators"]["gan"]["null_auc"] == 1.0
     assert metrics["generators"]["diffusion"]["null_auc"] == 0.5
@@ -417,7 +423,7 @@ def test_the_log_tells_reasons_and_costs_that_stand_in_no_file(enter, caplog):
     assert re.search(r"backbone:net-b \d\.\d\d \(\d+ %\)", carries)
     values = metrics["without"]["net-b"]
     text = f"AUC {format_difference(*(values[end] for end in BOUNDS))} out of fold"
-    (line,) = [x for x in lines if x.startswith(f"without net-b: {text}, ")]
+    (line,) = [x for x in lines if x.startswith(f"without net-b: {text} (")]
     assert line.endswith("; training it took 3.0 min, 1,000 images take it 1.0 s")
     assert "of the best simple combiner" in line
     (line,) = [x for x in lines if x.startswith("without net_c: ")]
@@ -531,7 +537,7 @@ def test_a_null_model_of_other_manifests_is_stale(enter, role):
     world = enter("one fold")
     manifests = {"train": world.train, "val": world.val}
     manifests[role] = replace(manifests[role], digest="e" * 64)
-    null = NullModel(np.zeros(len(world.val)), {"told_apart": False, "main_feature": "width"})
+    null = NullFindings(np.zeros(len(world.val)), {"told_apart": False, "main_feature": "width"})
     write_null_model(null, manifests["train"], manifests["val"], evaluate.NULL_MODEL)
     with pytest.raises(StaleArtifactError, match=f"{role} manifest eeeeeeee.*repro null_model"):
         evaluate.run(load_params(MembersParams))

@@ -13,12 +13,12 @@ from stage2_ensemble.findings.contributions import (
     ROWS,
     Contributions,
     add_blocks,
-    choose_rows,
     explain_model,
     find_block,
     find_weights,
     list_blocks,
     measure_gains,
+    sample_explained,
 )
 from stage2_ensemble.models import boosted, candidates
 from stage2_ensemble.models.candidates import GATED, SIMPLE, Pooled, fit_candidate
@@ -175,10 +175,10 @@ def test_a_model_without_a_split_has_no_gain(folds, monkeypatch):
 
 
 def test_of_many_rows_some_are_explained_the_same_each_time(monkeypatch):
-    np.testing.assert_array_equal(choose_rows(7), np.arange(7))
-    rows = choose_rows(3 * ROWS)
+    np.testing.assert_array_equal(sample_explained(7), np.arange(7))
+    rows = sample_explained(3 * ROWS)
     assert len(np.unique(rows)) == ROWS
     assert rows.max() > 2 * ROWS
-    np.testing.assert_array_equal(rows, choose_rows(3 * ROWS))
+    np.testing.assert_array_equal(rows, sample_explained(3 * ROWS))
     monkeypatch.setattr(contributions, "ROWS", 5)
-    assert len(choose_rows(6)) == 5
+    assert len(sample_explained(6)) == 5

@@ -11,8 +11,8 @@ from features.core.files import read_json
 from features.settings.members import MembersParams
 from features.settings.sections import load_params
 from stage2_ensemble.evaluate import run as evaluate
-from stage2_ensemble.findings.corrected_labels import BIAS
 from stage2_ensemble.findings.tables import EVALUATION, read_evaluation
+from stage2_ensemble.sentences.scorers import BIAS
 from stage2_ensemble.summary import run as summary
 
 CHECKS = ("threshold", "calibration", "promises", "prior", "rows", "blocks", "without")

@@ -13,12 +13,8 @@ from features.settings.stacking import Decision
 from stage2_ensemble.decisions.conformal import fit_band
 from stage2_ensemble.decisions.prior_shift import estimate_prior, keep_train, use_given
 from stage2_ensemble.decisions.threshold import choose_threshold
-from stage2_ensemble.findings.promises import (
-    check_promises,
-    describe_promise,
-    describe_promised,
-    fit_line,
-)
+from stage2_ensemble.findings.promises import check_promises, fit_calibration_line
+from stage2_ensemble.sentences.rules import describe_promise, describe_promised
 
 TRAIN = 0.81
 BROKEN = ("missed", "differs")
@@ -153,10 +149,10 @@ def test_entries_are_json():
 
 def test_the_line_is_a_logistic_regression_and_its_errors_are_right():
     val = draw_val(3000, TRAIN, 0)
-    line, _ = fit_line(val.labels, val.log_odds, val.groups)
+    line, _ = fit_calibration_line(val.labels, val.log_odds, val.groups)
     peer = LogisticRegression(C=np.inf, tol=1e-8).fit(val.log_odds[:, None], val.labels)
     assert line == pytest.approx([peer.intercept_[0], peer.coef_[0, 0]], abs=1e-3)
-    drawn = [fit_line(v.labels, v.log_odds, v.groups) for v in
+    drawn = [fit_calibration_line(v.labels, v.log_odds, v.groups) for v in
              (draw_val(1000, TRAIN, seed) for seed in range(150))]  # fmt: skip
     spread = np.std([line for line, _ in drawn], axis=0)
     assert np.mean([error for _, error in drawn], axis=0) == pytest.approx(spread, rel=0.15)
@@ -164,6 +160,6 @@ def test_the_line_is_a_logistic_regression_and_its_errors_are_right():
 
 def test_separable_rows_have_a_line():
     labels = np.repeat([0, 1], 50).astype(np.int8)
-    line, errors = fit_line(labels, np.where(labels == 1, 3.0, -3.0), np.arange(100))
+    line, errors = fit_calibration_line(labels, np.where(labels == 1, 3.0, -3.0), np.arange(100))
     assert np.isfinite(line).all()
     assert np.isfinite(errors).all()

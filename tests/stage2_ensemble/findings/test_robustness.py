@@ -18,10 +18,10 @@ from features.settings.sections import load_params
 from stage1_cnn.perturb.sample import draw_sample
 from stage2_ensemble.columns.columns import read_held_out
 from stage2_ensemble.columns.extras import read_extras
-from stage2_ensemble.display import cells
 from stage2_ensemble.evaluate import run as evaluate
-from stage2_ensemble.findings.robustness import COLUMNS, SCORERS, build_columns, list_robustness
+from stage2_ensemble.findings.robustness import COLUMNS, SCORERS, build_columns
 from stage2_ensemble.models.bundle import read_ensemble
+from stage2_ensemble.sentences.intervals import format_interval
 from stage2_ensemble.summary import run as summary
 
 TABLE = "artifacts/plots/robustness.csv"
@@ -115,35 +115,12 @@ def test_the_log_names_what_hurts_and_what_holds(enter, caplog):
         evaluate.run(load_params(MembersParams))
     (first,) = [m for m in caplog.messages if "robustness, on 100 reals and 100 fakes" in m]
     assert "of what ships with pictures as they are, FPR 0." in first
-    under = [m for m in caplog.messages if m.startswith("evaluate: under ")]
-    assert [m.split(":")[1].strip() for m in under] == ["under noise 8", "under jpeg 75"]
+    start = "evaluate: what ships under "
+    under = [m.removeprefix(start) for m in caplog.messages if m.startswith(start)]
+    assert [m.partition(":")[0] for m in under] == ["noise 8", "jpeg 75"]
     (best,) = [m for m in caplog.messages if m.startswith("evaluate: lowest AUC ")]
     assert "(noise 8)" in best
     assert best.endswith(": stack holds best")  # its embeddings still tell
-
-
-def test_no_scorer_is_best_where_intervals_overlap():
-    def draw_variant(strength, **aucs):
-        values = {"change": -0.1, "change_low": -0.2, "change_high": 0.0, "fpr": 0.1, "tpr": 0.9}
-        bounds = {
-            name: {"auc": a, "auc_low": a - 0.03, "auc_high": a + 0.03} for name, a in aucs.items()
-        }
-        scorers = {name: values | found for name, found in bounds.items()}
-        return {"perturbation": "jpeg", "strength": strength, "scorers": scorers}
-
-    variants = [
-        draw_variant(None, stack=0.9, mean=0.9, best_single=0.8),
-        draw_variant(75, stack=0.85, mean=0.7, best_single=0.6),
-        draw_variant(50, stack=0.65, mean=0.75, best_single=0.5),
-    ]
-    found = {"rows": 20, "reals": 10, "fakes": 10, "note": "", "variants": variants}
-    assert list_robustness(found, "lightgbm")[-1] == (
-        "lowest AUC 0.650 [0.620, 0.680] of stack (jpeg 50), 0.700 [0.670, 0.730] of mean "
-        "(jpeg 75), 0.500 [0.470, 0.530] of best_single (jpeg 50): intervals overlap: none "
-        "holds best for sure"
-    )
-    assert "of mean" in list_robustness(found, "best_single")[-1]
-    assert "best_single" not in list_robustness(found, "best_single")[-1]
 
 
 def test_the_summary_has_the_table(done, monkeypatch, capsys):
@@ -155,7 +132,7 @@ def test_the_summary_has_the_table(done, monkeypatch, capsys):
     for name in ("as it is", "jpeg 75", "noise 8"):
         assert name in text
     values = read_robustness()["variants"][2]["scorers"]["stack"]
-    assert cells.format_interval(values) in text
+    assert format_interval(values) in text
 
 
 def test_where_nothing_was_perturbed_that_is_said(enter, caplog, capsys):

@@ -1,4 +1,4 @@
-"""Metrics with their intervals, differences, and what is said about doubtful ones."""
+"""Metrics with their intervals, and differences."""
 
 import numpy as np
 import pytest
@@ -6,11 +6,10 @@ import pytest
 from features.core.auc import compare_aucs, measure_auc
 from stage2_ensemble.findings.scorers import (
     PAIRED,
-    TITLES,
     compare_figures,
-    list_notes,
-    measure_figures,
+    measure_with_intervals,
 )
+from stage2_ensemble.sentences.scorers import METRIC_TITLES
 
 
 def draw_rows(reals, fakes, size=2, seed=0):
@@ -22,15 +21,15 @@ def draw_rows(reals, fakes, size=2, seed=0):
 
 def test_every_metric_has_an_interval_that_holds_it():
     labels, scores, groups = draw_rows(1100, 500)
-    found = measure_figures(labels, scores, groups, 0.0, resamples=100).metrics
-    for name in TITLES:
+    found = measure_with_intervals(labels, scores, groups, 0.0, resamples=100).metrics
+    for name in METRIC_TITLES:
         assert found[f"{name}_low"] < found[name] < found[f"{name}_high"], name
     assert (found["groups"], found["reliable"]) == (800, True)
 
 
 def test_the_auc_keeps_delongs_interval():
     labels, scores, groups = draw_rows(60, 40)
-    found = measure_figures(labels, scores, groups, 0.0, resamples=50).metrics
+    found = measure_with_intervals(labels, scores, groups, 0.0, resamples=50).metrics
     wanted = measure_auc(labels, scores, groups)
     assert (found["auc"], found["auc_low"]) == (wanted.auc, wanted.low)
     assert found["auc_high"] == wanted.high
@@ -38,21 +37,21 @@ def test_the_auc_keeps_delongs_interval():
 
 def test_what_cannot_be_measured_has_no_interval():
     labels, scores, groups = draw_rows(120, 80)
-    found = measure_figures(labels, scores, groups, 0.0, resamples=50).metrics
+    found = measure_with_intervals(labels, scores, groups, 0.0, resamples=50).metrics
     for name in ("tpr_at_fpr_1e-3", "tpr_at_fpr_1e-3_low", "tpr_at_fpr_1e-3_high"):
         assert found[name] is None
     assert found["false_positives_1e-3"] is None
-    one = measure_figures(labels, scores, np.zeros(200, int), 0.0, resamples=50).metrics
+    one = measure_with_intervals(labels, scores, np.zeros(200, int), 0.0, resamples=50).metrics
     assert (one["groups"], one["reliable"]) == (1, False)
-    assert {one[f"{name}_low"] for name in TITLES} == {None}
+    assert {one[f"{name}_low"] for name in METRIC_TITLES} == {None}
 
 
 def test_rows_of_one_group_are_drawn_together():
     labels, scores, groups = draw_rows(200, 200, size=1)
     rows = np.repeat(np.arange(400), 5)
-    together = measure_figures(labels[rows], scores[rows], groups[rows], 0.0).metrics
-    alone = measure_figures(labels, scores, groups, 0.0).metrics
-    loose = measure_figures(labels[rows], scores[rows], np.arange(2000), 0.0).metrics
+    together = measure_with_intervals(labels[rows], scores[rows], groups[rows], 0.0).metrics
+    alone = measure_with_intervals(labels, scores, groups, 0.0).metrics
+    loose = measure_with_intervals(labels[rows], scores[rows], np.arange(2000), 0.0).metrics
 
     def width(values):
         return values["ap_high"] - values["ap_low"]
@@ -64,8 +63,8 @@ def test_rows_of_one_group_are_drawn_together():
 def test_differences_are_paired():
     labels, scores, groups = draw_rows(300, 300)
     rng = np.random.default_rng(1)
-    better = measure_figures(labels, scores, groups, 0.0)
-    worse = measure_figures(labels, scores + rng.normal(size=600), groups, 0.0)
+    better = measure_with_intervals(labels, scores, groups, 0.0)
+    worse = measure_with_intervals(labels, scores + rng.normal(size=600), groups, 0.0)
     found = compare_figures(labels, groups, better, worse)
     assert set(found) == {m + end for m in ("auc", *PAIRED) for end in ("", "_low", "_high")}
     wanted = compare_aucs(labels, groups, better.scores, worse.scores)
@@ -83,24 +82,7 @@ def test_differences_are_paired():
 
 def test_a_difference_of_what_cannot_be_measured_is_none():
     labels, scores, groups = draw_rows(60, 60)
-    figures = measure_figures(labels, scores, groups, 0.0, resamples=50)
+    figures = measure_with_intervals(labels, scores, groups, 0.0, resamples=50)
     found = compare_figures(labels, groups, figures, figures)
     assert (found["tpr_at_fpr_1e-2"], found["tpr_at_fpr_1e-2_low"]) == (None, None)
     assert (found["ap"], found["ap_low"], found["ap_high"]) == (0.0, 0.0, 0.0)
-
-
-@pytest.mark.parametrize(("count", "is_few"), [(9, True), (10, False)])
-def test_notes_tell_the_rows_behind_a_tpr(count, is_few):
-    values = {"reliable": True, "groups": 500}
-    values |= {"false_positives_1e-2": count, "false_positives_1e-3": None}
-    (note,) = list_notes(values, 1000)
-    assert note.startswith(f"false positives behind TPR at FPR 1 %: {count} of 1000 reals")
-    assert ("a few rows decide it" in note) == is_few
-
-
-def test_notes_tell_that_groups_are_few():
-    values = {"reliable": False, "groups": 10}
-    values |= {"false_positives_1e-2": None, "false_positives_1e-3": None}
-    (note,) = list_notes(values, 90)
-    assert note.startswith("interval not reliable: fewer than 20 groups")
-    assert note.endswith("10 groups")

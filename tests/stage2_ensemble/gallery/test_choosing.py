@@ -12,15 +12,15 @@ from stage2_ensemble.gallery.choosing import (
     NEAR_THRESHOLD,
     SAME_PICTURE,
     WORST,
-    Candidates,
-    choose_rows,
+    ValScores,
+    choose_shown,
 )
 
 
-def draw_rows(n: int = 5000, seed: int = 0) -> Candidates:
+def draw_rows(n: int = 5000, seed: int = 0) -> ValScores:
     rng = np.random.default_rng(seed)
     labels = (rng.random(n) < 0.6).astype(np.int8)
-    return Candidates(
+    return ValScores(
         labels=labels,
         log_odds=3.0 * labels - 1.5 + rng.normal(0, 1.5, n),
         threshold=0.2,
@@ -35,7 +35,7 @@ def list_rows(chosen: dict[int, str], reason: str) -> list[int]:
 
 
 def test_reasons_get_their_shares():
-    chosen = choose_rows(draw_rows(), 200)
+    chosen = choose_shown(draw_rows(), 200)
     shares = Counter(chosen.values())
     assert len(chosen) == 200
     assert shares[BY_CHANCE] == 50
@@ -46,7 +46,7 @@ def test_reasons_get_their_shares():
 
 def test_mistakes_are_the_most_confident_ones_that_chance_left():
     rows = draw_rows()
-    chosen = choose_rows(rows, 200)
+    chosen = choose_shown(rows, 200)
     found = list_rows(chosen, FALSE_POSITIVE)
     wrong = np.flatnonzero((rows.labels == 0) & (rows.log_odds >= rows.threshold))
     left = [row for row in wrong if chosen.get(row) != BY_CHANCE]
@@ -58,14 +58,14 @@ def test_mistakes_are_the_most_confident_ones_that_chance_left():
 
 def test_rows_drawn_by_chance_know_nothing_of_the_scores():
     rows = draw_rows()
-    others = Candidates(**{**vars(rows), "log_odds": -rows.log_odds, "labels": 1 - rows.labels})
-    first, second = (list_rows(choose_rows(r, 200), BY_CHANCE) for r in (rows, others))
+    others = ValScores(**{**vars(rows), "log_odds": -rows.log_odds, "labels": 1 - rows.labels})
+    first, second = (list_rows(choose_shown(r, 200), BY_CHANCE) for r in (rows, others))
     assert first == second
 
 
 def test_every_generator_shows_its_worst():
     rows = draw_rows()
-    chosen = choose_rows(rows, 200)
+    chosen = choose_shown(rows, 200)
     for name in (f"g{i}" for i in range(5)):
         own = np.flatnonzero(np.array(rows.generators) == name)
         assert own[np.argmin(rows.log_odds[own])] in chosen
@@ -73,7 +73,7 @@ def test_every_generator_shows_its_worst():
 
 def test_without_mistakes_chance_fills_the_room():
     rows = draw_rows()
-    perfect = Candidates(
+    perfect = ValScores(
         **{
             **vars(rows),
             "log_odds": np.where(rows.labels == 1, 9.0, -9.0),
@@ -81,11 +81,11 @@ def test_without_mistakes_chance_fills_the_room():
             "has_pair": np.zeros(len(rows), bool),
         }
     )
-    counts = Counter(choose_rows(perfect, 200).values())
+    counts = Counter(choose_shown(perfect, 200).values())
     assert counts == {BY_CHANCE: 160, NEAR_THRESHOLD: 20, WORST: 20}
 
 
 def test_small_vals_are_shown_whole_and_none_as_nothing():
-    assert sorted(choose_rows(draw_rows(30), 200)) == list(range(30))
-    assert choose_rows(draw_rows(0), 200) == {}
-    assert choose_rows(draw_rows(30), 0) == {}
+    assert sorted(choose_shown(draw_rows(30), 200)) == list(range(30))
+    assert choose_shown(draw_rows(0), 200) == {}
+    assert choose_shown(draw_rows(30), 0) == {}

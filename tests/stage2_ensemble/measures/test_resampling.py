@@ -18,8 +18,8 @@ from stage2_ensemble.measures.resampling import (
     draw_counts,
     find_bounds,
     find_paired_bounds,
+    index_groups,
     measure_resamples,
-    number_groups,
     rank_rows,
 )
 
@@ -79,7 +79,7 @@ def test_draws_follow_from_the_seed_not_from_the_chunk():
 @given(ROWS, st.sampled_from([-1.0, 0.5, 1.0]))
 def test_metrics_are_those_of_rows_really_repeated(rows, threshold):
     labels, scores, codes = split_rows(rows)
-    groups = number_groups(labels, codes)
+    groups = index_groups(labels, codes)
     found = measure_resamples(labels, scores, groups, threshold, resamples=12)
     bins, place = find_bins(scores), 0
     for counts in np.concatenate(list(draw_counts(groups.count, 12, 12))):
@@ -120,7 +120,7 @@ def test_tprs_of_many_rows(ties):
     rng = np.random.default_rng(0)
     labels, scores, codes = draw_clusters(1500, 2, 0.9, rng)
     scores = scores.round(1) if ties else scores
-    groups = number_groups(labels, codes)
+    groups = index_groups(labels, codes)
     found = measure_resamples(labels, scores, groups, 0.0, resamples=5)
     for place, counts in enumerate(np.concatenate(list(draw_counts(1500, 5, 5)))):
         repeated = np.repeat(np.arange(3000), counts[groups.numbers])
@@ -140,7 +140,7 @@ def test_counts_of_one_give_the_metrics_themselves():
 
 def test_chunks_change_nothing(monkeypatch):
     labels, scores, codes = draw_clusters(50, 4, 0.8, np.random.default_rng(2))
-    groups = number_groups(labels, codes)
+    groups = index_groups(labels, codes)
     wanted = measure_resamples(labels, scores, groups, 0.0, resamples=30).values
     monkeypatch.setattr(resampling, "CHUNK", 1)
     found = measure_resamples(labels, scores, groups, 0.0, resamples=30).values
@@ -150,14 +150,14 @@ def test_chunks_change_nothing(monkeypatch):
 
 def test_the_same_call_gives_the_same_bytes():
     labels, scores, codes = draw_clusters(50, 4, 0.8, np.random.default_rng(2))
-    groups = number_groups(labels, codes)
+    groups = index_groups(labels, codes)
     one, other = (measure_resamples(labels, scores, groups, 0.0).values for _ in range(2))
     assert {k: v.tobytes() for k, v in one.items()} == {k: v.tobytes() for k, v in other.items()}
 
 
 def test_resamples_without_a_class_are_left_out_and_counted():
     labels = np.array([0, 1, 1, 1], np.int8)
-    groups = number_groups(labels, np.arange(4))
+    groups = index_groups(labels, np.arange(4))
     found = measure_resamples(labels, np.arange(4.0), groups, 0.5, resamples=2000)
     assert found.dropped / 2000 == pytest.approx(0.75**4 + 0.25**4, abs=0.03)
     assert all(np.isfinite(values).all() for values in found.values.values())
@@ -166,7 +166,7 @@ def test_resamples_without_a_class_are_left_out_and_counted():
 
 def test_memory_does_not_grow_with_resamples():
     labels, scores, codes = draw_clusters(20_000, 2, 0.8, np.random.default_rng(3))
-    groups = number_groups(labels, codes)
+    groups = index_groups(labels, codes)
     peaks = []
     for resamples in (20, 200):
         tracemalloc.start()
@@ -182,10 +182,10 @@ def test_memory_does_not_grow_with_resamples():
 
 def test_the_class_with_fewer_groups_decides():
     labels = np.repeat([0, 1], [19, 60]).astype(np.int8)
-    alone = number_groups(labels, 7 * np.arange(79))
+    alone = index_groups(labels, 7 * np.arange(79))
     assert alone.to_metrics() == {"groups": 79, "reliable": False}
-    assert number_groups(np.append(labels, 0), np.arange(80)).reliable
-    mixed = number_groups(np.tile([0, 1], 20), np.repeat(np.arange(20), 2))
+    assert index_groups(np.append(labels, 0), np.arange(80)).reliable
+    mixed = index_groups(np.tile([0, 1], 20), np.repeat(np.arange(20), 2))
     assert mixed.to_metrics() == {"groups": 20, "reliable": True}
 
 
@@ -227,7 +227,7 @@ def test_an_interval_holds_the_value_itself():
 def test_paired_differences_are_narrower_than_their_parts():
     rng = np.random.default_rng(4)
     labels, scores, codes = draw_clusters(80, 4, 0.85, rng)
-    groups = number_groups(labels, codes)
+    groups = index_groups(labels, codes)
     other = scores + 0.1 * rng.normal(size=len(scores))
     one, two = (measure_resamples(labels, s, groups, 0.0) for s in (scores, other))
     low, high = find_paired_bounds("ap", one, two, groups.least)
@@ -238,7 +238,7 @@ def test_paired_differences_are_narrower_than_their_parts():
 
 def test_the_aucs_percentiles_are_delongs_bounds():
     labels, scores, codes = draw_clusters(150, 4, 0.8, np.random.default_rng(5))
-    groups = number_groups(labels, codes)
+    groups = index_groups(labels, codes)
     drawn = measure_resamples(labels, scores, groups, 0.0)
     wanted = measure_auc(labels, scores, codes)
     low, high = find_bounds("auc", wanted.auc, drawn, groups.least)
@@ -254,7 +254,7 @@ def test_90_of_100_intervals_hold_the_true_figure(count, size, sharp):
     rng, held = np.random.default_rng(6), {name: [] for name in METRICS}
     for _ in range(150):
         labels, scores, codes = draw_clusters(count, size, 0.85, rng, sharp=sharp)
-        groups = number_groups(labels, codes)
+        groups = index_groups(labels, codes)
         values = measure_scores(labels, scores, codes, 0.3)
         drawn = measure_resamples(labels, scores, groups, 0.3, resamples=200)
         for name in METRICS:

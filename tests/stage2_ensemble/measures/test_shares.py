@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from stage2_ensemble.measures.shares import Share, measure_share
+from stage2_ensemble.measures.shares import Share, estimate_share
 
 
 @pytest.mark.parametrize("hits", [0, 3, 100, 400])
 def test_single_rows_have_wilsons_interval(hits):
-    share = measure_share(np.arange(400) < hits, np.arange(400))
+    share = estimate_share(np.arange(400) < hits, np.arange(400))
     wanted = binomtest(hits, 400).proportion_ci(method="wilson")
     assert share.value == hits / 400
     assert share.low == pytest.approx(wanted.low, abs=6e-4)  # Student's quantile is a little larger
@@ -18,23 +18,23 @@ def test_single_rows_have_wilsons_interval(hits):
 
 def test_copies_of_rows_say_nothing_new():
     hits = np.arange(60) < 12
-    alone = measure_share(hits, np.arange(60))
-    copies = measure_share(np.repeat(hits, 5), np.repeat(np.arange(60), 5))
+    alone = estimate_share(hits, np.arange(60))
+    copies = estimate_share(np.repeat(hits, 5), np.repeat(np.arange(60), 5))
     assert (copies.low, copies.high) == pytest.approx((alone.low, alone.high), abs=2e-3)
-    none = measure_share(np.zeros(300, bool), np.repeat(np.arange(60), 5))
-    assert none.high == pytest.approx(measure_share(np.zeros(60, bool), np.arange(60)).high)
+    none = estimate_share(np.zeros(300, bool), np.repeat(np.arange(60), 5))
+    assert none.high == pytest.approx(estimate_share(np.zeros(60, bool), np.arange(60)).high)
 
 
 def test_weights_count():
     hits = np.array([True, False, False])
-    assert measure_share(hits, np.arange(3), np.array([2.0, 1, 1])).value == 0.5
-    heavy = measure_share(np.arange(400) < 40, np.arange(400), np.full(400, 9.0))
-    assert heavy == measure_share(np.arange(400) < 40, np.arange(400))
+    assert estimate_share(hits, np.arange(3), np.array([2.0, 1, 1])).value == 0.5
+    heavy = estimate_share(np.arange(400) < 40, np.arange(400), np.full(400, 9.0))
+    assert heavy == estimate_share(np.arange(400) < 40, np.arange(400))
 
 
 def test_what_cannot_be_said():
-    assert measure_share(np.empty(0, bool), np.empty(0, np.int64)) == Share(None)
-    assert measure_share(np.ones(5, bool), np.zeros(5, np.int64)) == Share(1.0)
+    assert estimate_share(np.empty(0, bool), np.empty(0, np.int64)) == Share(None)
+    assert estimate_share(np.ones(5, bool), np.zeros(5, np.int64)) == Share(1.0)
 
 
 def test_round_trip():
@@ -47,6 +47,6 @@ def test_intervals_hold_the_share_though_rows_depend_on_each_other():
     groups, held = np.repeat(np.arange(40), 10), 0
     for _ in range(400):
         chances = rng.beta(0.5, 4.5, 40)  # mean 0.1, most of the variance between groups
-        share = measure_share(rng.random(400) < chances[groups], groups)
+        share = estimate_share(rng.random(400) < chances[groups], groups)
         held += share.low <= 0.1 <= share.high
     assert held / 400 > 0.9

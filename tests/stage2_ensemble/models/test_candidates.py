@@ -16,7 +16,7 @@ from stage2_ensemble.models.candidates import (
     SIMPLE,
     Pooled,
     fit_candidate,
-    list_candidates,
+    list_fittable,
 )
 from stage2_ensemble.models.combiners import COMBINERS
 
@@ -41,7 +41,7 @@ def models(folds):
 
 def list_sized(*sizes: tuple[int, int], declared=GATED) -> tuple[str, ...]:
     folds = [draw_columns(k, *size) for k, size in enumerate(sizes)]
-    return list_candidates(folds, SETTINGS.model_copy(update={"candidates": declared}))
+    return list_fittable(folds, SETTINGS.model_copy(update={"candidates": declared}))
 
 
 # --- which there are

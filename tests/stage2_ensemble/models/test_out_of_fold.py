@@ -17,7 +17,7 @@ from stage2_ensemble.models.out_of_fold import (
     BEST_SIMPLE,
     Pick,
     judge_candidates,
-    measure_auc,
+    measure_fold_aucs,
     pick_simple,
     split_inner,
 )
@@ -172,7 +172,7 @@ def test_out_of_fold_auc_tells_what_new_rows_will_see(folds):
     judged = judge_candidates(folds, settings, 0)
     new = draw_grouped(0, seed=900)
     for name in ("logistic", "lightgbm", "random_forest"):
-        promised = measure_auc(folds, judged.scores[name])[0]
+        promised = measure_fold_aucs(folds, judged.scores[name])[0]
         model = fit_candidate(name, folds, settings, 0)
         realised = roc_auc_score(new.labels, model.score(hold_out(new)))
         assert promised == pytest.approx(realised, abs=0.06), name
@@ -192,7 +192,7 @@ def test_the_best_simple_one_is_chosen_by_its_out_of_fold_auc(folds):
             model = fit_candidate(name, rest, BARE, 0)
             for c, p, s in zip(folds, parts, scores, strict=True):
                 s[p == held] = model.score(c.take(p == held))
-        aucs[name] = np.mean(measure_auc(folds, scores))
+        aucs[name] = np.mean(measure_fold_aucs(folds, scores))
     assert pick.name == max(aucs, key=aucs.get)
 
 
@@ -255,7 +255,7 @@ def test_changing_choices_cost_nothing(folds, monkeypatch):
     monkeypatch.setattr(out_of_fold, "pick_simple", pick_in_turn)
     judged = judge_candidates(loud, once, 0)
     assert judged.picks == dict.fromkeys(SIMPLE, 0) | {"mean": 1, "logistic": 1, "rank_mean": 1}
-    aucs = {name: np.mean(measure_auc(loud, s)) for name, s in judged.scores.items()}
+    aucs = {name: np.mean(measure_fold_aucs(loud, s)) for name, s in judged.scores.items()}
     assert aucs[BEST_SIMPLE] > min(aucs[n] for n in ("mean", "logistic", "rank_mean")) - 0.005
     mixed = []
     for i, part in enumerate(split_inner(loud, 3, 0)):
@@ -265,14 +265,14 @@ def test_changing_choices_cost_nothing(folds, monkeypatch):
             out = part == held
             ranks = [rankdata(s[out].round(9)) for s in (judged.scores[BEST_SIMPLE][i], raw)]
             np.testing.assert_array_equal(*ranks)
-    assert np.mean(measure_auc(loud, mixed)) < aucs[BEST_SIMPLE] - 0.1
+    assert np.mean(measure_fold_aucs(loud, mixed)) < aucs[BEST_SIMPLE] - 0.1
 
 
 def test_one_choice_throughout_loses_next_to_nothing(folds):
     judged = judge_candidates(folds, BARE, 0)
     assert set(judged.picks) == set(SIMPLE)
-    best = max(np.mean(measure_auc(folds, judged.scores[name])) for name in SIMPLE)
-    assert np.mean(measure_auc(folds, judged.scores[BEST_SIMPLE])) > best - 0.01
+    best = max(np.mean(measure_fold_aucs(folds, judged.scores[name])) for name in SIMPLE)
+    assert np.mean(measure_fold_aucs(folds, judged.scores[BEST_SIMPLE])) > best - 0.01
 
 
 def test_rows_too_few_to_be_split_choose_the_simplest():
@@ -302,7 +302,7 @@ def test_auc_is_taken_within_each_fold(folds):
     # Scores of two folds may lie on other scales; pooled they would be worth little.
     scores = [columns.logits[:, 1] + 100 * columns.fold for columns in folds]
     wanted = [roc_auc_score(c.labels, s) for c, s in zip(folds, scores, strict=True)]
-    assert measure_auc(folds, scores) == wanted
+    assert measure_fold_aucs(folds, scores) == wanted
 
 
 def test_parts_are_stratified_and_seeded(folds):

@@ -13,8 +13,8 @@ from stage2_ensemble.findings.contributions import explain_model
 from stage2_ensemble.models import without
 from stage2_ensemble.models.candidates import SIMPLE, fit_candidate
 from stage2_ensemble.models.differences import draw_differences
-from stage2_ensemble.models.out_of_fold import measure_auc
-from stage2_ensemble.models.without import compare_scores, leave_backbones_out
+from stage2_ensemble.models.out_of_fold import measure_fold_aucs
+from stage2_ensemble.models.without import compare_without, leave_backbones_out
 
 SETTINGS = Stack(
     inner_folds=3, repeats=2, bags=1, pca_components=4, max_rounds=12, learning_rate=0.2
@@ -144,27 +144,27 @@ def test_facts_are_differences(folds):
 
 def test_differences_are_means_over_the_folds_with_intervals(folds):
     pair = [[c.logits[:, i] for c in folds] for i in (0, 2)]
-    found = compare_scores(folds, *pair, 0)
-    aucs = [measure_auc(folds, scores) for scores in pair]
+    found = compare_without(folds, *pair, 0)
+    aucs = [measure_fold_aucs(folds, scores) for scores in pair]
     assert found.auc == pytest.approx(np.mean(aucs[0]) - np.mean(aucs[1]))
     assert found.low < found.auc < found.high
     drawn = draw_differences(folds, *pair, 0)
     plain = np.quantile(drawn, [0.025, 0.975])
     assert found.low <= plain[0]
     assert found.high >= plain[1]
-    back = compare_scores(folds, pair[1], pair[0], 0)
+    back = compare_without(folds, pair[1], pair[0], 0)
     assert (back.auc, back.low) == (pytest.approx(-found.auc), pytest.approx(-found.high))
 
 
 def test_equal_scores_differ_by_nothing(folds):
     scores = [c.logits[:, 0] for c in folds]
-    assert compare_scores(folds, scores, scores, 0) == AucEstimate(0.0, 0.0, 0.0)
+    assert compare_without(folds, scores, scores, 0) == AucEstimate(0.0, 0.0, 0.0)
 
 
 def test_one_group_has_no_interval():
     columns = draw_columns()
     one = replace(columns, groups=np.zeros(200, int))
-    assert compare_scores([one], [one.logits[:, 0]], [one.logits[:, 1]], 0).low is None
+    assert compare_without([one], [one.logits[:, 0]], [one.logits[:, 1]], 0).low is None
 
 
 def test_columns_without_a_backbone_keep_the_others():

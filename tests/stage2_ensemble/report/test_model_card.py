@@ -7,10 +7,11 @@ import yaml
 from huggingface_hub import ModelCard
 
 from features.core.files import read_json
+from stage2_ensemble.display.layout import Column, Row, TextTable
+from stage2_ensemble.display.tables import list_tables
 from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.report.model_card import build_card
 from stage2_ensemble.report.questions import Answer
-from stage2_ensemble.report.tables import PageTable, list_tables
 
 SUMMARY = {
     role: {"reals": 1200, "fakes": 50, "groups": 70, "generators": {"<b>warp</b>|x": {}}}
@@ -53,13 +54,14 @@ def test_it_says_what_it_was_made_of(metrics):
 
 
 def test_tables_are_tables_whatever_the_names(metrics):
-    table = PageTable("t", ("a|b", "c"), (("<img src=x>", "1|2\n3"),))
+    table = TextTable("t", (Column("a|b"), Column("c", "right")), (Row(("<img src=x>", "1|2\n3")),))
     text = build(metrics, [table])
     lines = [line for line in text.splitlines() if "img" in line or "a\\|b" in line]
     assert len(lines) == 2
     for line in lines:
         assert len(re.findall(r"(?<!\\)\|", line)) == 3
     assert not re.search(r"(?<!\\)<", text)
+    assert "|---|---:|" in text
 
 
 def test_without_val_there_are_no_results(metrics):

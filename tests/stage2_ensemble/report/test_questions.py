@@ -6,9 +6,10 @@ import pytest
 
 from features.core.files import read_json
 from stage2_ensemble.evaluate import run as evaluate
+from stage2_ensemble.models.gate import Verdict
 from stage2_ensemble.report.questions import answer_questions
 
-LOST = {"name": "lightgbm", "difference": -0.01, "low": -0.02, "high": 0.003, "outcome": "lost"}
+LOST = Verdict("lightgbm", -0.01, -0.02, 0.003, -0.02, None, "lost")
 
 
 @pytest.fixture
@@ -47,9 +48,9 @@ def test_few_groups_are_said_to_be_few(metrics):
 def test_differences_are_told_only_where_the_interval_is_above_zero(metrics):
     metrics["val"]["shipped"] = "greedy"
     for low, high, words in (
-        (0.01, 0.03, "beats the best single"),
+        (0.01, 0.03, "is better than the best single"),
         (-0.03, -0.01, "is worse than the best single"),
-        (-0.01, 0.03, "the best single network val can tell no difference"),
+        (-0.01, 0.03, "no difference is shown between greedy and the best single network"),
     ):
         set_gain(metrics, "best_single", low, high)
         assert words in say(metrics, 1)[1]
@@ -59,8 +60,8 @@ def test_lightgbm_is_worth_it_only_if_it_ships(metrics):
     metrics["val"]["shipped"] = "greedy"
     answer, text = say(metrics, 1)
     assert answer.tone == "mixed"
-    assert "did not win" in answer.short
-    assert "lightgbm minus the best simple combiner: -0.0100" in text
+    assert "did not pass" in answer.short
+    assert "against the best simple combiner, lightgbm: -0.0100" in text
     metrics["val"]["shipped"] = "lightgbm"
     assert say(metrics, 1)[0].short.startswith("Yes")
 

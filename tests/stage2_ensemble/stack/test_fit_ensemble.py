@@ -18,9 +18,9 @@ from stage2_ensemble.decisions.threshold import DRAWS, choose_threshold
 from stage2_ensemble.models import boosted, candidates
 from stage2_ensemble.models.candidates import GATED, SIMPLE, fit_candidate
 from stage2_ensemble.models.gate import choose_shipped, hold_gate
-from stage2_ensemble.models.out_of_fold import judge_candidates, measure_auc, pick_simple
+from stage2_ensemble.models.out_of_fold import judge_candidates, measure_fold_aucs, pick_simple
 from stage2_ensemble.stack import run as stack
-from stage2_ensemble.stack.run import Targets, fit_ensemble
+from stage2_ensemble.stack.run import TargetRows, fit_ensemble
 
 SETTINGS = Stack(
     inner_folds=3,
@@ -122,7 +122,7 @@ def test_facts_are_those_of_rows_that_nothing_was_fitted_on(choose, folds, judge
     ensemble, _ = choose()
     assert tuple(ensemble.models) == tuple(ensemble.oof_auc) == ALL
     for name in ALL:
-        assert ensemble.oof_auc[name] == measure_auc(folds, judged.scores[name])
+        assert ensemble.oof_auc[name] == measure_fold_aucs(folds, judged.scores[name])
     assert ensemble.picks == judged.picks
     assert sum(ensemble.picks.values()) == SETTINGS.inner_folds * SETTINGS.repeats
     assert (ensemble.folds, ensemble.train_digest) == ((0, 1), "d" * 64)
@@ -214,7 +214,7 @@ def test_rows_to_be_labelled_give_the_share_and_the_thresholds_follow(folds, jud
     monkeypatch.setattr(stack, "judge_candidates", lambda *args: judged)
     spared = [draw_calibration(c.fold, 300) for c in folds]
     new = [hold_out(draw_columns(c.fold, 450, 150, seed=7)) for c in folds]
-    targets = Targets(new, np.arange(600), np.arange(600))
+    targets = TargetRows(new, np.arange(600), np.arange(600))
     found = {}
     for share in ("train", 0.25, "estimate"):
         params = make_params("accuracy").model_copy(update={"label": Label(prior=share)})

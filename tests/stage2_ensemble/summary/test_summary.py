@@ -15,9 +15,12 @@ from features.core.files import read_json
 from features.core.sums import write_sums
 from features.errors import MissingArtifactError
 from features.runtime.costs import Cost
-from stage2_ensemble.display import cells, tables
-from stage2_ensemble.findings.scorers import PAIRED, TITLES
+from stage2_ensemble.display import tables
+from stage2_ensemble.display.layout import render_table
+from stage2_ensemble.findings.scorers import PAIRED
 from stage2_ensemble.models.candidates import CANDIDATES
+from stage2_ensemble.sentences.intervals import format_interval
+from stage2_ensemble.sentences.scorers import METRIC_TITLES
 from stage2_ensemble.summary import run as summary
 
 
@@ -28,8 +31,8 @@ def print_summary(monkeypatch, capsys, width: int) -> str:
 
 
 def draw_metrics(*members: str, shipped: str = "rank_mean") -> dict:
-    values = dict.fromkeys(TITLES, 0.98765) | {"log_loss": 12.34567}
-    for name in TITLES:
+    values = dict.fromkeys(METRIC_TITLES, 0.98765) | {"log_loss": 12.34567}
+    for name in METRIC_TITLES:
         low, high = (10.25, 13.75) if name == "log_loss" else (0.97251, 0.99249)
         values |= {f"{name}_low": low, f"{name}_high": high}
     values |= {"groups": 300, "reliable": True}
@@ -52,10 +55,10 @@ def draw_part(auc=0.9, null=0.5123, **others) -> dict:
     return part | {"against": "20 fakes of gan against 30 seen reals"} | others
 
 
-def render(metrics: dict, width: int, build=tables.build_table) -> str:
+def render(metrics: dict, width: int, build=tables.build_scorers) -> str:
     console = Console(width=width, color_system=None)
     with console.capture() as capture:
-        console.print(build(metrics))
+        console.print(render_table(build(metrics)))
     return capture.get()
 
 
@@ -154,7 +157,7 @@ def test_every_metric_of_what_ships_has_its_interval(shipped):
     assert "…" not in text
     for name in ("mean", "best_single"):
         assert (f"minus {name}" in text) == (name != shipped)
-    assert text.count("0.988 [0.972, 0.993]") == len(TITLES) - 1  # the log loss has another
+    assert text.count("0.988 [0.972, 0.993]") == len(METRIC_TITLES) - 1  # the log loss has another
     gains = len(metrics["val"]["differences"]) * (1 + len(PAIRED))
     assert text.count("+0.0125 ") == gains
     assert text.count("[-0.0301, +0.0551]") == gains  # on a line of its own
@@ -200,7 +203,7 @@ def test_rows_behind_a_tpr_and_few_groups_are_told(enter, world, monkeypatch, ca
 
 
 def test_without_generators_and_new_domains_there_is_no_second_table():
-    assert tables.build_parts(draw_metrics("net-0")) is None
+    assert tables.build_comparisons(draw_metrics("net-0")) is None
 
 
 def test_generators_and_domains_have_the_null_model_beside():
@@ -209,7 +212,7 @@ def test_generators_and_domains_have_the_null_model_beside():
     metrics["domains"]["held_out"] = draw_part(0.7, None, against="20 held-out fakes")
     gap = {"auc": 0.2, "auc_low": 0.1, "auc_high": 0.3004, "against": "one, minus the other"}
     metrics["domains"]["gap"] = gap
-    text = render(metrics, 120, tables.build_parts)
+    text = render(metrics, 120, tables.build_comparisons)
     lines = [" ".join(x.split()) for x in text.splitlines() if x.strip()]
     assert lines[-5:] == [
         "0.900 [0.850, 0.950] 0.512 held-out 20 fakes of gan against 30 seen reals",
@@ -224,11 +227,11 @@ def test_parts_of_few_groups_are_marked():
     metrics = draw_metrics("net-0")
     metrics["generators"] = {"gan": draw_part(domain="seen", reliable=False)}
     metrics["generators"]["warp"] = draw_part(domain="seen", against="20 fakes of warp")
-    text = render(metrics, 80, tables.build_parts)
+    text = render(metrics, 80, tables.build_comparisons)
     assert text.count("[0.850, 0.950]*") == 1
     assert text.splitlines()[-1].strip().startswith("* fewer than 20 groups")
     metrics["generators"]["gan"]["reliable"] = True
-    assert "*" not in render(metrics, 80, tables.build_parts)
+    assert "*" not in render(metrics, 80, tables.build_comparisons)
 
 
 def test_long_generators_are_folded_and_odd_ones_taken_as_they_are():
@@ -240,7 +243,7 @@ def test_long_generators_are_folded_and_odd_ones_taken_as_they_are():
         name: draw_part(domain="seen", against=against),
         "[b]x[/b]": draw_part(domain="unseen", against=odd),
     }
-    text = render(metrics, 80, tables.build_parts)
+    text = render(metrics, 80, tables.build_comparisons)
     assert max(map(len, text.splitlines())) <= 80
     start = next(x.index("rows") for x in text.splitlines() if "rows" in x)
     joined = "".join(x[start:].strip() for x in text.splitlines())
@@ -254,8 +257,8 @@ def test_the_world_of_new_generators_shows_them(finished, monkeypatch, capsys):
     metrics = read_json(summary.METRICS, "evaluate")
     assert max(map(len, text.splitlines())) <= 80
     for part in (*metrics["generators"].values(), metrics["domains"]["unseen"]):
-        assert cells.format_interval(part) in text
-    assert cells.format_gap(metrics["domains"]["gap"]).split("\n")[1] in text
+        assert format_interval(part) in text
+    assert tables.format_gap(metrics["domains"]["gap"]).split("\n")[1] in text
     assert "Final labels: artifacts/labels.csv" in text
 
 

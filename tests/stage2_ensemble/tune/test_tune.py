@@ -29,10 +29,10 @@ from stage2_ensemble.tune import run as tune
 from stage2_ensemble.tune import search as tuning
 from stage2_ensemble.tune.__main__ import main
 from stage2_ensemble.tune.journal import open_study
-from stage2_ensemble.tune.run import Budget, search
+from stage2_ensemble.tune.run import SearchBudget, search
 from stage2_ensemble.tune.search import (
     SETTINGS,
-    Task,
+    TuningTask,
     build_space,
     choose_candidates,
     read_settings,
@@ -49,13 +49,13 @@ def draw_halved(fold: int = 0):
     return replace(drawn, tuning=drawn.groups % 2 == 0, digests=("a", "b", "c"))
 
 
-def make_task(folds=None, names=("lightgbm",), seed=0, settings=PRESENT) -> Task:
-    return Task(take_tuning(folds or [draw_halved()]), settings, names, seed)
+def make_task(folds=None, names=("lightgbm",), seed=0, settings=PRESENT) -> TuningTask:
+    return TuningTask(take_tuning(folds or [draw_halved()]), settings, names, seed)
 
 
-def make(task: Task, path, trials: int) -> list[tuple]:
+def make(task: TuningTask, path, trials: int) -> list[tuple]:
     study = open_study(path / "trials.journal", task.key)
-    attempts = search(study, task, Budget(1000, trials))
+    attempts = search(study, task, SearchBudget(1000, trials))
     return [tuple(getattr(a, name) for name in MADE) for a in attempts]
 
 
@@ -68,7 +68,7 @@ def quick(monkeypatch):
         for part in range(len(task.parts)):
             yield 0.8 + offset + 0.05 * part - 0.01 * abs(np.log(settings.learning_rate / 0.1))
 
-    monkeypatch.setattr(tuning, "measure_parts", measure)
+    monkeypatch.setattr(tuning, "measure_splits", measure)
 
 
 # --- the search
@@ -85,7 +85,7 @@ def test_the_present_settings_come_first(quick, tmp_path):
 
 def test_better_settings_are_found_and_hopeless_ones_pruned(quick, tmp_path):
     task = make_task(settings=PRESENT.model_copy(update={"inner_folds": 5}))
-    attempts = search(open_study(tmp_path / "j", task.key), task, Budget(1000, 30))
+    attempts = search(open_study(tmp_path / "j", task.key), task, SearchBudget(1000, 30))
     best = results.rank_attempts(attempts)[0]
     assert best.gain > 0.005
     assert 0.07 < best.values["learning_rate"] < 0.14
@@ -98,10 +98,10 @@ def test_better_settings_are_found_and_hopeless_ones_pruned(quick, tmp_path):
 
 
 def test_of_equals_the_present_ones_are_the_best(monkeypatch, tmp_path):
-    monkeypatch.setattr(tuning, "measure_parts", lambda task, *rest: iter([0.5] * 3))
+    monkeypatch.setattr(tuning, "measure_splits", lambda task, *rest: iter([0.5] * 3))
     task = make_task()
     study = open_study(tmp_path / "j", task.key)
-    attempts = search(study, task, Budget(1000, 12))
+    attempts = search(study, task, SearchBudget(1000, 12))
     assert results.rank_attempts(attempts)[0].is_present
     assert results.measure_importance(study, 0) == {}
 
@@ -143,7 +143,7 @@ def test_the_untouched_half_never_reaches_the_search(tmp_path, monkeypatch):
 def test_a_stopped_search_finds_what_an_unbroken_one_does(quick, tmp_path, monkeypatch, after):
     names, trials = tuning.TUNABLE, 14
     wanted = make(make_task(names=names), tmp_path / "whole", trials)
-    parts, measure = count(), tuning.measure_parts
+    parts, measure = count(), tuning.measure_splits
 
     def interrupt(*task):
         for auc in measure(*task):
@@ -151,7 +151,7 @@ def test_a_stopped_search_finds_what_an_unbroken_one_does(quick, tmp_path, monke
                 raise KeyboardInterrupt
             yield auc
 
-    monkeypatch.setattr(tuning, "measure_parts", interrupt)
+    monkeypatch.setattr(tuning, "measure_splits", interrupt)
     with pytest.raises(KeyboardInterrupt):
         make(make_task(names=names), tmp_path / "broken", trials)
     journal = tmp_path / "broken" / "trials.journal"
@@ -190,11 +190,11 @@ def test_a_budget_counts_all_runs():
         values = dict.fromkeys((f.name for f in fields(results.Attempt)), 0)
         return results.Attempt(**values | {"seconds": seconds})
 
-    assert Budget(1.0).allows([attempt(20), attempt(20)])
-    assert not Budget(1.0).allows([attempt(20), attempt(21)])  # a third would not end in time
-    assert not Budget(0.0).allows([attempt(20)])
-    assert not Budget(1.0, trials=2).allows([attempt(1), attempt(1)])
-    assert Budget(1.0, trials=3).allows([attempt(1), attempt(1)])
+    assert SearchBudget(1.0).allows([attempt(20), attempt(20)])
+    assert not SearchBudget(1.0).allows([attempt(20), attempt(21)])  # a third would not end in time
+    assert not SearchBudget(0.0).allows([attempt(20)])
+    assert not SearchBudget(1.0, trials=2).allows([attempt(1), attempt(1)])
+    assert SearchBudget(1.0, trials=3).allows([attempt(1), attempt(1)])
 
 
 # --- what is searched
@@ -287,7 +287,7 @@ def favour(monkeypatch, enter):
                 study.enqueue_trial(present | {"candidate": "lightgbm", name: value})
             return ask(study, task, space, done)
 
-        monkeypatch.setattr(tuning, "measure_parts", measure)
+        monkeypatch.setattr(tuning, "measure_splits", measure)
         monkeypatch.setattr(tuning, "_ask", propose)
 
     assert world.plan.active == (0,)
@@ -295,7 +295,7 @@ def favour(monkeypatch, enter):
 
 
 def run(**rest) -> dict:
-    return tune.run(load_params(TuneParams), budget=Budget(1000, 2), **rest)
+    return tune.run(load_params(TuneParams), budget=SearchBudget(1000, 2), **rest)
 
 
 class Decided(Exception):

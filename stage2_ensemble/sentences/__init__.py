@@ -1,0 +1,1 @@
+"""What `metrics.json` says in words: each finding once, for log, page and terminal."""
