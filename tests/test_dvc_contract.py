@@ -28,17 +28,18 @@ PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES = PIPELINE["stages"]
 AUCS = ("features/core/auc.py", "features/core/number_text.py")
 OF_CORE = (*AUCS, "features/core/members.py")
-TRUSTED = "features/core/trusted.py"
+SUMS, TRUSTED = "features/core/sums.py", "features/core/trusted.py"
 ROOM_MATES = {
     "inputs": {
-        *OF_CORE,
+        *(*OF_CORE, SUMS),
         *("features/splits/folds.py", "features/splits/groups.py"),
     },
     "prepare": {*OF_CORE},
-    "null_model": {"features/core/members.py", TRUSTED},
-    "forensics": {*OF_CORE},
+    "null_model": {"features/core/members.py", SUMS, TRUSTED},
+    "forensics": {*OF_CORE, SUMS},
+    "dump": {SUMS},
     "perturb": {
-        *(*AUCS, "features/forensics/__main__.py", "features/forensics/run.py"),
+        *(*AUCS, SUMS, "features/forensics/__main__.py", "features/forensics/run.py"),
         *("features/forensics/measuring.py", "features/forensics/settings.py"),
         *("stage1_cnn/augment/augmenter.py", "stage1_cnn/augment/mixing.py"),
         *("stage1_cnn/augment/self_blend.py", "stage1_cnn/dump/__main__.py"),
@@ -57,7 +58,7 @@ ROOM_MATES = {
         *("stage2_ensemble/findings/reasons.py", "stage2_ensemble/findings/robustness.py"),
         *("stage2_ensemble/findings/scorers.py", "stage2_ensemble/results/metrics_file.py"),
     },
-    "explain": {*AUCS},
+    "explain": {*AUCS, SUMS},
     "label": {TRUSTED},
     "report": {
         *("features/artifacts/null_model.py", "features/artifacts/row_blocks.py"),

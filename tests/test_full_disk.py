@@ -78,6 +78,11 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
+@pytest.mark.fault(
+    "a disk that is full to the byte, or keeps other bytes than were written",
+    "error; each file is read again before it gets its name",
+    "Disks, signals, kills",
+)
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_full_disk_is_an_error_however_little_is_missing(
     found: dict[str, Any], writer: str

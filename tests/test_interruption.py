@@ -94,6 +94,11 @@ def whole(project):
     return {path.name: path.read_bytes() for path in (project.folder / "trials/whole").iterdir()}
 
 
+@pytest.mark.fault(
+    "SIGTERM, Ctrl-C, out of time",
+    "saves, exit code 75, goes on; with several processes too, up to rounding",
+    "Disks, signals, kills",
+)
 def test_stopped_by_a_signal_and_by_time_it_ends_with_the_same_bytes(project, whole):
     training = start(project, "cut")
     wait_for_epoch(project, "cut", training)
@@ -115,6 +120,7 @@ def test_stopped_by_a_signal_and_by_time_it_ends_with_the_same_bytes(project, wh
     assert not find_states(project, "cut")
 
 
+@pytest.mark.fault("SIGTERM, Ctrl-C, out of time")
 def test_two_processes_stop_and_one_goes_on(project, whole):
     training = start(project, "pair", "--processes", "2", "--json")
     wait_for_epoch(project, "pair", training)
@@ -136,6 +142,11 @@ def test_two_processes_stop_and_one_goes_on(project, whole):
     assert losses[0][:10] == pytest.approx(losses[1][:10], abs=2e-3)
 
 
+@pytest.mark.fault(
+    "one of several processes dies",
+    "all end, with an exit code that is not 0",
+    "Disks, signals, kills",
+)
 def test_when_one_of_two_processes_is_killed_all_end(project):
     training = start(project, "killed", "--processes", "2")
     wait_for_epoch(project, "killed", training)
@@ -148,6 +159,11 @@ def test_when_one_of_two_processes_is_killed_all_end(project):
 PARENT = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"
 
 
+@pytest.mark.fault(
+    "what started it is killed",
+    "a stage of DVC saves and ends by itself",
+    "Disks, signals, kills",
+)
 def test_orphans_save_and_end(project):
     """DVC, or whoever started it, is killed; the next run goes on."""
     log = project.folder / "orphan.log"
@@ -166,6 +182,7 @@ def test_orphans_save_and_end(project):
     assert list(states.glob("*.pt"))
 
 
+@pytest.mark.fault("going on with other settings, code or data")
 def test_other_settings_start_anew_and_say_why(project):
     assert find_states(project, "orphan")
     changed = ("--set", "backbones.small.schedule.epochs=2", "--out", "trials/orphan")

@@ -82,6 +82,7 @@ def test_what_members_cost_is_known_and_stands_in_no_output(finished):
     assert "seconds" not in json.dumps(finished.read_metrics())
 
 
+@pytest.mark.fault("the order of the list to label")
 def test_every_listed_image_gets_one_label_in_order(finished):
     listed = pd.read_csv(finished.folder / "data/demo/testset_nolabel.txt", dtype=str)
     labels = pd.read_csv(finished.folder / "artifacts/labels.csv", dtype={"img_name": str})
@@ -98,6 +99,7 @@ def test_a_second_repro_runs_only_inputs_and_changes_no_byte(finished):
     assert finished.digest() == before
 
 
+@pytest.mark.fault("no git; a fresh clone")
 def test_a_fresh_clone_goes_on_with_what_is_carried(finished, tmp_path):
     file = str(tmp_path / "c d é" / "carry.tar")
     finished.run("python", "-m", "features.carry", "--pack", file)
@@ -213,7 +215,7 @@ def test_the_last_answer_learns_from_val_and_quotes_the_run_before(project):
     weights = "artifacts/members/resnet/0/weights.safetensors"
     assert after[weights] != trained[weights]
     kept = "artifacts/held_out_metrics.json"
-    assert after[kept] == trained[kept] == trained["artifacts/metrics.json"]
+    assert after[kept] == trained[kept]
     rows = pd.read_parquet(folder / "manifest/train.parquet")
     assert (len(rows), len(pd.read_parquet(folder / "manifest/val.parquet"))) == (180, 0)
     metrics, stack = project.read_metrics(), before["val"]["stack"]
@@ -228,6 +230,7 @@ def test_the_last_answer_learns_from_val_and_quotes_the_run_before(project):
     assert project.digest() == after
 
 
+@pytest.mark.fault("an unknown key, a wrong type, a value out of range, an unknown network")
 def test_a_wrong_key_stops_before_any_work_and_names_the_nearest(project):
     params = project.read_params()
     params["schedule"]["epoch"] = params["schedule"].pop("epochs")
@@ -349,6 +352,11 @@ def test_a_missing_dump_names_the_stage_that_makes_it(project):
     assert "dvc repro dump@resnet-0" in output
 
 
+@pytest.mark.fault(
+    "a damaged object in DVC's cache",
+    "error of the stage that reads it",
+    "Damaged and foreign files",
+)
 def test_a_damaged_file_from_the_cache_is_refused(project):
     path = project.folder / "artifacts/dumps/resnet/0/val.logits.npy"
     content = bytearray(path.read_bytes())

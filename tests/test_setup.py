@@ -464,6 +464,7 @@ def test_full_disk_is_refused(project: Project) -> None:
 # --- git and DVC ---
 
 
+@pytest.mark.fault("no git; a fresh clone", "works", "Settings and surroundings")
 def test_dvc_is_told_where_there_is_no_git(project: Project) -> None:
     shutil.rmtree(project.folder / ".git", ignore_errors=True)
     assert project.setup().returncode == 0
@@ -475,6 +476,11 @@ def test_dvc_is_told_where_there_is_no_git(project: Project) -> None:
         assert "no_scm" not in local.read_text()
 
 
+@pytest.mark.fault(
+    "a repository of another user, as in a container",
+    "works without git, and says how to trust it",
+    "Settings and surroundings",
+)
 @needs_git
 def test_a_repository_of_another_user_is_told_with_the_command_that_trusts_it(
     project: Project,

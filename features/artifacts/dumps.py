@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from features.core.files import (
-    check_digest,
     digest_file,
     link_file,
+    read_array,
     read_sealed,
     write_array,
     write_sealed,
@@ -25,7 +25,20 @@ from features.core.manifest import Ids, Manifest, Role
 from features.core.members import Correction, MemberId
 from features.errors import AlignmentError, NotFiniteError, StaleArtifactError
 
+BLOCK = 4096
+"""Rows of embeddings that are looked at together: all of them may not fit into memory."""
 ARRAYS = ("row_ids", "logits", "embeddings")
+_FORM = {
+    "backbone": str,
+    "fold": int,
+    "role": str,
+    "rows": int,
+    "manifest": str,
+    "member": str,
+    "train_manifest": str,
+    "correction": dict,
+    "sha256": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -74,8 +87,14 @@ def write_dump(
     """Checks the dump against its role's manifest and writes it; the JSON comes last.
 
     `files` are `.npy` of some of its arrays, by name: they are linked, not written again.
+    Raises as `check_dump`, and `NotFiniteError` for embeddings, which float16 may not hold.
     """
     check_dump(dump, manifest)
+    blocks = range(0, len(dump), BLOCK)
+    bad = [~np.isfinite(dump.embeddings[i : i + BLOCK]).all(axis=1) for i in blocks]
+    if bad and (rows := np.concatenate(bad)).any():
+        name = f"embeddings of the dump of {dump.member.name}, {dump.role}"
+        raise NotFiniteError(name, dump.row_ids[rows])
     digests = {}
     for name in ARRAYS:
         path = folder / f"{dump.role}.{name}.npy"
@@ -106,7 +125,7 @@ def read_dump(folder: Path, manifest: Manifest, backbone: str, fold: int) -> Dum
     """
     stage = f"dump@{backbone}-{fold}"
     path = folder / f"{manifest.role}.json"
-    facts = read_sealed(path, stage)
+    facts = read_sealed(path, stage, _FORM)
     if facts["manifest"] != manifest.digest:
         versions = (f"manifest {facts['manifest'][:8]}", f"manifest {manifest.digest[:8]}")
         raise StaleArtifactError(path, *versions, stage)
@@ -123,5 +142,4 @@ def read_dump(folder: Path, manifest: Manifest, backbone: str, fold: int) -> Dum
 
 def _read_array(folder: Path, role: str, name: str, facts: dict[str, Any], stage: str) -> Any:
     path = folder / f"{role}.{name}.npy"
-    check_digest(path, facts["sha256"][name], stage)
-    return np.load(path, mmap_mode="r" if name == "embeddings" else None)
+    return read_array(path, facts["sha256"][name], stage, mapped=name == "embeddings")

@@ -12,11 +12,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from features.core.files import check_digest, digest_file, read_sealed, write_sealed
+from features.core.files import digest_file, read_array, read_sealed, write_sealed
 from features.core.manifest import Manifest, Role
 from features.errors import AlignmentError, StaleArtifactError
 
 STAGE = "forensics"
+_FORM = {
+    "role": str,
+    "rows": int,
+    "manifest": str,
+    "names": list,
+    "sha256": str,
+}
 
 
 @dataclass(frozen=True)
@@ -52,13 +59,12 @@ def read_forensics(folder: Path, manifest: Manifest) -> ForensicTable:
     `IntegrityError`, or `AlignmentError` if rows or columns are not as many as they should be.
     """
     path = folder / f"{manifest.role}.json"
-    facts = read_sealed(path, STAGE)
+    facts = read_sealed(path, STAGE, _FORM)
     if facts["manifest"] != manifest.digest:
         versions = (f"manifest {facts['manifest'][:8]}", f"manifest {manifest.digest[:8]}")
         raise StaleArtifactError(path, *versions, STAGE)
     array = folder / f"{manifest.role}.npy"
-    check_digest(array, facts["sha256"], STAGE)
-    values = np.load(array, mmap_mode="r", allow_pickle=False)
+    values = read_array(array, facts["sha256"], STAGE, mapped=True)
     wanted = (len(manifest), len(facts["names"]))
     if values.shape != wanted:
         raise AlignmentError(f"rows and columns of {array}", values.shape, wanted)

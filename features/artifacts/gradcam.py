@@ -13,13 +13,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from features.core.files import check_digest, digest_file, read_sealed, write_array, write_sealed
+from features.core.files import digest_file, read_array, read_sealed, write_array, write_sealed
 from features.core.manifest import Ids
 from features.errors import StaleArtifactError
 
 FACTS = "gradcam.json"
 STAGE = "explain"
 Maps = npt.NDArray[np.uint8]
+_FORM = {
+    "val_manifest": str,
+    "row_ids": list,
+    "members": dict,
+    "layers": dict,
+    "sha256": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ def read_gradcam(folder: Path, val_digest: str, rows: Ids) -> GradCam:
     Raises `MissingArtifactError`, `StaleArtifactError`, `IntegrityError`.
     """
     path = folder / FACTS
-    facts = read_sealed(path, STAGE)
+    facts = read_sealed(path, STAGE, _FORM)
     if facts["val_manifest"] != val_digest:
         versions = (f"val manifest {facts['val_manifest'][:8]}", val_digest[:8])
         raise StaleArtifactError(path, *versions, STAGE)
@@ -72,7 +79,4 @@ def read_gradcam(folder: Path, val_digest: str, rows: Ids) -> GradCam:
 
 
 def _read_maps(folder: Path, backbone: str, digest: str) -> Maps:
-    path = folder / f"{backbone}.npy"
-    check_digest(path, digest, STAGE)
-    maps: Maps = np.load(path)
-    return maps
+    return read_array(folder / f"{backbone}.npy", digest, STAGE)

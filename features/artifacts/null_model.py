@@ -7,12 +7,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from features.core.files import check_digest, digest_file, read_sealed, write_array, write_sealed
+from features.core.files import digest_file, read_array, read_sealed, write_array, write_sealed
 from features.core.manifest import Manifest
 from features.errors import StaleArtifactError
 
 STAGE = "null_model"
 FACTS, SCORES = "facts.json", "val.npy"
+_FORM = {
+    "train_manifest": str,
+    "val_manifest": str,
+    "told_apart": bool | None,
+    "main_feature": str | None,
+    "sha256": str,
+}
 
 
 @dataclass(frozen=True)
@@ -46,11 +53,10 @@ def read_null_model(folder: Path, val: Manifest, train_digest: str) -> NullFindi
     another train or val manifest.
     """
     path = folder / FACTS
-    facts = read_sealed(path, STAGE)
+    facts = read_sealed(path, STAGE, _FORM)
     for role, digest in (("train", train_digest), ("val", val.digest)):
         found = facts[f"{role}_manifest"]
         if found != digest:
             raise StaleArtifactError(path, f"{role} manifest {found[:8]}", digest[:8], STAGE)
     scores = folder / SCORES
-    check_digest(scores, facts["sha256"], STAGE, FACTS)
-    return NullFindings(np.load(scores, allow_pickle=False), facts)
+    return NullFindings(read_array(scores, facts["sha256"], STAGE, FACTS), facts)

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from features.core.files import (
-    check_digest,
     digest_file,
     link_file,
+    read_array,
     read_sealed,
     write_array,
     write_sealed,
@@ -30,6 +30,15 @@ STAGE = "perturb"
 FACTS = "perturbed.json"
 NONE = "none"
 Array = npt.NDArray[Any]
+_FORM = {
+    "manifest": str,
+    "rows": int,
+    "note": str,
+    "variants": list,
+    "members": list,
+    "names": list,
+    "sha256": dict,
+}
 
 
 class Variant(NamedTuple):
@@ -128,7 +137,7 @@ def read_perturbed(folder: Path, val: Manifest) -> Perturbed:
     `IntegrityError`, or as `check_perturbed`.
     """
     path = folder / FACTS
-    facts = read_sealed(path, STAGE)
+    facts = read_sealed(path, STAGE, _FORM)
     if facts["manifest"] != val.digest:
         versions = (f"manifest {facts['manifest'][:8]}", f"manifest {val.digest[:8]}")
         raise StaleArtifactError(path, *versions, STAGE)
@@ -154,5 +163,4 @@ def read_perturbed(folder: Path, val: Manifest) -> Perturbed:
 
 def _read_array(folder: Path, name: str, digests: Mapping[str, str]) -> Array:
     path = folder / f"{name}.npy"
-    check_digest(path, digests[name], STAGE)
-    return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    return read_array(path, digests[name], STAGE, mapped=True)

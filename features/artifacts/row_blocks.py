@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from features.core.files import read_sealed, write_sealed
+from features.core.files import name_place, read_sealed, write_sealed
 from features.errors import IntegrityError, MissingArtifactError
 
 SAVE_SECONDS = 20.0
@@ -180,7 +180,7 @@ class _RowFile:
                 if file.read(len(self._header)) == self._header:
                     return True
         self.path.unlink(missing_ok=True)  # its bytes may be those of a result by now
-        with open(self.path, "wb") as file:
+        with name_place(self.path), open(self.path, "wb") as file:
             file.write(self._header)
             file.truncate(self._find(self.rows))
         return False
@@ -188,7 +188,7 @@ class _RowFile:
     def write(self, start: int, rows: npt.NDArray[Any]) -> bytes:
         """Returns the bytes of the rows. They are not written by a map: a full disk would kill."""
         content = np.ascontiguousarray(rows, self.dtype).tobytes()
-        with open(self.path, "r+b") as file:
+        with name_place(self.path), open(self.path, "r+b") as file:
             file.seek(self._find(start))
             file.write(content)
         return content

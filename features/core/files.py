@@ -1,16 +1,18 @@
 """Files: the one atomic writer, digests, JSON."""
 
 import errno
+import glob
 import hashlib
 import io
 import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 SEAL = "sha256 of the rest"
+Form = Mapping[str, type | UnionType]
+"""The fields that a file must have, and their types."""
 _PART = 1 << 20
 
 
@@ -49,6 +53,20 @@ def guard_names(guard: Callable[[], AbstractContextManager[None]]) -> Iterator[N
 def count_written() -> int:
     """Files that this process has written whole."""
     return _names.given
+
+
+@contextmanager
+def name_place(path: Path) -> Iterator[None]:
+    """Errors within say that they are about `path`, where they name no file.
+
+    The system says of a full disk that it is full, and not which file was being written.
+    """
+    try:
+        yield
+    except Exception as error:
+        if getattr(error, "filename", None) is None:
+            error.filename = os.fspath(path)  # type: ignore[attr-defined]
+        raise
 
 
 class _CheckedFile(io.RawIOBase):
@@ -121,16 +139,29 @@ def link_file(source: Path, path: Path) -> None:
 def _give_name(path: Path) -> Iterator[Path]:
     """Yields a path beside `path`; what is made there gets that name, if nothing is raised."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
-        yield temporary
-        temporary.chmod(0o644)
+        with name_place(path):
+            yield temporary
+            temporary.chmod(0o644)
         with _names.guard():
             os.replace(temporary, path)
         _names.given += 1
         _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sweep(path: Path) -> None:
+    """Removes what processes that were killed left of `path`."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.tmp-*"):
+        try:
+            os.kill(int(left.name.rpartition("-")[2]), 0)
+        except ProcessLookupError:
+            left.unlink(missing_ok=True)
+        except (OSError, ValueError):  # of another user, or no name of ours
+            continue
 
 
 def _sync_folder(folder: Path) -> None:
@@ -174,14 +205,30 @@ def write_sealed(path: Path, facts: dict[str, Any]) -> None:
     write_json(path, {**facts, SEAL: digest_json(facts)})
 
 
-def read_sealed(path: Path, stage: str) -> dict[str, Any]:
-    """Facts that `stage` wrote with `write_sealed`; raises `IntegrityError` if any was changed."""
+def read_sealed(
+    path: Path, stage: str, form: Form | None = None, advice: str = ""
+) -> dict[str, Any]:
+    """Facts that `stage` wrote with `write_sealed`, and that have the fields of `form`.
+
+    Raises `MissingArtifactError`, or `IntegrityError` if any was changed or is of another type.
+    """
     facts = read_json(path, stage)
     seal = facts.pop(SEAL, None) if isinstance(facts, dict) else None
     if seal is None or seal != digest_json(facts):
-        advice = f"Make it again: dvc repro -f {stage}"
+        advice = advice or f"Make it again: dvc repro -f {stage}"
         raise IntegrityError(path, "it was changed after it was written", advice)
+    check_form(path, facts, form or {}, stage)
     return dict(facts)
+
+
+def check_form(path: Path, facts: Mapping[str, Any], form: Form, stage: str) -> None:
+    """Raises `IntegrityError` with the first field that `facts` from `path` lack, or whose type is
+    another one, as in a file of another version of this project."""
+    for name, kind in form.items():
+        if name not in facts or not isinstance(facts[name], kind):
+            found = type(facts[name]).__name__ if name in facts else "missing"
+            advice = f"Make it again: dvc repro -f {stage}"
+            raise IntegrityError(path, f"its field {name} is {found}", advice)
 
 
 def digest_bytes(content: bytes | bytearray | memoryview) -> str:
@@ -205,6 +252,21 @@ def check_digest(path: Path, digest: str, stage: str, listed_in: str = "its JSON
     if digest_file(path) != digest:
         advice = f"Make it again: dvc repro -f {stage}"
         raise IntegrityError(path, f"its sha256 is not the one in {listed_in}", advice)
+
+
+def read_array(
+    path: Path, digest: str, stage: str, listed_in: str = "its JSON", mapped: bool = False
+) -> npt.NDArray[Any]:
+    """An array that `stage` wrote with `write_array`; `mapped`: its rows stay on the disk.
+
+    Raises as `check_digest`, and `IntegrityError` for a file that holds no plain array.
+    """
+    check_digest(path, digest, stage, listed_in)
+    try:
+        return np.asanyarray(np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False))
+    except (ValueError, EOFError, OSError) as error:
+        advice = f"Make it again: dvc repro -f {stage}"
+        raise IntegrityError(path, f"no plain array ({error})", advice) from error
 
 
 def digest_json(value: Any) -> str:

@@ -28,6 +28,8 @@ NO_OVERRIDE = -1
 NO_FOLD = -1
 """Fold of val and test rows, and of calibration rows: no member learns from them."""
 READABLE = "ok"
+SUMS = "prepare.sums.json"
+"""Seals what `prepare` writes beside manifests, which hold digests of their own."""
 SEEN, UNSEEN, HELD_OUT = "seen", "unseen", "held_out"
 """`domain` of val rows: train has rows of this generator; it has none; `split.hold_out` moved them
 from train to val. Rows without a generator are `seen`; other roles have no domain."""
@@ -64,7 +66,7 @@ BLOCK = 65_536
 """Cells that are Python strings at a time."""
 ROW_GROUP = 1 << 20
 """Rows that are turned into Parquet together."""
-_DIGEST_KEY = b"forgerystack.digest"
+_DIGEST_KEY, _ROLE_KEY = b"forgerystack.digest", b"forgerystack.role"
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,7 @@ def write_manifest(table: pd.DataFrame, role: Role, path: Path) -> Manifest:
     if not np.array_equal(table["row_id"], np.arange(len(table))):
         raise ValueError("row_id must be 0 … n-1, in order")
     digest = digest_table(table)
-    schema = SCHEMA.with_metadata({_DIGEST_KEY: digest.encode()})
+    schema = SCHEMA.with_metadata({_DIGEST_KEY: digest.encode(), _ROLE_KEY: role.encode()})
     with write_atomic(path) as file, pq.ParquetWriter(file, schema) as parquet:
         for start in range(0, len(table), ROW_GROUP):
             rows = table.iloc[start : start + ROW_GROUP]
@@ -218,7 +220,10 @@ def write_manifest(table: pd.DataFrame, role: Role, path: Path) -> Manifest:
 
 
 def read_manifest(folder: Path, role: Role) -> Manifest:
-    """Reads `<folder>/<role>.parquet` and checks its digest."""
+    """Reads `<folder>/<role>.parquet` and checks its digest.
+
+    Raises `MissingArtifactError`, `IntegrityError`.
+    """
     path = folder / f"{role}.parquet"
     if not path.is_file():
         raise MissingArtifactError(path, "prepare")
@@ -233,6 +238,8 @@ def read_manifest(folder: Path, role: Role) -> Manifest:
         digest = digest_table(table)
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: text that is no UTF-8
         raise IntegrityError(path, f"no valid parquet ({error})", advice) from error
+    if metadata.get(_ROLE_KEY) != role.encode():
+        raise IntegrityError(path, f"it does not hold the rows of {role}", advice)
     if metadata.get(_DIGEST_KEY) != digest.encode():
         raise IntegrityError(path, "its digest does not match its rows", advice)
     return Manifest(role, table, digest)

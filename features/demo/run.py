@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from features.core.files import name_place, write_text
 from features.demo.forgeries import GENERATORS
 from features.demo.images import PlannedImage, build_lines, draw_images, plan_images
 from features.demo.photos import PHOTOS
@@ -22,15 +23,18 @@ def run(params: DemoParams, out: Path = DEMO_ROOT, jobs: int = -1) -> None:
     temporary = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)  # what a killed run left
     temporary.mkdir(parents=True)
-    if Path(params.data.root) == DEMO_ROOT:
-        for role in PHOTOS:
-            write_role(role, temporary, params.demo, jobs)
-    else:
-        line = f"data.root is {params.data.root}: no demo made"
-        (temporary / "README.txt").write_text(f"{line}\n", encoding="utf-8")
-        _log.info(line)
-    shutil.rmtree(out, ignore_errors=True)
-    temporary.rename(out)
+    try:
+        if Path(params.data.root) == DEMO_ROOT:
+            for role in PHOTOS:
+                write_role(role, temporary, params.demo, jobs)
+        else:
+            line = f"data.root is {params.data.root}: no demo made"
+            write_text(temporary / "README.txt", f"{line}\n")
+            _log.info(line)
+        shutil.rmtree(out, ignore_errors=True)
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_role(role: str, folder: Path, section: DemoSection, jobs: int) -> None:
@@ -43,10 +47,11 @@ def write_role(role: str, folder: Path, section: DemoSection, jobs: int) -> None
     for planned, content in zip(
         plan, track(drawn, f"demo {role}", len(plan), unit="images"), strict=True
     ):
-        (images / planned.name).write_bytes(content)
+        with name_place(images / planned.name):
+            (images / planned.name).write_bytes(content)
     name = f"{role}set_nolabel.txt" if role == "test" else f"{role}set_label.txt"
     text = "\n".join(build_lines(role, plan)) + "\n"
-    (folder / name).write_text(text, encoding="utf-8")
+    write_text(folder / name, text)
     log_role(role, plan)
 
 

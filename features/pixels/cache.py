@@ -6,7 +6,6 @@ modification time stay, and its pixels are found by the sha256 of its content: l
 folds are no part of any key.
 """
 
-import errno
 import itertools
 import logging
 import os
@@ -24,6 +23,7 @@ from filelock import FileLock, Timeout
 from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from features.core.files import name_place
 from features.core.manifest import Ids
 from features.errors import WorkerKilledError
 from features.pixels.facts import Scan
@@ -84,6 +84,8 @@ class ImageCache:
             self._lock.acquire()
         try:
             self._index = self._open_index()
+        except sqlite3.OperationalError:  # of the disk: what it holds is not damaged
+            raise
         except sqlite3.DatabaseError:
             _log.warning(
                 "images: the index in %s is damaged; everything is read again", self.folder
@@ -96,9 +98,10 @@ class ImageCache:
     def _open_index(self) -> sqlite3.Connection:
         self.pixels_path.touch()
         self.thumbnails_path.touch()
-        index = sqlite3.connect(self.index_path)
-        index.executescript(_SCHEMA)
-        (state,) = index.execute("PRAGMA quick_check").fetchone()
+        with name_place(self.index_path):
+            index = sqlite3.connect(self.index_path)
+            index.executescript(_SCHEMA)
+            (state,) = index.execute("PRAGMA quick_check").fetchone()
         if state != "ok":
             raise sqlite3.DatabaseError(state)
         return index
@@ -243,21 +246,18 @@ class ImageCache:
             if not done.scans[i].problem
         ]  # fmt: skip
         marks = ", ".join("?" * (4 + len(FACTS)))
-        self._index.executemany(f"INSERT OR REPLACE INTO files VALUES ({marks})", rows)
         values = (done.start, len(done.scans), int(pixels), done.checksum)
-        self._index.execute("INSERT INTO blocks VALUES (?, ?, ?, ?)", values)
+        with name_place(self.index_path):
+            self._index.executemany(f"INSERT OR REPLACE INTO files VALUES ({marks})", rows)
+            self._index.execute("INSERT INTO blocks VALUES (?, ?, ?, ?)", values)
 
     def _commit(self) -> None:
         """Flushes what was written, then records it: a power cut leaves no record of lost bytes."""
         for path in (self.thumbnails_path, self.pixels_path):
             with open(path, "rb") as file:
                 os.fsync(file.fileno())
-        try:
+        with name_place(self.index_path):
             self._index.commit()
-        except sqlite3.OperationalError as error:
-            if "full" not in str(error):
-                raise
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.index_path)) from error
 
     def _collect(
         self, root: Path, paths: Sequence[str], problems: dict[int, str], limits: Limits

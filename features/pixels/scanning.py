@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from features.core.files import name_place
 from features.pixels.decoding import Pixels, decode_picture
 from features.pixels.facts import Scan, describe_image
 from features.pixels.reading import ImageProblem, read_inside
@@ -67,6 +68,7 @@ def scan_block(
     with ExitStack() as stack:
         pixels = None
         if pixels_path is not None:
+            stack.enter_context(name_place(pixels_path))
             pixels = stack.enter_context(open(pixels_path, "r+b"))
             pixels.seek(start * blank.nbytes)
         for i, path in enumerate(paths):
@@ -80,7 +82,7 @@ def scan_block(
                 checksum = zlib.crc32(content, checksum)
                 pixels.write(content)
     thumbnails = np.ascontiguousarray(shrink_thumbnails(grey))
-    with open(thumbnails_path, "r+b") as file:
+    with name_place(thumbnails_path), open(thumbnails_path, "r+b") as file:
         file.seek(start * thumbnails[0].nbytes)
         file.write(thumbnails.data)
     checksum = zlib.crc32(thumbnails.data, checksum)

@@ -5,6 +5,7 @@ Reads: data/demo, artifacts/inputs.json, label files and images below data.root,
 Writes: artifacts/manifest/train.parquet, artifacts/manifest/val.parquet,
     artifacts/manifest/test.parquet, artifacts/manifest/quarantine.csv,
     artifacts/manifest/duplicates.csv, artifacts/manifest/summary.json,
+    artifacts/manifest/prepare.sums.json,
     artifacts/manifest/summary.md
 Params: seed, data, split, folds, images.size, images.equalize
 """

@@ -16,10 +16,12 @@ from features.core.manifest import (
     READABLE,
     ROLES,
     SCHEMA,
+    SUMS,
     Role,
     count_classes,
     write_manifest,
 )
+from features.core.sums import write_sums
 from features.core.trusted import find_trusted
 from features.errors import ManifestError
 from features.lists.class_folders import read_role
@@ -44,6 +46,7 @@ from features.splits.folds import check_classes
 from features.splits.groups import build_groups
 
 OUT = Path("artifacts/manifest")
+SEALED = ("quarantine.csv", "duplicates.csv", "summary.json")
 _log = logging.getLogger("forgerystack")
 
 
@@ -209,4 +212,5 @@ def run(params: PrepareParams, out: Path = OUT) -> None:
     write_json(out / "summary.json", summary)
     text = build_markdown(summary, params)
     write_text(out / "summary.md", text)
+    write_sums(out / SUMS, [out / name for name in SEALED])
     _log.info("%s", text)

@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from features.core.files import read_json, write_json
+from features.core.files import read_sealed, write_sealed
+from features.errors import IntegrityError
+from features.runtime.terminal import log
 
 FOLDER = Path(".seconds")
 Work = Literal["train", "dump"]
@@ -48,7 +50,7 @@ def record_seconds(
     """Writes the measurement over an older one; nothing where the run had nothing left to do."""
     if measured.images:
         values = asdict(measured) | {"seconds": round(measured.seconds, 3)}
-        write_json(_find_file(folder, work, backbone, fold), values)
+        write_sealed(_find_file(folder, work, backbone, fold), values)
 
 
 def read_costs(
@@ -73,13 +75,17 @@ def _find_file(folder: Path, work: str, backbone: str, fold: int) -> Path:
 def _read(
     folder: Path, work: str, backbone: str, members: Mapping[int, str]
 ) -> list[Measured] | None:
-    """Of all folds; `None` where one is missing or of another network."""
+    """Of all folds; `None` where one is missing, damaged or of another network."""
     found = []
     for fold, digest in members.items():
         path = _find_file(folder, work, backbone, fold)
         if not path.is_file():
             return None
-        measured = Measured(**read_json(path, work))
+        try:
+            measured = Measured(**read_sealed(path, work))
+        except (IntegrityError, TypeError):  # TypeError: of another version of this project
+            log.warning("%s is damaged: what %s costs is not known", path, backbone)
+            return None
         if measured.member != digest:
             return None
         found.append(measured)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
-from features.core.files import digest_bytes, guard_names
+from features.core.files import digest_bytes, guard_names, name_place
 from features.errors import LockedError, SupersededError
 from features.runtime.terminal import log
 
@@ -40,7 +40,8 @@ def hold(folder: Path, resume_dir: Path) -> Iterator[None]:
         pid = owner.read_text() if owner.is_file() else "unknown"
         raise LockedError(folder, pid.strip()) from None
     try:
-        owner.write_text(f"{os.getpid()}\n")
+        with name_place(owner):
+            owner.write_text(f"{os.getpid()}\n")
         yield
     finally:
         owner.unlink(missing_ok=True)
@@ -68,7 +69,8 @@ def claim(folder: Path, resume_dir: Path) -> Iterator[None]:
 
     lock = _acquire(lock_path)
     try:
-        newest.write_text(run, encoding="utf-8")
+        with name_place(newest):
+            newest.write_text(run, encoding="utf-8")
     finally:
         lock.release()
     with guard_names(guard):

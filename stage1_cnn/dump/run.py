@@ -32,6 +32,8 @@ from stage1_cnn.scoring.rows import ScoredRows, find_width
 MANIFEST = Path("artifacts/manifest")
 MEMBERS = Path("artifacts/members")
 OUT = Path("artifacts/dumps")
+SAMPLE = 1000
+"""Rows by which a network is known that says the same of all pictures."""
 _log = logging.getLogger("forgerystack")
 
 
@@ -116,8 +118,11 @@ def write_dumps(task: Task, parts: list[Part], scores: dict[str, RowBlocks], out
     name = task.member.id.name
     dumps = {}
     for (role, manifest), part in zip(task.manifests.items(), parts, strict=False):
-        dumps[role] = Dump(role, task.member.id, part.row_ids, *scores[role].map_arrays())
-        write_dump(dumps[role], manifest, out, scores[role].finish())
+        dump = Dump(role, task.member.id, part.row_ids, *scores[role].map_arrays())
+        write_dump(dump, manifest, out, scores[role].finish())
+        if len(dump) > 1 and not np.ptp(dump.embeddings[:SAMPLE], axis=0).any():
+            _log.warning("dump %s: %s rows have one embedding: the network is blind", name, role)
+        dumps[role] = dump
         _log.info("dump %s: %s %d rows", name, role, len(part.row_ids))
     if PLAIN in scores:
         plain = ScoredRows(*scores[PLAIN].map_arrays())

@@ -34,7 +34,7 @@ _log = logging.getLogger("forgerystack")
 
 def read_rows(folder: Path, val: Manifest) -> Ids:
     """The rows of the gallery, increasing. Raises `StaleArtifactError`, `IntegrityError`."""
-    facts = read_sealed(folder / "gallery.json", "gallery")
+    facts = read_sealed(folder / "gallery.json", "gallery", {"val_manifest": str, "rows": list})
     path = folder / "rows.npy"
     if facts["val_manifest"] != val.digest:
         versions = (f"val manifest {facts['val_manifest'][:8]}", val.digest[:8])

@@ -19,6 +19,15 @@ from stage1_cnn.networks.network import build_network
 
 WEIGHTS = "weights.safetensors"
 FACTS = "member.json"
+_FORM = {
+    "member": dict,
+    "rows": int,
+    "reals": int,
+    "fakes": int,
+    "parameters": int,
+    "judged": dict,
+    "settings": dict,
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,7 @@ def write_member(state: dict[str, Tensor], member: Member, folder: Path) -> Memb
 def read_member(folder: Path, backbone: str, fold: int) -> Member:
     """The facts of a member, its weights checked against their sha256 but not loaded."""
     stage = f"train@{backbone}-{fold}"
-    facts = read_sealed(folder / FACTS, stage)
+    facts = read_sealed(folder / FACTS, stage, _FORM)
     path = folder / WEIGHTS
     named = facts.pop("member")
     identity = MemberId(**{**named, "correction": Correction(**named["correction"])})

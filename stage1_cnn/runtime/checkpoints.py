@@ -6,6 +6,7 @@ state that is damaged does not count.
 
 import io
 import logging
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,11 @@ class Checkpoints:
         """The latest state that is whole; `None` where there is none."""
         for path in reversed(self._list_states()):
             if digest_file(path).startswith(path.stem.partition("-")[2]):
-                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-                return state
+                try:
+                    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+                    return state
+                except (pickle.UnpicklingError, RuntimeError, EOFError):
+                    pass  # no state of ours, whatever its name says
             _log.warning("%s is damaged and passed over", path)
         return None
 

@@ -3,7 +3,8 @@
 Reads: artifacts/manifest/train.parquet, images below data.root, pretrained weights
 Writes: artifacts/members/<backbone>/<fold>/weights.safetensors,
     artifacts/members/<backbone>/<fold>/member.json,
-    artifacts/members/<backbone>/<fold>/history.csv
+    artifacts/members/<backbone>/<fold>/history.csv,
+    artifacts/members/<backbone>/<fold>/train.sums.json
 Params: seed, data.root, images.size, images.equalize, weights, sampling, loss, optimizer,
     schedule, ema, augment, network, backbones.<backbone>
 """

@@ -11,6 +11,7 @@ import pandas as pd
 from features.core.files import digest_bytes, digest_json, write_text
 from features.core.manifest import LearnRows, Manifest, count_classes, read_manifest
 from features.core.members import MemberId
+from features.core.sums import write_sums
 from features.pixels.store import open_store
 from features.runtime.costs import Measured, record_seconds
 from features.runtime.interruption import Interruption
@@ -33,6 +34,8 @@ from stage1_cnn.train.loop import Trained, train_network
 
 MANIFEST = Path("artifacts/manifest")
 OUT = Path("artifacts/members")
+SUMS = "train.sums.json"
+"""Seals the curve of a training; weights have their digest in `member.json`."""
 _log = logging.getLogger("forgerystack")
 
 
@@ -88,6 +91,7 @@ def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: RunLim
             history = pd.DataFrame(trained.history)
             write_text(out / "history.csv", history.to_csv(index=False))
             written = write_member(trained.state, replace(member, judged=judged), out)
+            write_sums(out / SUMS, [out / "history.csv"])
             if out == OUT / backbone / str(fold):  # no trial
                 _record(trained, written)
             kept.clear()

@@ -7,7 +7,7 @@ Reads: artifacts/stackers/MANIFEST.json, artifacts/stackers/ensemble.json,
     artifacts/stackers/models, artifacts/dumps, artifacts/forensics, artifacts/manifest/val.parquet,
     artifacts/null_model, artifacts/members, artifacts/perturbed, .seconds
 Writes: artifacts/metrics.json, artifacts/held_out_metrics.json, artifacts/evaluation.parquet,
-    artifacts/plots
+    artifacts/plots, artifacts/evaluate.sums.json
 Params: backbones, folds.active
 """
 

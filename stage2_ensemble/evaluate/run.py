@@ -14,8 +14,9 @@ import pandas as pd
 
 from features.artifacts.null_model import NullFindings, read_null_model
 from features.core.auc import measure_auc
-from features.core.files import write_json, write_text
+from features.core.files import write_sealed, write_text
 from features.core.manifest import Manifest, count_classes, find_headline_rows, read_manifest
+from features.core.sums import write_sums
 from features.runtime.costs import read_costs
 from features.settings.members import MembersParams
 from stage2_ensemble.charts.charts import build_charts, write_pngs
@@ -44,6 +45,8 @@ from stage2_ensemble.findings.rule_checks import (
 from stage2_ensemble.findings.scorers import measure_scorers, measure_units
 from stage2_ensemble.findings.tables import (
     EVALUATION,
+    METRICS,
+    SUMS,
     tabulate_dots,
     tabulate_evaluation,
     tabulate_histories,
@@ -146,19 +149,21 @@ def run(params: MembersParams, out: Path = OUT) -> Metrics:
     metrics: Metrics
     if len(val):
         metrics, plots, evaluation = _measure(ensemble, val)
-        write_json(kept, dict(metrics))
+        write_sealed(kept, dict(metrics))
     else:
         earlier = quote_earlier(kept)
         metrics = describe_last(ensemble, earlier)
         plots, evaluation = tabulate_last(metrics), tabulate_nothing(ensemble, val)
         if earlier is None:  # DVC wants a file
-            write_json(kept, {"val": None, "note": NO_EARLIER})
+            write_sealed(kept, {"val": None, "note": NO_EARLIER})
     plots |= tabulate_histories(MEMBERS, ensemble.backbones, ensemble.folds)
     for name, table in plots.items():
         write_text(out / "plots" / f"{name}.csv", table.to_csv(index=False))
     write_pngs(build_charts(metrics, plots), out / "plots")
     write_evaluation(evaluation, out / EVALUATION)
-    write_metrics(out / "metrics.json", metrics)
+    write_metrics(out / METRICS, metrics)
+    plotted = [out / "plots" / f"{name}.csv" for name in plots]
+    write_sums(out / SUMS, [out / METRICS, out / EVALUATION, *plotted])
     # Costs are for the log alone: same seed and machine, same bytes.
     for line in list_log_lines(metrics, read_costs(ensemble.backbones, ensemble.digests)):
         _log.info("evaluate: %s", line)

@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
-from features.core.files import read_json
+from features.core.files import read_sealed
 from stage2_ensemble.findings.robustness import COLUMNS
 from stage2_ensemble.findings.tables import CONFUSION, HISTOGRAM, PARTS, SCORERS
 from stage2_ensemble.models.candidates import CANDIDATES, GATED
@@ -23,10 +23,11 @@ from stage2_ensemble.results.form import (
     ThresholdChoice,
     has_val,
 )
-from stage2_ensemble.results.metrics_file import read_metrics
+from stage2_ensemble.results.metrics_file import check_metrics
 
 NO_VAL = "no held-out val: data.final is true"
 NO_EARLIER = "no earlier run is known"
+KEPT_ADVICE = "Remove it, and no earlier run is quoted; or run once more with data.final: false"
 BOUNDS = ("auc", "auc_low", "auc_high")
 MEASURED_ON_VAL = {
     "roc": ("fpr", *CANDIDATES, "stack"),
@@ -78,9 +79,10 @@ def quote_earlier(path: Path) -> EarlierRun | None:
     """Headline figures of the last run that had a val; `None` if there was none."""
     if not path.is_file():
         return None
-    if read_json(path, "evaluate")["val"] is None:
+    values = read_sealed(path, "evaluate", advice=KEPT_ADVICE)
+    if values["val"] is None:
         return None
-    metrics = read_metrics(path)
+    metrics = check_metrics(values, path)
     assert has_val(metrics)
     stack = metrics["val"]["stack"]
     return EarlierRun(

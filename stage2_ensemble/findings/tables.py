@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from features.core.files import write_atomic
 from features.core.manifest import Manifest, find_headline_rows
-from features.errors import IntegrityError, MissingArtifactError
+from features.core.sums import check_sums
 from stage2_ensemble.columns.columns import Floats
 from stage2_ensemble.decisions.conformal import FAKE, REAL, REVIEW
 from stage2_ensemble.decisions.rules import answer_rows
@@ -54,7 +54,9 @@ QUANTILES = (0.01, 0.99)
 """Quantiles of scores between which bins lie; rows beyond are counted in the last ones."""
 HISTOGRAM = ("low", "high", "real", "fake")
 CONFUSION = ("label", "real", "fake")
-EVALUATION = "evaluation.parquet"
+METRICS, EVALUATION = "metrics.json", "evaluation.parquet"
+SUMS = "evaluate.sums.json"
+"""Seals these and the tables behind figures; what it lists is read by nobody unchecked."""
 FROM_MANIFEST = [
     *("row_id", "img_name", "path", "label", "override", "group", "generator", "unit", "domain")
 ]
@@ -110,6 +112,7 @@ def tabulate_histories(
         for fold in folds:
             path = folder / backbone / str(fold) / "history.csv"
             if path.is_file():
+                check_sums(path.with_name("train.sums.json"), f"train@{backbone}-{fold}", path.name)
                 found.append(pd.read_csv(path).assign(backbone=backbone, fold=fold))
             else:
                 missing.append(f"{backbone}-{fold}")
@@ -191,10 +194,5 @@ def write_evaluation(table: pd.DataFrame, path: Path) -> None:
 
 def read_evaluation(path: Path) -> pd.DataFrame:
     """Reads what `write_evaluation` wrote."""
-    if not path.is_file():
-        raise MissingArtifactError(path, "evaluate")
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        advice = "Make it again: dvc repro -f evaluate"
-        raise IntegrityError(path, f"no valid parquet ({error})", advice) from error
+    check_sums(path.with_name(SUMS), "evaluate", path.name)
+    return pd.read_parquet(path)

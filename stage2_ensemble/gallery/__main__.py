@@ -1,9 +1,11 @@
 """Rows of val that a person should look at, with all that is known of each.
 
-Reads: artifacts/evaluation.parquet, artifacts/stackers/MANIFEST.json,
+Reads: artifacts/evaluation.parquet, artifacts/evaluate.sums.json,
+    artifacts/stackers/MANIFEST.json,
     artifacts/stackers/ensemble.json, artifacts/stackers/models, artifacts/dumps,
     artifacts/forensics, artifacts/manifest/train.parquet, artifacts/manifest/val.parquet,
-    artifacts/manifest/duplicates.csv, artifacts/manifest/quarantine.csv
+    artifacts/manifest/duplicates.csv, artifacts/manifest/quarantine.csv,
+    artifacts/manifest/prepare.sums.json
 Writes: artifacts/gallery
 Params: backbones, folds.active, report
 """

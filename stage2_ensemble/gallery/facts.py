@@ -17,6 +17,16 @@ DRIVERS = 6
 QUARANTINED = 40
 """Files of val that could not be used: so many are listed."""
 FACT_COLUMNS = ("width", "height", "bytes", "format", "notes")
+FORM = {
+    "val_manifest": str,
+    "shipped": str,
+    "threshold": float,
+    "val_rows": int,
+    "rows": list,
+    "overrides": list,
+    "quarantined": list,
+    "quarantined_rows": int,
+}
 
 
 def measure_disagreement(table: pd.DataFrame, ensemble: Ensemble) -> Floats:

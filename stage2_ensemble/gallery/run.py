@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from features.core.files import write_array, write_sealed
-from features.core.manifest import Ids, Manifest, read_manifest
-from features.errors import MissingArtifactError, StaleArtifactError
+from features.core.manifest import SUMS, Ids, Manifest, read_manifest
+from features.core.sums import check_sums
+from features.errors import StaleArtifactError
 from features.settings.report import GalleryParams, Report
 from stage2_ensemble.columns.columns import Floats, HeldOutColumns, Mask, read_dumps, read_held_out
 from stage2_ensemble.columns.extras import read_extras
@@ -87,9 +88,7 @@ def run(params: GalleryParams, out: Path = OUT) -> None:
 
 def _read_list(name: str) -> pd.DataFrame:
     """One of `prepare`'s lists, all cells text."""
-    path = MANIFEST / name
-    if not path.is_file():
-        raise MissingArtifactError(path, "prepare")
+    (path,) = check_sums(MANIFEST / SUMS, "prepare", name)
     return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 

@@ -12,14 +12,8 @@ import lightgbm
 import numpy as np
 
 from features.core.auc import AucEstimate
-from features.core.files import (
-    check_digest,
-    digest_file,
-    read_json,
-    write_array,
-    write_json,
-    write_text,
-)
+from features.core.files import check_form, write_array, write_json, write_text
+from features.core.sums import check_sums, write_sums
 from features.errors import IntegrityError
 from stage2_ensemble.columns.feature_matrix import Axes, FeatureMatrix
 from stage2_ensemble.columns.projection import Distance, Projection
@@ -42,6 +36,22 @@ let it do to a folder of `stack`."""
 HELD_OUT, UNITS_HELD_OUT = MODELS / "held_out", MODELS / "held_out_units"
 WITHOUT = MODELS / "without"
 ADVICE = "Make it again: dvc repro -f stack"
+_FORM = {
+    "shipped": str,
+    "backbones": list,
+    "folds": list,
+    "train_manifest": str,
+    "members": dict,
+    "oof_auc": dict,
+    "picks": dict,
+    "verdicts": list,
+    "rules": dict,
+    "unit_rules": dict | None,
+    "rule_rows": str,
+    "file_codes": dict | None,
+    "models": dict,
+    "without": dict,
+}
 
 
 def write_ensemble(ensemble: Ensemble, folder: Path) -> None:
@@ -74,9 +84,8 @@ def write_ensemble(ensemble: Ensemble, folder: Path) -> None:
     }
     write_json(folder / ENSEMBLE, facts)
     parts = (path for path in (folder / MODELS).rglob("*") if path.is_file())
-    files = sorted([folder / ENSEMBLE, *parts])
-    sums = {path.relative_to(folder).as_posix(): digest_file(path) for path in files}
-    write_json(folder / MANIFEST, {"sha256": sums})
+    files = [folder / ENSEMBLE, *parts]
+    write_sums(folder / MANIFEST, files)
 
 
 def _write_rules(rules: DecisionRules, folder: Path) -> dict[str, Any]:
@@ -126,10 +135,11 @@ def read_ensemble(folder: Path) -> Ensemble:
 
     Raises `MissingArtifactError`, `IntegrityError`.
     """
-    sums = _check_files(folder)
+    files = check_bundle(folder)
     facts = json.loads((folder / ENSEMBLE).read_text(encoding="utf-8"))
+    check_form(folder / ENSEMBLE, facts, _FORM, "stack")
     backbones = tuple(facts["backbones"])
-    reader = _Reader(folder, backbones, sums)
+    reader = _Reader(folder, backbones, files)
     return Ensemble(
         backbones=backbones,
         folds=tuple(facts["folds"]),
@@ -148,21 +158,20 @@ def read_ensemble(folder: Path) -> Ensemble:
     )
 
 
-def _check_files(folder: Path) -> dict[str, str]:
-    manifest = read_json(folder / MANIFEST, "stack")
-    sums = manifest.get("sha256") if isinstance(manifest, dict) else None
-    if not isinstance(sums, dict) or ENSEMBLE not in sums:
+def check_bundle(folder: Path) -> set[str]:
+    """Names of the files of the bundle, each checked; raises as `read_ensemble`."""
+    files = check_sums(folder / MANIFEST, "stack", "*")
+    names = {path.relative_to(folder).as_posix() for path in files}
+    if ENSEMBLE not in names:
         raise IntegrityError(folder / MANIFEST, "it does not list the ensemble", ADVICE)
-    for name, digest in sums.items():
-        check_digest(folder / name, digest, "stack", MANIFEST)
-    return sums
+    return names
 
 
 class _Reader:
-    """Reads models out of a bundle whose files, named in `sums`, have been checked."""
+    """Reads models out of a bundle whose files, named in `files`, have been checked."""
 
-    def __init__(self, folder: Path, backbones: tuple[str, ...], sums: dict[str, str]) -> None:
-        self._folder, self._backbones, self._sums = folder, backbones, sums
+    def __init__(self, folder: Path, backbones: tuple[str, ...], files: set[str]) -> None:
+        self._folder, self._backbones, self._files = folder, backbones, files
 
     def read(self, name: str, facts: dict[str, Any], place: Path) -> Model:
         """The model of this candidate, which was written into `place`."""
@@ -189,7 +198,7 @@ class _Reader:
     def read_without(self, backbone: str, facts: dict[str, Any]) -> Without:
         """What is lost without a backbone, and the model on columns of the others."""
         others = tuple(name for name in self._backbones if name != backbone)
-        reader = _Reader(self._folder, others, self._sums)
+        reader = _Reader(self._folder, others, self._files)
         return Without(
             facts["name"],
             reader.read(facts["name"], facts["model"], WITHOUT / backbone),
@@ -224,6 +233,6 @@ class _Reader:
         return np.load(self._find(place), allow_pickle=False)
 
     def _find(self, place: Path) -> Path:
-        if place.as_posix() not in self._sums:
+        if place.as_posix() not in self._files:
             raise IntegrityError(self._folder / MANIFEST, f"it does not list {place}", ADVICE)
         return self._folder / place

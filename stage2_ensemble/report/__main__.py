@@ -1,8 +1,10 @@
 """One self-contained page (answers, figures, pictures of val to look through), and a model card.
 
-Reads: artifacts/metrics.json, artifacts/plots, artifacts/stackers/MANIFEST.json,
+Reads: artifacts/metrics.json, artifacts/plots, artifacts/evaluate.sums.json,
+    artifacts/stackers/MANIFEST.json,
     artifacts/stackers/ensemble.json, artifacts/stackers/models, artifacts/gallery,
     artifacts/gradcam, artifacts/manifest/val.parquet, artifacts/manifest/summary.json,
+    artifacts/manifest/prepare.sums.json,
     artifacts/labels.csv, images below data.root
 Writes: artifacts/report.html, artifacts/stackers/MODEL_CARD.md
 Params: backbones, folds.active, data.root, images.size, images.equalize

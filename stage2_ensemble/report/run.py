@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from features.artifacts.gradcam import read_gradcam
 from features.core.files import digest_json, read_json, read_sealed, write_text
 from features.core.manifest import Manifest, read_manifest
+from features.core.sums import check_sums
 from features.errors import StaleArtifactError
 from features.settings.report import ReportParams
 from stage2_ensemble.charts.charts import build_charts, render_svg
@@ -25,7 +26,7 @@ from stage2_ensemble.display.closing import print_closing
 from stage2_ensemble.display.layout import TextTable
 from stage2_ensemble.display.tables import list_tables
 from stage2_ensemble.gallery.choosing import BY_CHANCE
-from stage2_ensemble.gallery.facts import FACTS
+from stage2_ensemble.gallery.facts import FACTS, FORM
 from stage2_ensemble.models.bundle import read_ensemble
 from stage2_ensemble.models.ensemble import check_members
 from stage2_ensemble.report.model_card import build_card
@@ -37,7 +38,7 @@ from stage2_ensemble.sentences.rules import list_rules
 from stage2_ensemble.sentences.scorers import list_cautions
 
 METRICS = Path("artifacts/metrics.json")
-PLOTS = Path("artifacts/plots")
+SUMS = Path("artifacts/evaluate.sums.json")
 STACKERS = Path("artifacts/stackers")
 GALLERY = Path("artifacts/gallery")
 GRADCAM = Path("artifacts/gradcam")
@@ -52,10 +53,11 @@ _log = logging.getLogger("forgerystack")
 
 def run(params: ReportParams, out: Path = OUT) -> None:
     """Reads what all stages found, writes the page, and ends with a short table."""
+    check_sums(SUMS, "evaluate", METRICS.name)
     metrics = read_metrics(METRICS)
     ensemble = read_ensemble(STACKERS)
     val = read_manifest(MANIFEST, "val")
-    gallery = read_sealed(GALLERY / FACTS, "gallery")
+    gallery = read_sealed(GALLERY / FACTS, "gallery", FORM)
     if gallery["val_manifest"] != val.digest:
         found, wanted = gallery["val_manifest"][:8], val.digest[:8]
         raise StaleArtifactError(GALLERY / FACTS, f"val {found}", f"val {wanted}", "gallery")
@@ -63,12 +65,13 @@ def run(params: ReportParams, out: Path = OUT) -> None:
     check_members(ensemble, list(params.backbones), params.folds.active)
     answers = answer_questions(metrics, ensemble.verdicts)
     tables = list_tables(metrics)
-    page = build_page(metrics, read_plots(PLOTS), answers, tables, params.data.root)
+    page = build_page(metrics, read_plots(), answers, tables, params.data.root)
     page["gallery_lead"] = describe_gallery(gallery, mapless)
     pictures = Pictures(Path(params.data.root), params.images)
     text = fit_page(page, gallery, pictures, heats)
     write_text(out / "report.html", text)
-    summary = read_json(MANIFEST / "summary.json", "prepare")
+    (summary_path,) = check_sums(MANIFEST / "prepare.sums.json", "prepare", "summary.json")
+    summary = read_json(summary_path, "prepare")
     known = (metrics, answers, tables, summary, params.backbones)
     # In the bundle: it goes where the models go.
     write_text(out / "stackers" / "MODEL_CARD.md", build_card(*known, params.data.root))
@@ -76,11 +79,11 @@ def run(params: ReportParams, out: Path = OUT) -> None:
     print_closing(metrics, out / "report.html", LABELS)
 
 
-def read_plots(folder: Path) -> dict[str, pd.DataFrame]:
+def read_plots() -> dict[str, pd.DataFrame]:
     """Every table behind a figure, by its name."""
     return {
         path.stem: pd.read_csv(path, keep_default_na=False, na_values=[""])
-        for path in sorted(folder.glob("*.csv"))
+        for path in check_sums(SUMS, "evaluate", "plots/*.csv")
     }
 
 

@@ -1,6 +1,7 @@
 """Prints the tables of val metrics and the place of the final labels. No stage: it writes nothing.
 
-Reads: artifacts/metrics.json, artifacts/labels.csv, artifacts/stackers/ensemble.json, .seconds
+Reads: artifacts/metrics.json, artifacts/evaluate.sums.json, artifacts/labels.csv,
+    artifacts/stackers/MANIFEST.json, artifacts/stackers/ensemble.json, .seconds
 """
 
 from features.runtime.cli import run_stage

@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from features.core.files import read_json
+from features.core.sums import check_sums
 from features.errors import MissingArtifactError
 from features.runtime.costs import read_costs
 from features.runtime.terminal import build_console, get_form, write_document
@@ -22,7 +23,7 @@ from stage2_ensemble.display.tables import (
     build_units,
     build_without,
 )
-from stage2_ensemble.models.bundle import ENSEMBLE
+from stage2_ensemble.models.bundle import ENSEMBLE, check_bundle
 from stage2_ensemble.results.form import ValMetrics, has_val
 from stage2_ensemble.results.metrics_file import read_metrics
 from stage2_ensemble.sentences.rules import list_rules
@@ -30,6 +31,7 @@ from stage2_ensemble.sentences.scorers import list_cautions, list_corrected, lis
 from stage2_ensemble.sentences.without_val import list_last
 
 METRICS = Path("artifacts/metrics.json")
+SUMS = Path("artifacts/evaluate.sums.json")
 STACKERS = Path("artifacts/stackers")
 LABELS = Path("artifacts/labels.csv")
 REPORT = Path("artifacts/report.html")
@@ -40,6 +42,7 @@ def run() -> None:
     for path, stage in ((METRICS, "evaluate"), (LABELS, "label")):
         if not path.is_file():
             raise MissingArtifactError(path, stage)
+    check_sums(SUMS, "evaluate", METRICS.name)
     metrics = read_metrics(METRICS)
     if get_form() == "json":
         write_document(metrics)
@@ -79,6 +82,7 @@ def _print_val(console: Console, metrics: ValMetrics) -> None:
     console.print(render_table(build_promises(metrics)))
     console.print(render_table(build_robustness(metrics)))
     console.print(render_table(build_blocks(metrics)))
+    check_bundle(STACKERS)
     facts = read_json(STACKERS / ENSEMBLE, "stack")
     members = {int(fold): digests for fold, digests in facts["members"].items()}
     if table := build_without(metrics, read_costs(facts["backbones"], members)):

@@ -1,6 +1,7 @@
 """Optuna's journal on disk: one file, to which each step of each trial is appended."""
 
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna import Study
@@ -8,10 +9,23 @@ from optuna.pruners import MedianPruner
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from features.core.files import name_place
 from features.errors import IntegrityError
 
 STARTUP = 5
 """Finished trials before any is pruned."""
+
+
+class _Journal(JournalFileBackend):
+    """Says of a full disk which file it was."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self._path = path
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        with name_place(self._path):
+            super().append_logs(logs)
 
 
 def open_study(path: Path, key: str) -> Study:
@@ -26,7 +40,7 @@ def open_study(path: Path, key: str) -> Study:
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
     _cut_torn_line(path)
     try:
-        storage = JournalStorage(JournalFileBackend(str(path)))
+        storage = JournalStorage(_Journal(path))
         return optuna.create_study(
             study_name=key,
             storage=storage,

@@ -98,6 +98,11 @@ def test_wrong_rows_are_not_written(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.fault(
+    "dumped rows out of order, missing or of another list",
+    "error",
+    "Numbers and memory",
+)
 @pytest.mark.parametrize(("row_ids", "error", "text"), BAD)
 def test_wrong_rows_are_not_read(
     folder: Path, row_ids: list[int], error: type[PipelineError], text: str
@@ -135,6 +140,7 @@ def test_a_dump_of_other_rows_is_stale_and_names_its_stage(folder: Path, change:
         read_dump(folder, changed, "net", 0)
 
 
+@pytest.mark.fault("a damaged object in DVC's cache")
 @pytest.mark.parametrize("place", [0.0, 0.5, 0.9999])
 @pytest.mark.parametrize("name", ARRAYS)
 def test_a_flipped_bit_is_found(folder: Path, name: str, place: float) -> None:
@@ -196,3 +202,17 @@ def test_facts_edited_by_hand_are_refused(folder: Path, change: tuple[str, objec
     path.write_text(json.dumps(facts))
     with pytest.raises(IntegrityError, match="changed after it was written"):
         read_dump(folder, TRAIN, "net", 0)
+
+
+@pytest.mark.fault(
+    "an embedding that is no number",
+    "error that names rows, before anything is written",
+    "Numbers and memory",
+)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_embeddings_must_be_finite(tmp_path: Path, value: float) -> None:
+    dump = make_dump(SCORED)
+    dump.embeddings[3, 1] = value
+    with pytest.raises(NotFiniteError, match=r"embeddings of .*rows 6 \(1 rows\)"):
+        write_dump(dump, TRAIN, tmp_path)
+    assert not list(tmp_path.iterdir())

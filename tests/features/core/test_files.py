@@ -91,6 +91,11 @@ except OSError:
 """
 
 
+@pytest.mark.fault(
+    "a full disk",
+    "error; the old file stays, no partial one gets its name",
+    "Disks, signals, kills",
+)
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_full_disk_leaves_the_old_file_alone(old: Path, writer: str) -> None:
     places = os.pathsep.join([str(PROJECT), str(Path(__file__).parents[1])])
@@ -105,6 +110,7 @@ def test_a_full_disk_leaves_the_old_file_alone(old: Path, writer: str) -> None:
     assert is_alone(old)
 
 
+@pytest.mark.fault("a disk that is full to the byte, or keeps other bytes than were written")
 @pytest.mark.parametrize("lost", ["tail", "bytes"])
 def test_a_disk_that_keeps_something_else_is_told(
     old: Path, lost: str, monkeypatch: pytest.MonkeyPatch
@@ -124,6 +130,12 @@ def test_a_disk_that_keeps_something_else_is_told(
     assert is_alone(old)
 
 
+@pytest.mark.fault(
+    "a power cut",
+    "files are on disk before they get their names; a damaged state is passed over for the "
+    "one before",
+    "Disks, signals, kills",
+)
 def test_contents_are_on_disk_before_they_get_their_name(
     old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,6 +108,11 @@ def test_decoding_at_each_use_gives_the_same_bytes(params: ForensicParams, whole
     assert read_all() == whole
 
 
+@pytest.mark.fault(
+    "another number of threads",
+    "the same bytes from forensic features and LightGBM",
+    "Settings and surroundings",
+)
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_threads_and_processes_give_the_same_bytes(
     params: ForensicParams, whole: dict, backend: str
@@ -255,6 +260,7 @@ def kill_self(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.fault("a worker is killed (as by the kernel, out of memory)")
 def test_a_killed_worker_is_told(params: ForensicParams, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forensics, "measure_range", kill_self)
     with (

@@ -55,6 +55,12 @@ def write_again(path: Path) -> None:
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 1_000_000))
 
 
+@pytest.mark.fault(
+    "a picture replaced by another one of its name since `prepare` ran",
+    "`dvc repro` says so and runs `prepare` again; where pictures are decoded at each use, an"
+    " error",
+    "Pictures",
+)
 @pytest.mark.parametrize(
     ("change", "told"),
     [

@@ -86,6 +86,7 @@ def test_problems_are_the_same_in_blocks_of_any_size(
     ]
 
 
+@pytest.mark.fault("UTF-16 or Latin-1")
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_a_bad_byte_far_down_is_told_with_its_line(tmp_path: Path, end: str) -> None:
     lines = ["img_name,target", *(f"{i:06d}.jpg,1" for i in range(70_000)), "é.jpg,1", "z,0"]

@@ -37,6 +37,10 @@ def read(data: Data) -> str:
     return "rows"
 
 
+@pytest.mark.fault(
+    "flipped, cut, inserted, zeroed and repeated parts of pictures and label files; extreme "
+    "numbers in headers",
+)
 @pytest.mark.timeout(7200 if COUNT else 120)
 @pytest.mark.parametrize("kind", FILES)
 def test_a_spoiled_label_file_is_read_or_told(tmp_path: Path, kind: str) -> None:

@@ -53,6 +53,7 @@ def test_a_folder_for_a_label_file_is_reported(tmp_path: Path) -> None:
         read_labels(Data(root=str(tmp_path)), FILES, True)
 
 
+@pytest.mark.fault("a folder, a pipe or a device where a picture should be")
 @pytest.mark.timeout(10)
 def test_a_pipe_for_a_label_file_does_not_hang(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "list.txt")
@@ -60,6 +61,11 @@ def test_a_pipe_for_a_label_file_does_not_hang(tmp_path: Path) -> None:
         read_labels(Data(root=str(tmp_path)), FILES, True)
 
 
+@pytest.mark.fault(
+    "a name that leads out of the data (`../`, absolute, `C:\\x`, NUL, too long)",
+    "error with its line, before any picture is opened",
+    "Pictures",
+)
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
@@ -91,6 +97,11 @@ def test_an_odd_name_that_stays_inside_is_accepted(tmp_path: Path, name: str) ->
     assert rows["path"].tolist() == [f"pictures/{name}"]
 
 
+@pytest.mark.fault(
+    "a byte order mark, CRLF, no last line end, spaces",
+    "read as if they were not there",
+    "Label files",
+)
 @pytest.mark.parametrize(
     "content",
     [
@@ -111,6 +122,7 @@ def test_marks_line_ends_and_spaces_change_no_row(tmp_path: Path, content: bytes
     pd.testing.assert_frame_equal(found, wanted)
 
 
+@pytest.mark.fault("UTF-16 or Latin-1", "error with encoding and line", "Label files")
 @pytest.mark.parametrize(
     ("content", "line", "encoding"),
     [
@@ -127,6 +139,11 @@ def test_another_encoding_is_named_with_its_line(
     assert encoding in problem
 
 
+@pytest.mark.fault(
+    "fields too many or too few, a delimiter that is none, a doubled or missing column",
+    "error with its line",
+    "Label files",
+)
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
@@ -144,6 +161,9 @@ def test_a_bad_line_is_named(tmp_path: Path, content: str, problem: str) -> None
     assert any(found.startswith(problem) for found in find_problems(tmp_path, content))
 
 
+@pytest.mark.fault(
+    "fields too many or too few, a delimiter that is none, a doubled or missing column",
+)
 @pytest.mark.parametrize("delimiter", [" ", ":"])
 def test_another_delimiter_is_told_as_missing_columns(tmp_path: Path, delimiter: str) -> None:
     problems = find_problems(tmp_path, GOOD.replace(",", delimiter))
@@ -155,12 +175,14 @@ def test_a_column_that_is_not_used_may_stand_twice(tmp_path: Path) -> None:
     assert rows["img_name"].tolist() == ["a.jpg"]
 
 
+@pytest.mark.fault("the same row twice", "dropped and counted", "Label files")
 def test_a_repeated_row_is_dropped_and_counted(tmp_path: Path) -> None:
     rows, repeated = read(tmp_path, GOOD + "a.jpg,0\na.jpg,0\n")
     assert rows["img_name"].tolist() == ["a.jpg", "b.jpg"]
     assert repeated == 2
 
 
+@pytest.mark.fault("the same row under both labels", "error with both lines", "Label files")
 def test_conflicting_targets_name_both_lines(tmp_path: Path) -> None:
     (problem,) = find_problems(tmp_path, GOOD + "a.jpg,1\n")
     assert problem == "line 4: 'a.jpg' has another target than in line 2"
@@ -172,12 +194,18 @@ def test_a_repeated_row_with_another_source_would_lose_a_group_link(tmp_path: Pa
     assert problem == "line 3: 'a.jpg' has another weight, generator or group than in line 2"
 
 
+@pytest.mark.fault(
+    "an unknown or empty target",
+    "error that quotes it with its line; only `params.yaml` maps targets",
+    "Label files",
+)
 @pytest.mark.parametrize("target", ["", "NaN", "2", "fake ", "0.3", "-1", "True", "01"])
 def test_an_unknown_target_is_quoted_with_its_line(tmp_path: Path, target: str) -> None:
     (problem,) = find_problems(tmp_path, GOOD + f"c.jpg,{target}\n")
     assert problem.startswith(f"line 4: target {target.strip()!r} is none of 0, 1")
 
 
+@pytest.mark.fault("an unknown or empty target")
 def test_targets_are_mapped_by_params_alone(tmp_path: Path) -> None:
     classes = {"real": ("real", "bona-fide"), "fake": ("fake",)}
     text = "img_name,target\na,real\nb,fake \nc,bona-fide\n"
@@ -192,6 +220,11 @@ def test_names_like_numbers_stay_text(tmp_path: Path) -> None:
     assert rows["img_name"].tolist() == names
 
 
+@pytest.mark.fault(
+    "an empty label file",
+    "error; a list of nothing to label is accepted",
+    "Label files",
+)
 @pytest.mark.parametrize(
     ("content", "problem"),
     [

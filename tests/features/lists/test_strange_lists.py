@@ -51,6 +51,12 @@ def get_labels(listed: ListedRows) -> dict[str, int]:
     return dict(zip(paths, listed.rows["label"].tolist(), strict=True))
 
 
+@pytest.mark.fault(
+    "semicolons, tabs, comments first, `1.0` for `1`, invisible characters, Parquet, DFDC's "
+    "metadata",
+    "read, and said in the summary",
+    "Label files",
+)
 @pytest.mark.parametrize(
     ("content", "note"),
     [
@@ -117,6 +123,11 @@ def test_a_spelling_that_fits_both_classes_is_read_exactly_or_not_at_all(tmp_pat
     assert error.problems == ["line 2: target '1' is none of 1.0, 1,0 (data.classes)"]
 
 
+@pytest.mark.fault(
+    "other columns and classes",
+    "error with the lines of `params.yaml` that read them",
+    "Label files",
+)
 @pytest.mark.parametrize(
     "content",
     [
@@ -147,6 +158,11 @@ def test_where_nothing_says_which_class_is_real_both_lines_are_offered(tmp_path:
         )
 
 
+@pytest.mark.fault(
+    "names of another machine, case, ending or spelling",
+    "found where one picture alone is meant, else an error with all",
+    "Label files",
+)
 @pytest.mark.parametrize(
     ("name", "picture", "how"),
     [
@@ -174,6 +190,7 @@ def test_a_name_that_one_picture_alone_can_have_is_found_and_said(
     assert any(how in note and note.endswith(": 1") for note in listed.notes), listed.notes
 
 
+@pytest.mark.fault("names of another machine, case, ending or spelling")
 @pytest.mark.parametrize(
     ("name", "pictures"),
     [
@@ -227,6 +244,10 @@ METADATA = {
 }
 
 
+@pytest.mark.fault(
+    "semicolons, tabs, comments first, `1.0` for `1`, invisible characters, Parquet, DFDC's "
+    "metadata",
+)
 def test_metadata_of_dfdc_are_a_list_whose_originals_are_groups(tmp_path: Path) -> None:
     pictures = ("a.png", "b.png", "c.png")
     listed = read(tmp_path, json.dumps(METADATA), pictures, "metadata.json")
@@ -243,6 +264,10 @@ def test_other_json_is_refused(tmp_path: Path, content: str) -> None:
     assert refuse(tmp_path, content, name="metadata.json").problems
 
 
+@pytest.mark.fault(
+    "semicolons, tabs, comments first, `1.0` for `1`, invisible characters, Parquet, DFDC's "
+    "metadata",
+)
 def test_a_parquet_table_is_read(tmp_path: Path) -> None:
     table = pd.DataFrame({"img_name": ["a.png", "b.png"], "target": [0.0, 1.0], "n": [1, None]})
     table.to_parquet(tmp_path / "made.parquet")

@@ -149,6 +149,11 @@ def test_processes_give_what_threads_give(folder: Path, monkeypatch: pytest.Monk
     pd.testing.assert_frame_equal(read(folder), threads)
 
 
+@pytest.mark.fault(
+    "a worker is killed (as by the kernel, out of memory)",
+    "error that says so",
+    "Numbers and memory",
+)
 def test_a_killed_worker_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(image_cache, "MANY", 1)
     monkeypatch.setattr(image_cache, "scan_block", kill_self)

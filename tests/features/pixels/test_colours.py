@@ -53,6 +53,11 @@ def set_tag(content: bytes, tag: int, value: int) -> bytes:
     return content[: place + 8] + struct.pack("<H", value) + content[place + 10 :]
 
 
+@pytest.mark.fault(
+    "8 or 12 bits in a file of 16 or 32, or values without a known white",
+    "scaled by the bits used, and noted; or quarantine",
+    "Pictures",
+)
 @pytest.mark.parametrize(
     ("content", "note"),
     [
@@ -89,6 +94,7 @@ def test_a_largest_value_that_is_the_pictures_own_says_nothing_of_white(tmp_path
         np.testing.assert_allclose(pixels[..., 0], dim / 257, atol=0.51)
 
 
+@pytest.mark.fault("8 or 12 bits in a file of 16 or 32, or values without a known white")
 @pytest.mark.parametrize(
     ("values", "problem"),
     [
@@ -102,6 +108,7 @@ def test_wide_pixels_without_a_known_white_are_refused(
     assert problem in scan(tmp_path, save(values))[0].problem
 
 
+@pytest.mark.fault("8 or 12 bits in a file of 16 or 32, or values without a known white")
 @pytest.mark.parametrize("bands", [3, 4])
 def test_colours_of_12_bits_are_refused_and_no_black_picture(tmp_path: Path, bands: int) -> None:
     deep = np.stack([RAMP] * 3 + [np.full_like(RAMP, 255)] * (bands - 3), axis=2)
@@ -145,6 +152,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
+@pytest.mark.fault("a large picture of an odd mode", "converted in strips", "Pictures")
 @pytest.mark.parametrize(
     ("mode", "kind", "most"),
     [("I;16", "PNG", 6), ("I", "TIFF", 8.5), ("RGBA", "PNG", 10), ("RGB", "WEBP", 20),

@@ -67,6 +67,7 @@ def flip_bit(content: bytes, place: int) -> bytes:
     return bytes(damaged)
 
 
+@pytest.mark.fault("a JPEG that was cut off", "quarantine", "Pictures")
 @pytest.mark.parametrize("cut", [2, 100, 0.5, 0.9, -1, -2, -20])
 def test_a_truncated_jpeg_does_not_decode(cut: float) -> None:
     keep = int(cut * len(JPEG)) if 0 < cut < 1 else int(cut)
@@ -74,6 +75,7 @@ def test_a_truncated_jpeg_does_not_decode(cut: float) -> None:
         decode(JPEG[:keep])
 
 
+@pytest.mark.fault("a PNG with a wrong checksum, or cut")
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "AVIF", "JPEG2000", "BMP", "GIF", "TIFF"])
 def test_half_a_file_of_any_format_does_not_decode(kind: str) -> None:
     content = encode(NOISE, kind)
@@ -81,6 +83,12 @@ def test_half_a_file_of_any_format_does_not_decode(kind: str) -> None:
         decode(content[: len(content) // 2])
 
 
+@pytest.mark.fault("a web page or text named .jpg", "quarantine", "Pictures")
+@pytest.mark.fault(
+    "PostScript, SVG or PDF named .jpg",
+    "quarantine; no program is started",
+    "Pictures",
+)
 @pytest.mark.parametrize(
     "content",
     [
@@ -105,6 +113,7 @@ def test_other_formats_are_refused_and_start_no_program(
         decode(content)
 
 
+@pytest.mark.fault("HEIC", "quarantine; it says what to do", "Pictures")
 @pytest.mark.parametrize("brand", [b"heic", b"mif1", b"hevc"])
 def test_heic_is_refused_with_what_to_do(brand: bytes) -> None:
     with pytest.raises(ImageProblem, match="HEIC, which is not read: convert it to JPEG or PNG"):
@@ -123,6 +132,7 @@ def test_an_avif_that_lies_on_its_side_stands_upright() -> None:
     np.testing.assert_allclose(found, np.rot90(np.asarray(SMOOTH), -1), atol=12)
 
 
+@pytest.mark.fault("a PNG with a wrong checksum, or cut", "quarantine", "Pictures")
 def test_a_png_with_a_wrong_checksum_does_not_decode() -> None:
     with pytest.raises(ImageProblem, match="does not decode"):
         decode(flip_bit(PNG, PNG.index(b"IDAT") + 40))
@@ -146,6 +156,12 @@ def make_pixels(mode: str, values: list, kind: str = "PNG") -> bytes:
     return encode(image, kind)
 
 
+@pytest.mark.fault(
+    "palettes, grey with alpha, 1 bit, CMYK",
+    "decoded to the same kind of RGB",
+    "Pictures",
+)
+@pytest.mark.fault("transparency", "put on white, and noted", "Pictures")
 @pytest.mark.parametrize(
     ("content", "pixels"),
     [
@@ -167,11 +183,13 @@ def test_every_colour_mode_becomes_the_same_rgb(content: bytes, pixels: list) ->
     assert found.tolist() == [[list(pixel)] for pixel in pixels]
 
 
+@pytest.mark.fault("palettes, grey with alpha, 1 bit, CMYK")
 def test_a_cmyk_jpeg_keeps_its_colours() -> None:
     found = decode(encode(Image.new("RGB", (16, 16), RED).convert("CMYK"), "JPEG", quality=95))
     np.testing.assert_allclose(found.mean(axis=(0, 1)), RED, atol=4)
 
 
+@pytest.mark.fault("16 bit", "scaled to 8, not clipped", "Pictures")
 def test_16_bit_is_scaled_and_not_clipped() -> None:
     wide = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     found = decode(encode(Image.fromarray(wide)))
@@ -192,18 +210,21 @@ UPRIGHT = {
 }
 
 
+@pytest.mark.fault("EXIF says that it lies on its side", "stands upright, and noted", "Pictures")
 @pytest.mark.parametrize("orientation", UPRIGHT)
 def test_a_picture_with_an_exif_orientation_stands_upright(orientation: int) -> None:
     found = decode(encode(NOISE, exif=make_exif(orientation)))
     np.testing.assert_array_equal(found, UPRIGHT[orientation](np.asarray(NOISE)))
 
 
+@pytest.mark.fault("a broken EXIF block", "ignored, the pixels count", "Pictures")
 @pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0garbage", b"Exif\0\0II*\0\x08\0\0\0\xff"])
 def test_a_broken_exif_block_is_ignored(exif: bytes) -> None:
     found = decode(encode(NOISE, "JPEG", quality=90, exif=exif))
     np.testing.assert_array_equal(found, decode(JPEG))
 
 
+@pytest.mark.fault("a decoder that raises anything", "quarantine, in plain words", "Pictures")
 @pytest.mark.parametrize(
     "error",
     [
@@ -247,6 +268,11 @@ def test_what_is_not_the_files_fault_ends_the_stage(
         decode(PNG)
 
 
+@pytest.mark.fault(
+    "more large pictures than the memory holds",
+    "one after another, and fewer workers; too little for one is an error with its size",
+    "Pictures",
+)
 @pytest.mark.parametrize(("share", "together"), [(1 << 40, 4), (0, 1)])
 def test_large_pictures_are_decoded_one_after_another(
     tmp_path: Path, share: int, together: int, monkeypatch: pytest.MonkeyPatch
@@ -273,6 +299,7 @@ def test_large_pictures_are_decoded_one_after_another(
     assert most == together
 
 
+@pytest.mark.fault("more large pictures than the memory holds")
 @pytest.mark.parametrize(
     ("free", "error", "text"),
     [
@@ -304,6 +331,7 @@ def test_whatever_the_exif_block_raises_the_pixels_count(
     np.testing.assert_array_equal(decode(PNG), np.asarray(NOISE))
 
 
+@pytest.mark.fault("an animation", "its first frame counts, and it is noted", "Pictures")
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "AVIF", "PNG", "TIFF"])
 def test_the_first_frame_of_an_animation_counts(kind: str) -> None:
     frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
@@ -313,6 +341,11 @@ def test_the_first_frame_of_an_animation_counts(kind: str) -> None:
     np.testing.assert_allclose(decode(content), np.full((20, 20, 3), RED), atol=2)
 
 
+@pytest.mark.fault(
+    "a decompression bomb",
+    "quarantine before anything is decoded, without its memory",
+    "Pictures",
+)
 @pytest.mark.parametrize(
     ("width", "height", "problem"),
     [

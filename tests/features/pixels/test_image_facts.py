@@ -76,6 +76,8 @@ def save_wide() -> bytes:
     return encode(Image.fromarray(wide))
 
 
+@pytest.mark.fault("transparency")
+@pytest.mark.fault("an animation")
 @pytest.mark.parametrize(
     ("content", "name", "notes"),
     [
@@ -98,6 +100,11 @@ def test_what_is_odd_about_a_file_is_noted(
     assert (found.problem, found.notes) == ("", notes)
 
 
+@pytest.mark.fault(
+    "a flipped byte or a lost sector within a PNG or a packed TIFF",
+    "quarantine",
+    "Pictures",
+)
 @pytest.mark.parametrize("damage", [b"\xff", bytes(512)], ids=["a byte", "a sector"])
 @pytest.mark.parametrize("share", [0.3, 0.9])
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
@@ -115,6 +122,11 @@ def test_a_broken_stream_is_a_problem_and_no_black_picture(
     assert found.notes == ""
 
 
+@pytest.mark.fault(
+    "an animation cut behind its first frame",
+    "the first frame counts, and it is noted",
+    "Pictures",
+)
 def test_an_animation_cut_anywhere_is_used_if_its_first_frame_is_whole(tmp_path: Path) -> None:
     content = save_animation()
     first = content.index(b"\x21\xf9", content.index(b"\x2c"))  # the second frame's extension
@@ -129,6 +141,7 @@ def test_an_animation_cut_anywhere_is_used_if_its_first_frame_is_whole(tmp_path:
     }
 
 
+@pytest.mark.fault("a broken EXIF block")
 def test_a_broken_exif_block_does_not_spoil_the_image(tmp_path: Path) -> None:
     assert scan(tmp_path, make_broken_exif()).problem == ""
 
@@ -165,6 +178,7 @@ def test_equalised_images_tell_the_size_of_their_new_file(tmp_path: Path) -> Non
     assert scan(tmp_path, encode(NOISE)).equalized_bytes == 0
 
 
+@pytest.mark.fault("too small, or far too long", "quarantine", "Pictures")
 @pytest.mark.parametrize(
     ("size", "limits", "problem"),
     [
@@ -202,6 +216,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 
 
+@pytest.mark.fault("a decompression bomb")
 @pytest.mark.parametrize("side", [10_000, 20_000])
 def test_a_bomb_takes_no_memory(tmp_path: Path, side: int) -> None:
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)

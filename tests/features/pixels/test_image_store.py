@@ -45,6 +45,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
+@pytest.mark.fault("an empty file", "quarantine", "Pictures")
+@pytest.mark.fault(
+    "a link that leads out of the data",
+    "quarantine; what it leads to is not opened",
+    "Pictures",
+)
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize(
     ("name", "problem"),
@@ -287,6 +293,7 @@ def test_a_file_that_breaks_while_it_is_used_is_named(stored: Stored) -> None:
         found.gather(np.array([0, 3]))
 
 
+@pytest.mark.fault("a picture replaced by another one of its name since `prepare` ran")
 def test_another_sound_picture_of_the_same_size_is_told(stored: Stored) -> None:
     found = open_store(*choose(stored, store="none"))
     path = stored[1] / "train" / "train3.png"

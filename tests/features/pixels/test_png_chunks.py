@@ -28,6 +28,11 @@ def add_chunks(*chunks: tuple[bytes, bytes]) -> bytes:
     return PNG[:place] + b"".join(parts) + PNG[place:]
 
 
+@pytest.mark.fault(
+    "a PNG with a text or a colour profile of megabytes, or one that unpacks to gigabytes",
+    "read; texts are left aside",
+    "Pictures",
+)
 @pytest.mark.parametrize(
     "chunks",
     [
@@ -57,6 +62,9 @@ def test_what_says_how_a_picture_is_turned_is_kept() -> None:
         np.testing.assert_array_equal(decode_image(content)[0], upright)
 
 
+@pytest.mark.fault(
+    "a PNG with a text or a colour profile of megabytes, or one that unpacks to gigabytes",
+)
 @pytest.mark.parametrize("keyword", [b"workflow", b"Raw profile type exif"])
 def test_a_text_that_unpacks_to_gigabytes_takes_no_memory(keyword: bytes) -> None:
     packing = zlib.compressobj(1)

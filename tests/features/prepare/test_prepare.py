@@ -110,6 +110,11 @@ def run_module(folder: Path, settings: dict[str, Any]) -> subprocess.CompletedPr
     )
 
 
+@pytest.mark.fault(
+    "a path with spaces and accents, data elsewhere",
+    "works, with the same manifests",
+    "Settings and surroundings",
+)
 def test_a_folder_with_spaces_and_accents_works_as_any_other(tmp_path: Path) -> None:
     folder = tmp_path / "a b é"
     write_data(folder / "data")
@@ -122,6 +127,7 @@ def test_a_folder_with_spaces_and_accents_works_as_any_other(tmp_path: Path) -> 
     assert found.table["path"][0] == "trainset/train00.png"
 
 
+@pytest.mark.fault("a path with spaces and accents, data elsewhere")
 @pytest.mark.usefixtures("one_process")
 def test_manifests_do_not_depend_on_where_the_data_lie(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

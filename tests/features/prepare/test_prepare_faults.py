@@ -23,6 +23,8 @@ def read_quarantine(out: Path) -> pd.DataFrame:
     return pd.read_csv(out / "quarantine.csv", dtype=str)
 
 
+@pytest.mark.fault("an empty file")
+@pytest.mark.fault("a web page or text named .jpg")
 @pytest.mark.usefixtures("one_process")
 def test_test_rows_that_cannot_be_read_keep_their_place(data: Path, tmp_path: Path) -> None:
     folder, out = data / "testset", tmp_path / "out"
@@ -42,6 +44,7 @@ def test_test_rows_that_cannot_be_read_keep_their_place(data: Path, tmp_path: Pa
     ]
 
 
+@pytest.mark.fault("a JPEG that was cut off")
 @pytest.mark.usefixtures("one_process")
 def test_train_and_val_rows_that_cannot_be_read_are_quarantined(data: Path, tmp_path: Path) -> None:
     jpeg, out = encode(draw_noise(0), "JPEG"), tmp_path / "out"
@@ -66,6 +69,11 @@ def test_train_and_val_rows_that_cannot_be_read_are_quarantined(data: Path, tmp_
     assert [summary[role]["unreadable"] for role in ROLES] == [2, 1, 0]
 
 
+@pytest.mark.fault(
+    "a missing file",
+    "quarantine; above the limit the error lists ten and counts all",
+    "Pictures",
+)
 @pytest.mark.usefixtures("one_process")
 @pytest.mark.parametrize(("missing", "limit", "fails"), [(2, 0.1, False), (3, 0.1, True)])
 def test_missing_files_fail_above_the_limit(
@@ -83,6 +91,7 @@ def test_missing_files_fail_above_the_limit(
     assert not list((tmp_path / "out").glob("*.parquet"))
 
 
+@pytest.mark.fault("a missing file")
 @pytest.mark.usefixtures("one_process")
 def test_the_first_ten_missing_files_are_listed_and_all_counted(data: Path, tmp_path: Path) -> None:
     for i in range(14):
@@ -108,6 +117,12 @@ def test_a_wrong_folder_of_any_role_is_told_with_the_others(data: Path, tmp_path
         assert text in str(caught.value)
 
 
+@pytest.mark.fault(
+    "a folder, a pipe or a device where a picture should be",
+    "quarantine, and nothing hangs; for a label file an error",
+    "Pictures",
+)
+@pytest.mark.fault("a link that leads out of the data")
 @pytest.mark.timeout(60)
 @pytest.mark.usefixtures("one_process")
 def test_folders_pipes_and_links_out_are_quarantined(data: Path, tmp_path: Path) -> None:
@@ -128,6 +143,7 @@ def test_folders_pipes_and_links_out_are_quarantined(data: Path, tmp_path: Path)
     ]
 
 
+@pytest.mark.fault("a name that leads out of the data (`../`, absolute, `C:\\x`, NUL, too long)")
 def test_no_image_is_opened_while_a_label_file_has_problems(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +164,7 @@ def test_problems_of_several_label_files_are_told_together(data: Path, tmp_path:
     assert [part for part in wanted if part in text] == wanted
 
 
+@pytest.mark.fault("the same row twice")
 @pytest.mark.usefixtures("one_process")
 def test_repeated_lines_are_counted_in_the_summary(data: Path, tmp_path: Path) -> None:
     add_lines(data, "train", "train00.png,0", "train01.png,1")
@@ -158,6 +175,7 @@ def test_repeated_lines_are_counted_in_the_summary(data: Path, tmp_path: Path) -
     assert summary["repeated lines dropped"] == 3
 
 
+@pytest.mark.fault("names like `007`, `NA`, `1e5`", "stay text up to the labels", "Label files")
 @pytest.mark.usefixtures("one_process")
 def test_names_like_numbers_reach_the_manifest_as_text(data: Path, tmp_path: Path) -> None:
     names = ["007", "NA", "1e5", "null", "-0"]
@@ -168,6 +186,7 @@ def test_names_like_numbers_reach_the_manifest_as_text(data: Path, tmp_path: Pat
     assert read_manifest(tmp_path / "out", "test").table["img_name"].tolist() == names
 
 
+@pytest.mark.fault("an empty label file")
 @pytest.mark.usefixtures("one_process")
 @pytest.mark.parametrize("data_test", ["header only", "null"])
 def test_without_anything_to_label_the_test_manifest_is_empty(
@@ -180,6 +199,7 @@ def test_without_anything_to_label_the_test_manifest_is_empty(
     assert len(read_manifest(tmp_path / "out", "train")) == 20
 
 
+@pytest.mark.fault("one class alone", "error with the counts, before any training", "Label files")
 @pytest.mark.usefixtures("one_process")
 @pytest.mark.parametrize("role", ["train", "val"])
 def test_a_single_class_is_told_with_its_counts(data: Path, tmp_path: Path, role: str) -> None:
@@ -190,6 +210,7 @@ def test_a_single_class_is_told_with_its_counts(data: Path, tmp_path: Path, role
     assert not list((tmp_path / "out").glob("*.parquet"))
 
 
+@pytest.mark.fault("a fold without a class")
 @pytest.mark.usefixtures("one_process")
 def test_fewer_reals_than_folds_suggests_fewer_folds(data: Path, tmp_path: Path) -> None:
     path = data / "trainset_label.txt"

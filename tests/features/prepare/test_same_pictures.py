@@ -77,6 +77,11 @@ def prepare(root: Path, **split: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
 LEAKS = {"again.jpg", "small.jpg", "bright.jpg", "forged.jpg"}
 
 
+@pytest.mark.fault(
+    "the same picture in train and val",
+    "dropped from train, reported or an error, as asked for",
+    "Label files",
+)
 def test_train_pictures_that_val_shows_are_dropped_from_train(leaky: Path) -> None:
     train, pairs = prepare(leaky)
     assert not LEAKS & set(train["img_name"])
@@ -103,6 +108,7 @@ def test_the_policy_report_drops_nothing(leaky: Path) -> None:
     assert (pairs["action"] == "reported").sum() == 4
 
 
+@pytest.mark.fault("the same picture in train and val")
 def test_the_policy_error_names_the_pairs_and_writes_no_manifest(leaky: Path) -> None:
     with pytest.raises(ManifestError) as error:
         prepare(leaky, cross_role_duplicates="error")
@@ -132,6 +138,11 @@ def test_a_fake_beside_the_real_that_it_was_made_from_is_a_counterpart(tmp_path:
     assert "counterpart" in (tmp_path / "out" / "summary.md").read_text()
 
 
+@pytest.mark.fault(
+    "the same file under both labels and two names",
+    "quarantine of both",
+    "Label files",
+)
 def test_one_file_under_both_labels_is_quarantined(tmp_path: Path) -> None:
     train = [*fill("t", 0, 20), ("a.jpg", 0, cut_photo(30), {}), ("b.jpg", 1, cut_photo(30), {})]
     root = write(tmp_path / "data", {"train": train, "val": fill("v", 40, 4), "test": []})

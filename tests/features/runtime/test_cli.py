@@ -92,6 +92,7 @@ def test_bad_input_gives_one_message_and_code_2(ending: str, message: str) -> No
     assert "done in" not in done.stdout
 
 
+@pytest.mark.fault("a full disk")
 def test_a_full_disk_is_told_with_a_way_out() -> None:
     done = call("--set", "disk full")
     assert done.returncode == 2
@@ -99,6 +100,12 @@ def test_a_full_disk_is_told_with_a_way_out() -> None:
     assert "images.store none" in done.stderr
 
 
+@pytest.mark.fault(
+    "no permission, read-only, quota, too many files or processes, too little memory, however"
+    " a library says it",
+    "error with the path and what to do",
+    "Disks, signals, kills",
+)
 @pytest.mark.parametrize(
     "number",
     [
@@ -115,6 +122,10 @@ def test_what_the_system_refuses_is_one_sentence_with_the_path_and_a_way_out(num
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.fault(
+    "no permission, read-only, quota, too many files or processes, too little memory, however"
+    " a library says it",
+)
 @pytest.mark.parametrize(
     ("ending", "start"),
     [
@@ -139,6 +150,11 @@ def test_a_file_that_is_not_there_is_a_bug_unless_it_was_looked_for() -> None:
     assert done.stderr.startswith("Traceback")
 
 
+@pytest.mark.fault(
+    "SIGTERM or Ctrl-C in a stage that begins anew",
+    "it says what is left and how to run it again; exit code 143 or 130",
+    "Disks, signals, kills",
+)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_is_told_with_what_is_left_and_how_to_run_again(
     number: signal.Signals, code: int, tmp_path: Path

@@ -46,3 +46,17 @@ def test_another_network_or_none_is_not_known(tmp_path, changes):
 
 def test_without_the_folder_nothing_is_known(tmp_path):
     assert read_costs(BACKBONES, DIGESTS, tmp_path / "none") == {"a": UNKNOWN, "b": UNKNOWN}
+
+
+@pytest.mark.fault(
+    "a damaged measurement in `.seconds`",
+    "warning; the cost is not known",
+    "Damaged and foreign files",
+)
+@pytest.mark.parametrize(("old", "new"), [("30.0", "30.1"), ('"seconds"', '"minutes"'), ("{", "")])
+def test_a_damaged_measurement_is_not_known(tmp_path, caplog, old, new):
+    record(tmp_path, "train", "a", 0)
+    (path,) = tmp_path.iterdir()
+    path.write_text(path.read_text().replace(old, new))
+    assert read_costs(["a"], {0: ["a0"]}, tmp_path) == {"a": UNKNOWN}
+    assert f"{path} is damaged" in caplog.text

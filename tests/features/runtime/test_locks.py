@@ -24,6 +24,12 @@ with hold(Path("out"), Path("resume")):
 """
 
 
+@pytest.mark.fault(
+    "a second run into the same folder",
+    "error that names the process",
+    "Disks, signals, kills",
+)
+@pytest.mark.fault("a lock that a dead process left", "does not count", "Disks, signals, kills")
 def test_a_second_run_on_a_folder_is_refused_until_the_first_is_dead(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     root = str(Path(locks.__file__).parents[2])
@@ -58,6 +64,11 @@ with claim(Path("out"), Path("resume")):
 """
 
 
+@pytest.mark.fault(
+    "an older run of the same stage that is still there",
+    "error of the older one; what the newer one wrote stays",
+    "Disks, signals, kills",
+)
 def test_what_an_older_run_left_behind_ends_with_overwrites_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     root = str(Path(locks.__file__).parents[2])
@@ -86,6 +97,11 @@ def test_runs_for_other_folders_do_not_stand_in_each_others_way(tmp_path):
     write_text(tmp_path / "one" / "a.txt", "of no stage")  # without a claim nothing is asked
 
 
+@pytest.mark.fault(
+    "a file system without locks",
+    "goes on; runs of one machine see each other, and it says so",
+    "Disks, signals, kills",
+)
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
 def test_without_locks_on_the_file_system_runs_of_one_machine_see_each_other(
     number, tmp_path, monkeypatch, caplog

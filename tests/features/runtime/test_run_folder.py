@@ -22,6 +22,7 @@ def kept(tmp_path):
     return found
 
 
+@pytest.mark.fault("SIGKILL while a state is saved")
 def test_the_same_run_finds_its_work_and_what_was_half_written_is_swept(kept, tmp_path):
     (kept.path / ".work.tmp-1").write_text("ha")
     again = open_folder(tmp_path)
@@ -29,6 +30,11 @@ def test_the_same_run_finds_its_work_and_what_was_half_written_is_swept(kept, tm
     assert {path.name for path in again.path.iterdir()} == {"key.json", "work"}
 
 
+@pytest.mark.fault(
+    "going on with other settings, code or data",
+    "starts anew and says why",
+    "Disks, signals, kills",
+)
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

@@ -30,6 +30,11 @@ def find_problems(*overrides: str) -> list[str]:
     return caught.value.problems
 
 
+@pytest.mark.fault(
+    "an unknown key, a wrong type, a value out of range, an unknown network",
+    "error before any work; it names the place, and the nearest known name",
+    "Settings and surroundings",
+)
 @pytest.mark.parametrize(
     ("override", "problem"),
     [
@@ -54,6 +59,7 @@ def test_an_unknown_key_names_the_nearest_known_one(override: str, problem: str)
     assert problem in find_problems(override)
 
 
+@pytest.mark.fault("an unknown key, a wrong type, a value out of range, an unknown network")
 @pytest.mark.parametrize(
     ("override", "problem"),
     [

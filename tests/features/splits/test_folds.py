@@ -293,6 +293,11 @@ def test_a_giant_group_never_becomes_calibration_rows(seed: int) -> None:
     assert drawn[100:1000].sum() == 0
 
 
+@pytest.mark.fault(
+    "a fold without a class",
+    "error with the counts, which suggests fewer folds",
+    "Label files",
+)
 @pytest.mark.parametrize(
     ("labels", "folds", "active", "problem"),
     [

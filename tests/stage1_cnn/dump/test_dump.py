@@ -30,7 +30,7 @@ from stage1_cnn.dump.run import OUT
 from stage1_cnn.networks.member import load_network, read_member
 from stage1_cnn.networks.network import fit_image_size
 from stage1_cnn.scoring import rows
-from stage1_cnn.scoring.engines import build_torch_engine
+from stage1_cnn.scoring.engines import TorchEngine, build_torch_engine
 
 CPU = torch.device("cpu")
 SIX = "dump.tta=six"
@@ -188,6 +188,7 @@ BATCHES = sum(-(-n // 8) for n in (45, 45, 40, 10))
 """Of train, the plain scores of the fold, val and test."""
 
 
+@pytest.mark.fault("SIGKILL at any step")
 @pytest.mark.parametrize("count", range(1, BATCHES + 1))
 def test_killed_at_any_batch_the_same_command_gives_the_same_bytes(
     tmp_path, monkeypatch, expected, count
@@ -220,6 +221,7 @@ def test_a_damaged_block_is_scored_again(tmp_path, monkeypatch, expected, caplog
     assert "damaged" in caplog.text
 
 
+@pytest.mark.fault("going on with other settings, code or data")
 @pytest.mark.parametrize("override", ["dump.tta=hflip", "dump.image_size=40"])
 def test_other_settings_start_anew_and_say_so(tmp_path, monkeypatch, caplog, override):
     caplog.set_level(logging.INFO)
@@ -247,6 +249,7 @@ def test_told_to_stop_it_keeps_every_batch_and_goes_on(tmp_path, monkeypatch, ex
     assert len(calls) == BATCHES - 4
 
 
+@pytest.mark.fault("a second run into the same folder")
 def test_a_second_dump_to_the_same_folder_is_refused(tmp_path):
     with (
         hold(tmp_path / "out", tmp_path / "resume"),
@@ -317,3 +320,11 @@ def test_two_processes_score_each_row_once(tmp_path, expected):
             one, two = np.load(path), np.load(out / path.name)
             assert len(two) == (45 if role == "train" else count)
             np.testing.assert_allclose(two, one, atol=tolerance)
+
+
+@pytest.mark.fault("a network that says the same of every picture", "warning", "Numbers and memory")
+def test_a_network_that_says_the_same_of_every_picture_is_told(tmp_path, monkeypatch, caplog):
+    ask = TorchEngine.__call__
+    monkeypatch.setattr(TorchEngine, "__call__", lambda self, pixels: ask(self, 0 * pixels))
+    dump(tmp_path / "out")
+    assert "train rows have one embedding: the network is blind" in caplog.text

@@ -40,6 +40,7 @@ def cards(monkeypatch):
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
+@pytest.mark.fault("a GPU asked for and none there", "error", "Settings and surroundings")
 def test_asking_for_a_device_that_is_not_there(monkeypatch):
     monkeypatch.setenv("FORGERYSTACK_DEVICE", "tpu9000")
     with pytest.raises(ConfigError, match="tpu9000"):
@@ -128,6 +129,11 @@ def test_a_card_that_torch_cannot_use_is_no_secret(
     assert ("driver is too old" in caplog.text) is said
 
 
+@pytest.mark.fault(
+    "too little memory on the card or beside it",
+    "error that says what to do",
+    "Numbers and memory",
+)
 @pytest.mark.parametrize(
     ("error", "place"),
     [
@@ -169,6 +175,11 @@ def test_what_is_sent_to_a_card_is_pinned_and_not_waited_for(monkeypatch):
     np.testing.assert_array_equal(send(np.arange(3), CPU), np.arange(3))
 
 
+@pytest.mark.fault(
+    "a card without bfloat16",
+    "float16 with `auto`; an error if bfloat16 was asked for",
+    "Settings and surroundings",
+)
 def test_precision_follows_the_card(cards, monkeypatch):
     for has, wanted in ((True, torch.bfloat16), (False, torch.float16)):
         monkeypatch.setattr(devices, "_has_bfloat16", lambda has=has: has)

@@ -35,6 +35,11 @@ def test_member_comes_back_as_it_was(written):
     assert all(torch.equal(loaded[name], value) for name, value in network.state_dict().items())
 
 
+@pytest.mark.fault(
+    "weights of a member cut, changed or of another network",
+    "error that names the stage which makes them",
+    "Damaged and foreign files",
+)
 @pytest.mark.parametrize("place", [8, -1])
 def test_one_flipped_byte_is_noticed(written, place):
     _, _, folder = written
@@ -52,6 +57,7 @@ def test_missing_weights_name_the_stage(written):
         read_member(folder, "r", 0)
 
 
+@pytest.mark.fault("weights of a member cut, changed or of another network")
 def test_weights_of_another_network_are_named(written):
     _, member, folder = written
     other = make_settings(model="test_efficientnet")

@@ -75,6 +75,7 @@ def test_missing_file_is_named(tmp_path):
         build_network(settings)
 
 
+@pytest.mark.fault("given weights that do not fit", "error", "Damaged and foreign files")
 @pytest.mark.parametrize("kind", ["other names", "other shapes", "no safetensors", "no pickle"])
 def test_weights_of_another_network_are_refused(tmp_path, tiny, kind):
     file = tmp_path / ("own.pth" if kind == "no pickle" else "own.safetensors")
@@ -90,6 +91,11 @@ def test_weights_of_another_network_are_refused(tmp_path, tiny, kind):
         build_network(settings)
 
 
+@pytest.mark.fault(
+    "no network where weights are to be downloaded",
+    "error at once; it says how to name a file",
+    "Settings and surroundings",
+)
 @pytest.mark.parametrize(
     ("model", "place"),
     [
@@ -113,6 +119,7 @@ def test_no_network_gives_a_clear_error_at_once(offline, monkeypatch, model, pla
     assert reason in str(caught.value)
 
 
+@pytest.mark.fault("no network where weights are to be downloaded")
 def test_a_host_that_never_answers_is_given_up(offline, monkeypatch):
     monkeypatch.setattr(pretrained, "PATIENCE", 0.2)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(1) or [])

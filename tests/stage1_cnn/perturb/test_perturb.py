@@ -157,6 +157,7 @@ class Killed(BaseException):
     """What ends a process, as far as files can tell."""
 
 
+@pytest.mark.fault("SIGKILL at any step")
 @pytest.mark.parametrize("count", [1, 2, 5, STEPS])
 def test_killed_at_any_batch_the_same_command_gives_the_same_bytes(
     tmp_path, monkeypatch, expected, count

@@ -45,6 +45,7 @@ def flip(content):
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
+@pytest.mark.fault("a power cut")
 @pytest.mark.parametrize("damage", [cut, flip, lambda c: bytes(len(c)), lambda c: b""])
 def test_a_damaged_state_is_passed_over_for_the_one_before(states, damage, caplog):
     newest = list_files(states)[-1]
@@ -55,6 +56,11 @@ def test_a_damaged_state_is_passed_over_for_the_one_before(states, damage, caplo
     assert states.load() is None
 
 
+@pytest.mark.fault(
+    "SIGKILL while a state is saved",
+    "goes on from the one before; what was left is swept",
+    "Disks, signals, kills",
+)
 def test_a_kill_while_saving_leaves_the_older_states_and_nothing_else(states, monkeypatch):
     class Killed(BaseException):
         pass
@@ -70,6 +76,7 @@ def test_a_kill_while_saving_leaves_the_older_states_and_nothing_else(states, mo
     assert {path.suffix for path in states.folder.iterdir()} == {".pt"}
 
 
+@pytest.mark.fault("a full disk")
 def test_on_a_full_disk_the_older_states_stay(states, monkeypatch):
     def refuse(*_):
         raise OSError(28, "No space left on device")

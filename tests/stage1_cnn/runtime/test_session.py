@@ -110,6 +110,7 @@ def test_after_the_last_step_a_signal_stops_at_once():
         os.kill(os.getpid(), signal.SIGTERM)  # once is enough
 
 
+@pytest.mark.fault("what started it is killed")
 def test_an_orphan_of_dvc_stops_and_one_of_a_shell_goes_on(clock, monkeypatch):
     shell = Interruption()
     monkeypatch.setenv("DVC_STAGE", "train@a-0")

@@ -93,6 +93,7 @@ def test_too_little_memory_of_the_feeding_thread_is_told_too(store):
         score_rows(Made(), Full(), np.arange(3), ALONE)
 
 
+@pytest.mark.fault("too little memory on the card or beside it")
 def test_too_little_memory_is_told_with_what_to_do(store):
     engine = Made(error=torch.OutOfMemoryError("CUDA out of memory"))
     with pytest.raises(DeviceMemoryError, match=r"dump\.image_size"):

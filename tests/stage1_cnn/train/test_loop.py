@@ -143,6 +143,7 @@ def test_raw_and_averaged_weights_are_judged_on_the_fold_left_out(task, trained)
         assert judged[name]["accuracy"] == pytest.approx(accuracy)
 
 
+@pytest.mark.fault("a loss that is no number")
 def test_a_loss_that_is_no_number_stops_and_names_rows(task):
     with pytest.raises(NotFiniteError, match=r"loss of 11 steps in a row, 2 to 12: .* rows \d+"):
         train(task, optimizer=Optimizer(name="sgd", lr=1e20))
@@ -202,6 +203,7 @@ def test_a_batch_in_parts_is_the_same_step(task, loss):
     )
 
 
+@pytest.mark.fault("going on with another number of processes")
 def test_processes_together_draw_what_one_draws(task):
     manifest, store = task
     rows = manifest.rows_to_learn(0)
@@ -265,6 +267,12 @@ def test_batches_are_a_pure_function_of_their_step(task):
     np.testing.assert_array_equal(again.row_ids, list(loader.iterate(2, 5))[1].row_ids)
 
 
+@pytest.mark.fault(
+    "a loss that is no number",
+    "the step is left out, averages too; after more than `schedule.max_skipped` in a row an "
+    "error that names rows",
+    "Numbers and memory",
+)
 def test_a_step_whose_loss_is_no_number_is_left_out_and_counted(task, monkeypatch):
     """Batch norm too: its statistics would carry the number on."""
     trainer, loader = start(task, model="test_resnet")
@@ -333,6 +341,7 @@ def test_fewer_rows_are_a_draw_or_the_first(task):
         choose_rows(manifest, 1, Sampling(limit_rows=121), 0)
 
 
+@pytest.mark.fault("too little memory on the card or beside it")
 @pytest.mark.parametrize("when", ["advance", "_build_network"])
 def test_too_little_memory_on_the_device_says_what_to_do(task, monkeypatch, when):
     def run_out(*_):

@@ -7,6 +7,7 @@ LIVES = 20
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.fault("SIGKILL at any step", "goes on", "Disks, signals, kills")
 def test_twenty_kills_at_random_steps_change_no_byte(tmp_path):
     found = run_program("cut_off.py", tmp_path, LIVES)
     assert found["killed"] == [None] * LIVES

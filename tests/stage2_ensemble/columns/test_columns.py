@@ -174,6 +174,7 @@ def test_parts_are_counted_of_fold_rows_alone():
             count_parts([columns, forbidden], 3)
 
 
+@pytest.mark.fault("dumped rows out of order, missing or of another list")
 def test_columns_of_other_rows_are_refused():
     columns = draw_columns(reals=5, fakes=5)
     check_same_rows([columns, columns.take(np.arange(10))])
@@ -207,6 +208,7 @@ def test_members_that_agree_on_another_train_manifest_are_stale_too(own_world):
         read_role(own_world, "test")
 
 
+@pytest.mark.fault("dumped rows out of order, missing or of another list")
 def test_dumps_of_another_val_list_are_stale(own_world):
     n = len(own_world.val)
     table = draw_rows(1 - own_world.val.labels, np.arange(n), np.full(n, -1), 3)

@@ -267,6 +267,11 @@ def test_more_inner_folds_than_groups_are_cut_down():
 # --- alignment and leakage
 
 
+@pytest.mark.fault(
+    "columns in another order, or missing, when rows are scored",
+    "found by name; missing ones are an error",
+    "Numbers and memory",
+)
 def test_extras_are_known_by_their_names(columns):
     table, rows = fit(add_extras(columns), columns=("forensic:*",))
     moved = add_extras(columns, EXTRAS[::-1])
@@ -289,6 +294,7 @@ def test_components_that_are_not_there_are_missed(columns):
         replace(table, axes=other.axes).build(columns)
 
 
+@pytest.mark.fault("columns in another order, or missing, when rows are scored")
 @pytest.mark.parametrize(
     ("places", "names"),
     [

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from synthetic_world import World, write_member_dump, write_noise_features, write_perturbed_val
 
-from features.core.files import read_json
+from features.core.files import read_json, read_sealed, write_sealed
 from features.core.manifest import write_manifest
 from features.null_model import run as null_model
 from features.null_model.settings import NullParams
@@ -50,13 +50,13 @@ def last(name, enter, caplog) -> World:
 
 
 def test_a_run_with_val_keeps_its_metrics(done):
-    assert KEPT.read_bytes() == METRICS.read_bytes()
+    assert read_sealed(KEPT, "evaluate") == read_json(METRICS, "evaluate")
 
 
 def test_metrics_say_that_there_is_no_val_and_quote_the_earlier_run(last, name, finished):
-    metrics, kept = read_json(METRICS, "evaluate"), read_json(KEPT, "evaluate")
+    metrics, kept = read_json(METRICS, "evaluate"), read_sealed(KEPT, "evaluate")
     before = finished(name)
-    assert (last.root / KEPT).read_bytes() == (before.root / METRICS).read_bytes()
+    assert (last.root / KEPT).read_bytes() == (before.root / KEPT).read_bytes()
     assert metrics["val"] is None
     assert metrics["note"] == NO_VAL
     val = kept["val"]
@@ -111,9 +111,10 @@ def test_without_an_earlier_run_that_is_said(enter, caplog):
 
 def test_another_candidate_than_in_the_earlier_run_is_told(enter, caplog):
     world = enter("one fold")
-    metrics = read_json(KEPT, "evaluate")
+    metrics = read_sealed(KEPT, "evaluate")
     shipped = metrics["val"]["shipped"]
-    KEPT.write_text(KEPT.read_text().replace(f'"shipped": "{shipped}"', '"shipped": "another"'))
+    metrics["val"]["shipped"] = "another"
+    write_sealed(KEPT, metrics)
     empty_val(world)
     with caplog.at_level(logging.INFO, logger="forgerystack"):
         evaluate.run(load_params(MembersParams))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from features.core.files import read_sealed
-from features.core.manifest import write_manifest
+from features.core.manifest import SUMS, write_manifest
+from features.core.sums import write_sums
 from features.errors import MissingArtifactError, StaleArtifactError
 from features.settings.report import GalleryParams
 from features.settings.sections import validate_params
@@ -29,6 +30,7 @@ def world(enter):
     world = enter("three folds")
     for name, text in LISTS.items():
         (gallery.MANIFEST / name).write_text(text)
+    write_sums(gallery.MANIFEST / SUMS, [gallery.MANIFEST / name for name in LISTS])
     return world
 
 

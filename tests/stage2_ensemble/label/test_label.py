@@ -60,6 +60,11 @@ def score_test(world: World):
     return ensemble, columns[0].row_ids, ensemble.rules.read(ensemble.shipped, raw)
 
 
+@pytest.mark.fault(
+    "the order of the list to label",
+    "labels come in it, one a row",
+    "Settings and surroundings",
+)
 def test_every_row_stands_once_in_the_order_of_the_list(done):
     rows = read_rows(done, "labels.csv")
     assert list(rows[0]) == ["img_name", "score", "label", "log_odds", "status"]
@@ -67,6 +72,7 @@ def test_every_row_stands_once_in_the_order_of_the_list(done):
     assert [row["status"] for row in rows] == ["ok"] * 3 + [UNREADABLE] + ["ok"] * 5
 
 
+@pytest.mark.fault("names like `007`, `NA`, `1e5`")
 def test_odd_names_come_back_through_pandas(done):
     rows = pd.read_csv(done.root / "artifacts/labels.csv", dtype=str, keep_default_na=False)
     assert tuple(rows["img_name"]) == ODD_NAMES
@@ -85,6 +91,7 @@ def test_scores_are_the_shipped_ones_to_the_last_bit(done):
     assert {row["label"] for row in rows} == {"real", "fake"}
 
 
+@pytest.mark.fault("a JPEG that was cut off")
 def test_an_unreadable_image_gets_the_prior(done):
     row = read_rows(done, "labels.csv")[3]
     prior = np.mean(done.train.labels)

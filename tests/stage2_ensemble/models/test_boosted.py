@@ -368,6 +368,7 @@ def fit_wide() -> str:
         return "".join(write_texts(Boosted.fit([wider], settings, 0, components=True)))
 
 
+@pytest.mark.fault("another number of threads")
 def test_number_of_threads_changes_no_byte():
     code = "import sys, test_boosted; sys.stdout.write(test_boosted.fit_wide())"
     here = Path(__file__).parent

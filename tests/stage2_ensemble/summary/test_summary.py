@@ -12,6 +12,7 @@ from rich.console import Console
 from synthetic_world import BACKBONES
 
 from features.core.files import read_json
+from features.core.sums import write_sums
 from features.errors import MissingArtifactError
 from features.runtime.costs import Cost
 from stage2_ensemble.display import tables
@@ -193,6 +194,7 @@ def test_rows_behind_a_tpr_and_few_groups_are_told(enter, world, monkeypatch, ca
     metrics = read_json(summary.METRICS, "evaluate")
     metrics["val"]["stack"] |= {"groups": 12, "reliable": False}
     summary.METRICS.write_text(json.dumps(metrics))
+    write_sums(summary.SUMS, [summary.METRICS])
     text = " ".join(print_summary(monkeypatch, capsys, 80).split())
     assert "interval not reliable: fewer than 20 groups" in text
 
