@@ -1,6 +1,5 @@
 """What `python -m features.carry` does."""
 
-import glob
 import logging
 import shlex
 from collections.abc import Sequence
@@ -24,7 +23,6 @@ from features.carry.unpacking import (
     open_staging,
     place_files,
     plan_changes,
-    sweep_left_overs,
 )
 from features.errors import SHOWN, CarryError, IntegrityError
 from features.runtime.costs import FOLDER as SECONDS
@@ -45,7 +43,6 @@ def pack_project(target: Path, replace: bool = False) -> Listing:
         check_kept(target, contents.paths)
     if odd := [problem for path in contents.paths if (problem := find_problem(path))]:
         raise CarryError(str(target), odd, "Give them other names, then pack again.")
-    sweep_left_overs(target.parent.glob(f".{glob.escape(target.name)}.tmp-*"))
     listing = write_carry(target, contents.paths, contents.folders)
     for line in describe_listing(listing):
         _log.info(line)

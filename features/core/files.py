@@ -139,7 +139,7 @@ def link_file(source: Path, path: Path) -> None:
 def _give_name(path: Path) -> Iterator[Path]:
     """Yields a path beside `path`; what is made there gets that name, if nothing is raised."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
+    sweep_beside(path)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
         with name_place(path):
@@ -153,8 +153,8 @@ def _give_name(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _sweep(path: Path) -> None:
-    """Removes what processes that were killed left of `path`."""
+def sweep_beside(path: Path) -> None:
+    """Removes what processes that were killed while they wrote `path` have left beside it."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.tmp-*"):
         try:
             os.kill(int(left.name.rpartition("-")[2]), 0)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from features.core.files import read_sealed, write_sealed
+from features.core.files import read_sealed, sweep_beside, write_sealed
 from features.errors import IntegrityError
 from features.runtime.terminal import log
 
@@ -48,9 +48,11 @@ def record_seconds(
     work: Work, backbone: str, fold: int, measured: Measured, folder: Path = FOLDER
 ) -> None:
     """Writes the measurement over an older one; nothing where the run had nothing left to do."""
+    path = _find_file(folder, work, backbone, fold)
     if measured.images:
-        values = asdict(measured) | {"seconds": round(measured.seconds, 3)}
-        write_sealed(_find_file(folder, work, backbone, fold), values)
+        write_sealed(path, asdict(measured) | {"seconds": round(measured.seconds, 3)})
+    else:  # killed in here, the run before had done all
+        sweep_beside(path)
 
 
 def read_costs(

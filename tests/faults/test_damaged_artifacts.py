@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from forked_stages import STAGES, Spoiled, list_inputs, list_outputs
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 KINDS = ("flip", "cut", "empty", "swap")
 
 

@@ -12,7 +12,7 @@ import pytest
 from forked_stages import STAGES, Ended, Spoiled, list_outputs, run_forked
 from mounts import forbid_writing, make_disk, needs_mounts
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 TOO_LARGE = "(?:File too large|Input/output error)"  # the second of SQLite
 COMMANDS = {
     "contact_sheet": ("stage1_cnn.contact_sheet", "--backbone", "resnet"),

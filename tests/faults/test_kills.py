@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 from forked_stages import STAGES, Spoiled, list_outputs
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 KILLS = 20
 FILE_EVENTS = {"open", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "shutil.rmtree"}
 """What Python announces before it touches a file (PEP 578)."""

@@ -15,7 +15,7 @@ from forked_stages import STAGES, Spoiled
 from mounts import forbid_writing, make_disk, needs_mounts
 from project_copy import Project
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 OTHER = {
     "LC_ALL": "C",
     "LANG": "tr_TR.ISO-8859-9",

@@ -10,7 +10,7 @@ import pytest
 from features.core.files import read_sealed, write_json, write_sealed
 from features.core.sums import write_sums
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 FILES = {
     "artifacts/members/resnet/0/member.json": "dump",
     "artifacts/dumps/resnet/0/val.json": "evaluate",
