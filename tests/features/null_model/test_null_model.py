@@ -473,10 +473,14 @@ def test_a_second_run_writes_the_same_bytes(place):
     assert {p.name: p.read_bytes() for p in null_model.OUT.iterdir()} == before
 
 
+FACTS = {"auc": 0.5, "auc_low": 0.4, "auc_high": 0.6, "told_apart": False}
+FACTS |= {"main_feature": None}
+
+
 @pytest.fixture
 def written(tmp_path):
     train, val = draw_manifests(sizes=(60, 40))
-    null = NullFindings(np.linspace(-1, 1, 40), {"auc": 0.5, "auc_low": 0.4, "auc_high": 0.6})
+    null = NullFindings(np.linspace(-1, 1, 40), FACTS)
     write_null_model(null, train, val, tmp_path)
     return tmp_path, train, val
 

@@ -91,6 +91,7 @@ def test_two_runs_write_the_same_bytes(data: Path, tmp_path: Path) -> None:
     first, second = ({p.name: p.read_bytes() for p in out.iterdir()} for out in outs)
     assert sorted(first) == [
         "duplicates.csv",
+        "prepare.sums.json",
         "quarantine.csv",
         "summary.json",
         "summary.md",
