@@ -161,6 +161,7 @@ def open_store(manifest: Manifest, root: Path, images: Images) -> ImageStore:
         if not keep_pixels(images, int((readable & (slots < 0)).sum())):
             return FileStore(root, list(table["path"]), sha256s, images)
         if cache.drop_damaged(_sample_blocks(slots)):
+            cache.drop_damaged()  # where one is, others may be
             slots = cache.find_slots(sha256s)
         missing = np.flatnonzero(readable & (slots < 0))
         if len(missing):
@@ -203,7 +204,8 @@ def _fill(cache: ImageCache, manifest: Manifest, root: Path, rows: Ids) -> None:
 def _sample_blocks(slots: Ids) -> list[int]:
     starts = np.unique(slots[slots >= 0] // BLOCK * BLOCK)
     rng = np.random.default_rng(0)
-    return [int(s) for s in rng.permutation(starts)[:SAMPLED_BLOCKS]]
+    # The last one too: a file that was cut lacks it.
+    return [int(s) for s in (*rng.permutation(starts)[:SAMPLED_BLOCKS], *starts[-1:])]
 
 
 def check_sample(manifest: Manifest, root: Path) -> None:
