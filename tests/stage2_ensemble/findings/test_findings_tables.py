@@ -6,9 +6,10 @@ from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
 from features.core.files import read_json
+from features.core.sums import write_sums
 from features.errors import IntegrityError, MissingArtifactError
 from stage2_ensemble.evaluate import run as evaluate
-from stage2_ensemble.findings.tables import EVALUATION, read_evaluation
+from stage2_ensemble.findings.tables import EVALUATION, SUMS, read_evaluation
 from stage2_ensemble.models.bundle import read_ensemble
 
 
@@ -45,6 +46,8 @@ def test_probability_and_decision_are_those_of_what_ships(table):
 def test_missing_and_damaged_files_name_the_stage(tmp_path):
     with pytest.raises(MissingArtifactError, match="evaluate"):
         read_evaluation(tmp_path / EVALUATION)
+    (tmp_path / EVALUATION).write_bytes(b"PAR1 and more")
+    write_sums(tmp_path / SUMS, [tmp_path / EVALUATION])
     (tmp_path / EVALUATION).write_bytes(b"PAR1 and no more")
     with pytest.raises(IntegrityError, match="evaluate"):
         read_evaluation(tmp_path / EVALUATION)
