@@ -186,8 +186,9 @@ def test_keys_go_through_the_rows_and_turn_the_map(opened):
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("Escape")
     assert not page.locator("#detail").is_visible()
-    # Who closes a row stands on it.
-    assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("missed")
+    # Who closes a row stands on it, as soon as the page has heard of the closing.
+    name = "document.activeElement.getAttribute('aria-label')"
+    page.wait_for_function(f"({name} ?? '').startsWith('missed')")
 
 
 def test_a_row_says_all_that_is_known(opened):
