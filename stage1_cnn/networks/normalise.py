@@ -19,7 +19,6 @@ from features.pixels.decoding import Pixels
 from features.settings.training import MemberSettings
 from stage1_cnn.networks.network import get_normalisation
 
-MAPS = 3
 # Grey levels. Beyond them a residual shows edges rather than noise. 3 is the truncation of
 # Ye, Ni and Yi, "Deep Learning Hierarchical Representations for Image Steganalysis" (TIFS 2017).
 TRUNCATION = 3.0
