@@ -57,7 +57,7 @@ from stage2_ensemble.findings.tables import (
 from stage2_ensemble.measures.metrics import FPR_GRID, RECALL_GRID, trace_curves
 from stage2_ensemble.models.bundle import read_ensemble
 from stage2_ensemble.models.candidates import CANDIDATES
-from stage2_ensemble.models.ensemble import Ensemble, check_members
+from stage2_ensemble.models.ensemble import SecondStage, check_members
 from stage2_ensemble.results.form import Metrics, ValMetrics
 from stage2_ensemble.results.metrics_file import write_metrics
 from stage2_ensemble.sentences.log import list_log_lines
@@ -74,11 +74,11 @@ _log = logging.getLogger("forgerystack")
 
 
 def measure_val(
-    ensemble: Ensemble, scores: dict[str, Floats], val: Manifest, null: NullFindings
+    ensemble: SecondStage, scores: dict[str, Floats], val: Manifest, null: NullFindings
 ) -> dict[str, Any]:
     """The fixed form of `metrics.json`, but for what `check_rules` and `give_reasons` add.
 
-    `scores`: as `Ensemble.read_all` gives them. `val` and `rows` are about the headline rows,
+    `scores`: as `SecondStage.read_all` gives them. `val` and `rows` are about the headline rows,
     `generators` and `domains` about all of val.
     """
     rows = find_headline_rows(val)
@@ -100,14 +100,14 @@ def measure_val(
     }
 
 
-def _read_headline(ensemble: Ensemble, uncalibrated: Floats, val: Manifest) -> ShippedRows:
+def _read_headline(ensemble: SecondStage, uncalibrated: Floats, val: Manifest) -> ShippedRows:
     """The headline rows with what ships, whose log-odds are `uncalibrated`."""
     rows = np.flatnonzero(find_headline_rows(val))
     return read_shipped(ensemble, rows, val.labels[rows], val.groups[rows], uncalibrated[rows])
 
 
 def give_reasons(
-    ensemble: Ensemble, columns: Sequence[MemberColumns], shipped: Floats, val: Manifest
+    ensemble: SecondStage, columns: Sequence[MemberColumns], shipped: Floats, val: Manifest
 ) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
     """`blocks` and `without` of `metrics.json`, and their tables; on the headline rows.
 
@@ -171,7 +171,7 @@ def run(params: MembersParams, out: Path = OUT) -> Metrics:
 
 
 def _measure(
-    ensemble: Ensemble, val: Manifest
+    ensemble: SecondStage, val: Manifest
 ) -> tuple[ValMetrics, dict[str, pd.DataFrame], pd.DataFrame]:
     """Metrics, plots and the table of rows of a run with val."""
     null = read_null_model(NULL_MODEL, val, ensemble.train_digest)

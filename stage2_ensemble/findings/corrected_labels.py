@@ -11,16 +11,16 @@ import numpy as np
 from features.core.manifest import NO_OVERRIDE, Manifest, count_classes, find_headline_rows
 from stage2_ensemble.columns.columns import Floats
 from stage2_ensemble.findings.scorers import measure_scorers
-from stage2_ensemble.models.ensemble import Ensemble
+from stage2_ensemble.models.ensemble import SecondStage
 
 
 def measure_corrected(
-    ensemble: Ensemble, scores: Mapping[str, Floats], val: Manifest
+    ensemble: SecondStage, scores: Mapping[str, Floats], val: Manifest
 ) -> dict[str, Any] | None:
     """`corrected` of `metrics.json`: `counts`, and what `measure_scorers` finds; on headline rows.
 
-    `scores`: as `Ensemble.read_all` gives them. `None` where no label was changed; `counts` alone
-    where the corrected ones are of one class.
+    `scores`: as `SecondStage.read_all` gives them. `None` where no label was changed; `counts`
+    alone where the corrected ones are of one class.
     """
     rows = find_headline_rows(val)
     listed, override = val.labels[rows], val.overrides[rows]

@@ -14,7 +14,7 @@ from features.core.files import read_sealed
 from stage2_ensemble.findings.robustness import COLUMNS
 from stage2_ensemble.findings.tables import CONFUSION, HISTOGRAM, PARTS, SCORERS
 from stage2_ensemble.models.candidates import CANDIDATES, GATED
-from stage2_ensemble.models.ensemble import Ensemble
+from stage2_ensemble.models.ensemble import SecondStage
 from stage2_ensemble.results.form import (
     CalibrationChoice,
     EarlierRun,
@@ -46,7 +46,7 @@ MEASURED_ON_VAL = {
 """Tables behind plots, which are empty here, and their columns."""
 
 
-def describe_last(ensemble: Ensemble, earlier: EarlierRun | None) -> FinalMetrics:
+def describe_last(ensemble: SecondStage, earlier: EarlierRun | None) -> FinalMetrics:
     """`metrics.json` of a run without val; `earlier` as `quote_earlier` gives it."""
     rule = ensemble.rules.scorers[ensemble.shipped]
     calibration = rule.calibration.to_json()

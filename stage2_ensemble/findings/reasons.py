@@ -21,7 +21,7 @@ from stage2_ensemble.findings.contributions import (
     sample_explained,
 )
 from stage2_ensemble.models.candidates import CANDIDATES, GATED, Model, Pooled
-from stage2_ensemble.models.ensemble import Ensemble, average_scores
+from stage2_ensemble.models.ensemble import SecondStage, average_scores
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Reason:
 
 
 def find_reasons(
-    ensemble: Ensemble, columns: Sequence[MemberColumns], rows: Ids
+    ensemble: SecondStage, columns: Sequence[MemberColumns], rows: Ids
 ) -> dict[str, Reason]:
     """Of every candidate, by some of the `rows` (positions) of `columns` (one per fold)."""
     chosen = rows[sample_explained(len(rows))]
@@ -66,7 +66,7 @@ def _find_reason(model: Model, columns: Sequence[MemberColumns]) -> Reason:
 
 
 def measure_without(
-    ensemble: Ensemble,
+    ensemble: SecondStage,
     columns: Sequence[MemberColumns],
     shipped: Floats,
     rows: Ids,

@@ -16,7 +16,7 @@ from features.errors import StaleArtifactError
 from stage2_ensemble.columns.columns import Floats, HeldOutColumns, Labels
 from stage2_ensemble.columns.extras import build_extras
 from stage2_ensemble.measures.resampling import index_groups
-from stage2_ensemble.models.ensemble import Ensemble
+from stage2_ensemble.models.ensemble import SecondStage
 from stage2_ensemble.results.form import Counts, Robustness, VariantMetrics, VariantScores
 
 SCORERS = ("stack", "mean", "best_single")
@@ -29,7 +29,7 @@ COLUMNS = ("perturbation", "strength", "scorer", *VALUES, "rows", "title")
 
 
 def read_robustness(
-    folder: Path, ensemble: Ensemble, val: Manifest, names: Sequence[str]
+    folder: Path, ensemble: SecondStage, val: Manifest, names: Sequence[str]
 ) -> tuple[Robustness, dict[str, pd.DataFrame]]:
     """`robustness` of `metrics.json`, and its table by the name of its file.
 
@@ -42,7 +42,7 @@ def read_robustness(
     return metrics, {"robustness": tabulate_robustness(metrics)}
 
 
-def check_scored_by(ensemble: Ensemble, perturbed: Perturbed, folder: Path) -> None:
+def check_scored_by(ensemble: SecondStage, perturbed: Perturbed, folder: Path) -> None:
     """Raises `StaleArtifactError` unless the ensemble's very members have scored the pictures."""
     if not len(perturbed):
         return
@@ -57,7 +57,7 @@ def check_scored_by(ensemble: Ensemble, perturbed: Perturbed, folder: Path) -> N
 
 
 def build_columns(
-    ensemble: Ensemble, perturbed: Perturbed, place: int, table: pd.DataFrame
+    ensemble: SecondStage, perturbed: Perturbed, place: int, table: pd.DataFrame
 ) -> list[HeldOutColumns]:
     """Columns of one variant, one per active fold. `table`: the manifest's rows, of their files."""
     assert perturbed.forensics is not None
@@ -87,7 +87,7 @@ def build_columns(
 
 
 def measure_robustness(
-    ensemble: Ensemble, perturbed: Perturbed, val: Manifest, names: Sequence[str]
+    ensemble: SecondStage, perturbed: Perturbed, val: Manifest, names: Sequence[str]
 ) -> Robustness:
     """Rows, and of each variant and scorer AUC, change and rates at the scorer's threshold."""
     ids = perturbed.row_ids
@@ -117,12 +117,12 @@ def measure_robustness(
     }
 
 
-def name_candidates(ensemble: Ensemble) -> dict[str, str]:
+def name_candidates(ensemble: SecondStage) -> dict[str, str]:
     """By the entries of `SCORERS`, the candidate behind each."""
     return {name: ensemble.shipped if name == "stack" else name for name in SCORERS}
 
 
-def score_columns(ensemble: Ensemble, columns: Sequence[HeldOutColumns]) -> dict[str, Floats]:
+def score_columns(ensemble: SecondStage, columns: Sequence[HeldOutColumns]) -> dict[str, Floats]:
     """`(n,)` log-odds of each of `SCORERS`, as they are read for labels."""
     candidates = name_candidates(ensemble)
     known = {name: ensemble.score(name, columns) for name in set(candidates.values())}
@@ -130,7 +130,7 @@ def score_columns(ensemble: Ensemble, columns: Sequence[HeldOutColumns]) -> dict
 
 
 def measure_variant(
-    ensemble: Ensemble,
+    ensemble: SecondStage,
     variant: Variant,
     scores: Mapping[str, Floats],
     plain: Mapping[str, Floats],

@@ -16,7 +16,7 @@ from stage2_ensemble.decisions.scored_rows import RowScores, ValRows
 from stage2_ensemble.findings.promises import check_promises
 from stage2_ensemble.findings.scorers import measure_with_intervals
 from stage2_ensemble.measures.reliability import tabulate_reliability
-from stage2_ensemble.models.ensemble import Ensemble
+from stage2_ensemble.models.ensemble import SecondStage
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class ShippedRows:
 
 
 def read_shipped(
-    ensemble: Ensemble, row_ids: Ids, labels: Labels, groups: Ids, uncalibrated: Floats
+    ensemble: SecondStage, row_ids: Ids, labels: Labels, groups: Ids, uncalibrated: Floats
 ) -> ShippedRows:
     """The rows with what rules make of their log-odds."""
     rules, name = ensemble.rules, ensemble.shipped
@@ -46,7 +46,7 @@ def read_shipped(
 
 
 def check_rules(
-    ensemble: Ensemble, rows: ShippedRows, figures: Mapping[str, Any]
+    ensemble: SecondStage, rows: ShippedRows, figures: Mapping[str, Any]
 ) -> dict[str, Any]:
     """`calibration`, `threshold`, `prior` and `promises` of `metrics.json`.
 

@@ -28,7 +28,7 @@ from stage2_ensemble.measures.resampling import (
     index_groups,
     measure_resamples,
 )
-from stage2_ensemble.models.ensemble import Ensemble
+from stage2_ensemble.models.ensemble import SecondStage
 
 PAIRED = ("ap", "tpr_at_fpr_1e-2", "accuracy", "balanced_accuracy", "log_loss")
 """Metrics, beside the AUC, whose differences are told."""
@@ -87,7 +87,7 @@ def compare_figures(
 
 
 def measure_scorers(
-    ensemble: Ensemble,
+    ensemble: SecondStage,
     rules: DecisionRules,
     scores: Mapping[str, Floats],
     labels: Labels,
@@ -118,11 +118,11 @@ def measure_scorers(
 
 
 def measure_units(
-    ensemble: Ensemble, scores: Mapping[str, Floats], val: Manifest
+    ensemble: SecondStage, scores: Mapping[str, Floats], val: Manifest
 ) -> dict[str, Any]:
     """`units` of `metrics.json`: `counts`, and what `measure_scorers` finds on units of val.
 
-    `scores`: as `Ensemble.score_all` gives them. Units are those of the headline rows; without
+    `scores`: as `SecondStage.score_all` gives them. Units are those of the headline rows; without
     rules of units, or without units of one class of both kinds, there are `counts` alone.
     """
     rows = find_headline_rows(val)

@@ -33,7 +33,7 @@ from features.core.sums import check_sums
 from stage2_ensemble.columns.columns import Floats
 from stage2_ensemble.decisions.conformal import FAKE, REAL, REVIEW
 from stage2_ensemble.decisions.rules import answer_rows
-from stage2_ensemble.models.ensemble import Ensemble
+from stage2_ensemble.models.ensemble import SecondStage
 from stage2_ensemble.results.form import ValMetrics
 from stage2_ensemble.results.scores import list_combiners, list_domains
 
@@ -162,9 +162,9 @@ def tabulate_confusion(rows: pd.DataFrame, has_review: bool) -> pd.DataFrame:
 
 
 def tabulate_evaluation(
-    ensemble: Ensemble, uncalibrated: Mapping[str, Floats], val: Manifest, null_scores: Floats
+    ensemble: SecondStage, uncalibrated: Mapping[str, Floats], val: Manifest, null_scores: Floats
 ) -> pd.DataFrame:
-    """The table; `uncalibrated`: as `Ensemble.score_all` gives them, of all rows of `val`."""
+    """The table; `uncalibrated`: as `SecondStage.score_all` gives them, of all rows of `val`."""
     read = ensemble.rules.read_all(uncalibrated)
     answers = answer_rows(ensemble.rules, ensemble.shipped, uncalibrated[ensemble.shipped])
     known = val.table[FROM_MANIFEST].reset_index(drop=True)
@@ -178,7 +178,7 @@ def tabulate_evaluation(
     )
 
 
-def tabulate_nothing(ensemble: Ensemble, val: Manifest) -> pd.DataFrame:
+def tabulate_nothing(ensemble: SecondStage, val: Manifest) -> pd.DataFrame:
     """The same without rows, where `val` has none."""
     names = [f"{b}-{k}" for k in ensemble.folds for b in ensemble.backbones]
     uncalibrated = dict.fromkeys((*names, *ensemble.models), val.weights)

@@ -9,7 +9,7 @@ from features.core.manifest import Manifest
 from stage2_ensemble.columns.columns import Floats
 from stage2_ensemble.findings.contributions import Contributions
 from stage2_ensemble.models.candidates import GATED
-from stage2_ensemble.models.ensemble import Ensemble
+from stage2_ensemble.models.ensemble import SecondStage
 
 ROWS, FACTS = "rows.npy", "gallery.json"
 DRIVERS = 6
@@ -29,7 +29,7 @@ FORM = {
 }
 
 
-def measure_disagreement(table: pd.DataFrame, ensemble: Ensemble) -> Floats:
+def measure_disagreement(table: pd.DataFrame, ensemble: SecondStage) -> Floats:
     """`(n,)` standard deviation of the backbones' log-odds, each the mean over its folds."""
     by_backbone = [
         np.mean([table[f"score:{backbone}-{fold}"] for fold in ensemble.folds], axis=0)
@@ -38,7 +38,7 @@ def measure_disagreement(table: pd.DataFrame, ensemble: Ensemble) -> Floats:
     return np.asarray(np.std(by_backbone, axis=0))
 
 
-def describe_row(scored: pd.Series, row: pd.Series, ensemble: Ensemble) -> dict[str, Any]:
+def describe_row(scored: pd.Series, row: pd.Series, ensemble: SecondStage) -> dict[str, Any]:
     """What there is to say of one row of val: its scores, its file."""
     members = [f"{backbone}-{fold}" for backbone in ensemble.backbones for fold in ensemble.folds]
     return {
@@ -103,7 +103,7 @@ def list_quarantined(quarantine: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def list_explained(ensemble: Ensemble) -> list[str]:
+def list_explained(ensemble: SecondStage) -> list[str]:
     """What ships, and the first LightGBM model beside it."""
     boosted = [name for name in GATED if name in ensemble.models]
     return list(dict.fromkeys([ensemble.shipped, *boosted[:1]]))

@@ -35,7 +35,7 @@ from stage2_ensemble.gallery.facts import (
 )
 from stage2_ensemble.gallery.neighbours import find_neighbours
 from stage2_ensemble.models.bundle import read_ensemble
-from stage2_ensemble.models.ensemble import Ensemble, check_members
+from stage2_ensemble.models.ensemble import SecondStage, check_members
 
 EVALUATION = Path("artifacts/evaluation.parquet")
 MANIFEST = Path("artifacts/manifest")
@@ -93,7 +93,7 @@ def _read_list(name: str) -> pd.DataFrame:
 
 
 def _choose(
-    ensemble: Ensemble, table: pd.DataFrame, disagreement: Floats, has_pair: Mask, report: Report
+    ensemble: SecondStage, table: pd.DataFrame, disagreement: Floats, has_pair: Mask, report: Report
 ) -> dict[int, str]:
     candidates = ValScores(
         labels=table["label"].to_numpy(np.int8),
@@ -112,7 +112,7 @@ def _mark(rows: Mapping[int, object], count: int) -> Mask:
     return mask
 
 
-def _read_columns(ensemble: Ensemble, val: Manifest, rows: Ids) -> list[HeldOutColumns]:
+def _read_columns(ensemble: SecondStage, val: Manifest, rows: Ids) -> list[HeldOutColumns]:
     """What the members say of the rows, one per active fold."""
     members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
     extras = read_extras(FORENSICS, val, ensemble.file_codes)
@@ -120,7 +120,7 @@ def _read_columns(ensemble: Ensemble, val: Manifest, rows: Ids) -> list[HeldOutC
 
 
 def _add_reasons(
-    entries: list[dict[str, Any]], ensemble: Ensemble, columns: list[HeldOutColumns]
+    entries: list[dict[str, Any]], ensemble: SecondStage, columns: list[HeldOutColumns]
 ) -> None:
     """`drivers`: by model the columns that moved each row's log-odds most."""
     found = {

@@ -18,7 +18,7 @@ from stage2_ensemble.decisions.conformal import FAKE, REAL, REVIEW
 from stage2_ensemble.decisions.rules import answer_rows
 from stage2_ensemble.decisions.units import number_units
 from stage2_ensemble.models.bundle import read_ensemble
-from stage2_ensemble.models.ensemble import Ensemble, check_members
+from stage2_ensemble.models.ensemble import SecondStage, check_members
 
 MANIFEST = Path("artifacts/manifest")
 DUMPS = Path("artifacts/dumps")
@@ -30,14 +30,14 @@ UNIT_COLUMNS = ["unit", "rows", "score", "label", "log_odds"]
 _log = logging.getLogger("forgerystack")
 
 
-def score_test_rows(ensemble: Ensemble, columns: list[HeldOutColumns], test: Manifest) -> Floats:
+def score_test_rows(ensemble: SecondStage, columns: list[HeldOutColumns], test: Manifest) -> Floats:
     """`(n,)` log-odds of what ships as they come; NaN for an image that cannot be read."""
     uncalibrated = np.full(len(test), np.nan)
     uncalibrated[columns[0].row_ids] = ensemble.score(ensemble.shipped, columns)
     return uncalibrated
 
 
-def label_rows(ensemble: Ensemble, uncalibrated: Floats, test: Manifest) -> pd.DataFrame:
+def label_rows(ensemble: SecondStage, uncalibrated: Floats, test: Manifest) -> pd.DataFrame:
     """One row per test row: `img_name, score, label, log_odds, status`.
 
     `score` is the probability of being fake at the class shares that `label.prior` says, `label` is
@@ -50,7 +50,7 @@ def label_rows(ensemble: Ensemble, uncalibrated: Floats, test: Manifest) -> pd.D
     return answers.assign(status=test.table["status"].to_numpy())
 
 
-def label_units(ensemble: Ensemble, uncalibrated: Floats, test: Manifest) -> pd.DataFrame:
+def label_units(ensemble: SecondStage, uncalibrated: Floats, test: Manifest) -> pd.DataFrame:
     """One row per unit, in the order of first rows: `unit, rows, score, label, log_odds`.
 
     `rows`: its images that can be read, whose mean log-odds are read as those of units; a unit

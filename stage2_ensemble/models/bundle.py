@@ -24,7 +24,7 @@ from stage2_ensemble.decisions.scored_rows import ChoiceRows
 from stage2_ensemble.models.boosted import Boosted, FoldModels
 from stage2_ensemble.models.candidates import Model, Pooled
 from stage2_ensemble.models.combiners import COMBINERS
-from stage2_ensemble.models.ensemble import Ensemble
+from stage2_ensemble.models.ensemble import SecondStage
 from stage2_ensemble.models.gate import Verdict
 from stage2_ensemble.models.without import Without
 
@@ -54,7 +54,7 @@ _FORM = {
 }
 
 
-def write_ensemble(ensemble: Ensemble, folder: Path) -> None:
+def write_ensemble(ensemble: SecondStage, folder: Path) -> None:
     """Writes all files, and the manifest last."""
     facts: dict[str, Any] = {
         "shipped": ensemble.shipped,
@@ -130,7 +130,7 @@ def _write_axes(axes: Axes, path: Path) -> dict[str, Any] | None:
     return {"coefficients": coefficients, "intercept": axes.distance.intercept}
 
 
-def read_ensemble(folder: Path) -> Ensemble:
+def read_ensemble(folder: Path) -> SecondStage:
     """Checks every file's sha256, then reads.
 
     Raises `MissingArtifactError`, `IntegrityError`.
@@ -140,7 +140,7 @@ def read_ensemble(folder: Path) -> Ensemble:
     check_form(folder / ENSEMBLE, facts, _FORM, "stack")
     backbones = tuple(facts["backbones"])
     reader = _Reader(folder, backbones, files)
-    return Ensemble(
+    return SecondStage(
         backbones=backbones,
         folds=tuple(facts["folds"]),
         train_digest=facts["train_manifest"],

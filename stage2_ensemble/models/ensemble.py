@@ -20,7 +20,7 @@ from stage2_ensemble.models.without import Without
 
 
 @dataclass(frozen=True)
-class Ensemble:
+class SecondStage:
     """What `stack` ships. Scores are log-odds of fake at the class shares of train."""
 
     backbones: tuple[str, ...]
@@ -90,7 +90,7 @@ def average_scores(model: Model, columns: Sequence[MemberColumns]) -> Floats:
     return np.asarray(np.mean([model.score(c) for c in columns], axis=0))
 
 
-def check_members(ensemble: Ensemble, backbones: Sequence[str], folds: Sequence[int]) -> None:
+def check_members(ensemble: SecondStage, backbones: Sequence[str], folds: Sequence[int]) -> None:
     """Raises `StaleArtifactError` if the ensemble was fitted on other members than are wanted.
 
     Their order is the ensemble's own; DVC, too, sees no change in params that change places.

@@ -34,7 +34,7 @@ from stage2_ensemble.decisions.units import (
 )
 from stage2_ensemble.models.bundle import write_ensemble
 from stage2_ensemble.models.candidates import Model, fit_candidates, list_fittable
-from stage2_ensemble.models.ensemble import Ensemble, average_scores
+from stage2_ensemble.models.ensemble import SecondStage, average_scores
 from stage2_ensemble.models.gate import choose_shipped, hold_gate
 from stage2_ensemble.models.out_of_fold import judge_candidates, measure_fold_aucs, pick_simple
 from stage2_ensemble.models.without import leave_backbones_out
@@ -69,7 +69,7 @@ def fit_ensemble(
     targets: TargetRows | None = None,
     file_codes: FileCodes | None = None,
     units: TrainUnits | None = None,
-) -> Ensemble:
+) -> SecondStage:
     """Judges every candidate, fits it on all fold rows, and decides what ships.
 
     With calibration rows, rules are chosen on the ensemble's own scores of them: a mean of
@@ -101,7 +101,7 @@ def fit_ensemble(
     if units and by_unit:
         merged = merge_rows(scored, targets.units) if targets and scored else None
         unit_rules = fit_rules(by_unit, *fitting, units.share, merged, seed)
-    return Ensemble(
+    return SecondStage(
         backbones=folds[0].backbones,
         folds=tuple(columns.fold for columns in folds),
         train_digest=train_digest,
@@ -158,7 +158,7 @@ def _gather_rows(
     }
 
 
-def run(params: StackParams, dumps: Path = DUMPS, out: Path = OUT) -> Ensemble:
+def run(params: StackParams, dumps: Path = DUMPS, out: Path = OUT) -> SecondStage:
     """Reads the train manifest and the dumps of params' members, fits, writes the bundle."""
     train = read_manifest(MANIFEST, "train")
     codes = learn_file_codes(train) if params.stack.use_file_facts else None
@@ -194,7 +194,7 @@ def _read_targets(
     return TargetRows(columns, test.groups[row_ids], test.units[row_ids])
 
 
-def _log_choice(ensemble: Ensemble, gate: Gate) -> None:
+def _log_choice(ensemble: SecondStage, gate: Gate) -> None:
     for name, by_fold in ensemble.oof_auc.items():
         ships = "  <- ships" if name == ensemble.shipped else ""
         _log.info(
@@ -206,7 +206,7 @@ def _log_choice(ensemble: Ensemble, gate: Gate) -> None:
         _log.info("gate: AUC against the best simple combiner, %s", verdict.describe())
 
 
-def _log_units(ensemble: Ensemble, units: TrainUnits | None) -> None:
+def _log_units(ensemble: SecondStage, units: TrainUnits | None) -> None:
     if units is None or ensemble.unit_rules is None:
         _log.info("stack: no rules of units: too few of them have rows of one class only")
         return
@@ -215,7 +215,7 @@ def _log_units(ensemble: Ensemble, units: TrainUnits | None) -> None:
     _log_rules(ensemble.unit_rules, ensemble)
 
 
-def _log_rules(rules: DecisionRules, ensemble: Ensemble) -> None:
+def _log_rules(rules: DecisionRules, ensemble: SecondStage) -> None:
     rule = rules.scorers[ensemble.shipped]
     calibration, threshold = rule.calibration, rule.threshold
     _log.info(

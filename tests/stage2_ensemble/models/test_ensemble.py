@@ -9,9 +9,9 @@ from synthetic_world import draw_columns, hold_out, make_rules
 from features.errors import AlignmentError, StaleArtifactError
 from stage2_ensemble.models.candidates import Pooled
 from stage2_ensemble.models.combiners import Mean
-from stage2_ensemble.models.ensemble import Ensemble, check_members
+from stage2_ensemble.models.ensemble import SecondStage, check_members
 
-ENSEMBLE = Ensemble(
+ENSEMBLE = SecondStage(
     backbones=("net-a", "net-b", "net_c"),
     folds=(0, 1),
     train_digest="d" * 64,
