@@ -194,15 +194,15 @@ def _sum_squares(errors: list[Floats], sizes: list[npt.NDArray[np.int64]]) -> tu
 
     The degrees of freedom are Satterthwaite's, and no more than groups of both classes leave.
     """
-    shares = np.array([float(e @ e) for e in errors])
-    alone = float(shares.sum())
+    by_class = np.array([float(e @ e) for e in errors])
+    alone = float(by_class.sum())
     variance = float(((errors[0] + errors[1]) ** 2).sum())
     if variance <= 1e-12 * alone:
         variance = alone  # in a handful of groups, fakes and reals may cancel out
     worth = np.array([_count_worth(rows) for rows in (*sizes, sizes[0] + sizes[1])])
     if not alone or worth.min() <= 1:
         return variance, 1.0
-    freedom = alone**2 / float((shares**2 / (worth[:2] - 1)).sum())
+    freedom = alone**2 / float((by_class**2 / (worth[:2] - 1)).sum())
     return variance, float(max(1.0, min(freedom, worth[2] - 1)))
 
 

@@ -62,7 +62,7 @@ def decode_square(content: bytearray, images: Images) -> Pixels:
 
 
 def decode_picture(content: bytearray, limits: Limits, images: Images) -> Picture:
-    """Decodes and resizes; pictures that take more memory than a worker's share in turn.
+    """Decodes and resizes; pictures that take more memory than a worker has in turn.
 
     Raises `ImageProblem`, or `DeviceMemoryError` where the machine has too little for this size.
     """

@@ -141,10 +141,10 @@ def open_measure(pixels: int) -> Iterator[Measure]:
 def _measure_beside(
     pixels: Pixels, submit: Callable[..., Future[Floats]], count: int
 ) -> Callable[[], Floats]:
-    share = max(count_together(pixels.shape[1]), -(-len(pixels) // count))
+    size = max(count_together(pixels.shape[1]), -(-len(pixels) // count))
     coming = [
-        submit(measure_images, np.ascontiguousarray(pixels[i : i + share]))
-        for i in range(0, len(pixels), share)
+        submit(measure_images, np.ascontiguousarray(pixels[i : i + size]))
+        for i in range(0, len(pixels), size)
     ]
 
     def read() -> Floats:
