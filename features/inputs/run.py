@@ -10,26 +10,25 @@ from features.core.files import digest_file, write_json
 from features.core.manifest import ROLES
 from features.core.trusted import find_trusted
 from features.errors import ManifestError
+from features.inputs.contents import KnownContents, keep_contents
 from features.inputs.pictures import describe_pictures, find_change
 from features.inputs.settings import AllParams, check_all_params
-from features.lists.class_folders import describe_folder
 from features.runtime.unused import set_unused_aside
 from features.settings.data import Data
 
 OUT = Path("artifacts/inputs.json")
 WATCHED = Path("data/demo")
-"""What stage `demo` makes: a dependency of this one, so DVC itself notices what changes there."""
+"""What stage `demo` makes: a dependency of stages, so DVC itself notices what changes there."""
 _log = logging.getLogger("forgerystack")
 
 
-def describe_inputs(data: Data) -> dict[str, Any]:
-    """Place, size and sha256 of each role's label file, or count and digest of its class folders;
-    what is cheap to know of its pictures; and the label overrides, if there are any.
+def describe_inputs(data: Data, contents: KnownContents) -> dict[str, Any]:
+    """Place, size and sha256 of each role's label file, or the place of its class folders; what
+    lies there as pictures; and the label overrides, if there are any.
 
     Raises `ManifestError` with every file or folder that is not there.
     """
     facts: dict[str, Any] = {"root": data.root}
-    trusted = find_trusted(data.trusted)
     problems = []
     for role in ROLES:
         files = getattr(data, role)
@@ -39,17 +38,11 @@ def describe_inputs(data: Data) -> dict[str, Any]:
         if not images.is_dir():
             problems.append(f"data.{role}.images: no folder {images}")
         if files.labels is None:
-            if images.is_dir():
-                facts[role] = {"images": files.images, **describe_folder(images, trusted)}
-                facts[role] |= _describe_images(data, images, trusted)
-            continue
-        labels = Path(data.root) / files.labels
-        if not labels.is_file():
+            facts[role] = {"images": files.images}
+        elif (labels := Path(data.root) / files.labels).is_file():
+            facts[role] = {"labels": files.labels, **_describe_file(labels)}
+        else:
             problems.append(f"data.{role}.labels: no file {labels}")
-            continue
-        facts[role] = {"labels": files.labels, **_describe_file(labels)}
-        if images.is_dir():
-            facts[role] |= _describe_images(data, images, trusted)
     if data.label_overrides is not None:
         overrides = Path(data.label_overrides)
         if overrides.is_file():
@@ -58,16 +51,16 @@ def describe_inputs(data: Data) -> dict[str, Any]:
             problems.append(f"data.label_overrides: no file {overrides} in {Path.cwd()}")
     if problems:
         raise ManifestError("data", problems, "What you do not have is set to null.")
+    if Path(data.root) != WATCHED:
+        trusted = find_trusted(data.trusted)
+        for role in (role for role in ROLES if role in facts):
+            images = Path(data.root) / getattr(data, role).images
+            facts[role]["pictures"] = describe_pictures(images, trusted, contents)
     return facts
 
 
 def _describe_file(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": digest_file(path)}
-
-
-def _describe_images(data: Data, folder: Path, trusted: tuple[str, ...]) -> dict[str, Any]:
-    """The pictures below `folder`, unless DVC watches them itself."""
-    return {} if Path(data.root) == WATCHED else {"pictures": describe_pictures(folder, trusted)}
 
 
 def _read_earlier(out: Path) -> dict[str, Any]:
@@ -89,7 +82,8 @@ def run(values: Mapping[str, Any], out: Path = OUT) -> AllParams:
     """Checks all settings, then writes the facts of what the data are read from to `out`."""
     params = check_all_params(values)
     set_unused_aside(list(params.backbones), params.folds.active)
-    facts = describe_inputs(params.data)
+    with keep_contents(Path(params.images.store_dir) / "contents.json") as contents:
+        facts = describe_inputs(params.data, contents)
     tell_changes(_read_earlier(out), facts)
     write_json(out, facts)
     return params
