@@ -22,6 +22,12 @@ WATCHED = Path("data/demo")
 _log = logging.getLogger("forgerystack")
 
 
+def look_at_inputs(params: AllParams) -> dict[str, Any]:
+    """`describe_inputs`; what pictures hold is kept beside the image store."""
+    with keep_contents(Path(params.images.store_dir) / "contents.json") as contents:
+        return describe_inputs(params.data, contents)
+
+
 def describe_inputs(data: Data, contents: KnownContents) -> dict[str, Any]:
     """Place, size and sha256 of each role's label file, or the place of its class folders; what
     lies there as pictures; and the label overrides, if there are any.
@@ -82,8 +88,7 @@ def run(values: Mapping[str, Any], out: Path = OUT) -> AllParams:
     """Checks all settings, then writes the facts of what the data are read from to `out`."""
     params = check_all_params(values)
     set_unused_aside(list(params.backbones), params.folds.active)
-    with keep_contents(Path(params.images.store_dir) / "contents.json") as contents:
-        facts = describe_inputs(params.data, contents)
+    facts = look_at_inputs(params)
     tell_changes(_read_earlier(out), facts)
     write_json(out, facts)
     return params

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from features.core.trusted import ANYWHERE
 from features.pixels.decoding import decode_square
 from features.pixels.reading import ImageProblem, read_inside
 from features.settings.images import Images
@@ -48,6 +47,8 @@ class Pictures:
 
     root: Path
     images: Images
+    trusted: tuple[str, ...] = ()
+    """Folders outside `root` that links may lead into, as `find_trusted` gives them."""
     _kept: dict[str, npt.NDArray[np.uint8] | None] = field(default_factory=dict, repr=False)
 
     def encode(
@@ -68,7 +69,7 @@ class Pictures:
     def _read(self, path: str) -> npt.NDArray[np.uint8] | None:
         if path not in self._kept:
             try:
-                content = read_inside(self.root, path, ANYWHERE)
+                content = read_inside(self.root, path, self.trusted)
                 self._kept[path] = decode_square(content, self.images)
             except (ImageProblem, OSError):
                 self._kept[path] = None
