@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from features.core.files import digest_file, write_json
-from features.core.manifest import ROLES
 from features.core.trusted import find_trusted
 from features.errors import ManifestError
 from features.inputs.contents import KnownContents, keep_contents
@@ -36,10 +35,7 @@ def describe_inputs(data: Data, contents: KnownContents) -> dict[str, Any]:
     """
     facts: dict[str, Any] = {"root": data.root}
     problems = []
-    for role in ROLES:
-        files = getattr(data, role)
-        if files is None:
-            continue
+    for role, files in data.roles.items():
         images = Path(data.root) / files.images
         if not images.is_dir():
             problems.append(f"data.{role}.images: no folder {images}")
@@ -59,8 +55,8 @@ def describe_inputs(data: Data, contents: KnownContents) -> dict[str, Any]:
         raise ManifestError("data", problems, "What you do not have is set to null.")
     if Path(data.root) != WATCHED:
         trusted = find_trusted(data.trusted)
-        for role in (role for role in ROLES if role in facts):
-            images = Path(data.root) / getattr(data, role).images
+        for role, files in data.roles.items():
+            images = Path(data.root) / files.images
             facts[role]["pictures"] = describe_pictures(images, trusted, contents)
     return facts
 
@@ -78,8 +74,8 @@ def _read_earlier(out: Path) -> dict[str, Any]:
 
 def tell_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
     """Says which roles have other pictures than `before`, so that `prepare` runs again."""
-    for role in ROLES:
-        seen, found = (facts.get(role, {}).get("pictures") for facts in (before, after))
+    for role in sorted({"train", "val", "test"} & before.keys() & after.keys()):
+        seen, found = (facts[role].get("pictures") for facts in (before, after))
         if seen and found and (change := find_change(seen, found)):
             _log.info("inputs: data.%s has %s: prepare runs again", role, change)
 

@@ -101,6 +101,12 @@ class Data(Limits):
     max_bad_fraction: Fraction = 0.01
     """Share of a role's rows that may be quarantined before `prepare` fails."""
 
+    @property
+    def roles(self) -> dict[str, RoleFiles]:
+        """The files of train, val and test, without those that are null."""
+        found = {"train": self.train, "val": self.val, "test": self.test}
+        return {role: files for role, files in found.items() if files is not None}
+
     @field_validator("group_columns")
     @classmethod
     def _check_once(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
