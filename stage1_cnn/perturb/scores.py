@@ -56,7 +56,7 @@ class Work:
 
 
 def open_work_blocks(work: Work, folder: Path) -> RowBlocks:
-    """What is there of the scores: a row for each picture of `work`."""
+    """The scores of `work`, one row a picture, with what an earlier run has left of them."""
     shape = (len(work.variants), len(work.row_ids))
     layouts: dict[str, Layout] = {}
     for member, engine in zip(work.members, work.engines, strict=True):
