@@ -56,12 +56,17 @@ class Picture:
     equalized_bytes: int
 
 
-def decode_square(content: bytearray, images: Images) -> Pixels:
-    """`(size, size, 3)`, the same to the bit wherever it is decoded. Raises `ImageProblem`."""
-    return decode_picture(content, NO_LIMITS, images).square
+def decode_square(content: bytearray, images: Images, few: bool = False) -> Pixels:
+    """`(size, size, 3)`, the same to the bit wherever it is decoded. Raises `ImageProblem`.
+
+    `few`: without torchvision, whose import takes as long as thousands of pictures do.
+    """
+    return decode_picture(content, NO_LIMITS, images, few).square
 
 
-def decode_picture(content: bytearray, limits: Limits, images: Images) -> Picture:
+def decode_picture(
+    content: bytearray, limits: Limits, images: Images, few: bool = False
+) -> Picture:
     """Decodes and resizes; pictures that take more memory than a worker has in turn.
 
     Raises `ImageProblem`, or `DeviceMemoryError` where the machine has too little for this size.
@@ -70,8 +75,8 @@ def decode_picture(content: bytearray, limits: Limits, images: Images) -> Pictur
     needed = estimate_memory(header, len(content))
     try:
         with take_turn(needed, Path(images.store_dir) / "large-picture.lock"):
-            decoded = decode_pixels(content, header)
-            square, equalized_bytes = make_square(decoded.pixels, images)
+            decoded = decode_pixels(content, header, few)
+            square, equalized_bytes = make_square(decoded.pixels, images, few)
     except MemoryError:
         width, height = header.size
         if measure_free_memory() > needed:
@@ -89,16 +94,16 @@ def estimate_memory(header: Image.Image, size: int) -> int:
 
 
 @report_damage()
-def decode_pixels(content: bytearray, image: Image.Image) -> Decoded:
+def decode_pixels(content: bytearray, image: Image.Image, few: bool = False) -> Decoded:
     """First frame, upright, transparency on white, 16 bit scaled to 8. Raises `ImageProblem`.
 
     Decodes fully (`verify` misses truncated files), and before anything else is asked: Pillow
     decodes a PNG to look for its EXIF block, and what is wrong with the pixels is lost there. Plain
     JPEGs go through torchvision, which gives Pillow's pixels to the bit and hands them to the
-    resizing without a copy.
+    resizing without a copy; a `few` of them through Pillow.
     """
     if name_format(image) == "JPEG" and image.mode in ("RGB", "L"):
-        pixels = _decode_jpeg(content)
+        pixels = _decode_jpeg(content, few)
         orientation = read_orientation(image)
         return Decoded(_turn(pixels, orientation or 1), _note_turn(orientation))
     is_turned = image.format == "TIFF"  # Pillow turns it upright as it decodes
@@ -146,13 +151,13 @@ def _make_canvas(size: tuple[int, int], orientation: int) -> tuple[Pixels, Pixel
     return pixels, _turn(pixels, {6: 8, 8: 6}.get(orientation, orientation))
 
 
-def _decode_jpeg(content: bytearray) -> Pixels:
-    import torch
-
-    decode = _load_decoder()
+def _decode_jpeg(content: bytearray, few: bool) -> Pixels:
+    decode = None if few else _load_decoder()
     if decode is None:
         with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
             return np.array(image.convert("RGB"))
+    import torch
+
     planes = decode(torch.frombuffer(content, dtype=torch.uint8))
     pixels: Pixels = planes.permute(1, 2, 0).numpy()
     return pixels
@@ -168,7 +173,7 @@ def _load_decoder() -> Callable[[Any], Any] | None:
     return functools.partial(decode_jpeg, mode=ImageReadMode.RGB)
 
 
-def make_square(pixels: Pixels, images: Images) -> tuple[Pixels, int]:
+def make_square(pixels: Pixels, images: Images, few: bool = False) -> tuple[Pixels, int]:
     """`(h, w, 3)` as the networks see it, `(size, size, 3)`, and the bytes of the equalised file.
 
     With `images.equalize` the square is saved as every other one is, and decoded again.
@@ -179,7 +184,7 @@ def make_square(pixels: Pixels, images: Images) -> tuple[Pixels, int]:
     buffer = io.BytesIO()
     Image.fromarray(square).save(buffer, **EQUALIZED)  # type: ignore[arg-type]
     content = bytearray(buffer.getvalue())
-    return _decode_jpeg(content), len(content)
+    return _decode_jpeg(content, few), len(content)
 
 
 def resize_square(pixels: Pixels, size: int) -> Pixels:
@@ -188,11 +193,11 @@ def resize_square(pixels: Pixels, size: int) -> Pixels:
     torch's kernel for uint8 takes a quarter of Pillow's time and gives its pixels: to the bit at
     whole ratios such as 512 to 256, else within one grey level.
     """
+    if pixels.shape[:2] == (size, size):
+        return pixels
     import torch
     from torch.nn.functional import interpolate
 
-    if pixels.shape[:2] == (size, size):
-        return pixels
     # A view that was turned is no array of torch's.
     is_plain = pixels.flags.writeable and pixels.flags.c_contiguous
     planes = torch.from_numpy(pixels if is_plain else pixels.copy())

@@ -70,7 +70,7 @@ class Pictures:
         if path not in self._kept:
             try:
                 content = read_inside(self.root, path, self.trusted)
-                self._kept[path] = decode_square(content, self.images)
+                self._kept[path] = decode_square(content, self.images, few=True)
             except (ImageProblem, OSError):
                 self._kept[path] = None
         return self._kept[path]

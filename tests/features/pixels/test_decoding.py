@@ -279,7 +279,7 @@ def test_large_pictures_are_decoded_one_after_another(
 ) -> None:
     at_work, most, door = 0, 0, threading.Condition()
 
-    def decode_slowly(content: bytearray, image: Image.Image) -> Decoded:
+    def decode_slowly(*_: object) -> Decoded:
         nonlocal at_work, most
         with door:
             at_work += 1

@@ -4,6 +4,8 @@ import io
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -185,6 +187,26 @@ def test_without_torchvisions_decoder_the_pixels_are_the_same(
     wanted = decode_image(content)[0]
     monkeypatch.setattr(decoding, "_load_decoder", lambda: None)
     np.testing.assert_array_equal(decode_image(content)[0], wanted)
+
+
+@pytest.mark.parametrize("equalize", [False, True])
+def test_a_few_pictures_are_decoded_without_torch(tmp_path: Path, equalize: bool) -> None:
+    content = encode(draw_noise(0, 64, 64), "JPEG", quality=85)
+    images = Images(size=64, equalize=equalize)
+    wanted = decoding.decode_square(bytearray(content), images)
+    (tmp_path / "a.jpg").write_bytes(content)
+    program = (
+        "import sys; import numpy as np\n"
+        "from features.pixels.decoding import decode_square\n"
+        "from features.settings.images import Images\n"
+        f"images = Images(size=64, equalize={equalize})\n"
+        "np.save('found.npy', decode_square(bytearray(open('a.jpg', 'rb').read()), images, True))\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    root = Path(decoding.__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "found.npy"), wanted)
 
 
 def test_a_row_that_cannot_be_read_has_no_pixels(stored: Stored) -> None:
