@@ -388,3 +388,16 @@ def test_a_damaged_index_is_made_again(stored: Stored) -> None:
     wanted = open_store(manifest, root, params).gather(READABLE_ROWS)
     ImageCache(params).index_path.write_bytes(b"no database at all" * 1000)
     np.testing.assert_array_equal(open_store(manifest, root, params).gather(READABLE_ROWS), wanted)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_one_damaged_byte_of_a_known_content_is_noticed(stored: Stored, place: int) -> None:
+    """Each content stands twice in the index: with its file, and among the keys."""
+    manifest, root, params = choose(stored, store="raw")
+    wanted = open_store(manifest, root, params).gather(READABLE_ROWS)
+    path = ImageCache(params).index_path
+    known = [manifest.table["sha256"][4].encode()] * 2
+    before, between, after = path.read_bytes().split(known[0])
+    known[place] = b"?" + known[place][1:]
+    path.write_bytes(before + known[0] + between + known[1] + after)
+    np.testing.assert_array_equal(open_store(manifest, root, params).gather(READABLE_ROWS), wanted)
