@@ -30,7 +30,7 @@ AUCS = ("features/core/auc.py", "features/core/number_text.py")
 OF_CORE = (*AUCS, "features/core/members.py")
 SUMS, TRUSTED = "features/core/sums.py", "features/core/trusted.py"
 ROOM_MATES = {
-    "inputs": {*OF_CORE, SUMS},
+    "inputs": {*OF_CORE, SUMS, "features/core/manifest.py"},
     "prepare": {*OF_CORE},
     "null_model": {"features/core/members.py", SUMS, TRUSTED},
     "forensics": {*OF_CORE, SUMS},

@@ -29,7 +29,7 @@ class KnownContents:
         self.asked: dict[str, Entry] = {}
         """Of all that was asked for and could be read."""
 
-    def digest(self, paths: Sequence[Path]) -> list[str]:
+    def digest(self, paths: Sequence[str]) -> list[str]:
         """sha256 of each; empty for what is no file, or cannot be read."""
         stale = [path for path in paths if not self._recall(path)]
         with (
@@ -40,42 +40,51 @@ class KnownContents:
                 chunk = stale[start : start + CHUNK]
                 for path, entry in zip(chunk, threads.map(_read, chunk), strict=True):
                     if entry:
-                        self.asked[str(path)] = entry
+                        self.asked[path] = entry
                 meter.advance(len(chunk))
-        return [self.asked.get(str(path), (0, 0, ""))[2] for path in paths]
+        return [self.asked.get(path, (0, 0, ""))[2] for path in paths]
 
-    def _recall(self, path: Path) -> bool:
+    def _recall(self, path: str) -> bool:
         """Whether nobody has written the file since it was read."""
-        entry = self._known.get(str(path))
+        entry = self._known.get(path)
         if entry is None or _read_state(path) != (*entry[:2],):
             return False
-        self.asked[str(path)] = entry
+        self.asked[path] = entry
         return True
 
 
 @contextmanager
 def keep_contents(path: Path) -> Iterator[KnownContents]:
-    """What `path` knows; afterwards it holds what was asked for."""
+    """What the file `path` knows; afterwards it knows what was asked for.
+
+    Cut off, it also keeps what it knew: others may have been asked for later.
+    """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         known = {name: (int(e[0]), int(e[1]), str(e[2])) for name, e in values.items()}
     except (OSError, ValueError, AttributeError, TypeError, LookupError):
         known = {}  # none yet, or a damaged one: all is read
     contents = KnownContents(known)
-    yield contents
-    if contents.asked != known:
-        write_text(path, json.dumps(contents.asked))  # ASCII: names may be no valid UTF-8
+    kept = contents.asked
+    try:
+        yield contents
+    except BaseException:
+        kept = known | contents.asked
+        raise
+    finally:
+        if kept != known:
+            write_text(path, json.dumps(kept))  # ASCII: names may be no valid UTF-8
 
 
-def _read(path: Path) -> Entry | None:
+def _read(path: str) -> Entry | None:
     try:
         state = _read_state(path)  # before: what is written meanwhile has another time
-        return (*state, digest_file(path)) if state else None
+        return (*state, digest_file(Path(path))) if state else None
     except OSError:
         return None
 
 
-def _read_state(path: Path) -> tuple[int, int] | None:
+def _read_state(path: str) -> tuple[int, int] | None:
     try:
         found = os.stat(path)
     except OSError:  # a link to nothing

@@ -1,8 +1,9 @@
 """What lies below a folder of pictures: by it a run notices that they are others now.
 
-describe_pictures(Path("data/train"), (), contents)   # {"files": 240, "names": …, "contents": …}
+describe_pictures(Path("data"), "train", (), contents)   # {"files": 240, "names": …, …}
 """
 
+import os
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from features.core.trusted import leads_into
 from features.inputs.contents import KnownContents
 from features.lists.folders import Skipped, walk_files
 
@@ -20,20 +22,31 @@ SAMPLED = 10_000
 
 
 def describe_pictures(
-    folder: Path, trusted: tuple[str, ...], contents: KnownContents
+    root: Path, images: str, trusted: tuple[str, ...], contents: KnownContents
 ) -> dict[str, Any]:
-    """How many files lie below `folder`, and sha256 of their names and of what they hold.
+    """How many files lie below `root`/`images`, and sha256 of their names and of what they hold.
 
-    Wherever they were copied to, and whenever, they are the same. Links to folders that lead into
-    no `trusted` one are left out, as `prepare` leaves them out.
+    Wherever they were copied to, and whenever, they are the same. As in `prepare`, links to folders
+    are followed only into `trusted` ones, and what lies neither there nor below `root` is not
+    opened.
     """
-    names = sorted(name for name, _ in walk_files(folder, "", Skipped(trusted)))
-    compared = names
+    found = dict(sorted(walk_files(root / images, "", Skipped(trusted))))
+    names = compared = list(found)
     if len(names) > ALL:
         chosen = np.random.default_rng(0).choice(len(names), SAMPLED, replace=False)
         compared = [names[i] for i in np.sort(chosen)]
-    digests = contents.digest([folder / name for name in compared])
-    return {"files": len(names), "names": _digest(names), "contents": _digest(digests)}
+    allowed = (os.path.realpath(root), *trusted)
+    opened = [
+        name for name in compared
+        if not found[name].is_symlink() or leads_into(found[name].path, allowed)
+    ]  # fmt: skip
+    digests = contents.digest([found[name].path for name in opened])
+    facts = zip(opened, digests, strict=True)
+    return {
+        "files": len(names),
+        "names": _digest(names),
+        "contents": _digest([f"{name}\0{digest}" for name, digest in facts]),
+    }
 
 
 def find_change(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:

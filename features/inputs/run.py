@@ -56,8 +56,8 @@ def describe_inputs(data: Data, contents: KnownContents) -> dict[str, Any]:
     if Path(data.root) != WATCHED:
         trusted = find_trusted(data.trusted)
         for role, files in data.roles.items():
-            images = Path(data.root) / files.images
-            facts[role]["pictures"] = describe_pictures(images, trusted, contents)
+            found = describe_pictures(Path(data.root), files.images, trusted, contents)
+            facts[role]["pictures"] = found
     return facts
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,35 @@ def test_only_what_was_written_since_is_read(
     assert len(read) == 1 + sum(len(list((data / f"{r}set").iterdir())) for r in ROLES)
 
 
+@pytest.mark.fault("a link that leads out of the data")
+def test_what_a_link_out_of_the_data_leads_to_is_not_opened(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(contents, "digest_file", lambda path: read.append(path.name) or "x")
+    (tmp_path / "outside.png").write_bytes(b"x")
+    (data / "pool.png").write_bytes(b"x")
+    for name, target in (("a.png", tmp_path / "outside.png"), ("b.png", data / "pool.png")):
+        (data / "links").mkdir(exist_ok=True)
+        (data / "links" / name).symlink_to(target)
+    found = describe_pictures(data, "links", (), KnownContents({}))
+    assert (found["files"], read) == (2, ["b.png"])
+    describe_pictures(data, "links", (str(tmp_path),), KnownContents({}))
+    assert sorted(read) == ["a.png", "b.png", "b.png"]
+
+
+def test_what_was_read_before_a_stop_is_kept(tmp_path: Path) -> None:
+    kept, names = tmp_path / "contents.json", [str(tmp_path / name) for name in "ab"]
+    for name in names:
+        Path(name).write_bytes(b"x")
+    with keep_contents(kept) as known:
+        known.digest(names[:1])
+    with suppress(KeyboardInterrupt), keep_contents(kept) as known:
+        known.digest(names[1:])
+        raise KeyboardInterrupt
+    assert list(json.loads(kept.read_text())) == names
+
+
 def test_what_is_no_file_and_names_that_are_no_utf8_are_described(tmp_path: Path) -> None:
     with open(os.fsencode(tmp_path) + b"/\xff.png", "wb"):
         pass
@@ -152,7 +182,7 @@ def test_what_is_no_file_and_names_that_are_no_utf8_are_described(tmp_path: Path
     found = []
     for _ in range(2):
         with keep_contents(tmp_path / "store" / "contents.json") as known:
-            found.append(known.digest(sorted(tmp_path.glob("*.png"))))
+            found.append(known.digest(sorted(map(str, tmp_path.glob("*.png")))))
     assert found[0] == found[1]
     assert sorted(map(bool, found[0])) == [False, False, True]
 
@@ -163,16 +193,17 @@ def test_of_very_many_pictures_a_sample_is_compared(
     monkeypatch.setattr(pictures, "ALL", 5)
     monkeypatch.setattr(pictures, "SAMPLED", 4)
     folder = data / "trainset"
-    before = describe_pictures(folder, (), KnownContents({}))
+    before = describe_pictures(data, "trainset", (), KnownContents({}))
     noticed = []
     for path in sorted(folder.iterdir()):
         content = path.read_bytes()
         replace_by_one_of_its_size(path)
-        noticed.append(find_change(before, describe_pictures(folder, (), KnownContents({}))))
+        after = describe_pictures(data, "trainset", (), KnownContents({}))
+        noticed.append(find_change(before, after))
         path.write_bytes(content)
     assert sorted(noticed) == [""] * 16 + [OTHERS] * 4
     (folder / "train00.png").rename(folder / "other.png")
-    after = describe_pictures(folder, (), KnownContents({}))
+    after = describe_pictures(data, "trainset", (), KnownContents({}))
     assert find_change(before, after) == "pictures of other names"
 
 

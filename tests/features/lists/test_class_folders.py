@@ -172,7 +172,8 @@ def test_class_folders_may_be_links_into_trusted_folders(tmp_path: Path) -> None
     wanted = ["fake/1.png", "fake/stylegan/2.png", "fake/stylegan/deep/3.png"]
     wanted += ["real/b.jpg", "real/deep/down/a.png"]
     assert read(tmp_path, trusted=[str(disk)])["img_name"].tolist() == wanted
-    assert describe_pictures(root, (str(disk),), KnownContents({}))["files"] == len(wanted)
+    noted = describe_pictures(tmp_path, "pictures", (str(disk),), KnownContents({}))
+    assert noted["files"] == len(wanted)
     problem, *_ = find_problems(tmp_path)
     assert problem == (
         f"'real' is a link to the folder '{disk / 'real'}': followed if data.trusted names that "

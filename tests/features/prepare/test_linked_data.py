@@ -69,10 +69,10 @@ def test_new_pictures_behind_a_trusted_link_are_noticed(data: Path, tmp_path: Pa
     (data / "trainset").mkdir()
     (data / "trainset" / "more").symlink_to(tmp_path / "disk")
     trusted = (str(tmp_path / "disk"),)
-    before = describe_pictures(data / "trainset", trusted, KnownContents({}))
+    before = describe_pictures(data, "trainset", trusted, KnownContents({}))
     (tmp_path / "disk" / "new.png").write_bytes(b"x")
     assert (
-        describe_pictures(data / "trainset", trusted, KnownContents({}))["files"]
+        describe_pictures(data, "trainset", trusted, KnownContents({}))["files"]
         == before["files"] + 1
         == 21
     )
