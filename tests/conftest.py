@@ -21,10 +21,13 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Workers begin with the files that take long, so that none is left alone with one."""
+    """Workers begin with the files that take long, so that none is left alone with one.
+
+    Those at the top, which run whole pipelines, take longest.
+    """
     if "PYTEST_XDIST_WORKER" in os.environ:
         slow = {item.path for item in items if item.get_closest_marker("slow")}
-        items.sort(key=lambda item: item.path not in slow)
+        items.sort(key=lambda item: (item.path not in slow, len(item.path.parts)))
 
 
 @pytest.fixture(scope="session")
