@@ -22,6 +22,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 RATES = ("fpr", "tpr")
 """Policies that aim at a target."""
 Candidate = Literal["lightgbm", "lightgbm_pca", "random_forest"]
+Simple = Literal["mean", "rank_mean", "greedy", "logistic", "best_single"]
 
 
 Policy = Literal["balanced_accuracy", "accuracy", "f1", "cost", "fpr", "tpr"]
@@ -131,6 +132,12 @@ class Gate(Section):
     rows: Literal["all", "untuned"] = "all"
     """Out-of-fold rows that decide. `untuned`: those that `tune` never looked at, for settings that
     it chose on the others; `tune --write` sets it."""
+    ship: Literal["auto"] | Simple | Candidate = "auto"
+    """`auto`: what the gate chooses. A name: that candidate, whatever the gate says; log, report and
+    card tell what it said."""
+    pseudo_sources: Annotated[int, Field(ge=2)] | None = None
+    """Where no `data.columns.source` is named: so many clusters of the reals' embeddings stand for
+    sources. They are not sources: what holds on unseen clusters may not hold on unseen cameras."""
 
 
 class StackParams(MembersParams):

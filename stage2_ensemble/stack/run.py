@@ -32,11 +32,12 @@ from stage2_ensemble.decisions.units import (
     merge_choice_rows,
     merge_rows,
 )
+from stage2_ensemble.models.best_simple import measure_fold_aucs
 from stage2_ensemble.models.bundle import write_ensemble
 from stage2_ensemble.models.candidates import Model, fit_candidates, list_fittable
 from stage2_ensemble.models.ensemble import SecondStage, average_scores
 from stage2_ensemble.models.gate import choose_shipped, hold_gate
-from stage2_ensemble.models.out_of_fold import judge_candidates, measure_fold_aucs, pick_simple
+from stage2_ensemble.models.out_of_fold import judge_candidates
 from stage2_ensemble.models.without import leave_backbones_out
 
 MANIFEST = Path("artifacts/manifest")
@@ -82,9 +83,8 @@ def fit_ensemble(
     with show_progress("judge candidates", parts, "parts of the rows") as meter:
         judged = judge_candidates(folds, settings, seed, meter.advance)
     verdicts = hold_gate(folds, judged, settings, params.gate, seed)
-    shipped = choose_shipped(verdicts, pick_simple(folds, settings, seed).name)
-    names = list_fittable(folds, settings)
-    models = fit_candidates(names, folds, settings, seed)
+    models, best = fit_candidates(list_fittable(folds, settings), folds, settings, seed)
+    shipped = choose_shipped(verdicts, best.name)
     spared = len(calibration[0]) > 0
     if spared:
         scores = {name: average_scores(model, calibration) for name, model in models.items()}
