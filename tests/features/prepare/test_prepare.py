@@ -169,6 +169,23 @@ def test_a_group_column_may_have_any_name(data: Path, tmp_path: Path, column: st
 
 
 @pytest.mark.usefixtures("one_process")
+def test_sources_of_both_classes_are_kept_and_may_be_held_out(data: Path, tmp_path: Path) -> None:
+    for role, n in (("train", 20), ("val", 8)):
+        rows = [[f"{role}{i:02d}.png", i % 2, ("phone", "7", "")[i % 3]] for i in range(n)]
+        write_table(data / f"{role}set_label.txt", ["img_name", "target", "site"], rows)
+    columns = {"columns": {"source": "site"}}
+    run(prepare_params(data, data=columns, split={"hold_out": {"site": 7}}), tmp_path / "out")
+    manifests = read_all(tmp_path / "out")
+    train, val = manifests["train"].table, manifests["val"].table
+    assert train.groupby("label")["source"].unique().map(sorted).tolist() == [["", "phone"]] * 2
+    held = val[val["domain"] == "held_out"]
+    assert set(held["source"]) == {"7"}
+    assert set(held["label"]) == {0, 1}
+    assert set(val["source"]) == {"phone", "7", ""}
+    assert set(manifests["test"].table["source"]) == {""}
+
+
+@pytest.mark.usefixtures("one_process")
 def test_folders_of_classes_need_no_list(tmp_path: Path) -> None:
     places = {"real": range(8), "fake/gan": range(8, 14), "fake/diffusion": range(14, 20)}
     for role, first in (("train", 0), ("val", 100)):
