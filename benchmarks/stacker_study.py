@@ -26,7 +26,7 @@ import argparse
 import csv
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +112,10 @@ def make_world(kind: str, seed: int, rows: int, fresh: bool) -> FoldColumns:
         columns[:, :4] += 0.5 * signs[:, None]
     elif kind == "interaction":
         strength[:, 0] *= np.where(columns[:, 0] > 0, 2.0, 0.0)
-        columns[:, 1] = np.abs(columns[:, 1]) * np.sign(columns[:, 2]) * np.where(
-            rng.random(rows) < 0.65, signs, -signs
+        columns[:, 1] = (
+            np.abs(columns[:, 1])
+            * np.sign(columns[:, 2])
+            * np.where(rng.random(rows) < 0.65, signs, -signs)
         )
     logits = 1.5 * (strength * signs[:, None] + noise)
     inner = rng.normal(size=(rows, WIDTH)).astype(np.float32)

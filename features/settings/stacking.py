@@ -133,8 +133,8 @@ class Gate(Section):
     """Out-of-fold rows that decide. `untuned`: those that `tune` never looked at, for settings that
     it chose on the others; `tune --write` sets it."""
     ship: Literal["auto"] | Simple | Candidate = "auto"
-    """`auto`: what the gate chooses. A name: that candidate, whatever the gate says; log, report and
-    card tell what it said."""
+    """`auto`: what the gate chooses. A name: that candidate, whatever the gate says; what it said
+    stands in log, report and card."""
     pseudo_sources: Annotated[int, Field(ge=2)] | None = None
     """Where no `data.columns.source` is named: so many clusters of the reals' embeddings stand for
     sources. They are not sources: what holds on unseen clusters may not hold on unseen cameras."""

@@ -59,7 +59,9 @@ def _cluster(reals: FoldColumns, count: int, settings: Stack, seed: int) -> Floa
 
 def _measure_centres(reals: FoldColumns, numbers: Floats, count: int) -> Floats:
     """`(count, c)` means of log-odds and of what else is known of the pictures, in their spread."""
-    known = [reals.logits] if reals.extras is None else [reals.logits, reals.extras]
-    values = np.nan_to_num(np.concatenate(known, axis=1, dtype=np.float64))
+    values = reals.logits
+    if reals.extras is not None:
+        values = np.concatenate([values, reals.extras], axis=1)
+    values = np.nan_to_num(values)
     values = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-12)
     return np.stack([values[numbers == number].mean(axis=0) for number in range(count)])

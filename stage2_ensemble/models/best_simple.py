@@ -12,8 +12,8 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import roc_auc_score
 
+from features.core.auc import find_auc
 from features.settings.stacking import Stack
 from features.splits.folds import split_evenly
 from stage2_ensemble.columns.columns import (
@@ -191,7 +191,7 @@ def _choose(rows: _Rows, scores: Mapping[str, Floats], fitted: Combiners) -> Bes
     """That of `fitted` whose out-of-fold `scores` have the highest AUC, the mean over folds."""
     labels = rows.split(rows.labels)
     aucs = {
-        name: np.mean(list(map(roc_auc_score, labels, rows.split(values))))
+        name: np.mean(list(map(find_auc, labels, rows.split(values))))
         for name, values in scores.items()
     }
     name = max(aucs, key=lambda name: float(aucs[name]))
@@ -208,4 +208,4 @@ def split_inner(folds: Sequence[FoldColumns], parts: int, seed: int) -> list[Par
 
 def measure_fold_aucs(folds: Sequence[FoldColumns], scores: Sequence[Floats]) -> list[float]:
     """AUC within each fold; scores of different folds come from different models."""
-    return [float(roc_auc_score(c.labels, s)) for c, s in zip(folds, scores, strict=True)]
+    return [find_auc(c.labels, s) for c, s in zip(folds, scores, strict=True)]

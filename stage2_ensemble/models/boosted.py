@@ -147,13 +147,9 @@ def find_rounds(
     splits = [
         (np.flatnonzero(inner != part), np.flatnonzero(inner == part)) for part in np.unique(inner)
     ]
-    losses = lightgbm.cv(
-        options,
-        data,
-        most,
-        folds=splits,
-        callbacks=[lightgbm.early_stopping(STOP_AFTER, verbose=False)],
-    )["valid binary_logloss-mean"]
+    stop = lightgbm.early_stopping(STOP_AFTER, verbose=False)
+    found = lightgbm.cv(options, data, most, folds=splits, callbacks=[stop])
+    losses = np.asarray(found["valid binary_logloss-mean"])
     begin = np.mean([_measure_loss(data, left_out) for _, left_out in splits])
     return len(losses) if losses[-1] < begin else 0
 

@@ -9,9 +9,8 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 from scipy.special import log_expit, logit, logsumexp
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 
-from features.core.auc import rank_scores
+from features.core.auc import find_auc, rank_scores
 from stage2_ensemble.columns.columns import Floats, Labels
 
 KNOTS = 1001
@@ -153,7 +152,7 @@ class BestSingle:
 
     def fit(self, logits: Floats, labels: Labels, weights: Floats) -> Self:
         """Chooses the column; the first of equals."""
-        self.backbone_ = int(np.argmax([roc_auc_score(labels, column) for column in logits.T]))
+        self.backbone_ = int(np.argmax([find_auc(labels, column) for column in logits.T]))
         return self
 
     def score(self, logits: Floats) -> Floats:
@@ -186,9 +185,7 @@ class Greedy:
         """Adds the best column `CHOICES` times; of equals the first."""
         chosen, total = np.zeros(logits.shape[1]), np.zeros(len(logits))
         for _ in range(CHOICES):
-            # The higher the ranks of the fakes, the higher the AUC.
-            ranks = [rank_scores(total + column)[labels == 1].sum() for column in logits.T]
-            best = int(np.argmax(ranks))
+            best = int(np.argmax([find_auc(labels, total + column) for column in logits.T]))
             chosen[best] += 1
             total += logits[:, best]
         self.weights_ = chosen / CHOICES

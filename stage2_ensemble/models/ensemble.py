@@ -29,6 +29,8 @@ class SecondStage:
     digests: Mapping[int, tuple[str, ...]]
     """sha256 of each fold's members, in the order of `backbones`."""
     shipped: str
+    gate_choice: str
+    """What ships unless `gate.ship` names something."""
     models: Mapping[str, Model]
     """What may ship, from simple to complex."""
     oof_auc: Mapping[str, list[float]]

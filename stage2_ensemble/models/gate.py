@@ -100,7 +100,7 @@ def hold_gate(
             compare_fold_aucs(folds, judged.scores[name], judged.scores[other], level, seed, masks)
             for other in (BEST_SIMPLE, Mean.name)
         )
-        outcome, unseen = UNDECIDED, ()
+        outcome, unseen = UNDECIDED, tuple[UnseenGain, ...]()
         if min(gain.low, over_mean.low) > gate.margin:
             unseen = leave_domains_out(folds, name, settings, seed, masks, gate.pseudo_sources)
             worse = [WORSE[u.kind] for u in unseen if u.difference < -gate.margin]
@@ -116,6 +116,23 @@ def choose_shipped(verdicts: Sequence[Verdict], simple: str) -> str:
     """The candidate that has won with the highest lower bound, or the simple one."""
     winners = [verdict for verdict in verdicts if verdict.ships]
     return max(winners, key=lambda verdict: verdict.low).name if winners else simple
+
+
+def describe_choice(verdicts: Sequence[Verdict], gate_choice: str, shipped: str) -> list[str]:
+    """What is to be known of the choice besides the verdicts, in sentences."""
+    sentences = []
+    if shipped != gate_choice:
+        sentences.append(
+            f"{shipped} ships because gate.ship names it; the gate chose {gate_choice}"
+        )
+    for verdict in verdicts:
+        kinds = {gain.kind for gain in verdict.unseen}
+        if verdict.ships and "sources of reals" not in kinds:
+            sentences.append(
+                f"how {verdict.name} does on other sources of reals is not known: "
+                "data.columns.source names fewer than two"
+            )
+    return sentences
 
 
 def choose_by_name(wanted: str, gate_choice: str, fitted: Sequence[str]) -> str:

@@ -124,7 +124,7 @@ def _list_domains(folds: Sequence[FoldColumns], field: str, label: int) -> list[
 def _list_turns(
     kind: Unseen, generators: Sequence[str], sources: Sequence[str], most: int
 ) -> list[_Turn]:
-    """At most `most` turns, or as many as domains; large domains are dealt out to different ones."""
+    """At most `most` turns, or as many as domains; the largest ones are in different turns."""
     ours = [tuple(generators[i::most]) for i in range(min(most, len(generators)))]
     theirs = [tuple(sources[i::most]) for i in range(min(most, len(sources)))]
     if kind == "generators":

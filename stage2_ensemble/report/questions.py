@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stage2_ensemble.models.candidates import GATED
-from stage2_ensemble.models.gate import Verdict
+from stage2_ensemble.models.gate import Verdict, describe_choice
 from stage2_ensemble.results.form import Metrics, ValMetrics, VariantMetrics, has_val
 from stage2_ensemble.results.scores import list_domains
 from stage2_ensemble.sentences.backbones import list_spare
@@ -49,12 +49,14 @@ class Answer:
     reasons: tuple[str, ...]
 
 
-def answer_questions(metrics: Metrics, verdicts: Sequence[Verdict]) -> list[Answer]:
-    """The answers. `verdicts`: of the gate."""
+def answer_questions(
+    metrics: Metrics, verdicts: Sequence[Verdict], gate_choice: str
+) -> list[Answer]:
+    """The answers. `verdicts`: of the gate; `gate_choice`: what it would ship."""
     if not has_val(metrics):
         note = "There is no held-out val: val has joined train"
         return [Answer("How good is it?", note, "open", tuple(list_last(metrics)[1:]))]
-    return [_say_how_good(metrics), _say_worth(metrics, verdicts), _say_trust(metrics)]
+    return [_say_how_good(metrics), _say_worth(metrics, verdicts, gate_choice), _say_trust(metrics)]
 
 
 def _say_how_good(metrics: ValMetrics) -> Answer:
@@ -76,7 +78,7 @@ def _say_how_good(metrics: ValMetrics) -> Answer:
     return Answer("How good is it?", describe_rates(metrics["promises"]), tone, tuple(reasons))
 
 
-def _say_worth(metrics: ValMetrics, verdicts: Sequence[Verdict]) -> Answer:
+def _say_worth(metrics: ValMetrics, verdicts: Sequence[Verdict], gate_choice: str) -> Answer:
     val = metrics["val"]
     shipped = val["shipped"]
     reasons = [
@@ -85,10 +87,14 @@ def _say_worth(metrics: ValMetrics, verdicts: Sequence[Verdict]) -> Answer:
     reasons += [
         f"Out of fold, AUC against the best simple combiner, {v.describe()}." for v in verdicts
     ]
+    for sentence in describe_choice(verdicts, gate_choice, shipped):
+        reasons.append(f"{sentence[0].upper()}{sentence[1:]}.")
     if spare := list_spare(metrics["without"]):
         reasons.append(f"No loss is shown without, one at a time: {', '.join(spare)}.")
-    tone: Tone = "good" if shipped in GATED else "mixed"
-    return Answer("Is the stack worth it?", describe_short_worth(val), tone, tuple(reasons))
+    tone: Tone = "good" if shipped in GATED and shipped == gate_choice else "mixed"
+    return Answer(
+        "Is the stack worth it?", describe_short_worth(val, gate_choice), tone, tuple(reasons)
+    )
 
 
 def _say_trust(metrics: ValMetrics) -> Answer:

@@ -63,7 +63,7 @@ def run(params: ReportParams, out: Path = OUT) -> None:
         raise StaleArtifactError(GALLERY / FACTS, f"val {found}", f"val {wanted}", "gallery")
     heats, mapless = _read_heats(val, gallery)
     check_members(ensemble, list(params.backbones), params.folds.active)
-    answers = answer_questions(metrics, ensemble.verdicts)
+    answers = answer_questions(metrics, ensemble.verdicts, ensemble.gate_choice)
     tables = list_tables(metrics)
     page = build_page(metrics, read_plots(), answers, tables, params.data.root)
     page["gallery_lead"] = describe_gallery(gallery, mapless)

@@ -36,7 +36,7 @@ from stage2_ensemble.models.best_simple import measure_fold_aucs
 from stage2_ensemble.models.bundle import write_ensemble
 from stage2_ensemble.models.candidates import Model, fit_candidates, list_fittable
 from stage2_ensemble.models.ensemble import SecondStage, average_scores
-from stage2_ensemble.models.gate import choose_shipped, hold_gate
+from stage2_ensemble.models.gate import choose_by_name, choose_shipped, describe_choice, hold_gate
 from stage2_ensemble.models.out_of_fold import judge_candidates
 from stage2_ensemble.models.without import leave_backbones_out
 
@@ -84,7 +84,8 @@ def fit_ensemble(
         judged = judge_candidates(folds, settings, seed, meter.advance)
     verdicts = hold_gate(folds, judged, settings, params.gate, seed)
     models, best = fit_candidates(list_fittable(folds, settings), folds, settings, seed)
-    shipped = choose_shipped(verdicts, best.name)
+    gate_choice = choose_shipped(verdicts, best.name)
+    shipped = choose_by_name(params.gate.ship, gate_choice, list(models))
     spared = len(calibration[0]) > 0
     if spared:
         scores = {name: average_scores(model, calibration) for name, model in models.items()}
@@ -107,6 +108,7 @@ def fit_ensemble(
         train_digest=train_digest,
         digests={columns.fold: columns.digests for columns in folds},
         shipped=shipped,
+        gate_choice=gate_choice,
         models=models,
         oof_auc={name: measure_fold_aucs(folds, judged.scores[name]) for name in models},
         picks=judged.picks,
@@ -204,6 +206,9 @@ def _log_choice(ensemble: SecondStage, gate: Gate) -> None:
         _log.info("gate: decided by the half of the fold rows that chose no settings")
     for verdict in ensemble.verdicts:
         _log.info("gate: AUC against the best simple combiner, %s", verdict.describe())
+    choice = (ensemble.verdicts, ensemble.gate_choice, ensemble.shipped)
+    for sentence in describe_choice(*choice):
+        _log.info("gate: %s", sentence)
 
 
 def _log_units(ensemble: SecondStage, units: TrainUnits | None) -> None:
