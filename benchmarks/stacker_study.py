@@ -13,11 +13,11 @@ strong       four of the columns know as much as a network
 few          as `additive`, on 200 rows
 many         as `additive`, on 20,000 rows
 
-The others have 600 rows, `interaction` 2,000, four fifths of them fake. A variant is truly better where its
-AUC on fresh rows is above that of the best simple combiner by more than the gate's margin. Told
-are: `wrong`, the share of worlds in which it shipped and was worse than the simple one;
-`right`, of those where it is truly better, the share in which it shipped; the regret, the mean AUC
-that is lost against the better of both; and what the variant adds where nothing is gated.
+The others have 600 rows, `interaction` 2,000, four fifths of them fake. A variant is truly better
+where its AUC on fresh rows is above that of the best simple combiner by more than the gate's
+margin. Told are: `wrong`, the share of worlds in which it shipped and was worse than the simple
+one; `right`, of those where it is truly better, the share in which it shipped; the regret, the mean
+AUC that is lost against the better of both; and what the variant adds where nothing is gated.
 
 Worlds that a file of `--out` holds are not run again.
 """
