@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import pandas as pd
 
 from features.core.files import write_atomic
-from stage2_ensemble.charts import curves, dots, training
+from stage2_ensemble.charts import curves, dots, shapes, training
 from stage2_ensemble.charts.style import build_figure, use_style
 from stage2_ensemble.results.form import Metrics, ValMetrics, has_val
 
@@ -75,6 +75,8 @@ _VAL: tuple[_Plan[ValMetrics], ...] = (
           lambda m, _: dots.describe_without(m), lambda m, _: bool(m["without"])),
     _Plan("contributions", "What moves the score", dots.draw_blocks,
           lambda m, _: dots.describe_blocks(m), lambda m, _: bool(dots.find_explained(m))),
+    _Plan("lightgbm_shapes", "What LightGBM adds", shapes.draw_shapes,
+          lambda _, t: shapes.describe_shapes(t), _has("shapes")),
 )  # fmt: skip
 _TRAINING: tuple[_Plan[Metrics], ...] = (
     _Plan("learning_curves", "Learning curves", training.draw_learning,

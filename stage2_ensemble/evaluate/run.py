@@ -43,6 +43,7 @@ from stage2_ensemble.findings.rule_checks import (
     tabulate_shipped,
 )
 from stage2_ensemble.findings.scorers import measure_scorers, measure_units
+from stage2_ensemble.findings.shapes import tabulate_shapes
 from stage2_ensemble.findings.tables import (
     EVALUATION,
     METRICS,
@@ -118,6 +119,7 @@ def give_reasons(
     without = measure_without(ensemble, columns, shipped, rows, val.labels, val.groups)
     blocks = {name: reason.blocks for name, reason in reasons.items()}
     tables = tabulate_reasons(reasons, ensemble.shipped, without)
+    tables["shapes"] = tabulate_shapes(ensemble.models.get("lightgbm"), columns, rows)
     return {"blocks": blocks, "without": without}, tables
 
 
