@@ -28,8 +28,7 @@ from stage2_ensemble.columns import feature_matrix
 from stage2_ensemble.columns.columns import FoldColumns
 from stage2_ensemble.columns.feature_matrix import FoldBasis
 from stage2_ensemble.models import boosted, candidates, forest, out_of_fold
-from stage2_ensemble.models.best_simple import BestSimple, Start, fit_start, measure_fold_aucs
-from stage2_ensemble.models.boosted import Boosted
+from stage2_ensemble.models.best_simple import measure_fold_aucs
 from stage2_ensemble.models.bundle import read_ensemble
 from stage2_ensemble.models.candidates import GATED, SIMPLE, fit_candidate, fit_candidates
 from stage2_ensemble.models.out_of_fold import BEST_SIMPLE, judge_candidates
@@ -191,29 +190,6 @@ def test_a_choice_of_the_simple_one_that_sees_the_held_out_rows_is_found_out(mon
     leaking = judge_candidates(folds, bare, 0).scores
     found = {n for n in names for i, c in enumerate(folds) if not is_null(c.labels, leaking[n][i])}
     assert found >= {"greedy", "logistic", BEST_SIMPLE}
-
-
-def test_a_start_that_has_seen_the_rows_that_boosting_begins_at_is_found_out(monkeypatch):
-    """Log-odds in sample look better than those of new rows, so nothing else is asked."""
-    rng = np.random.default_rng(1)
-    folds = [
-        replace(
-            c,
-            extras=(0.7 * (2 * c.labels - 1) + rng.normal(size=len(c)))[:, None].astype("f4"),
-            extra_names=("forensic:mark",),
-        )
-        for c in draw_many(80)
-    ]
-    half = [[c.take(np.arange(len(c)) % 2 == part) for c in folds] for part in (0, 1)]
-    settings = ONCE.model_copy(update={"columns": ("forensic:*",), "max_rounds": 60})
-    honest = fit_start(half[0], settings, 0)
-    seen = BestSimple(fit_candidate("logistic", half[0], settings, 0).combiner)
-    losses = []
-    for crossed in (honest.crossed, {c.fold: seen.score(c) for c in half[0]}):
-        model = Boosted.fit(half[0], settings, 0, start=Start(honest.best, crossed))
-        odds = [(1 - 2 * c.labels) * model.score(c) for c in half[1]]
-        losses.append(np.logaddexp(0, np.concatenate(odds)).mean())
-    assert losses[0] < losses[1] - 0.01
 
 
 @pytest.mark.parametrize("name", GATED)
