@@ -64,4 +64,7 @@ def _measure_centres(reals: FoldColumns, numbers: Floats, count: int) -> Floats:
         values = np.concatenate([values, reals.extras], axis=1)
     values = np.nan_to_num(values)
     values = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-12)
-    return np.stack([values[numbers == number].mean(axis=0) for number in range(count)])
+    centres = np.zeros((count, values.shape[1]))
+    for number in np.unique(numbers):  # not all of them where embeddings are the same
+        centres[number] = values[numbers == number].mean(axis=0)
+    return centres

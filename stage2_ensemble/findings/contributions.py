@@ -27,7 +27,7 @@ from stage2_ensemble.models.best_simple import BestSimple
 from stage2_ensemble.models.boosted import Boosted, FoldModels, count_threads
 from stage2_ensemble.models.candidates import Model, Pooled
 from stage2_ensemble.models.combiners import BestSingle, Combiner, Greedy, Logistic, RankMean
-from stage2_ensemble.models.forest import TREES, Forest
+from stage2_ensemble.models.forest import Forest
 
 ROWS = 5_000
 """That contributions are computed for, drawn at random: a mean over more of them says the same."""
@@ -116,7 +116,8 @@ def _explain_fold(model: Model, columns: MemberColumns) -> Contributions | None:
     assert isinstance(trees, Boosted | Forest)
     found = _explain_trees(trees, columns)
     if isinstance(trees, Forest):
-        return replace(found, values=found.values / TREES, base=found.base / TREES - trees.shift)
+        values, base = found.values / trees.trees, found.base / trees.trees - trees.shift
+        return replace(found, values=values, base=base)
     return _add(_explain_sum(trees.start, columns) or _explain_start(trees.start, columns), found)
 
 

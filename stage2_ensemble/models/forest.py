@@ -49,4 +49,9 @@ class Forest:
     def score(self, columns: MemberColumns) -> Floats:
         """`(n,)` log-odds of fake. Raises `AlignmentError` for other columns than at the fit."""
         # Of a forest, too, LightGBM gives the sum over its trees.
-        return predict_mean(self.boosters, self.table.build(columns)) / TREES - self.shift
+        return predict_mean(self.boosters, self.table.build(columns)) / self.trees - self.shift
+
+    @property
+    def trees(self) -> int:
+        """In each booster."""
+        return int(self.boosters[0].num_trees())

@@ -30,8 +30,9 @@ WON, LOST, UNDECIDED = "won", "lost", "too few rows to tell"
 WORSE = {
     "generators": "worse on unseen generators",
     "sources of reals": "worse on unseen sources of reals",
-    "pseudo-sources of reals": "worse on unseen clusters of reals",
-    "both": "worse where generators and sources of reals are unseen",
+    "clusters of reals": "worse on unseen clusters of reals",
+    "generators and sources of reals": "worse where generators and sources of reals are unseen",
+    "generators and clusters of reals": "worse where generators and clusters of reals are unseen",
 }
 """Outcomes of what would have won, but for domains that nobody learned from."""
 

@@ -21,7 +21,13 @@ from stage2_ensemble.measures.resampling import draw_counts, index_groups, rank_
 from stage2_ensemble.models.best_simple import measure_fold_aucs, split_inner
 from stage2_ensemble.models.candidates import fit_candidates
 
-Unseen = Literal["generators", "sources of reals", "pseudo-sources of reals", "both"]
+Unseen = Literal[
+    "generators",
+    "sources of reals",
+    "clusters of reals",
+    "generators and sources of reals",
+    "generators and clusters of reals",
+]
 LEAST = 2
 """Domains of a kind: with one alone, nothing would be left to learn from."""
 RESAMPLES = 1000
@@ -43,9 +49,8 @@ class UnseenGain:
 
     def describe(self) -> str:
         """`-0.0270 [-0.0411, -0.0102] on 4 sources of reals left out`."""
-        what = "generators and sources of reals" if self.kind == "both" else self.kind
         text = format_difference(self.difference, self.low, self.high)
-        return f"{text} on {self.domains} {what} left out"
+        return f"{text} on {self.domains} {self.kind} left out"
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
@@ -84,16 +89,18 @@ def leave_domains_out(
     kinds: list[Unseen] = []
     sources = _list_domains(folds, "sources", 0)
     source_kind: Unseen = "sources of reals"
+    both: Unseen = "generators and sources of reals"
     if not sources and pseudo_sources:
         folds = cluster_reals(folds, pseudo_sources, settings, seed)
-        sources, source_kind = _list_domains(folds, "sources", 0), "pseudo-sources of reals"
+        sources = _list_domains(folds, "sources", 0)
+        source_kind, both = "clusters of reals", "generators and clusters of reals"
     generators = _list_domains(folds, "domains", 1)
     if len(generators) >= LEAST:
         kinds.append("generators")
     if len(sources) >= LEAST:
         kinds.append(source_kind)
     if len(kinds) == 2:
-        kinds.append("both")
+        kinds.append(both)
     gains = []
     for kind in kinds:
         turns = _list_turns(kind, generators, sources, settings.inner_folds)
@@ -129,7 +136,7 @@ def _list_turns(
     theirs = [tuple(sources[i::most]) for i in range(min(most, len(sources)))]
     if kind == "generators":
         return [_Turn(own, ()) for own in ours]
-    if kind != "both":
+    if not kind.startswith("generators"):
         return [_Turn((), own) for own in theirs]
     count = max(len(ours), len(theirs))
     return [_Turn(ours[i % len(ours)], theirs[i % len(theirs)]) for i in range(count)]

@@ -17,7 +17,7 @@ from features.errors import IntegrityError, MissingArtifactError
 from features.settings.members import ActiveFolds
 from features.settings.stacking import Decision, Gate, Label, Stack, StackParams
 from stage2_ensemble.columns.columns import FoldColumns
-from stage2_ensemble.models import boosted, candidates
+from stage2_ensemble.models import candidates, forest
 from stage2_ensemble.models.bundle import read_ensemble, write_ensemble
 from stage2_ensemble.models.candidates import GATED, SIMPLE
 from stage2_ensemble.stack.run import fit_ensemble
@@ -90,7 +90,7 @@ def ensemble():
     spared = [spare(c) for c in folds]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "LEAST_ROWS", 10)
-        patch.setattr(boosted, "FOREST_TREES", 20)
+        patch.setattr(forest, "TREES", 20)
         return fit_ensemble(folds, spared, PARAMS, "d" * 64, 0.6)
 
 

@@ -17,6 +17,7 @@ ENSEMBLE = SecondStage(
     train_digest="d" * 64,
     digests={0: (), 1: ()},
     shipped="mean",
+    gate_choice="mean",
     models={"mean": Pooled(Mean())},
     oof_auc={},
     picks={},

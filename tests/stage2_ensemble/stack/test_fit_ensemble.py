@@ -15,7 +15,7 @@ from stage2_ensemble.decisions.calibration import choose_calibration
 from stage2_ensemble.decisions.prior_shift import keep_train
 from stage2_ensemble.decisions.scored_rows import ChoiceRows
 from stage2_ensemble.decisions.threshold import DRAWS, choose_threshold
-from stage2_ensemble.models import boosted, candidates
+from stage2_ensemble.models import candidates, forest
 from stage2_ensemble.models.candidates import GATED, SIMPLE, fit_candidate
 from stage2_ensemble.models.gate import choose_shipped, hold_gate
 from stage2_ensemble.models.out_of_fold import judge_candidates, measure_fold_aucs, pick_simple
@@ -55,7 +55,7 @@ def draw_calibration(fold: int, rows: int = 60) -> CalibrationColumns:
 def small():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "LEAST_ROWS", 10)
-        patch.setattr(boosted, "FOREST_TREES", 20)
+        patch.setattr(forest, "TREES", 20)
         yield
 
 
