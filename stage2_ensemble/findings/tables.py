@@ -4,7 +4,8 @@
 
 | column | meaning |
 |---|---|
-| `row_id`, `img_name`, `path`, `label`, `group`, `generator`, `unit`, `domain` | of the manifest |
+| `row_id`, `img_name`, `path`, `label`, `group` | of the manifest |
+| `generator`, `source`, `unit`, `domain` | of the manifest |
 | `override` | the corrected label, -1 where nobody looked; equal to `label` where confirmed |
 | `headline` | headline figures stand on it: not moved to val by `split.hold_out` |
 | `null_model` | log-odds of the null model, at equal class shares |
@@ -58,7 +59,8 @@ METRICS, EVALUATION = "metrics.json", "evaluation.parquet"
 SUMS = "evaluate.sums.json"
 """Seals these and the tables behind figures; what it lists is read by nobody unchecked."""
 FROM_MANIFEST = [
-    *("row_id", "img_name", "path", "label", "override", "group", "generator", "unit", "domain")
+    *("row_id", "img_name", "path", "label", "override", "group"),
+    *("generator", "source", "unit", "domain"),
 ]
 
 
