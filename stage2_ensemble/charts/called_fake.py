@@ -15,7 +15,7 @@ from stage2_ensemble.charts.style import (
     find_height,
 )
 from stage2_ensemble.results.form import ValMetrics
-from stage2_ensemble.sentences.called_fake import LISTS, list_called_fake
+from stage2_ensemble.sentences.called_fake import find_main, list_called_fake
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +37,7 @@ def list_dots(metrics: ValMetrics) -> list[tuple[str, Dot]]:
                 entry["called_fake_high"],
             ),
         )
-        for kind, column in LISTS
+        for kind, column in find_main(found)
         for entry in found[kind][column][:MOST]
     ]
 
@@ -54,7 +54,7 @@ def draw_called_fake(metrics: ValMetrics, _: Mapping[str, pd.DataFrame]) -> "Fig
         colour, marker = styles[kind]
         rate = metrics["called_fake"][kind]["all"]["called_fake"]
         axes.axvline(rate, color=colour, linewidth=0.9, linestyle=":")
-        axes.plot([], [], marker, linestyle=":", color=colour, label=f"{kind}; all of them")
+        axes.plot([], [], marker, linestyle=":", color=colour, label=f"{kind} (line: all)")
     axes.set(xlabel="share called fake", xlim=(-0.02, 1.02))
     draw_legend(figure, *axes.get_legend_handles_labels())
     return figure
@@ -62,4 +62,8 @@ def draw_called_fake(metrics: ValMetrics, _: Mapping[str, pd.DataFrame]) -> "Fig
 
 def describe_called_fake(metrics: ValMetrics) -> str:
     """The same in words."""
-    return " ".join(list_called_fake(metrics["called_fake"]))
+    found = metrics["called_fake"]
+    listed = sum(len(found[kind][column]) for kind, column in find_main(found))
+    hidden = listed - len(list_dots(metrics))
+    more = [f"{hidden:,} more are not shown."] if hidden else []
+    return " ".join([*list_called_fake(found), *more])

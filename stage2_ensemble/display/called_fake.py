@@ -23,8 +23,8 @@ COLUMNS = (
     Column("than all"),
 )
 NOTE = (
-    "worst first, by the end of the interval; more or less often than all: by intervals that share "
-    "the risk of 5 % among all names"
+    "sorted by the end of the interval that is nearer to all rows, so that few rows do not come "
+    "first by chance; than all: with the risk of 5 % shared among the names of a list"
 )
 
 

@@ -46,13 +46,21 @@ def is_any_worse(kind: Kind, column: Column, found: CalledFakeClass) -> bool:
     return bool(entries) and judge_share(entries[0], found["all"]) == WORSE[kind][0]
 
 
-def list_called_fake(called_fake: CalledFakeByClass) -> Iterator[str]:
-    """A sentence for each list that has names; what is not known of reals where none has."""
-    if not called_fake["reals"]["sources"]:
-        yield NO_SOURCES
+def find_main(called_fake: CalledFakeByClass) -> list[tuple[Kind, Column]]:
+    """Of each class the first list that has names: sources of reals, generators of fakes."""
+    lists: dict[Kind, Column] = {}
     for kind, column in LISTS:
         if called_fake[kind][column]:
-            yield describe_worst(kind, column, called_fake[kind])
+            lists.setdefault(kind, column)
+    return list(lists.items())
+
+
+def list_called_fake(called_fake: CalledFakeByClass) -> Iterator[str]:
+    """A sentence for each main list; what is not known of reals where they have no source."""
+    if not called_fake["reals"]["sources"]:
+        yield NO_SOURCES
+    for kind, column in find_main(called_fake):
+        yield describe_worst(kind, column, called_fake[kind])
 
 
 def describe_worst(kind: Kind, column: Column, found: CalledFakeClass) -> str:
@@ -64,11 +72,12 @@ def describe_worst(kind: Kind, column: Column, found: CalledFakeClass) -> str:
     tail = f" {OTHERS}" if (kind, column) == ("reals", "sources") else ""
     more = WORSE[kind][1]
     if count == 1:
-        return f"One of {title} is named, {worst['name']}: {figure} are called fake.{tail}"
+        one = f"One {column.removesuffix('s')} of {kind}"
+        return f"{one} is named, {worst['name']}: {figure} are called fake.{tail}"
     if is_any_worse(kind, column, found):
         text = (
             f"Of {count:,} {title} the worst is {worst['name']}: {figure} are called fake, "
-            f"{more} often than {all_rows}, by an interval that shares its risk among all {count:,}"
+            f"{more} often than {all_rows}, with the risk of 5 % shared among the {count:,}"
         )
     else:
         text = (

@@ -150,7 +150,10 @@ def test_many_members_and_generators_are_cut_and_said_to_be(run):
     metrics["val"]["members"] = {f"m{i}-0": {**member, "auc": 0.5 + i / 100} for i in range(15)}
     part = next(iter(metrics["generators"].values()))
     metrics["generators"] = {f"g{i:02}": {**part, "auc": 0.4 + i / 200} for i in range(60)}
+    source = metrics["called_fake"]["reals"]["sources"][0]
+    metrics["called_fake"]["reals"]["sources"] = [{**source, "name": f"s{i}"} for i in range(44)]
     charts = {c.name: c for c in build_charts(metrics, tables | make_histories(9))}
+    assert "34 more are not shown" in charts["called_fake"].text
     assert "Of 15 members" in charts["scorers_auc"].text
     assert "39 more" in charts["parts_auc"].text
     assert "3 more are not shown" in charts["learning_curves"].text
