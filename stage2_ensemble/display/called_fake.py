@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from stage2_ensemble.display.layout import Column, Row, TextTable
-from stage2_ensemble.results.form import CalledFake, ValMetrics
+from stage2_ensemble.results.form import ValMetrics
+from stage2_ensemble.results.scores import CalledFake
 from stage2_ensemble.sentences.called_fake import LISTS, Kind, judge_share
 from stage2_ensemble.sentences.intervals import IntervalSide, format_interval
 

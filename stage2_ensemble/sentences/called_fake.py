@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from features.core.number_text import format_figure
-from stage2_ensemble.results.form import (
+from stage2_ensemble.results.scores import (
     CalledFake,
     CalledFakeByClass,
     CalledFakeClass,

@@ -104,7 +104,7 @@ def test_the_place_of_the_labels_and_the_rows_are_told(done, monkeypatch, capsys
 def test_json_is_the_metrics_and_quiet_is_the_answer_alone(done):
     def call(option: str) -> str:
         command = [sys.executable, "-m", "stage2_ensemble.summary", option]
-        environment = {**os.environ, "PYTHONPATH": str(Path(summary.__file__).parents[1])}
+        environment = {**os.environ, "PYTHONPATH": str(Path(summary.__file__).parents[2])}
         return subprocess.run(
             command, env=environment, capture_output=True, text=True, check=True
         ).stdout
