@@ -41,8 +41,8 @@ def build_called_fake(metrics: ValMetrics) -> TextTable | None:
 def _list_class(metrics: ValMetrics, kind: Kind) -> list[Row]:
     found = metrics["called_fake"][kind]
     rows = [_build_row(f"all {kind}", found["all"])]
-    for of_kind, column in LISTS:
-        entries = found[column] if of_kind == kind else []
+    for column in [column for of_kind, column in LISTS if of_kind == kind and found[column]]:
+        entries = found[column]
         for entry in entries[:MOST]:
             side = SIDES[judge_share(entry, found["all"])]
             rows.append(_build_row(f"{kind} of {entry['name']}", entry, side))
