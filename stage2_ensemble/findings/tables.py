@@ -43,6 +43,10 @@ Entry = tuple[str, str, Mapping[str, Any]]
 ENDS = ("auc", "auc_low", "auc_high")
 SCORERS = ("name", "kind", *ENDS)
 PARTS = (*SCORERS, "null_auc", "domain", "reals", "fakes", "groups", "against")
+CALLED_FAKE = (
+    *("label", "kind", "name", "called_fake", "called_fake_low", "called_fake_high"),
+    *("shared_low", "shared_high", "rows", "groups"),
+)
 """Columns of tables."""
 LEARNING = ("backbone", "fold", "epoch", "loss", "lr", "raw_auc", "ema_auc")
 SAMPLER = (
@@ -84,13 +88,14 @@ def list_subgroups(metrics: ValMetrics) -> list[Entry]:
 
 
 def tabulate_dots(metrics: ValMetrics) -> dict[str, pd.DataFrame]:
-    """`scorers` and `parts`: what the figures show, as tables."""
+    """`scorers`, `parts` and `called_fake`: what the figures show, as tables."""
     subgroups = list_subgroups(metrics)
     if gap := metrics["domains"].get("gap"):
         subgroups.append(("gap", "seen minus unseen", gap))
     return {
         "scorers": _tabulate(list_scorers(metrics), SCORERS),
         "parts": _tabulate(subgroups, PARTS),
+        "called_fake": _tabulate_called_fake(metrics),
     }
 
 
@@ -100,6 +105,20 @@ def _tabulate(entries: list[Entry], columns: tuple[str, ...]) -> pd.DataFrame:
         for kind, name, values in entries
     ]
     return pd.DataFrame(rows, columns=list(columns))
+
+
+def _tabulate_called_fake(metrics: ValMetrics) -> pd.DataFrame:
+    found = metrics["called_fake"]
+    rows = [
+        {**entry, "label": label, "kind": kind}
+        for label, of_class in ((REAL, found["reals"]), (FAKE, found["fakes"]))
+        for kind, entries in (
+            ("source", of_class["sources"]),
+            ("generator", of_class["generators"]),
+        )
+        for entry in entries
+    ]
+    return pd.DataFrame(rows, columns=list(CALLED_FAKE))
 
 
 def tabulate_histories(

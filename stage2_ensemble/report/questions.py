@@ -129,13 +129,13 @@ def _list_comforts(metrics: ValMetrics) -> Iterator[str]:
         yield f"{explain_gap(gap)}."
     if not gap:
         yield NO_UNSEEN
+    for found in list_domains(domains).values() if gap else ():
+        yield f"AUC {format_interval(found)} on {found['against']}."
     reals = metrics["called_fake"]["reals"]
     if not reals["sources"]:
         yield NO_SOURCES
     elif not is_any_worse("reals", "sources", reals):
         yield describe_worst("reals", "sources", reals)
-    for found in list_domains(domains).values() if gap else ():
-        yield f"AUC {format_interval(found)} on {found['against']}."
     worst = find_worst(metrics["robustness"])
     if worst and not is_marked(worst):
         yield f"Of changed pictures it does worst under {describe_variant(worst)}."

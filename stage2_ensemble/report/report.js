@@ -228,8 +228,8 @@
     const facts = {
       path: row.path, size: `${row.file.width} × ${row.file.height}, ${row.file.bytes.toLocaleString("en")} bytes`,
       format: [row.file.format, row.file.notes].filter(Boolean).join(", "),
-      generator: row.generator || "none named", source: row.source || "none named", domain: row.domain.replace("_", "-"),
-      disagreement: row.disagreement.toFixed(2),
+      generator: row.generator || "none named", source: row.source || "none named",
+      domain: row.domain.replace("_", "-"), disagreement: row.disagreement.toFixed(2),
     };
     return build("dl", { class: "facts" }, ...Object.entries(facts).flatMap(([name, text]) =>
       [build("dt", { text: name }), build("dd", { text })]));

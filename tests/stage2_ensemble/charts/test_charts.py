@@ -86,6 +86,11 @@ def test_tables_agree_with_metrics_json(run):
     assert scorers.loc["null model", "auc"] == pytest.approx(metrics["val"]["null_model"]["auc"])
     parts = tables["parts"].set_index("name")
     assert parts.loc["seen minus unseen", "auc"] == pytest.approx(metrics["domains"]["gap"]["auc"])
+    listed = tables["called_fake"].set_index(["label", "kind", "name"])
+    for entry in metrics["called_fake"]["reals"]["sources"]:
+        row = listed.loc["real", "source", entry["name"]]
+        assert row["called_fake"] == pytest.approx(entry["called_fake"])
+    assert {"real", "fake"} == set(tables["called_fake"]["label"])
     histogram = tables["score_histogram"]
     assert histogram["real"].sum() == metrics["rows"]["val"]["reals"]
     assert histogram["fake"].sum() == metrics["rows"]["val"]["fakes"]
