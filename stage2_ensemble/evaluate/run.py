@@ -22,6 +22,7 @@ from features.settings.members import MembersParams
 from stage2_ensemble.charts.charts import build_charts, write_pngs
 from stage2_ensemble.columns.columns import Floats, MemberColumns, read_held_out
 from stage2_ensemble.columns.extras import read_extras
+from stage2_ensemble.findings.called_fake import measure_called_fake
 from stage2_ensemble.findings.corrected_labels import measure_corrected
 from stage2_ensemble.findings.domains import measure_domains, measure_generators
 from stage2_ensemble.findings.final_run import (
@@ -80,7 +81,7 @@ def measure_val(
     """The fixed form of `metrics.json`, but for what `check_rules` and `give_reasons` add.
 
     `scores`: as `SecondStage.read_all` gives them. `val` and `rows` are about the headline rows,
-    `generators` and `domains` about all of val.
+    `generators`, `domains` and `called_fake` about all of val.
     """
     rows = find_headline_rows(val)
     labels, groups = val.labels[rows], val.groups[rows]
@@ -98,6 +99,9 @@ def measure_val(
         "rows": {"val": {"reals": reals, "fakes": fakes}},
         "generators": measure_generators(shipped, null.scores, val),
         "domains": measure_domains(shipped, null.scores, val),
+        "called_fake": measure_called_fake(
+            shipped >= ensemble.rules.find_threshold(ensemble.shipped), val
+        ),
     }
 
 
