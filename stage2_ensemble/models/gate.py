@@ -124,7 +124,7 @@ def describe_choice(verdicts: Sequence[Verdict], gate_choice: str, shipped: str)
     sentences = []
     if shipped != gate_choice:
         sentences.append(
-            f"{shipped} ships because gate.ship names it; the gate chose {gate_choice}"
+            f"the gate chose {gate_choice}; {shipped} ships because gate.ship names it"
         )
     for verdict in verdicts:
         kinds = {gain.kind for gain in verdict.unseen}
@@ -136,15 +136,9 @@ def describe_choice(verdicts: Sequence[Verdict], gate_choice: str, shipped: str)
     return sentences
 
 
-def choose_by_name(wanted: str, gate_choice: str, fitted: Sequence[str]) -> str:
-    """`gate.ship`: what the gate chose, or the candidate of this name, whatever the gate says.
-
-    Raises `ConfigError` for a candidate that was not fitted.
-    """
-    if wanted == "auto":
-        return gate_choice
-    if wanted not in fitted:
-        problem = f"gate.ship {wanted}: it was not fitted; there are {', '.join(fitted)}"
+def check_ship(wanted: str, fittable: Sequence[str]) -> None:
+    """Raises `ConfigError` where `gate.ship` names a candidate that will not be fitted."""
+    if wanted not in ("auto", *fittable):
+        problem = f"gate.ship {wanted}: it cannot be fitted; there are {', '.join(fittable)}"
         advice = "stack.candidates must name it, and its rows must suffice (docs/guide/gate.md)."
         raise ConfigError("params.yaml", [problem], advice)
-    return wanted

@@ -36,7 +36,7 @@ from stage2_ensemble.models.best_simple import measure_fold_aucs
 from stage2_ensemble.models.bundle import write_ensemble
 from stage2_ensemble.models.candidates import Model, fit_candidates, list_fittable
 from stage2_ensemble.models.ensemble import SecondStage, average_scores
-from stage2_ensemble.models.gate import choose_by_name, choose_shipped, describe_choice, hold_gate
+from stage2_ensemble.models.gate import check_ship, choose_shipped, describe_choice, hold_gate
 from stage2_ensemble.models.out_of_fold import judge_candidates
 from stage2_ensemble.models.without import leave_backbones_out
 
@@ -78,14 +78,16 @@ def fit_ensemble(
     of fakes in train. `targets` serve `label.prior: estimate` alone. With `units` there are
     rules of units, too.
     """
-    settings, seed = params.stack, params.seed
+    settings, seed, wanted = params.stack, params.seed, params.gate.ship
+    names = list_fittable(folds, settings)
+    check_ship(wanted, names)
     parts = settings.repeats * settings.inner_folds
     with show_progress("judge candidates", parts, "parts of the rows") as meter:
         judged = judge_candidates(folds, settings, seed, meter.advance)
     verdicts = hold_gate(folds, judged, settings, params.gate, seed)
-    models, best = fit_candidates(list_fittable(folds, settings), folds, settings, seed)
+    models, best = fit_candidates(names, folds, settings, seed)
     gate_choice = choose_shipped(verdicts, best.name)
-    shipped = choose_by_name(params.gate.ship, gate_choice, list(models))
+    shipped = gate_choice if wanted == "auto" else wanted
     spared = len(calibration[0]) > 0
     if spared:
         scores = {name: average_scores(model, calibration) for name, model in models.items()}

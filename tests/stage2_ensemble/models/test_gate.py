@@ -18,7 +18,7 @@ from stage2_ensemble.models.gate import (
     WON,
     WORSE,
     Verdict,
-    choose_by_name,
+    check_ship,
     choose_shipped,
     describe_choice,
     hold_gate,
@@ -340,15 +340,16 @@ def forget_sources(folds) -> list[FoldColumns]:
     return [replace(columns, sources=None) for columns in folds]
 
 
-LEVELS = EAGER.model_copy(update={"columns": ("logit:*", "forensic:*")})
+LEVELS = EAGER.model_copy(update={"columns": ("logit:*", "forensic:*"), "pca_components": 8})
 """Without what embeddings say, which is more than noise levels do."""
 
 
 def test_cameras_that_were_learned_by_heart_keep_it_at_home_only_where_they_are_named():
     """The gain out of fold is large: each camera has rows on either side of the split.
 
-    A gate that looks at generators alone, or at nothing besides the rows of all domains, ships
-    this model, and pictures of the next camera are called fake: it does as here with `forget`.
+    A gate that looks at the rows of all domains, or at generators besides, ships this model
+    (+0.1043 [+0.0811, +0.1258]); of a new camera's pictures it tells fewer from fakes than the
+    simple combiner does (-0.3124 [-0.3891, -0.2428]).
     """
     folds = [draw_cameras(0), draw_cameras(1, seed=50)]
     (unaware,) = hold(forget_sources(folds), LEVELS)
@@ -503,18 +504,14 @@ def test_a_verdict_is_said_in_one_line():
 # --- what ships by name
 
 
-def test_a_name_ships_whatever_the_gate_says():
-    fitted = ["mean", "logistic", "lightgbm"]
-    assert choose_by_name("auto", "logistic", fitted) == "logistic"
-    for name in fitted:
-        assert choose_by_name(name, "logistic", fitted) == name
-
-
-def test_what_was_not_fitted_cannot_ship():
+def test_what_will_not_be_fitted_cannot_ship():
+    fittable = ["mean", "logistic", "lightgbm"]
+    for name in ("auto", *fittable):
+        check_ship(name, fittable)
     with pytest.raises(ConfigError) as caught:
-        choose_by_name("lightgbm_pca", "mean", ["mean", "lightgbm"])
+        check_ship("lightgbm_pca", fittable)
     text = str(caught.value)
-    assert "gate.ship lightgbm_pca: it was not fitted; there are mean, lightgbm" in text
+    assert "gate.ship lightgbm_pca: it cannot be fitted; there are mean, logistic, lightgbm" in text
     assert "stack.candidates" in text
 
 
@@ -529,7 +526,7 @@ def test_names_that_nothing_has_are_no_setting():
 def test_what_ships_against_the_gate_is_said():
     verdicts = [give("lightgbm", -0.1, LOST)]
     (said,) = describe_choice(verdicts, "greedy", "lightgbm")
-    assert said == "lightgbm ships because gate.ship names it; the gate chose greedy"
+    assert said == "the gate chose greedy; lightgbm ships because gate.ship names it"
     assert describe_choice(verdicts, "greedy", "greedy") == []
 
 
