@@ -389,7 +389,7 @@ def test_rounds_are_none_without_signal_and_more_with_it():
     assert 0 in found
     assert max(found) <= 3
     assert 5 < search_rounds([add_mark(rows, 1.0)], settings) <= 60
-    assert search_rounds([add_mark(rows, 1.0)], change(max_rounds=3)) == 3
+    assert 0 < search_rounds([add_mark(rows, 1.0)], change(max_rounds=3)) <= 3
 
 
 def test_a_fold_that_cannot_be_cut_gives_no_rounds(columns):
