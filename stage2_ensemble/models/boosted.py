@@ -161,7 +161,7 @@ def _measure_loss(data: lightgbm.Dataset, rows: Ids) -> float:
     )
     weights = data.get_weight()  # none where all are 1
     losses = np.logaddexp(0.0, np.where(labels, -begin, begin))
-    return float(np.average(losses, weights=None if weights is None else weights[rows]))
+    return float(np.average(losses, weights=None if weights is None else np.asarray(weights)[rows]))
 
 
 def gather_rows(folds: Sequence[FoldColumns], settings: Stack) -> tuple[Labels, Floats, float]:
