@@ -100,7 +100,7 @@ class Stack(Section):
     """Parts that the fold rows are cut into, by group, for out-of-fold scores."""
     repeats: PositiveInt = 2
     """Times that they are cut anew; scores of a row are averaged over them."""
-    candidates: tuple[Candidate, ...] = ("lightgbm", "lightgbm_pca", "random_forest")
+    candidates: tuple[Candidate, ...] = ("lightgbm", "lightgbm_pca")
     """What may ship if it beats the best simple combiner. Each one declared here makes it harder
     for the others: the risk of a lucky winner is shared among them."""
     columns: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
@@ -116,8 +116,12 @@ class Stack(Section):
     bags: PositiveInt = 3
     """Fits with other seeds that are averaged in what ships; the gate judges single ones."""
     max_rounds: PositiveInt = 300
+    """What cross-validation within the rows may choose at most; 0 rounds leave the best simple
+    combiner as it is."""
     learning_rate: PositiveFloat = 0.05
-    num_leaves: Annotated[int, Field(ge=2)] = 15
+    num_leaves: Annotated[int, Field(ge=2)] = 2
+    """2: each tree looks at one column, and the model is a sum of curves. More let columns act
+    together, and need more rows."""
     min_data_in_leaf: PositiveInt = 20
     """At most rows / 20."""
     feature_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5

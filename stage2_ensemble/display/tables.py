@@ -5,6 +5,7 @@ from typing import Any
 
 from features.core.number_text import NO_VALUE, format_figure, format_percent
 from features.runtime.costs import UNKNOWN, Cost
+from stage2_ensemble.display.called_fake import build_called_fake
 from stage2_ensemble.display.layout import Column, Row, TextTable
 from stage2_ensemble.findings.contributions import BACKBONE
 from stage2_ensemble.findings.robustness import SCORERS, name_variant
@@ -67,6 +68,7 @@ def list_tables(metrics: Metrics) -> list[TextTable]:
         build_corrected(metrics),
         build_shipped(metrics),
         build_promises(metrics),
+        build_called_fake(metrics),
         build_comparisons(metrics),
         build_units(metrics),
         build_robustness(metrics),

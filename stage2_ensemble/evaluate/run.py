@@ -22,6 +22,7 @@ from features.settings.members import MembersParams
 from stage2_ensemble.charts.charts import build_charts, write_pngs
 from stage2_ensemble.columns.columns import Floats, MemberColumns, read_held_out
 from stage2_ensemble.columns.extras import read_extras
+from stage2_ensemble.findings.called_fake import measure_called_fake
 from stage2_ensemble.findings.corrected_labels import measure_corrected
 from stage2_ensemble.findings.domains import measure_domains, measure_generators
 from stage2_ensemble.findings.final_run import (
@@ -43,6 +44,7 @@ from stage2_ensemble.findings.rule_checks import (
     tabulate_shipped,
 )
 from stage2_ensemble.findings.scorers import measure_scorers, measure_units
+from stage2_ensemble.findings.shapes import tabulate_shapes
 from stage2_ensemble.findings.tables import (
     EVALUATION,
     METRICS,
@@ -79,7 +81,7 @@ def measure_val(
     """The fixed form of `metrics.json`, but for what `check_rules` and `give_reasons` add.
 
     `scores`: as `SecondStage.read_all` gives them. `val` and `rows` are about the headline rows,
-    `generators` and `domains` about all of val.
+    `generators`, `domains` and `called_fake` about all of val.
     """
     rows = find_headline_rows(val)
     labels, groups = val.labels[rows], val.groups[rows]
@@ -97,6 +99,9 @@ def measure_val(
         "rows": {"val": {"reals": reals, "fakes": fakes}},
         "generators": measure_generators(shipped, null.scores, val),
         "domains": measure_domains(shipped, null.scores, val),
+        "called_fake": measure_called_fake(
+            shipped >= ensemble.rules.find_threshold(ensemble.shipped), val
+        ),
     }
 
 
@@ -118,6 +123,7 @@ def give_reasons(
     without = measure_without(ensemble, columns, shipped, rows, val.labels, val.groups)
     blocks = {name: reason.blocks for name, reason in reasons.items()}
     tables = tabulate_reasons(reasons, ensemble.shipped, without)
+    tables["shapes"] = tabulate_shapes(ensemble.models.get("lightgbm"), columns, rows)
     return {"blocks": blocks, "without": without}, tables
 
 

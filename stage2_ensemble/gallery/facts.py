@@ -48,6 +48,7 @@ def describe_row(scored: pd.Series, row: pd.Series, ensemble: SecondStage) -> di
         "label": int(scored["label"]),
         "override": int(row["override"]),
         "generator": str(scored["generator"]),
+        "source": str(scored["source"]),
         "domain": str(scored["domain"]),
         "decision": str(scored["decision"]),
         "probability": float(scored["probability"]),

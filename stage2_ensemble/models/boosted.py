@@ -156,11 +156,9 @@ def find_rounds(
 
 def _measure_loss(data: lightgbm.Dataset, rows: Ids) -> float:
     """Weighted log loss of where boosting begins."""
-    labels, begin = (
-        np.asarray(values)[rows] for values in (data.get_label(), data.get_init_score())
-    )
+    labels, begin = np.asarray(data.get_label()), np.asarray(data.get_init_score())
     weights = data.get_weight()  # none where all are 1
-    losses = np.logaddexp(0.0, np.where(labels, -begin, begin))
+    losses = np.logaddexp(0.0, np.where(labels, -begin, begin))[rows]
     return float(np.average(losses, weights=None if weights is None else np.asarray(weights)[rows]))
 
 

@@ -12,6 +12,7 @@ from stage2_ensemble.models.gate import Verdict, describe_choice
 from stage2_ensemble.results.form import Metrics, ValMetrics, VariantMetrics, has_val
 from stage2_ensemble.results.scores import list_domains
 from stage2_ensemble.sentences.backbones import list_spare
+from stage2_ensemble.sentences.called_fake import NO_SOURCES, describe_worst, is_any_worse
 from stage2_ensemble.sentences.intervals import (
     FEW_GROUPS,
     NOT_RELIABLE,
@@ -115,6 +116,9 @@ def _list_doubts(metrics: ValMetrics) -> Iterator[str]:
     gap = metrics["domains"].get("gap")
     if gap and judge_difference(gap) == "above":
         yield f"{explain_gap(gap)}."
+    reals = metrics["called_fake"]["reals"]
+    if is_any_worse("reals", "sources", reals):
+        yield describe_worst("reals", "sources", reals)
     worst = find_worst(metrics["robustness"])
     if worst and is_marked(worst):
         yield f"It does worse on changed pictures, most under {describe_variant(worst)}."
@@ -133,6 +137,11 @@ def _list_comforts(metrics: ValMetrics) -> Iterator[str]:
         yield NO_UNSEEN
     for found in list_domains(domains).values() if gap else ():
         yield f"AUC {format_interval(found)} on {found['against']}."
+    reals = metrics["called_fake"]["reals"]
+    if not reals["sources"]:
+        yield NO_SOURCES
+    elif not is_any_worse("reals", "sources", reals):
+        yield describe_worst("reals", "sources", reals)
     worst = find_worst(metrics["robustness"])
     if worst and not is_marked(worst):
         yield f"Of changed pictures it does worst under {describe_variant(worst)}."

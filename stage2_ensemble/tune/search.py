@@ -32,7 +32,7 @@ TUNABLE = ("lightgbm", "lightgbm_pca")
 """Candidates that the settings are for; the forest is left as it is."""
 RANGES: dict[str, tuple[float, float]] = {
     "learning_rate": (0.01, 0.3),
-    "num_leaves": (4, 63),
+    "num_leaves": (2, 63),
     "min_data_in_leaf": (5, 200),
     "feature_fraction": (0.1, 1.0),
     "lambda_l2": (0.01, 100.0),

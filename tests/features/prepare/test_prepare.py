@@ -74,6 +74,7 @@ def test_the_summary_counts_what_is_there(prepared: dict[Role, Manifest], tmp_pa
         "sizes": {"8 x 8": {"rows": 20, "reals": 10, "fakes": 10}},
         "notes": {},
         "generators": {},
+        "sources": {},
     }
     assert summary["test"]["rows"] == 4
     train = prepared["train"]
@@ -183,6 +184,9 @@ def test_sources_of_both_classes_are_kept_and_may_be_held_out(data: Path, tmp_pa
     assert set(held["label"]) == {0, 1}
     assert set(val["source"]) == {"phone", "7", ""}
     assert set(manifests["test"].table["source"]) == {""}
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["train"]["sources"] == {"phone": {"rows": 7, "reals": 4, "fakes": 3}}
+    assert "| train: phone" in (tmp_path / "out" / "summary.md").read_text()
 
 
 @pytest.mark.usefixtures("one_process")

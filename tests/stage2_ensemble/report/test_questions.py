@@ -114,6 +114,25 @@ def test_every_doubt_is_listed(metrics):
         assert words in text
 
 
+def test_a_source_of_reals_that_is_called_fake_more_often_is_a_reason_for_doubt(metrics):
+    reals = metrics["called_fake"]["reals"]
+    reals["all"]["called_fake"] = 0.1
+    for entry in metrics["promises"].values():
+        entry["verdict"] = "kept"
+    worst = reals["sources"][0]
+    worst |= {"name": "phone", "called_fake": 0.2, "shared_low": 0.09, "shared_high": 0.3}
+    before, text = say(metrics, 2)
+    assert "None of 2 sources of reals" in text
+    worst["shared_low"] = 0.11
+    answer, text = say(metrics, 2)
+    assert "Of 2 sources of reals the worst is phone" in text
+    assert (before.short, answer.short) == (
+        "There is one reason for doubt", "There are 2 reasons for doubt",
+    )  # fmt: skip
+    reals["sources"] = []
+    assert "Reals of val have no source" in say(metrics, 2)[1]
+
+
 def test_without_val_nothing_is_claimed_of_it():
     metrics = {
         "val": None,
