@@ -36,6 +36,7 @@ from stage2_ensemble.models.out_of_fold import BEST_SIMPLE, judge_candidates
 ROOT = Path(__file__).parents[2]
 SETTINGS = Stack(
     inner_folds=3,
+    candidates=GATED,
     repeats=2,
     bags=1,
     pca_components=4,

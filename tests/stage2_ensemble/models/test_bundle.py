@@ -26,6 +26,7 @@ from stage2_ensemble.stack.run import fit_ensemble
 
 SETTINGS = Stack(
     inner_folds=3,
+    candidates=GATED,
     repeats=1,
     bags=2,
     pca_components=3,

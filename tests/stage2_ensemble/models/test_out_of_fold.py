@@ -23,6 +23,7 @@ from stage2_ensemble.models.out_of_fold import BEST_SIMPLE, judge_candidates
 
 SETTINGS = Stack(
     inner_folds=3,
+    candidates=GATED,
     repeats=2,
     bags=1,
     pca_components=3,

@@ -25,6 +25,7 @@ from stage2_ensemble.stack.run import TargetRows, fit_ensemble
 
 SETTINGS = Stack(
     inner_folds=3,
+    candidates=GATED,
     repeats=1,
     bags=1,
     pca_components=3,
