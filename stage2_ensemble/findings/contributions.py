@@ -24,7 +24,7 @@ from features.core.manifest import Ids
 from stage2_ensemble.columns.columns import Floats, MemberColumns
 from stage2_ensemble.models.boosted import Boosted, FoldModels, count_threads
 from stage2_ensemble.models.candidates import Model, Pooled
-from stage2_ensemble.models.combiners import BestSingle, Combiner, Greedy, Logistic, RankMean
+from stage2_ensemble.models.combiners import BestSingle, Combiner, Greedy, Logistic
 
 ROWS = 5_000
 """That contributions are computed for, drawn at random: a mean over more of them says the same."""
@@ -112,9 +112,9 @@ def _explain_fold(model: Model, columns: MemberColumns) -> Contributions | None:
 
 
 def _explain_sum(model: Pooled, columns: MemberColumns) -> Contributions | None:
-    if isinstance(model.combiner, RankMean):
+    weighed = model.combiner.weigh(columns.logits)
+    if weighed is None:
         return None
-    weighed = columns.logits * find_weights(model.combiner, len(columns.backbones))
     names = tuple(f"logit:{backbone}" for backbone in columns.backbones)
     base = float(model.score(columns).mean())
     return Contributions(names, weighed - weighed.mean(axis=0), base)

@@ -14,6 +14,7 @@ from stage2_ensemble.results.form import (
     UnitCounts,
     UnitScores,
     ValMetrics,
+    title_member,
 )
 from stage2_ensemble.results.scores import (
     Auc,
@@ -51,12 +52,13 @@ BIAS = (
 )
 
 
-def list_scores(val: HeadlineScorers) -> Iterator[str]:
+def list_scores(metrics: ValMetrics) -> Iterator[str]:
     """The AUC of every member and combiner, and of the null model."""
+    val = metrics["val"]
     for name, values in {**val["members"], **list_combiners(val)}.items():
         doubt = "" if values["reliable"] else f" ({NOT_RELIABLE})"
         ships = "  <- ships" if name == val["shipped"] else ""
-        yield f"val AUC {format_interval(values)}{doubt} {name}{ships}"
+        yield f"val AUC {format_interval(values)}{doubt} {title_member(name, metrics)}{ships}"
     yield f"null model: {describe_null_model(val['null_model'])}"
     yield explain_shipped(val["shipped"])
 
@@ -159,7 +161,7 @@ def describe_mixed(counts: UnitCounts) -> str:
     return f"{mixed} with rows of both classes left out" if mixed else ""
 
 
-def list_units(units: UnitScores | CountedUnits) -> Iterator[str]:
+def list_units(units: UnitScores | CountedUnits, metrics: ValMetrics) -> Iterator[str]:
     """Members and what ships on units, or that nothing could be measured."""
     counts = units["counts"]
     parts = [f"{counts['reals']} real and {counts['fakes']} fake units", describe_mixed(counts)]
@@ -170,7 +172,7 @@ def list_units(units: UnitScores | CountedUnits) -> Iterator[str]:
     yield f"by unit, on {said}: {units['shipped']} (ships)"
     for name, values in (*units["members"].items(), ("what ships", units["stack"])):
         doubt = "" if values["reliable"] else f" ({NOT_RELIABLE})"
-        yield f"val AUC by unit {format_interval(values)}{doubt} {name}"
+        yield f"val AUC by unit {format_interval(values)}{doubt} {title_member(name, metrics)}"
 
 
 def describe_corrections(counts: CorrectedCounts) -> str:

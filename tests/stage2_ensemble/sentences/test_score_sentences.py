@@ -38,6 +38,6 @@ def test_a_gain_is_one_where_its_interval_is_above_zero(low, high, words):
 
 def test_units_that_nothing_was_measured_on_are_counted():
     counts = {"reals": 3, "fakes": 0, "mixed": 2}
-    assert list(list_units({"counts": counts})) == [
+    assert list(list_units({"counts": counts}, {})) == [
         "by unit nothing is measured: 3 real and 0 fake units, 2 with rows of both classes left out"
     ]
