@@ -12,7 +12,7 @@ nothing can be fitted or chosen on them.
 """
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Self
@@ -70,11 +70,13 @@ class MemberColumns:
 
     def without(self, backbone: str) -> Self:
         """The same rows, but for what this backbone says."""
-        return self.keep([name for name in self.backbones if name != backbone])
+        names = list(self.backbones)
+        names.remove(backbone)
+        return self.keep(names)
 
-    def keep(self, names: Collection[str]) -> Self:
+    def keep(self, names: Iterable[str]) -> Self:
         """The same rows, and what these members say of them."""
-        kept = [i for i, name in enumerate(self.backbones) if name in names]
+        kept = [self.backbones.index(name) for name in names]
         return replace(
             self,
             backbones=tuple(self.backbones[i] for i in kept),

@@ -6,7 +6,7 @@ from typing import Any
 from features.core.number_text import NO_VALUE
 from features.runtime.costs import UNKNOWN, Cost
 from stage2_ensemble.display.layout import Column, Row, TextTable
-from stage2_ensemble.results.form import ValMetrics
+from stage2_ensemble.results.form import ValMetrics, title_backbone
 from stage2_ensemble.sentences.intervals import (
     IntervalSide,
     format_change,
@@ -42,7 +42,10 @@ def build_without(metrics: ValMetrics, costs: Mapping[str, Cost] | None = None) 
         note = "minutes of training and seconds for 1,000 images, all folds, where measured"
     rows = []
     for backbone, values in metrics["without"].items():
-        cells = [backbone, *(format_gap(values, key) for key in ("auc", "val_auc"))]
+        cells = [
+            title_backbone(backbone, metrics),
+            *(format_gap(values, key) for key in ("auc", "val_auc")),
+        ]
         cells.append(ANSWERS[judge_difference(values)])
         if costs is not None:
             cost = costs.get(backbone, UNKNOWN)

@@ -16,6 +16,7 @@ from stage2_ensemble.results.form import (
     Promise,
     ValMetrics,
     has_val,
+    title_backbone,
     title_member,
 )
 from stage2_ensemble.results.scores import Comparison, Generator, list_combiners, list_domains
@@ -234,7 +235,7 @@ def build_blocks(metrics: ValMetrics) -> TextTable:
     rows = []
     for block in dict.fromkeys(block for name in names for block in metrics["blocks"][name]):
         cells = (_format_block(metrics["blocks"][name], block) for name in names)
-        rows.append(Row((block.removeprefix(BACKBONE), *cells)))
+        rows.append(Row((title_backbone(block.removeprefix(BACKBONE), metrics), *cells)))
     return TextTable("what moves log-odds", tuple(columns), tuple(rows))
 
 

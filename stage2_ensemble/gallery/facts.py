@@ -143,7 +143,7 @@ def describe_column(name: str) -> str:
             backbone, _, number = rest.rpartition(":")
             return f"component {number} of {backbone}"
         case "spread" | "margin":
-            return f"{kind} of the networks"
+            return f"{kind} of the members"
         case "forensic":
             family, _, feature = rest.partition(":")
             return f"{family}: {feature}"

@@ -285,7 +285,12 @@ def has_val(metrics: Metrics) -> TypeIs[ValMetrics]:
 def title_member(name: str, metrics: ValMetrics) -> str:
     """`<backbone>-<fold>`, or of a detector from outside its name and that it is declared."""
     detector = name.rpartition("-")[0]
-    return f"{detector} ({DECLARED})" if detector in metrics.get("outside", {}) else name
+    return title_backbone(detector, metrics) if detector in metrics.get("outside", {}) else name
+
+
+def title_backbone(name: str, metrics: ValMetrics) -> str:
+    """Its name; of a detector from outside also that it is declared."""
+    return f"{name} ({DECLARED})" if name in metrics.get("outside", {}) else name
 
 
 def name_shipped(metrics: Metrics) -> str:

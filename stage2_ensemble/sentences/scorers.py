@@ -42,7 +42,7 @@ METRIC_TITLES = {
     "log_loss": "log loss",
     "ece": "ECE",
 }
-SIMPLE_NAMES = {"mean": "plain mean of the networks", "best_single": "best single network"}
+SIMPLE_NAMES = {"mean": "plain mean of the members", "best_single": "best single member"}
 LEAST_FALSE_POSITIVES = 10
 """A TPR that stands on fewer moves with each. Of 100 true TPRs behind which stood one, simulated
 intervals held 67 to 74; behind four, 79 to 90; behind twelve, 95."""
@@ -115,7 +115,7 @@ def describe_short_worth(val: HeadlineScorers) -> str:
         return f"Yes: {shipped} passed the gate out of fold, and ships"
     short = f"LightGBM did not pass the gate out of fold, and {shipped} ships"
     if "best_single" in gains and judge_difference(gains["best_single"]) == "above":
-        return f"Several networks are; {short}"
+        return f"Several members are; {short}"
     return f"Not shown: {short}"
 
 

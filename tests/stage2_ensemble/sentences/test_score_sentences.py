@@ -25,9 +25,9 @@ def test_cautions_tell_that_groups_are_few():
 @pytest.mark.parametrize(
     ("low", "high", "words"),
     [
-        (0.01, 0.03, "greedy is better than the plain mean of the networks: AUC +0.0200"),
-        (-0.03, -0.01, "greedy is worse than the plain mean of the networks: AUC"),
-        (-0.01, 0.03, "no difference is shown between greedy and the plain mean of the networks"),
+        (0.01, 0.03, "greedy is better than the plain mean of the members: AUC +0.0200"),
+        (-0.03, -0.01, "greedy is worse than the plain mean of the members: AUC"),
+        (-0.01, 0.03, "no difference is shown between greedy and the plain mean of the members"),
         (None, None, "too few groups for an interval"),
     ],
 )
