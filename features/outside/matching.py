@@ -13,6 +13,8 @@ from features.lists.pictures import PictureIndex
 Place = tuple[Role, int]
 """A role and a `row_id` of it."""
 NOBODY = -1
+SHOWN = 3
+"""Pictures that a name may mean, in a message."""
 
 
 @dataclass(frozen=True)
@@ -29,35 +31,36 @@ class Matches:
 
 
 class RowNames:
-    """The rows of all roles by what a table may call them."""
+    """The pictures of all roles by what a table may call them: their path, or their name."""
 
     def __init__(self, manifests: Mapping[Role, Manifest]) -> None:
-        self._by_name: dict[str, list[Place]] = {}
-        self._by_path: dict[str, list[Place]] = {}
+        self._rows: dict[str, list[Place]] = {}
+        self._paths: dict[str, list[str]] = {}
         for role, manifest in manifests.items():
             columns = (manifest.table["img_name"].tolist(), manifest.table["path"].tolist())
             for row, (name, path) in enumerate(zip(*columns, strict=True)):
-                self._by_name.setdefault(name, []).append((role, row))
-                self._by_path.setdefault(path, []).append((role, row))
-        self._indexes: list[tuple[PictureIndex, dict[str, list[Place]]]] = []
+                self._rows.setdefault(path, []).append((role, row))
+                paths = self._paths.setdefault(name, [])
+                if path not in paths:
+                    paths.append(path)
+        self._indexes: list[PictureIndex] = []
 
-    def find(self, name: str) -> tuple[list[Place], bool]:
-        """The rows that it may mean, and whether it is exactly theirs."""
-        for exact in (self._by_path, self._by_name):
-            if name in exact:
-                return exact[name], True
+    def find_paths(self, name: str) -> tuple[list[str], bool]:
+        """Paths of the pictures that it may mean, and whether it is exactly theirs."""
+        if name in self._rows:
+            return [name], True
+        if name in self._paths:
+            return self._paths[name], True
         if not self._indexes:  # only for names that need them
-            self._indexes = [(PictureIndex(k), k) for k in (self._by_path, self._by_name)]
-        for index, known in self._indexes:
-            meant, _ = index.find_meant(name)
-            if meant:
-                return [place for one in meant for place in known[one]], False
-        return [], False
+            self._indexes = [PictureIndex(self._rows), PictureIndex(self._paths)]
+        by_path, by_name = self._indexes
+        if meant := by_path.find_meant(name)[0]:
+            return meant, False
+        return [path for one in by_name.find_meant(name)[0] for path in self._paths[one]], False
 
-    def describe(self, place: Place, manifests: Mapping[Role, Manifest]) -> str:
-        """`'trainset/a.png' of train`."""
-        role, row = place
-        return f"{manifests[role].table['path'].iloc[row]!r} of {role}"
+    def list_rows(self, path: str) -> list[Place]:
+        """Its rows: one picture may stand in several lists."""
+        return self._rows[path]
 
 
 def match_rows(
@@ -67,29 +70,32 @@ def match_rows(
     manifests: Mapping[Role, Manifest],
     problems: Problems,
 ) -> Matches:
-    """Adds a problem for each name that may mean several rows, and for a second, other score."""
+    """Adds a problem for each name that may mean several pictures, and for a second, other score.
+
+    `scores` `(n,)` are those of the `names`, NaN where there is none.
+    """
     known = RowNames(manifests)
     places = {role: np.full(len(m), NOBODY, np.int64) for role, m in manifests.items()}
     strange: list[str] = []
     repeated = loose = 0
-    numbers = lines.tolist()
-    for place, name in enumerate(names):
-        meant, is_exact = known.find(name)
-        if not meant:
+    taken: dict[str, int] = {}
+    for place, (name, line) in enumerate(zip(names, lines.tolist(), strict=True)):
+        paths, is_exact = known.find_paths(name)
+        if not paths:
             strange.append(name)
             continue
         loose += not is_exact
-        if len(meant) > 1:
-            options = " or ".join(known.describe(option, manifests) for option in meant[:3])
-            problems.add(numbers[place], f"{name!r} may mean {options}: write its path")
+        if len(paths) > 1:
+            options = " or ".join(map(repr, paths[:SHOWN]))
+            problems.add(line, f"{name!r} may mean {options}: write which")
             continue
-        role, row = meant[0]
-        above = int(places[role][row])
-        if above == NOBODY:
-            places[role][row] = place
-        elif scores[above] == scores[place] or np.isnan(scores[[above, place]]).all():
+        first = taken.setdefault(paths[0], place)
+        if first == place:
+            for role, row in known.list_rows(paths[0]):
+                places[role][row] = place
+        elif scores[first] == scores[place] or np.isnan(scores[[first, place]]).all():
             repeated += 1
         else:
-            text = f"{name!r} has another score than in {problems.noun} {numbers[above]}"
-            problems.add(numbers[place], text)
+            above = f"{problems.noun} {lines[first]}"
+            problems.add(line, f"{name!r} has another score than its picture in {above}")
     return Matches(places, repeated, strange, loose)
