@@ -24,7 +24,14 @@ def match(manifests, names, scores=None, problems=None) -> Matches:
 
 @pytest.mark.parametrize(
     "name",
-    ["val1.png", "val/val1.png", "VAL1.PNG", "val1", r"C:\data\val\val1.png", "/kaggle/in/val1.png"],
+    [
+        "val1.png",
+        "val/val1.png",
+        "VAL1.PNG",
+        "val1",
+        r"C:\data\val\val1.png",
+        "/kaggle/in/val1.png",
+    ],
 )
 def test_a_name_in_its_forms(manifests, name):
     found = match(manifests, [name])
@@ -51,7 +58,9 @@ def test_a_second_score_must_be_the_first(manifests):
     names = ["val0.png", "val/val0.png", "VAL0.png", "train0.png", "train0.png"]
     found = match(manifests, names, [0.5, 0.5, 0.6, np.nan, np.nan], problems)
     assert found.repeated == 2
-    assert problems.list_texts() == ["line 4: 'VAL0.png' has another score than its picture in line 2"]
+    assert problems.list_texts() == [
+        "line 4: 'VAL0.png' has another score than its picture in line 2"
+    ]
 
 
 def test_names_that_no_row_has_are_counted(manifests):

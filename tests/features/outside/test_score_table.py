@@ -89,6 +89,8 @@ def test_an_embedding_that_float16_cannot_hold_is_a_problem(tmp_path):
 
 def test_lists_of_several_widths_are_refused(tmp_path):
     path = tmp_path / "scores.parquet"
-    pd.DataFrame({"img_name": list("ab"), "score": 0.5, "emb": [[1.0], [1.0, 2.0]]}).to_parquet(path)
+    pd.DataFrame({"img_name": list("ab"), "score": 0.5, "emb": [[1.0], [1.0, 2.0]]}).to_parquet(
+        path
+    )
     with pytest.raises(ManifestError, match="lists of 1, 2 values"):
         read(path, embeddings="emb")
