@@ -178,10 +178,10 @@ class BestSingle:
     standards_: Standards
 
     def fit(self, logits: Floats, labels: Labels, weights: Floats) -> Self:
-        """Chooses the column, its gaps filled; the first of equals."""
+        """Chooses the column; the first of equals. A gap counts as a score that says nothing."""
         self.standards_ = Standards.measure(logits)
-        filled = self.standards_.fill(logits)
-        self.backbone_ = int(np.argmax([roc_auc_score(labels, column) for column in filled.T]))
+        known = np.where(np.isnan(logits), self.standards_.means, logits)
+        self.backbone_ = int(np.argmax([roc_auc_score(labels, column) for column in known.T]))
         return self
 
     def score(self, logits: Floats) -> Floats:

@@ -55,7 +55,8 @@ class Standards:
 
 def _average_known(values: Floats) -> Floats:
     """`(n,)` means of what is there of each row; 0 where nothing is."""
-    return np.asarray(share_known(values, np.ones(values.shape[1])).sum(axis=1))
+    count = values.shape[1]
+    return np.asarray(share_known(values, np.full(count, 1 / count)).sum(axis=1))
 
 
 def share_known(values: Floats, weights: Floats) -> Floats:
