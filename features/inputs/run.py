@@ -38,11 +38,12 @@ def describe_inputs(data: Data) -> dict[str, Any]:
         files = getattr(data, role)
         if files is None:
             continue
-        images = Path(data.root) / files.images
-        if not images.is_dir():
+        images = None if files.images is None else Path(data.root) / files.images
+        if images and not images.is_dir():
             problems.append(f"data.{role}.images: no folder {images}")
+            images = None
         if files.labels is None:
-            if images.is_dir():
+            if images:
                 facts[role] = {"images": files.images, **describe_folder(images, trusted)}
                 facts[role] |= _describe_images(data, images, trusted)
             continue
@@ -51,7 +52,7 @@ def describe_inputs(data: Data) -> dict[str, Any]:
             problems.append(f"data.{role}.labels: no file {labels}")
             continue
         facts[role] = {"labels": files.labels, **_describe_file(labels)}
-        if images.is_dir():
+        if images:
             facts[role] |= _describe_images(data, images, trusted)
     if data.label_overrides is not None:
         overrides = Path(data.label_overrides)

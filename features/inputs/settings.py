@@ -46,7 +46,10 @@ class AllParams(CompareParams, PrepareParams, DumpParams, extra="forbid"):
 
     @model_validator(mode="after")
     def _check_members(self) -> Self:
-        if problems := find_member_problems(self.backbones, self.outside):
+        problems = find_member_problems(self.backbones, self.outside)
+        if self.backbones and not self.data.has_pictures:
+            problems.append("backbones: there are no pictures to train on (data.train.images)")
+        if problems:
             raise ValueError("\n".join(problems))
         return self
 
