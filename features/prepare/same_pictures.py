@@ -40,7 +40,7 @@ class SamePictures:
 
 
 def find_same_pictures(rows: pd.DataFrame, thumbnails: Thumbnails | None) -> SamePictures:
-    """Links of readable `rows`: by `sha256`, and by `hash` and `thumbnails` (by position), if any."""
+    """Links of readable `rows`: by `sha256`, and by `hash` and any `thumbnails` (by position)."""
     readable = np.flatnonzero((rows["status"] == READABLE).to_numpy())
     exact = link_repeated(rows["sha256"])  # what cannot be read has none
     first = np.setdiff1d(readable, exact[:, 1])  # one row for each content
