@@ -56,7 +56,8 @@ class RowNames:
         by_path, by_name = self._indexes
         if meant := by_path.find_meant(name)[0]:
             return meant, False
-        return [path for one in by_name.find_meant(name)[0] for path in self._paths[one]], False
+        paths = (path for one in by_name.find_meant(name)[0] for path in self._paths[one])
+        return list(dict.fromkeys(paths)), False
 
     def list_rows(self, path: str) -> list[Place]:
         """Its rows: one picture may stand in several lists."""

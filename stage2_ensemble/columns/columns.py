@@ -32,9 +32,9 @@ Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
 Mask = npt.NDArray[np.bool_]
 Parts = npt.NDArray[np.int16]
-Outside = Mapping[str, Path]
+OutsideFolders = Mapping[str, Path]
 """Of members from outside the folders of their scores, by name."""
-NONE: Outside = {}
+NO_FOLDERS: OutsideFolders = {}
 _log = logging.getLogger("forgerystack")
 
 
@@ -88,7 +88,10 @@ class MemberColumns:
 
 @dataclass(frozen=True, kw_only=True)
 class FoldColumns(MemberColumns):
-    """Rows of `fold`, which its members did not learn from: what second-stage models learn from."""
+    """Rows of `fold`, which its members did not learn from: what second-stage models learn from.
+
+    Of detectors from outside that is what was said of them.
+    """
 
     labels: Labels
     weights: Floats
@@ -140,7 +143,7 @@ def read_dumps(
     names: Sequence[str],
     fold: int,
     train_digest: str,
-    outside: Outside = NONE,
+    outside: OutsideFolders = NO_FOLDERS,
 ) -> list[Dump]:
     """What members (·, fold) say of the manifest's role, in the order of `names`.
 
@@ -222,7 +225,7 @@ def read_train_columns(
     names: Sequence[str],
     folds: Sequence[int],
     extras: Extras | None = None,
-    outside: Outside = NONE,
+    outside: OutsideFolders = NO_FOLDERS,
 ) -> list[tuple[FoldColumns, CalibrationColumns]]:
     """Fold rows and calibration rows of each active fold."""
     dumps = (read_dumps(folder, train, names, k, train.digest, outside) for k in folds)
@@ -236,7 +239,7 @@ def read_held_out(
     folds: Sequence[int],
     train_digest: str,
     extras: Extras | None = None,
-    outside: Outside = NONE,
+    outside: OutsideFolders = NO_FOLDERS,
 ) -> list[HeldOutColumns]:
     """Columns of val or test, one per active fold, all on the same rows.
 

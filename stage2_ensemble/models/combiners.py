@@ -92,7 +92,8 @@ class RankMean:
         for column in (column[~np.isnan(column)] for column in logits.T):
             ranks = logit((rank_scores(column) - 0.5) / len(column))
             scores, first = np.unique(column, return_index=True)
-            keep = np.unique(np.linspace(0, len(scores) - 1, KNOTS).round().astype(int))
+            places = np.linspace(0, len(scores) - 1, KNOTS).round().astype(int)
+            keep = np.unique(places)[: len(scores)]
             self.scores_.append(scores[keep])
             self.ranks_.append(ranks[first][keep])
         return self
@@ -101,6 +102,9 @@ class RankMean:
         """`(n,)` log-odds of the mean rank."""
         parts = []
         for column, scores, ranks in zip(logits.T, self.scores_, self.ranks_, strict=True):
+            if not len(scores):  # none was there at the fit
+                parts.append(np.full(len(column), np.nan))
+                continue
             beyond = column - np.clip(column, scores[0], scores[-1])
             parts.append(np.interp(column, scores, ranks) + beyond)
         above, below = log_expit(parts), log_expit(np.negative(parts))

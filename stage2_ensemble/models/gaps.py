@@ -23,11 +23,14 @@ class Standards:
 
     @classmethod
     def measure(cls, logits: Floats) -> Self:
-        """Of what is there of each column; a flat one has a scale of 1."""
+        """Of what is there of each column.
+
+        A flat one has a scale of 1, one without any score also a mean of 0.
+        """
         means, scales = logits.mean(axis=0), logits.std(axis=0)
-        gaps = np.isnan(means)
-        means[gaps] = np.nanmean(logits[:, gaps], axis=0)
-        scales[gaps] = np.nanstd(logits[:, gaps], axis=0)
+        for place in np.flatnonzero(np.isnan(means)):
+            known = logits[~np.isnan(logits[:, place]), place]
+            means[place], scales[place] = (known.mean(), known.std()) if len(known) else (0.0, 0.0)
         # Else rounding becomes a huge coefficient.
         return cls(means, np.where(scales > FLAT, scales, 1.0))
 

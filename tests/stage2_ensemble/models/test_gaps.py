@@ -107,3 +107,13 @@ def test_a_member_that_scored_few_rows_is_not_the_best_for_that(kind):
 def test_weights_stay_where_there_are_no_gaps():
     weights, values = np.array([0.3, 0.7]), np.array([[2.0, 1.0], [np.nan, 1.0]])
     np.testing.assert_array_equal(share_known(values, weights)[0], values[0] * weights)
+
+
+@KINDS
+def test_a_member_without_any_score_at_the_fit_says_nothing(kind):
+    logits, labels = draw_table(0.2)
+    logits[:, 0] = np.nan
+    combiner = kind().fit(logits, labels, np.ones(len(labels)))
+    back = kind.from_json(json.loads(json.dumps(combiner.to_json())))
+    assert np.isfinite(back.score(logits)).all()
+    assert np.isfinite(back.score(draw_table(0.2, seed=1)[0])).all()
