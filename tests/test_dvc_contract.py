@@ -23,6 +23,7 @@ UNTRACKED = {
     "pretrained weights": "named by params",
     "params.yaml": "inputs always runs",
     ".seconds": "for the log alone",
+    "tables of scores": "their digests stand in outside_inputs.json",
 }
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES = PIPELINE["stages"]
@@ -38,6 +39,7 @@ ROOM_MATES = {
     "null_model": {"features/core/members.py", SUMS, TRUSTED},
     "forensics": {*OF_CORE, SUMS},
     "dump": {SUMS},
+    "outside": {SUMS, "features/lists/class_folders.py", "features/lists/label_file.py"},
     "perturb": {
         *(*AUCS, SUMS, "features/forensics/__main__.py", "features/forensics/run.py"),
         *("features/forensics/measuring.py", "features/forensics/settings.py"),
@@ -55,7 +57,7 @@ ROOM_MATES = {
         "stage2_ensemble/findings/called_fake.py",
         *("stage2_ensemble/findings/corrected_labels.py", "stage2_ensemble/findings/domains.py"),
         *("stage2_ensemble/findings/final_run.py", "stage2_ensemble/findings/promises.py"),
-        "stage2_ensemble/findings/rule_checks.py",
+        *("stage2_ensemble/findings/outside.py", "stage2_ensemble/findings/rule_checks.py"),
         *("stage2_ensemble/findings/reasons.py", "stage2_ensemble/findings/robustness.py"),
         *("stage2_ensemble/findings/scorers.py", "stage2_ensemble/results/metrics_file.py"),
     },
@@ -68,6 +70,7 @@ ROOM_MATES = {
         "stage2_ensemble/findings/called_fake.py",
         *("stage2_ensemble/findings/corrected_labels.py", "stage2_ensemble/findings/final_run.py"),
         *("stage2_ensemble/findings/reasons.py", "stage2_ensemble/findings/rule_checks.py"),
+        "stage2_ensemble/findings/outside.py",
         *("stage2_ensemble/gallery/__main__.py", "stage2_ensemble/gallery/run.py"),
         *("stage2_ensemble/gallery/neighbours.py", "stage2_ensemble/sentences/log.py"),
     },
@@ -186,9 +189,11 @@ def test_what_changes_no_result_is_no_dependency():
     [
         ("features/pixels/decoding.py", "prepare forensics train dump perturb explain report"),
         ("features/prepare/near_duplicates.py", "prepare"),
-        ("features/lists/class_folders.py", "inputs prepare"),
+        ("features/lists/class_folders.py", "inputs prepare outside"),
         ("features/forensics/dct.py", "forensics perturb"),
         ("features/null_model/model.py", "null_model"),
+        ("features/outside/matching.py", "outside"),
+        ("features/artifacts/outside.py", "outside stack evaluate gallery label report"),
         ("features/settings/stacking.py", "inputs stack evaluate gallery label report"),
         ("stage1_cnn/augment/mixing.py", "train perturb"),
         ("stage1_cnn/losses/focal.py", "train"),

@@ -87,6 +87,7 @@ class Manifest:
     `override` -1, or what `data.label_overrides` says: of val rows the corrected label beside the
     original one, or the same where it was confirmed; of train rows `label` itself, where the list
     says the other one.
+    `sha256` is that of the file, or where there are no pictures of the `path`.
     `fold` -1 for rows that no member learns from, `generator` what made a fake, `source` where a
     row comes from (both empty: unknown), `unit` the video, person … that a row is a part of (empty:
     none), `status` `ok` or why the image cannot be read.
@@ -132,6 +133,11 @@ class Manifest:
     def groups(self) -> Ids:
         """`(n,)`: rows that must stay together share a number."""
         return self.table["group"].to_numpy(np.int64)
+
+    @cached_property
+    def has_pictures(self) -> bool:
+        """Whether any row has one."""
+        return bool((self.table["width"] > 0).any())
 
     @cached_property
     def has_units(self) -> bool:

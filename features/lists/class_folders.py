@@ -74,6 +74,7 @@ def read_folders(
     or where there is none the folder below that of its class. Raises `ManifestError` with all
     problems.
     """
+    assert files.images is not None
     folder, skipped = Path(data.root) / files.images, Skipped(find_trusted(data.trusted))
     found = _ClassFolders()
     if role == "test":
@@ -259,7 +260,7 @@ def _build_rows(
     role: Role,
     hold_out: Sequence[str],
 ) -> pd.DataFrame:
-    n, prefix = len(names), str(PurePosixPath(files.images) / "-")[:-1]
+    n, prefix = len(names), str(PurePosixPath(files.images or "") / "-")[:-1]
     labels, generators, sources = np.full(n, NO_LABEL, np.int8), [""] * n, [""] * n
     if role != "test":
         for i, name in enumerate(names):

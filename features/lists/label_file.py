@@ -17,7 +17,7 @@ from features.errors import SHOWN, ManifestError
 from features.lists.advice import TARGETS, choose_column, suggest_classes, suggest_columns
 from features.lists.csv_blocks import Problems, RecordBlock, Table
 from features.lists.file_names import TEXT, read_names
-from features.lists.pictures import find_pictures
+from features.lists.pictures import FoundPictures, find_pictures
 from features.lists.tables import ORIGINAL, open_table
 from features.lists.targets import TargetLabels
 from features.settings.data import Data, RoleFiles
@@ -74,7 +74,10 @@ def read_labels(
     rows, repeated = _drop_repeated(_join_blocks(blocks), problems)
     if layout.unknown:
         advice = _advise_classes(layout, data)
-    found = find_pictures(rows, data, files.images, labelled, problems)
+    if files.images is None:  # names that lead elsewhere are never followed
+        found = FoundPictures(rows["path"].where(rows["path"] != "", rows["img_name"]), [])
+    else:
+        found = find_pictures(rows, data, files.images, labelled, problems)
     if problems.count:
         advice = "\n".join(filter(None, [advice, found.advice]))
         raise ManifestError(str(path), problems.list_texts(), advice, count=problems.count)
@@ -151,7 +154,7 @@ def _find_columns(
         },
         texts={**absent, **{column: header.index(name) for column, name in texts.items()}},
         targets=TargetLabels(data.classes, table.words),
-        folder=PurePosixPath(files.images),
+        folder=PurePosixPath(files.images or ""),
     )
 
 

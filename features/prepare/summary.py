@@ -82,7 +82,8 @@ def build_markdown(summary: Mapping[str, Any], params: PrepareParams) -> str:
     parts = [f"# Images of {params.data.root}", "", *_list_roles(summary)]
     if notes := [f"- {role}: {n}" for role, of in summary["read as"].items() for n in of]:
         parts += ["", "## How lists and folders were read", "", *notes]
-    for title, key in (("Formats", "formats"), ("Sizes", "sizes")):
+    seen = (("Formats", "formats"), ("Sizes", "sizes")) if params.data.has_pictures else ()
+    for title, key in seen:
         parts += ["", f"## {title} by class", "", *_list_by_class(summary, title[:-1], key)]
     if any(summary[role]["sources"] for role in ROLES):
         parts += ["", "## Sources by class", "", *_list_by_class(summary, "Source", "sources")]

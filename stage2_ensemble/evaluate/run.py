@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from features.artifacts.null_model import NullFindings, read_null_model
+from features.artifacts.outside import FOLDER, locate_outside, read_outside, read_summary
 from features.core.auc import measure_auc
 from features.core.files import write_sealed, write_text
 from features.core.manifest import Manifest, count_classes, find_headline_rows, read_manifest
@@ -31,6 +32,7 @@ from stage2_ensemble.findings.final_run import (
     quote_earlier,
     tabulate_last,
 )
+from stage2_ensemble.findings.outside import drop_repeated, measure_outside
 from stage2_ensemble.findings.reasons import (
     find_reasons,
     measure_without,
@@ -60,7 +62,7 @@ from stage2_ensemble.measures.metrics import FPR_GRID, RECALL_GRID, trace_curves
 from stage2_ensemble.models.bundle import read_ensemble
 from stage2_ensemble.models.candidates import CANDIDATES
 from stage2_ensemble.models.ensemble import SecondStage, check_members
-from stage2_ensemble.results.form import Metrics, ValMetrics
+from stage2_ensemble.results.form import Metrics, OutsideFigures, ValMetrics
 from stage2_ensemble.results.metrics_file import write_metrics
 from stage2_ensemble.sentences.log import list_log_lines
 
@@ -149,12 +151,12 @@ def build_plots(scores: dict[str, Floats], shipped: str, val: Manifest) -> dict[
 def run(params: MembersParams, out: Path = OUT) -> Metrics:
     """Reads the bundle and the val dumps, writes metrics and plots."""
     ensemble = read_ensemble(STACKERS)
-    check_members(ensemble, list(params.backbones), params.folds.active)
+    check_members(ensemble, params.names, params.folds.active)
     val = read_manifest(MANIFEST, "val")
     kept = out / "held_out_metrics.json"
     metrics: Metrics
     if len(val):
-        metrics, plots, evaluation = _measure(ensemble, val)
+        metrics, plots, evaluation = _measure(ensemble, val, list(params.outside))
         write_sealed(kept, dict(metrics))
     else:
         earlier = quote_earlier(kept)
@@ -162,7 +164,7 @@ def run(params: MembersParams, out: Path = OUT) -> Metrics:
         plots, evaluation = tabulate_last(metrics), tabulate_nothing(ensemble, val)
         if earlier is None:  # DVC wants a file
             write_sealed(kept, {"val": None, "note": NO_EARLIER})
-    plots |= tabulate_histories(MEMBERS, ensemble.backbones, ensemble.folds)
+    plots |= tabulate_histories(MEMBERS, list(params.backbones), ensemble.folds)
     for name, table in plots.items():
         write_text(out / "plots" / f"{name}.csv", table.to_csv(index=False))
     write_pngs(build_charts(metrics, plots), out / "plots")
@@ -177,14 +179,14 @@ def run(params: MembersParams, out: Path = OUT) -> Metrics:
 
 
 def _measure(
-    ensemble: SecondStage, val: Manifest
+    ensemble: SecondStage, val: Manifest, outside: Sequence[str]
 ) -> tuple[ValMetrics, dict[str, pd.DataFrame], pd.DataFrame]:
     """Metrics, plots and the table of rows of a run with val."""
     null = read_null_model(NULL_MODEL, val, ensemble.train_digest)
     members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
     extras = read_extras(FORENSICS, val, ensemble.file_codes)
-    columns = read_held_out(DUMPS, val, *members, extras)
-    uncalibrated = ensemble.score_all(columns)
+    columns = read_held_out(DUMPS, val, *members, extras, locate_outside(outside))
+    uncalibrated = drop_repeated(ensemble.score_all(columns), outside, ensemble.folds)
     scores = ensemble.rules.read_all(uncalibrated)
     shipped = _read_headline(ensemble, uncalibrated[ensemble.shipped], val)
     metrics = measure_val(ensemble, scores, val, null)
@@ -193,6 +195,8 @@ def _measure(
         metrics["units"] = measure_units(ensemble, uncalibrated, val)
     if corrected := measure_corrected(ensemble, scores, val):
         metrics["corrected"] = corrected
+    if outside:
+        metrics["outside"] = _measure_outside(outside, ensemble.folds, val)
     reasons, plots = give_reasons(ensemble, columns, uncalibrated[ensemble.shipped], val)
     plots |= build_plots(scores, ensemble.shipped, val) | tabulate_shipped(shipped)
     evaluation = tabulate_evaluation(ensemble, uncalibrated, val, null.scores)
@@ -200,3 +204,15 @@ def _measure(
     robustness, table = read_robustness(PERTURBED, ensemble, val, extras.names)
     whole = cast(ValMetrics, {**metrics, **reasons, "robustness": robustness})
     return whole, plots | tabulate_dots(whole) | table, evaluation
+
+
+def _measure_outside(
+    names: Sequence[str], folds: Sequence[int], val: Manifest
+) -> dict[str, OutsideFigures]:
+    """`outside` of `metrics.json`."""
+    train, facts = read_manifest(MANIFEST, "train"), read_summary(FOLDER)
+    found = {}
+    for name, place in locate_outside(names).items():
+        on_train, on_val = (read_outside(place, manifest) for manifest in (train, val))
+        found[name] = measure_outside(facts[name], on_train, on_val, train, val, folds)
+    return found

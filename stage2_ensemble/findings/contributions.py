@@ -26,7 +26,7 @@ from stage2_ensemble.columns.columns import Floats, MemberColumns
 from stage2_ensemble.models.best_simple import BestSimple
 from stage2_ensemble.models.boosted import Boosted, FoldModels, count_threads
 from stage2_ensemble.models.candidates import Model, Pooled
-from stage2_ensemble.models.combiners import BestSingle, Combiner, Greedy, Logistic, RankMean
+from stage2_ensemble.models.combiners import BestSingle, Combiner, Greedy, Logistic
 from stage2_ensemble.models.forest import Forest
 
 ROWS = 5_000
@@ -122,10 +122,10 @@ def _explain_fold(model: Model, columns: MemberColumns) -> Contributions | None:
 
 
 def _explain_sum(simple: BestSimple, columns: MemberColumns) -> Contributions | None:
-    if isinstance(simple.combiner, RankMean):
+    weighed = simple.combiner.weigh(columns.logits)
+    if weighed is None:
         return None
-    weights = simple.scale * find_weights(simple.combiner, len(columns.backbones))
-    weighed = columns.logits * weights
+    weighed = simple.scale * weighed
     names = tuple(f"logit:{backbone}" for backbone in columns.backbones)
     return Contributions(names, weighed - weighed.mean(axis=0), float(simple.score(columns).mean()))
 

@@ -60,13 +60,13 @@ class BestSimple:
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in JSON files."""
-        learned = self.combiner.to_json()
-        return {"name": self.name, **learned, "scale": self.scale, "offset": self.offset}
+        learned = {"name": self.name, "combiner": self.combiner.to_json()}
+        return {**learned, "scale": self.scale, "offset": self.offset}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`."""
-        combiner = COMBINERS[values["name"]].from_json(dict(values))
+        combiner = COMBINERS[values["name"]].from_json(values["combiner"])
         return cls(combiner, values["scale"], values["offset"])
 
 

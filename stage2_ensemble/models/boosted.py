@@ -82,8 +82,10 @@ class Boosted:
 
     def score(self, columns: MemberColumns) -> Floats:
         """`(n,)` log-odds of fake. Raises `AlignmentError` for other columns than at the fit."""
-        rows = self.table.build(columns)
-        return self.start.score(columns) + predict_mean(self.boosters, rows)
+        begin = self.start.score(columns)
+        if not self.boosters:
+            return begin
+        return begin + predict_mean(self.boosters, self.table.build(columns))
 
 
 @dataclass(frozen=True)

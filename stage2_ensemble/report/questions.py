@@ -25,6 +25,7 @@ from stage2_ensemble.sentences.other_data import (
     explain_gap,
     find_worst,
 )
+from stage2_ensemble.sentences.outside import list_optimistic
 from stage2_ensemble.sentences.rules import describe_broken
 from stage2_ensemble.sentences.scorers import (
     describe_gain_on_val,
@@ -124,6 +125,7 @@ def _list_doubts(metrics: ValMetrics) -> Iterator[str]:
         yield f"It does worse on changed pictures, most under {describe_variant(worst)}."
     if broken := describe_broken(metrics["promises"]):
         yield broken
+    yield from list_optimistic(metrics.get("outside", {}))
     if not val["stack"]["reliable"]:
         yield f"Val is of {FEW_GROUPS}: {NOT_RELIABLE}."
 

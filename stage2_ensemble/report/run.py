@@ -62,7 +62,7 @@ def run(params: ReportParams, out: Path = OUT) -> None:
         found, wanted = gallery["val_manifest"][:8], val.digest[:8]
         raise StaleArtifactError(GALLERY / FACTS, f"val {found}", f"val {wanted}", "gallery")
     heats, mapless = _read_heats(val, gallery)
-    check_members(ensemble, list(params.backbones), params.folds.active)
+    check_members(ensemble, params.names, params.folds.active)
     answers = answer_questions(metrics, ensemble.verdicts, ensemble.gate_choice)
     tables = list_tables(metrics)
     page = build_page(metrics, read_plots(), answers, tables, params.data.root)
@@ -72,7 +72,8 @@ def run(params: ReportParams, out: Path = OUT) -> None:
     write_text(out / "report.html", text)
     (summary_path,) = check_sums(MANIFEST / "prepare.sums.json", "prepare", "summary.json")
     summary = read_json(summary_path, "prepare")
-    known = (metrics, answers, tables, summary, params.backbones)
+    members = (params.backbones, params.outside)
+    known = (metrics, answers, tables, summary, *members)
     # In the bundle: it goes where the models go.
     write_text(out / "stackers" / "MODEL_CARD.md", build_card(*known, params.data.root))
     _log.info("report: %s, %.1f MB", out / "report.html", len(text.encode()) / 1e6)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from features.artifacts.outside import locate_outside
 from features.core.manifest import Ids, count_classes, read_manifest
 from features.core.number_text import format_figure
 from features.runtime.progress import show_progress
@@ -149,17 +150,20 @@ def _gather_rows(
     scores: Mapping[str, Floats],
     train_share: float,
 ) -> dict[str, ChoiceRows]:
-    """The rows of all parts with each scorer's log-odds, at the class shares of train."""
-    row_ids, groups, labels, weights = (
-        np.concatenate([getattr(part, name) for part in parts])
+    """The rows of all parts with each scorer's log-odds, at the class shares of train.
+
+    Without those that it has not scored.
+    """
+    values = {
+        name: np.concatenate([getattr(part, name) for part in parts])
         for name in ("row_ids", "groups", "labels", "weights")
-    )
-    return {
-        name: ChoiceRows(
-            row_ids=row_ids, log_odds=log_odds, groups=groups, labels=labels, weights=weights
-        ).at_prior(train_share)
-        for name, log_odds in scores.items()
     }
+    found = {}
+    for name, log_odds in scores.items():
+        known = ~np.isnan(log_odds)
+        own = {key: value[known] for key, value in values.items()}
+        found[name] = ChoiceRows(log_odds=log_odds[known], **own).at_prior(train_share)
+    return found
 
 
 def run(params: StackParams, dumps: Path = DUMPS, out: Path = OUT) -> SecondStage:
@@ -167,8 +171,9 @@ def run(params: StackParams, dumps: Path = DUMPS, out: Path = OUT) -> SecondStag
     train = read_manifest(MANIFEST, "train")
     codes = learn_file_codes(train) if params.stack.use_file_facts else None
     extras = read_extras(FORENSICS, train, codes)
-    members = (list(params.backbones), params.folds.active)
-    columns = read_train_columns(dumps, train, *members, extras)
+    members = (params.names, params.folds.active)
+    outside = locate_outside(params.outside)
+    columns = read_train_columns(dumps, train, *members, extras, outside)
     folds, calibration = [pair[0] for pair in columns], [pair[1] for pair in columns]
     reals, fakes = count_classes(train.labels)
     share = fakes / (reals + fakes)
@@ -192,8 +197,9 @@ def _read_targets(
     test = read_manifest(MANIFEST, "test")
     if not len(test):
         return None
-    members = (list(params.backbones), params.folds.active, train_digest)
-    columns = read_held_out(dumps, test, *members, read_extras(FORENSICS, test, codes))
+    members = (params.names, params.folds.active, train_digest)
+    extras, outside = read_extras(FORENSICS, test, codes), locate_outside(params.outside)
+    columns = read_held_out(dumps, test, *members, extras, outside)
     row_ids = columns[0].row_ids
     return TargetRows(columns, test.groups[row_ids], test.units[row_ids])
 

@@ -40,6 +40,7 @@ network: {}
 backbones:
   small: {model: test_resnet}
   large: {model: test_efficientnet, schedule: {epochs: 12}, optimizer: {lr: 5.0e-4}}
+outside: {}
 dump: {}
 perturb: {}
 report: {}

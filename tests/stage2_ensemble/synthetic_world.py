@@ -397,6 +397,7 @@ def write_params(world: World, **sections: object) -> None:
         "seed": 0,
         "folds": {"count": 3, "active": list(world.plan.active)},
         "backbones": {name: {"model": "none"} for name in world.plan.strengths},
+        "outside": {},
         "stack": STACK,
         "gate": {"margin": 0.0005},
         "decision": {"threshold": "balanced_accuracy"},

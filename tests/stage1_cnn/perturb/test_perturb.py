@@ -32,7 +32,13 @@ from stage1_cnn.scoring import rows
 
 STRENGTHS = {"jpeg": [50], "blur": [], "noise": [20.0], "rescale": [], "crop": [0.5]}
 SECTION = {"rows": 20, **STRENGTHS, "brightness": []}
-OTHERS = {"seed": 0, "perturb": SECTION, "backbones": {"net": {}}, "folds": {"active": [0]}}
+OTHERS = {
+    "seed": 0,
+    "perturb": SECTION,
+    "backbones": {"net": {}},
+    "outside": {},
+    "folds": {"active": [0]},
+}
 VARIANTS = 4
 STEPS = VARIANTS * 3
 """Batches of 8 of 20 rows."""
@@ -140,6 +146,7 @@ def test_without_val_rows_the_result_is_empty(tmp_path, monkeypatch):
             "seed": 0,
             "perturb": SECTION,
             "backbones": {"net": {}},
+            "outside": {},
             "folds": {"active": [0]},
         }
     )

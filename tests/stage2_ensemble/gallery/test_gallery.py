@@ -37,6 +37,7 @@ def world(enter):
 def run(world, rows: int = 40, neighbours: int = 3) -> dict:
     values = {
         "backbones": {name: {} for name in world.plan.strengths},
+        "outside": {},
         "folds": {"active": world.plan.active},
         "report": {"rows": rows, "neighbours": neighbours},
     }
@@ -122,7 +123,7 @@ def test_missing_lists_name_prepare(world):
         ("logit:resnet", "log-odds of resnet"),
         ("distance:vit", "nearness to class means, vit"),
         ("pca:vit:12", "component 12 of vit"),
-        ("spread", "spread of the networks"),
+        ("spread", "spread of the members"),
         ("forensic:ela:mean of rest", "ela: mean of rest"),
         ("file:bytes", "file: bytes"),
     ],

@@ -36,7 +36,8 @@ SETTINGS = Stack(
 )
 PARAMS = StackParams(
     folds=ActiveFolds(active=(0, 1)),
-    backbones={},
+    backbones={"net-a": {}},
+    outside={},
     seed=0,
     stack=SETTINGS,
     gate=Gate(ship="lightgbm"),

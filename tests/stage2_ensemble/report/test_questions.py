@@ -53,7 +53,7 @@ def test_differences_are_told_only_where_the_interval_is_above_zero(metrics):
     for low, high, words in (
         (0.01, 0.03, "is better than the best single"),
         (-0.03, -0.01, "is worse than the best single"),
-        (-0.01, 0.03, "no difference is shown between greedy and the best single network"),
+        (-0.01, 0.03, "no difference is shown between greedy and the best single member"),
     ):
         set_gain(metrics, "best_single", low, high)
         assert words in say(metrics, 1)[1]

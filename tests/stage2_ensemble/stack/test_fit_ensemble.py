@@ -39,7 +39,8 @@ ALL = (*SIMPLE, *GATED)
 def make_params(policy: str = "balanced_accuracy", settings=SETTINGS, seed: int = 0) -> StackParams:
     return StackParams(
         folds=ActiveFolds(active=(0, 1)),
-        backbones={},
+        backbones={"net-a": {}},
+        outside={},
         seed=seed,
         stack=settings,
         gate=Gate(),

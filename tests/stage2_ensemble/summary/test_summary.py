@@ -18,6 +18,7 @@ from features.runtime.costs import Cost
 from stage2_ensemble.display import tables
 from stage2_ensemble.display.called_fake import build_called_fake
 from stage2_ensemble.display.layout import render_table
+from stage2_ensemble.display.member_tables import build_without
 from stage2_ensemble.findings.scorers import PAIRED
 from stage2_ensemble.models.candidates import CANDIDATES
 from stage2_ensemble.sentences.intervals import format_interval
@@ -348,7 +349,7 @@ def test_each_backbone_has_its_worth_and_its_cost():
         },
     }
     costs = {"a": Cost(12.34, 1.26)}
-    text = render(metrics, 80, lambda m: tables.build_without(m, costs))
+    text = render(metrics, 80, lambda m: build_without(m, costs))
     lines = [" ".join(x.split()) for x in text.splitlines()]
     place = lines.index("a -0.0019 +0.0005 yes 12 1.3")
     assert lines[place + 1] == "[-0.0034, -0.0006] [-0.0301, +0.0267]"
@@ -358,7 +359,7 @@ def test_each_backbone_has_its_worth_and_its_cost():
 
 
 def test_one_backbone_alone_is_not_left_out():
-    assert tables.build_without(draw_metrics("net-0"), {}) is None
+    assert build_without(draw_metrics("net-0"), {}) is None
 
 
 def test_both_tables_stand_in_the_summary(done, monkeypatch, capsys):

@@ -255,6 +255,7 @@ LAYOUT = """\
 seed: 0
 folds: {count: 3, active: [0]}
 backbones: {net-a: {}, net-b: {}, net_c: {}}
+outside: {}
 stack:
   inner_folds: 3
   repeats: 1
