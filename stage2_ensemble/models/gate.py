@@ -74,7 +74,7 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in JSON files."""
-        return asdict(self)
+        return asdict(self) | {"unseen": [asdict(gain) for gain in self.unseen]}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:

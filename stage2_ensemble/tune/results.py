@@ -58,6 +58,10 @@ class Judgement:
     against_simple: Verdict
     """The gate of `stack`, with `gate.rows: untuned`."""
 
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in JSON files."""
+        return asdict(self) | {"against_simple": self.against_simple.to_json()}
+
     @property
     def is_worse(self) -> bool:
         """Whether tuned settings are worse than the present ones, as far as can be told."""
@@ -170,7 +174,7 @@ def build_tuning_facts(
             "seconds": round(sum(a.seconds for a in attempts), 3),
         },
         "tuned_on": {"reals": reals, "fakes": fakes, "parts": len(task.parts)},
-        "judged": asdict(judged) if judged else None,
+        "judged": judged.to_json() if judged else None,
         "findings": describe_findings(best, len(attempts), judged),
         "importance": dict(importance),
         "attempts": [asdict(a) for a in attempts],

@@ -27,7 +27,13 @@ from stage2_ensemble.models.combiners import COMBINERS
 from stage2_ensemble.models.ensemble import average_scores
 
 SETTINGS = Stack(
-    inner_folds=3, repeats=1, bags=2, pca_components=4, max_rounds=12, learning_rate=0.2
+    inner_folds=3,
+    repeats=1,
+    bags=2,
+    pca_components=4,
+    max_rounds=12,
+    learning_rate=0.2,
+    num_leaves=7,
 )
 EXTRAS = ("forensic:noise:level", "forensic:srm:variance", "file:bytes")
 

@@ -15,7 +15,9 @@ from stage2_ensemble.columns.feature_matrix import fit_basis
 from stage2_ensemble.models import forest as module
 from stage2_ensemble.models.forest import TREES, Forest
 
-SETTINGS = Stack(inner_folds=3, bags=1, pca_components=4, class_weight="balanced")
+SETTINGS = Stack(
+    inner_folds=3, bags=1, pca_components=4, class_weight="balanced", min_data_in_leaf=20
+)
 
 
 def change(**values) -> Stack:

@@ -482,7 +482,9 @@ def test_outcomes_are_told_apart():
 @pytest.mark.parametrize("gains", [(), (give_gain(-1 / 3), give_gain(0.1, "sources of reals"))])
 def test_a_verdict_comes_back_from_json(gains):
     verdict = Verdict("lightgbm", 1 / 3, -0.1, 2 / 3, -0.2, UNDECIDED, gains)
-    assert Verdict.from_json(json.loads(json.dumps(verdict.to_json()))) == verdict
+    read = json.loads(json.dumps(verdict.to_json()))
+    assert read == verdict.to_json()  # nothing in it that JSON turns into something else
+    assert Verdict.from_json(read) == verdict
 
 
 def test_a_verdict_is_said_in_one_line():

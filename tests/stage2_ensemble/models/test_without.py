@@ -19,7 +19,13 @@ from stage2_ensemble.models.out_of_fold import BEST_SIMPLE, Judged
 from stage2_ensemble.models.without import compare_without, leave_backbones_out
 
 SETTINGS = Stack(
-    inner_folds=3, repeats=2, bags=1, pca_components=4, max_rounds=12, learning_rate=0.2
+    inner_folds=3,
+    repeats=2,
+    bags=1,
+    pca_components=4,
+    max_rounds=12,
+    learning_rate=0.2,
+    num_leaves=7,
 )
 STRENGTHS = {"strong": 1.5, "noise": 0.0, "weak": 0.4}
 
