@@ -40,11 +40,11 @@ from sklearn.metrics import roc_auc_score
 from features.settings.stacking import Gate, Stack
 from stage2_ensemble.columns.columns import Floats, FoldColumns
 from stage2_ensemble.columns.feature_matrix import fit_basis
+from stage2_ensemble.gate.gate import hold_gate
+from stage2_ensemble.gate.out_of_fold import BEST_SIMPLE, Judged
 from stage2_ensemble.models.best_simple import BestSimple, Start, fit_start, split_inner
 from stage2_ensemble.models.candidates import fit_candidate
 from stage2_ensemble.models.combiners import COMBINERS, Mean
-from stage2_ensemble.models.gate import hold_gate
-from stage2_ensemble.models.out_of_fold import BEST_SIMPLE, Judged
 
 KINDS = ("nothing", "noise", "additive", "interaction", "strong", "few", "many")
 ROWS = {"few": 200, "interaction": 2_000, "many": 20_000}

@@ -7,7 +7,7 @@ from features.core.number_text import NO_VALUE, format_figure, format_percent
 from stage2_ensemble.display.called_fake import build_called_fake
 from stage2_ensemble.display.layout import Column, Row, TextTable
 from stage2_ensemble.display.member_tables import build_outside, build_without, format_gap
-from stage2_ensemble.findings.contributions import BACKBONE
+from stage2_ensemble.explanations.contributions import BACKBONE
 from stage2_ensemble.findings.robustness import SCORERS, name_variant
 from stage2_ensemble.models.candidates import GATED
 from stage2_ensemble.results.form import (

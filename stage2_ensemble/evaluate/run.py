@@ -23,6 +23,12 @@ from features.settings.members import MembersParams
 from stage2_ensemble.charts.charts import build_charts, write_pngs
 from stage2_ensemble.columns.columns import Floats, MemberColumns, read_held_out
 from stage2_ensemble.columns.extras import read_extras
+from stage2_ensemble.explanations.reasons import (
+    find_reasons,
+    measure_without,
+    tabulate_reasons,
+)
+from stage2_ensemble.explanations.shapes import tabulate_shapes
 from stage2_ensemble.findings.called_fake import measure_called_fake
 from stage2_ensemble.findings.corrected_labels import measure_corrected
 from stage2_ensemble.findings.domains import measure_domains, measure_generators
@@ -33,11 +39,6 @@ from stage2_ensemble.findings.final_run import (
     tabulate_last,
 )
 from stage2_ensemble.findings.outside import drop_repeated, measure_outside
-from stage2_ensemble.findings.reasons import (
-    find_reasons,
-    measure_without,
-    tabulate_reasons,
-)
 from stage2_ensemble.findings.robustness import read_robustness
 from stage2_ensemble.findings.rule_checks import (
     ShippedRows,
@@ -46,7 +47,6 @@ from stage2_ensemble.findings.rule_checks import (
     tabulate_shipped,
 )
 from stage2_ensemble.findings.scorers import measure_scorers, measure_units
-from stage2_ensemble.findings.shapes import tabulate_shapes
 from stage2_ensemble.findings.tables import (
     EVALUATION,
     METRICS,
@@ -58,10 +58,10 @@ from stage2_ensemble.findings.tables import (
     tabulate_rows,
     write_evaluation,
 )
+from stage2_ensemble.fitted.bundle import read_ensemble
+from stage2_ensemble.fitted.ensemble import SecondStage, check_members
 from stage2_ensemble.measures.metrics import FPR_GRID, RECALL_GRID, trace_curves
-from stage2_ensemble.models.bundle import read_ensemble
 from stage2_ensemble.models.candidates import CANDIDATES
-from stage2_ensemble.models.ensemble import SecondStage, check_members
 from stage2_ensemble.results.form import Metrics, OutsideFigures, ValMetrics
 from stage2_ensemble.results.metrics_file import write_metrics
 from stage2_ensemble.sentences.log import list_log_lines

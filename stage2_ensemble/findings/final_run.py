@@ -13,8 +13,8 @@ import pandas as pd
 from features.core.files import read_sealed
 from stage2_ensemble.findings.robustness import COLUMNS
 from stage2_ensemble.findings.tables import CALLED_FAKE, CONFUSION, HISTOGRAM, PARTS, SCORERS
+from stage2_ensemble.fitted.ensemble import SecondStage
 from stage2_ensemble.models.candidates import CANDIDATES, GATED
-from stage2_ensemble.models.ensemble import SecondStage
 from stage2_ensemble.results.form import (
     CalibrationChoice,
     EarlierRun,

@@ -34,7 +34,7 @@ from features.core.sums import check_sums
 from stage2_ensemble.columns.columns import Floats
 from stage2_ensemble.decisions.conformal import FAKE, REAL, REVIEW
 from stage2_ensemble.decisions.rules import answer_rows
-from stage2_ensemble.models.ensemble import SecondStage
+from stage2_ensemble.fitted.ensemble import SecondStage
 from stage2_ensemble.results.form import ValMetrics
 from stage2_ensemble.results.scores import list_combiners, list_domains
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from stage2_ensemble.gate.gate import Verdict, describe_choice
 from stage2_ensemble.models.candidates import GATED
-from stage2_ensemble.models.gate import Verdict, describe_choice
 from stage2_ensemble.results.form import Metrics, ValMetrics, VariantMetrics, has_val
 from stage2_ensemble.results.scores import list_domains
 from stage2_ensemble.sentences.backbones import list_spare

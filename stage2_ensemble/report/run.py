@@ -25,10 +25,10 @@ from stage2_ensemble.charts.charts import build_charts, render_svg
 from stage2_ensemble.display.closing import print_closing
 from stage2_ensemble.display.layout import TextTable
 from stage2_ensemble.display.tables import list_tables
+from stage2_ensemble.fitted.bundle import read_ensemble
+from stage2_ensemble.fitted.ensemble import check_members
 from stage2_ensemble.gallery.choosing import BY_CHANCE
 from stage2_ensemble.gallery.facts import FACTS, FORM
-from stage2_ensemble.models.bundle import read_ensemble
-from stage2_ensemble.models.ensemble import check_members
 from stage2_ensemble.report.model_card import build_card
 from stage2_ensemble.report.pictures import PICTURE_FORMATS, PictureFormat, Pictures, encode_heats
 from stage2_ensemble.report.questions import Answer, answer_questions

@@ -33,13 +33,13 @@ from stage2_ensemble.decisions.units import (
     merge_choice_rows,
     merge_rows,
 )
+from stage2_ensemble.fitted.bundle import write_ensemble
+from stage2_ensemble.fitted.ensemble import SecondStage, average_scores
+from stage2_ensemble.gate.gate import check_ship, choose_shipped, describe_choice, hold_gate
+from stage2_ensemble.gate.out_of_fold import judge_candidates
+from stage2_ensemble.gate.without import leave_backbones_out
 from stage2_ensemble.models.best_simple import measure_fold_aucs
-from stage2_ensemble.models.bundle import write_ensemble
 from stage2_ensemble.models.candidates import Model, fit_candidates, list_fittable
-from stage2_ensemble.models.ensemble import SecondStage, average_scores
-from stage2_ensemble.models.gate import check_ship, choose_shipped, describe_choice, hold_gate
-from stage2_ensemble.models.out_of_fold import judge_candidates
-from stage2_ensemble.models.without import leave_backbones_out
 
 MANIFEST = Path("artifacts/manifest")
 DUMPS = Path("artifacts/dumps")

@@ -25,7 +25,7 @@ from stage2_ensemble.display.tables import (
     build_shipped,
     build_units,
 )
-from stage2_ensemble.models.bundle import ENSEMBLE, check_bundle
+from stage2_ensemble.fitted.bundle import ENSEMBLE, check_bundle
 from stage2_ensemble.results.form import ValMetrics, has_val
 from stage2_ensemble.results.metrics_file import read_metrics
 from stage2_ensemble.sentences.called_fake import list_called_fake

@@ -18,10 +18,10 @@ from features.runtime.progress import show_progress
 from features.settings.stacking import Gate, Stack
 from stage2_ensemble.columns.columns import FoldColumns
 from stage2_ensemble.columns.tuning_half import mark_untuned
+from stage2_ensemble.gate.differences import Gain, compare_fold_aucs
+from stage2_ensemble.gate.gate import RISK, Verdict, hold_gate
+from stage2_ensemble.gate.out_of_fold import judge_candidates
 from stage2_ensemble.measures.resampling import LEAST_GROUPS, index_groups
-from stage2_ensemble.models.differences import Gain, compare_fold_aucs
-from stage2_ensemble.models.gate import RISK, Verdict, hold_gate
-from stage2_ensemble.models.out_of_fold import judge_candidates
 from stage2_ensemble.tune.search import AUCS, PRESENT, SETTINGS, VALUES, TuningTask, list_done
 
 SHOWN = 8

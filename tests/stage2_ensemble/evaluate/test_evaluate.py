@@ -21,12 +21,12 @@ from features.settings.sections import load_params
 from stage2_ensemble.columns.columns import read_held_out
 from stage2_ensemble.columns.extras import read_extras
 from stage2_ensemble.evaluate import run as evaluate
-from stage2_ensemble.findings.contributions import explain_model
+from stage2_ensemble.explanations.contributions import explain_model
 from stage2_ensemble.findings.scorers import compare_figures, measure_with_intervals
+from stage2_ensemble.fitted.bundle import read_ensemble
+from stage2_ensemble.fitted.ensemble import average_scores
 from stage2_ensemble.measures.reliability import find_bins, measure_ece
-from stage2_ensemble.models.bundle import read_ensemble
 from stage2_ensemble.models.candidates import CANDIDATES, GATED, SIMPLE
-from stage2_ensemble.models.ensemble import average_scores
 from stage2_ensemble.sentences.scorers import METRIC_TITLES
 
 NAMES = (

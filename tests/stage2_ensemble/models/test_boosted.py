@@ -20,7 +20,7 @@ from features.settings.stacking import Stack
 from stage2_ensemble.columns.columns import FoldColumns
 from stage2_ensemble.columns.feature_matrix import FeatureMatrix, fit_basis
 from stage2_ensemble.columns.projection import Distance
-from stage2_ensemble.findings.contributions import explain_model
+from stage2_ensemble.explanations.contributions import explain_model
 from stage2_ensemble.models import boosted
 from stage2_ensemble.models.best_simple import fit_start, pick_simple
 from stage2_ensemble.models.boosted import (

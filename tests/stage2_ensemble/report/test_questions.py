@@ -6,7 +6,7 @@ import pytest
 
 from features.core.files import read_json
 from stage2_ensemble.evaluate import run as evaluate
-from stage2_ensemble.models.gate import Verdict
+from stage2_ensemble.gate.gate import Verdict
 from stage2_ensemble.report.questions import answer_questions
 
 LOST = Verdict("lightgbm", -0.01, -0.02, 0.003, -0.02, "lost")

@@ -19,9 +19,9 @@ from features.settings.sections import load_params
 from features.settings.stacking import Stack, StackParams
 from stage2_ensemble.columns import columns
 from stage2_ensemble.columns.tuning_half import take_tuning
+from stage2_ensemble.gate.differences import Gain
+from stage2_ensemble.gate.gate import Verdict
 from stage2_ensemble.models import boosted, candidates
-from stage2_ensemble.models.differences import Gain
-from stage2_ensemble.models.gate import Verdict
 from stage2_ensemble.stack import run as choice
 from stage2_ensemble.stack import run as stack
 from stage2_ensemble.tune import results

@@ -13,7 +13,7 @@ import pandas as pd
 
 from features.core.manifest import Ids
 from stage2_ensemble.columns.columns import MemberColumns
-from stage2_ensemble.findings.contributions import sample_explained
+from stage2_ensemble.explanations.contributions import sample_explained
 from stage2_ensemble.models.boosted import Boosted, predict_mean
 from stage2_ensemble.models.candidates import Model
 

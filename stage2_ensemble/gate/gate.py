@@ -5,7 +5,7 @@ the risk of a lucky winner, 5 % in all, is shared among them (Bonferroni). The g
 mean must lie there, too: what is best on the rows of a training part is a little worse than chance
 on the rest where nothing is to be learned, so the best simple combiner alone is too easily beaten
 (in 21 of 300 worlds of noise; both in 5). And on generators, and on sources of reals, that it did
-not learn from it must be no worse than the simple one: `stage2_ensemble.models.unseen`.
+not learn from it must be no worse than the simple one: `stage2_ensemble.gate.unseen`.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ from features.errors import ConfigError
 from features.settings.stacking import Gate, Stack
 from stage2_ensemble.columns.columns import FoldColumns
 from stage2_ensemble.columns.tuning_half import mark_untuned
+from stage2_ensemble.gate.differences import compare_fold_aucs
+from stage2_ensemble.gate.out_of_fold import BEST_SIMPLE, Judged
+from stage2_ensemble.gate.unseen import UnseenGain, leave_domains_out
 from stage2_ensemble.models.candidates import GATED, list_fittable
 from stage2_ensemble.models.combiners import Mean
-from stage2_ensemble.models.differences import compare_fold_aucs
-from stage2_ensemble.models.out_of_fold import BEST_SIMPLE, Judged
-from stage2_ensemble.models.unseen import UnseenGain, leave_domains_out
 
 RISK = 0.05
 WON, LOST, UNDECIDED = "won", "lost", "too few rows to tell"

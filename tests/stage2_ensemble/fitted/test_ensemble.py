@@ -7,9 +7,9 @@ import pytest
 from synthetic_world import draw_columns, hold_out, make_rules
 
 from features.errors import AlignmentError, StaleArtifactError
+from stage2_ensemble.fitted.ensemble import SecondStage, check_members
 from stage2_ensemble.models.candidates import Pooled
 from stage2_ensemble.models.combiners import Mean
-from stage2_ensemble.models.ensemble import SecondStage, check_members
 
 ENSEMBLE = SecondStage(
     backbones=("net-a", "net-b", "net_c"),

@@ -8,8 +8,8 @@ from synthetic_world import BACKBONES, draw_columns, hold_out
 
 from features.forensics.columns import COLUMNS, FAMILIES
 from features.settings.stacking import Stack
-from stage2_ensemble.findings import contributions
-from stage2_ensemble.findings.contributions import (
+from stage2_ensemble.explanations import contributions
+from stage2_ensemble.explanations.contributions import (
     ROWS,
     Contributions,
     add_blocks,
@@ -20,11 +20,11 @@ from stage2_ensemble.findings.contributions import (
     measure_gains,
     sample_explained,
 )
+from stage2_ensemble.fitted.ensemble import average_scores
 from stage2_ensemble.models import boosted, candidates, forest
 from stage2_ensemble.models.best_simple import BestSimple
 from stage2_ensemble.models.candidates import GATED, SIMPLE, Pooled, fit_candidate
 from stage2_ensemble.models.combiners import COMBINERS
-from stage2_ensemble.models.ensemble import average_scores
 
 SETTINGS = Stack(
     inner_folds=3,

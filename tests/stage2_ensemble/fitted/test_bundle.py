@@ -17,10 +17,10 @@ from features.errors import IntegrityError, MissingArtifactError
 from features.settings.members import ActiveFolds
 from features.settings.stacking import Decision, Gate, Label, Stack, StackParams
 from stage2_ensemble.columns.columns import FoldColumns
+from stage2_ensemble.fitted.bundle import read_ensemble, write_ensemble
 from stage2_ensemble.models import candidates, forest
 from stage2_ensemble.models.best_simple import BestSimple
 from stage2_ensemble.models.boosted import FoldModels
-from stage2_ensemble.models.bundle import read_ensemble, write_ensemble
 from stage2_ensemble.models.candidates import GATED, SIMPLE
 from stage2_ensemble.stack.run import fit_ensemble
 

@@ -13,9 +13,9 @@ from synthetic_world import draw_columns, hold_out
 from features.errors import LeakageError
 from features.settings.stacking import Stack
 from stage2_ensemble.columns.columns import FoldColumns
-from stage2_ensemble.models import unseen
+from stage2_ensemble.gate import unseen
+from stage2_ensemble.gate.unseen import UnseenGain, leave_domains_out
 from stage2_ensemble.models.best_simple import split_inner
-from stage2_ensemble.models.unseen import UnseenGain, leave_domains_out
 
 SETTINGS = Stack(inner_folds=3, pca_components=2)
 NAME = "lightgbm"

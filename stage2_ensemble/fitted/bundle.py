@@ -21,14 +21,14 @@ from stage2_ensemble.decisions.conformal import Band
 from stage2_ensemble.decisions.prior_shift import Prior
 from stage2_ensemble.decisions.rules import DecisionRule, DecisionRules
 from stage2_ensemble.decisions.scored_rows import ChoiceRows
+from stage2_ensemble.fitted.ensemble import SecondStage
+from stage2_ensemble.gate.gate import Verdict
+from stage2_ensemble.gate.without import Without
 from stage2_ensemble.models.best_simple import BestSimple
 from stage2_ensemble.models.boosted import Boosted, FoldModels
 from stage2_ensemble.models.candidates import Model, Pooled
 from stage2_ensemble.models.combiners import COMBINERS
-from stage2_ensemble.models.ensemble import SecondStage
 from stage2_ensemble.models.forest import Forest
-from stage2_ensemble.models.gate import Verdict
-from stage2_ensemble.models.without import Without
 
 MANIFEST = "MANIFEST.json"
 ENSEMBLE = "ensemble.json"

@@ -10,7 +10,9 @@ from synthetic_world import draw_columns, draw_grouped, hold_out, list_groups
 
 from features.errors import LeakageError, ManifestError
 from features.settings.stacking import Stack
-from stage2_ensemble.models import best_simple, candidates, forest, out_of_fold
+from stage2_ensemble.gate import out_of_fold
+from stage2_ensemble.gate.out_of_fold import BEST_SIMPLE, judge_candidates
+from stage2_ensemble.models import best_simple, candidates, forest
 from stage2_ensemble.models.best_simple import (
     BestSimple,
     measure_fold_aucs,
@@ -19,7 +21,6 @@ from stage2_ensemble.models.best_simple import (
 )
 from stage2_ensemble.models.candidates import GATED, SIMPLE, fit_candidate, fit_candidates
 from stage2_ensemble.models.combiners import COMBINERS
-from stage2_ensemble.models.out_of_fold import BEST_SIMPLE, judge_candidates
 
 SETTINGS = Stack(
     inner_folds=3,

@@ -10,8 +10,8 @@ from synthetic_world import draw_axes, draw_columns, draw_noise
 from features.errors import ConfigError
 from features.settings.stacking import Gate, Stack
 from stage2_ensemble.columns.columns import FoldColumns
-from stage2_ensemble.models import candidates, differences, gate, unseen
-from stage2_ensemble.models.gate import (
+from stage2_ensemble.gate import differences, gate, unseen
+from stage2_ensemble.gate.gate import (
     LOST,
     RISK,
     UNDECIDED,
@@ -23,8 +23,9 @@ from stage2_ensemble.models.gate import (
     describe_choice,
     hold_gate,
 )
-from stage2_ensemble.models.out_of_fold import BEST_SIMPLE, Judged, judge_candidates
-from stage2_ensemble.models.unseen import UnseenGain
+from stage2_ensemble.gate.out_of_fold import BEST_SIMPLE, Judged, judge_candidates
+from stage2_ensemble.gate.unseen import UnseenGain
+from stage2_ensemble.models import candidates
 
 SETTINGS = Stack(
     inner_folds=3,
