@@ -204,7 +204,7 @@ def run(params: MembersParams, out: Path = OUT) -> None:
     for name, scores in found.items():
         for role, own in scores.items():
             write_outside(own, manifests[role], out / name)
-    for folder in out.glob("*/"):
-        if folder.name not in found:
+    for folder in out.iterdir() if out.is_dir() else ():
+        if folder.is_dir() and folder.name not in found:
             shutil.rmtree(folder)
     write_summary(facts, out)

@@ -164,7 +164,8 @@ def run(params: MembersParams, out: Path = OUT) -> Metrics:
         plots, evaluation = tabulate_last(metrics), tabulate_nothing(ensemble, val)
         if earlier is None:  # DVC wants a file
             write_sealed(kept, {"val": None, "note": NO_EARLIER})
-    plots |= tabulate_histories(MEMBERS, list(params.backbones), ensemble.folds)
+    networks = [name for name in ensemble.backbones if name in params.backbones]
+    plots |= tabulate_histories(MEMBERS, networks, ensemble.folds)
     for name, table in plots.items():
         write_text(out / "plots" / f"{name}.csv", table.to_csv(index=False))
     write_pngs(build_charts(metrics, plots), out / "plots")
