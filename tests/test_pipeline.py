@@ -15,7 +15,7 @@ def test_the_first_repro_runs_every_stage(finished_tiny):
     ran = json.loads((finished_tiny.folder.parent / "ran.json").read_text())
     expected = ["demo", "inputs", "prepare", "train@resnet-0", "train@efficientnet-0"]
     expected += ["dump@resnet-0", "dump@efficientnet-0", "stack", "evaluate", "label"]
-    expected += ["null_model", "forensics", "perturb", "gallery", "explain", "report"]
+    expected += ["null_model", "forensics", "outside", "perturb", "gallery", "explain", "report"]
     assert sorted(ran) == sorted(expected)
 
 
@@ -103,6 +103,16 @@ def test_dvc_reads_metrics_and_plots(project):
     page = project.run("dvc", "plots", "show")
     assert "index.html" in page
     assert "WARNING" not in page  # all plots find their columns
+
+
+def test_which_reals_are_called_fake_is_shown_without_a_setting(finished_tiny):
+    found = finished_tiny.read_metrics()["called_fake"]["reals"]["sources"]
+    assert {source["name"] for source in found} == {"chelsea", "china", "coins"}
+    page = (finished_tiny.folder / "artifacts/report.html").read_text()
+    card = (finished_tiny.folder / "artifacts/stackers/MODEL_CARD.md").read_text()
+    assert f"reals of {found[0]['name']}" in page
+    for text in (page, card):
+        assert "Of reals from other sources val tells nothing." in text
 
 
 def test_where_and_whether_pixels_are_kept_changes_no_byte(project):

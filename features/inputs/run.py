@@ -12,10 +12,13 @@ from features.errors import ManifestError
 from features.inputs.contents import KnownContents, keep_contents
 from features.inputs.pictures import describe_pictures, find_change
 from features.inputs.settings import AllParams, check_all_params
-from features.runtime.unused import set_unused_aside
+from features.runtime.unused import PLACES, set_unused_aside
 from features.settings.data import Data
+from features.settings.members import Outside
 
 OUT = Path("artifacts/inputs.json")
+OUTSIDE = "outside_inputs.json"
+"""Beside `OUT`: apart from it, so that other scores read no picture again."""
 WATCHED = Path("data/demo")
 """What stage `demo` makes: a dependency of stages, so DVC itself notices what changes there."""
 _log = logging.getLogger("forgerystack")
@@ -36,8 +39,7 @@ def describe_inputs(data: Data, contents: KnownContents) -> dict[str, Any]:
     facts: dict[str, Any] = {"root": data.root}
     problems = []
     for role, files in data.roles.items():
-        images = Path(data.root) / files.images
-        if not images.is_dir():
+        if files.images is not None and not (images := Path(data.root) / files.images).is_dir():
             problems.append(f"data.{role}.images: no folder {images}")
         if files.labels is None:
             facts[role] = {"images": files.images}
@@ -53,12 +55,24 @@ def describe_inputs(data: Data, contents: KnownContents) -> dict[str, Any]:
             problems.append(f"data.label_overrides: no file {overrides} in {Path.cwd()}")
     if problems:
         raise ManifestError("data", problems, "What you do not have is set to null.")
-    if Path(data.root) != WATCHED:
-        trusted = find_trusted(data.trusted)
-        for role, files in data.roles.items():
+    trusted = find_trusted(data.trusted)
+    for role, files in data.roles.items():
+        if files.images is not None and Path(data.root) != WATCHED:
             found = describe_pictures(Path(data.root), files.images, trusted, contents)
             facts[role]["pictures"] = found
     return facts
+
+
+def describe_outside(outside: Outside) -> dict[str, Any]:
+    """Size and sha256 of each detector's table. Raises `ManifestError` with all that lack."""
+    missing = [
+        f"outside.{name}.scores: no file {detector.scores} in {Path.cwd()}"
+        for name, detector in outside.items()
+        if not Path(detector.scores).is_file()
+    ]
+    if missing:
+        raise ManifestError("outside", missing)
+    return {name: _describe_file(Path(detector.scores)) for name, detector in outside.items()}
 
 
 def _describe_file(path: Path) -> dict[str, Any]:
@@ -84,7 +98,11 @@ def run(values: Mapping[str, Any], out: Path = OUT) -> AllParams:
     """Checks all settings, then writes the facts of what the data are read from to `out`."""
     params = check_all_params(values)
     set_unused_aside(list(params.backbones), params.folds.active)
-    facts = look_at_inputs(params)
+    facts, outside = look_at_inputs(params), describe_outside(params.outside)
     tell_changes(_read_earlier(out), facts)
     write_json(out, facts)
+    write_json(out.with_name(OUTSIDE), outside)
+    if not params.backbones:  # no stage makes these then, and DVC wants what others depend on
+        for place in PLACES:
+            (out.parent / place.name).mkdir(exist_ok=True)
     return params
