@@ -45,6 +45,7 @@ SCHEMA = pa.schema(
         ("fold", pa.int16()),
         ("group", pa.int64()),
         ("generator", pa.string()),
+        ("source", pa.string()),
         ("unit", pa.string()),
         ("domain", pa.string()),
         ("width", pa.int32()),
@@ -87,8 +88,9 @@ class Manifest:
     original one, or the same where it was confirmed; of train rows `label` itself, where the list
     says the other one.
     `sha256` is that of the file, or where there are no pictures of the `path`.
-    `fold` -1 for rows that no member learns from, `unit` the video, person … that a row is a part
-    of (empty: none), `status` `ok` or why the image cannot be read.
+    `fold` -1 for rows that no member learns from, `generator` what made a fake, `source` where a
+    row comes from (both empty: unknown), `unit` the video, person … that a row is a part of (empty:
+    none), `status` `ok` or why the image cannot be read.
     File facts: `mode` as Pillow names it, `exif` if there is such a block, `subsampling` of a JPEG
     (0 4:4:4, 1 4:2:2, 2 4:2:0, -1 else), `quant_tables` a short digest of its quantisation tables,
     `quant_mean` the mean of the luminance table (0 else), `equalized_bytes` of the re-encoded image

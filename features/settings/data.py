@@ -51,6 +51,9 @@ class Columns(Section):
     """Optional positive weight of a row in the draws of `sampling.mode: weighted`."""
     generator: str | None = None
     """Optional name of what made a fake (empty for reals); val metrics are given by it."""
+    source: str | None = None
+    """Optional name of where a row comes from, real or fake: a data set, a camera, a site (empty:
+    unknown); which reals are called fake is given by it."""
     unit: str | None = None
     """Optional name of what a row is a part of (a video, a person; empty: nothing). Rows of a unit
     stay together as those of `data.group_columns` do; scores and metrics are also given by unit. A

@@ -19,7 +19,7 @@ from stage2_ensemble.charts.style import (
     draw_legend,
     find_height,
 )
-from stage2_ensemble.findings.contributions import BACKBONE
+from stage2_ensemble.explanations.contributions import BACKBONE
 from stage2_ensemble.findings.tables import Entry, list_scorers, list_subgroups
 from stage2_ensemble.results.form import ValMetrics, title_member
 from stage2_ensemble.sentences.intervals import format_change, format_interval

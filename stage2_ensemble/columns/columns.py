@@ -98,6 +98,8 @@ class FoldColumns(MemberColumns):
     groups: Ids
     domains: npt.NDArray[np.object_] | None = None
     """`(n,)`: the generator of each fake, empty where none is known."""
+    sources: npt.NDArray[np.object_] | None = None
+    """`(n,)`: where each row, real or fake, comes from, empty where that is not known."""
     tuning: Mask | None = None
     """`(n,)`: rows that settings may be tuned on: `stage2_ensemble.columns.tuning_half`."""
 
@@ -207,6 +209,7 @@ def build_fold_columns(
         weights=train.weights[rows],
         groups=train.groups[rows],
         domains=train.table["generator"].to_numpy(object)[rows],
+        sources=train.table["source"].to_numpy(object)[rows],
         tuning=draw_half(train.groups[rows], train.table["img_name"].iloc[rows], "tuning half"),
     )
     rows = row_ids[spared]

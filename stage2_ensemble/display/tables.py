@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from features.core.number_text import NO_VALUE, format_figure, format_percent
+from stage2_ensemble.display.called_fake import build_called_fake
 from stage2_ensemble.display.layout import Column, Row, TextTable
 from stage2_ensemble.display.member_tables import build_outside, build_without, format_gap
-from stage2_ensemble.findings.contributions import BACKBONE
+from stage2_ensemble.explanations.contributions import BACKBONE
 from stage2_ensemble.findings.robustness import SCORERS, name_variant
 from stage2_ensemble.models.candidates import GATED
 from stage2_ensemble.results.form import (
@@ -60,6 +61,7 @@ def list_tables(metrics: Metrics) -> list[TextTable]:
         build_corrected(metrics),
         build_shipped(metrics),
         build_promises(metrics),
+        build_called_fake(metrics),
         build_comparisons(metrics),
         build_units(metrics),
         build_robustness(metrics),

@@ -23,6 +23,13 @@ from features.settings.members import MembersParams
 from stage2_ensemble.charts.charts import build_charts, write_pngs
 from stage2_ensemble.columns.columns import Floats, MemberColumns, read_held_out
 from stage2_ensemble.columns.extras import read_extras
+from stage2_ensemble.explanations.reasons import (
+    find_reasons,
+    measure_without,
+    tabulate_reasons,
+)
+from stage2_ensemble.explanations.shapes import tabulate_shapes
+from stage2_ensemble.findings.called_fake import measure_called_fake
 from stage2_ensemble.findings.corrected_labels import measure_corrected
 from stage2_ensemble.findings.domains import measure_domains, measure_generators
 from stage2_ensemble.findings.final_run import (
@@ -32,11 +39,6 @@ from stage2_ensemble.findings.final_run import (
     tabulate_last,
 )
 from stage2_ensemble.findings.outside import drop_repeated, measure_outside
-from stage2_ensemble.findings.reasons import (
-    find_reasons,
-    measure_without,
-    tabulate_reasons,
-)
 from stage2_ensemble.findings.robustness import read_robustness
 from stage2_ensemble.findings.rule_checks import (
     ShippedRows,
@@ -56,10 +58,10 @@ from stage2_ensemble.findings.tables import (
     tabulate_rows,
     write_evaluation,
 )
+from stage2_ensemble.fitted.bundle import read_ensemble
+from stage2_ensemble.fitted.ensemble import SecondStage, check_members
 from stage2_ensemble.measures.metrics import FPR_GRID, RECALL_GRID, trace_curves
-from stage2_ensemble.models.bundle import read_ensemble
 from stage2_ensemble.models.candidates import CANDIDATES
-from stage2_ensemble.models.ensemble import SecondStage, check_members
 from stage2_ensemble.results.form import Metrics, OutsideFigures, ValMetrics
 from stage2_ensemble.results.metrics_file import write_metrics
 from stage2_ensemble.sentences.log import list_log_lines
@@ -81,7 +83,7 @@ def measure_val(
     """The fixed form of `metrics.json`, but for what `check_rules` and `give_reasons` add.
 
     `scores`: as `SecondStage.read_all` gives them. `val` and `rows` are about the headline rows,
-    `generators` and `domains` about all of val.
+    `generators`, `domains` and `called_fake` about all of val.
     """
     rows = find_headline_rows(val)
     labels, groups = val.labels[rows], val.groups[rows]
@@ -99,6 +101,9 @@ def measure_val(
         "rows": {"val": {"reals": reals, "fakes": fakes}},
         "generators": measure_generators(shipped, null.scores, val),
         "domains": measure_domains(shipped, null.scores, val),
+        "called_fake": measure_called_fake(
+            shipped >= ensemble.rules.find_threshold(ensemble.shipped), val
+        ),
     }
 
 
@@ -120,6 +125,7 @@ def give_reasons(
     without = measure_without(ensemble, columns, shipped, rows, val.labels, val.groups)
     blocks = {name: reason.blocks for name, reason in reasons.items()}
     tables = tabulate_reasons(reasons, ensemble.shipped, without)
+    tables["shapes"] = tabulate_shapes(ensemble.models.get("lightgbm"), columns, rows)
     return {"blocks": blocks, "without": without}, tables
 
 

@@ -18,6 +18,7 @@ from features.runtime.progress import track
 from stage2_ensemble.columns.columns import Floats, Labels
 from stage2_ensemble.decisions.rules import DecisionRules
 from stage2_ensemble.decisions.units import MIXED, number_units
+from stage2_ensemble.fitted.ensemble import SecondStage
 from stage2_ensemble.measures.metrics import measure_scores
 from stage2_ensemble.measures.resampling import (
     RESAMPLES,
@@ -28,7 +29,6 @@ from stage2_ensemble.measures.resampling import (
     index_groups,
     measure_resamples,
 )
-from stage2_ensemble.models.ensemble import SecondStage
 
 PAIRED = ("ap", "tpr_at_fpr_1e-2", "accuracy", "balanced_accuracy", "log_loss")
 """Metrics, beside the AUC, whose differences are told."""

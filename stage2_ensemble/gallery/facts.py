@@ -7,9 +7,9 @@ import pandas as pd
 
 from features.core.manifest import Manifest
 from stage2_ensemble.columns.columns import Floats
-from stage2_ensemble.findings.contributions import Contributions
+from stage2_ensemble.explanations.contributions import Contributions
+from stage2_ensemble.fitted.ensemble import SecondStage
 from stage2_ensemble.models.candidates import GATED
-from stage2_ensemble.models.ensemble import SecondStage
 
 ROWS, FACTS = "rows.npy", "gallery.json"
 DRIVERS = 6
@@ -58,6 +58,7 @@ def describe_row(scored: pd.Series, row: pd.Series, ensemble: SecondStage) -> di
         "label": int(scored["label"]),
         "override": int(row["override"]),
         "generator": str(scored["generator"]),
+        "source": str(scored["source"]),
         "domain": str(scored["domain"]),
         "decision": str(scored["decision"]),
         "probability": float(scored["probability"]),

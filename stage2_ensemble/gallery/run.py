@@ -19,8 +19,10 @@ from features.errors import StaleArtifactError
 from features.settings.report import GalleryParams, Report
 from stage2_ensemble.columns.columns import Floats, HeldOutColumns, Mask, read_dumps, read_held_out
 from stage2_ensemble.columns.extras import read_extras
-from stage2_ensemble.findings.contributions import explain_model
+from stage2_ensemble.explanations.contributions import explain_model
 from stage2_ensemble.findings.tables import read_evaluation
+from stage2_ensemble.fitted.bundle import read_ensemble
+from stage2_ensemble.fitted.ensemble import SecondStage, check_members
 from stage2_ensemble.gallery.choosing import ValScores, choose_shown
 from stage2_ensemble.gallery.facts import (
     FACTS,
@@ -35,8 +37,6 @@ from stage2_ensemble.gallery.facts import (
     measure_disagreement,
 )
 from stage2_ensemble.gallery.neighbours import find_neighbours
-from stage2_ensemble.models.bundle import read_ensemble
-from stage2_ensemble.models.ensemble import SecondStage, check_members
 
 EVALUATION = Path("artifacts/evaluation.parquet")
 MANIFEST = Path("artifacts/manifest")

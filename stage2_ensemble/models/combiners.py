@@ -13,9 +13,8 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 from scipy.special import log_expit, logit, logsumexp
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 
-from features.core.auc import rank_scores
+from features.core.auc import find_auc, rank_scores
 from stage2_ensemble.columns.columns import Floats, Labels
 from stage2_ensemble.models.gaps import Standards, fill_gaps, share_known
 
@@ -185,7 +184,7 @@ class BestSingle:
         """Chooses the column; the first of equals. A gap counts as a score that says nothing."""
         self.standards_ = Standards.measure(logits)
         known = np.where(np.isnan(logits), self.standards_.means, logits)
-        self.backbone_ = int(np.argmax([roc_auc_score(labels, column) for column in known.T]))
+        self.backbone_ = int(np.argmax([find_auc(labels, column) for column in known.T]))
         return self
 
     def score(self, logits: Floats) -> Floats:
@@ -226,15 +225,13 @@ class Greedy:
         parts = np.where(known, logits, 0.0)
         is_whole = known.all()
         for _ in range(CHOICES):
-            # The higher the ranks of the fakes, the higher the AUC.
             sums = [total + column for column in parts.T]
             if not is_whole:  # means of what is there
                 sums = [
                     one / np.maximum(counts + own, 1)
                     for one, own in zip(sums, known.T, strict=True)
                 ]
-            ranks = [rank_scores(one)[labels == 1].sum() for one in sums]
-            best = int(np.argmax(ranks))
+            best = int(np.argmax([find_auc(labels, one) for one in sums]))
             chosen[best] += 1
             total += parts[:, best]
             counts += known[:, best]

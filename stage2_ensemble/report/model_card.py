@@ -15,6 +15,7 @@ from features.settings.members import OutsideScores
 from stage2_ensemble.display.layout import TextTable
 from stage2_ensemble.report.questions import Answer
 from stage2_ensemble.results.form import Metrics, has_val, name_shipped
+from stage2_ensemble.sentences.called_fake import list_called_fake
 from stage2_ensemble.sentences.outside import LEARNED, UNCHECKED
 
 PAGE = Path(__file__).parent
@@ -57,6 +58,7 @@ def build_card(
         data={role: summary[role] for role in ("train", "val")},
         generators=describe_generators(summary),
         tables=tables,
+        worst=list(list_called_fake(metrics["called_fake"])) if has_val(metrics) else [],
         prior=f"{metrics['prior']['assumed']['value']:.3g}" if has_val(metrics) else "train's",
     )
 

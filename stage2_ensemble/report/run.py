@@ -25,10 +25,10 @@ from stage2_ensemble.charts.charts import build_charts, render_svg
 from stage2_ensemble.display.closing import print_closing
 from stage2_ensemble.display.layout import TextTable
 from stage2_ensemble.display.tables import list_tables
+from stage2_ensemble.fitted.bundle import read_ensemble
+from stage2_ensemble.fitted.ensemble import check_members
 from stage2_ensemble.gallery.choosing import BY_CHANCE
 from stage2_ensemble.gallery.facts import FACTS, FORM
-from stage2_ensemble.models.bundle import read_ensemble
-from stage2_ensemble.models.ensemble import check_members
 from stage2_ensemble.report.model_card import build_card
 from stage2_ensemble.report.pictures import PICTURE_FORMATS, PictureFormat, Pictures, encode_heats
 from stage2_ensemble.report.questions import Answer, answer_questions
@@ -63,7 +63,7 @@ def run(params: ReportParams, out: Path = OUT) -> None:
         raise StaleArtifactError(GALLERY / FACTS, f"val {found}", f"val {wanted}", "gallery")
     heats, mapless = _read_heats(val, gallery)
     check_members(ensemble, params.names, params.folds.active)
-    answers = answer_questions(metrics, ensemble.verdicts)
+    answers = answer_questions(metrics, ensemble.verdicts, ensemble.gate_choice)
     tables = list_tables(metrics)
     page = build_page(metrics, read_plots(), answers, tables, params.data.root)
     page["gallery_lead"] = describe_gallery(gallery, mapless)

@@ -7,6 +7,7 @@ from typing_extensions import TypedDict, TypeIs
 from stage2_ensemble.results.scores import (
     Auc,
     CalibrationError,
+    CalledFakeByClass,
     ClassCounts,
     Counted,
     Domains,
@@ -234,6 +235,7 @@ class ValMetrics(TypedDict):
     rows: Rows
     generators: dict[str, Generator]
     domains: Domains
+    called_fake: CalledFakeByClass
     calibration: CalibrationCheck
     threshold: ThresholdCheck
     prior: PriorCheck

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from features.runtime.costs import Cost
 from stage2_ensemble.results.form import FinalMetrics, Metrics, ValMetrics, has_val
 from stage2_ensemble.sentences.backbones import list_reasons
+from stage2_ensemble.sentences.called_fake import list_called_fake
 from stage2_ensemble.sentences.other_data import list_comparisons, list_robustness
 from stage2_ensemble.sentences.outside import list_outside
 from stage2_ensemble.sentences.rules import describe_promise, list_rules
@@ -32,6 +33,7 @@ def _list_val(metrics: ValMetrics, costs: Mapping[str, Cost]) -> Iterator[str]:
     yield from list_scores(metrics)
     yield from list_outside(metrics)
     yield from list_comparisons(metrics)
+    yield from list_called_fake(metrics["called_fake"])
     if "units" in metrics:
         yield from list_units(metrics["units"], metrics)
     yield from list_gains(val["differences"])

@@ -108,9 +108,13 @@ def describe_worth(val: HeadlineScorers) -> str:
     return f"AUC {format_change(gain)} over the mean: {INTERVALS[judge_difference(gain)]}"
 
 
-def describe_short_worth(val: HeadlineScorers) -> str:
+def describe_short_worth(val: HeadlineScorers, gate_choice: str) -> str:
     """In a few words: did LightGBM pass the gate, and are several networks better than one?"""
     shipped, gains = val["shipped"], val["differences"]
+    if shipped != gate_choice:
+        return (
+            f"Not by the gate, which chose {gate_choice}; {shipped} ships because it was asked for"
+        )
     if shipped in GATED:
         return f"Yes: {shipped} passed the gate out of fold, and ships"
     short = f"LightGBM did not pass the gate out of fold, and {shipped} ships"

@@ -33,12 +33,13 @@ from stage2_ensemble.decisions.units import (
     merge_choice_rows,
     merge_rows,
 )
-from stage2_ensemble.models.bundle import write_ensemble
+from stage2_ensemble.fitted.bundle import write_ensemble
+from stage2_ensemble.fitted.ensemble import SecondStage, average_scores
+from stage2_ensemble.gate.gate import check_ship, choose_shipped, describe_choice, hold_gate
+from stage2_ensemble.gate.out_of_fold import judge_candidates
+from stage2_ensemble.gate.without import leave_backbones_out
+from stage2_ensemble.models.best_simple import measure_fold_aucs
 from stage2_ensemble.models.candidates import Model, fit_candidates, list_fittable
-from stage2_ensemble.models.ensemble import SecondStage, average_scores
-from stage2_ensemble.models.gate import choose_shipped, hold_gate
-from stage2_ensemble.models.out_of_fold import judge_candidates, measure_fold_aucs, pick_simple
-from stage2_ensemble.models.without import leave_backbones_out
 
 MANIFEST = Path("artifacts/manifest")
 DUMPS = Path("artifacts/dumps")
@@ -78,14 +79,16 @@ def fit_ensemble(
     of fakes in train. `targets` serve `label.prior: estimate` alone. With `units` there are
     rules of units, too.
     """
-    settings, seed = params.stack, params.seed
+    settings, seed, wanted = params.stack, params.seed, params.gate.ship
+    names = list_fittable(folds, settings)
+    check_ship(wanted, names)
     parts = settings.repeats * settings.inner_folds
     with show_progress("judge candidates", parts, "parts of the rows") as meter:
         judged = judge_candidates(folds, settings, seed, meter.advance)
     verdicts = hold_gate(folds, judged, settings, params.gate, seed)
-    shipped = choose_shipped(verdicts, pick_simple(folds, settings, seed).name)
-    names = list_fittable(folds, settings)
-    models = fit_candidates(names, folds, settings, seed)
+    models, best = fit_candidates(names, folds, settings, seed)
+    gate_choice = choose_shipped(verdicts, best.name)
+    shipped = gate_choice if wanted == "auto" else wanted
     spared = len(calibration[0]) > 0
     if spared:
         scores = {name: average_scores(model, calibration) for name, model in models.items()}
@@ -108,6 +111,7 @@ def fit_ensemble(
         train_digest=train_digest,
         digests={columns.fold: columns.digests for columns in folds},
         shipped=shipped,
+        gate_choice=gate_choice,
         models=models,
         oof_auc={name: measure_fold_aucs(folds, judged.scores[name]) for name in models},
         picks=judged.picks,
@@ -210,6 +214,9 @@ def _log_choice(ensemble: SecondStage, gate: Gate) -> None:
         _log.info("gate: decided by the half of the fold rows that chose no settings")
     for verdict in ensemble.verdicts:
         _log.info("gate: AUC against the best simple combiner, %s", verdict.describe())
+    choice = (ensemble.verdicts, ensemble.gate_choice, ensemble.shipped)
+    for sentence in describe_choice(*choice):
+        _log.info("gate: %s", sentence)
 
 
 def _log_units(ensemble: SecondStage, units: TrainUnits | None) -> None:

@@ -129,6 +129,7 @@ def make_rows(labels: Sequence[int], prefix: str = "t", **columns: Any) -> pd.Da
         "weight": 1.0,
         "draw_weight": 1.0,
         "generator": "",
+        "source": "",
         "unit": "",
         **columns,
     }

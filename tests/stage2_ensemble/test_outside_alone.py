@@ -22,9 +22,9 @@ from features.settings.sections import load_params, validate_params
 from stage2_ensemble.columns.columns import read_held_out, read_train_columns
 from stage2_ensemble.display.tables import list_tables
 from stage2_ensemble.evaluate import run as evaluate
+from stage2_ensemble.fitted.bundle import read_ensemble
 from stage2_ensemble.gallery import run as gallery
 from stage2_ensemble.label import run as label
-from stage2_ensemble.models.bundle import read_ensemble
 from stage2_ensemble.results.metrics_file import read_metrics
 from stage2_ensemble.sentences.log import list_log_lines
 

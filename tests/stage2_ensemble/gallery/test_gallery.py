@@ -11,9 +11,9 @@ from features.settings.report import GalleryParams
 from features.settings.sections import validate_params
 from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.findings.tables import read_evaluation
+from stage2_ensemble.fitted.bundle import read_ensemble
 from stage2_ensemble.gallery import run as gallery
 from stage2_ensemble.gallery.facts import FACTS, ROWS, describe_column
-from stage2_ensemble.models.bundle import read_ensemble
 
 LISTS = {
     "duplicates.csv": "first_role,first,second_role,second,kind,distance,correlation,action\n"

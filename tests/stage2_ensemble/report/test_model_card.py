@@ -43,6 +43,15 @@ def test_its_head_is_valid_and_holds_the_figures(metrics):
     assert head["model-index"][0]["results"][0]["dataset"]["split"] == "val"
 
 
+def test_its_limits_name_the_worst_source_of_reals_and_the_worst_generator(metrics):
+    reals, fakes = (metrics["called_fake"][kind] for kind in ("reals", "fakes"))
+    reals["sources"][0]["name"] = "an *old* phone"
+    limits = build(metrics).partition("## Limits")[2]
+    assert "the worst is an \\*old\\* phone: " in limits
+    assert f"the worst is {fakes['generators'][0]['name']}: " in limits
+    assert "Of reals from other sources val tells nothing." in limits
+
+
 def test_it_says_what_it_was_made_of(metrics):
     text = build(metrics, list_tables(metrics), [Answer("How good?", "AUC 0.9", "good", ("r",))])
     assert "| train | 1,200 | 50 | 70 |" in text

@@ -28,7 +28,7 @@ def test_an_estimate_says_the_same_wherever_it_stands(finished, monkeypatch, cap
     auc = format_figure(stack["auc"], stack["auc_low"], stack["auc_high"])
     difference = format_difference(gap["auc"], gap["auc_low"], gap["auc_high"])
     summary.run()
-    tables, answers = list_tables(metrics), answer_questions(metrics, [])
+    tables, answers = list_tables(metrics), answer_questions(metrics, [], metrics["val"]["shipped"])
     print_closing(metrics, None, summary.LABELS, Console(width=200))
     facts = {role: {"reals": 1, "fakes": 1, "groups": 2, "generators": {}} for role in ROLES}
     closing = capsys.readouterr().out.split("Final labels")
