@@ -126,5 +126,5 @@ def _resize_columns(pixels: Pixels, size: int) -> Pixels:
 
 def _round(sums: _Sums, bits: int) -> Pixels:
     """Whole numbers of so many bits below the point, to the nearest byte."""
-    whole = sums.astype(np.int64 if bits > SINGLE_BITS else np.int32) + (1 << (bits - 1))
-    return np.asarray(np.minimum(whole >> bits, 255), np.uint8)
+    whole = sums.astype(np.int64) if bits > SINGLE_BITS else sums.astype(np.int32)
+    return np.asarray(np.minimum(whole + (1 << (bits - 1)) >> bits, 255), np.uint8)
