@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("features", "stage1_cnn", "stage2_ensemble")
+PACKAGES = ("features", "stage1_cnn", "stage2_ensemble", "serving")
 ALLOWED = {
     "features": {"features"},
     "stage1_cnn": {"features", "stage1_cnn"},

@@ -1,0 +1,132 @@
+"""What `python -m serving.bundle` does."""
+
+import logging
+import platform
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+from features.core.files import write_atomic, write_json
+from features.core.manifest import read_manifest
+from features.errors import BundleError, StaleArtifactError
+from features.forensics.columns import COLUMNS
+from features.runtime.progress import track
+from features.settings.images import Limits
+from serving.bundle.checking import CheckedPictures, read_checked
+from serving.bundle.members import TorchMember, open_member, write_bundled_member
+from serving.bundle.settings import BundleParams
+from serving.format.facts import FORM, BundleFacts, PixelFacts, Sample
+from serving.format.files import CARD, FACTS, SAMPLES, SECOND_STAGE, seal_bundle
+from serving.format.folders import write_folder
+from serving.scoring.needs import find_needs
+from serving.scoring.scorer import Scorer
+from serving.verify.samples import check_samples
+from stage1_cnn.networks.member import read_member
+from stage2_ensemble.decisions.conformal import FAKE, REAL
+from stage2_ensemble.models.bundle import MANIFEST as SECOND_MANIFEST
+from stage2_ensemble.models.bundle import check_bundle, read_ensemble
+from stage2_ensemble.models.ensemble import SecondStage, check_members
+
+MANIFEST = Path("artifacts/manifest")
+MEMBERS = Path("artifacts/members")
+STACKERS = Path("artifacts/stackers")
+MODEL_CARD = STACKERS / "MODEL_CARD.md"
+PACKAGES = (
+    *("forgerystack", "lightgbm", "numpy", "onnxruntime", "Pillow", "scikit-learn", "scipy"),
+    *("timm", "torch"),
+)
+_log = logging.getLogger("forgerystack")
+
+
+def run(params: BundleParams, out: Path, samples: int) -> None:
+    """Gathers, checks each graph against torch, and labels the samples again with what it wrote.
+
+    Raises `BundleError`, `StaleArtifactError`, or as the readers of the project's files.
+    """
+    second_stage = read_ensemble(STACKERS)
+    check_members(second_stage, list(params.backbones), params.folds.active)
+    _check_shipped(second_stage)
+    limits = params.data.model_dump(include=set(Limits.model_fields))
+    pixels = PixelFacts(
+        size=params.images.size, equalize=params.images.equalize, limits=Limits(**limits)
+    )
+    members = open_members(params, second_stage)
+    val = read_manifest(MANIFEST, "val")
+    manifest = val if len(val) else read_manifest(MANIFEST, "train")
+    checked = read_checked(manifest, Path(params.data.root), pixels)
+    with write_folder(out) as folder:
+        written = [
+            write_bundled_member(member, checked.squares, pixels.size, folder)
+            for member in track(members, "bundle", len(members), unit="networks")
+        ]
+        _copy_second_stage(folder)
+        by_name = {m.member.id.name: m for m in members}
+        scorer = Scorer(second_stage, written, lambda facts: by_name[facts.name])
+        facts = BundleFacts(
+            form=FORM,
+            shipped=second_stage.shipped,
+            pixels=pixels,
+            members=tuple(written),
+            forensics=tuple(f"forensic:{name}" for name in COLUMNS),
+            samples=write_samples(checked, scorer, samples, folder),
+            versions={"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        )
+        write_json(folder / FACTS, facts.model_dump(mode="json"))
+        seal_bundle(folder)
+        check_samples(folder)
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    _log.info(
+        "bundle: %s ships, of %d networks %d are asked; %d samples, %.1f MB -> %s",
+        second_stage.shipped, len(written), len(scorer.needed), len(facts.samples), size / 1e6, out,
+    )  # fmt: skip
+
+
+def _check_shipped(second_stage: SecondStage) -> None:
+    if find_needs(second_stage, second_stage.shipped).file_facts:
+        problem = f"{second_stage.shipped} looks at facts of files (stack.use_file_facts)"
+        advice = "They say how these data were collected; pictures from elsewhere have others."
+        raise BundleError("the ensemble", [problem], advice)
+
+
+def open_members(params: BundleParams, second_stage: SecondStage) -> list[TorchMember]:
+    """By fold, in the order of the backbones. Raises `StaleArtifactError` for members that were
+    trained again since the second stage was fitted."""
+    members = []
+    for fold in second_stage.folds:
+        digests = second_stage.digests[fold]
+        for backbone, digest in zip(second_stage.backbones, digests, strict=True):
+            folder = MEMBERS / backbone / str(fold)
+            member = read_member(folder, backbone, fold)
+            if member.id.digest != digest:
+                found = (f"member {digest[:8]}", member.id.digest[:8])
+                raise StaleArtifactError("the ensemble", *found, "stack")
+            members.append(open_member(member, folder, params.dump.resolve_backbone(backbone)))
+    return members
+
+
+def _copy_second_stage(folder: Path) -> None:
+    for name in sorted({*check_bundle(STACKERS), SECOND_MANIFEST}):
+        target = folder / SECOND_STAGE / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(STACKERS / name, target)
+    if MODEL_CARD.is_file():
+        shutil.copyfile(MODEL_CARD, folder / CARD)
+    else:
+        _log.warning("bundle: no model card; stage `report` writes it: dvc repro report")
+
+
+def write_samples(
+    checked: CheckedPictures, scorer: Scorer, count: int, folder: Path
+) -> tuple[Sample, ...]:
+    """The first `count` pictures, and what the members in torch make of them."""
+    rules, shipped = scorer.second_stage.rules, scorer.second_stage.shipped
+    log_odds = rules.read(shipped, scorer.score(checked.squares[:count]).log_odds)
+    samples = []
+    for i, row in enumerate(checked.row_ids[: len(log_odds)]):
+        name = str(checked.manifest.table["img_name"].iloc[row])
+        file = f"{SAMPLES}/{i}{Path(name).suffix.lower()}"
+        with write_atomic(folder / file) as target:
+            target.write(checked.contents[i])
+        label = {0: REAL, 1: FAKE}.get(int(checked.manifest.labels[row]), "")
+        samples.append(Sample(name=name, file=file, label=label, log_odds=float(log_odds[i])))
+    return tuple(samples)

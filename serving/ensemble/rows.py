@@ -1,0 +1,67 @@
+"""What is said of one picture."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from features.core.manifest import READABLE
+from serving.scoring.scorer import SquareScores
+from stage2_ensemble.columns.columns import Floats
+from stage2_ensemble.decisions.rules import answer_rows
+from stage2_ensemble.models.ensemble import SecondStage
+
+
+@dataclass(frozen=True)
+class LabelledPicture:
+    """As a line of `labels.csv`."""
+
+    name: str
+    score: float
+    """Probability of being fake, at the share of fakes that the bundle assumes."""
+    label: str
+    """`real`, `fake`, or `review`."""
+    log_odds: float
+    """Of `score`."""
+    status: str
+    """`ok`, or why it cannot be read: then `score` is the share of fakes that is assumed."""
+    members: Mapping[str, float] = field(default_factory=dict)
+    """Log-odds of single members, calibrated as `log_odds` is, where they were asked for."""
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether the score is that of the picture."""
+        return self.status == READABLE
+
+
+def build_rows(
+    second_stage: SecondStage,
+    names: Sequence[str],
+    problems: Sequence[str],
+    scores: SquareScores,
+    with_members: bool,
+) -> list[LabelledPicture]:
+    """A row for each of `n` names; `scores` are of those whose problem is empty, in order."""
+    readable = np.array([not problem for problem in problems], bool)
+    uncalibrated = np.full(len(names), np.nan)
+    uncalibrated[readable] = scores.log_odds
+    answers = answer_rows(second_stage.rules, second_stage.shipped, uncalibrated)
+    members = read_members(second_stage, scores) if with_members else {}
+    places = np.cumsum(readable) - 1
+    rows = zip(names, problems, answers.itertuples(index=False), places, strict=True)
+    return [
+        LabelledPicture(
+            name,
+            float(answer.score),
+            str(answer.label),
+            float(answer.log_odds),
+            problem or READABLE,
+            {key: float("nan") if problem else float(odds[i]) for key, odds in members.items()},
+        )
+        for name, problem, answer, i in rows
+    ]
+
+
+def read_members(second_stage: SecondStage, scores: SquareScores) -> dict[str, Floats]:
+    """By member `(n,)` log-odds, read by its rule."""
+    return second_stage.rules.read_all(scores.members)

@@ -1,0 +1,77 @@
+"""One member of a bundle: squares of pixels to raw log-odds and embeddings."""
+
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from features.errors import BundleError
+from serving.format.facts import MemberFacts
+from serving.scoring.views import SQUARE_VIEWS, Squares
+
+Single = npt.NDArray[np.float32]
+
+
+class MemberScores(NamedTuple):
+    """Raw log-odds of fake `(n,)` and embeddings `(n, d)`, the means over the member's views."""
+
+    log_odds: Single
+    embeddings: Single
+
+
+class Network(Protocol):
+    """`(n, s, s, 3)` to raw log-odds `(n,)` and embeddings `(n, d)`; many threads may ask."""
+
+    def __call__(self, squares: Squares) -> tuple[Single, Single]: ...
+
+
+class BundledMember:
+    """A member whose network is loaded; many threads may ask it."""
+
+    def __init__(self, folder: Path, facts: MemberFacts, threads: int = 1) -> None:
+        """`threads`: as many does one question take.
+
+        Raises `BundleError` for a member that needs torch where there is none.
+        """
+        self.facts = facts
+        path = folder / facts.file
+        self._network = _GraphNetwork(path, threads) if facts.kind == "onnx" else _load(path, facts)
+
+    def score(self, squares: Squares) -> MemberScores:
+        """`squares`: `(n, s, s, 3)`, of the side that the bundle names."""
+        views = SQUARE_VIEWS[self.facts.tta]
+        found = [self._network(np.ascontiguousarray(view(squares))) for view in views]
+        if len(found) == 1:
+            return MemberScores(*found[0])
+        log_odds, embeddings = (np.mean(part, axis=0) for part in zip(*found, strict=True))
+        return MemberScores(log_odds, embeddings)
+
+
+class _GraphNetwork:
+    """A graph in ONNX Runtime, on the CPU."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        import onnxruntime  # late: 0.2 s that a bundle without graphs does not need
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3  # errors only
+        # Threads that wait by spinning take the time of those that decode.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        providers = ["CPUExecutionProvider"]
+        self._session = onnxruntime.InferenceSession(path, options, providers=providers)
+
+    def __call__(self, squares: Squares) -> tuple[Single, Single]:
+        log_odds, embeddings = self._session.run(["log_odds", "embeddings"], {"pixels": squares})
+        return log_odds, embeddings
+
+
+def _load(path: Path, facts: MemberFacts) -> Network:
+    try:
+        from serving.scoring.torch_network import load_torch_network
+    except ImportError as error:
+        problem = f"member {facts.name} is no ONNX graph ({facts.reason}), so it needs {error.name}"
+        advice = "pip install 'forgerystack[train]'"
+        raise BundleError(str(path.parent.parent), [problem], advice) from None
+    return load_torch_network(path, facts)
