@@ -1,6 +1,7 @@
 """Pictures of val that graphs are held against torch with, some of which travel along."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def read_checked(manifest: Manifest, root: Path, facts: PixelFacts) -> CheckedPi
     for row in manifest.table.iloc[row_ids].itertuples():
         try:
             content = read_inside(root, str(row.path), ANYWHERE)
-            squares.append(reader.read(Picture(str(row.img_name), lambda found=content: found)))
+            squares.append(reader.read(Picture(str(row.img_name), partial(bytearray, content))))
             contents.append(content)
         except ImageProblem as problem:
             problems.append(f"{row.path}: {problem}")

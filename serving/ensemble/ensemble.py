@@ -89,11 +89,10 @@ class Ensemble:
         `workers` threads, one a core where memory suffices, each decode and score some.
         """
         workers = workers or count_workers()
-        batches = iter(lambda it=iter(pictures): list(itertools.islice(it, TOGETHER)), [])
         coming: deque[Future[list[LabelledPicture]]] = deque()
         with ThreadPoolExecutor(workers) as pool:
             try:
-                for batch in batches:
+                for batch in _cut(pictures):
                     coming.append(pool.submit(self.label_batch, batch, with_members))
                     if len(coming) > 2 * workers:
                         yield from coming.popleft().result()
@@ -130,3 +129,9 @@ class Ensemble:
 def _name_all(pictures: Iterable[AnyPicture]) -> Iterator[Picture]:
     for position, picture in enumerate(pictures):
         yield name_picture(picture, position)
+
+
+def _cut(pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
+    rest = iter(pictures)
+    while batch := list(itertools.islice(rest, TOGETHER)):
+        yield batch

@@ -48,17 +48,18 @@ def build_rows(
     answers = answer_rows(second_stage.rules, second_stage.shipped, uncalibrated)
     members = read_members(second_stage, scores) if with_members else {}
     places = np.cumsum(readable) - 1
-    rows = zip(names, problems, answers.itertuples(index=False), places, strict=True)
+    columns = (answers[name].tolist() for name in ("score", "label", "log_odds"))
+    rows = zip(names, *columns, problems, places, strict=True)
     return [
         LabelledPicture(
             name,
-            float(answer.score),
-            str(answer.label),
-            float(answer.log_odds),
+            score,
+            label,
+            log_odds,
             problem or READABLE,
             {key: float("nan") if problem else float(odds[i]) for key, odds in members.items()},
         )
-        for name, problem, answer, i in rows
+        for name, score, label, log_odds, problem, i in rows
     ]
 
 

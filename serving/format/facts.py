@@ -22,7 +22,7 @@ class PixelFacts(Section):
     size: int
     """Side in pixels: bilinear and antialiased, whatever shape the picture has."""
     equalize: bool
-    """The square is saved as a JPEG and decoded again, as every square was that was learned from."""
+    """The square is saved as a JPEG and decoded again, as those were that were learned from."""
     limits: Limits
     """Files that are refused."""
 

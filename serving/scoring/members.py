@@ -1,16 +1,15 @@
 """One member of a bundle: squares of pixels to raw log-odds and embeddings."""
 
+import functools
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from features.errors import BundleError
 from serving.format.facts import MemberFacts
 from serving.scoring.views import SQUARE_VIEWS, Squares
-
-Single = npt.NDArray[np.float32]
+from stage1_cnn.graphs.sessions import Single, open_session, score_pixels
 
 
 class MemberScores(NamedTuple):
@@ -35,8 +34,7 @@ class BundledMember:
         Raises `BundleError` for a member that needs torch where there is none.
         """
         self.facts = facts
-        path = folder / facts.file
-        self._network = _GraphNetwork(path, threads) if facts.kind == "onnx" else _load(path, facts)
+        self._network = _open(folder / facts.file, facts, threads)
 
     def score(self, squares: Squares) -> MemberScores:
         """`squares`: `(n, s, s, 3)`, of the side that the bundle names."""
@@ -48,26 +46,10 @@ class BundledMember:
         return MemberScores(log_odds, embeddings)
 
 
-class _GraphNetwork:
-    """A graph in ONNX Runtime, on the CPU."""
-
-    def __init__(self, path: Path, threads: int) -> None:
-        import onnxruntime  # late: 0.2 s that a bundle without graphs does not need
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3  # errors only
+def _open(path: Path, facts: MemberFacts, threads: int) -> Network:
+    if facts.kind == "onnx":
         # Threads that wait by spinning take the time of those that decode.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        providers = ["CPUExecutionProvider"]
-        self._session = onnxruntime.InferenceSession(path, options, providers=providers)
-
-    def __call__(self, squares: Squares) -> tuple[Single, Single]:
-        log_odds, embeddings = self._session.run(["log_odds", "embeddings"], {"pixels": squares})
-        return log_odds, embeddings
-
-
-def _load(path: Path, facts: MemberFacts) -> Network:
+        return functools.partial(score_pixels, open_session(path, threads, spinning=False))
     try:
         from serving.scoring.torch_network import load_torch_network
     except ImportError as error:

@@ -9,8 +9,9 @@ from torch import nn
 
 from features.settings.training import MemberSettings
 from serving.format.facts import MemberFacts
-from serving.scoring.members import Network, Single
+from serving.scoring.members import Network
 from serving.scoring.views import Squares
+from stage1_cnn.graphs.sessions import Single
 from stage1_cnn.networks.network import build_network, fit_image_size
 from stage1_cnn.scoring.engines import build_torch_engine
 

@@ -2,14 +2,16 @@
 
 import logging
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from stage1_cnn.graphs.exporting import INPUT, OUTPUTS, export_graph
+from stage1_cnn.graphs.exporting import export_graph
 from stage1_cnn.graphs.pixel_graph import PixelGraph
+from stage1_cnn.graphs.sessions import open_session, score_pixels
 from stage1_cnn.networks.normalise import resize_pixels
 from stage1_cnn.scoring.engines import Engine, Scores, TorchEngine
 from stage1_cnn.scoring.processes import Processes
@@ -27,25 +29,19 @@ class OnnxEngine:
 
     def __init__(self, engine: TorchEngine, pixels: Tensor) -> None:
         """`pixels`: a few that will be scored, `(b, s, s, 3)`. Raises whatever the export does."""
-        import onnxruntime  # late: nobody else pays for it
-
         self.device, self.side = engine.device, engine.side
-        self.name = f"ONNX Runtime {onnxruntime.__version__}"
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3  # errors only
+        self.name = f"ONNX Runtime {version('onnxruntime')}"
         graph = PixelGraph(engine.network, engine.normalise)
         sample = resize_pixels(pixels[:2], self.side)
         self._dtype = sample.dtype  # of resized pixels float32
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "network.onnx"
             export_graph(graph, sample, path, external_data=True)
-            providers = ["CPUExecutionProvider"]
-            self._session = onnxruntime.InferenceSession(path, options, providers=providers)
+            self._session = open_session(path, torch.get_num_threads())
 
     def __call__(self, pixels: Tensor) -> Scores:
         seen = resize_pixels(pixels, self.side).to(self._dtype).contiguous()
-        log_odds, embeddings = self._session.run(OUTPUTS, {INPUT: seen.numpy()})
+        log_odds, embeddings = score_pixels(self._session, seen.numpy())
         return torch.from_numpy(log_odds), torch.from_numpy(embeddings)
 
 

@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 
 from stage1_cnn.graphs.pixel_graph import PixelGraph
-
-INPUT, OUTPUTS = "pixels", ("log_odds", "embeddings")
-"""Names that a graph has for them."""
+from stage1_cnn.graphs.sessions import INPUT, OUTPUTS
 
 
 def export_graph(graph: PixelGraph, pixels: Tensor, path: Path, external_data: bool) -> None:
