@@ -8,9 +8,9 @@ from pathlib import Path
 
 from features.errors import ConfigError
 from features.runtime.memory import count_workers
+from serving.serve.server import DrainingServer, open_socket
 from serving.service.app import build_app
 from serving.service.limits import ServiceLimits
-from serving.service.server import DrainingServer, open_socket
 from serving.service.service import Service
 
 VARIABLE = "FORGERYSTACK_API_KEY"

@@ -20,6 +20,11 @@ class _MemoryParser(MultiPartParser):
     """Writes nothing to disk: Starlette's own spools what is above a megabyte."""
 
     spool_max_size = sys.maxsize
+    has_end = False
+
+    def on_end(self) -> None:
+        """At the last boundary: a form without it is cut off."""
+        self.has_end = True
 
 
 async def read_uploads(
@@ -89,6 +94,8 @@ async def _parse_form(request: Request, chunks: Sequence[bytes], most: int) -> l
     except MultiPartException as error:
         code = 413 if error.message.startswith("Too many files") else 422
         raise Refusal(code, f"the form cannot be read: {error.message}") from None
+    if not parser.has_end:
+        raise Refusal(422, "the form is cut off")
     uploads = []
     for name, value in form.multi_items():
         if name != FIELD or not isinstance(value, UploadFile):

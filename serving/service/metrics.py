@@ -52,6 +52,8 @@ class Metrics:
             ("reason",),
             registry=registry,
         )
+        for reason in ("died", "timeout"):  # so that 0 is told as well
+            self.losses.labels(reason)
 
     def watch(self, name: str, what: str, measure: Callable[[], float]) -> None:
         """A figure that is measured whenever it is asked for."""

@@ -62,6 +62,7 @@ class Service:
 
     def start(self) -> None:
         """Loads the bundle while others are told to wait; `failure` holds what goes wrong."""
+        self._decoders = WorkerPool(self._workers, self.limits.decoding_seconds, self._note_loss)
         self._tasks.append(asyncio.create_task(self._start()))
 
     async def stop(self) -> None:
@@ -69,6 +70,7 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._decoders.stop)
 
     def check_ready(self) -> None:
         """Raises `Refusal` unless questions are answered."""
@@ -82,9 +84,6 @@ class Service:
             most = min(self.limits.pixels, facts.pixels.limits.max_pixels)
             limits = facts.pixels.limits.model_copy(update={"max_pixels": most})
             self._facts = facts.pixels.model_copy(update={"limits": limits}).model_dump_json()
-            self._decoders = WorkerPool(
-                self._workers, self.limits.decoding_seconds, self._note_loss
-            )
             self._batcher = Batcher(
                 self._label_squares, self._workers, self.metrics.batches.observe
             )
