@@ -31,8 +31,8 @@ def read_rates(second_stage: SecondStage, path: Path = METRICS) -> ValRates | No
     found = (metrics["val"]["shipped"], metrics["threshold"]["value"])
     wanted = (shipped, second_stage.rules.scorers[shipped].threshold.value)
     if found != wanted:
-        names = [f"{name} with the threshold {value:.6g}" for name, value in (found, wanted)]
-        raise StaleArtifactError(path, *names, "evaluate")
+        old, new = (f"{name} with the threshold {value:.6g}" for name, value in (found, wanted))
+        raise StaleArtifactError(path, old, new, "evaluate")
     return build_rates(metrics["promises"], **metrics["rows"]["val"])
 
 

@@ -23,7 +23,8 @@ MEANINGS = {
 """Of http://cv.iptc.org/newscodes/digitalsourcetype/."""
 _PACKET = re.compile(rb"<x:xmpmeta\b.{0,262144}?</x:xmpmeta>", re.DOTALL)
 _VALUE = re.compile(
-    r"DigitalSourceType(?:\s*=\s*[\"']|\s*>\s*|\s[^>]{0,200}?resource\s*=\s*[\"'])([^\"'<>]{1,500})"
+    r"(?<![/\w.:-])(?:[\w.-]{1,40}:)?DigitalSourceType"
+    r"(?:\s*=\s*[\"']|\s*>\s*|\s[^>]{0,200}?resource\s*=\s*[\"'])([^\"'<>]{1,500})"
 )
 """As an attribute, as an element, or as a resource. No XML parser: packets come from anybody."""
 

@@ -22,7 +22,7 @@ GRID = 8
 """Places along each side."""
 GREY = 127
 WHOLE = ""
-"""In place of a member's name: what ships."""
+"""In place of a backbone's name: what ships."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class CoverMap:
     """Of one scorer."""
 
     scorer: str
-    """A member, or `WHOLE`."""
+    """A backbone, or `WHOLE`."""
     log_odds: float
     """Of the picture as it is, calibrated."""
     changes: Floats
@@ -48,7 +48,10 @@ def cover_squares(square: Squares) -> Squares:
 
 
 def map_covering(ensemble: Ensemble, square: Squares) -> list[CoverMap]:
-    """Of what ships, then of each member that it asks; `square` as the reader makes them."""
+    """Of what ships, then of each backbone that it asks, the mean over its folds.
+
+    `square`: as the reader makes them.
+    """
     covered = cover_squares(square)
     batches = [covered[start : start + TOGETHER] for start in range(0, len(covered), TOGETHER)]
     with ThreadPoolExecutor(count_workers()) as pool:
@@ -57,14 +60,16 @@ def map_covering(ensemble: Ensemble, square: Squares) -> list[CoverMap]:
 
 
 def _read_scores(ensemble: Ensemble, scores: list[SquareScores]) -> dict[str, Floats]:
-    """Calibrated log-odds of all squares, by scorer."""
+    """Calibrated log-odds of all squares, by what ships and by backbone."""
     second_stage = ensemble.scorer.second_stage
-    parts = [
-        {WHOLE: second_stage.rules.read(second_stage.shipped, part.log_odds)}
-        | read_members(second_stage, part)
-        for part in scores
-    ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    rules, shipped = second_stage.rules, second_stage.shipped
+    parts = [read_members(second_stage, part) for part in scores]
+    members = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    found = {WHOLE: rules.read(shipped, np.concatenate([part.log_odds for part in scores]))}
+    for backbone in ensemble.scorer.needs.backbones:
+        own = [members[f"{backbone}-{fold}"] for fold in second_stage.folds]
+        found[backbone] = np.mean(own, axis=0)
+    return found
 
 
 def _build_maps(scores: Mapping[str, Floats]) -> Iterator[CoverMap]:

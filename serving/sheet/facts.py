@@ -5,14 +5,13 @@ facts.label, [row.label for row in facts.variants]
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from features.core.files import digest_bytes
 from features.errors import PictureError
-from features.pixels.decoding import decode_pixels, make_square
+from features.pixels.decoding import decode_pixels
 from features.pixels.kernels import PLAIN
 from features.pixels.opening import open_image
 from features.pixels.reading import ImageProblem
@@ -41,7 +40,7 @@ class SheetFacts:
     pixels: npt.NDArray[np.uint8]
     """`(h, w, 3)`, upright."""
     row: LabelledPicture
-    """As the command `label` gives it, with the members that were asked."""
+    """As the command `label` gives it."""
     variants: tuple[LabelledPicture, ...]
     maps: tuple[CoverMap, ...]
     shares: BlockShares | None

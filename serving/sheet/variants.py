@@ -58,7 +58,7 @@ def send_screenshot(pixels: Pixels) -> Pixels:
 
 VARIANTS = (
     *(Variant(f"JPEG {q}", partial(save_as_jpeg, quality=q)) for q in (90, 75, 50)),
-    *(Variant(f"scaled to {f:.0%}", partial(scale_picture, factor=f)) for f in (0.75, 0.5)),
+    *(Variant(f"scaled to {100 * f:g} %", partial(scale_picture, factor=f)) for f in (0.75, 0.5)),
     Variant("screenshot, PNG", take_screenshot),
     Variant(f"screenshot, JPEG {SCREEN_QUALITY}", send_screenshot),
 )

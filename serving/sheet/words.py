@@ -25,13 +25,20 @@ def format_probability(log_odds: float) -> str:
     probability = float(expit(log_odds))
     if probability > SURE:
         return f"over {100 * SURE:g} %"
-    return f"under {100 * (1 - SURE):.1f} %" if probability < 1 - SURE else f"{probability:.1%}"
+    return (
+        f"under {100 * (1 - SURE):.1f} %"
+        if probability < 1 - SURE
+        else f"{100 * probability:.1f} %"
+    )
 
 
 def describe_prior(rules: DecisionRules) -> str:
     """What share of fakes probabilities assume, and why."""
     prior = rules.prior
-    return f"if {format_percent(prior.value)} of such pictures are fake, {SOURCES[prior.source]}"
+    return (
+        f"That assumes that {format_percent(prior.value)} of such pictures are fake, "
+        f"{SOURCES[prior.source]}."
+    )
 
 
 def list_priors(facts: SheetFacts) -> list[tuple[str, str, bool]]:
