@@ -7,7 +7,7 @@ from importlib.metadata import version
 from features.runtime.cli import run_stage
 from features.settings.sections import suggest_name
 
-COMMANDS = ("label", "serve", "verify", "bundle")
+COMMANDS = ("label", "explain", "serve", "verify", "bundle")
 DOCUMENTS = {"label"}
 """Those that print documents of their own with --json."""
 

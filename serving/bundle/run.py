@@ -14,6 +14,7 @@ from features.runtime.progress import track
 from features.settings.images import Limits
 from serving.bundle.checking import CheckedPictures, read_checked
 from serving.bundle.members import TorchMember, open_member, write_bundled_member
+from serving.bundle.rates import read_rates
 from serving.bundle.settings import BundleParams
 from serving.format.facts import FORM, BundleFacts, PixelFacts, Sample
 from serving.format.files import CARD, FACTS, SAMPLES, SECOND_STAGE, seal_bundle
@@ -68,6 +69,7 @@ def run(params: BundleParams, out: Path, samples: int) -> None:
             pixels=pixels,
             members=tuple(written),
             forensics=tuple(f"forensic:{name}" for name in COLUMNS),
+            val=read_rates(second_stage),
             samples=write_samples(checked, scorer, samples, folder),
             versions={"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         )

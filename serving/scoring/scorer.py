@@ -32,6 +32,16 @@ class SquareScores:
     """Of the members that were asked, by `<backbone>-<fold>`, at the class shares of train."""
 
 
+@dataclass(frozen=True)
+class AskedMembers:
+    """What members say of `n` squares, as the second stage wants it."""
+
+    log_odds: Mapping[str, Floats]
+    """By `<backbone>-<fold>` `(n,)`, at the class shares of train."""
+    columns: tuple[HeldOutColumns, ...]
+    """By fold, with zeros in place of members that were not asked: they count nothing."""
+
+
 class Member(Protocol):
     """What a network says of squares `(n, s, s, 3)`; many threads may ask."""
 
@@ -73,22 +83,33 @@ class Scorer:
 
         `all_members`: those, too, that what ships does not ask for.
         """
-        asked = tuple(self._facts.values()) if all_members else self.needed
         if not len(squares):
+            asked = self._choose(all_members)
             return SquareScores(np.empty(0), {facts.name: np.empty(0) for facts in asked})
-        scores = {facts.name: self.get_member(facts.name).score(squares) for facts in asked}
+        members = self.ask_members(squares, all_members)
+        shipped = self.second_stage.score(self.second_stage.shipped, members.columns)
+        return SquareScores(shipped, members.log_odds)
+
+    def ask_members(self, squares: Squares, all_members: bool = False) -> AskedMembers:
+        """As `score`, of at least one square, before the second stage."""
+        scores = {
+            facts.name: self.get_member(facts.name).score(squares)
+            for facts in self._choose(all_members)
+        }
         members = {
             name: self._facts[name].correction.apply(found.log_odds)
             for name, found in scores.items()
         }
         embeddings = {name: _halve(found.embeddings) for name, found in scores.items()}
         forensics = _measure_forensics(squares) if self.needs.forensics else None
-        columns = [
+        columns = tuple(
             self._build_columns(fold, len(squares), members, embeddings, forensics)
             for fold in self.second_stage.folds
-        ]
-        shipped = self.second_stage.score(self.second_stage.shipped, columns)
-        return SquareScores(shipped, members)
+        )
+        return AskedMembers(members, columns)
+
+    def _choose(self, all_members: bool) -> tuple[MemberFacts, ...]:
+        return tuple(self._facts.values()) if all_members else self.needed
 
     def _build_columns(
         self,
@@ -98,8 +119,7 @@ class Scorer:
         embeddings: Mapping[str, npt.NDArray[np.float16]],
         forensics: npt.NDArray[np.float32] | None,
     ) -> HeldOutColumns:
-        """What the members of one fold say; of those that were not asked zeros, which count
-        nothing."""
+        """What the members of one fold say."""
         backbones = self.second_stage.backbones
         names = [f"{backbone}-{fold}" for backbone in backbones]
         nothing = np.zeros(count)

@@ -3,6 +3,7 @@
 import ipaddress
 import logging
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,20 +33,28 @@ class ServeTask:
 
 
 def run(task: ServeTask) -> None:
-    """Until a signal ends it. Raises `ConfigError`, `BundleError`, and `OSError` for the port."""
+    """Until a signal ends it. Raises `ConfigError` and `BundleError`."""
     key = read_key(task.api_key_file)
     if key is None and not _is_loopback(task.host):
         advice = f"Others reach it there: name a key with --api-key-file, or in {VARIABLE}."
         raise ConfigError("--host", [f"{task.host} without an API key"], advice)
     service = Service(task.bundle, task.limits, task.workers or count_workers())
     server = DrainingServer(build_app(service, key), service)
-    with open_socket(task.host, task.port) as listener:
+    with _listen(task) as listener:
         host, port = listener.getsockname()[:2]
         place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         _log.info("serve: http://%s, bundle %s", place, task.bundle)
         server.run(sockets=[listener])
     if service.failure:
         raise service.failure
+
+
+def _listen(task: ServeTask) -> socket.socket:
+    try:
+        return open_socket(task.host, task.port)
+    except OSError as error:
+        problem = f"{task.host}, port {task.port}: {error.strerror}"
+        raise ConfigError("--host, --port", [problem]) from None
 
 
 def read_key(path: Path | None) -> str | None:

@@ -68,7 +68,8 @@ def test_sigterm_lets_requests_in_flight_be_answered(bundle: Path, pictures: lis
 
 
 def test_a_service_that_starts_ends_as_well(bundle: Path) -> None:
-    process, _ = start_service(bundle, "--workers", "1")
+    process, address = start_service(bundle, "--workers", "1")
+    assert httpx2.get(address + "/healthz", timeout=60).json() == {"status": "starting"}
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0, output
