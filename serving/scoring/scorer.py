@@ -32,7 +32,7 @@ class SquareScores:
     """Of the members that were asked, by `<backbone>-<fold>`, at the class shares of train."""
 
 
-class Member(Protocol):
+class AskedMember(Protocol):
     """What a network says of squares `(n, s, s, 3)`; many threads may ask."""
 
     def score(self, squares: Squares) -> MemberScores:
@@ -47,13 +47,13 @@ class Scorer:
         self,
         second_stage: SecondStage,
         members: Sequence[MemberFacts],
-        load: Callable[[MemberFacts], Member],
+        load: Callable[[MemberFacts], AskedMember],
     ) -> None:
         self.second_stage = second_stage
         self.needs = find_needs(second_stage, second_stage.shipped)
         self._facts = {facts.name: facts for facts in members}
         self._load = load
-        self._loaded: dict[str, Member] = {}
+        self._loaded: dict[str, AskedMember] = {}
         self._lock = threading.Lock()
 
     @property
@@ -61,7 +61,7 @@ class Scorer:
         """Members that what ships asks for."""
         return tuple(m for m in self._facts.values() if m.backbone in self.needs.backbones)
 
-    def get_member(self, name: str) -> Member:
+    def get_member(self, name: str) -> AskedMember:
         """The member of this name, loaded once."""
         with self._lock:
             if name not in self._loaded:
