@@ -13,7 +13,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from serving.service.answers import Health, ScoreAnswer, describe_body
 from serving.service.bodies import read_uploads
 from serving.service.limits import Refusal, describe_refusals
-from serving.service.page import build_page, build_policy
+from serving.service.page import SHEET_POLICY, build_page, build_policy
 from serving.service.service import Service
 from serving.service.watching import Watch
 
@@ -113,6 +113,21 @@ def _add_questions(app: FastAPI, service: Service, guard: list[Any]) -> None:
         with service.admission.admit() as holding:
             uploads = await read_uploads(request, limits, limits.pictures, holding)
             return await service.score(uploads)
+
+    @app.post(
+        "/explain",
+        dependencies=guard,
+        response_class=HTMLResponse,
+        responses=describe_refusals(),
+        openapi_extra=describe_body(1),
+    )
+    async def explain(request: Request) -> Response:
+        """The evidence sheet of one picture: a page without scripts, which fetches nothing."""
+        service.check_ready()
+        with service.admission.admit() as holding:
+            [upload] = await read_uploads(request, limits, 1, holding)
+            sheet = await service.explain(upload)
+        return HTMLResponse(sheet, headers={"Content-Security-Policy": SHEET_POLICY})
 
 
 def _choose_refusals(*codes: int) -> dict[int | str, dict[str, Any]]:

@@ -48,7 +48,7 @@ class Metrics:
         )
         self.losses = Counter(
             "forgerystack_worker_deaths",
-            "Processes that died while they decoded, or were killed for taking too long.",
+            "Processes that died of a picture, or were killed for taking too long.",
             ("reason",),
             registry=registry,
         )

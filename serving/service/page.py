@@ -13,6 +13,8 @@ _POLICY = (
     "frame-ancestors 'none'"
 )
 """The evidence in its frame inherits it: hence the styles and pictures within the page."""
+SHEET_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"
+"""Of evidence that is opened by itself."""
 
 
 def build_page(needs_key: bool) -> str:

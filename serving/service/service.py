@@ -3,13 +3,15 @@
 import asyncio
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from PIL import Image
 
+from features.errors import PictureError
 from serving.ensemble.ensemble import Ensemble
 from serving.ensemble.rows import LabelledPicture, build_rows
 from serving.scoring.views import Squares
@@ -22,6 +24,7 @@ from serving.service.answers import (
 )
 from serving.service.batching import Batcher
 from serving.service.decoding import decode_upload
+from serving.service.explaining import explain_upload
 from serving.service.limits import Admission, Refusal, ServiceLimits
 from serving.service.metrics import Metrics
 from serving.service.pools import WorkerLostError, WorkerPool
@@ -63,6 +66,7 @@ class Service:
     def start(self) -> None:
         """Loads the bundle while others are told to wait; `failure` holds what goes wrong."""
         self._decoders = WorkerPool(self._workers, self.limits.decoding_seconds, self._note_loss)
+        self._explainer = WorkerPool(1, self.limits.seconds, self._note_loss)
         self._tasks.append(asyncio.create_task(self._start()))
 
     async def stop(self) -> None:
@@ -70,7 +74,8 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.to_thread(self._decoders.stop)
+        for pool in (self._decoders, self._explainer):
+            await asyncio.to_thread(pool.stop)
 
     def check_ready(self) -> None:
         """Raises `Refusal` unless questions are answered."""
@@ -108,20 +113,44 @@ class Service:
 
     def _note_loss(self, reason: str) -> None:
         self.metrics.losses.labels(reason).inc()
-        _log.warning("serve: a process that decodes was lost: %s", reason)
+        _log.warning("serve: a process that looked at a picture was lost: %s", reason)
 
     async def score(self, uploads: Sequence[Upload]) -> ScoreAnswer:
-        """All pictures of a request, in their order. Raises `Refusal` where it takes too long."""
-        try:
-            async with asyncio.timeout(self.limits.seconds):
-                answers = await asyncio.gather(*map(self._score_upload, uploads))
-        except TimeoutError:
-            reason = f"the answer took longer than {self.limits.seconds:g} s"
-            raise Refusal(503, reason, retry_after=5) from None
+        """All pictures of a request, in their order. Raises `Refusal`."""
+        async with self._limit_time():
+            answers = await asyncio.gather(*map(self._score_upload, uploads))
         for answer in answers:
             outcome = "unreadable" if answer.score is None else "scored"
             self.metrics.pictures.labels(outcome).inc()
         return ScoreAnswer(bundle=self._ensemble.bundle.digest, pictures=answers)
+
+    async def explain(self, upload: Upload) -> str:
+        """The evidence sheet of a picture, as HTML. Raises `Refusal`, also for one that cannot be
+        read."""
+        async with self._limit_time():
+            square = await self._decode(upload.content)  # there a broken file costs least
+            if isinstance(square, str):
+                raise Refusal(422, f"unreadable: {square}")
+            try:
+                return await self._explainer.run(
+                    explain_upload,
+                    upload.content,
+                    upload.name,
+                    str(self._bundle),
+                    self.limits.file_bytes,
+                )
+            except (WorkerLostError, PictureError) as error:
+                raise Refusal(422, f"no evidence: {error}") from None
+
+    @asynccontextmanager
+    async def _limit_time(self) -> AsyncIterator[None]:
+        """Raises `Refusal` where an answer takes too long."""
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                yield
+        except TimeoutError:
+            reason = f"the answer took longer than {self.limits.seconds:g} s"
+            raise Refusal(503, reason, retry_after=5) from None
 
     async def _score_upload(self, upload: Upload) -> PictureAnswer:
         square = await self._decode(upload.content)

@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, logit
-from sklearn.isotonic import IsotonicRegression
 
 from stage2_ensemble.columns.columns import Floats, Labels
 
@@ -144,6 +143,8 @@ class Isotonic:
 
     def fit(self, log_odds: Floats, labels: Labels, weights: Floats) -> Self:
         """Finds the blocks, smooths them, and joins those that smoothing put out of order."""
+        from sklearn.isotonic import IsotonicRegression  # late: applying it does without
+
         log_odds, labels, weights = _weigh(log_odds, labels, weights)
         steps = IsotonicRegression().fit_transform(log_odds, labels, sample_weight=weights)
         rows, fakes, scores = _sum_blocks(steps, weights, labels, log_odds)
