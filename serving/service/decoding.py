@@ -4,7 +4,7 @@ import functools
 
 from features.pixels.reading import ImageProblem
 from serving.format.facts import PixelFacts
-from serving.reading.pictures import Picture
+from serving.reading.pictures import GivenPicture
 from serving.reading.squares import SquareReader
 from serving.scoring.views import Squares
 from serving.service.bounding import bound_worker, estimate_decoding
@@ -18,7 +18,7 @@ def decode_upload(content: bytes, facts: str, file_bytes: int) -> Squares | str:
     """
     reader = _open_reader(facts, file_bytes)
     try:
-        return reader.read(Picture("", lambda: bytearray(content)))
+        return reader.read(GivenPicture("", lambda: bytearray(content)))
     except ImageProblem as problem:
         return str(problem)
 
