@@ -11,7 +11,7 @@ from features.core.trusted import ANYWHERE
 from features.errors import ManifestError
 from features.pixels.reading import ImageProblem, read_inside
 from serving.format.facts import PixelFacts
-from serving.reading.pictures import Picture
+from serving.reading.pictures import GivenPicture
 from serving.reading.squares import SquareReader
 from serving.scoring.views import Squares
 
@@ -37,13 +37,14 @@ def read_checked(manifest: Manifest, root: Path, facts: PixelFacts) -> CheckedPi
 
     Raises `ManifestError` for files that are no longer there or others.
     """
-    row_ids = choose_rows(manifest)
+    row_ids = choose_checked_rows(manifest)
     reader = SquareReader(facts)
     contents, squares, problems = [], [], []
     for row in manifest.table.iloc[row_ids].itertuples():
         try:
             content = read_inside(root, str(row.path), ANYWHERE)
-            squares.append(reader.read(Picture(str(row.img_name), partial(bytearray, content))))
+            given = GivenPicture(str(row.img_name), partial(bytearray, content))
+            squares.append(reader.read(given))
             contents.append(content)
         except ImageProblem as problem:
             problems.append(f"{row.path}: {problem}")
@@ -54,7 +55,7 @@ def read_checked(manifest: Manifest, root: Path, facts: PixelFacts) -> CheckedPi
     return CheckedPictures(manifest, row_ids, contents, stacked)
 
 
-def choose_rows(manifest: Manifest) -> Ids:
+def choose_checked_rows(manifest: Manifest) -> Ids:
     """At most `CHECKED` readable rows, evenly spread over each class, reals and fakes in turn."""
     readable = np.flatnonzero(manifest.table["status"].to_numpy() == READABLE)
     labels = manifest.labels[readable]

@@ -25,7 +25,7 @@ from features.runtime.memory import count_workers
 from serving.ensemble.rows import LabelledPicture, build_rows
 from serving.format.facts import BundleFacts
 from serving.format.files import Bundle, open_bundle
-from serving.reading.pictures import AnyPicture, Picture, name_picture
+from serving.reading.pictures import AnyPicture, GivenPicture, name_picture
 from serving.reading.squares import SquareReader
 from serving.scoring.scorer import SquareScores, open_scorer
 from serving.scoring.views import Squares
@@ -80,7 +80,7 @@ class Ensemble:
 
     def stream(
         self,
-        pictures: Iterable[Picture],
+        pictures: Iterable[GivenPicture],
         with_members: bool = False,
         workers: int | None = None,
     ) -> Iterator[LabelledPicture]:
@@ -103,7 +103,7 @@ class Ensemble:
                     future.cancel()
 
     def label_batch(
-        self, pictures: Sequence[Picture], with_members: bool = False
+        self, pictures: Sequence[GivenPicture], with_members: bool = False
     ) -> list[LabelledPicture]:
         """A row for each picture, all of them decoded and scored together by this thread."""
         squares, problems = [], []
@@ -126,12 +126,12 @@ class Ensemble:
         return np.stack(squares) if squares else np.empty((0, side, side, 3), np.uint8)
 
 
-def _name_all(pictures: Iterable[AnyPicture]) -> Iterator[Picture]:
+def _name_all(pictures: Iterable[AnyPicture]) -> Iterator[GivenPicture]:
     for position, picture in enumerate(pictures):
         yield name_picture(picture, position)
 
 
-def _cut(pictures: Iterable[Picture]) -> Iterator[list[Picture]]:
+def _cut(pictures: Iterable[GivenPicture]) -> Iterator[list[GivenPicture]]:
     rest = iter(pictures)
     while batch := list(itertools.islice(rest, TOGETHER)):
         yield batch

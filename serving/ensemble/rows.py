@@ -46,7 +46,7 @@ def build_rows(
     uncalibrated = np.full(len(names), np.nan)
     uncalibrated[readable] = scores.log_odds
     answers = answer_rows(second_stage.rules, second_stage.shipped, uncalibrated)
-    members = read_members(second_stage, scores) if with_members else {}
+    members = read_by_member(second_stage, scores) if with_members else {}
     places = np.cumsum(readable) - 1
     columns = (answers[name].tolist() for name in ("score", "label", "log_odds"))
     rows = zip(names, *columns, problems, places, strict=True)
@@ -63,6 +63,6 @@ def build_rows(
     ]
 
 
-def read_members(second_stage: SecondStage, scores: SquareScores) -> dict[str, Floats]:
+def read_by_member(second_stage: SecondStage, scores: SquareScores) -> dict[str, Floats]:
     """By member `(n,)` log-odds, read by its rule."""
     return second_stage.rules.read_all(scores.members)

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from features.core.files import name_place
 from serving.ensemble.rows import LabelledPicture
-from serving.reading.pictures import Picture
+from serving.reading.pictures import GivenPicture
 
 SYNC_SECONDS = 1.0
 """What a power cut loses at most; a kill loses nothing that was written."""
@@ -35,7 +35,7 @@ class RowsFile:
     def __enter__(self) -> "RowsFile":
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with name_place(self.path):
-            self._file = open(self.path, "a+b")
+            self._file = open(self.path, "ab+")
             self._file.seek(0)
             if self._file.readline() != self._key.encode() + b"\n":
                 self._file.truncate(0)
@@ -46,7 +46,7 @@ class RowsFile:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def skip_known(self, pictures: Iterator[Picture]) -> Iterator[Picture]:
+    def skip_known(self, pictures: Iterator[GivenPicture]) -> Iterator[GivenPicture]:
         """Those pictures whose rows are not there yet. From the first other name on, rows are
         thrown away."""
         with open(self.path, "rb") as known:

@@ -17,13 +17,13 @@ from serving.ensemble.ensemble import Ensemble
 from serving.ensemble.rows import LabelledPicture
 from serving.label.rows_file import RowsFile
 from serving.label.tables import (
-    describe_row,
+    describe_labelled,
     read_template,
     write_json_rows,
     write_rows,
     write_submission,
 )
-from serving.reading.pictures import Picture
+from serving.reading.pictures import GivenPicture
 from serving.reading.sources import Source, list_pictures, open_sources
 
 STDIN = "-"
@@ -100,7 +100,7 @@ def _check_names(task: LabelTask, names: Sequence[str], template: Sequence[str] 
         raise PictureError(str(task.submission), problems)
 
 
-def _choose(sources: Sequence[Source], template: Sequence[str] | None) -> Iterator[Picture]:
+def _choose(sources: Sequence[Source], template: Sequence[str] | None) -> Iterator[GivenPicture]:
     """All pictures, or those that the template names."""
     if template is None:
         return list_pictures(sources)
@@ -109,7 +109,7 @@ def _choose(sources: Sequence[Source], template: Sequence[str] | None) -> Iterat
 
 
 def _label(
-    ensemble: Ensemble, rows: RowsFile, pictures: Iterator[Picture], total: int, members: bool
+    ensemble: Ensemble, rows: RowsFile, pictures: Iterator[GivenPicture], total: int, members: bool
 ) -> None:
     """Labels what `rows` lack. Raises `Stopped`, with all that was labelled kept."""
     missing = rows.skip_known(pictures)
@@ -128,7 +128,7 @@ def _label(
 
 def _say_row(row: LabelledPicture) -> None:
     if get_form() == "json":
-        write_document(describe_row(row))
+        write_document(describe_labelled(row))
     else:
         known = f"{row.label:<6} {row.score:.4f}" if row.is_readable else "-      -     "
         _log.info("%s  %s%s", known, row.name, "" if row.is_readable else f": {row.status}")

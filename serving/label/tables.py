@@ -30,10 +30,10 @@ def write_json_rows(path: Path, rows: Iterable[LabelledPicture]) -> None:
     """JSON, one object a line."""
     with write_atomic(path) as file:
         for row in rows:
-            file.write(json.dumps(describe_row(row), ensure_ascii=False).encode() + b"\n")
+            file.write(json.dumps(describe_labelled(row), ensure_ascii=False).encode() + b"\n")
 
 
-def describe_row(row: LabelledPicture) -> dict[str, Any]:
+def describe_labelled(row: LabelledPicture) -> dict[str, Any]:
     """By column; log-odds of members, where there are any, by their names. No number is NaN."""
     values = (row.name, row.score, row.label, row.log_odds, row.status)
     facts: dict[str, Any] = dict(zip(COLUMNS, values, strict=True))

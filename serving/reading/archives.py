@@ -4,11 +4,12 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from features.errors import PictureError
 from features.pixels.reading import ImageProblem
-from serving.reading.pictures import Picture
+from serving.reading.pictures import GivenPicture
 
 TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 PICTURE_ENDINGS = (
@@ -31,14 +32,14 @@ class TarSource:
         with self._open() as archive:
             return [self.prefix + member.name for member in archive if _is_picture(member)]
 
-    def open(self) -> Iterator[Picture]:
+    def open(self) -> Iterator[GivenPicture]:
         """The content of one picture at a time is in memory."""
         with self._open() as archive:
             for member in archive:
                 if _is_picture(member):
                     file = archive.extractfile(member)
                     content = bytearray(file.read() if file else b"")
-                    yield Picture(self.prefix + member.name, lambda found=content: _check(found))  # type: ignore[misc]
+                    yield GivenPicture(self.prefix + member.name, partial(_check, content))
 
     @contextmanager
     def _open(self) -> Iterator[tarfile.TarFile]:

@@ -18,7 +18,7 @@ AnyPicture = str | PathLike[str] | bytes | bytearray | npt.NDArray[np.uint8] | I
 """A path, a file's content, pixels `(h, w, 3)` of RGB or `(h, w)` of grey, or Pillow's image."""
 
 
-class Picture(NamedTuple):
+class GivenPicture(NamedTuple):
     """Something to label."""
 
     name: str
@@ -42,27 +42,27 @@ def read_file(path: str | PathLike[str]) -> bytearray:
     return content
 
 
-def name_picture(picture: AnyPicture, position: int) -> Picture:
+def name_picture(picture: AnyPicture, position: int) -> GivenPicture:
     """A picture as people have it; one that has no path is called by its `position`.
 
     Raises `TypeError` for what is no picture.
     """
     if isinstance(picture, str | PathLike):
         path = fspath(picture)
-        return Picture(path, lambda: read_file(path))
+        return GivenPicture(path, lambda: read_file(path))
     if isinstance(picture, bytes | bytearray):
         content = bytearray(picture)
-        return Picture(str(position), lambda: content)
+        return GivenPicture(str(position), lambda: content)
     if isinstance(picture, np.ndarray):
-        pixels = check_pixels(picture)
-        return Picture(str(position), lambda: pixels)
+        pixels = check_given_pixels(picture)
+        return GivenPicture(str(position), lambda: pixels)
     if isinstance(picture, Image.Image):
         image = picture
-        return Picture(str(position), lambda: _save_losslessly(image))
+        return GivenPicture(str(position), lambda: _save_losslessly(image))
     raise TypeError(f"no picture: {type(picture).__name__}; a path, bytes, an array, or an image")
 
 
-def check_pixels(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def check_given_pixels(array: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """`(h, w, 3)`; raises `TypeError` for other numbers than bytes, or another shape."""
     if array.dtype != np.uint8:
         raise TypeError(f"pixels are uint8 in 0 … 255, not {array.dtype}")

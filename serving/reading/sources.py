@@ -13,7 +13,7 @@ from typing import Protocol
 from features.errors import PictureError
 from features.lists.folders import Skipped, walk_files
 from serving.reading.archives import TAR_ENDINGS, TarSource
-from serving.reading.pictures import Picture, read_file
+from serving.reading.pictures import GivenPicture, read_file
 from serving.reading.tables import PARQUET_ENDINGS, ParquetSource
 from serving.reading.videos import VIDEO_ENDINGS, VideoSource
 
@@ -25,7 +25,7 @@ class Source(Protocol):
         """Of all pictures, in their order. Raises `PictureError`."""
         ...
 
-    def open(self) -> Iterator[Picture]:
+    def open(self) -> Iterator[GivenPicture]:
         """The pictures, in the same order. Raises `PictureError`."""
         ...
 
@@ -41,9 +41,9 @@ class FileSource:
         """Its own."""
         return [self.name]
 
-    def open(self) -> Iterator[Picture]:
+    def open(self) -> Iterator[GivenPicture]:
         """One picture."""
-        yield Picture(self.name, partial(read_file, self.path))
+        yield GivenPicture(self.name, partial(read_file, self.path))
 
 
 def open_sources(paths: Sequence[str], listed: Sequence[str] = ()) -> list[Source]:
@@ -66,7 +66,7 @@ def open_sources(paths: Sequence[str], listed: Sequence[str] = ()) -> list[Sourc
     return sources + [_open_file(path, Path(path), False) for path in listed]
 
 
-def list_pictures(sources: Sequence[Source]) -> Iterator[Picture]:
+def list_pictures(sources: Sequence[Source]) -> Iterator[GivenPicture]:
     """Of all sources, one after the other."""
     for source in sources:
         yield from source.open()

@@ -12,7 +12,7 @@ from features.pixels.kernels import PLAIN
 from features.pixels.reading import ImageProblem
 from features.settings.images import Images, Limits
 from serving.format.facts import PixelFacts
-from serving.reading.pictures import Picture
+from serving.reading.pictures import GivenPicture
 
 
 class SquareReader:
@@ -22,7 +22,7 @@ class SquareReader:
         self._limits: Limits = facts.limits
         self._images: Images = facts.build_images(str(Path(tempfile.gettempdir(), "forgerystack")))
 
-    def read(self, picture: Picture) -> npt.NDArray[np.uint8]:
+    def read(self, picture: GivenPicture) -> npt.NDArray[np.uint8]:
         """`(s, s, 3)`. Raises `ImageProblem`, also for a picture that memory does not suffice for,
         and for pixels outside the limits of files."""
         content = picture.load()

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features.errors import PictureError
 from features.pixels.reading import ImageProblem
-from serving.reading.pictures import Picture
+from serving.reading.pictures import GivenPicture
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -41,10 +42,10 @@ class ParquetSource:
         """Row by row; numbers of rows where no column names them."""
         return [name for name, _ in self._read(with_content=False)]
 
-    def open(self) -> Iterator[Picture]:
+    def open(self) -> Iterator[GivenPicture]:
         """A few rows are in memory at a time."""
         for name, content in self._read(with_content=True):
-            yield Picture(name, lambda found=content: _check(found))  # type: ignore[misc]
+            yield GivenPicture(name, partial(_check, content))
 
     def _read(self, with_content: bool) -> Iterator[tuple[str, bytes | None]]:
         table = self._open()

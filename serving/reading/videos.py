@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from features.errors import PictureError
 from features.pixels.reading import ImageProblem
-from serving.reading.pictures import Content, Picture
+from serving.reading.pictures import Content, GivenPicture
 
 VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")
 FRAMES = 16
@@ -25,7 +26,7 @@ class VideoSource:
         """`clip.mp4#0` …: the frames, by number of those that are looked at."""
         return [f"{self.name}#{i}" for i in range(FRAMES)]
 
-    def open(self) -> Iterator[Picture]:
+    def open(self) -> Iterator[GivenPicture]:
         """The frames; those that a short or damaged video lacks cannot be read."""
         try:
             frames: list[Any] = _read_frames(self.path)
@@ -34,7 +35,7 @@ class VideoSource:
             frames, problem = [], f"no video that can be read: {error}"
         for i, name in enumerate(self.list_names()):
             frame = frames[i] if i < len(frames) else None
-            yield Picture(name, lambda found=frame, why=problem: _check(found, why))  # type: ignore[misc]
+            yield GivenPicture(name, partial(_check, frame, problem))
 
 
 def _check(frame: Content | None, problem: str) -> Content:

@@ -1,8 +1,9 @@
 """One member of a bundle: squares of pixels to raw log-odds and embeddings."""
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,10 +20,8 @@ class MemberScores(NamedTuple):
     embeddings: Single
 
 
-class Network(Protocol):
-    """`(n, s, s, 3)` to raw log-odds `(n,)` and embeddings `(n, d)`; many threads may ask."""
-
-    def __call__(self, squares: Squares) -> tuple[Single, Single]: ...
+PixelNetwork = Callable[[Squares], tuple[Single, Single]]
+"""`(n, s, s, 3)` to raw log-odds `(n,)` and embeddings `(n, d)`; many threads may ask."""
 
 
 class BundledMember:
@@ -46,7 +45,7 @@ class BundledMember:
         return MemberScores(log_odds, embeddings)
 
 
-def _open(path: Path, facts: MemberFacts, threads: int) -> Network:
+def _open(path: Path, facts: MemberFacts, threads: int) -> PixelNetwork:
     if facts.kind == "onnx":
         # Threads that wait by spinning take the time of those that decode.
         return functools.partial(score_pixels, open_session(path, threads, spinning=False))

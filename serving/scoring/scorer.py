@@ -33,7 +33,7 @@ class SquareScores:
 
 
 @dataclass(frozen=True)
-class AskedMembers:
+class MemberAnswers:
     """What members say of `n` squares, as the second stage wants it."""
 
     log_odds: Mapping[str, Floats]
@@ -42,7 +42,7 @@ class AskedMembers:
     """By fold, with zeros in place of members that were not asked: they count nothing."""
 
 
-class Member(Protocol):
+class AskedMember(Protocol):
     """What a network says of squares `(n, s, s, 3)`; many threads may ask."""
 
     def score(self, squares: Squares) -> MemberScores:
@@ -57,13 +57,13 @@ class Scorer:
         self,
         second_stage: SecondStage,
         members: Sequence[MemberFacts],
-        load: Callable[[MemberFacts], Member],
+        load: Callable[[MemberFacts], AskedMember],
     ) -> None:
         self.second_stage = second_stage
         self.needs = find_needs(second_stage, second_stage.shipped)
         self._facts = {facts.name: facts for facts in members}
         self._load = load
-        self._loaded: dict[str, Member] = {}
+        self._loaded: dict[str, AskedMember] = {}
         self._lock = threading.Lock()
 
     @property
@@ -71,7 +71,7 @@ class Scorer:
         """Members that what ships asks for."""
         return tuple(m for m in self._facts.values() if m.backbone in self.needs.backbones)
 
-    def get_member(self, name: str) -> Member:
+    def get_member(self, name: str) -> AskedMember:
         """The member of this name, loaded once."""
         with self._lock:
             if name not in self._loaded:
@@ -90,7 +90,7 @@ class Scorer:
         shipped = self.second_stage.score(self.second_stage.shipped, members.columns)
         return SquareScores(shipped, members.log_odds)
 
-    def ask_members(self, squares: Squares, all_members: bool = False) -> AskedMembers:
+    def ask_members(self, squares: Squares, all_members: bool = False) -> MemberAnswers:
         """As `score`, of at least one square, before the second stage."""
         scores = {
             facts.name: self.get_member(facts.name).score(squares)
@@ -106,7 +106,7 @@ class Scorer:
             self._build_columns(fold, len(squares), members, embeddings, forensics)
             for fold in self.second_stage.folds
         )
-        return AskedMembers(members, columns)
+        return MemberAnswers(members, columns)
 
     def _choose(self, all_members: bool) -> tuple[MemberFacts, ...]:
         return tuple(self._facts.values()) if all_members else self.needed

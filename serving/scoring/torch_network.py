@@ -1,6 +1,7 @@
 """A member that ONNX cannot hold, in torch: for bundles with such a member alone."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -9,7 +10,6 @@ from torch import nn
 
 from features.settings.training import MemberSettings
 from serving.format.facts import MemberFacts
-from serving.scoring.members import Network
 from serving.scoring.views import Squares
 from stage1_cnn.graphs.sessions import Single
 from stage1_cnn.networks.network import build_network, fit_image_size
@@ -19,7 +19,9 @@ SETTINGS = "settings"
 """Key of the file's metadata: the member's settings as JSON."""
 
 
-def load_torch_network(path: Path, facts: MemberFacts) -> Network:
+def load_torch_network(
+    path: Path, facts: MemberFacts
+) -> Callable[[Squares], tuple[Single, Single]]:
     """The network of a `.safetensors` file whose metadata hold its settings."""
     with safe_open(path, "pt") as file:
         settings = MemberSettings.model_validate(json.loads(file.metadata()[SETTINGS]))

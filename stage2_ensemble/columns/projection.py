@@ -12,8 +12,7 @@ from typing import Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.decomposition import PCA
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+import scipy.linalg  # noqa: F401
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from features.errors import AlignmentError
@@ -24,7 +23,7 @@ PCA_ROWS = 20_000
 """Components are fitted on at most so many rows; more do not change them (12.8 s at 147,363)."""
 BLOCK = 4_096
 # Sums of several threads, so the bytes of a model, depend on their number: one thread for each sum.
-_THREADS = ThreadpoolController()
+_THREADS = ThreadpoolController()  # of the BLAS of numpy and of scipy.linalg, by now loaded
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -46,6 +45,8 @@ class Projection:
     @classmethod
     def fit(cls, embeddings: npt.NDArray[np.float16], components: int, seed: int) -> Self:
         """min(`components`, n // 4, d) components of `(n, d)` embeddings."""
+        from sklearn.decomposition import PCA  # late: scoring does without
+
         n, width = embeddings.shape
         rows = np.arange(n)
         if n > PCA_ROWS:
@@ -104,6 +105,8 @@ class Distance:
     @classmethod
     def fit(cls, components: npt.NDArray[np.float32], labels: Labels) -> Self:
         """Both classes count the same."""
+        from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # late
+
         model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=[0.5, 0.5])
         with _THREADS.limit(limits=1, user_api="blas"):
             model.fit(components.astype(np.float64), labels)

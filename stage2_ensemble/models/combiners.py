@@ -8,8 +8,6 @@ from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from scipy.special import log_expit, logit, logsumexp
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 
 from features.core.auc import rank_scores
 from stage2_ensemble.columns.columns import Floats, Labels
@@ -121,6 +119,8 @@ class Logistic:
 
     def fit(self, logits: Floats, labels: Labels, weights: Floats) -> Self:
         """scikit-learn's `LogisticRegression`; coefficients are of logits as they come."""
+        from sklearn.linear_model import LogisticRegression  # late: scoring does without
+
         mean, scale = logits.mean(axis=0), logits.std(axis=0)
         scale = np.where(scale > FLAT, scale, 1.0)  # else rounding becomes a huge coefficient
         model = LogisticRegression().fit((logits - mean) / scale, labels, weights)
@@ -153,6 +153,8 @@ class BestSingle:
 
     def fit(self, logits: Floats, labels: Labels, weights: Floats) -> Self:
         """Chooses the column; the first of equals."""
+        from sklearn.metrics import roc_auc_score
+
         self.backbone_ = int(np.argmax([roc_auc_score(labels, column) for column in logits.T]))
         return self
 

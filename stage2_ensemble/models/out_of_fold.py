@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from features.settings.stacking import Stack
 from features.splits.folds import split_evenly
@@ -121,4 +120,6 @@ def score_simple(
 
 def measure_fold_aucs(folds: Sequence[FoldColumns], scores: Sequence[Floats]) -> list[float]:
     """AUC within each fold; scores of different folds come from different models."""
+    from sklearn.metrics import roc_auc_score  # late: scoring does without
+
     return [float(roc_auc_score(c.labels, s)) for c, s in zip(folds, scores, strict=True)]
