@@ -107,11 +107,9 @@ class _Judge:
 
     def _measure(self, log_odds: Floats) -> tuple[dict[str, float], Resamples]:
         labels = self.shipped.labels
-        found = measure_scores(labels, log_odds, self.threshold)
+        found = measure_scores(labels, log_odds, self.shipped.groups, self.threshold)
         values = {name: float(found[name] or 0.0) for name in METRICS}
-        return values, measure_resamples(
-            labels, log_odds, self.groups, self.threshold, RESAMPLES
-        )
+        return values, measure_resamples(labels, log_odds, self.groups, self.threshold, RESAMPLES)
 
 
 def keep_best(rules: Sequence[CascadeRule]) -> tuple[CascadeRule, ...]:

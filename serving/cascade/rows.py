@@ -40,7 +40,8 @@ def read_cascade_rows(second_stage: SecondStage, train: Manifest, dumps: Path) -
         row_ids = np.concatenate([columns.row_ids for columns in folds])
         scores = np.concatenate([_calibrate(second_stage, columns) for columns in folds])
     if not np.array_equal(row_ids, shipped.row_ids):
-        raise AlignmentError("rows of the ensemble's rules and of dumps", len(row_ids), len(shipped))
+        counts = (len(row_ids), len(shipped))
+        raise AlignmentError("rows of the ensemble's rules and of dumps", *counts)
     return CascadeRows(shipped, dict(zip(second_stage.backbones, scores.T, strict=True)))
 
 

@@ -5,8 +5,11 @@ at least `margin` away from the threshold, that is the answer, and the others ar
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
+
+from pydantic import Field
 
 from features.settings.sections import Section
 from serving.format.facts import RateFacts
@@ -57,7 +60,7 @@ class CascadeFacts(Section):
     """Of train, that no network learned from: those that the second stage's rules stand on."""
     order: tuple[str, ...] = ()
     """Backbones that what ships asks, from the cheapest to the dearest."""
-    operations: dict[str, int] = {}
+    operations: dict[str, int] = Field(default_factory=dict)
     """Multiplications of each for one picture, over its folds and views."""
     steps: tuple[CascadeStep, ...] = ()
     rules: tuple[CascadeRule, ...] = ()
@@ -67,6 +70,11 @@ class CascadeFacts(Section):
         """That of the largest saving whose promise is within `max_loss`."""
         kept = [r for r in self.rules if r.promised_loss <= max_loss and r.saving >= LEAST_SAVING]
         return max(kept, key=lambda rule: rule.saving, default=None)
+
+
+def format_loss(loss: float) -> str:
+    """Four decimals, rounded up: what is shown can be asked for."""
+    return f"{math.ceil(loss * 10**4 - 1e-9) / 10**4:.4f}"
 
 
 def read_cascade(folder: Path) -> CascadeFacts:
