@@ -7,8 +7,8 @@ from importlib.metadata import version
 from features.runtime.cli import run_stage
 from features.settings.sections import suggest_name
 
-COMMANDS = ("label", "explain", "serve", "verify", "bundle")
-DOCUMENTS = {"label"}
+COMMANDS = ("label", "explain", "serve", "diff", "verify", "bundle", "push")
+DOCUMENTS = {"label", "diff"}
 """Those that print documents of their own with --json."""
 
 

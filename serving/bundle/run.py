@@ -3,6 +3,7 @@
 import logging
 import platform
 import shutil
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,7 +17,11 @@ from serving.bundle.checking import CheckedPictures, read_checked
 from serving.bundle.members import TorchMember, open_member, write_bundled_member
 from serving.bundle.rates import read_rates
 from serving.bundle.settings import BundleParams
-from serving.format.facts import FORM, BundleFacts, PixelFacts, Sample
+from serving.cascade.finding import find_cascade
+from serving.cascade.rows import read_cascade_rows
+from serving.cascade.telling import describe_cascade
+from serving.format.cascade import CASCADE
+from serving.format.facts import FORM, BundleFacts, MemberFacts, PixelFacts, Sample
 from serving.format.files import CARD, FACTS, SAMPLES, SECOND_STAGE, seal_bundle
 from serving.format.folders import write_folder
 from serving.scoring.needs import find_needs
@@ -30,6 +35,7 @@ from stage2_ensemble.models.ensemble import SecondStage, check_members
 
 MANIFEST = Path("artifacts/manifest")
 MEMBERS = Path("artifacts/members")
+DUMPS = Path("artifacts/dumps")
 STACKERS = Path("artifacts/stackers")
 MODEL_CARD = STACKERS / "MODEL_CARD.md"
 PACKAGES = (
@@ -74,6 +80,7 @@ def run(params: BundleParams, out: Path, samples: int) -> None:
             versions={"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         )
         write_json(folder / FACTS, facts.model_dump(mode="json"))
+        _write_cascade(second_stage, written, folder)
         seal_bundle(folder)
         check_samples(folder)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
@@ -81,6 +88,14 @@ def run(params: BundleParams, out: Path, samples: int) -> None:
         "bundle: %s ships, of %d networks %d are asked; %d samples, %.1f MB -> %s",
         second_stage.shipped, len(written), len(scorer.needed), len(facts.samples), size / 1e6, out,
     )  # fmt: skip
+
+
+def _write_cascade(second_stage: SecondStage, members: Sequence[MemberFacts], folder: Path) -> None:
+    rows = read_cascade_rows(second_stage, read_manifest(MANIFEST, "train"), DUMPS)
+    cascade = find_cascade(rows, second_stage, members)
+    write_json(folder / CASCADE, cascade.model_dump(mode="json"))
+    for line in describe_cascade(cascade):
+        _log.info("cascade: %s", line)
 
 
 def _check_shipped(second_stage: SecondStage) -> None:

@@ -38,20 +38,23 @@ and fewer take less memory."""
 class Ensemble:
     """Labels pictures as the stage `label` of its project does; many threads may use it."""
 
-    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+    def __init__(self, bundle: Bundle, threads: int = 1, max_loss: float | None = None) -> None:
         self.bundle = bundle
-        self.scorer = open_scorer(bundle, threads)
+        self.scorer = open_scorer(bundle, threads, max_loss)
         self.reader = SquareReader(bundle.facts.pixels)
 
     @classmethod
-    def load(cls, folder: str | PathLike[str], threads: int = 1) -> Self:
+    def load(
+        cls, folder: str | PathLike[str], threads: int = 1, max_loss: float | None = None
+    ) -> Self:
         """A bundle that `forgerystack bundle` made; the sha256 of each file is checked.
 
         `threads`: as many does one question to a network take. Several pictures are shared out to
-        all cores anyway, so more than 1 helps where single pictures are asked for. Raises
-        `BundleError`.
+        all cores anyway, so more than 1 helps where single pictures are asked for. `max_loss`: of
+        AUC and of balanced accuracy, within which pictures that cheap networks are certain of are
+        not shown to dear ones. Raises `BundleError`.
         """
-        return cls(open_bundle(Path(folder)), threads)
+        return cls(open_bundle(Path(folder)), threads, max_loss)
 
     @property
     def facts(self) -> BundleFacts:

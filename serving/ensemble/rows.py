@@ -8,7 +8,7 @@ import numpy as np
 from features.core.manifest import READABLE
 from serving.scoring.scorer import SquareScores
 from stage2_ensemble.columns.columns import Floats
-from stage2_ensemble.decisions.rules import answer_rows
+from stage2_ensemble.decisions.rules import answer_calibrated
 from stage2_ensemble.models.ensemble import SecondStage
 
 
@@ -28,6 +28,9 @@ class LabelledPicture:
     members: Mapping[str, float] = field(default_factory=dict)
     """Log-odds of single members, calibrated as `log_odds` is, where they were asked for."""
 
+    asked: str = ""
+    """Backbones that saw it, apart by blanks, where dear ones may be spared."""
+
     @property
     def is_readable(self) -> bool:
         """Whether the score is that of the picture."""
@@ -43,9 +46,10 @@ def build_rows(
 ) -> list[LabelledPicture]:
     """A row for each of `n` names; `scores` are of those whose problem is empty, in order."""
     readable = np.array([not problem for problem in problems], bool)
-    uncalibrated = np.full(len(names), np.nan)
-    uncalibrated[readable] = scores.log_odds
-    answers = answer_rows(second_stage.rules, second_stage.shipped, uncalibrated)
+    calibrated = np.full(len(names), np.nan)
+    calibrated[readable] = _calibrate(second_stage, scores)
+    answers = answer_calibrated(second_stage.rules, second_stage.shipped, calibrated)
+    asked = [" ".join(own) for own in scores.early.list_asked()] if scores.early else []
     members = read_by_member(second_stage, scores) if with_members else {}
     places = np.cumsum(readable) - 1
     columns = (answers[name].tolist() for name in ("score", "label", "log_odds"))
@@ -58,9 +62,21 @@ def build_rows(
             log_odds,
             problem or READABLE,
             {key: float("nan") if problem else float(odds[i]) for key, odds in members.items()},
+            asked[i] if asked and not problem else "",
         )
         for name, score, label, log_odds, problem, i in rows
     ]
+
+
+def _calibrate(second_stage: SecondStage, scores: SquareScores) -> Floats:
+    """At the class shares of train; early answers are calibrated by themselves."""
+    calibration = second_stage.rules.scorers[second_stage.shipped].calibration
+    if scores.early is None:
+        return calibration.apply(scores.log_odds)
+    calibrated = scores.early.log_odds.copy()
+    late = np.isnan(calibrated)
+    calibrated[late] = calibration.apply(scores.log_odds[late])
+    return calibrated
 
 
 def read_by_member(second_stage: SecondStage, scores: SquareScores) -> dict[str, Floats]:

@@ -63,6 +63,8 @@ class MemberFacts(Section):
     width: int
     """Length of its embeddings."""
     parameters: int
+    operations: int
+    """Multiplications and additions for one picture, over all views."""
     pretrained: str
     """Where its training began: a name, a file, or empty where it began at random."""
     licence: str

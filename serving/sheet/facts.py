@@ -20,7 +20,7 @@ from serving.ensemble.rows import LabelledPicture
 from serving.format.facts import BundleFacts
 from serving.provenance.finding import find_marks
 from serving.provenance.marks import Mark
-from serving.reading.pictures import Picture
+from serving.reading.pictures import GivenPicture
 from serving.sheet.blocks import BlockShares, share_blocks
 from serving.sheet.covering import CoverMap, map_covering
 from serving.sheet.variants import list_variants
@@ -63,7 +63,7 @@ class SheetFacts:
 def gather_facts(ensemble: Ensemble, content: bytes | bytearray, name: str) -> SheetFacts:
     """`content` is that of a file. Raises `PictureError` where it cannot be read."""
     content, limits = bytearray(content), ensemble.facts.pixels.limits
-    [row] = ensemble.label_batch([Picture(name, lambda: content)])
+    [row] = ensemble.label_batch([GivenPicture(name, lambda: content)])
     if not row.is_readable:
         raise PictureError(name, [row.status])
     try:
@@ -71,7 +71,7 @@ def gather_facts(ensemble: Ensemble, content: bytes | bytearray, name: str) -> S
         marks = find_marks(content, limits)
     except ImageProblem as problem:
         raise PictureError(name, [str(problem)]) from None
-    square = ensemble.reader.read(Picture(name, lambda: content))
+    square = ensemble.reader.read(GivenPicture(name, lambda: content))
     return SheetFacts(
         bundle=ensemble.facts,
         bundle_digest=ensemble.bundle.digest,

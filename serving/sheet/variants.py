@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from features.pixels.kernels import PLAIN
-from serving.reading.pictures import Picture
+from serving.reading.pictures import GivenPicture
 
 Pixels = npt.NDArray[np.uint8]
 SCREEN_WIDTH, SCREEN_BORDER = 1080, 60
@@ -64,6 +64,6 @@ VARIANTS = (
 )
 
 
-def list_variants(pixels: Pixels) -> list[Picture]:
+def list_variants(pixels: Pixels) -> list[GivenPicture]:
     """Each made when it is read, so that few are in memory."""
-    return [Picture(variant.name, partial(variant.change, pixels)) for variant in VARIANTS]
+    return [GivenPicture(variant.name, partial(variant.change, pixels)) for variant in VARIANTS]

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from stage2_ensemble.columns.columns import Floats, Labels
@@ -204,6 +203,8 @@ def _fit_line(
 
     bounds = [(LEAST_SLOPE, None), (None, None) if with_intercept else (0.0, 0.0)]
     options = {"ftol": 1e-14, "gtol": 1e-9}
+    from scipy.optimize import minimize  # late: half a second that applying does without
+
     found = minimize(find_loss, np.array([1.0, 0.0]), jac=True, bounds=bounds, options=options)
     return float(found.x[0]), float(found.x[1])
 

@@ -1,0 +1,69 @@
+"""Which squares cheap networks answer alone, by a rule of the bundle's cascade."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from features.errors import BundleError
+from serving.format.cascade import LEAST_SAVING, format_loss, read_cascade
+from stage2_ensemble.columns.columns import Floats
+from stage2_ensemble.decisions.calibration import Calibration
+from stage2_ensemble.decisions.rules import DecisionRules
+from stage2_ensemble.models.ensemble import SecondStage
+
+
+@dataclass(frozen=True)
+class EarlyAnswers:
+    """Of `n` squares."""
+
+    log_odds: Floats
+    """`(n,)` calibrated, at the class shares of train; NaN where all members have to be asked."""
+    first: tuple[str, ...]
+    """Backbones that saw all squares."""
+    order: tuple[str, ...]
+    """Backbones that saw those that are NaN."""
+
+    def list_asked(self) -> list[tuple[str, ...]]:
+        """By square the backbones that saw it."""
+        return [self.order if np.isnan(value) else self.first for value in self.log_odds]
+
+
+@dataclass(frozen=True)
+class EarlyStop:
+    """A rule, ready to be asked."""
+
+    backbones: tuple[str, ...]
+    """Those that see all squares."""
+    order: tuple[str, ...]
+    """All that what ships asks, from the cheapest to the dearest."""
+    calibration: Calibration
+    threshold: float
+    margin: float
+
+    def decide(self, members: Mapping[str, Floats], rules: DecisionRules) -> EarlyAnswers:
+        """`members`: by `<backbone>-<fold>` `(n,)` log-odds of `backbones`, uncalibrated."""
+        read = [rules.scorers[name].calibration.apply(odds) for name, odds in members.items()]
+        log_odds = self.calibration.apply(np.mean(read, axis=0))
+        stops = np.abs(log_odds - self.threshold) >= self.margin
+        return EarlyAnswers(np.where(stops, log_odds, np.nan), self.backbones, self.order)
+
+
+def open_early_stop(folder: Path, second_stage: SecondStage, max_loss: float) -> EarlyStop:
+    """The rule that saves most and promises to lose no more than `max_loss`.
+
+    Raises `BundleError` where none does, with the least loss that one promises.
+    """
+    cascade = read_cascade(folder)
+    rule = cascade.find_rule(max_loss)
+    if rule is None:
+        useful = [r.promised_loss for r in cascade.rules if r.saving >= LEAST_SAVING]
+        problem = f"no rule saves {LEAST_SAVING} times and promises a loss of {max_loss:g} at most"
+        least = f"the least that one promises is {format_loss(min(useful))}" if useful else ""
+        reasons = [reason for reason in (cascade.reason, least) if reason]
+        raise BundleError(str(folder), ["; ".join([problem, *reasons])], "Leave out --max-loss.")
+    step = cascade.steps[rule.step]
+    threshold = second_stage.rules.scorers[second_stage.shipped].threshold.value
+    calibration = Calibration.from_json(step.calibration)
+    return EarlyStop(step.backbones, cascade.order, calibration, threshold, rule.margin)
