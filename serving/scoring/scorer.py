@@ -1,5 +1,6 @@
 """The members and the second stage as one: squares to log-odds."""
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from stage2_ensemble.columns.columns import Floats, HeldOutColumns
 from stage2_ensemble.models.bundle import read_ensemble
 from stage2_ensemble.models.ensemble import SecondStage
 
+_log = logging.getLogger("forgerystack")
 HALF_MAX = 65_504
 """float16, in which dumps keep embeddings, ends there."""
 
@@ -138,7 +140,7 @@ def open_scorer(bundle: Bundle, threads: int = 1) -> Scorer:
     """That of a bundle; `threads`: as many does one question to one network take.
 
     Raises `BundleError` where this version measures other forensic columns than what ships was
-    fitted with.
+    fitted with, and where a member needs torch that is not there.
     """
     second_stage = read_ensemble(bundle.folder / SECOND_STAGE)
     members = bundle.facts.members
@@ -148,4 +150,8 @@ def open_scorer(bundle: Bundle, threads: int = 1) -> Scorer:
     if scorer.needs.forensics and _name_forensics() != bundle.facts.forensics:
         problem = "what ships looks at forensic columns, and this version measures others"
         raise BundleError(str(bundle.folder), [problem], "Install the version that made it.")
+    for facts in scorer.needed:
+        if facts.kind == "torch":  # now, and not at the first picture
+            scorer.get_member(facts.name)
+            _log.info("%s: member %s needs torch: %s", bundle.folder, facts.name, facts.reason)
     return scorer
