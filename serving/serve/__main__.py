@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from features.errors import ConfigError
 from features.runtime.cli import run_stage
 
 
@@ -48,8 +49,12 @@ def main(
 
     SIGTERM and Ctrl-C end it once the requests in flight are answered.
     """
-    from serving.serve.run import ServeTask, run
-    from serving.service.limits import ServiceLimits
+    try:
+        from serving.serve.run import ServeTask, run
+        from serving.service.limits import ServiceLimits
+    except ModuleNotFoundError as error:
+        problem = f"the service needs {error.name}"
+        raise ConfigError("serve", [problem], "pip install 'forgerystack[serve]'") from None
 
     limits = ServiceLimits(
         queue, max_pictures, max_file_mb << 20, max_body_mb << 20, max_pixels, max_seconds
