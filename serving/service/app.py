@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from serving.service.answers import Health, ScoreAnswer, describe_body
@@ -96,7 +97,7 @@ def _add_questions(app: FastAPI, service: Service, guard: list[Any]) -> None:
     )
     async def tell_metrics() -> Response:
         """For Prometheus."""
-        return Response(service.metrics.print_all(), media_type="text/plain; version=0.0.4")
+        return Response(service.metrics.print_all(), media_type=CONTENT_TYPE_LATEST)
 
     @app.post(
         "/score",

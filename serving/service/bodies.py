@@ -2,7 +2,8 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable, Sequence
 
 from fastapi import Request
 from pydantic import ValidationError
@@ -51,10 +52,10 @@ async def read_uploads(
     ]
 
 
-async def _read_body(request: Request, limits: ServiceLimits, holding: Holding) -> list[bytes]:
+async def _read_body(request: Request, limits: ServiceLimits, holding: Holding) -> deque[bytes]:
     """Raises `Refusal`, for a body that is too large after as much again was read: a client that
     still sends would not see the answer."""
-    chunks: list[bytes] = []
+    chunks: deque[bytes] = deque()
     length = 0
     refusal: Refusal | None = None
     if _read_length(request) > 2 * limits.body_bytes:
@@ -86,7 +87,7 @@ def _refuse_bytes(what: str, most: int) -> Refusal:
     return Refusal(413, f"{what} has more than {most / 2**20:g} MB")
 
 
-async def _parse_form(request: Request, chunks: Sequence[bytes], most: int) -> list[Upload]:
+async def _parse_form(request: Request, chunks: deque[bytes], most: int) -> list[Upload]:
     """Files named `pictures`; `most` + 1 are read, to know of too many."""
     parser = _MemoryParser(request.headers, _stream(chunks), max_files=most + 1, max_fields=0)
     try:
@@ -105,9 +106,10 @@ async def _parse_form(request: Request, chunks: Sequence[bytes], most: int) -> l
     return uploads
 
 
-async def _stream(chunks: Sequence[bytes]) -> AsyncGenerator[bytes, None]:
-    for chunk in chunks:
-        yield chunk
+async def _stream(chunks: deque[bytes]) -> AsyncGenerator[bytes, None]:
+    """Each is let go of as it is parsed."""
+    while chunks:
+        yield chunks.popleft()
 
 
 def _clean_name(name: str) -> str:
@@ -115,7 +117,7 @@ def _clean_name(name: str) -> str:
     return name[:NAME_LENGTH].encode("utf-8", "replace").decode()
 
 
-def _parse_json(chunks: Sequence[bytes]) -> list[Upload]:
+def _parse_json(chunks: Iterable[bytes]) -> list[Upload]:
     try:
         encoded = EncodedPictures.model_validate_json(b"".join(chunks))
     except ValidationError as error:

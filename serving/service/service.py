@@ -23,11 +23,11 @@ from serving.service.answers import (
     describe_unreadable,
 )
 from serving.service.batching import Batcher
-from serving.service.decoding import decode_upload
-from serving.service.explaining import explain_upload
 from serving.service.limits import Admission, Refusal, ServiceLimits
 from serving.service.metrics import Metrics
-from serving.service.pools import WorkerLostError, WorkerPool
+from serving.workers.decoding import decode_upload
+from serving.workers.explaining import explain_upload
+from serving.workers.pools import WorkerLostError, WorkerPool
 
 _log = logging.getLogger("forgerystack")
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import httpx2
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from live_service import Live, hold_workers, serve, start_service, wait_until
+from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from features.errors import ConfigError
@@ -25,22 +26,28 @@ def live(bundle: Path) -> Iterator[Live]:
         yield live
 
 
-@pytest.fixture
-def description(live: Live):
-    return schemathesis.openapi.from_url(live.address + "/openapi.json")
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", GenerationMode.all())
+def test_every_answer_is_one_that_is_described(live: Live, mode: GenerationMode) -> None:
+    """Codes, headers and bodies, for requests by the description and others.
 
-
-described = schemathesis.pytest.from_fixture("description")
-
-
-@described.parametrize()
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-def test_every_answer_is_one_that_is_described(case) -> None:
-    """Codes, headers and bodies, for requests by the description and beside it.
-
-    What the description cannot say is left out: that files are pictures, that base64 is padded.
+    What the description cannot say is left out: which texts are base64.
     """
-    case.call_and_validate(excluded_checks=[positive_data_acceptance])
+    description = schemathesis.openapi.from_url(live.address + "/openapi.json")
+    operations = [found.ok() for found in description.get_all_operations()]
+    assert {one.label for one in operations} >= {"POST /score", "POST /explain", "GET /healthz"}
+
+    def check(operation: schemathesis.APIOperation) -> None:
+        @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def ask(case: schemathesis.Case) -> None:
+            case.call_and_validate(excluded_checks=[positive_data_acceptance])
+
+        ask()
+
+    for operation in operations:
+        if mode == GenerationMode.POSITIVE or operation.body:
+            check(operation)
 
 
 # --- the end

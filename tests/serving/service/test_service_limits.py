@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from live_service import hold_workers, wait_until
 from PIL import Image
 
+from serving import Ensemble
 from serving.service.app import build_app
 from serving.service.limits import ServiceLimits
 from serving.service.service import Service
@@ -229,6 +230,21 @@ def test_a_picture_that_takes_too_long_is_given_up(bundle: Path, pictures: list[
         [found] = client.post("/score", files=name_files(content)).json()["pictures"]
     assert given_up["status"] == "unreadable: it took longer than 3 s"
     assert found["status"] == "ok"
+
+
+def test_an_error_of_the_service_is_said_without_what_it_was(
+    bundle: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = name_files(pictures[0].read_bytes())
+    with open_client(bundle) as client:
+        quiet = TestClient(client.app, base_url="http://127.0.0.1", raise_server_exceptions=False)
+        quiet.portal = client.portal
+        with monkeypatch.context() as patch:
+            patch.setattr(Ensemble, "score_squares", lambda *_: 1 / 0)
+            answer = quiet.post("/score", files=files)
+        assert answer.status_code == 500
+        assert answer.json() == {"detail": "an error of the service, which its log tells"}
+        assert client.post("/score", files=files).status_code == 200
 
 
 # --- who may ask

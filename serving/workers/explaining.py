@@ -5,8 +5,8 @@ import functools
 import numpy as np
 
 from serving.ensemble.ensemble import Ensemble
-from serving.service.bounding import bound_worker, estimate_decoding
 from serving.sheet.page import build_sheet
+from serving.workers.bounding import bound_worker, estimate_decoding
 
 COPIES = 3
 """Pixels of a picture that are in memory at a time: as they are, changed, and drawn."""

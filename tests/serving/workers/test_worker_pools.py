@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.service.bounding import bound_worker
-from serving.service.pools import WorkerLostError, WorkerPool
+from serving.workers.bounding import bound_worker
+from serving.workers.pools import WorkerLostError, WorkerPool
 
 
 def die(content: bytes) -> None:

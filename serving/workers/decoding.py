@@ -7,7 +7,7 @@ from serving.format.facts import PixelFacts
 from serving.reading.pictures import GivenPicture
 from serving.reading.squares import SquareReader
 from serving.scoring.views import Squares
-from serving.service.bounding import bound_worker, estimate_decoding
+from serving.workers.bounding import bound_worker, estimate_decoding
 
 
 def decode_upload(content: bytes, facts: str, file_bytes: int) -> Squares | str:
