@@ -14,7 +14,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from serving.service.answers import Health, ScoreAnswer, describe_body
 from serving.service.bodies import read_uploads
 from serving.service.limits import Refusal, describe_refusals
-from serving.service.page import SHEET_POLICY, build_page, build_policy
+from serving.service.page import SHEET_POLICY, build_policy, build_try_page
 from serving.service.service import Service
 from serving.service.watching import Watch
 
@@ -68,7 +68,7 @@ async def _answer_bug(request: Request, error: Exception) -> Response:
 
 def _add_public(app: FastAPI, service: Service, needs_key: bool) -> None:
     """What needs no key."""
-    page, policy = build_page(needs_key), build_policy()
+    page, policy = build_try_page(needs_key), build_policy()
 
     @app.get("/", response_class=HTMLResponse, responses=_choose_refusals(400))
     async def show_page() -> Response:

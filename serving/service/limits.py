@@ -108,10 +108,12 @@ REFUSALS = {
 def describe_refusals() -> dict[int | str, dict[str, Any]]:
     """For OpenAPI: by code, its reason and the form of the answer."""
     retry = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
+    problem = {"application/json": {"schema": Problem.model_json_schema()}}
+    text = {"text/plain": {"schema": {"type": "string"}}}
     return {
         code: {
             "description": reason,
-            "model": Problem,
+            "content": text if code == 400 else problem,
             **({"headers": retry} if code in (429, 503) else {}),
         }
         for code, reason in REFUSALS.items()

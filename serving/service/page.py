@@ -17,7 +17,7 @@ SHEET_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sa
 """Of evidence that is opened by itself."""
 
 
-def build_page(needs_key: bool) -> str:
+def build_try_page(needs_key: bool) -> str:
     """HTML; with a field for the key where one is needed."""
     template = Environment(autoescape=True).from_string(_read("page.html"))
     return template.render(style=_read("page.css"), script=_read("page.js"), needs_key=needs_key)
