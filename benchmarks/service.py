@@ -1,6 +1,6 @@
-"""Load on the service over loopback: good and hostile bodies, 8 and 64 clients.
+"""Load on the service over loopback: good bodies, then hostile ones among them, 8 and 64 clients.
 
-Per number of clients: pictures a second beside what the bare graphs do on the same cores, median
+Per load: pictures a second beside what the bare graphs do on the same cores, median
 and 99th percentile of the wait, answers that are missing or have another code than their body asks
 for, memory of the service and its workers before and after.
 
@@ -28,7 +28,6 @@ from PIL import Image
 from features.runtime.memory import count_workers
 from serving import Ensemble
 
-CLIENTS = (8, 64)
 BATCH = 16
 FORM = {"content-type": "multipart/form-data; boundary=b"}
 GOOD = "good"
@@ -59,7 +58,7 @@ def main(
     bundle: Annotated[Path, typer.Option(help="Folder of a bundle.")] = Path("ensemble"),
     quick: Annotated[bool, typer.Option(help="5 seconds a load instead of 30.")] = False,
 ) -> None:
-    """Print a block for each number of clients."""
+    """Print a block for each load."""
     if not bundle.is_dir():
         print(f"service: needs a bundle, and there is none at {bundle}: forgerystack bundle")
         return
@@ -69,11 +68,13 @@ def main(
     bodies = build_bodies()
     with serve(bundle) as (process, address):
         asyncio.run(load(address, 8, 2, bodies))  # memory is compared once all has been used
-        for clients in CLIENTS:
+        good = {GOOD: bodies[GOOD]}
+        for clients, what, sent in ((8, "good", good), (8, "mixed", bodies), (64, "mixed", bodies)):
             before = measure_memory(process.pid)
-            tally = asyncio.run(load(address, clients, seconds, bodies))
+            tally = asyncio.run(load(address, clients, seconds, sent))
             after = measure_memory(process.pid)
-            report(clients, seconds, tally, bare, before, after)
+            print(f"{clients} clients, {seconds} s, {what} bodies")
+            report(seconds, tally, bare, before, after)
         process.terminate()
         print(f"ended with {process.wait(60)}")
 
@@ -163,7 +164,8 @@ async def load(address: str, clients: int, seconds: float, bodies: dict[str, Bod
             turn = place
             while time.perf_counter() < end:
                 turn += 1
-                name = hostile[turn // 3 % len(hostile)] if turn % 3 == 0 else GOOD
+                is_hostile = hostile and turn % 3 == 0
+                name = hostile[turn // 3 % len(hostile)] if is_hostile else GOOD
                 await ask_once(client, name, bodies[name], tally)
 
         await asyncio.gather(*map(ask, range(clients)))
@@ -200,13 +202,10 @@ def measure_memory(pid: int) -> float:
     return total / 1024
 
 
-def report(
-    clients: int, seconds: float, tally: Tally, bare: float, before: float, after: float
-) -> None:
+def report(seconds: float, tally: Tally, bare: float, before: float, after: float) -> None:
     """A block of lines."""
     rate = len(tally.seconds) / seconds
     middle, late = np.percentile(tally.seconds, [50, 99])
-    print(f"{clients} clients, {seconds} s: {sum(tally.answers.values())} requests")
     print(f"  good pictures  {rate:.1f}/s, {rate / bare:.2f} of the bare graphs")
     print(f"  their wait     median {middle * 1000:.0f} ms, 99 % within {late * 1000:.0f} ms")
     print(f"  lost or wrong  {tally.wrong}")

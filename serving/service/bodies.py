@@ -56,23 +56,26 @@ async def _read_body(request: Request, limits: ServiceLimits, holding: Holding) 
     """Raises `Refusal`, for a body that is too large after as much again was read: a client that
     still sends would not see the answer."""
     chunks: deque[bytes] = deque()
-    length = 0
-    refusal: Refusal | None = None
-    if _read_length(request) > 2 * limits.body_bytes:
-        raise _refuse_bytes("the body", limits.body_bytes)
+    told, length = _read_length(request), 0
+    too_large = _refuse_bytes("the body", limits.body_bytes)
+    refusal = too_large if told > limits.body_bytes else None
+    if told > 2 * limits.body_bytes:
+        raise too_large
     async for chunk in request.stream():
         length += len(chunk)
         if length > 2 * limits.body_bytes:
             break
+        if refusal:
+            continue
         try:
             if length > limits.body_bytes:
-                raise _refuse_bytes("the body", limits.body_bytes)
-            if refusal is None:
-                holding.take(len(chunk))
-                chunks.append(chunk)
+                raise too_large
+            holding.take(len(chunk))
+            chunks.append(chunk)
         except Refusal as found:
-            refusal = refusal or found
+            refusal = found
             chunks.clear()
+            holding.release()
     if refusal:
         raise refusal
     return chunks

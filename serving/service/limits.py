@@ -69,7 +69,7 @@ class Admission:
             yield holding
         finally:
             self.requests -= 1
-            self.bytes -= holding.bytes
+            holding.release()
 
     def take(self, count: int) -> None:
         """`count` bytes more. Raises `Refusal`."""
@@ -89,6 +89,11 @@ class Holding:
         """`count` bytes more. Raises `Refusal`."""
         self._admission.take(count)
         self.bytes += count
+
+    def release(self) -> None:
+        """All that it holds."""
+        self._admission.bytes -= self.bytes
+        self.bytes = 0
 
 
 REFUSALS = {

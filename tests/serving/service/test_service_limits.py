@@ -17,7 +17,7 @@ from PIL import Image
 
 from serving import Ensemble
 from serving.service.app import build_app
-from serving.service.limits import ServiceLimits
+from serving.service.limits import Admission, Refusal, ServiceLimits
 from serving.service.service import Service
 
 KEY = "k" * 32
@@ -173,6 +173,21 @@ def test_a_body_that_does_not_end_is_refused(bundle: Path) -> None:
         client.portal.call(ask)
     assert sent[0]["status"] == 408
     assert "took longer than 0.5 s" in json.loads(sent[1]["body"])["detail"]
+
+
+def test_bodies_that_are_refused_hold_nothing() -> None:
+    admission = Admission(ServiceLimits(requests=2, body_bytes=10))
+    with admission.admit() as first, admission.admit() as second:
+        first.take(50)
+        second.take(30)
+        with pytest.raises(Refusal, match="429"):
+            second.take(1)
+        first.release()
+        second.take(1)
+        assert admission.bytes == 31
+        with pytest.raises(Refusal, match="the queue is full"), admission.admit():
+            pass
+    assert (admission.requests, admission.bytes) == (0, 0)
 
 
 def ask_aside(client: TestClient, content: bytes, answers: list) -> threading.Thread:
