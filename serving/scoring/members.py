@@ -56,8 +56,8 @@ def _open(path: Path, facts: MemberFacts, threads: int) -> PixelNetwork:
         return functools.partial(score_pixels, open_session(path, threads, spinning=False))
     try:
         from serving.scoring.torch_network import load_torch_network
-    except ImportError as error:
-        problem = f"member {facts.name} is no ONNX graph ({facts.reason}), so it needs {error.name}"
+    except ImportError:
+        problem = f"member {facts.name} is no ONNX graph ({facts.reason}), so it needs torch"
         advice = "pip install 'forgerystack[train]'"
         raise BundleError(str(path.parent.parent), [problem], advice) from None
     return load_torch_network(path, facts)

@@ -1,5 +1,6 @@
 """The members and the second stage as one: squares to log-odds."""
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from stage2_ensemble.columns.columns import Floats, HeldOutColumns
 from stage2_ensemble.models.bundle import read_ensemble
 from stage2_ensemble.models.ensemble import SecondStage
 
+_log = logging.getLogger("forgerystack")
 HALF_MAX = 65_504
 """float16, in which dumps keep embeddings, ends there."""
 
@@ -184,7 +186,7 @@ def open_scorer(bundle: Bundle, threads: int = 1, max_loss: float | None = None)
     `max_loss`: of AUC and balanced accuracy, so that dear networks see what they must alone.
 
     Raises `BundleError` where this version measures other forensic columns than what ships was
-    fitted with.
+    fitted with, and where a member needs torch that is not there.
     """
     second_stage = read_ensemble(bundle.folder / SECOND_STAGE)
     members = bundle.facts.members
@@ -195,4 +197,8 @@ def open_scorer(bundle: Bundle, threads: int = 1, max_loss: float | None = None)
     if scorer.needs.forensics and _name_forensics() != bundle.facts.forensics:
         problem = "what ships looks at forensic columns, and this version measures others"
         raise BundleError(str(bundle.folder), [problem], "Install the version that made it.")
+    for facts in scorer.needed:
+        if facts.kind == "torch":  # now, and not at the first picture
+            scorer.get_member(facts.name)
+            _log.info("%s: member %s needs torch: %s", bundle.folder, facts.name, facts.reason)
     return scorer
