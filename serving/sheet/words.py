@@ -70,16 +70,16 @@ def explain_label(facts: SheetFacts) -> str:
 
 def describe_stability(facts: SheetFacts) -> str:
     """Whether the answer lasts."""
-    readable = [variant for variant in facts.variants if variant.is_readable]
+    readable = [copy for copy in facts.copies if copy.is_readable]
     if facts.flips:
         return f"The label flips in {len(facts.flips)} of {len(readable)} changed copies."
-    changed = [variant.name for variant in readable if variant.label != facts.row.label]
+    changed = [copy.name for copy in readable if copy.label != facts.row.label]
     if changed:
         return f"The label does not flip; it is not the same in: {', '.join(changed)}."
     return f"The label stays {facts.row.label} in all {len(readable)} changed copies."
 
 
-def describe_rates(facts: SheetFacts) -> str:
+def describe_known_rates(facts: SheetFacts) -> str:
     """What the same rules did on pictures whose class is known."""
     if facts.bundle.val is not None:
         val = facts.bundle.val

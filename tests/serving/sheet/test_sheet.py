@@ -13,10 +13,10 @@ from features.errors import PictureError
 from serving.format.facts import RateFacts, ValRates
 from serving.scoring.scorer import Scorer
 from serving.sheet.blocks import share_blocks
+from serving.sheet.copies import COPIES
 from serving.sheet.covering import GRID, WHOLE, cover_squares, map_covering
 from serving.sheet.facts import gather_facts
 from serving.sheet.page import build_sheet, render_sheet
-from serving.sheet.variants import VARIANTS
 from serving.sheet.words import format_probability
 
 HOSTILE = '<img src=x onerror="document.title=1">\u202e.png'
@@ -53,8 +53,8 @@ def test_every_section_is_there(facts):
     for title in ("How far to trust it", "Does the answer last?", "What changes the score when",
                   "What moved the second stage", "What the file says of its origin"):  # fmt: skip
         assert title in text
-    for variant in VARIANTS:
-        assert variant.name in text
+    for copy in COPIES:
+        assert copy.name in text
     assert text.count("not found") == 4
     assert "proves nothing" in text
 
@@ -66,13 +66,13 @@ def test_same_picture_same_bytes(ensemble, content):
 
 def test_a_label_that_flips_is_left_to_a_person(facts):
     decided = replace(facts.row, label="real")
-    steady = replace(facts, row=decided, variants=tuple(
-        replace(row, label="real") for row in facts.variants
+    steady = replace(facts, row=decided, copies=tuple(
+        replace(row, label="real") for row in facts.copies
     ))  # fmt: skip
     assert steady.label == "real"
     assert "stays real in all 7 changed copies" in read_text(render_sheet(steady))
     flipped = replace(
-        steady, variants=(*steady.variants[:-1], replace(decided, label="fake", name="screenshot"))
+        steady, copies=(*steady.copies[:-1], replace(decided, label="fake", name="screenshot"))
     )
     assert (flipped.label, flipped.flips) == ("review", ("screenshot",))
     text = read_text(render_sheet(flipped))
@@ -83,7 +83,7 @@ def test_a_label_that_flips_is_left_to_a_person(facts):
 def test_what_a_band_leaves_open_or_cannot_be_read_flips_nothing(facts):
     decided = replace(facts.row, label="real")
     others = (replace(decided, label="review"), replace(decided, label="fake", status="too small"))
-    assert replace(facts, row=decided, variants=others).label == "real"
+    assert replace(facts, row=decided, copies=others).label == "real"
 
 
 def test_rates_on_val_are_told_with_intervals(facts):

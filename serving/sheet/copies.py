@@ -1,6 +1,6 @@
 """One picture as it may reach somebody else: saved again, made smaller, photographed off a screen.
 
-What is measured is whether the answer stays, so each variant is made from the decoded picture and
+What is measured is whether the answer stays, so each copy is made from the decoded picture and
 read as any other.
 """
 
@@ -23,7 +23,7 @@ SCREEN_QUALITY = 85
 
 
 @dataclass(frozen=True)
-class Variant:
+class CopyKind:
     """A change of pixels `(h, w, 3)`."""
 
     name: str
@@ -56,14 +56,14 @@ def send_screenshot(pixels: Pixels) -> Pixels:
     return save_as_jpeg(take_screenshot(pixels), SCREEN_QUALITY)
 
 
-VARIANTS = (
-    *(Variant(f"JPEG {q}", partial(save_as_jpeg, quality=q)) for q in (90, 75, 50)),
-    *(Variant(f"scaled to {100 * f:g} %", partial(scale_picture, factor=f)) for f in (0.75, 0.5)),
-    Variant("screenshot, PNG", take_screenshot),
-    Variant(f"screenshot, JPEG {SCREEN_QUALITY}", send_screenshot),
+COPIES = (
+    *(CopyKind(f"JPEG {q}", partial(save_as_jpeg, quality=q)) for q in (90, 75, 50)),
+    *(CopyKind(f"scaled to {100 * f:g} %", partial(scale_picture, factor=f)) for f in (0.75, 0.5)),
+    CopyKind("screenshot, PNG", take_screenshot),
+    CopyKind(f"screenshot, JPEG {SCREEN_QUALITY}", send_screenshot),
 )
 
 
-def list_variants(pixels: Pixels) -> list[GivenPicture]:
+def list_copies(pixels: Pixels) -> list[GivenPicture]:
     """Each made when it is read, so that few are in memory."""
-    return [GivenPicture(variant.name, partial(variant.change, pixels)) for variant in VARIANTS]
+    return [GivenPicture(copy.name, partial(copy.change, pixels)) for copy in COPIES]
