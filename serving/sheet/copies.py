@@ -59,8 +59,8 @@ def send_screenshot(pixels: Pixels) -> Pixels:
 COPIES = (
     *(CopyKind(f"JPEG {q}", partial(save_as_jpeg, quality=q)) for q in (90, 75, 50)),
     *(CopyKind(f"scaled to {100 * f:g} %", partial(scale_picture, factor=f)) for f in (0.75, 0.5)),
-    CopyKind("screenshot, PNG", take_screenshot),
-    CopyKind(f"screenshot, JPEG {SCREEN_QUALITY}", send_screenshot),
+    CopyKind("screenshot (PNG)", take_screenshot),
+    CopyKind(f"screenshot (JPEG {SCREEN_QUALITY})", send_screenshot),
 )
 
 

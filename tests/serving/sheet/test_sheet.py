@@ -95,7 +95,7 @@ def test_rates_on_val_are_told_with_intervals(facts):
     told = read_text(
         render_sheet(replace(facts, bundle=facts.bundle.model_copy(update={"val": val})))
     )
-    assert "Of val (96 reals, 144 fakes; nothing was fitted there): of 100 reals" in told
+    assert "nothing was fitted on (96 reals, 144 fakes): of 100 reals the rules" in told
     assert "called 9.4 [5.2, 16.2] fake, of 100 fakes they found 90.6 [83.8, 94.8]" in told
     open_val = val.model_copy(update={"reals_in_review": rate, "fakes_in_review": rate})
     bundle = facts.bundle.model_copy(update={"val": open_val})
