@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from features.core.files import write_atomic, write_json
-from features.core.manifest import read_manifest
+from features.core.manifest import Manifest, read_manifest
 from features.errors import BundleError, StaleArtifactError
 from features.forensics.columns import COLUMNS
 from features.runtime.progress import track
@@ -18,7 +18,7 @@ from serving.bundle.members import TorchMember, open_member, write_bundled_membe
 from serving.bundle.rates import read_rates
 from serving.bundle.settings import BundleParams
 from serving.cascade.finding import find_cascade
-from serving.cascade.rows import read_cascade_rows
+from serving.cascade.rows import read_cascade_rows, read_val_rows
 from serving.cascade.telling import describe_cascade
 from serving.format.cascade import CASCADE
 from serving.format.facts import FORM, BundleFacts, MemberFacts, PixelFacts, Sample
@@ -36,6 +36,7 @@ from stage2_ensemble.models.ensemble import SecondStage, check_members
 MANIFEST = Path("artifacts/manifest")
 MEMBERS = Path("artifacts/members")
 DUMPS = Path("artifacts/dumps")
+FORENSICS = Path("artifacts/forensics")
 STACKERS = Path("artifacts/stackers")
 MODEL_CARD = STACKERS / "MODEL_CARD.md"
 PACKAGES = (
@@ -80,7 +81,7 @@ def run(params: BundleParams, out: Path, samples: int) -> None:
             versions={"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         )
         write_json(folder / FACTS, facts.model_dump(mode="json"))
-        _write_cascade(second_stage, written, folder)
+        _write_cascade(second_stage, written, val, folder)
         seal_bundle(folder)
         check_samples(folder)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
@@ -90,9 +91,12 @@ def run(params: BundleParams, out: Path, samples: int) -> None:
     )  # fmt: skip
 
 
-def _write_cascade(second_stage: SecondStage, members: Sequence[MemberFacts], folder: Path) -> None:
+def _write_cascade(
+    second_stage: SecondStage, members: Sequence[MemberFacts], val: Manifest, folder: Path
+) -> None:
     rows = read_cascade_rows(second_stage, read_manifest(MANIFEST, "train"), DUMPS)
-    cascade = find_cascade(rows, second_stage, members)
+    val_rows = read_val_rows(second_stage, val, DUMPS, FORENSICS)
+    cascade = find_cascade(rows, second_stage, members, val_rows)
     write_json(folder / CASCADE, cascade.model_dump(mode="json"))
     for line in describe_cascade(cascade):
         _log.info("cascade: %s", line)

@@ -22,7 +22,7 @@ from serving.scoring.early import EarlyStop
 from serving.scoring.scorer import Scorer
 from stage2_ensemble.decisions.calibration import Calibration
 from stage2_ensemble.decisions.calibrators import Identity
-from stage2_ensemble.decisions.scored_rows import ChoiceRows
+from stage2_ensemble.decisions.scored_rows import ChoiceRows, ValRows
 from stage2_ensemble.measures.metrics import measure_scores
 
 UNCALIBRATED = Calibration(Identity(), {}, 0.0, 0.0, "for tests")
@@ -87,6 +87,21 @@ def test_the_loss_of_a_rule_is_that_of_the_mixed_scores(ensemble, second_stage):
     assert rule.saving == pytest.approx(
         sum(found.operations.values()) / found.operations[found.order[0]]
     )
+
+
+def test_each_rule_is_measured_on_val(ensemble, second_stage):
+    rows = make_rows(cheap_knows=1.0)
+    values = {name: getattr(rows.shipped, name) for name in ("row_ids", "groups", "labels")}
+    like_train = ValRows(**values, log_odds=rows.shipped.log_odds)
+    unlike = {name: -log_odds for name, log_odds in rows.backbones.items()}
+    members = ensemble.facts.members
+    same = find_cascade(rows, second_stage, members, CascadeRows(like_train, rows.backbones))
+    other = find_cascade(rows, second_stage, members, CascadeRows(like_train, unlike))
+    for rule, wrong in zip(same.rules, other.rules, strict=True):
+        assert rule.val_auc_loss.value == pytest.approx(rule.auc_loss.value, abs=0.01)
+        assert wrong.auc_loss == rule.auc_loss
+        assert wrong.val_loss > wrong.promised_loss
+    assert all("; on val +" in line for line in describe_cascade(other)[1:])
 
 
 def test_a_cheap_network_that_knows_nothing_is_never_believed(ensemble, second_stage):
@@ -173,10 +188,10 @@ def test_rows_that_go_on_get_the_score_of_all(ensemble, squares):
 # --- in a bundle
 
 
-def give_rule(folder: Path, ensemble: Ensemble, margin: float) -> Path:
+def give_rule(folder: Path, ensemble: Ensemble, margin: float, **val: RateFacts) -> Path:
     first, second = ensemble.scorer.needs.backbones
     step = CascadeStep(backbones=(first,), calibration=UNCALIBRATED.to_json())
-    rule = make_rule(1.5, 0.001).model_copy(update={"margin": margin})
+    rule = make_rule(1.5, 0.001).model_copy(update={"margin": margin, **val})
     facts = CascadeFacts(order=(first, second), steps=(step,), rules=(rule,))
     write_json(folder / CASCADE, facts.model_dump(mode="json"))
     (folder / "MANIFEST.json").unlink()
@@ -209,6 +224,13 @@ def test_a_limit_that_no_rule_promises_is_refused(copied, ensemble, pictures):
     folder = give_rule(copied(), ensemble, margin=0.0)
     with pytest.raises(BundleError, match=r"no rule saves 1\.2 times .* promises is 0\.0010"):
         Ensemble.load(folder, max_loss=0.0001)
+
+
+def test_what_was_lost_on_val_is_warned_of(copied, ensemble, caplog):
+    lost = RateFacts(value=0.2, low=0.1, high=0.3)
+    folder = give_rule(copied(), ensemble, margin=0.0, val_auc_loss=lost, val_accuracy_loss=lost)
+    Ensemble.load(folder, max_loss=0.01)
+    assert "On val the rule lost 0.2000, and promised 0.0010" in caplog.text
 
 
 def test_a_bundle_of_few_pictures_says_that_it_has_no_rule(bundle):
