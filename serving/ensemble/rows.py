@@ -34,35 +34,55 @@ class LabelledPicture:
         return self.status == READABLE
 
 
+def average_frames(scores: SquareScores, counts: Sequence[int]) -> SquareScores:
+    """Means over the frames of each picture, which have so many squares, one after the other."""
+    if all(count == 1 for count in counts):
+        return scores
+    starts = np.cumsum([0, *counts[:-1]])
+
+    def average(values: Floats) -> Floats:
+        return np.asarray(np.add.reduceat(values, starts) / counts)
+
+    members = {name: average(values) for name, values in scores.members.items()}
+    return SquareScores(average(scores.log_odds), members)
+
+
 def build_rows(
     second_stage: SecondStage,
-    names: Sequence[str],
+    names: Sequence[tuple[str, bool]],
     problems: Sequence[str],
     scores: SquareScores,
     with_members: bool,
 ) -> list[LabelledPicture]:
-    """A row for each of `n` names; `scores` are of those whose problem is empty, in order."""
+    """A row for each of `n` names; `scores` are of those whose problem is empty, in order.
+
+    Beside each name stands whether it is a unit, which the rules of units read where there are any.
+    """
     readable = np.array([not problem for problem in problems], bool)
-    uncalibrated = np.full(len(names), np.nan)
-    uncalibrated[readable] = scores.log_odds
-    answers = answer_rows(second_stage.rules, second_stage.shipped, uncalibrated)
-    members = read_by_member(second_stage, scores) if with_members else {}
-    places = np.cumsum(readable) - 1
-    columns = (answers[name].tolist() for name in ("score", "label", "log_odds"))
-    rows = zip(names, *columns, problems, places, strict=True)
+    is_unit = np.array([unit for _, unit in names], bool)
+    columns = {name: np.empty(len(names), object) for name in ("score", "label", "log_odds")}
+    members = {name: np.full(len(names), np.nan) for name in scores.members}
+    for rules, chosen in (
+        (second_stage.rules, ~is_unit),
+        (second_stage.unit_rules or second_stage.rules, is_unit),
+    ):
+        if chosen.any():
+            given = np.full(len(names), np.nan)
+            given[readable] = scores.log_odds
+            answers = answer_rows(rules, second_stage.shipped, given[chosen])
+            for name, values in columns.items():
+                values[chosen] = answers[name].to_numpy(object)
+            for name, log_odds in rules.read_all(scores.members).items():
+                members[name][readable & chosen] = log_odds[chosen[readable]]
+    rows = zip(names, *columns.values(), problems, strict=True)
     return [
         LabelledPicture(
             name,
-            score,
-            label,
-            log_odds,
+            float(score),
+            str(label),
+            float(log_odds),
             problem or READABLE,
-            {key: float("nan") if problem else float(odds[i]) for key, odds in members.items()},
+            {key: float(values[i]) for key, values in members.items()} if with_members else {},
         )
-        for name, score, label, log_odds, problem, i in rows
+        for i, ((name, _), score, label, log_odds, problem) in enumerate(rows)
     ]
-
-
-def read_by_member(second_stage: SecondStage, scores: SquareScores) -> dict[str, Floats]:
-    """By member `(n,)` log-odds, read by its rule."""
-    return second_stage.rules.read_all(scores.members)
