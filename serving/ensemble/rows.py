@@ -9,7 +9,7 @@ from features.core.manifest import READABLE
 from serving.scoring.scorer import SquareScores
 from stage2_ensemble.columns.columns import Floats
 from stage2_ensemble.decisions.rules import answer_rows
-from stage2_ensemble.models.ensemble import SecondStage
+from stage2_ensemble.fitted.ensemble import SecondStage
 
 
 @dataclass(frozen=True)

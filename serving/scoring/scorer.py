@@ -16,8 +16,8 @@ from serving.scoring.members import BundledMember, MemberScores
 from serving.scoring.needs import find_needs
 from serving.scoring.views import Squares
 from stage2_ensemble.columns.columns import Floats, HeldOutColumns
-from stage2_ensemble.models.bundle import read_ensemble
-from stage2_ensemble.models.ensemble import SecondStage
+from stage2_ensemble.fitted.bundle import read_ensemble
+from stage2_ensemble.fitted.ensemble import SecondStage
 
 _log = logging.getLogger("forgerystack")
 HALF_MAX = 65_504

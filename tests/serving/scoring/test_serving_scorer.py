@@ -15,8 +15,8 @@ from serving.scoring.needs import find_needs
 from serving.scoring.scorer import Scorer
 from serving.scoring.views import SQUARE_VIEWS, Squares
 from stage2_ensemble.columns.columns import HeldOutColumns
-from stage2_ensemble.models.bundle import read_ensemble
-from stage2_ensemble.models.ensemble import SecondStage
+from stage2_ensemble.fitted.bundle import read_ensemble
+from stage2_ensemble.fitted.ensemble import SecondStage
 from stage2_ensemble.stack.__main__ import main as stack
 
 FOLDS, SIDE = (0, 1, 2), 16
