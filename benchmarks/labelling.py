@@ -52,11 +52,11 @@ from stage2_ensemble.decisions.prior_shift import keep_train
 from stage2_ensemble.decisions.rules import DecisionRule, DecisionRules
 from stage2_ensemble.decisions.scored_rows import ChoiceRows
 from stage2_ensemble.decisions.threshold import Threshold
+from stage2_ensemble.fitted.bundle import write_ensemble
+from stage2_ensemble.fitted.ensemble import SecondStage
 from stage2_ensemble.measures.shares import Share
-from stage2_ensemble.models.bundle import write_ensemble
 from stage2_ensemble.models.candidates import Pooled
 from stage2_ensemble.models.combiners import Mean
-from stage2_ensemble.models.ensemble import SecondStage
 
 SIZE, BATCH = 224, 32
 MODELS = {"resnet": "resnet18", "mobilenet": "mobilenetv3_small_100"}
@@ -124,6 +124,7 @@ def make_second_stage(members: list[MemberFacts], names: list[str]) -> SecondSta
         train_digest="train",
         digests={0: tuple(member.digest for member in members)},
         shipped="mean",
+        gate_choice="mean",
         models={"mean": Pooled(Mean())},
         oof_auc={"mean": [0.5]},
         picks={},

@@ -29,9 +29,9 @@ from serving.scoring.scorer import Scorer
 from serving.verify.samples import check_samples
 from stage1_cnn.networks.member import read_member
 from stage2_ensemble.decisions.conformal import FAKE, REAL
-from stage2_ensemble.models.bundle import MANIFEST as SECOND_MANIFEST
-from stage2_ensemble.models.bundle import check_bundle, read_ensemble
-from stage2_ensemble.models.ensemble import SecondStage, check_members
+from stage2_ensemble.fitted.bundle import MANIFEST as SECOND_MANIFEST
+from stage2_ensemble.fitted.bundle import check_bundle, read_ensemble
+from stage2_ensemble.fitted.ensemble import SecondStage, check_members
 
 MANIFEST = Path("artifacts/manifest")
 MEMBERS = Path("artifacts/members")
@@ -52,8 +52,8 @@ def run(params: BundleParams, out: Path, samples: int) -> None:
     Raises `BundleError`, `StaleArtifactError`, or as the readers of the project's files.
     """
     second_stage = read_ensemble(STACKERS)
-    check_members(second_stage, list(params.backbones), params.folds.active)
-    _check_shipped(second_stage)
+    check_members(second_stage, params.names, params.folds.active)
+    _check_shipped(second_stage, list(params.outside))
     limits = params.data.model_dump(include=set(Limits.model_fields))
     pixels = PixelFacts(
         size=params.images.size, equalize=params.images.equalize, limits=Limits(**limits)
@@ -102,11 +102,22 @@ def _write_cascade(
         _log.info("cascade: %s", line)
 
 
-def _check_shipped(second_stage: SecondStage) -> None:
-    if find_needs(second_stage, second_stage.shipped).file_facts:
-        problem = f"{second_stage.shipped} looks at facts of files (stack.use_file_facts)"
-        advice = "They say how these data were collected; pictures from elsewhere have others."
-        raise BundleError("the ensemble", [problem], advice)
+def _check_shipped(second_stage: SecondStage, outside: Sequence[str]) -> None:
+    """Raises `BundleError` where what ships looks at what no picture alone can tell."""
+    shipped = second_stage.shipped
+    needs = find_needs(second_stage, shipped)
+    problems = [
+        f"{shipped} asks {name}, whose scores come from outside: there is no network of it"
+        for name in outside
+        if name in needs.backbones
+    ]
+    if needs.file_facts:
+        problems.append(
+            f"{shipped} looks at facts of files (stack.use_file_facts), which say how these data "
+            "were collected"
+        )
+    if problems:
+        raise BundleError("the ensemble", problems, "gate.ship names another candidate.")
 
 
 def open_members(params: BundleParams, second_stage: SecondStage) -> list[TorchMember]:
@@ -114,8 +125,10 @@ def open_members(params: BundleParams, second_stage: SecondStage) -> list[TorchM
     trained again since the second stage was fitted."""
     members = []
     for fold in second_stage.folds:
-        digests = second_stage.digests[fold]
-        for backbone, digest in zip(second_stage.backbones, digests, strict=True):
+        digests = zip(second_stage.backbones, second_stage.digests[fold], strict=True)
+        for backbone, digest in digests:
+            if backbone in params.outside:
+                continue
             folder = MEMBERS / backbone / str(fold)
             member = read_member(folder, backbone, fold)
             if member.id.digest != digest:

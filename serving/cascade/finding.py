@@ -19,6 +19,7 @@ from serving.scoring.needs import find_needs
 from stage2_ensemble.columns.columns import Floats
 from stage2_ensemble.decisions.calibration import Calibration, choose_calibration, cross_calibrate
 from stage2_ensemble.decisions.scored_rows import ChoiceRows, LabelledRows, ValRows
+from stage2_ensemble.fitted.ensemble import SecondStage
 from stage2_ensemble.measures.metrics import measure_scores
 from stage2_ensemble.measures.resampling import (
     LEAST_GROUPS,
@@ -28,7 +29,6 @@ from stage2_ensemble.measures.resampling import (
     index_groups,
     measure_resamples,
 )
-from stage2_ensemble.models.ensemble import SecondStage
 
 STOPPED = tuple(np.round(np.arange(0.2, 1.01, 0.05), 2).tolist())
 """Shares of rows that the margins which are tried stop: below a fifth nothing worth it is saved."""

@@ -17,7 +17,7 @@ from stage2_ensemble.columns.columns import (
 )
 from stage2_ensemble.columns.extras import read_extras
 from stage2_ensemble.decisions.scored_rows import ChoiceRows, LabelledRows, ValRows
-from stage2_ensemble.models.ensemble import SecondStage
+from stage2_ensemble.fitted.ensemble import SecondStage
 
 Rows = TypeVar("Rows", bound=LabelledRows, covariant=True)
 

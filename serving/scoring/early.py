@@ -2,17 +2,19 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
+from features.core.manifest import Ids
 from features.errors import BundleError
 from serving.format.cascade import LEAST_SAVING, format_loss, read_cascade
 from stage2_ensemble.columns.columns import Floats
 from stage2_ensemble.decisions.calibration import Calibration
 from stage2_ensemble.decisions.rules import DecisionRules
-from stage2_ensemble.models.ensemble import SecondStage
+from stage2_ensemble.fitted.ensemble import SecondStage
 
 _log = logging.getLogger("forgerystack")
 
@@ -27,6 +29,10 @@ class EarlyAnswers:
     """Backbones that saw all squares."""
     order: tuple[str, ...]
     """Backbones that saw those that are NaN."""
+
+    def take(self, positions: Ids) -> Self:
+        """Of the squares at these positions."""
+        return replace(self, log_odds=self.log_odds[positions])
 
     def list_asked(self) -> list[tuple[str, ...]]:
         """By square the backbones that saw it."""

@@ -71,7 +71,7 @@ def gather_facts(ensemble: Ensemble, content: bytes | bytearray, name: str) -> S
         marks = find_marks(content, limits)
     except ImageProblem as problem:
         raise PictureError(name, [str(problem)]) from None
-    square = ensemble.reader.read(GivenPicture(name, lambda: content))
+    [square] = ensemble.reader.read(GivenPicture(name, lambda: content))
     return SheetFacts(
         bundle=ensemble.facts,
         bundle_digest=ensemble.bundle.digest,

@@ -119,7 +119,7 @@ def test_hostile_names_and_marks_stay_text(ensemble):
 
 
 def test_covering_tells_the_places_that_scores_depend_on(ensemble, content, facts):
-    square = ensemble.reader.read(_name(content))
+    [square] = ensemble.reader.read(_name(content))
     covered = cover_squares(square)
     assert len(covered) == 1 + GRID * GRID
     maps = {cover_map.scorer: cover_map for cover_map in map_covering(ensemble, square)}
@@ -138,7 +138,7 @@ def test_shares_of_blocks_add_up_to_the_score(ensemble, content, facts, name):
     own = ensemble.scorer
     second_stage = replace(own.second_stage, shipped=name)
     scorer = Scorer(second_stage, ensemble.facts.members, lambda facts: own.get_member(facts.name))
-    square = ensemble.reader.read(_name(content))
+    [square] = ensemble.reader.read(_name(content))
     shares = share_blocks(scorer, square)
     assert shares is not None
     [log_odds] = scorer.score(square[None]).log_odds

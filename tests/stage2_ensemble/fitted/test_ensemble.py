@@ -7,9 +7,9 @@ import pytest
 from synthetic_world import draw_columns, hold_out, make_rules
 
 from features.errors import AlignmentError, StaleArtifactError
+from stage2_ensemble.fitted.ensemble import SecondStage, check_members
 from stage2_ensemble.models.candidates import Pooled
 from stage2_ensemble.models.combiners import Mean
-from stage2_ensemble.models.ensemble import SecondStage, check_members
 
 ENSEMBLE = SecondStage(
     backbones=("net-a", "net-b", "net_c"),
@@ -17,6 +17,7 @@ ENSEMBLE = SecondStage(
     train_digest="d" * 64,
     digests={0: (), 1: ()},
     shipped="mean",
+    gate_choice="mean",
     models={"mean": Pooled(Mean())},
     oof_auc={},
     picks={},

@@ -1,6 +1,7 @@
 """What is lost without a backbone: a strong one is missed, noise is not."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -9,22 +10,29 @@ from synthetic_world import BACKBONES, draw_axes, draw_columns, draw_member, hol
 from features.core.auc import AucEstimate
 from features.errors import LeakageError
 from features.settings.stacking import Stack
-from stage2_ensemble.findings.contributions import explain_model
-from stage2_ensemble.models import without
+from stage2_ensemble.explanations.contributions import explain_model
+from stage2_ensemble.gate import without
+from stage2_ensemble.gate.differences import draw_differences
+from stage2_ensemble.gate.out_of_fold import BEST_SIMPLE, Judged
+from stage2_ensemble.gate.without import compare_without, leave_backbones_out
+from stage2_ensemble.models.best_simple import measure_fold_aucs
 from stage2_ensemble.models.candidates import SIMPLE, fit_candidate
-from stage2_ensemble.models.differences import draw_differences
-from stage2_ensemble.models.out_of_fold import measure_fold_aucs
-from stage2_ensemble.models.without import compare_without, leave_backbones_out
 
 SETTINGS = Stack(
-    inner_folds=3, repeats=2, bags=1, pca_components=4, max_rounds=12, learning_rate=0.2
+    inner_folds=3,
+    repeats=2,
+    bags=1,
+    pca_components=4,
+    max_rounds=12,
+    learning_rate=0.2,
+    num_leaves=7,
 )
 STRENGTHS = {"strong": 1.5, "noise": 0.0, "weak": 0.4}
 
 
 def draw_world(fold: int, seed: int = 0):
     """One backbone that knows, one that knows nothing, one that knows a little; all by log-odds."""
-    columns = draw_columns(fold, 150, 200, seed)
+    columns = draw_columns(fold, 120, 160, seed)
     drawn = [
         draw_member(columns.labels, strength, [seed, fold, i], draw_axes(10 * i + fold), hidden=0.0)
         for i, strength in enumerate(STRENGTHS.values())
@@ -34,7 +42,7 @@ def draw_world(fold: int, seed: int = 0):
         backbones=tuple(STRENGTHS),
         logits=np.stack([logits for logits, _ in drawn], axis=1),
         embeddings=tuple(embeddings for _, embeddings in drawn),
-        groups=np.arange(350) // 2 + 1000 * fold,
+        groups=np.arange(280) // 2 + 1000 * fold,
     )
 
 
@@ -43,9 +51,15 @@ def folds():
     return [draw_world(0), draw_world(1, 50)]
 
 
+@pytest.fixture(scope="module")
+def leave(folds):
+    """What is lost without each backbone, by what ships; found once."""
+    return cache(lambda shipped: leave_backbones_out(folds, shipped, SETTINGS, 0))
+
+
 @pytest.mark.parametrize("shipped", ["greedy", "lightgbm"])
-def test_a_strong_backbone_is_missed_and_noise_is_not(folds, shipped):
-    found = leave_backbones_out(folds, shipped, SETTINGS, 0)
+def test_a_strong_backbone_is_missed_and_noise_is_not(leave, shipped):
+    found = leave(shipped)
     assert tuple(found) == tuple(STRENGTHS)
     for less in (found["strong"].shipped, found["strong"].simple):
         assert less.auc < -0.1
@@ -66,17 +80,22 @@ def test_noise_carries_next_to_nothing(folds, name):
     assert blocks["backbone:weak"] < blocks["backbone:strong"]
 
 
-def test_what_would_ship_is_of_the_same_kind(folds):
-    assert {w.name for w in leave_backbones_out(folds, "lightgbm", SETTINGS, 0).values()} == {
-        "lightgbm"
-    }
-    for less in leave_backbones_out(folds, "mean", SETTINGS, 0).values():
+def test_what_would_ship_is_of_the_same_kind(leave):
+    assert {less.name for less in leave("lightgbm").values()} == {"lightgbm"}
+    for less in leave("greedy").values():
         assert less.name in SIMPLE
         assert less.shipped == less.simple
 
 
+def stand_in(folds, settings, *others) -> Judged:
+    """Scores for what nothing is asked of but that there are some."""
+    scores = [c.logits[:, 0] for c in folds]
+    return Judged(dict.fromkeys((BEST_SIMPLE, *settings.candidates), scores), {})
+
+
 @pytest.mark.parametrize("shipped", ["logistic", "lightgbm", "random_forest"])
-def test_models_do_not_see_the_backbone(folds, shipped):
+def test_models_do_not_see_the_backbone(folds, shipped, monkeypatch):
+    monkeypatch.setattr(without, "judge_candidates", stand_in)
     garbled = [
         replace(
             c,
@@ -94,11 +113,11 @@ def test_models_do_not_see_the_backbone(folds, shipped):
 
 
 def test_both_sides_are_judged_by_the_same_cuts_once(folds, monkeypatch):
-    seen, real = [], without.judge_candidates
+    seen = []
 
     def judge(folds, settings, seed, *others):
         seen.append((settings.repeats, settings.candidates, seed))
-        return real(folds, settings, seed, *others)
+        return stand_in(folds, settings)
 
     monkeypatch.setattr(without, "judge_candidates", judge)
     leave_backbones_out(folds, "lightgbm", SETTINGS, 5)
@@ -108,7 +127,8 @@ def test_both_sides_are_judged_by_the_same_cuts_once(folds, monkeypatch):
     assert seen == [(1, (), 5)] * 4
 
 
-def test_of_two_one_is_left_and_of_one_nothing(folds):
+def test_of_two_one_is_left_and_of_one_nothing(folds, monkeypatch):
+    monkeypatch.setattr(without, "judge_candidates", stand_in)
     two = [c.without("weak") for c in folds]
     found = leave_backbones_out(two, "lightgbm", SETTINGS, 0)
     assert found["noise"].model.table.backbones == ("strong",)
@@ -130,8 +150,8 @@ def test_nothing_is_judged_on_rows_that_are_held_out(folds):
         leave_backbones_out([held], "mean", SETTINGS, 0)
 
 
-def test_facts_are_differences(folds):
-    less = leave_backbones_out(folds, "mean", SETTINGS, 0)["noise"]
+def test_facts_are_differences(leave):
+    less = leave("greedy")["noise"]
     assert less.to_json() == {
         "name": less.name,
         "shipped": less.shipped.to_metrics(),

@@ -8,8 +8,8 @@ from synthetic_world import BACKBONES, draw_columns, hold_out
 
 from features.forensics.columns import COLUMNS, FAMILIES
 from features.settings.stacking import Stack
-from stage2_ensemble.findings import contributions
-from stage2_ensemble.findings.contributions import (
+from stage2_ensemble.explanations import contributions
+from stage2_ensemble.explanations.contributions import (
     ROWS,
     Contributions,
     add_blocks,
@@ -20,13 +20,20 @@ from stage2_ensemble.findings.contributions import (
     measure_gains,
     sample_explained,
 )
-from stage2_ensemble.models import boosted, candidates
+from stage2_ensemble.fitted.ensemble import average_scores
+from stage2_ensemble.models import boosted, candidates, forest
+from stage2_ensemble.models.best_simple import BestSimple
 from stage2_ensemble.models.candidates import GATED, SIMPLE, Pooled, fit_candidate
 from stage2_ensemble.models.combiners import COMBINERS
-from stage2_ensemble.models.ensemble import average_scores
 
 SETTINGS = Stack(
-    inner_folds=3, repeats=1, bags=2, pca_components=4, max_rounds=12, learning_rate=0.2
+    inner_folds=3,
+    repeats=1,
+    bags=2,
+    pca_components=4,
+    max_rounds=12,
+    learning_rate=0.2,
+    num_leaves=7,
 )
 EXTRAS = ("forensic:noise:level", "forensic:srm:variance", "file:bytes")
 
@@ -48,7 +55,7 @@ def folds():
 def models(folds):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "LEAST_ROWS", 10)
-        patch.setattr(boosted, "FOREST_TREES", 20)
+        patch.setattr(forest, "TREES", 20)
         return {name: fit_candidate(name, folds, SETTINGS, 0) for name in (*SIMPLE, *GATED)}
 
 
@@ -81,6 +88,37 @@ def test_models_of_single_folds_share_columns_by_name(models, new):
     np.testing.assert_allclose(found.values[:, place], wanted)
 
 
+@pytest.mark.parametrize("start", SIMPLE)
+@pytest.mark.parametrize("trees", [True, False])
+def test_boosting_is_the_sum_of_its_start_and_its_trees(models, new, start, trees):
+    simple = BestSimple(models[start].combiner, 0.7, -0.4)
+    model = models["lightgbm"]
+    model = replace(model, start=simple, boosters=model.boosters if trees else ())
+    found = explain_model(model, new)
+    scores = found.base + found.values.sum(axis=1)
+    np.testing.assert_allclose(scores, average_scores(model, new), atol=1e-9)
+    blocks = found.measure_blocks()
+    if start == "rank_mean":  # no sum over backbones: a block of its own
+        ranks = average_scores(simple, new)
+        np.testing.assert_allclose(blocks["start"], np.abs(ranks - ranks.mean()).mean())
+    else:
+        assert "start" not in blocks
+    if not trees:
+        moved = {block for block, value in blocks.items() if value > 0}
+        assert not {"file", "forensic:noise", "forensic:srm", "disagreement"} & moved
+        assert set(measure_gains(model).values()) == {0.0}
+
+
+def test_the_start_moves_the_log_odds_of_the_backbones(models, new):
+    """A start that leans on one backbone alone is credited to it."""
+    single = models["best_single"].combiner
+    model = replace(models["lightgbm"], start=BestSimple(single, 5.0))
+    blocks = explain_model(model, new).measure_blocks()
+    strongest = max(BACKBONES, key=lambda b: blocks[f"backbone:{b}"])
+    assert strongest == BACKBONES[single.backbone_]
+    assert blocks[f"backbone:{strongest}"] > 2
+
+
 def test_a_weighted_sum_moves_by_its_weights(models, new):
     found = explain_model(models["logistic"], new)
     logits = np.mean([c.logits for c in new], axis=0)
@@ -110,10 +148,9 @@ def test_blocks_hold_every_column_once(models, new):
         names = explain_model(models[name], new).names
         places = [place for block in list_blocks(names).values() for place in block]
         assert sorted(places) == list(range(len(names)))
-        assert set(list_blocks(names)) == {
-            *(f"backbone:{b}" for b in BACKBONES),
-            *("disagreement", "forensic:noise", "forensic:srm", "file"),
-        }
+        wanted = {*(f"backbone:{b}" for b in BACKBONES), "disagreement", "file"}
+        wanted |= {"forensic:noise", "forensic:srm"}
+        assert set(list_blocks(names)) == wanted
 
 
 def test_every_forensic_column_is_of_its_family():
@@ -130,6 +167,7 @@ def test_backbones_come_first_and_odd_names_are_theirs():
         ("disagreement", [1]),
         ("forensic:ela", [4]),
     ]
+    assert find_block("start") == "start"
 
 
 def test_a_column_of_no_block_is_refused():

@@ -17,13 +17,16 @@ from features.errors import IntegrityError, MissingArtifactError
 from features.settings.members import ActiveFolds
 from features.settings.stacking import Decision, Gate, Label, Stack, StackParams
 from stage2_ensemble.columns.columns import FoldColumns
-from stage2_ensemble.models import boosted, candidates
-from stage2_ensemble.models.bundle import read_ensemble, write_ensemble
+from stage2_ensemble.fitted.bundle import read_ensemble, write_ensemble
+from stage2_ensemble.models import candidates, forest
+from stage2_ensemble.models.best_simple import BestSimple
+from stage2_ensemble.models.boosted import FoldModels
 from stage2_ensemble.models.candidates import GATED, SIMPLE
 from stage2_ensemble.stack.run import fit_ensemble
 
 SETTINGS = Stack(
     inner_folds=3,
+    candidates=GATED,
     repeats=1,
     bags=2,
     pca_components=3,
@@ -33,10 +36,11 @@ SETTINGS = Stack(
 )
 PARAMS = StackParams(
     folds=ActiveFolds(active=(0, 1)),
-    backbones={},
+    backbones={"net-a": {}},
+    outside={},
     seed=0,
     stack=SETTINGS,
-    gate=Gate(),
+    gate=Gate(ship="lightgbm"),
     decision=Decision(review=0.2),
     label=Label(),
 )
@@ -78,9 +82,14 @@ def draw(fold: int, seed: int) -> FoldColumns:
     columns = draw_columns(fold, seed=seed)
     rng = np.random.default_rng(seed)
     named = np.where(columns.labels == 1, rng.choice(["gan", "diffusion"], 200), "")
+    sources = rng.choice(["phone", "camera"], 200).astype(object)
     extras = rng.normal(size=(200, 1)).astype(np.float32)
     return replace(
-        columns, domains=named.astype(object), extras=extras, extra_names=("forensic:blur",)
+        columns,
+        domains=named.astype(object),
+        sources=sources,
+        extras=extras,
+        extra_names=("forensic:blur",),
     )
 
 
@@ -90,7 +99,7 @@ def ensemble():
     spared = [spare(c) for c in folds]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "LEAST_ROWS", 10)
-        patch.setattr(boosted, "FOREST_TREES", 20)
+        patch.setattr(forest, "TREES", 20)
         return fit_ensemble(folds, spared, PARAMS, "d" * 64, 0.6)
 
 
@@ -121,7 +130,7 @@ def test_scores_come_back_to_the_last_bit(ensemble, written, name):
 
 def test_facts_come_back(ensemble, written):
     back = read_ensemble(written)
-    for name in ("backbones", "folds", "train_digest", "shipped", "rule_rows"):
+    for name in ("backbones", "folds", "train_digest", "shipped", "gate_choice", "rule_rows"):
         assert getattr(back, name) == getattr(ensemble, name)
     for name in ("digests", "oof_auc", "picks"):
         assert dict(getattr(back, name)) == dict(getattr(ensemble, name))
@@ -137,7 +146,8 @@ def test_facts_come_back(ensemble, written):
         np.testing.assert_array_equal(getattr(back.rules.held_out, name), values)
     assert back.verdicts == ensemble.verdicts
     assert [v.name for v in back.verdicts] == list(GATED)
-    assert any(v.domains is not None for v in back.verdicts)
+    kinds = {gain.kind for verdict in back.verdicts for gain in verdict.unseen}
+    assert kinds == {"generators", "sources of reals", "generators and sources of reals"}
 
 
 def test_models_without_a_backbone_come_back(ensemble, written):
@@ -149,6 +159,28 @@ def test_models_without_a_backbone_come_back(ensemble, written):
         assert found.to_json() == wanted.to_json()
         rest = new.without(backbone)
         np.testing.assert_array_equal(found.model.score(rest), wanted.model.score(rest))
+
+
+@pytest.mark.parametrize("start", SIMPLE)
+@pytest.mark.parametrize("trees", [True, False])
+def test_what_boosting_begins_at_comes_back_with_or_without_trees(ensemble, tmp_path, start, trees):
+    simple = BestSimple(ensemble.models[start].combiner, 1 / 3, -0.7)
+    model = ensemble.models["lightgbm"]
+    model = replace(model, start=simple, boosters=model.boosters if trees else ())
+    parts = ensemble.models["lightgbm_pca"].models
+    by_fold = FoldModels({k: replace(part, start=simple) for k, part in parts.items()})
+    models = {"lightgbm": model, "lightgbm_pca": by_fold}
+    write_ensemble(replace(ensemble, models=ensemble.models | models, without={}), tmp_path)
+    back, new = read_ensemble(tmp_path), hold_out(draw(0, 300))
+    for name, wanted in models.items():
+        np.testing.assert_array_equal(back.models[name].score(new), wanted.score(new))
+    assert back.models["lightgbm"].start.to_json() == simple.to_json()
+    assert len(back.models["lightgbm"].boosters) == (2 if trees else 0)
+    texts = [name for name in list_files(tmp_path / "models/lightgbm") if name.endswith(".txt")]
+    assert texts == (list(BAGS) if trees else [])
+    if not trees:
+        scores = back.models["lightgbm"].score(new)
+        np.testing.assert_array_equal(scores, simple.score(new))
 
 
 @pytest.mark.parametrize("candidates", [(), ("lightgbm",)])

@@ -14,9 +14,9 @@ from features.errors import AlignmentError, StaleArtifactError
 from stage2_ensemble.columns.columns import Floats, MemberColumns, check_same_rows
 from stage2_ensemble.columns.extras import FileCodes
 from stage2_ensemble.decisions.rules import DecisionRules
+from stage2_ensemble.gate.gate import Verdict
+from stage2_ensemble.gate.without import Without
 from stage2_ensemble.models.candidates import Model
-from stage2_ensemble.models.gate import Verdict
-from stage2_ensemble.models.without import Without
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class SecondStage:
     digests: Mapping[int, tuple[str, ...]]
     """sha256 of each fold's members, in the order of `backbones`."""
     shipped: str
+    gate_choice: str
+    """What ships unless `gate.ship` names something."""
     models: Mapping[str, Model]
     """What may ship, from simple to complex."""
     oof_auc: Mapping[str, list[float]]

@@ -12,7 +12,7 @@ import pandas as pd
 from features.core.auc import compare_aucs
 from features.core.manifest import Ids
 from stage2_ensemble.columns.columns import Floats, Labels, MemberColumns
-from stage2_ensemble.findings.contributions import (
+from stage2_ensemble.explanations.contributions import (
     BACKBONE,
     add_blocks,
     explain_model,
@@ -20,8 +20,8 @@ from stage2_ensemble.findings.contributions import (
     measure_gains,
     sample_explained,
 )
+from stage2_ensemble.fitted.ensemble import SecondStage, average_scores
 from stage2_ensemble.models.candidates import CANDIDATES, GATED, Model, Pooled
-from stage2_ensemble.models.ensemble import SecondStage, average_scores
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,14 @@ from stage2_ensemble.decisions.conformal import Band
 from stage2_ensemble.decisions.prior_shift import Prior
 from stage2_ensemble.decisions.rules import DecisionRule, DecisionRules
 from stage2_ensemble.decisions.scored_rows import ChoiceRows
+from stage2_ensemble.fitted.ensemble import SecondStage
+from stage2_ensemble.gate.gate import Verdict
+from stage2_ensemble.gate.without import Without
+from stage2_ensemble.models.best_simple import BestSimple
 from stage2_ensemble.models.boosted import Boosted, FoldModels
 from stage2_ensemble.models.candidates import Model, Pooled
 from stage2_ensemble.models.combiners import COMBINERS
-from stage2_ensemble.models.ensemble import SecondStage
-from stage2_ensemble.models.gate import Verdict
-from stage2_ensemble.models.without import Without
+from stage2_ensemble.models.forest import Forest
 
 MANIFEST = "MANIFEST.json"
 ENSEMBLE = "ensemble.json"
@@ -38,6 +40,7 @@ WITHOUT = MODELS / "without"
 ADVICE = "Make it again: dvc repro -f stack"
 _FORM = {
     "shipped": str,
+    "gate_choice": str,
     "backbones": list,
     "folds": list,
     "train_manifest": str,
@@ -58,6 +61,7 @@ def write_ensemble(ensemble: SecondStage, folder: Path) -> None:
     """Writes all files, and the manifest last."""
     facts: dict[str, Any] = {
         "shipped": ensemble.shipped,
+        "gate_choice": ensemble.gate_choice,
         "backbones": list(ensemble.backbones),
         "folds": list(ensemble.folds),
         "train_manifest": ensemble.train_digest,
@@ -106,7 +110,7 @@ def _write_model(model: Model, folder: Path, place: Path) -> dict[str, Any]:
     if isinstance(model, FoldModels):
         parts = model.models.items()
         return {"folds": {str(k): _write_model(m, folder, place / f"fold-{k}") for k, m in parts}}
-    assert isinstance(model, Boosted)
+    assert isinstance(model, Boosted | Forest)
     for bag, booster in enumerate(model.boosters):
         write_text(folder / place / f"lightgbm-{bag}.txt", booster.model_to_string())
     table = model.table
@@ -116,8 +120,10 @@ def _write_model(model: Model, folder: Path, place: Path) -> dict[str, Any]:
             (fold, zip(own, table.backbones, strict=True)) for fold, own in table.axes.items()
         )
     }
-    facts = {"kind": model.kind, "bags": len(model.boosters), "shift": model.shift}
-    return facts | {"names": list(table.names), "axes": axes}
+    facts = {"bags": len(model.boosters), "names": list(table.names), "axes": axes}
+    if isinstance(model, Forest):
+        return {"shift": model.shift, **facts}
+    return {"start": model.start.to_json(), **facts}
 
 
 def _write_axes(axes: Axes, path: Path) -> dict[str, Any] | None:
@@ -146,6 +152,7 @@ def read_ensemble(folder: Path) -> SecondStage:
         train_digest=facts["train_manifest"],
         digests={int(fold): tuple(digests) for fold, digests in facts["members"].items()},
         shipped=facts["shipped"],
+        gate_choice=facts["gate_choice"],
         models={name: reader.read(name, m, MODELS / name) for name, m in facts["models"].items()},
         oof_auc=facts["oof_auc"],
         picks=facts["picks"],
@@ -182,7 +189,9 @@ class _Reader:
             return FoldModels(
                 {int(k): self._read_boosted(m, place / f"fold-{k}") for k, m in parts}
             )
-        return self._read_boosted(facts, place)
+        if "start" in facts:
+            return self._read_boosted(facts, place)
+        return Forest(*self._read_trees(facts, place), facts["shift"])
 
     def read_rules(self, facts: dict[str, Any], place: Path) -> DecisionRules:
         """The rules, and the rows that were written into `place`."""
@@ -207,6 +216,11 @@ class _Reader:
         )
 
     def _read_boosted(self, facts: dict[str, Any], place: Path) -> Boosted:
+        return Boosted(BestSimple.from_json(facts["start"]), *self._read_trees(facts, place))
+
+    def _read_trees(
+        self, facts: dict[str, Any], place: Path
+    ) -> tuple[FeatureMatrix, tuple[lightgbm.Booster, ...]]:
         axes = {
             int(fold): tuple(
                 self._read_axes(distance, place / f"pca-{fold}-{backbone}.npy")
@@ -218,8 +232,7 @@ class _Reader:
             lightgbm.Booster(model_file=self._find(place / f"lightgbm-{bag}.txt"))
             for bag in range(facts["bags"])
         )
-        table = FeatureMatrix(self._backbones, tuple(facts["names"]), axes)
-        return Boosted(table, boosters, facts["shift"], facts["kind"])
+        return FeatureMatrix(self._backbones, tuple(facts["names"]), axes), boosters
 
     def _read_axes(self, distance: dict[str, Any] | None, place: Path) -> Axes:
         rows = self._read_array(place)

@@ -22,10 +22,11 @@ from features.errors import ConfigError
 from features.runtime.progress import show_progress
 from features.settings.stacking import Stack
 from stage2_ensemble.columns.columns import Floats, FoldColumns
+from stage2_ensemble.gate.differences import draw_differences, subtract_aucs
+from stage2_ensemble.gate.out_of_fold import BEST_SIMPLE, judge_candidates
 from stage2_ensemble.measures.resampling import find_percentiles, index_groups
+from stage2_ensemble.models.best_simple import pick_simple
 from stage2_ensemble.models.candidates import GATED, Model, fit_candidate
-from stage2_ensemble.models.differences import draw_differences, subtract_aucs
-from stage2_ensemble.models.out_of_fold import BEST_SIMPLE, judge_candidates, pick_simple
 
 
 @dataclass(frozen=True)

@@ -3,34 +3,38 @@
 A row's log-odds are a base, the same for all rows, plus what each column adds. For trees these are
 exact SHAP values (Lundberg et al., "From local explanations to global understanding with
 explainable AI for trees", Nature Machine Intelligence 2, 2020), by LightGBM; for a weighted sum of
-log-odds, the weight times the distance from the mean row. Both are means over bags and folds, as
-the log-odds are. They say what a model uses, not what it could do without: two backbones that know
-the same share its credit.
+log-odds, the weight times the distance from the mean row; for boosting, the sum of both. They are
+means over bags and folds, as the log-odds are. They say what a model uses, not what it could do
+without: two backbones that know the same share its credit.
 
 | block | columns |
 |---|---|
 | `backbone:<name>` | its log-odds, distance to class means, components of its embedding |
 | `disagreement` | spread and margin of the backbones' log-odds |
+| `start` | log-odds that boosting begins at, where they are a mean of ranks |
 | `forensic:<family>` | forensic features of a family |
 | `file` | facts of files |
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from features.core.manifest import Ids
 from stage2_ensemble.columns.columns import Floats, MemberColumns
+from stage2_ensemble.models.best_simple import BestSimple
 from stage2_ensemble.models.boosted import Boosted, FoldModels, count_threads
 from stage2_ensemble.models.candidates import Model, Pooled
-from stage2_ensemble.models.combiners import BestSingle, Combiner, Greedy, Logistic, RankMean
+from stage2_ensemble.models.combiners import BestSingle, Combiner, Greedy, Logistic
+from stage2_ensemble.models.forest import Forest
 
 ROWS = 5_000
 """That contributions are computed for, drawn at random: a mean over more of them says the same."""
 SEED = 0
 BACKBONE = "backbone:"
 DISAGREEMENT = "disagreement"
+START = "start"
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ def find_block(name: str) -> str:
     kind, _, rest = name.partition(":")
     if kind in ("logit", "distance", "pca"):
         return BACKBONE + rest.partition(":")[0]
+    if kind == START:
+        return START
     if kind in ("spread", "margin"):
         return DISAGREEMENT
     if kind == "forensic":
@@ -105,31 +111,49 @@ def explain_model(model: Model, columns: Sequence[MemberColumns]) -> Contributio
 
 def _explain_fold(model: Model, columns: MemberColumns) -> Contributions | None:
     if isinstance(model, Pooled):
-        return _explain_sum(model, columns)
-    boosted = model.models[columns.fold] if isinstance(model, FoldModels) else model
-    assert isinstance(boosted, Boosted)
-    return _explain_trees(boosted, columns)
+        return _explain_sum(BestSimple(model.combiner), columns)
+    trees = model.models[columns.fold] if isinstance(model, FoldModels) else model
+    assert isinstance(trees, Boosted | Forest)
+    found = _explain_trees(trees, columns)
+    if isinstance(trees, Forest):
+        values, base = found.values / trees.trees, found.base / trees.trees - trees.shift
+        return replace(found, values=values, base=base)
+    return _add(_explain_sum(trees.start, columns) or _explain_start(trees.start, columns), found)
 
 
-def _explain_sum(model: Pooled, columns: MemberColumns) -> Contributions | None:
-    if isinstance(model.combiner, RankMean):
+def _explain_sum(simple: BestSimple, columns: MemberColumns) -> Contributions | None:
+    weighed = simple.combiner.weigh(columns.logits)
+    if weighed is None:
         return None
-    weighed = columns.logits * find_weights(model.combiner, len(columns.backbones))
+    weighed = simple.scale * weighed
     names = tuple(f"logit:{backbone}" for backbone in columns.backbones)
-    base = float(model.score(columns).mean())
-    return Contributions(names, weighed - weighed.mean(axis=0), base)
+    return Contributions(names, weighed - weighed.mean(axis=0), float(simple.score(columns).mean()))
 
 
-def _explain_trees(model: Boosted, columns: MemberColumns) -> Contributions:
+def _explain_start(simple: BestSimple, columns: MemberColumns) -> Contributions:
+    """Of what is no sum over columns."""
+    scores = simple.score(columns)
+    return Contributions((START,), (scores - scores.mean())[:, None], float(scores.mean()))
+
+
+def _explain_trees(model: Boosted | Forest, columns: MemberColumns) -> Contributions:
+    """The mean over boosters of the sum over their trees."""
     rows = model.table.build(columns)
     found = np.zeros((len(rows), len(model.table.names) + 1))
     for booster in model.boosters:
         values = booster.predict(rows, pred_contrib=True, num_threads=count_threads(len(rows)))
-        # As in `Boosted.score`: of a forest LightGBM gives the sum over its trees.
-        trees = booster.num_trees() if model.kind == "rf" else 1
-        found += np.asarray(values) / (trees * len(model.boosters))
+        found += np.asarray(values) / len(model.boosters)
     # The last column is the mean of the rows that were learned from.
-    return Contributions(model.table.names, found[:, :-1], float(found[0, -1]) - model.shift)
+    return Contributions(model.table.names, found[:, :-1], float(found[0, -1]))
+
+
+def _add(one: Contributions, other: Contributions) -> Contributions:
+    """To the sum of both."""
+    names = tuple(dict.fromkeys((*one.names, *other.names)))
+    values = np.zeros((len(one.values), len(names)))
+    for part in (one, other):
+        values[:, [names.index(name) for name in part.names]] += part.values
+    return Contributions(names, values, one.base + other.base)
 
 
 def find_weights(combiner: Combiner, count: int) -> Floats:
@@ -154,8 +178,10 @@ def measure_gains(model: Model) -> dict[str, float]:
         parts = [measure_gains(part) for part in model.models.values()]
         names = dict.fromkeys(name for part in parts for name in part)
         return {name: float(np.mean([part.get(name, 0.0) for part in parts])) for name in names}
-    if not isinstance(model, Boosted):
+    if not isinstance(model, Boosted | Forest):
         return {}
+    if not model.boosters:
+        return dict.fromkeys(model.table.names, 0.0)
     gains = [np.asarray(b.feature_importance("gain"), np.float64) for b in model.boosters]
     shares = np.mean([gain / max(gain.sum(), np.finfo(float).tiny) for gain in gains], axis=0)
     return dict(zip(model.table.names, shares.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""Out-of-fold scores: who learns from which rows, spied upon, and the best simple combiner."""
+"""Out-of-fold scores: who learns from which rows, spied upon."""
 
 from dataclasses import replace
 
@@ -6,24 +6,25 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
-from synthetic_world import draw_columns, draw_grouped, draw_noise, hold_out, list_groups
+from synthetic_world import draw_columns, draw_grouped, hold_out, list_groups
 
 from features.errors import LeakageError, ManifestError
 from features.settings.stacking import Stack
-from stage2_ensemble.models import boosted, candidates, out_of_fold
-from stage2_ensemble.models.candidates import GATED, SIMPLE, fit_candidate
-from stage2_ensemble.models.combiners import COMBINERS
-from stage2_ensemble.models.out_of_fold import (
-    BEST_SIMPLE,
-    Pick,
-    judge_candidates,
+from stage2_ensemble.gate import out_of_fold
+from stage2_ensemble.gate.out_of_fold import BEST_SIMPLE, judge_candidates
+from stage2_ensemble.models import best_simple, candidates, forest
+from stage2_ensemble.models.best_simple import (
+    BestSimple,
     measure_fold_aucs,
     pick_simple,
     split_inner,
 )
+from stage2_ensemble.models.candidates import GATED, SIMPLE, fit_candidate, fit_candidates
+from stage2_ensemble.models.combiners import COMBINERS
 
 SETTINGS = Stack(
     inner_folds=3,
+    candidates=GATED,
     repeats=2,
     bags=1,
     pca_components=3,
@@ -40,7 +41,7 @@ def folds():
 
 
 class Spy:
-    """Notes, of each model that `out_of_fold` fits, its rows and those that it scores."""
+    """Notes, of each model that `judge_candidates` fits, its rows and those that it scores."""
 
     def __init__(self, monkeypatch):
         self.scored: list[tuple[str, int, set[int], dict[int, set[int]]]] = []
@@ -48,26 +49,28 @@ class Spy:
         self.fits: list[str] = []
         self.found: list[tuple[str, int, np.ndarray, np.ndarray]] = []
         """Candidate, fold, rows scored, their scores."""
-        spy, real = self, out_of_fold.fit_candidate
+        spy = self
 
         class Watched:
             def __init__(self, name, model, learned):
                 self.name, self.model, self.learned = name, model, learned
 
             def score(self, columns):
+                name = BEST_SIMPLE if isinstance(self.model, BestSimple) else self.name
                 rows = set(columns.row_ids)
-                spy.scored.append((self.name, columns.fold, rows, self.learned))
+                spy.scored.append((name, columns.fold, rows, self.learned))
                 scores = self.model.score(columns)
-                spy.found.append((self.name, columns.fold, columns.row_ids, scores))
+                spy.found.append((name, columns.fold, columns.row_ids, scores))
                 return scores
 
-        def fit(name, folds, settings, seed, basis=None):
-            spy.fits.append(name)
+        def fit(names, folds, settings, seed):
+            spy.fits.extend(names)
             learned = {c.fold: set(c.row_ids) for c in folds}
-            return Watched(name, real(name, folds, settings, seed, basis), learned)
+            models, best = fit_candidates(names, folds, settings, seed)
+            watched = {name: Watched(name, model, learned) for name, model in models.items()}
+            return watched, Watched(best.name, best, learned)
 
-        for module in (out_of_fold, candidates):
-            monkeypatch.setattr(module, "fit_candidate", fit)
+        monkeypatch.setattr(out_of_fold, "fit_candidates", fit)
 
     def check(self, folds, name, times):
         """Every row was scored so often, by models that its group had no part in."""
@@ -87,53 +90,38 @@ class Spy:
 
 def test_rows_are_scored_by_models_that_never_met_their_group(folds, monkeypatch):
     monkeypatch.setattr(candidates, "LEAST_ROWS", 10)
-    monkeypatch.setattr(boosted, "FOREST_TREES", 10)
-    monkeypatch.setattr(out_of_fold, "pick_simple", lambda *args: Pick("mean"))
+    monkeypatch.setattr(forest, "TREES", 10)
     spy = Spy(monkeypatch)
     judged = judge_candidates(folds, SETTINGS, 0)
     assert list(judged.scores) == [*SIMPLE, *GATED, BEST_SIMPLE]
-    for name in (*SIMPLE, *GATED):
+    for name in judged.scores:
         spy.check(folds, name, SETTINGS.repeats)
-        assert spy.fits.count(name) == SETTINGS.repeats * SETTINGS.inner_folds
         for columns, scores in zip(folds, judged.scores[name], strict=True):
             assert scores.shape == (len(columns),)
             assert np.isfinite(scores).all()
+    for name in (*SIMPLE, *GATED):
+        assert spy.fits.count(name) == SETTINGS.repeats * SETTINGS.inner_folds
+    assert sum(judged.picks.values()) == SETTINGS.repeats * SETTINGS.inner_folds
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_the_choice_of_a_simple_one_meets_no_group_twice(folds, monkeypatch, seed):
-    spy = Spy(monkeypatch)
-    pick_simple(folds, SETTINGS, seed)
-    assert set(spy.fits) == set(SIMPLE)
-    for name in SIMPLE:
-        spy.check(folds, name, 1)
-
-
-def test_the_choice_is_made_on_the_training_part_alone(folds, monkeypatch):
-    real, chosen = out_of_fold.pick_simple, []
-
-    def pick(rest, settings, seed):
-        chosen.append([set(c.row_ids) for c in rest])
-        return real(rest, settings, seed)
-
-    monkeypatch.setattr(out_of_fold, "pick_simple", pick)
-    judged = judge_candidates(folds, BARE, 0)
-    assert sum(judged.picks.values()) == len(chosen) == 6
-    for repeat in range(2):
-        parts = split_inner(folds, 3, 1000 * repeat)
-        for held in range(3):
-            wanted = [set(c.row_ids[p != held]) for c, p in zip(folds, parts, strict=True)]
-            assert chosen[3 * repeat + held] == wanted
+@pytest.mark.parametrize("declared", [(), ("lightgbm",)])
+def test_the_best_simple_one_is_what_the_training_part_picks(folds, declared):
+    once = SETTINGS.model_copy(update={"repeats": 1, "candidates": declared})
+    judged = judge_candidates(folds, once, 0)
+    parts, picks = split_inner(folds, 3, 0), dict.fromkeys(SIMPLE, 0)
+    for held in range(3):
+        rest = [c.take(p != held) for c, p in zip(folds, parts, strict=True)]
+        best = pick_simple(rest, once, 0)
+        picks[best.name] += 1
+        for c, p, scores in zip(folds, parts, judged.scores[BEST_SIMPLE], strict=True):
+            np.testing.assert_array_equal(scores[p == held], best.score(c.take(p == held)))
+    assert judged.picks == picks
 
 
 def test_labels_of_held_out_rows_change_none_of_their_scores(folds, monkeypatch):
     # The split itself is by label, so it is held fast.
     parts = split_inner(folds, 3, 0)
-    monkeypatch.setattr(
-        out_of_fold,
-        "split_inner",
-        lambda rows, count, seed: parts if len(rows[0]) == 200 else split_inner(rows, count, seed),
-    )
+    monkeypatch.setattr(out_of_fold, "split_inner", lambda *args: parts)
     once = SETTINGS.model_copy(update={"repeats": 1, "candidates": ("lightgbm",)})
     before = judge_candidates(folds, once, 0)
     held = [part == 1 for part in parts]
@@ -150,7 +138,6 @@ def test_labels_of_held_out_rows_change_none_of_their_scores(folds, monkeypatch)
 
 def test_repeats_are_averaged(folds, monkeypatch):
     spy = Spy(monkeypatch)
-    monkeypatch.setattr(out_of_fold, "pick_simple", lambda *args: Pick("logistic", 2.0, 0.7))
     judged = judge_candidates(folds, BARE, 7)
     single = []
     for repeat in range(2):
@@ -161,8 +148,6 @@ def test_repeats_are_averaged(folds, monkeypatch):
             wanted = np.mean([s.scores[name][fold] for s in single], axis=0)
             np.testing.assert_allclose(judged.scores[name][fold], wanted, rtol=1e-9)
             assert (single[0].scores[name][fold] != single[1].scores[name][fold]).any()
-    for scores, best in zip(judged.scores["logistic"], judged.scores[BEST_SIMPLE], strict=True):
-        np.testing.assert_allclose(best, 2 * scores + 0.7)
     rows = [row_ids for name, fold, row_ids, _ in spy.found if (name, fold) == ("mean", 0)]
     assert len({frozenset(r) for r in rows}) == 6  # cut anew, not the same parts again
 
@@ -181,78 +166,19 @@ def test_out_of_fold_auc_tells_what_new_rows_will_see(folds):
 # --- the best simple combiner
 
 
-def test_the_best_simple_one_is_chosen_by_its_out_of_fold_auc(folds):
-    pick = pick_simple(folds, BARE, 0)
-    parts = split_inner(folds, 3, 0)
-    aucs = {}
-    for name in SIMPLE:
-        scores = [np.empty(len(c)) for c in folds]
-        for held in range(3):
-            rest = [c.take(p != held) for c, p in zip(folds, parts, strict=True)]
-            model = fit_candidate(name, rest, BARE, 0)
-            for c, p, s in zip(folds, parts, scores, strict=True):
-                s[p == held] = model.score(c.take(p == held))
-        aucs[name] = np.mean(measure_fold_aucs(folds, scores))
-    assert pick.name == max(aucs, key=aucs.get)
-
-
-def test_a_scale_never_turns_the_order_round():
-    """On noise a line through labels and scores may fall."""
-    assert min(pick_simple([draw_noise(seed=seed)], BARE, 0).scale for seed in range(12)) > 0
-
-
-@pytest.mark.parametrize(
-    ("rows", "picked"),
-    [
-        ("their scales differ", {"rank_mean"}),
-        ("one knows all", {"greedy", "best_single", "logistic"}),
-        ("one knows the error of another", {"logistic"}),
-    ],
-)
-def test_it_is_what_the_rows_ask_for(rows, picked):
-    columns = draw_columns(reals=200, fakes=200)
-    signs = 2.0 * columns.labels - 1
-    a, b, c = np.random.default_rng(0).normal(size=(3, 400))
-    logits = {
-        "their scales differ": [signs + a, (signs + b) ** 9, (signs + c) ** 9],
-        "one knows all": [signs + a, 30 * b, 30 * c],
-        "one knows the error of another": [signs + 5 * a, a, b],
-    }[rows]
-    members = replace(columns, logits=np.stack(logits, axis=1))
-    assert pick_simple([members], BARE, 0).name in picked
-
-
-def test_of_equals_the_simplest_is_picked():
-    columns = draw_columns()
-    same = replace(columns, logits=np.repeat(columns.logits[:, :1], 3, axis=1))
-    assert pick_simple([same], BARE, 0).name == "mean"
-
-
-def test_a_picked_one_is_on_the_scale_of_log_odds(folds):
-    loud = [replace(c, logits=40 * c.logits + 300) for c in folds]
-    for members in (folds, loud):
-        pick = pick_simple(members, BARE, 0)
-        scores = dict(out_of_fold.score_simple(members, BARE, 0))[pick.name]
-        found = pick.scale * np.concatenate(scores) + pick.offset
-        labels = np.concatenate([c.labels for c in members])
-        probabilities = 1 / (1 + np.exp(-found))
-        assert probabilities.mean() == pytest.approx(labels.mean(), abs=1e-4)
-        assert np.abs(found).mean() == pytest.approx(2.4, abs=0.6)
-
-
 def test_changing_choices_cost_nothing(folds, monkeypatch):
     """Parts that choose differently: on one scale no worse than the worst of these choices."""
     loud = [replace(c, logits=40 * c.logits + 300) for c in folds]
     once = BARE.model_copy(update={"repeats": 1})
-    real, turn = out_of_fold.pick_simple, iter(["mean", "logistic", "rank_mean"])
+    turn = iter(["mean", "logistic", "rank_mean"])
 
-    def pick_in_turn(rest, settings, seed):
+    def choose_in_turn(names, rest, settings, seed):
         name = next(turn)
         with monkeypatch.context() as patch:
-            patch.setattr(out_of_fold, "SIMPLE", (name,))
-            return real(rest, settings, seed)
+            patch.setattr(best_simple, "COMBINERS", {name: COMBINERS[name]})
+            return fit_candidates(names, rest, settings, seed)
 
-    monkeypatch.setattr(out_of_fold, "pick_simple", pick_in_turn)
+    monkeypatch.setattr(out_of_fold, "fit_candidates", choose_in_turn)
     judged = judge_candidates(loud, once, 0)
     assert judged.picks == dict.fromkeys(SIMPLE, 0) | {"mean": 1, "logistic": 1, "rank_mean": 1}
     aucs = {name: np.mean(measure_fold_aucs(loud, s)) for name, s in judged.scores.items()}
@@ -275,45 +201,7 @@ def test_one_choice_throughout_loses_next_to_nothing(folds):
     assert np.mean(measure_fold_aucs(folds, judged.scores[BEST_SIMPLE])) > best - 0.01
 
 
-def test_rows_too_few_to_be_split_choose_the_simplest():
-    columns = draw_columns(reals=40, fakes=60)
-    one_group = replace(columns, groups=np.where(columns.labels == 1, np.arange(100), 999))
-    assert pick_simple([one_group], BARE, 0) == Pick("mean")
-    assert pick_simple([columns, one_group], BARE, 0) == Pick("mean")
-    two = replace(
-        columns, groups=np.where(columns.labels == 1, np.arange(100), 998 + np.arange(100) % 2)
-    )
-    assert pick_simple([two], BARE, 0) != Pick("mean")  # cut in two
-
-
-def test_the_choice_looks_at_log_odds_alone(folds):
-    class Untouchable:
-        def __getitem__(self, key):
-            raise AssertionError("embeddings were read")
-
-    bare = [replace(c, embeddings=(Untouchable(),) * 3) for c in folds]
-    assert pick_simple(bare, BARE, 0) == pick_simple(folds, BARE, 0)
-
-
-# --- parts
-
-
-def test_auc_is_taken_within_each_fold(folds):
-    # Scores of two folds may lie on other scales; pooled they would be worth little.
-    scores = [columns.logits[:, 1] + 100 * columns.fold for columns in folds]
-    wanted = [roc_auc_score(c.labels, s) for c, s in zip(folds, scores, strict=True)]
-    assert measure_fold_aucs(folds, scores) == wanted
-
-
-def test_parts_are_stratified_and_seeded(folds):
-    parts = split_inner(folds, 3, 0)
-    for columns, part in zip(folds, parts, strict=True):
-        assert set(part) == {0, 1, 2}
-        shares = [columns.labels[part == j].mean() for j in range(3)]
-        np.testing.assert_allclose(shares, columns.labels.mean(), atol=0.04)
-    again, other = split_inner(folds, 3, 0), split_inner(folds, 3, 1)
-    np.testing.assert_array_equal(parts, again)
-    assert any((a != b).any() for a, b in zip(parts, other, strict=True))
+# --- few rows
 
 
 def test_too_few_groups_of_a_class_are_counted():
@@ -326,7 +214,7 @@ def test_too_few_groups_of_a_class_are_counted():
 
 def test_few_groups_of_a_class_are_judged(monkeypatch):
     """Three groups of reals: parts of parts can no longer be cut, and every fallback holds."""
-    monkeypatch.setattr(boosted, "FOREST_TREES", 10)
+    monkeypatch.setattr(forest, "TREES", 10)
     columns = draw_columns(reals=30, fakes=120)
     three = np.where(columns.labels == 1, np.arange(150), 1000 + np.arange(150) % 3)
     judged = judge_candidates([replace(columns, groups=three)], SETTINGS, 0)
@@ -344,11 +232,6 @@ def test_combiners_are_judged_with_row_weights(folds):
     assert set(COMBINERS) == set(judged.picks)
 
 
-def test_held_out_columns_are_not_split(folds):
-    for fitting in (
-        lambda rows: split_inner(rows, 3, 0),
-        lambda rows: judge_candidates(rows, SETTINGS, 0),
-        lambda rows: pick_simple(rows, SETTINGS, 0),
-    ):
-        with pytest.raises(LeakageError, match="HeldOutColumns"):
-            fitting([folds[0], hold_out(folds[1])])
+def test_held_out_columns_are_not_judged_on(folds):
+    with pytest.raises(LeakageError, match="HeldOutColumns"):
+        judge_candidates([folds[0], hold_out(folds[1])], SETTINGS, 0)

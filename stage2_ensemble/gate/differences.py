@@ -13,7 +13,7 @@ import numpy as np
 from features.runtime.progress import track
 from stage2_ensemble.columns.columns import Floats, FoldColumns, Mask
 from stage2_ensemble.measures.resampling import CHUNK, draw_counts, index_groups, rank_rows
-from stage2_ensemble.models.out_of_fold import measure_fold_aucs
+from stage2_ensemble.models.best_simple import measure_fold_aucs
 
 RESAMPLES = 2000
 
