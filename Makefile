@@ -70,7 +70,7 @@ gpu-check: ## Check on a GPU that all is right there, and how fast.
 	@$(IN_VENV) python -m benchmarks.gpu_check
 
 # DVC shows a column for each of some 400 metrics; here are what ships, the mean, and settings.
-SETTINGS := seed|data|split|folds|images|sampling|loss|optimizer|schedule|ema|augment|network|backbones|dump|stack|gate|decision|label|perturb|report
+SETTINGS := seed|data|split|folds|images|sampling|loss|optimizer|schedule|ema|augment|network|backbones|dump|outside|stack|gate|decision|label|perturb|report
 SHOWN := Experiment|val\.(stack|mean)\.auc
 
 experiments: ## List the experiments since the last commit: AUC on val, and settings that differ.

@@ -47,9 +47,9 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from features.settings.stacking import Gate, Stack
 from features.splits.folds import split_evenly
 from stage2_ensemble.columns.columns import Floats, FoldColumns
+from stage2_ensemble.gate.gate import hold_gate
+from stage2_ensemble.gate.out_of_fold import judge_candidates
 from stage2_ensemble.models.boosted import FoldModels, build_options, find_rounds, weigh_rows
-from stage2_ensemble.models.gate import hold_gate
-from stage2_ensemble.models.out_of_fold import judge_candidates
 
 BACKBONES, WIDTH, DIRECTIONS = ("a", "b", "c"), 1280, 20
 LARGE = (*BACKBONES, "d")

@@ -52,6 +52,7 @@ class _ProblemsError(PipelineError):
         text = f"{source}: {count} {noun}\n{list_problems(problems, count)}"
         super().__init__(f"{text}\n{advice}" if advice else text)
         self.problems = list(problems)
+        self.advice = advice
         self.count = count
 
 

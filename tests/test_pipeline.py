@@ -120,6 +120,16 @@ def test_dvc_reads_metrics_and_plots(finished):
     assert "WARNING" not in page  # all plots find their columns
 
 
+def test_which_reals_are_called_fake_is_shown_without_a_setting(finished):
+    found = finished.read_metrics()["called_fake"]["reals"]["sources"]
+    assert {source["name"] for source in found} == {"chelsea", "china", "coins"}
+    page = (finished.folder / "artifacts/report.html").read_text()
+    card = (finished.folder / "artifacts/stackers/MODEL_CARD.md").read_text()
+    assert f"reals of {found[0]['name']}" in page
+    for text in (page, card):
+        assert "Of reals from other sources val tells nothing." in text
+
+
 def test_changing_one_backbone_runs_it_and_what_follows(project):
     params = project.read_params()
     params["backbones"]["resnet"]["optimizer"] = {"lr": 1e-3}

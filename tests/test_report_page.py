@@ -36,6 +36,7 @@ def make_row(row: int, name: str) -> dict:
         "label": label,
         "override": -1,
         "generator": generator,
+        "source": ("<i>a_phone</i>", "camera")[row % 2],
         "domain": "unseen" if generator.startswith("<") else "seen",
         "decision": "fake" if log_odds >= 0.5 else "real",
         "probability": float(1 / (1 + np.exp(-log_odds))),
@@ -168,6 +169,9 @@ def test_sorting_and_filtering(opened):
     page.select_option("#generator", "<b>warp</b>")
     assert list_tiles(page) == ["missed.png"]
     page.select_option("#generator", "")
+    page.select_option("#source", label="<i>a_phone</i>")
+    assert sorted(list_tiles(page)) == ["found.png", "missed.png", "sure real.png"]
+    page.select_option("#source", "")
     page.select_option("#domain", "unseen")
     assert list_tiles(page) == ["missed.png"]
 

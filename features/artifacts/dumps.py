@@ -43,12 +43,12 @@ _FORM = {
 
 @dataclass(frozen=True)
 class Dump:
-    """Logits and embeddings of one member on one role."""
+    """Logits and embeddings of one member on one role; those of a network are all finite."""
 
     role: Role
     member: MemberId
     row_ids: Ids
-    logits: npt.NDArray[np.float32]
+    logits: npt.NDArray[np.floating]
     embeddings: npt.NDArray[np.float16]
 
     def __len__(self) -> int:

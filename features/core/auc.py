@@ -174,6 +174,17 @@ def _take_apart(labels: npt.NDArray[np.int64], scores: Floats, groups: Ids, coun
     return _Parts(auc, errors[0] + errors[1], variance, freedom, pairs, least > 1)
 
 
+def find_auc(labels: npt.NDArray[np.int8], scores: Floats) -> float:
+    """AUC of `(n,)` scores alone; ties count half.
+
+    As scikit-learn's `roc_auc_score`, 5 to 70 times as fast: choices among combiners look at
+    thousands of them. Both classes must be there.
+    """
+    fakes, reals = np.sort(scores[labels == 1]), np.sort(scores[labels == 0])
+    below, until = (np.searchsorted(reals, fakes, side) for side in ("left", "right"))
+    return float((below.sum() + until.sum()) / (2 * len(fakes) * len(reals)))
+
+
 def rank_scores(scores: Floats) -> Floats:
     """`(n,)` ranks from 1 up; equal scores have the mean of theirs."""
     return np.asarray(pd.Series(scores).rank(), np.float64)

@@ -46,6 +46,7 @@ SCHEMA: Mapping[str, str] = {
     "fold": "int16",
     "group": "int64",
     "generator": "string",
+    "source": "string",
     "unit": "string",
     "domain": "string",
     "width": "int32",
@@ -88,8 +89,10 @@ class Manifest:
     `override` -1, or what `data.label_overrides` says: of val rows the corrected label beside the
     original one, or the same where it was confirmed; of train rows `label` itself, where the list
     says the other one.
-    `fold` -1 for rows that no member learns from, `unit` the video, person … that a row is a part
-    of (empty: none), `status` `ok` or why the image cannot be read.
+    `sha256` is that of the file, or where there are no pictures of the `path`.
+    `fold` -1 for rows that no member learns from, `generator` what made a fake, `source` where a
+    row comes from (both empty: unknown), `unit` the video, person … that a row is a part of (empty:
+    none), `status` `ok` or why the image cannot be read.
     File facts: `mode` as Pillow names it, `exif` if there is such a block, `subsampling` of a JPEG
     (0 4:4:4, 1 4:2:2, 2 4:2:0, -1 else), `quant_tables` a short digest of its quantisation tables,
     `quant_mean` the mean of the luminance table (0 else), `equalized_bytes` of the re-encoded image
@@ -132,6 +135,11 @@ class Manifest:
     def groups(self) -> Ids:
         """`(n,)`: rows that must stay together share a number."""
         return self.table["group"].to_numpy(np.int64)
+
+    @cached_property
+    def has_pictures(self) -> bool:
+        """Whether any row has one."""
+        return bool((self.table["width"] > 0).any())
 
     @cached_property
     def has_units(self) -> bool:

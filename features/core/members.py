@@ -65,7 +65,7 @@ class MemberId:
     digest: str
     """sha256 of its weights."""
     train_digest: str
-    """Digest of the train manifest that it learned from."""
+    """Digest of the train manifest that it learned from; empty for a detector from outside."""
     correction: Correction
     """Turns raw logits into log-odds at the class shares of the member's train rows."""
 

@@ -1,8 +1,8 @@
 """Stage `demo`: the embedded default, a small forgery task in exactly the reference layout.
 
 Reals and fakes come from the same bundled photographs in the same proportions and share one chain;
-only a local forgery differs. Folds go by tile of a photograph (column `source`), photographs never
-straddle roles, and one generator appears in val and test only.
+only a local forgery differs. Folds go by tile of a photograph (column `tile`), photographs (column
+`source`) never straddle roles, and one generator appears in val and test only.
 
 Reads: –
 Writes: data/demo

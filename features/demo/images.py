@@ -132,5 +132,5 @@ def build_lines(role: str, plan: Sequence[PlannedImage]) -> list[str]:
     """The lines of a role's list file: the test role's names no labels."""
     if role == "test":
         return ["img_name", *(image.name for image in plan)]
-    rows = [f"{i.name},{i.target},{i.tile.source},{i.generator}" for i in plan]
-    return ["img_name,target,source,generator", *rows]
+    rows = [f"{i.name},{i.target},{i.tile.name},{i.tile.photo},{i.generator}" for i in plan]
+    return ["img_name,target,tile,source,generator", *rows]

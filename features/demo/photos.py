@@ -56,7 +56,7 @@ class Tile:
     index: int
 
     @property
-    def source(self) -> str:
+    def name(self) -> str:
         """The group's name in the label file, such as `astronaut-3`."""
         return f"{self.photo}-{self.index}"
 

@@ -12,7 +12,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from features.artifacts.forensics import seal_forensics
 from features.artifacts.row_blocks import Layout, RowBlocks
-from features.core.files import link_file
+from features.core.files import link_file, write_array
 from features.core.manifest import READABLE, ROLES, Manifest, Role, read_manifest
 from features.errors import Stopped, WorkerKilledError
 from features.forensics.columns import COLUMNS
@@ -85,6 +85,13 @@ def measure_missing(
             kept.save()
 
 
+def write_nothing(manifests: Mapping[Role, Manifest], out: Path) -> None:
+    """Tables without columns."""
+    for role, manifest in manifests.items():
+        write_array(out / f"{role}.npy", np.empty((len(manifest), 0), np.float32))
+        seal_forensics(out, manifest, ())
+
+
 def run(params: ForensicParams, resume_dir: Path, out: Path = OUT) -> None:
     """Reads manifests and images, writes a table and its facts for each role.
 
@@ -93,6 +100,10 @@ def run(params: ForensicParams, resume_dir: Path, out: Path = OUT) -> None:
     """
     start = time.perf_counter()
     manifests = {role: read_manifest(MANIFEST, role) for role in ROLES}
+    if not any(manifest.has_pictures for manifest in manifests.values()):
+        write_nothing(manifests, out)
+        _log.info("forensics: there are no pictures, so no columns")
+        return
     root = Path(params.data.root)
     key = describe_run(
         out,

@@ -3,8 +3,9 @@
 Runs at every `dvc repro`: these are named by params and may be absent, so they cannot be
 dependencies of a DVC stage themselves.
 
-Reads: params.yaml, data/demo, label files and class folders below data.root, data.label_overrides
-Writes: artifacts/inputs.json
+Reads: params.yaml, data/demo, label files and class folders below data.root, data.label_overrides,
+    tables of scores
+Writes: artifacts/inputs.json, artifacts/outside_inputs.json
 Params: –
 """
 

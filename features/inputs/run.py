@@ -13,10 +13,13 @@ from features.errors import ManifestError
 from features.inputs.pictures import describe_pictures, find_change
 from features.inputs.settings import AllParams, check_all_params
 from features.lists.class_folders import describe_folder
-from features.runtime.unused import set_unused_aside
+from features.runtime.unused import PLACES, set_unused_aside
 from features.settings.data import Data
+from features.settings.members import Outside
 
 OUT = Path("artifacts/inputs.json")
+OUTSIDE = "outside_inputs.json"
+"""Beside `OUT`: apart from it, so that other scores read no picture again."""
 WATCHED = Path("data/demo")
 """What stage `demo` makes: a dependency of this one, so DVC itself notices what changes there."""
 _log = logging.getLogger("forgerystack")
@@ -35,11 +38,12 @@ def describe_inputs(data: Data) -> dict[str, Any]:
         files = getattr(data, role)
         if files is None:
             continue
-        images = Path(data.root) / files.images
-        if not images.is_dir():
+        images = None if files.images is None else Path(data.root) / files.images
+        if images and not images.is_dir():
             problems.append(f"data.{role}.images: no folder {images}")
+            images = None
         if files.labels is None:
-            if images.is_dir():
+            if images:
                 facts[role] = {"images": files.images, **describe_folder(images, trusted)}
                 facts[role] |= _describe_images(data, images, trusted)
             continue
@@ -48,7 +52,7 @@ def describe_inputs(data: Data) -> dict[str, Any]:
             problems.append(f"data.{role}.labels: no file {labels}")
             continue
         facts[role] = {"labels": files.labels, **_describe_file(labels)}
-        if images.is_dir():
+        if images:
             facts[role] |= _describe_images(data, images, trusted)
     if data.label_overrides is not None:
         overrides = Path(data.label_overrides)
@@ -59,6 +63,18 @@ def describe_inputs(data: Data) -> dict[str, Any]:
     if problems:
         raise ManifestError("data", problems, "What you do not have is set to null.")
     return facts
+
+
+def describe_outside(outside: Outside) -> dict[str, Any]:
+    """Size and sha256 of each detector's table. Raises `ManifestError` with all that lack."""
+    missing = [
+        f"outside.{name}.scores: no file {detector.scores} in {Path.cwd()}"
+        for name, detector in outside.items()
+        if not Path(detector.scores).is_file()
+    ]
+    if missing:
+        raise ManifestError("outside", missing)
+    return {name: _describe_file(Path(detector.scores)) for name, detector in outside.items()}
 
 
 def _describe_file(path: Path) -> dict[str, Any]:
@@ -89,7 +105,11 @@ def run(values: Mapping[str, Any], out: Path = OUT) -> AllParams:
     """Checks all settings, then writes the facts of what the data are read from to `out`."""
     params = check_all_params(values)
     set_unused_aside(list(params.backbones), params.folds.active)
-    facts = describe_inputs(params.data)
+    facts, outside = describe_inputs(params.data), describe_outside(params.outside)
     tell_changes(_read_earlier(out), facts)
     write_json(out, facts)
+    write_json(out.with_name(OUTSIDE), outside)
+    if not params.backbones:  # no stage makes these then, and DVC wants what others depend on
+        for place in PLACES:
+            (out.parent / place.name).mkdir(exist_ok=True)
     return params

@@ -9,11 +9,13 @@ from features.runtime.budget import Budget
 from features.settings.compare import CompareParams
 from features.settings.data import Data, PrepareParams
 from features.settings.demo import DemoSection
+from features.settings.members import Outside, find_member_problems
 from features.settings.perturb import PerturbSection
 from features.settings.report import Report
 from features.settings.scoring import DumpParams
 from features.settings.sections import Place, validate_params
 from features.settings.stacking import Decision, Gate, Label, Stack
+from features.settings.training import Backbone, BackboneName
 
 
 class AllParams(CompareParams, PrepareParams, DumpParams, extra="forbid"):
@@ -23,6 +25,8 @@ class AllParams(CompareParams, PrepareParams, DumpParams, extra="forbid"):
     """
 
     data: Data  # type: ignore[assignment]  # the whole section, not the root alone
+    backbones: dict[BackboneName, Backbone]  # none where all members are from outside
+    outside: Outside
     demo: DemoSection
     perturb: PerturbSection
     stack: Stack
@@ -38,6 +42,15 @@ class AllParams(CompareParams, PrepareParams, DumpParams, extra="forbid"):
         """In place of the check of `DumpParams`, which knows of no backbones."""
         if problems := self.dump.find_problems(self.images.size, self.backbones):
             raise ValueError("\n".join(problems))  # one problem a line
+        return self
+
+    @model_validator(mode="after")
+    def _check_members(self) -> Self:
+        problems = find_member_problems(self.backbones, self.outside)
+        if self.backbones and not self.data.has_pictures:
+            problems.append("backbones: there are no pictures to train on (data.train.images)")
+        if problems:
+            raise ValueError("\n".join(problems))
         return self
 
 

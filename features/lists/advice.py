@@ -44,7 +44,7 @@ def suggest_columns(header: Sequence[str], data: Data, labelled: bool) -> list[s
     chosen = {"name": name}
     if target:
         chosen["target"] = target
-    for field in ("weight", "draw_weight", "generator", "unit"):
+    for field in ("weight", "draw_weight", "generator", "source", "unit"):
         value = getattr(columns, field)
         if value is not None and value in header:
             chosen[field] = value

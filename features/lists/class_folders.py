@@ -70,9 +70,11 @@ def read_folders(
 ) -> ListedRows:
     """One row for each file below `files.images`, sorted by name; `line` is 0.
 
-    A fake's `generator` is the folder below that of its class, or the path above it. Raises
-    `ManifestError` with all problems.
+    The path above a class folder is the `source` of its files. A fake's `generator` is that path,
+    or where there is none the folder below that of its class. Raises `ManifestError` with all
+    problems.
     """
+    assert files.images is not None
     folder, skipped = Path(data.root) / files.images, Skipped(find_trusted(data.trusted))
     found = _ClassFolders()
     if role == "test":
@@ -113,7 +115,7 @@ def _check_columns(data: Data, role: Role, hold_out: Sequence[str]) -> list[str]
     if data.columns.unit:
         problems.append(f"data.columns.unit: no columns, because data.{role}.labels is null")
     for column in hold_out:
-        if column not in (GENERATOR, SOURCE, data.columns.generator):
+        if column not in (GENERATOR, SOURCE, data.columns.generator, data.columns.source):
             known = f"{GENERATOR} and {SOURCE} are known"
             problems.append(f"split.hold_out.{column}: without a list only {known}")
     return problems
@@ -144,7 +146,10 @@ def _find_class_folders(
             found.strange.append(name)
     if found.labels:
         above = {str(PurePosixPath(path).parent) for path in found.labels}
-        found.notes.append(f"folders above those of the classes read as generators: {len(above)}")
+        found.notes.append(
+            "folders above those of the classes read as sources, and as generators of their fakes: "
+            f"{len(above)}"
+        )
     return found
 
 
@@ -255,7 +260,7 @@ def _build_rows(
     role: Role,
     hold_out: Sequence[str],
 ) -> pd.DataFrame:
-    n, prefix = len(names), str(PurePosixPath(files.images) / "-")[:-1]
+    n, prefix = len(names), str(PurePosixPath(files.images or "") / "-")[:-1]
     labels, generators, sources = np.full(n, NO_LABEL, np.int8), [""] * n, [""] * n
     if role != "test":
         for i, name in enumerate(names):
@@ -265,6 +270,7 @@ def _build_rows(
                 generators[i] = sources[i] or (below.partition("/")[0] if "/" in below else "")
     made_by = pd.Series(generators, dtype="str")
     taken_from = pd.Series(sources, dtype="str")
+    origins = (SOURCE, data.columns.source)
     columns: dict[str, Any] = {
         "line": np.zeros(n, np.int64),
         "img_name": pd.Series(names, dtype="str"),
@@ -273,9 +279,10 @@ def _build_rows(
         "weight": np.ones(n),
         "draw_weight": np.ones(n),
         "generator": made_by,
+        "source": taken_from,
         "unit": pd.Series([""] * n, dtype="str"),
         **{key: pd.Series([""] * n, dtype="str") for key in list_group_keys(data)},
-        **{f"hold:{column}": taken_from if column == SOURCE else made_by for column in hold_out},
+        **{f"hold:{column}": taken_from if column in origins else made_by for column in hold_out},
     }
     return pd.DataFrame(columns)
 

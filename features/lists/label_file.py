@@ -17,7 +17,7 @@ from features.errors import SHOWN, ManifestError
 from features.lists.advice import TARGETS, choose_column, suggest_classes, suggest_columns
 from features.lists.csv_blocks import Problems, RecordBlock, Table
 from features.lists.file_names import TEXT, read_names
-from features.lists.pictures import find_pictures
+from features.lists.pictures import FoundPictures, find_pictures
 from features.lists.tables import ORIGINAL, open_table
 from features.lists.targets import TargetLabels
 from features.settings.data import Data, RoleFiles
@@ -58,9 +58,9 @@ def read_labels(
     """Rows of one label file.
 
     Columns: `line` (its number in the file), `img_name` (as the list has it), `path` (relative to
-    the data root), `label` (-1 where not `labelled`), `weight`, `draw_weight`, `generator`, `unit`,
-    `list_group_keys` and, of a file that is `labelled`, `hold:<column>` for each column of
-    `hold_out`. A file that is not may lack the column of units.
+    the data root), `label` (-1 where not `labelled`), `weight`, `draw_weight`, `generator`,
+    `source`, `unit`, `list_group_keys` and, of a file that is `labelled`, `hold:<column>` for each
+    column of `hold_out`. A file that is not may lack the column of units.
     Raises `ManifestError` with the first bad lines and the count of all.
     """
     if files.labels is None:
@@ -74,7 +74,10 @@ def read_labels(
     rows, repeated = _drop_repeated(_join_blocks(blocks), problems)
     if layout.unknown:
         advice = _advise_classes(layout, data)
-    found = find_pictures(rows, data, files.images, labelled, problems)
+    if files.images is None:  # names that lead elsewhere are never followed
+        found = FoundPictures(rows["path"].where(rows["path"] != "", rows["img_name"]), [])
+    else:
+        found = find_pictures(rows, data, files.images, labelled, problems)
     if problems.count:
         advice = "\n".join(filter(None, [advice, found.advice]))
         raise ManifestError(str(path), problems.list_texts(), advice, count=problems.count)
@@ -130,7 +133,8 @@ def _find_columns(
             "prepare: %s has no column %r: each image is a unit of its own", path, columns.unit
         )
     if labelled:
-        texts |= {"generator": columns.generator} if columns.generator else {}
+        described = {"generator": columns.generator, "source": columns.source}
+        texts |= {column: name for column, name in described.items() if name}
         texts |= {f"group:{column}": column for column in data.group_columns}
         texts |= {f"hold:{column}": column for column in hold_out}
         texts |= {ORIGINAL: ORIGINAL} if table.words else {}
@@ -139,7 +143,7 @@ def _find_columns(
         wanted += [columns.target, *numbers.values()]
     wanted += texts.values()
     _check_columns(table, list(dict.fromkeys(wanted)), data, labelled, path)
-    absent = dict.fromkeys(["generator", "unit", *list_group_keys(data)], -1)
+    absent = dict.fromkeys(["generator", "source", "unit", *list_group_keys(data)], -1)
     return _Layout(
         name=header.index(columns.name),
         target=header.index(columns.target) if labelled else -1,
@@ -150,7 +154,7 @@ def _find_columns(
         },
         texts={**absent, **{column: header.index(name) for column, name in texts.items()}},
         targets=TargetLabels(data.classes, table.words),
-        folder=PurePosixPath(files.images),
+        folder=PurePosixPath(files.images or ""),
     )
 
 
@@ -263,10 +267,10 @@ def _drop_repeated(rows: pd.DataFrame, problems: Problems) -> tuple[pd.DataFrame
     if not len(again):
         return rows, 0
     one, other = (rows.iloc[i].reset_index(drop=True) for i in (first, again))
-    sources = [str(c) for c in rows.columns if c not in ("line", "img_name", "path", "label")]
-    differ = {c: (one[c] != other[c]).to_numpy(bool) for c in ("label", *sources)}
-    held = any(column.startswith("hold:") for column in sources)
-    others = f"weight, generator{', group or value to hold out' if held else ' or group'}"
+    facts = [str(c) for c in rows.columns if c not in ("line", "img_name", "path", "label")]
+    differ = {c: (one[c] != other[c]).to_numpy(bool) for c in ("label", *facts)}
+    held = any(column.startswith("hold:") for column in facts)
+    others = f"weight, generator, source{', group or value to hold out' if held else ' or group'}"
     wrong = np.logical_or.reduce(list(differ.values()))
     lines = zip(other["line"][wrong], one["line"][wrong], strict=True)
     named = zip(other["img_name"][wrong], differ["label"][wrong], strict=True)

@@ -66,6 +66,11 @@ class NearLinks:
     """Largest first."""
 
 
+NO_LINKS = NearLinks(
+    np.empty((0, 2), np.int64), np.empty(0, np.int16), np.empty(0, np.float32), cuts=()
+)
+
+
 def link_near(
     hashes: Hashes, thumbnails: ThumbnailReader, title: str = "near-duplicates"
 ) -> NearLinks:

@@ -2,13 +2,15 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from features.core.files import write_json, write_text
+from features.core.files import digest_bytes, write_json, write_text
 from features.core.manifest import (
     HELD_OUT,
     NO_OVERRIDE,
@@ -27,6 +29,7 @@ from features.errors import ManifestError
 from features.lists.class_folders import read_role
 from features.lists.label_file import check_hold_out, list_group_keys
 from features.pixels.cache import ImageCache
+from features.pixels.facts import Scan
 from features.pixels.store import keep_pixels
 from features.pixels.thumbnails import Thumbnails
 from features.prepare.label_overrides import count_overrides, override_labels
@@ -55,6 +58,13 @@ def attach_scans(rows: pd.DataFrame, scans: pd.DataFrame) -> pd.DataFrame:
     facts = scans.set_axis(rows.index)
     status = facts.pop("problem").where(lambda problem: problem != "", READABLE)
     return pd.concat([rows, facts.assign(status=status)], axis=1)
+
+
+def attach_nothing(rows: pd.DataFrame) -> pd.DataFrame:
+    """`rows` of lists without pictures: a path stands for what its file would hold."""
+    digests = [digest_bytes(path.encode()) for path in rows["path"]]
+    scans = pd.DataFrame([asdict(Scan("", sha256=digest)) for digest in digests])
+    return attach_scans(rows, scans)
 
 
 def finish_role(rows: pd.DataFrame) -> pd.DataFrame:
@@ -98,6 +108,10 @@ def _scan_rows(rows: pd.DataFrame, params: PrepareParams, cache: ImageCache) -> 
     trusted = find_trusted(params.data.trusted)
     found = cache.scan(root, paths, params.data, pixels, "read images", trusted)
     return attach_scans(rows, found)
+
+
+def _open_thumbnails(rows: pd.DataFrame, cache: ImageCache) -> Thumbnails:
+    return Thumbnails(cache.thumbnails_path, rows["slot"].to_numpy(np.int64))
 
 
 def quarantine(rows: pd.DataFrame, params: PrepareParams, out: Path) -> pd.DataFrame:
@@ -182,14 +196,13 @@ def _check_both_classes(parts: Mapping[Role, pd.DataFrame], final: bool) -> None
 def run(params: PrepareParams, out: Path = OUT) -> None:
     """Reads lists and images, writes manifests, quarantine, same pictures and the summary."""
     rows, repeated, read_as = _read_tables(params)
-    with ImageCache(params.images) as cache:
-        rows = _scan_rows(rows, params, cache)
+    with ImageCache(params.images) if params.data.has_pictures else nullcontext() as cache:
+        rows = _scan_rows(rows, params, cache) if cache else attach_nothing(rows)
         listed = rows[["role", "status", "label"]]
         reviewed = int(((rows["override"] != NO_OVERRIDE) | rows["confirmed"]).sum())
         rows = quarantine(rows, params, out)
         rows = settle_val(rows, params)
-        thumbnails = Thumbnails(cache.thumbnails_path, rows["slot"].to_numpy(np.int64))
-        same = find_same_pictures(rows, thumbnails)
+        same = find_same_pictures(rows, _open_thumbnails(rows, cache) if cache else None)
     dropped = apply_policy(rows, same, params.split.cross_role_duplicates)
     pairs = list_pairs(rows, same, dropped)
     rows = group_rows(rows, params, same)[~dropped]

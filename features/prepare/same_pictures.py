@@ -11,7 +11,7 @@ import pandas as pd
 from features.core.manifest import HELD_OUT, READABLE, ROLES, Ids
 from features.errors import ManifestError
 from features.pixels.thumbnails import Thumbnails
-from features.prepare.near_duplicates import Cut, link_near
+from features.prepare.near_duplicates import NO_LINKS, Cut, link_near
 from features.splits.groups import build_groups
 from features.splits.names import link_repeated, screen_repeated
 
@@ -39,13 +39,15 @@ class SamePictures:
         return self.pairs[["first", "second"]].to_numpy(np.int64).reshape(-1, 2)
 
 
-def find_same_pictures(rows: pd.DataFrame, thumbnails: Thumbnails) -> SamePictures:
-    """Links of readable `rows`: by `sha256`, and by `hash` and `thumbnails` (by position)."""
+def find_same_pictures(rows: pd.DataFrame, thumbnails: Thumbnails | None) -> SamePictures:
+    """Links of readable `rows`: by `sha256`, and by `hash` and any `thumbnails` (by position)."""
     readable = np.flatnonzero((rows["status"] == READABLE).to_numpy())
     exact = link_repeated(rows["sha256"])  # what cannot be read has none
     first = np.setdiff1d(readable, exact[:, 1])  # one row for each content
-    hashes = np.frombuffer(b"".join(rows["hash"].to_numpy()[first]), np.uint8).reshape(-1, 32)
-    near = link_near(hashes, _Subset(thumbnails, first))
+    near = NO_LINKS
+    if thumbnails is not None:
+        hashes = np.frombuffer(b"".join(rows["hash"].to_numpy()[first]), np.uint8).reshape(-1, 32)
+        near = link_near(hashes, _Subset(thumbnails, first))
     labels = rows["corrected"].to_numpy()
     a, b = first[near.rows[:, 0]], first[near.rows[:, 1]]
     opposite = (labels[a] != labels[b]) & (labels[a] >= 0) & (labels[b] >= 0)

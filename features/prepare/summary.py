@@ -18,8 +18,8 @@ FEW = 3
 def summarise(
     roles: Mapping[Role, pd.DataFrame], listed: pd.DataFrame, folds: Folds
 ) -> dict[str, Any]:
-    """Counts by role, class, format, size, generator and fold; `listed`: `role`, `status` and
-    `label` of all rows of the lists."""
+    """Counts by role, class, format, size, generator, source and fold; `listed`: `role`, `status`
+    and `label` of all rows of the lists."""
     summary: dict[str, Any] = {}
     for role, rows in roles.items():
         bad = listed[(listed["role"] == role) & (listed["status"] != READABLE)]
@@ -46,6 +46,7 @@ def _describe_role(rows: pd.DataFrame) -> dict[str, Any]:
     reals, fakes = count_classes(rows["label"])
     sizes = rows["width"].astype(str) + " x " + rows["height"].astype(str)
     notes = rows["notes"][rows["notes"] != ""].str.split(";").explode()
+    named = rows["source"] != ""
     return {
         "reals": reals,
         "fakes": fakes,
@@ -55,6 +56,7 @@ def _describe_role(rows: pd.DataFrame) -> dict[str, Any]:
         "sizes": _count_by_class(sizes, rows["label"]),
         "notes": _count(notes),
         "generators": _count(rows["generator"][rows["generator"] != ""]),
+        "sources": _count_by_class(rows["source"][named], rows["label"][named]),
     }
 
 
@@ -80,8 +82,11 @@ def build_markdown(summary: Mapping[str, Any], params: PrepareParams) -> str:
     parts = [f"# Images of {params.data.root}", "", *_list_roles(summary)]
     if notes := [f"- {role}: {n}" for role, of in summary["read as"].items() for n in of]:
         parts += ["", "## How lists and folders were read", "", *notes]
-    for title, key in (("Formats", "formats"), ("Sizes", "sizes")):
+    seen = (("Formats", "formats"), ("Sizes", "sizes")) if params.data.has_pictures else ()
+    for title, key in seen:
         parts += ["", f"## {title} by class", "", *_list_by_class(summary, title[:-1], key)]
+    if any(summary[role]["sources"] for role in ROLES):
+        parts += ["", "## Sources by class", "", *_list_by_class(summary, "Source", "sources")]
     if overrides := summary.get("label overrides"):
         parts += ["", "## Labels that were looked at", "", *_list_overrides(overrides, params)]
     parts += ["", "## Folds", "", *_list_folds(summary)]

@@ -39,6 +39,9 @@ def verify_data(params: PrepareParams, folder: Path) -> None:
     Damaged blocks of the store are forgotten, to be decoded again. Raises `ManifestError` with
     every file that has changed.
     """
+    if not params.data.has_pictures:
+        _log.info("prepare: there are no pictures (data.train.images), so nothing is read again")
+        return
     root, problems, count = Path(params.data.root), [], 0
     for role in ROLES:
         table = read_manifest(folder, role).table

@@ -81,6 +81,8 @@ class CompareParams(TrainParams):
         return self.model_copy(update={"backbones": {name: merged}}).resolve_backbone(name)
 
     def _find_compare_problems(self) -> list[str]:
+        if not self.backbones:  # all members are from outside: there is nothing to train
+            return []
         if self.compared_backbone not in self.backbones:
             advice = suggest_name(self.compared_backbone, list(self.backbones))
             return [f"compare.backbone {self.compared_backbone}: unknown{advice}"]

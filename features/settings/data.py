@@ -18,17 +18,26 @@ class RoleFiles(Section):
     """File with a header: names and, but for `test`, targets; text, Parquet, or DFDC's metadata in
     JSON. It may lie anywhere. `null`: there is no list, and `images` holds a folder of each class
     (`test`: the images themselves)."""
-    images: str
-    """Folder that the names of the list are relative to, below `data.root`."""
+    images: str | None
+    """Folder that the names of the list are relative to, below `data.root`. `null`, in all roles:
+    there are lists and no pictures, for scores from outside alone."""
 
     @field_validator("images")
     @classmethod
-    def _check_inside(cls, images: str) -> str:
+    def _check_inside(cls, images: str | None) -> str | None:
+        if images is None:
+            return None
         path = PurePosixPath(images)
         if path.is_absolute() or ".." in path.parts:
             advice = "name a folder above all images as data.root, and this one relative to it"
             raise ValueError(f"it leads outside data.root: {advice}")
         return images
+
+    @model_validator(mode="after")
+    def _check_any(self) -> Self:
+        if self.labels is None and self.images is None:
+            raise ValueError("labels and images are both null: there is nothing to read")
+        return self
 
 
 class Columns(Section):
@@ -42,6 +51,9 @@ class Columns(Section):
     """Optional positive weight of a row in the draws of `sampling.mode: weighted`."""
     generator: str | None = None
     """Optional name of what made a fake (empty for reals); val metrics are given by it."""
+    source: str | None = None
+    """Optional name of where a row comes from, real or fake: a data set, a camera, a site (empty:
+    unknown); which reals are called fake is given by it."""
     unit: str | None = None
     """Optional name of what a row is a part of (a video, a person; empty: nothing). Rows of a unit
     stay together as those of `data.group_columns` do; scores and metrics are also given by unit. A
@@ -107,6 +119,18 @@ class Data(Limits):
         if len(set(columns)) < len(columns):
             raise ValueError("a column stands twice")
         return columns
+
+    @model_validator(mode="after")
+    def _check_alike(self) -> Self:
+        roles = [files for files in (self.train, self.val, self.test) if files is not None]
+        if len({files.images is None for files in roles}) > 1:
+            raise ValueError("images is null in some roles: there are pictures in all, or in none")
+        return self
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether there is more than lists."""
+        return self.train.images is not None
 
 
 class Split(Section):

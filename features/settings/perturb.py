@@ -61,3 +61,5 @@ class PerturbParams(DumpParams):
     folds: ActiveFolds
     backbones: dict[str, object]
     """Only the names count; their settings stand in `member.json`."""
+    outside: dict[str, object]
+    """Whether there are any counts: what they say of changed pictures is not known."""

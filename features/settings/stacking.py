@@ -22,6 +22,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 RATES = ("fpr", "tpr")
 """Policies that aim at a target."""
 Candidate = Literal["lightgbm", "lightgbm_pca", "random_forest"]
+Simple = Literal["mean", "rank_mean", "greedy", "logistic", "best_single"]
 
 
 Policy = Literal["balanced_accuracy", "accuracy", "f1", "cost", "fpr", "tpr"]
@@ -99,7 +100,7 @@ class Stack(Section):
     """Parts that the fold rows are cut into, by group, for out-of-fold scores."""
     repeats: PositiveInt = 2
     """Times that they are cut anew; scores of a row are averaged over them."""
-    candidates: tuple[Candidate, ...] = ("lightgbm", "lightgbm_pca", "random_forest")
+    candidates: tuple[Candidate, ...] = ("lightgbm", "lightgbm_pca")
     """What may ship if it beats the best simple combiner. Each one declared here makes it harder
     for the others: the risk of a lucky winner is shared among them."""
     columns: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
@@ -115,8 +116,12 @@ class Stack(Section):
     bags: PositiveInt = 3
     """Fits with other seeds that are averaged in what ships; the gate judges single ones."""
     max_rounds: PositiveInt = 300
+    """What cross-validation within the rows may choose at most; 0 rounds leave the best simple
+    combiner as it is."""
     learning_rate: PositiveFloat = 0.05
-    num_leaves: Annotated[int, Field(ge=2)] = 15
+    num_leaves: Annotated[int, Field(ge=2)] = 2
+    """2: each tree looks at one column, and the model is a sum of curves. More let columns act
+    together, and need more rows."""
     min_data_in_leaf: PositiveInt = 20
     """At most rows / 20."""
     feature_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -131,6 +136,12 @@ class Gate(Section):
     rows: Literal["all", "untuned"] = "all"
     """Out-of-fold rows that decide. `untuned`: those that `tune` never looked at, for settings that
     it chose on the others; `tune --write` sets it."""
+    ship: Literal["auto"] | Simple | Candidate = "auto"
+    """`auto`: what the gate chooses. A name: that candidate, whatever the gate says; what it said
+    stands in log, report and card."""
+    pseudo_sources: Annotated[int, Field(ge=2)] | None = None
+    """Where no `data.columns.source` is named: so many clusters of the reals' embeddings stand for
+    sources. They are not sources: what holds on unseen clusters may not hold on unseen cameras."""
 
 
 class StackParams(MembersParams):

@@ -44,7 +44,7 @@ def read_checked(manifest: Manifest, root: Path, facts: PixelFacts) -> CheckedPi
         try:
             content = read_inside(root, str(row.path), ANYWHERE)
             given = GivenPicture(str(row.img_name), partial(bytearray, content))
-            squares.append(reader.read(given))
+            squares += [*reader.read(given)]
             contents.append(content)
         except ImageProblem as problem:
             problems.append(f"{row.path}: {problem}")

@@ -8,7 +8,7 @@ from features.core.sums import check_sums
 from features.errors import StaleArtifactError
 from serving.format.facts import RateFacts, ValRates
 from stage2_ensemble.decisions.conformal import FAKE, REAL
-from stage2_ensemble.models.ensemble import SecondStage
+from stage2_ensemble.fitted.ensemble import SecondStage
 from stage2_ensemble.results.form import Promise, has_val
 from stage2_ensemble.results.metrics_file import read_metrics
 from stage2_ensemble.results.scores import read_interval

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from features.core.files import write_atomic, write_json
-from features.core.manifest import read_manifest
+from features.core.manifest import Manifest, read_manifest
 from features.errors import BundleError, StaleArtifactError
 from features.forensics.columns import COLUMNS
 from features.runtime.progress import track
@@ -18,7 +18,7 @@ from serving.bundle.members import TorchMember, open_member, write_bundled_membe
 from serving.bundle.rates import read_rates
 from serving.bundle.settings import BundleParams
 from serving.cascade.finding import find_cascade
-from serving.cascade.rows import read_cascade_rows
+from serving.cascade.rows import read_cascade_rows, read_val_rows
 from serving.cascade.telling import describe_cascade
 from serving.format.cascade import CASCADE
 from serving.format.facts import FORM, BundleFacts, MemberFacts, PixelFacts, Sample
@@ -29,13 +29,14 @@ from serving.scoring.scorer import Scorer
 from serving.verify.samples import check_samples
 from stage1_cnn.networks.member import read_member
 from stage2_ensemble.decisions.conformal import FAKE, REAL
-from stage2_ensemble.models.bundle import MANIFEST as SECOND_MANIFEST
-from stage2_ensemble.models.bundle import check_bundle, read_ensemble
-from stage2_ensemble.models.ensemble import SecondStage, check_members
+from stage2_ensemble.fitted.bundle import MANIFEST as SECOND_MANIFEST
+from stage2_ensemble.fitted.bundle import check_bundle, read_ensemble
+from stage2_ensemble.fitted.ensemble import SecondStage, check_members
 
 MANIFEST = Path("artifacts/manifest")
 MEMBERS = Path("artifacts/members")
 DUMPS = Path("artifacts/dumps")
+FORENSICS = Path("artifacts/forensics")
 STACKERS = Path("artifacts/stackers")
 MODEL_CARD = STACKERS / "MODEL_CARD.md"
 PACKAGES = (
@@ -51,8 +52,8 @@ def run(params: BundleParams, out: Path, samples: int) -> None:
     Raises `BundleError`, `StaleArtifactError`, or as the readers of the project's files.
     """
     second_stage = read_ensemble(STACKERS)
-    check_members(second_stage, list(params.backbones), params.folds.active)
-    _check_shipped(second_stage)
+    check_members(second_stage, params.names, params.folds.active)
+    _check_shipped(second_stage, list(params.outside))
     limits = params.data.model_dump(include=set(Limits.model_fields))
     pixels = PixelFacts(
         size=params.images.size, equalize=params.images.equalize, limits=Limits(**limits)
@@ -80,7 +81,7 @@ def run(params: BundleParams, out: Path, samples: int) -> None:
             versions={"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         )
         write_json(folder / FACTS, facts.model_dump(mode="json"))
-        _write_cascade(second_stage, written, folder)
+        _write_cascade(second_stage, written, val, folder)
         seal_bundle(folder)
         check_samples(folder)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
@@ -90,19 +91,33 @@ def run(params: BundleParams, out: Path, samples: int) -> None:
     )  # fmt: skip
 
 
-def _write_cascade(second_stage: SecondStage, members: Sequence[MemberFacts], folder: Path) -> None:
+def _write_cascade(
+    second_stage: SecondStage, members: Sequence[MemberFacts], val: Manifest, folder: Path
+) -> None:
     rows = read_cascade_rows(second_stage, read_manifest(MANIFEST, "train"), DUMPS)
-    cascade = find_cascade(rows, second_stage, members)
+    val_rows = read_val_rows(second_stage, val, DUMPS, FORENSICS)
+    cascade = find_cascade(rows, second_stage, members, val_rows)
     write_json(folder / CASCADE, cascade.model_dump(mode="json"))
     for line in describe_cascade(cascade):
         _log.info("cascade: %s", line)
 
 
-def _check_shipped(second_stage: SecondStage) -> None:
-    if find_needs(second_stage, second_stage.shipped).file_facts:
-        problem = f"{second_stage.shipped} looks at facts of files (stack.use_file_facts)"
-        advice = "They say how these data were collected; pictures from elsewhere have others."
-        raise BundleError("the ensemble", [problem], advice)
+def _check_shipped(second_stage: SecondStage, outside: Sequence[str]) -> None:
+    """Raises `BundleError` where what ships looks at what no picture alone can tell."""
+    shipped = second_stage.shipped
+    needs = find_needs(second_stage, shipped)
+    problems = [
+        f"{shipped} asks {name}, whose scores come from outside: there is no network of it"
+        for name in outside
+        if name in needs.backbones
+    ]
+    if needs.file_facts:
+        problems.append(
+            f"{shipped} looks at facts of files (stack.use_file_facts), which say how these data "
+            "were collected"
+        )
+    if problems:
+        raise BundleError("the ensemble", problems, "gate.ship names another candidate.")
 
 
 def open_members(params: BundleParams, second_stage: SecondStage) -> list[TorchMember]:
@@ -110,8 +125,10 @@ def open_members(params: BundleParams, second_stage: SecondStage) -> list[TorchM
     trained again since the second stage was fitted."""
     members = []
     for fold in second_stage.folds:
-        digests = second_stage.digests[fold]
-        for backbone, digest in zip(second_stage.backbones, digests, strict=True):
+        digests = zip(second_stage.backbones, second_stage.digests[fold], strict=True)
+        for backbone, digest in digests:
+            if backbone in params.outside:
+                continue
             folder = MEMBERS / backbone / str(fold)
             member = read_member(folder, backbone, fold)
             if member.id.digest != digest:

@@ -17,8 +17,9 @@ from serving.format.cascade import CascadeFacts, CascadeRule, CascadeStep
 from serving.format.facts import MemberFacts, RateFacts
 from serving.scoring.needs import find_needs
 from stage2_ensemble.columns.columns import Floats
-from stage2_ensemble.decisions.calibration import choose_calibration, cross_calibrate
-from stage2_ensemble.decisions.scored_rows import ChoiceRows
+from stage2_ensemble.decisions.calibration import Calibration, choose_calibration, cross_calibrate
+from stage2_ensemble.decisions.scored_rows import ChoiceRows, LabelledRows, ValRows
+from stage2_ensemble.fitted.ensemble import SecondStage
 from stage2_ensemble.measures.metrics import measure_scores
 from stage2_ensemble.measures.resampling import (
     LEAST_GROUPS,
@@ -28,7 +29,6 @@ from stage2_ensemble.measures.resampling import (
     index_groups,
     measure_resamples,
 )
-from stage2_ensemble.models.ensemble import SecondStage
 
 STOPPED = tuple(np.round(np.arange(0.2, 1.01, 0.05), 2).tolist())
 """Shares of rows that the margins which are tried stop: below a fifth nothing worth it is saved."""
@@ -37,9 +37,12 @@ METRICS = ("auc", "balanced_accuracy")
 
 
 def find_cascade(
-    rows: CascadeRows, second_stage: SecondStage, members: Sequence[MemberFacts]
+    rows: CascadeRows[ChoiceRows],
+    second_stage: SecondStage,
+    members: Sequence[MemberFacts],
+    val: CascadeRows[ValRows] | None = None,
 ) -> CascadeFacts:
-    """All rules worth a choice, and the steps that they ask."""
+    """All rules worth a choice, and the steps that they ask; on `val` they are measured alone."""
     needed = find_needs(second_stage, second_stage.shipped).backbones
     operations = {
         name: sum(facts.operations for facts in members if facts.backbone == name)
@@ -69,14 +72,30 @@ def find_cascade(
         order=order,
         operations=operations,
         steps=tuple(steps),
-        rules=keep_best(rules),
+        rules=tuple(_measure_on_val(rule, steps, val, threshold) for rule in keep_best(rules)),
     )
+
+
+def _measure_on_val(
+    rule: CascadeRule,
+    steps: Sequence[CascadeStep],
+    val: CascadeRows[ValRows] | None,
+    threshold: float,
+) -> CascadeRule:
+    if val is None:
+        return rule
+    step = steps[rule.step]
+    mean = np.mean([val.backbones[name] for name in step.backbones], axis=0)
+    log_odds = Calibration.from_json(step.calibration).apply(mean)
+    judge = _Judge(val.shipped, threshold, index_groups(val.shipped.labels, val.shipped.groups))
+    auc_loss, accuracy_loss = judge.compare(judge.mix(log_odds, rule.margin))
+    return rule.model_copy(update={"val_auc_loss": auc_loss, "val_accuracy_loss": accuracy_loss})
 
 
 class _Judge:
     """What ships, against the same with rows that stop early."""
 
-    def __init__(self, shipped: ChoiceRows, threshold: float, groups: Groups) -> None:
+    def __init__(self, shipped: LabelledRows, threshold: float, groups: Groups) -> None:
         self.shipped, self.threshold, self.groups = shipped, threshold, groups
         self.values, self.resamples = self._measure(shipped.log_odds)
 
@@ -86,8 +105,7 @@ class _Judge:
         margins = dict.fromkeys(float(np.quantile(distance, 1 - share)) for share in STOPPED)
         for margin in margins:
             stops = distance >= margin
-            mixed = np.where(stops, log_odds, self.shipped.log_odds)
-            auc_loss, accuracy_loss = self._compare(mixed)
+            auc_loss, accuracy_loss = self.compare(self.mix(log_odds, margin))
             yield CascadeRule(
                 step=step,
                 margin=margin,
@@ -97,7 +115,13 @@ class _Judge:
                 accuracy_loss=accuracy_loss,
             )
 
-    def _compare(self, log_odds: Floats) -> list[RateFacts]:
+    def mix(self, log_odds: Floats, margin: float) -> Floats:
+        """`log_odds` where they are certain, else those of what ships."""
+        stops = np.abs(log_odds - self.threshold) >= margin
+        return np.where(stops, log_odds, self.shipped.log_odds)
+
+    def compare(self, log_odds: Floats) -> list[RateFacts]:
+        """What they lose of each of `METRICS`."""
         values, resamples = self._measure(log_odds)
         losses = []
         for name in METRICS:

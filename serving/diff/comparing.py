@@ -37,7 +37,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedPair:
     """How good both are on pictures whose class is known; each counts as a group of its own."""
 
     rows: int
@@ -49,7 +49,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class BundleDifference:
     """All that is told."""
 
     rows: int
@@ -59,7 +59,7 @@ class Comparison:
     """By label of the first and of the second, where they differ."""
     largest: Sequence[Pair]
     """The largest differences of log-odds, either way."""
-    judged: Judged | None
+    judged: JudgedPair | None
 
     def to_json(self) -> dict[str, Any]:
         """As a program wants it."""
@@ -83,17 +83,19 @@ class Comparison:
         return facts
 
 
-def compare_rows(pairs: Sequence[Pair], labels: Mapping[str, int] | None, shown: int) -> Comparison:
+def compare_pairs(
+    pairs: Sequence[Pair], labels: Mapping[str, int] | None, shown: int
+) -> BundleDifference:
     """`labels`: by name 0 real, 1 fake; pictures that they do not name are not judged."""
     readable = [pair for pair in pairs if pair.is_readable]
     both = Counter((pair.first.label, pair.second.label) for pair in readable)
     flips = {(a, b): count for (a, b), count in sorted(both.items()) if a != b}
     largest = sorted(readable, key=lambda pair: -abs(pair.difference))[:shown]
     judged = None if labels is None else _judge(readable, labels)
-    return Comparison(len(pairs), len(pairs) - len(readable), flips, largest, judged)
+    return BundleDifference(len(pairs), len(pairs) - len(readable), flips, largest, judged)
 
 
-def _judge(pairs: Sequence[Pair], labels: Mapping[str, int]) -> Judged:
+def _judge(pairs: Sequence[Pair], labels: Mapping[str, int]) -> JudgedPair:
     known = [pair for pair in pairs if pair.first.name in labels]
     if not known:
         problem = "none of its names is that of a picture that both can read"
@@ -117,7 +119,7 @@ def _judge(pairs: Sequence[Pair], labels: Mapping[str, int]) -> Judged:
             }
         )
     difference = compare_aucs(targets, groups, scores[1], scores[0])
-    return Judged(len(known), (aucs[0], aucs[1]), difference, (errors[0], errors[1]))
+    return JudgedPair(len(known), (aucs[0], aucs[1]), difference, (errors[0], errors[1]))
 
 
 def read_targets(path: Path) -> dict[str, int]:

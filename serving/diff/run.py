@@ -7,7 +7,7 @@ from features.core.number_text import format_figure
 from features.errors import PictureError
 from features.runtime.progress import track
 from features.runtime.terminal import build_console, get_form, write_document
-from serving.diff.comparing import Comparison, Judged, Pair, compare_rows, read_targets
+from serving.diff.comparing import BundleDifference, JudgedPair, Pair, compare_pairs, read_targets
 from serving.ensemble.ensemble import Ensemble
 from serving.reading.sources import Source, list_pictures, open_sources
 from stage2_ensemble.display.layout import Column, Row, TextTable, render_table
@@ -26,7 +26,7 @@ def run(first: Path, second: Path, paths: tuple[str, ...], labels: Path | None, 
         raise PictureError("pictures", ["there are none"])
     both = (Ensemble.load(first), Ensemble.load(second))
     pairs = list(track(_label_twice(*both, sources), "diff", total, unit="pictures"))
-    found = compare_rows(pairs, targets, shown)
+    found = compare_pairs(pairs, targets, shown)
     if get_form() == "json":
         write_document(found.to_json())
         return
@@ -41,7 +41,7 @@ def _label_twice(first: Ensemble, second: Ensemble, sources: list[Source]) -> It
         yield Pair(one, other)
 
 
-def build_tables(found: Comparison) -> list[TextTable]:
+def build_tables(found: BundleDifference) -> list[TextTable]:
     """Labels that flip, the largest differences, and who is right."""
     flips = [Row((a, b, f"{count:,}")) for (a, b), count in found.flips.items()]
     title = f"{found.rows:,} pictures, {found.unreadable:,} unreadable: labels that differ"
@@ -59,7 +59,7 @@ def build_tables(found: Comparison) -> list[TextTable]:
     return tables
 
 
-def _build_judged(judged: Judged) -> TextTable:
+def _build_judged(judged: JudgedPair) -> TextTable:
     rows = [Row(("AUC", *(auc.describe() for auc in judged.aucs)))]
     for name, title in (
         ("reals_called_fake", "reals called fake"),

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from features.errors import PictureError
 from features.pixels.reading import ImageProblem
 from features.runtime.memory import count_workers
-from serving.ensemble.rows import LabelledPicture, build_rows
+from serving.ensemble.rows import LabelledPicture, average_frames, build_rows
 from serving.format.facts import BundleFacts
 from serving.format.files import Bundle, open_bundle
 from serving.reading.pictures import AnyPicture, GivenPicture, name_picture
@@ -109,16 +109,20 @@ class Ensemble:
         self, pictures: Sequence[GivenPicture], with_members: bool = False
     ) -> list[LabelledPicture]:
         """A row for each picture, all of them decoded and scored together by this thread."""
-        squares, problems = [], []
+        squares, problems, may_stop = [], [], []
         for picture in pictures:
             try:
                 squares.append(self.reader.read(picture))
                 problems.append("")
+                # Rules of a cascade are about single pictures.
+                may_stop += [not picture.is_unit] * len(squares[-1])
             except ImageProblem as problem:
                 problems.append(str(problem))
-        scores = self.score_squares(self._stack(squares), with_members)
-        names = [picture.name for picture in pictures]
-        return build_rows(self.scorer.second_stage, names, problems, scores, with_members)
+        stops = np.array(may_stop, bool)
+        scores = self.scorer.score(self._stack(squares), with_members, stops)
+        found = average_frames(scores, [len(own) for own in squares])
+        names = [(picture.name, picture.is_unit) for picture in pictures]
+        return build_rows(self.scorer.second_stage, names, problems, found, with_members)
 
     def score_squares(self, squares: Squares, all_members: bool = False) -> SquareScores:
         """`(n, s, s, 3)` as `reader` makes them, to log-odds as they come."""
@@ -126,7 +130,7 @@ class Ensemble:
 
     def _stack(self, squares: Sequence[Squares]) -> Squares:
         side = self.facts.pixels.size
-        return np.stack(squares) if squares else np.empty((0, side, side, 3), np.uint8)
+        return np.concatenate(squares) if squares else np.empty((0, side, side, 3), np.uint8)
 
 
 def _name_all(pictures: Iterable[AnyPicture]) -> Iterator[GivenPicture]:

@@ -42,6 +42,9 @@ class CascadeRule(Section):
     """What the AUC loses, with the 95 % interval by bootstrap of groups."""
     accuracy_loss: RateFacts
     """The same of the balanced accuracy at the threshold."""
+    val_auc_loss: RateFacts | None = None
+    """What came of it on val, where nothing was chosen; `None` where there is none."""
+    val_accuracy_loss: RateFacts | None = None
 
     @property
     def promised_loss(self) -> float:
@@ -49,6 +52,13 @@ class CascadeRule(Section):
         highs = [loss.high for loss in (self.auc_loss, self.accuracy_loss)]
         assert None not in highs
         return max(0.0, *(high for high in highs if high is not None))
+
+    @property
+    def val_loss(self) -> float | None:
+        """The larger of both losses on val."""
+        if self.val_auc_loss is None or self.val_accuracy_loss is None:
+            return None
+        return max(self.val_auc_loss.value, self.val_accuracy_loss.value)
 
 
 class CascadeFacts(Section):

@@ -2,12 +2,16 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from features.errors import BundleError
 from serving.format.files import MANIFEST
+
+LOCKS = Path(tempfile.gettempdir()) / f"forgerystack-{os.getuid()}"
+"""Of this user on this machine: bundles may lie where nothing can be written."""
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import logging
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from features.runtime.progress import show_progress
 from features.runtime.terminal import get_form, write_document
 from serving.ensemble.ensemble import Ensemble
 from serving.ensemble.rows import LabelledPicture
+from serving.format.folders import LOCKS
 from serving.label.rows_file import RowsFile
 from serving.label.tables import (
     describe_labelled,
@@ -27,7 +27,6 @@ from serving.reading.pictures import GivenPicture
 from serving.reading.sources import Source, list_pictures, open_sources
 
 STDIN = "-"
-LOCKS = Path(tempfile.gettempdir()) / "forgerystack"
 _log = logging.getLogger("forgerystack")
 
 

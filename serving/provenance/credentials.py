@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from serving.provenance.marks import Mark, MarkState, clean_text
+from serving.provenance.marks import Mark, MarkState, shorten_text
 from serving.provenance.source_type import explain_source_type
 
 KIND = "Content credentials (C2PA)"
@@ -36,7 +36,7 @@ def find_credentials(content: bytes | bytearray) -> Mark:
             facts = json.loads(reader.json())
             state = reader.get_validation_state()
     except Exception as error:  # whatever the library says of a broken manifest
-        return Mark(KIND, "signature invalid", note=clean_text(f"It cannot be read: {error}"))
+        return Mark(KIND, "signature invalid", note=shorten_text(f"It cannot be read: {error}"))
     return describe_credentials(facts, state)
 
 
@@ -51,7 +51,7 @@ def describe_credentials(facts: Mapping[str, Any], state: str | None) -> Mark:
     values = [("made by", maker) for maker in makers if maker]
     values += [(name, str(signature[key])) for name, key in _SIGNED if signature.get(key)]
     values += [("says", text) for text in _list_actions(manifest)]
-    cleaned = tuple((name, clean_text(value)) for name, value in values)
+    cleaned = tuple((name, shorten_text(value)) for name, value in values)
     if state in ("Valid", "Trusted"):
         found: MarkState = "found"
         return Mark(KIND, found, cleaned, _NOT_ASKED)
@@ -60,7 +60,7 @@ def describe_credentials(facts: Mapping[str, Any], state: str | None) -> Mark:
         for status in facts.get("validation_status", [])
         if status.get("code") != UNTRUSTED
     ]
-    note = clean_text(f"Signature and content do not agree: {', '.join(codes)}")
+    note = shorten_text(f"Signature and content do not agree: {', '.join(codes)}")
     return Mark(KIND, "signature invalid", cleaned, note)
 
 

@@ -24,11 +24,11 @@ class Mark:
 
 def build_mark(kind: str, values: list[tuple[str, str]]) -> Mark:
     """Found where it says anything."""
-    cleaned = tuple((clean_text(name), clean_text(value)) for name, value in values)
+    cleaned = tuple((shorten_text(name), shorten_text(value)) for name, value in values)
     return Mark(kind, "found" if cleaned else "not found", cleaned)
 
 
-def clean_text(text: str) -> str:
+def shorten_text(text: str) -> str:
     """At most `LONGEST` characters, all in one line and visible: none that turns the direction of
     writing or moves a terminal's cursor."""
     head = text[: 4 * LONGEST]

@@ -1,7 +1,7 @@
 """One picture: a name and the way to its content."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from os import PathLike, fspath
 from pathlib import Path
 from typing import NamedTuple
@@ -12,8 +12,8 @@ from PIL import Image
 
 from features.pixels.reading import ImageProblem
 
-Content = bytearray | npt.NDArray[np.uint8]
-"""Of a file, or pixels `(h, w, 3)`."""
+Content = bytearray | npt.NDArray[np.uint8] | Iterator[npt.NDArray[np.uint8]]
+"""Of a file, or pixels `(h, w, 3)`, or frames, each such pixels."""
 AnyPicture = str | PathLike[str] | bytes | bytearray | npt.NDArray[np.uint8] | Image.Image
 """A path, a file's content, pixels `(h, w, 3)` of RGB or `(h, w)` of grey, or Pillow's image."""
 
@@ -24,6 +24,8 @@ class GivenPicture(NamedTuple):
     name: str
     load: Callable[[], Content]
     """Called once; raises `ImageProblem`."""
+    is_unit: bool = False
+    """It has frames, which are scored as one unit."""
 
 
 def read_file(path: str | PathLike[str]) -> bytearray:

@@ -1,4 +1,4 @@
-"""Videos: frames from all over each, as pictures."""
+"""Videos: frames from all over each, scored as one unit."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,9 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from features.errors import PictureError
 from features.pixels.reading import ImageProblem
-from serving.reading.pictures import Content, GivenPicture
+from serving.reading.pictures import GivenPicture
 
 VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")
 FRAMES = 16
@@ -23,38 +26,35 @@ class VideoSource:
     name: str
 
     def list_names(self) -> list[str]:
-        """`clip.mp4#0` …: the frames, by number of those that are looked at."""
-        return [f"{self.name}#{i}" for i in range(FRAMES)]
+        """Its own."""
+        return [self.name]
 
     def open(self) -> Iterator[GivenPicture]:
-        """The frames; those that a short or damaged video lacks cannot be read."""
-        try:
-            frames: list[Any] = _read_frames(self.path)
-            problem = "the video has fewer frames"
-        except OSError as error:  # av's errors are such
-            frames, problem = [], f"no video that can be read: {error}"
-        for i, name in enumerate(self.list_names()):
-            frame = frames[i] if i < len(frames) else None
-            yield GivenPicture(name, partial(_check, frame, problem))
+        """One unit. Raises `PictureError` where PyAV is missing."""
+        _import_av(self.path)
+        yield GivenPicture(self.name, partial(read_frames, self.path), is_unit=True)
 
 
-def _check(frame: Content | None, problem: str) -> Content:
-    if frame is None:
-        raise ImageProblem(problem)
-    return frame
+def read_frames(path: Path) -> Iterator[npt.NDArray[np.uint8]]:
+    """Frames `(h, w, 3)`, one at a time in memory; all of a short video. Raises `ImageProblem`."""
+    av = _import_av(path)
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            count = stream.frames or sum(1 for packet in container.demux(stream) if packet.size)
+            container.seek(0)
+            wanted = {int((i + 0.5) * count / FRAMES) for i in range(FRAMES)}
+            for i, frame in enumerate(container.decode(stream)):
+                if i in wanted:
+                    yield frame.to_ndarray(format="rgb24")
+    except (OSError, ValueError, IndexError) as error:  # av's own errors are such
+        raise ImageProblem(f"no video that can be read: {error}") from None
 
 
-def _read_frames(path: Path) -> list[Any]:
+def _import_av(path: Path) -> Any:
     try:
         import av  # late: only those who label videos need it
     except ImportError:
-        problem = f"reading {path.name} needs PyAV"
-        raise PictureError("pictures", [problem], "pip install 'forgerystack[video]'") from None
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        count = stream.frames or sum(1 for packet in container.demux(stream) if packet.size)
-        container.seek(0)
-        wanted = {int((i + 0.5) * count / FRAMES) for i in range(FRAMES)}
-        frames = container.decode(stream)
-        return [f.to_ndarray(format="rgb24") for i, f in enumerate(frames) if i in wanted]
+        advice = "pip install 'forgerystack[video]'"
+        raise PictureError(str(path), ["reading it needs PyAV"], advice) from None
+    return av

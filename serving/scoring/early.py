@@ -1,17 +1,22 @@
 """Which squares cheap networks answer alone, by a rule of the bundle's cascade."""
 
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
+from features.core.manifest import Ids
 from features.errors import BundleError
 from serving.format.cascade import LEAST_SAVING, format_loss, read_cascade
 from stage2_ensemble.columns.columns import Floats
 from stage2_ensemble.decisions.calibration import Calibration
 from stage2_ensemble.decisions.rules import DecisionRules
-from stage2_ensemble.models.ensemble import SecondStage
+from stage2_ensemble.fitted.ensemble import SecondStage
+
+_log = logging.getLogger("forgerystack")
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,10 @@ class EarlyAnswers:
     """Backbones that saw all squares."""
     order: tuple[str, ...]
     """Backbones that saw those that are NaN."""
+
+    def take(self, positions: Ids) -> Self:
+        """Of the squares at these positions."""
+        return replace(self, log_odds=self.log_odds[positions])
 
     def list_asked(self) -> list[tuple[str, ...]]:
         """By square the backbones that saw it."""
@@ -51,7 +60,8 @@ class EarlyStop:
 
 
 def open_early_stop(folder: Path, second_stage: SecondStage, max_loss: float) -> EarlyStop:
-    """The rule that saves most and promises to lose no more than `max_loss`.
+    """The rule that saves most and promises to lose no more than `max_loss`; warns where it lost
+    more on val.
 
     Raises `BundleError` where none does, with the least loss that one promises.
     """
@@ -63,6 +73,9 @@ def open_early_stop(folder: Path, second_stage: SecondStage, max_loss: float) ->
         least = f"the least that one promises is {format_loss(min(useful))}" if useful else ""
         reasons = [reason for reason in (cascade.reason, least) if reason]
         raise BundleError(str(folder), ["; ".join([problem, *reasons])], "Leave out --max-loss.")
+    if rule.val_loss is not None and rule.val_loss > max_loss:
+        lost = (format_loss(rule.val_loss), format_loss(rule.promised_loss))
+        _log.warning("On val the rule lost %s, and promised %s: val is unlike train", *lost)
     step = cascade.steps[rule.step]
     threshold = second_stage.rules.scorers[second_stage.shipped].threshold.value
     calibration = Calibration.from_json(step.calibration)

@@ -16,9 +16,9 @@ from serving.scoring.early import EarlyAnswers, EarlyStop, open_early_stop
 from serving.scoring.members import BundledMember, MemberScores
 from serving.scoring.needs import find_needs
 from serving.scoring.views import Squares
-from stage2_ensemble.columns.columns import Floats, HeldOutColumns
-from stage2_ensemble.models.bundle import read_ensemble
-from stage2_ensemble.models.ensemble import SecondStage
+from stage2_ensemble.columns.columns import Floats, HeldOutColumns, Mask
+from stage2_ensemble.fitted.bundle import read_ensemble
+from stage2_ensemble.fitted.ensemble import SecondStage
 
 _log = logging.getLogger("forgerystack")
 HALF_MAX = 65_504
@@ -86,16 +86,19 @@ class Scorer:
                 self._loaded[name] = self._load(self._facts[name])
             return self._loaded[name]
 
-    def score(self, squares: Squares, all_members: bool = False) -> SquareScores:
+    def score(
+        self, squares: Squares, all_members: bool = False, may_stop: Mask | None = None
+    ) -> SquareScores:
         """`squares`: `(n, s, s, 3)` of the bundle's side.
 
-        `all_members`: those, too, that what ships does not ask for.
+        `all_members`: those, too, that what ships does not ask for. `may_stop` `(n,)`: squares
+        that early answers are fit for, where there are any; by default all.
         """
         if not len(squares):
             asked = self._choose(all_members)
             return SquareScores(np.empty(0), {facts.name: np.empty(0) for facts in asked})
         if self._early and not all_members:
-            return self._score_early(squares, self._early)
+            return self._score_early(squares, self._early, may_stop)
         members = self.ask_members(squares, all_members)
         shipped = self.second_stage.score(self.second_stage.shipped, members.columns)
         return SquareScores(shipped, members.log_odds)
@@ -104,11 +107,15 @@ class Scorer:
         """As `score`, of at least one square, before the second stage."""
         return self._answer(squares, self._ask(self._choose(all_members), squares))
 
-    def _score_early(self, squares: Squares, early: EarlyStop) -> SquareScores:
+    def _score_early(
+        self, squares: Squares, early: EarlyStop, may_stop: Mask | None
+    ) -> SquareScores:
         first = [facts for facts in self.needed if facts.backbone in early.backbones]
         found = self._ask(first, squares)
         corrected = {name: self._correct(name, answer) for name, answer in found.items()}
         answers = early.decide(corrected, self.second_stage.rules)
+        if may_stop is not None:
+            answers.log_odds[~may_stop] = np.nan
         left = np.flatnonzero(np.isnan(answers.log_odds))
         shipped = np.full(len(squares), np.nan)
         if len(left):

@@ -9,7 +9,7 @@ from scipy.special import logit
 from serving.scoring.scorer import Scorer
 from serving.scoring.views import Squares
 from stage2_ensemble.columns.columns import HeldOutColumns
-from stage2_ensemble.findings.contributions import (
+from stage2_ensemble.explanations.contributions import (
     BACKBONE,
     DISAGREEMENT,
     Contributions,

@@ -1,7 +1,7 @@
 """All facts of a sheet, before a word is written.
 
 facts = gather_facts(Ensemble.load("ensemble"), content, "holiday.jpg")
-facts.label, [row.label for row in facts.variants]
+facts.label, [row.label for row in facts.copies]
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ from serving.provenance.finding import find_marks
 from serving.provenance.marks import Mark
 from serving.reading.pictures import GivenPicture
 from serving.sheet.blocks import BlockShares, share_blocks
+from serving.sheet.copies import list_copies
 from serving.sheet.covering import CoverMap, map_covering
-from serving.sheet.variants import list_variants
 from stage2_ensemble.decisions.conformal import REVIEW
 from stage2_ensemble.decisions.rules import DecisionRules
 
@@ -41,7 +41,7 @@ class SheetFacts:
     """`(h, w, 3)`, upright."""
     row: LabelledPicture
     """As the command `label` gives it."""
-    variants: tuple[LabelledPicture, ...]
+    copies: tuple[LabelledPicture, ...]
     maps: tuple[CoverMap, ...]
     shares: BlockShares | None
     marks: tuple[Mark, ...]
@@ -52,7 +52,7 @@ class SheetFacts:
         decided = {self.row.label, REVIEW}
         if self.row.label == REVIEW:
             return ()
-        return tuple(v.name for v in self.variants if v.is_readable and v.label not in decided)
+        return tuple(v.name for v in self.copies if v.is_readable and v.label not in decided)
 
     @property
     def label(self) -> str:
@@ -71,7 +71,7 @@ def gather_facts(ensemble: Ensemble, content: bytes | bytearray, name: str) -> S
         marks = find_marks(content, limits)
     except ImageProblem as problem:
         raise PictureError(name, [str(problem)]) from None
-    square = ensemble.reader.read(GivenPicture(name, lambda: content))
+    [square] = ensemble.reader.read(GivenPicture(name, lambda: content))
     return SheetFacts(
         bundle=ensemble.facts,
         bundle_digest=ensemble.bundle.digest,
@@ -79,7 +79,7 @@ def gather_facts(ensemble: Ensemble, content: bytes | bytearray, name: str) -> S
         digest=digest_bytes(content),
         pixels=pixels,
         row=row,
-        variants=tuple(ensemble.label_batch(list_variants(pixels))),
+        copies=tuple(ensemble.label_batch(list_copies(pixels))),
         maps=tuple(map_covering(ensemble, square)),
         shares=share_blocks(ensemble.scorer, square),
         marks=marks,

@@ -8,14 +8,14 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from serving.ensemble.ensemble import Ensemble
-from serving.provenance.marks import clean_text
+from serving.provenance.marks import shorten_text
 from serving.sheet.blocks import BlockShares
 from serving.sheet.covering import WHOLE, CoverMap
 from serving.sheet.facts import SheetFacts, gather_facts
 from serving.sheet.pictures import SMALL, encode_map, encode_picture
 from serving.sheet.words import (
+    describe_known_rates,
     describe_prior,
-    describe_rates,
     describe_stability,
     explain_label,
     format_probability,
@@ -51,7 +51,7 @@ def _build_page(facts: SheetFacts) -> dict[str, Any]:
     """What the template needs, in words."""
     height, width = facts.pixels.shape[:2]
     return {
-        "name": clean_text(facts.row.name),
+        "name": shorten_text(facts.row.name),
         "size": f"{width:,} × {height:,} pixels",
         "picture": encode_picture(facts.pixels),
         "small_picture": encode_picture(facts.pixels, SMALL),
@@ -60,9 +60,9 @@ def _build_page(facts: SheetFacts) -> dict[str, Any]:
         "prior": describe_prior(facts.rules),
         "reason": explain_label(facts),
         "priors": list_priors(facts),
-        "rates": describe_rates(facts),
+        "rates": describe_known_rates(facts),
         "stability": describe_stability(facts),
-        "variants": _list_variants(facts),
+        "copies": _list_copies(facts),
         "maps": [_describe_map(cover_map) for cover_map in facts.maps],
         "shipped": facts.bundle.shipped,
         "base": f"{facts.shares.base:+.2f}" if facts.shares else "",
@@ -73,10 +73,10 @@ def _build_page(facts: SheetFacts) -> dict[str, Any]:
     }
 
 
-def _list_variants(facts: SheetFacts) -> list[dict[str, Any]]:
+def _list_copies(facts: SheetFacts) -> list[dict[str, Any]]:
     """The file itself, then its changed copies."""
     rows = []
-    for name, row in [("as it is", facts.row), *((row.name, row) for row in facts.variants)]:
+    for name, row in [("as it is", facts.row), *((row.name, row) for row in facts.copies)]:
         known = row.is_readable
         change = row.log_odds - facts.row.log_odds
         rows.append(
@@ -106,7 +106,7 @@ def _list_bars(shares: BlockShares) -> list[dict[str, Any]]:
     longest = max((abs(value) for value in shares.blocks.values()), default=0.0) or 1.0
     return [
         {
-            "name": clean_text(name),
+            "name": shorten_text(name),
             "value": f"{value:+.2f}",
             "side": "fake" if value > 0 else "real",
             "width": f"{50 * abs(value) / longest:.1f}",

@@ -61,37 +61,43 @@ def explain_label(facts: SheetFacts) -> str:
         )
     if facts.label == REVIEW:
         return "The score lies where the bundle's rules leave pictures to a person."
-    threshold = facts.rules.find_threshold(facts.bundle.shipped)
     if facts.rules.band:
         return f"The score lies where the bundle's rules call pictures {facts.label}."
     side = "at or above" if facts.label == FAKE else "below"
-    return f"The score is {side} the bundle's threshold, {format_probability(threshold)}."
+    return f"The score is {side} the bundle's threshold, {_write_threshold(facts)}."
 
 
 def describe_stability(facts: SheetFacts) -> str:
     """Whether the answer lasts."""
-    readable = [variant for variant in facts.variants if variant.is_readable]
+    readable = [copy for copy in facts.copies if copy.is_readable]
     if facts.flips:
-        return f"The label flips in {len(facts.flips)} of {len(readable)} changed copies."
-    changed = [variant.name for variant in readable if variant.label != facts.row.label]
+        threshold = "" if facts.rules.band else f" The threshold is {_write_threshold(facts)}."
+        return (
+            f"The label flips in {len(facts.flips)} of {len(readable)} changed copies.{threshold}"
+        )
+    changed = [copy.name for copy in readable if copy.label != facts.row.label]
     if changed:
         return f"The label does not flip; it is not the same in: {', '.join(changed)}."
     return f"The label stays {facts.row.label} in all {len(readable)} changed copies."
 
 
-def describe_rates(facts: SheetFacts) -> str:
+def describe_known_rates(facts: SheetFacts) -> str:
     """What the same rules did on pictures whose class is known."""
     if facts.bundle.val is not None:
         val = facts.bundle.val
-        where = f"Of val ({val.reals:,} reals, {val.fakes:,} fakes; nothing was fitted there)"
+        where = f"On pictures that nothing was fitted on ({val.reals:,} reals, {val.fakes:,} fakes)"
         return f"{where}: {_describe_val(val)}. Brackets are 95 % intervals."
     rule = facts.rules.scorers[facts.bundle.shipped]
     called, found = _write_share(rule.threshold.fpr), _write_share(rule.threshold.tpr)
     return (
-        "The bundle's project measured nothing on val. Of the pictures that the threshold was "
-        f"chosen on, of 100 reals it called {called} fake, and of 100 fakes it found {found}: on "
-        "others it does worse. Brackets are 95 % intervals."
+        "Nothing was measured on other pictures than those that the threshold was chosen on. Of "
+        f"100 reals among these it called {called} fake, of 100 fakes it found {found}: on others "
+        "it does worse. Brackets are 95 % intervals."
     )
+
+
+def _write_threshold(facts: SheetFacts) -> str:
+    return format_probability(facts.rules.find_threshold(facts.bundle.shipped))
 
 
 def _describe_val(val: ValRates) -> str:

@@ -102,6 +102,9 @@ def run(params: ExplainParams, out: Path = OUT) -> None:
     """Reads the gallery's rows, members and images; writes a map of each row by each backbone."""
     val = read_manifest(MANIFEST, "val")
     rows = read_rows(GALLERY, val)
+    if not params.backbones:  # then no picture need be decoded
+        write_gradcam(GradCam(rows, {}, {}, {}), val.digest, out)
+        return
     store = open_store(val, Path(params.data.root), params.images)
     fold = params.folds.active[0]
     members: dict[str, str] = {}

@@ -6,7 +6,8 @@ result, as with `perturb.rows: 0`.
 
 Reads: artifacts/members, artifacts/manifest/val.parquet, images below data.root
 Writes: artifacts/perturbed
-Params: seed, data.root, images.size, images.equalize, dump, perturb, backbones, folds.active
+Params: seed, data.root, images.size, images.equalize, dump, perturb, backbones, folds.active,
+    outside
 """
 
 from pathlib import Path

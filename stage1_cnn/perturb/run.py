@@ -37,6 +37,8 @@ _log = logging.getLogger("forgerystack")
 
 def find_nothing(params: PerturbParams, row_ids: Ids) -> str:
     """Why there is nothing to do; empty if there is."""
+    if params.outside or not params.backbones:
+        return "detectors from outside cannot be asked about changed pictures"
     if not params.perturb.rows:
         return "perturb.rows is 0"
     if not list_variants(params.perturb):

@@ -87,7 +87,7 @@ def run(
     with hold(OUT, Path(params.resume_dir)), Interruption(max_minutes) as interruption:
         waiting = find_waiting(params, names)
         if not waiting:
-            _log.info("up to date: %s", ", ".join(map(str, names)))
+            _log.info("up to date: %s", ", ".join(map(str, names)) or "there are no backbones")
             return
         _log.info("to train: %s; on %s", ", ".join(map(str, waiting)), ", ".join(devices))
         count = min(len(devices), len(waiting))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import pandas as pd
 
 from features.core.files import write_atomic
-from stage2_ensemble.charts import curves, dots, training
+from stage2_ensemble.charts import called_fake, curves, dots, shapes, training
 from stage2_ensemble.charts.style import build_figure, use_style
 from stage2_ensemble.results.form import Metrics, ValMetrics, has_val
 
@@ -63,6 +63,9 @@ _VAL: tuple[_Plan[ValMetrics], ...] = (
           lambda _, t: curves.describe_confusion(t), _has("confusion")),
     _Plan("parts_auc", "By generator and domain", dots.draw_subgroups,
           lambda m, _: dots.describe_subgroups(m), lambda m, _: bool(dots.cut_subgroups(m))),
+    _Plan("called_fake", "Which reals are called fake?", called_fake.draw_called_fake,
+          lambda m, _: called_fake.describe_called_fake(m),
+          lambda m, _: bool(called_fake.list_dots(m))),
     _Plan("robustness_auc", "When pictures are changed", dots.draw_robustness,
           lambda m, _: dots.describe_robustness(m),
           lambda _, t: dots.has_robustness(t)),
@@ -75,6 +78,8 @@ _VAL: tuple[_Plan[ValMetrics], ...] = (
           lambda m, _: dots.describe_without(m), lambda m, _: bool(m["without"])),
     _Plan("contributions", "What moves the score", dots.draw_blocks,
           lambda m, _: dots.describe_blocks(m), lambda m, _: bool(dots.find_explained(m))),
+    _Plan("lightgbm_shapes", "What LightGBM adds", shapes.draw_shapes,
+          lambda _, t: shapes.describe_shapes(t), _has("shapes")),
 )  # fmt: skip
 _TRAINING: tuple[_Plan[Metrics], ...] = (
     _Plan("learning_curves", "Learning curves", training.draw_learning,

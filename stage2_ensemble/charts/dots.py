@@ -19,9 +19,9 @@ from stage2_ensemble.charts.style import (
     draw_legend,
     find_height,
 )
-from stage2_ensemble.findings.contributions import BACKBONE
+from stage2_ensemble.explanations.contributions import BACKBONE
 from stage2_ensemble.findings.tables import Entry, list_scorers, list_subgroups
-from stage2_ensemble.results.form import ValMetrics
+from stage2_ensemble.results.form import ValMetrics, title_member
 from stage2_ensemble.sentences.intervals import format_change, format_interval
 from stage2_ensemble.sentences.other_data import describe_gap, describe_variant, find_worst
 from stage2_ensemble.sentences.scorers import describe_null_model
@@ -48,7 +48,8 @@ def draw_scorers(metrics: ValMetrics, _: Mapping[str, pd.DataFrame]) -> "Figure"
     dots, colours, markers = [], [], []
     for kind, name, values in scorers:
         ships = name == shipped and kind == "candidate"
-        dots.append(_read_dot(f"{name} (ships)" if ships else name, values))
+        title = f"{name} (ships)" if ships else title_member(name, metrics)
+        dots.append(_read_dot(title, values))
         colours.append(RED if ships else GREY if kind == "null model" else BLUE)
         markers.append("o" if kind == "candidate" else "x" if kind == "null model" else "s")
     figure = build_figure(find_height(len(dots)))
@@ -73,7 +74,8 @@ def describe_scorers(metrics: ValMetrics) -> str:
     if len(members) > MOST // 2:
         more = f" Of {len(members)} members the best and the worst {MOST // 4} are shown."
     return (
-        f"{val['shipped']} ships with {_describe(val['stack'])}; the best member on val is {best} "
+        f"{val['shipped']} ships with {_describe(val['stack'])}; the best member on val is "
+        f"{title_member(best, metrics)} "
         f"with {_describe(members[best])}; the null model has "
         f"{describe_null_model(val['null_model'])}.{more}"
     )

@@ -1,5 +1,8 @@
 """What the members of one fold say about some rows, and which of it may be fitted on.
 
+Detectors from outside come after the networks. They lack scores of some rows: NaN. A row that no
+member has scored is in no columns.
+
 Only `FoldColumns` carry labels that a model may learn from. Columns of val and test have none, so
 nothing can be fitted or chosen on them.
 
@@ -8,7 +11,8 @@ nothing can be fitted or chosen on them.
     columns[0].logits                                # (n, backbones)
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Self
@@ -17,8 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from features.artifacts.dumps import Dump, read_dump
+from features.artifacts.outside import read_outside
 from features.core.manifest import Ids, Manifest
-from features.errors import AlignmentError, LeakageError
+from features.errors import AlignmentError, LeakageError, ManifestError
 from features.splits.groups import draw_half
 from stage2_ensemble.columns.extras import Extras
 from stage2_ensemble.columns.memory_map import copy_rows
@@ -27,11 +32,18 @@ Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
 Mask = npt.NDArray[np.bool_]
 Parts = npt.NDArray[np.int16]
+OutsideFolders = Mapping[str, Path]
+"""Of members from outside the folders of their scores, by name."""
+NO_FOLDERS: OutsideFolders = {}
+_log = logging.getLogger("forgerystack")
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemberColumns:
-    """Members (·, fold) on `n` rows: corrected logits `(n, b)` and an embedding per backbone."""
+    """Members (·, fold) on `n` rows: corrected logits `(n, b)` and an embedding per member.
+
+    A detector from outside has NaN where it scored nothing, and may have embeddings of width 0.
+    """
 
     fold: int
     backbones: tuple[str, ...]
@@ -58,26 +70,36 @@ class MemberColumns:
 
     def without(self, backbone: str) -> Self:
         """The same rows, but for what this backbone says."""
-        place = self.backbones.index(backbone)
-        kept = [i for i in range(len(self.backbones)) if i != place]
+        names = list(self.backbones)
+        names.remove(backbone)
+        return self.keep(names)
+
+    def keep(self, names: Iterable[str]) -> Self:
+        """The same rows, and what these members say of them."""
+        kept = [self.backbones.index(name) for name in names]
         return replace(
             self,
             backbones=tuple(self.backbones[i] for i in kept),
             logits=self.logits[:, kept],
-            embeddings=tuple(self.embeddings[i] for i in kept),
-            digests=tuple(digest for i, digest in enumerate(self.digests) if i != place),
+            embeddings=tuple(self.embeddings[i] for i in kept if self.embeddings),
+            digests=tuple(self.digests[i] for i in kept if self.digests),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoldColumns(MemberColumns):
-    """Rows of `fold`, which its members did not learn from: what second-stage models learn from."""
+    """Rows of `fold`, which its members did not learn from: what second-stage models learn from.
+
+    Of detectors from outside that is what was said of them.
+    """
 
     labels: Labels
     weights: Floats
     groups: Ids
     domains: npt.NDArray[np.object_] | None = None
     """`(n,)`: the generator of each fake, empty where none is known."""
+    sources: npt.NDArray[np.object_] | None = None
+    """`(n,)`: where each row, real or fake, comes from, empty where that is not known."""
     tuning: Mask | None = None
     """`(n,)`: rows that settings may be tuned on: `stage2_ensemble.columns.tuning_half`."""
 
@@ -118,17 +140,31 @@ def count_parts(folds: Sequence[FoldColumns], wanted: int) -> int:
 
 
 def read_dumps(
-    folder: Path, manifest: Manifest, backbones: Sequence[str], fold: int, train_digest: str
+    folder: Path,
+    manifest: Manifest,
+    names: Sequence[str],
+    fold: int,
+    train_digest: str,
+    outside: OutsideFolders = NO_FOLDERS,
 ) -> list[Dump]:
-    """The dumps of members (·, fold) on the manifest's role, in the order of `backbones`.
+    """What members (·, fold) say of the manifest's role, in the order of `names`.
 
-    Raises `StaleArtifactError` for members that learned from another train manifest than
-    `train_digest`, or as `read_dump`.
+    From `folder`, or from those of `outside`. Raises `StaleArtifactError` for members that learned
+    from another train manifest than `train_digest`, or as `read_dump` and `read_outside`.
     """
-    dumps = [read_dump(folder / b / str(fold), manifest, b, fold) for b in backbones]
-    for dump in dumps:
-        dump.member.check_train_digest(train_digest)
+    dumps = []
+    for name in names:
+        if name in outside:
+            dumps.append(read_outside(outside[name], manifest).build_dump(manifest, fold))
+        else:
+            dumps.append(read_dump(folder / name / str(fold), manifest, name, fold))
+            dumps[-1].member.check_train_digest(train_digest)
     return dumps
+
+
+def _mark_scored(dumps: Sequence[Dump]) -> Mask:
+    """`(n,)`: the rows that any of them has scored."""
+    return np.asarray(~np.all([np.isnan(dump.logits) for dump in dumps], axis=0))
 
 
 def _build_parts(
@@ -156,11 +192,16 @@ def _build_parts(
 def build_fold_columns(
     dumps: Sequence[Dump], train: Manifest, extras: Extras | None = None
 ) -> tuple[FoldColumns, CalibrationColumns]:
-    """The fold rows and the calibration rows of train dumps that belong to one fold."""
+    """The fold rows and the calibration rows of train dumps that belong to one fold.
+
+    Rows that no member has scored are left out.
+    """
     fold = dumps[0].member.fold
-    row_ids = dumps[0].row_ids
-    inside = np.flatnonzero(np.isin(row_ids, train.fold_rows(fold)))
-    spared = np.flatnonzero(np.isin(row_ids, train.calibration_rows()))
+    row_ids, is_scored = dumps[0].row_ids, _mark_scored(dumps)
+    inside = np.flatnonzero(np.isin(row_ids, train.fold_rows(fold)) & is_scored)
+    spared = np.flatnonzero(np.isin(row_ids, train.calibration_rows()) & is_scored)
+    if left_out := int(np.sum(~is_scored)):
+        _log.info("fold %d: %d rows of train that no detector scored: left out", fold, left_out)
     rows = row_ids[inside]
     fold_columns = FoldColumns(
         **_build_parts(dumps, inside, extras),  # type: ignore[arg-type]
@@ -168,6 +209,7 @@ def build_fold_columns(
         weights=train.weights[rows],
         groups=train.groups[rows],
         domains=train.table["generator"].to_numpy(object)[rows],
+        sources=train.table["source"].to_numpy(object)[rows],
         tuning=draw_half(train.groups[rows], train.table["img_name"].iloc[rows], "tuning half"),
     )
     rows = row_ids[spared]
@@ -183,33 +225,48 @@ def build_fold_columns(
 def read_train_columns(
     folder: Path,
     train: Manifest,
-    backbones: Sequence[str],
+    names: Sequence[str],
     folds: Sequence[int],
     extras: Extras | None = None,
+    outside: OutsideFolders = NO_FOLDERS,
 ) -> list[tuple[FoldColumns, CalibrationColumns]]:
     """Fold rows and calibration rows of each active fold."""
-    return [
-        build_fold_columns(read_dumps(folder, train, backbones, k, train.digest), train, extras)
-        for k in folds
-    ]
+    dumps = (read_dumps(folder, train, names, k, train.digest, outside) for k in folds)
+    return [build_fold_columns(own, train, extras) for own in dumps]
 
 
 def read_held_out(
     folder: Path,
     manifest: Manifest,
-    backbones: Sequence[str],
+    names: Sequence[str],
     folds: Sequence[int],
     train_digest: str,
     extras: Extras | None = None,
+    outside: OutsideFolders = NO_FOLDERS,
 ) -> list[HeldOutColumns]:
-    """Columns of val or test, one per active fold, all on the same rows."""
+    """Columns of val or test, one per active fold, all on the same rows.
+
+    Those of test lack rows that no member has scored; of val that raises `ManifestError`: figures
+    must stand on all of it.
+    """
     if manifest.role == "train":
         raise ValueError("train rows are read by build_fold_columns")
     columns = []
     for fold in folds:
-        dumps = read_dumps(folder, manifest, backbones, fold, train_digest)
-        columns.append(HeldOutColumns(**_build_parts(dumps, slice(None), extras)))  # type: ignore[arg-type]
+        dumps = read_dumps(folder, manifest, names, fold, train_digest, outside)
+        is_scored = _mark_scored(dumps)
+        if manifest.role == "val":
+            _check_all_scored(dumps[0].row_ids[~is_scored], manifest)
+        positions = slice(None) if is_scored.all() else np.flatnonzero(is_scored)
+        columns.append(HeldOutColumns(**_build_parts(dumps, positions, extras)))  # type: ignore[arg-type]
     return columns
+
+
+def _check_all_scored(lacking: Ids, val: Manifest) -> None:
+    if len(lacking):
+        problems = [f"{n!r} has no score" for n in val.table["img_name"].iloc[lacking]]
+        advice = "Score them, a probability of 0.5 if need be, or take them out of the list of val."
+        raise ManifestError("val, on which all is measured", problems, advice)
 
 
 def check_same_rows(columns: Sequence[MemberColumns]) -> None:

@@ -12,6 +12,9 @@
 
 All but the last mean the same in every fold. A distance uses labels, so rows that a model learns
 from have distances of models that were fitted on other rows: cross-fitted by group.
+
+Where a detector from outside has no score, or no embedding, its columns are NaN; spread and margin
+are those of the members that have scored the row.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,13 +30,19 @@ from features.settings.stacking import Stack
 from features.splits.folds import split_evenly
 from stage2_ensemble.columns.columns import (
     FoldColumns,
-    Labels,
+    Mask,
     MemberColumns,
     Parts,
     check_fittable,
     count_parts,
 )
-from stage2_ensemble.columns.projection import Distance, Projection, apply_all, map_parallel
+from stage2_ensemble.columns.projection import (
+    Distance,
+    Projection,
+    apply_all,
+    map_parallel,
+    mark_known,
+)
 
 Matrix = npt.NDArray[np.float32]
 LEAST_GROUPS = 10
@@ -57,7 +66,7 @@ class FoldBasis:
     parts: Parts | None
     """`(n,)` parts of the rows, by group; `None` where they cannot be cut."""
     distances: list[npt.NDArray[np.float64]] | None
-    """Of each backbone `(n,)`, by models of the other parts."""
+    """Of each backbone `(n,)`, by models of the other parts; NaN where it has none."""
 
 
 Basis = Mapping[int, FoldBasis]
@@ -147,20 +156,44 @@ def _fit_axes(columns: FoldColumns, settings: Stack, seed: int) -> FoldBasis:
     if crossed is None:
         return FoldBasis(tuple(Axes(own, None) for own in projections), parts, None)
     applied = apply_all(projections, columns.embeddings)
-    found = map_parallel(lambda rows: _fit_distance(rows, labels, crossed), applied)
+    found = map_parallel(lambda rows: _fit_distance(rows, columns, crossed), applied)
     axes = tuple(Axes(own, model) for own, (model, _) in zip(projections, found, strict=True))
     return FoldBasis(axes, parts, [distances for _, distances in found])
 
 
 def _fit_distance(
-    components: Matrix, labels: Labels, parts: Parts
-) -> tuple[Distance, npt.NDArray[np.float64]]:
-    """The distance by all rows, and `(n,)` those of models of the other parts."""
-    crossed = np.empty(len(labels))
+    components: Matrix, columns: FoldColumns, parts: Parts
+) -> tuple[Distance | None, npt.NDArray[np.float64]]:
+    """The distance by all rows, and `(n,)` those of models of the other parts.
+
+    Rows of NaN are left out; `None` where too few are left for it not to be noise.
+    """
+    labels, known = columns.labels, mark_known(components)
+    crossed = np.full(len(labels), np.nan)
+    if _count_least(columns, known) < LEAST_GROUPS:
+        return None, crossed
     for part in range(int(parts.max()) + 1):
-        model = Distance.fit(components[parts != part], labels[parts != part])
-        crossed[parts == part] = model.score(components[parts == part])
-    return Distance.fit(components, labels), crossed
+        rows = known & (parts != part)
+        if _count_least(columns, rows):
+            model = Distance.fit(components[rows], labels[rows])
+            crossed[parts == part] = model.score(components[parts == part])
+    return Distance.fit(components[known], labels[known]), crossed
+
+
+def _count_least(columns: FoldColumns, rows: Mask) -> int:
+    """Groups of the rarer class among `rows` `(n,)`."""
+    chosen = ((columns.labels == label) & rows for label in (0, 1))
+    return min(len(np.unique(columns.groups[own])) for own in chosen)
+
+
+def _measure_spread(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """`(n, 2)` standard deviation and range of each row, of what is there of it."""
+    found = np.stack([logits.std(axis=1), np.ptp(logits, axis=1)], axis=1)
+    gaps = np.isnan(found[:, 0]) & ~np.isnan(logits).all(axis=1)
+    own = logits[gaps]
+    found[gaps, 0] = np.nanstd(own, axis=1)
+    found[gaps, 1] = np.fmax.reduce(own, axis=1) - np.fmin.reduce(own, axis=1)
+    return found
 
 
 def _build_all(
@@ -175,7 +208,7 @@ def _build_all(
     values: list[npt.NDArray[np.floating]] = [logits]
     if len(backbones) > 1:
         names += ["spread", "margin"]
-        values.append(np.stack([logits.std(axis=1), np.ptp(logits, axis=1)], axis=1))
+        values.append(_measure_spread(logits))
     wanted = [i for i, own in enumerate(axes) if components or own.distance is not None]
     applied = apply_all(
         [axes[i].projection for i in wanted], [columns.embeddings[i] for i in wanted]

@@ -16,16 +16,22 @@ import scipy.linalg  # noqa: F401
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from features.errors import AlignmentError
-from stage2_ensemble.columns.columns import Floats, Labels
+from stage2_ensemble.columns.columns import Floats, Labels, Mask
 from stage2_ensemble.columns.memory_map import copy_rows, release_pages
 
 PCA_ROWS = 20_000
 """Components are fitted on at most so many rows; more do not change them (12.8 s at 147,363)."""
+LEAST_ROWS = 2
 BLOCK = 4_096
 # Sums of several threads, so the bytes of a model, depend on their number: one thread for each sum.
 _THREADS = ThreadpoolController()  # of the BLAS of numpy and of scipy.linalg, by now loaded
 _T = TypeVar("_T")
 _R = TypeVar("_R")
+
+
+def mark_known(rows: npt.NDArray[np.floating]) -> Mask:
+    """`(n,)`: rows of `(n, d)` values that have something, and no NaN."""
+    return np.asarray(~np.isnan(rows).any(axis=1) & (rows.shape[1] > 0))
 
 
 def map_parallel(work: Callable[[_T], _R], tasks: Sequence[_T]) -> list[_R]:
@@ -44,17 +50,26 @@ class Projection:
 
     @classmethod
     def fit(cls, embeddings: npt.NDArray[np.float16], components: int, seed: int) -> Self:
-        """min(`components`, n // 4, d) components of `(n, d)` embeddings."""
+        """min(`components`, n // 4, d) components of `(n, d)` embeddings.
+
+        Of rows without NaN; none where the embedding has no width, or fewer than 2 rows have it.
+        """
         from sklearn.decomposition import PCA  # late: scoring does without
 
         n, width = embeddings.shape
         rows = np.arange(n)
         if n > PCA_ROWS:
             rows = np.sort(np.random.default_rng(seed).choice(n, PCA_ROWS, replace=False))
+        taken = copy_rows(embeddings, rows, np.float32)
+        if (known := mark_known(taken)).sum() < len(taken):
+            taken = taken[known]
+            n = n * len(taken) // len(rows)
         count = max(1, min(components, n // 4, width))
+        if not width or len(taken) < LEAST_ROWS:
+            return cls(np.zeros(width, np.float32), np.empty((0, width), np.float32))
         with _THREADS.limit(limits=1, user_api="blas"):
             model = PCA(count, svd_solver="covariance_eigh", copy=False)
-            model.fit(copy_rows(embeddings, rows, np.float32))
+            model.fit(taken)
         return cls(model.mean_.astype(np.float32), model.components_.astype(np.float32))
 
     def apply(self, embeddings: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
@@ -113,6 +128,6 @@ class Distance:
         return cls(model.coef_[0], float(model.intercept_[0]))
 
     def score(self, components: npt.NDArray[np.float32]) -> Floats:
-        """`(n,)` log-odds of fake, if both classes were normal."""
+        """`(n,)` log-odds of fake, if both classes were normal; NaN for a row of NaN."""
         with _THREADS.limit(limits=1, user_api="blas"):
             return np.asarray(components @ self.coefficients + self.intercept)

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from features.core.number_text import NO_VALUE, format_figure, format_percent
-from features.runtime.costs import UNKNOWN, Cost
+from stage2_ensemble.display.called_fake import build_called_fake
 from stage2_ensemble.display.layout import Column, Row, TextTable
-from stage2_ensemble.findings.contributions import BACKBONE
+from stage2_ensemble.display.member_tables import build_outside, build_without, format_gap
+from stage2_ensemble.explanations.contributions import BACKBONE
 from stage2_ensemble.findings.robustness import SCORERS, name_variant
 from stage2_ensemble.models.candidates import GATED
 from stage2_ensemble.results.form import (
@@ -16,15 +17,14 @@ from stage2_ensemble.results.form import (
     Promise,
     ValMetrics,
     has_val,
+    title_backbone,
+    title_member,
 )
 from stage2_ensemble.results.scores import Comparison, Generator, list_combiners, list_domains
 from stage2_ensemble.sentences.intervals import (
     FEW_GROUPS,
     NOT_RELIABLE,
-    IntervalSide,
-    format_change,
     format_interval,
-    judge_difference,
 )
 from stage2_ensemble.sentences.rules import describe_promised
 from stage2_ensemble.sentences.scorers import (
@@ -44,13 +44,6 @@ SHOWN = {
 }
 NULL = "null model"
 MARK = "*"
-ANSWERS: dict[IntervalSide, str] = {
-    "below": "yes",
-    "above": "no",
-    "around": "unclear",
-    "unknown": "too few",
-}
-"""In a narrow column: is a backbone missed?"""
 FEW = f"{FEW_GROUPS}: {NOT_RELIABLE}"
 SCORER_COLUMNS = (
     Column("model", folds=True),  # nothing is cut: a long name takes two lines
@@ -64,9 +57,11 @@ def list_tables(metrics: Metrics) -> list[TextTable]:
         return [build_last(metrics)]
     tables = (
         build_scorers(metrics),
+        build_outside(metrics),
         build_corrected(metrics),
         build_shipped(metrics),
         build_promises(metrics),
+        build_called_fake(metrics),
         build_comparisons(metrics),
         build_units(metrics),
         build_robustness(metrics),
@@ -82,17 +77,12 @@ def build_scorers(metrics: ValMetrics) -> TextTable:
     members, combiners = val["members"], list_combiners(val)
     ends = {list(members)[-1], list(combiners)[-1]}
     scored = [
-        _build_scorer(name, values, name == val["shipped"], name in ends)
+        _build_scorer(title_member(name, metrics), values, name == val["shipped"], name in ends)
         for name, values in (members | combiners).items()
     ]
     null = Row((NULL, format_interval(val["null_model"]), *(NO_VALUE for _ in SHOWN)))
     title = f"val: {rows['reals']} real, {rows['fakes']} fake"
     return TextTable(title, SCORER_COLUMNS, (*scored, null))
-
-
-def format_gap(values: Mapping[str, Any], name: str = "auc") -> str:
-    """`+0.0155 [+0.0100, +0.0211]` on two lines; nothing for a metric that has none."""
-    return "" if values.get(name) is None else format_change(values, name).replace(" ", "\n", 1)
 
 
 def _build_scorer(
@@ -123,7 +113,8 @@ def build_corrected(metrics: ValMetrics) -> TextTable | None:
         ships, sides = name == val["shipped"], (originals[name], values)
         aucs = (format_interval(side) for side in sides)
         accuracies = (format_figure(side["balanced_accuracy"]) for side in sides)
-        rows.append(Row((_mark(name, ships), *aucs, *accuracies), ships, name == last))
+        title = _mark(title_member(name, metrics), ships)
+        rows.append(Row((title, *aucs, *accuracies), ships, name == last))
     return TextTable(describe_corrections(corrected["counts"]), columns, tuple(rows), BIAS)
 
 
@@ -205,7 +196,10 @@ def build_units(metrics: ValMetrics) -> TextTable | None:
     if not units["stack"]["reliable"]:
         notes.append(f"{MARK} {FEW}")
     last = list(members)[-1]
-    rows = [_build_scorer(name, v, ends_section=name == last) for name, v in members.items()]
+    rows = [
+        _build_scorer(title_member(name, metrics), values, ends_section=name == last)
+        for name, values in members.items()
+    ]
     rows.append(_build_scorer(units["shipped"], units["stack"], ships=True))
     title = f"by unit: {counts['reals']} real, {counts['fakes']} fake"
     return TextTable(title, SCORER_COLUMNS, tuple(rows), "; ".join(notes))
@@ -243,7 +237,7 @@ def build_blocks(metrics: ValMetrics) -> TextTable:
     rows = []
     for block in dict.fromkeys(block for name in names for block in metrics["blocks"][name]):
         cells = (_format_block(metrics["blocks"][name], block) for name in names)
-        rows.append(Row((block.removeprefix(BACKBONE), *cells)))
+        rows.append(Row((title_backbone(block.removeprefix(BACKBONE), metrics), *cells)))
     return TextTable("what moves log-odds", tuple(columns), tuple(rows))
 
 
@@ -255,33 +249,6 @@ def _format_block(blocks: Mapping[str, BlockFigures], block: str) -> str:
         return f"weight {blocks[block]['weight']:.2f}"
     total = sum(values["contribution"] or 0.0 for values in blocks.values()) or 1.0
     return f"{value:.2f} {format_percent(value / total):>6}"
-
-
-def build_without(metrics: ValMetrics, costs: Mapping[str, Cost] | None = None) -> TextTable | None:
-    """AUC that each backbone is worth, and with `costs` what it takes; `None` for one alone."""
-    if not metrics["without"]:
-        return None
-    names = ("out of fold", "val")
-    columns = [Column("left out", folds=True), *(Column(n, "right") for n in names)]
-    columns.append(Column("missed"))
-    note = ""
-    if costs is not None:
-        columns += [Column("min", "right"), Column("s", "right")]
-        note = "minutes of training and seconds for 1,000 images, all folds, where measured"
-    rows = []
-    for backbone, values in metrics["without"].items():
-        cells = [backbone, *(format_gap(values, key) for key in ("auc", "val_auc"))]
-        cells.append(ANSWERS[judge_difference(values)])
-        if costs is not None:
-            cost = costs.get(backbone, UNKNOWN)
-            cells += [_format_cost(value) for value in (cost.minutes, cost.seconds)]
-        rows.append(Row(tuple(cells)))
-    title = f"without a backbone: AUC of what ships ({metrics['val']['shipped']})"
-    return TextTable(title, tuple(columns), tuple(rows), note)
-
-
-def _format_cost(value: float | None) -> str:
-    return NO_VALUE if value is None else f"{value:.{0 if value >= 10 else 1}f}"
 
 
 def build_last(metrics: FinalMetrics) -> TextTable:

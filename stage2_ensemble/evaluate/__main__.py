@@ -4,11 +4,12 @@ Without val (`data.final`) it says so, and quotes the last run that had one: its
 `held_out_metrics.json`, which DVC does not delete before a run.
 
 Reads: artifacts/stackers/MANIFEST.json, artifacts/stackers/ensemble.json,
-    artifacts/stackers/models, artifacts/dumps, artifacts/forensics, artifacts/manifest/val.parquet,
-    artifacts/null_model, artifacts/members, artifacts/perturbed, .seconds
+    artifacts/stackers/models, artifacts/dumps, artifacts/outside, artifacts/forensics,
+    artifacts/manifest/train.parquet, artifacts/manifest/val.parquet, artifacts/null_model,
+    artifacts/members, artifacts/perturbed, .seconds
 Writes: artifacts/metrics.json, artifacts/held_out_metrics.json, artifacts/evaluation.parquet,
     artifacts/plots, artifacts/evaluate.sums.json
-Params: backbones, folds.active
+Params: backbones, folds.active, outside
 """
 
 from features.runtime.cli import Overrides, run_stage

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from features.artifacts.null_model import NullFindings, read_null_model
+from features.artifacts.outside import FOLDER, locate_outside, read_outside, read_summary
 from features.core.auc import measure_auc
 from features.core.files import write_sealed, write_text
 from features.core.manifest import Manifest, count_classes, find_headline_rows, read_manifest
@@ -22,6 +23,13 @@ from features.settings.members import MembersParams
 from stage2_ensemble.charts.charts import build_charts, write_pngs
 from stage2_ensemble.columns.columns import Floats, MemberColumns, read_held_out
 from stage2_ensemble.columns.extras import read_extras
+from stage2_ensemble.explanations.reasons import (
+    find_reasons,
+    measure_without,
+    tabulate_reasons,
+)
+from stage2_ensemble.explanations.shapes import tabulate_shapes
+from stage2_ensemble.findings.called_fake import measure_called_fake
 from stage2_ensemble.findings.corrected_labels import measure_corrected
 from stage2_ensemble.findings.domains import measure_domains, measure_generators
 from stage2_ensemble.findings.final_run import (
@@ -30,11 +38,7 @@ from stage2_ensemble.findings.final_run import (
     quote_earlier,
     tabulate_last,
 )
-from stage2_ensemble.findings.reasons import (
-    find_reasons,
-    measure_without,
-    tabulate_reasons,
-)
+from stage2_ensemble.findings.outside import drop_repeated, measure_outside
 from stage2_ensemble.findings.robustness import read_robustness
 from stage2_ensemble.findings.rule_checks import (
     ShippedRows,
@@ -54,11 +58,11 @@ from stage2_ensemble.findings.tables import (
     tabulate_rows,
     write_evaluation,
 )
+from stage2_ensemble.fitted.bundle import read_ensemble
+from stage2_ensemble.fitted.ensemble import SecondStage, check_members
 from stage2_ensemble.measures.metrics import FPR_GRID, RECALL_GRID, trace_curves
-from stage2_ensemble.models.bundle import read_ensemble
 from stage2_ensemble.models.candidates import CANDIDATES
-from stage2_ensemble.models.ensemble import SecondStage, check_members
-from stage2_ensemble.results.form import Metrics, ValMetrics
+from stage2_ensemble.results.form import Metrics, OutsideFigures, ValMetrics
 from stage2_ensemble.results.metrics_file import write_metrics
 from stage2_ensemble.sentences.log import list_log_lines
 
@@ -79,7 +83,7 @@ def measure_val(
     """The fixed form of `metrics.json`, but for what `check_rules` and `give_reasons` add.
 
     `scores`: as `SecondStage.read_all` gives them. `val` and `rows` are about the headline rows,
-    `generators` and `domains` about all of val.
+    `generators`, `domains` and `called_fake` about all of val.
     """
     rows = find_headline_rows(val)
     labels, groups = val.labels[rows], val.groups[rows]
@@ -97,6 +101,9 @@ def measure_val(
         "rows": {"val": {"reals": reals, "fakes": fakes}},
         "generators": measure_generators(shipped, null.scores, val),
         "domains": measure_domains(shipped, null.scores, val),
+        "called_fake": measure_called_fake(
+            shipped >= ensemble.rules.find_threshold(ensemble.shipped), val
+        ),
     }
 
 
@@ -118,6 +125,7 @@ def give_reasons(
     without = measure_without(ensemble, columns, shipped, rows, val.labels, val.groups)
     blocks = {name: reason.blocks for name, reason in reasons.items()}
     tables = tabulate_reasons(reasons, ensemble.shipped, without)
+    tables["shapes"] = tabulate_shapes(ensemble.models.get("lightgbm"), columns, rows)
     return {"blocks": blocks, "without": without}, tables
 
 
@@ -143,12 +151,12 @@ def build_plots(scores: dict[str, Floats], shipped: str, val: Manifest) -> dict[
 def run(params: MembersParams, out: Path = OUT) -> Metrics:
     """Reads the bundle and the val dumps, writes metrics and plots."""
     ensemble = read_ensemble(STACKERS)
-    check_members(ensemble, list(params.backbones), params.folds.active)
+    check_members(ensemble, params.names, params.folds.active)
     val = read_manifest(MANIFEST, "val")
     kept = out / "held_out_metrics.json"
     metrics: Metrics
     if len(val):
-        metrics, plots, evaluation = _measure(ensemble, val)
+        metrics, plots, evaluation = _measure(ensemble, val, list(params.outside))
         write_sealed(kept, dict(metrics))
     else:
         earlier = quote_earlier(kept)
@@ -156,7 +164,8 @@ def run(params: MembersParams, out: Path = OUT) -> Metrics:
         plots, evaluation = tabulate_last(metrics), tabulate_nothing(ensemble, val)
         if earlier is None:  # DVC wants a file
             write_sealed(kept, {"val": None, "note": NO_EARLIER})
-    plots |= tabulate_histories(MEMBERS, ensemble.backbones, ensemble.folds)
+    networks = [name for name in ensemble.backbones if name in params.backbones]
+    plots |= tabulate_histories(MEMBERS, networks, ensemble.folds)
     for name, table in plots.items():
         write_text(out / "plots" / f"{name}.csv", table.to_csv(index=False))
     write_pngs(build_charts(metrics, plots), out / "plots")
@@ -171,14 +180,14 @@ def run(params: MembersParams, out: Path = OUT) -> Metrics:
 
 
 def _measure(
-    ensemble: SecondStage, val: Manifest
+    ensemble: SecondStage, val: Manifest, outside: Sequence[str]
 ) -> tuple[ValMetrics, dict[str, pd.DataFrame], pd.DataFrame]:
     """Metrics, plots and the table of rows of a run with val."""
     null = read_null_model(NULL_MODEL, val, ensemble.train_digest)
     members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
     extras = read_extras(FORENSICS, val, ensemble.file_codes)
-    columns = read_held_out(DUMPS, val, *members, extras)
-    uncalibrated = ensemble.score_all(columns)
+    columns = read_held_out(DUMPS, val, *members, extras, locate_outside(outside))
+    uncalibrated = drop_repeated(ensemble.score_all(columns), outside, ensemble.folds)
     scores = ensemble.rules.read_all(uncalibrated)
     shipped = _read_headline(ensemble, uncalibrated[ensemble.shipped], val)
     metrics = measure_val(ensemble, scores, val, null)
@@ -187,6 +196,8 @@ def _measure(
         metrics["units"] = measure_units(ensemble, uncalibrated, val)
     if corrected := measure_corrected(ensemble, scores, val):
         metrics["corrected"] = corrected
+    if outside:
+        metrics["outside"] = _measure_outside(outside, ensemble.folds, val)
     reasons, plots = give_reasons(ensemble, columns, uncalibrated[ensemble.shipped], val)
     plots |= build_plots(scores, ensemble.shipped, val) | tabulate_shipped(shipped)
     evaluation = tabulate_evaluation(ensemble, uncalibrated, val, null.scores)
@@ -194,3 +205,15 @@ def _measure(
     robustness, table = read_robustness(PERTURBED, ensemble, val, extras.names)
     whole = cast(ValMetrics, {**metrics, **reasons, "robustness": robustness})
     return whole, plots | tabulate_dots(whole) | table, evaluation
+
+
+def _measure_outside(
+    names: Sequence[str], folds: Sequence[int], val: Manifest
+) -> dict[str, OutsideFigures]:
+    """`outside` of `metrics.json`."""
+    train, facts = read_manifest(MANIFEST, "train"), read_summary(FOLDER)
+    found = {}
+    for name, place in locate_outside(names).items():
+        on_train, on_val = (read_outside(place, manifest) for manifest in (train, val))
+        found[name] = measure_outside(facts[name], on_train, on_val, train, val, folds)
+    return found

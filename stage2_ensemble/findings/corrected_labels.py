@@ -11,7 +11,7 @@ import numpy as np
 from features.core.manifest import NO_OVERRIDE, Manifest, count_classes, find_headline_rows
 from stage2_ensemble.columns.columns import Floats
 from stage2_ensemble.findings.scorers import measure_scorers
-from stage2_ensemble.models.ensemble import SecondStage
+from stage2_ensemble.fitted.ensemble import SecondStage
 
 
 def measure_corrected(

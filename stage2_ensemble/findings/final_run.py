@@ -12,9 +12,9 @@ import pandas as pd
 
 from features.core.files import read_sealed
 from stage2_ensemble.findings.robustness import COLUMNS
-from stage2_ensemble.findings.tables import CONFUSION, HISTOGRAM, PARTS, SCORERS
+from stage2_ensemble.findings.tables import CALLED_FAKE, CONFUSION, HISTOGRAM, PARTS, SCORERS
+from stage2_ensemble.fitted.ensemble import SecondStage
 from stage2_ensemble.models.candidates import CANDIDATES, GATED
-from stage2_ensemble.models.ensemble import SecondStage
 from stage2_ensemble.results.form import (
     CalibrationChoice,
     EarlierRun,
@@ -41,6 +41,7 @@ MEASURED_ON_VAL = {
     "confusion": CONFUSION,
     "scorers": SCORERS,
     "parts": PARTS,
+    "called_fake": CALLED_FAKE,
     "robustness": COLUMNS,
 }
 """Tables behind plots, which are empty here, and their columns."""

@@ -15,8 +15,8 @@ from features.core.manifest import Ids, Manifest, count_classes
 from features.errors import StaleArtifactError
 from stage2_ensemble.columns.columns import Floats, HeldOutColumns, Labels
 from stage2_ensemble.columns.extras import build_extras
+from stage2_ensemble.fitted.ensemble import SecondStage
 from stage2_ensemble.measures.resampling import index_groups
-from stage2_ensemble.models.ensemble import SecondStage
 from stage2_ensemble.results.form import Counts, Robustness, VariantMetrics, VariantScores
 
 SCORERS = ("stack", "mean", "best_single")

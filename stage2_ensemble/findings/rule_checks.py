@@ -15,8 +15,8 @@ from stage2_ensemble.decisions.prior_shift import estimate_prior
 from stage2_ensemble.decisions.scored_rows import RowScores, ValRows
 from stage2_ensemble.findings.promises import check_promises
 from stage2_ensemble.findings.scorers import measure_with_intervals
+from stage2_ensemble.fitted.ensemble import SecondStage
 from stage2_ensemble.measures.reliability import tabulate_reliability
-from stage2_ensemble.models.ensemble import SecondStage
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from features.runtime.progress import track
 from stage2_ensemble.columns.columns import Floats, Labels
 from stage2_ensemble.decisions.rules import DecisionRules
 from stage2_ensemble.decisions.units import MIXED, number_units
+from stage2_ensemble.fitted.ensemble import SecondStage
 from stage2_ensemble.measures.metrics import measure_scores
 from stage2_ensemble.measures.resampling import (
     RESAMPLES,
@@ -28,7 +29,6 @@ from stage2_ensemble.measures.resampling import (
     index_groups,
     measure_resamples,
 )
-from stage2_ensemble.models.ensemble import SecondStage
 
 PAIRED = ("ap", "tpr_at_fpr_1e-2", "accuracy", "balanced_accuracy", "log_loss")
 """Metrics, beside the AUC, whose differences are told."""
@@ -95,17 +95,21 @@ def measure_scorers(
 ) -> dict[str, Any]:
     """`members`, each candidate, `stack`, `shipped` and `differences`, as in `metrics.json`.
 
-    `scores`: `(n,)` log-odds of rows of both classes, as `rules` read them.
+    `scores`: `(n,)` log-odds of rows of both classes, as `rules` read them; each is measured on
+    the rows that it has, NaN standing for those of a detector from outside.
     """
-    figures = {
-        name: measure_with_intervals(labels, score, groups, rules.find_threshold(name))
-        for name, score in track(scores.items(), "measure on val", len(scores), unit="scorers")
-    }
+    figures = {}
+    for name, score in track(scores.items(), "measure on val", len(scores), unit="scorers"):
+        known = ~np.isnan(score)
+        if 0 in count_classes(labels[known]):
+            continue  # a detector from outside that has scored units of one class alone
+        rows = (labels[known], score[known], groups[known])
+        figures[name] = measure_with_intervals(*rows, rules.find_threshold(name))
     shipped = figures[ensemble.shipped]
     if dropped := shipped.resamples.dropped:
         _log.info("evaluate: %d of %d resamples lacked a class: left out", dropped, RESAMPLES)
     return {
-        "members": {name: figures[name].metrics for name in scores if name not in ensemble.models},
+        "members": {name: figures[name].metrics for name in figures if name not in ensemble.models},
         **{name: figures[name].metrics for name in ensemble.models},
         "stack": shipped.metrics,
         "shipped": ensemble.shipped,

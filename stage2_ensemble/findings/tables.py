@@ -4,7 +4,8 @@
 
 | column | meaning |
 |---|---|
-| `row_id`, `img_name`, `path`, `label`, `group`, `generator`, `unit`, `domain` | of the manifest |
+| `row_id`, `img_name`, `path`, `label`, `group` | of the manifest |
+| `generator`, `source`, `unit`, `domain` | of the manifest |
 | `override` | the corrected label, -1 where nobody looked; equal to `label` where confirmed |
 | `headline` | headline figures stand on it: not moved to val by `split.hold_out` |
 | `null_model` | log-odds of the null model, at equal class shares |
@@ -33,7 +34,7 @@ from features.core.sums import check_sums
 from stage2_ensemble.columns.columns import Floats
 from stage2_ensemble.decisions.conformal import FAKE, REAL, REVIEW
 from stage2_ensemble.decisions.rules import answer_rows
-from stage2_ensemble.models.ensemble import SecondStage
+from stage2_ensemble.fitted.ensemble import SecondStage
 from stage2_ensemble.results.form import ValMetrics
 from stage2_ensemble.results.scores import list_combiners, list_domains
 
@@ -42,6 +43,10 @@ Entry = tuple[str, str, Mapping[str, Any]]
 ENDS = ("auc", "auc_low", "auc_high")
 SCORERS = ("name", "kind", *ENDS)
 PARTS = (*SCORERS, "null_auc", "domain", "reals", "fakes", "groups", "against")
+CALLED_FAKE = (
+    *("label", "kind", "name", "called_fake", "called_fake_low", "called_fake_high"),
+    *("shared_low", "shared_high", "rows", "groups"),
+)
 """Columns of tables."""
 LEARNING = ("backbone", "fold", "epoch", "loss", "lr", "raw_auc", "ema_auc")
 SAMPLER = (
@@ -58,7 +63,8 @@ METRICS, EVALUATION = "metrics.json", "evaluation.parquet"
 SUMS = "evaluate.sums.json"
 """Seals these and the tables behind figures; what it lists is read by nobody unchecked."""
 FROM_MANIFEST = [
-    *("row_id", "img_name", "path", "label", "override", "group", "generator", "unit", "domain")
+    *("row_id", "img_name", "path", "label", "override", "group"),
+    *("generator", "source", "unit", "domain"),
 ]
 
 
@@ -82,13 +88,14 @@ def list_subgroups(metrics: ValMetrics) -> list[Entry]:
 
 
 def tabulate_dots(metrics: ValMetrics) -> dict[str, pd.DataFrame]:
-    """`scorers` and `parts`: what the figures show, as tables."""
+    """`scorers`, `parts` and `called_fake`: what the figures show, as tables."""
     subgroups = list_subgroups(metrics)
     if gap := metrics["domains"].get("gap"):
         subgroups.append(("gap", "seen minus unseen", gap))
     return {
         "scorers": _tabulate(list_scorers(metrics), SCORERS),
         "parts": _tabulate(subgroups, PARTS),
+        "called_fake": _tabulate_called_fake(metrics),
     }
 
 
@@ -98,6 +105,20 @@ def _tabulate(entries: list[Entry], columns: tuple[str, ...]) -> pd.DataFrame:
         for kind, name, values in entries
     ]
     return pd.DataFrame(rows, columns=list(columns))
+
+
+def _tabulate_called_fake(metrics: ValMetrics) -> pd.DataFrame:
+    found = metrics["called_fake"]
+    rows = [
+        {**entry, "label": label, "kind": kind}
+        for label, of_class in ((REAL, found["reals"]), (FAKE, found["fakes"]))
+        for kind, entries in (
+            ("source", of_class["sources"]),
+            ("generator", of_class["generators"]),
+        )
+        for entry in entries
+    ]
+    return pd.DataFrame(rows, columns=list(CALLED_FAKE))
 
 
 def tabulate_histories(

@@ -2,12 +2,12 @@
 
 Reads: artifacts/evaluation.parquet, artifacts/evaluate.sums.json,
     artifacts/stackers/MANIFEST.json,
-    artifacts/stackers/ensemble.json, artifacts/stackers/models, artifacts/dumps,
+    artifacts/stackers/ensemble.json, artifacts/stackers/models, artifacts/dumps, artifacts/outside,
     artifacts/forensics, artifacts/manifest/train.parquet, artifacts/manifest/val.parquet,
     artifacts/manifest/duplicates.csv, artifacts/manifest/quarantine.csv,
     artifacts/manifest/prepare.sums.json
 Writes: artifacts/gallery
-Params: backbones, folds.active, report
+Params: backbones, folds.active, outside, report
 """
 
 from features.runtime.cli import Overrides, run_stage

@@ -7,9 +7,9 @@ import pandas as pd
 
 from features.core.manifest import Manifest
 from stage2_ensemble.columns.columns import Floats
-from stage2_ensemble.findings.contributions import Contributions
+from stage2_ensemble.explanations.contributions import Contributions
+from stage2_ensemble.fitted.ensemble import SecondStage
 from stage2_ensemble.models.candidates import GATED
-from stage2_ensemble.models.ensemble import SecondStage
 
 ROWS, FACTS = "rows.npy", "gallery.json"
 DRIVERS = 6
@@ -30,17 +30,27 @@ FORM = {
 
 
 def measure_disagreement(table: pd.DataFrame, ensemble: SecondStage) -> Floats:
-    """`(n,)` standard deviation of the backbones' log-odds, each the mean over its folds."""
+    """`(n,)` standard deviation of the backbones' log-odds, each the mean over its folds.
+
+    Of those that have scored the row.
+    """
     by_backbone = [
-        np.mean([table[f"score:{backbone}-{fold}"] for fold in ensemble.folds], axis=0)
-        for backbone in ensemble.backbones
+        np.mean([table[f"score:{name}"] for name in names], axis=0)
+        for names in _list_members(table, ensemble).values()
     ]
-    return np.asarray(np.std(by_backbone, axis=0))
+    return np.asarray(np.nanstd(by_backbone, axis=0))
+
+
+def _list_members(scored: pd.DataFrame | pd.Series, ensemble: SecondStage) -> dict[str, list[str]]:
+    """By backbone its members; a detector from outside is one, whatever the folds."""
+    names = {b: [f"{b}-{fold}" for fold in ensemble.folds] for b in ensemble.backbones}
+    return {b: [name for name in own if f"score:{name}" in scored] for b, own in names.items()}
 
 
 def describe_row(scored: pd.Series, row: pd.Series, ensemble: SecondStage) -> dict[str, Any]:
     """What there is to say of one row of val: its scores, its file."""
-    members = [f"{backbone}-{fold}" for backbone in ensemble.backbones for fold in ensemble.folds]
+    names = [name for own in _list_members(scored, ensemble).values() for name in own]
+    members = {name: float(scored[f"score:{name}"]) for name in names}
     return {
         "row": int(scored["row_id"]),
         "name": str(scored["img_name"]),
@@ -48,11 +58,12 @@ def describe_row(scored: pd.Series, row: pd.Series, ensemble: SecondStage) -> di
         "label": int(scored["label"]),
         "override": int(row["override"]),
         "generator": str(scored["generator"]),
+        "source": str(scored["source"]),
         "domain": str(scored["domain"]),
         "decision": str(scored["decision"]),
         "probability": float(scored["probability"]),
         "log_odds": float(scored["score:stack"]),
-        "members": {name: float(scored[f"score:{name}"]) for name in members},
+        "members": {name: score for name, score in members.items() if np.isfinite(score)},
         "null_model": float(scored["null_model"]),
         "file": {name: _to_plain(row[name]) for name in FACT_COLUMNS},
     }
@@ -133,7 +144,7 @@ def describe_column(name: str) -> str:
             backbone, _, number = rest.rpartition(":")
             return f"component {number} of {backbone}"
         case "spread" | "margin":
-            return f"{kind} of the networks"
+            return f"{kind} of the members"
         case "forensic":
             family, _, feature = rest.partition(":")
             return f"{family}: {feature}"

@@ -4,13 +4,14 @@ run(load_params(GalleryParams))                  # writes artifacts/gallery
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from features.artifacts.outside import locate_outside
 from features.core.files import write_array, write_sealed
 from features.core.manifest import SUMS, Ids, Manifest, read_manifest
 from features.core.sums import check_sums
@@ -18,8 +19,10 @@ from features.errors import StaleArtifactError
 from features.settings.report import GalleryParams, Report
 from stage2_ensemble.columns.columns import Floats, HeldOutColumns, Mask, read_dumps, read_held_out
 from stage2_ensemble.columns.extras import read_extras
-from stage2_ensemble.findings.contributions import explain_model
+from stage2_ensemble.explanations.contributions import explain_model
 from stage2_ensemble.findings.tables import read_evaluation
+from stage2_ensemble.fitted.bundle import read_ensemble
+from stage2_ensemble.fitted.ensemble import SecondStage, check_members
 from stage2_ensemble.gallery.choosing import ValScores, choose_shown
 from stage2_ensemble.gallery.facts import (
     FACTS,
@@ -34,8 +37,6 @@ from stage2_ensemble.gallery.facts import (
     measure_disagreement,
 )
 from stage2_ensemble.gallery.neighbours import find_neighbours
-from stage2_ensemble.models.bundle import read_ensemble
-from stage2_ensemble.models.ensemble import SecondStage, check_members
 
 EVALUATION = Path("artifacts/evaluation.parquet")
 MANIFEST = Path("artifacts/manifest")
@@ -49,7 +50,7 @@ _log = logging.getLogger("forgerystack")
 def run(params: GalleryParams, out: Path = OUT) -> None:
     """Chooses rows, and writes their ids (increasing) and what is known of each."""
     ensemble = read_ensemble(STACKERS)
-    check_members(ensemble, list(params.backbones), params.folds.active)
+    check_members(ensemble, params.names, params.folds.active)
     val, train = (read_manifest(MANIFEST, role) for role in ("val", "train"))
     table = read_evaluation(EVALUATION)
     if table["img_name"].tolist() != val.table["img_name"].tolist():
@@ -69,9 +70,10 @@ def run(params: GalleryParams, out: Path = OUT) -> None:
         for row in rows.tolist()
     ]
     if entries:
-        columns = _read_columns(ensemble, val, rows)
+        columns = _read_columns(ensemble, val, rows, params.outside)
         _add_reasons(entries, ensemble, columns)
-        _add_neighbours(entries, columns[0], train, params.report.neighbours)
+        own = columns[0].keep(params.backbones)
+        _add_neighbours(entries, own, train, params.report.neighbours)
     facts = {
         "val_manifest": val.digest,
         "shipped": ensemble.shipped,
@@ -112,11 +114,14 @@ def _mark(rows: Mapping[int, object], count: int) -> Mask:
     return mask
 
 
-def _read_columns(ensemble: SecondStage, val: Manifest, rows: Ids) -> list[HeldOutColumns]:
+def _read_columns(
+    ensemble: SecondStage, val: Manifest, rows: Ids, outside: Iterable[str]
+) -> list[HeldOutColumns]:
     """What the members say of the rows, one per active fold."""
     members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
     extras = read_extras(FORENSICS, val, ensemble.file_codes)
-    return [c.take(rows) for c in read_held_out(DUMPS, val, *members, extras)]
+    found = read_held_out(DUMPS, val, *members, extras, locate_outside(outside))
+    return [c.take(rows) for c in found]
 
 
 def _add_reasons(
@@ -137,8 +142,13 @@ def _add_neighbours(
 ) -> None:
     """`neighbours`: rows of train that the members of `columns` did not learn from.
 
-    Only these have embeddings by the same networks.
+    Only these have embeddings by the same networks. Detectors from outside have no part in it:
+    without networks there is nothing to compare.
     """
+    if not columns.backbones:
+        for entry in entries:
+            entry["neighbours"] = []
+        return
     dumps = read_dumps(DUMPS, train, columns.backbones, columns.fold, train.digest)
     places, near = find_neighbours(columns.embeddings, [d.embeddings for d in dumps], count)
     found = dumps[0].row_ids[places]

@@ -1,9 +1,10 @@
 """Final labels: every row of the test list exactly once, in its order; and its units.
 
 Reads: artifacts/stackers/MANIFEST.json, artifacts/stackers/ensemble.json,
-    artifacts/stackers/models, artifacts/dumps, artifacts/forensics, artifacts/manifest/test.parquet
+    artifacts/stackers/models, artifacts/dumps, artifacts/outside, artifacts/forensics,
+    artifacts/manifest/test.parquet
 Writes: artifacts/labels.csv, artifacts/prediction.txt, artifacts/unit_labels.csv
-Params: backbones, folds.active
+Params: backbones, folds.active, outside
 """
 
 from features.runtime.cli import Overrides, run_stage

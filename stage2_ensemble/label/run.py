@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from features.artifacts.outside import locate_outside
 from features.core.files import write_text
 from features.core.manifest import READABLE, Manifest, read_manifest
 from features.settings.members import MembersParams
@@ -17,8 +18,8 @@ from stage2_ensemble.columns.extras import read_extras
 from stage2_ensemble.decisions.conformal import FAKE, REAL, REVIEW
 from stage2_ensemble.decisions.rules import answer_rows
 from stage2_ensemble.decisions.units import number_units
-from stage2_ensemble.models.bundle import read_ensemble
-from stage2_ensemble.models.ensemble import SecondStage, check_members
+from stage2_ensemble.fitted.bundle import read_ensemble
+from stage2_ensemble.fitted.ensemble import SecondStage, check_members
 
 MANIFEST = Path("artifacts/manifest")
 DUMPS = Path("artifacts/dumps")
@@ -26,12 +27,16 @@ FORENSICS = Path("artifacts/forensics")
 STACKERS = Path("artifacts/stackers")
 OUT = Path("artifacts")
 DIGITS = "%.17g"
+NO_SCORE = "no detector has scored it"
 UNIT_COLUMNS = ["unit", "rows", "score", "label", "log_odds"]
 _log = logging.getLogger("forgerystack")
 
 
 def score_test_rows(ensemble: SecondStage, columns: list[HeldOutColumns], test: Manifest) -> Floats:
-    """`(n,)` log-odds of what ships as they come; NaN for an image that cannot be read."""
+    """`(n,)` log-odds of what ships as they come.
+
+    NaN for an image that cannot be read, or that no member has scored.
+    """
     uncalibrated = np.full(len(test), np.nan)
     uncalibrated[columns[0].row_ids] = ensemble.score(ensemble.shipped, columns)
     return uncalibrated
@@ -41,13 +46,15 @@ def label_rows(ensemble: SecondStage, uncalibrated: Floats, test: Manifest) -> p
     """One row per test row: `img_name, score, label, log_odds, status`.
 
     `score` is the probability of being fake at the class shares that `label.prior` says, `label` is
-    `real`, `fake`, or, with `decision.review`, `review`. An image that cannot be read gets the
-    share of fakes as its score and its problem as `status`; with `decision.review` it is left to
-    review.
+    `real`, `fake`, or, with `decision.review`, `review`. An image that cannot be read, or that no
+    member has scored, gets the share of fakes as its score and its problem as `status`; with
+    `decision.review` it is left to review.
     """
     answers = answer_rows(ensemble.rules, ensemble.shipped, uncalibrated)
     answers.insert(0, "img_name", test.table["img_name"].to_numpy())
-    return answers.assign(status=test.table["status"].to_numpy())
+    status = test.table["status"].to_numpy()
+    is_silent = np.isnan(uncalibrated) & (status == READABLE)
+    return answers.assign(status=np.where(is_silent, NO_SCORE, status))
 
 
 def label_units(ensemble: SecondStage, uncalibrated: Floats, test: Manifest) -> pd.DataFrame:
@@ -76,11 +83,11 @@ def label_units(ensemble: SecondStage, uncalibrated: Floats, test: Manifest) -> 
 def run(params: MembersParams, out: Path = OUT) -> None:
     """Reads the bundle and the test dumps, writes labels, also of units, and the submission."""
     ensemble = read_ensemble(STACKERS)
-    check_members(ensemble, list(params.backbones), params.folds.active)
+    check_members(ensemble, params.names, params.folds.active)
     test = read_manifest(MANIFEST, "test")
     members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
     extras = read_extras(FORENSICS, test, ensemble.file_codes)
-    columns = read_held_out(DUMPS, test, *members, extras)
+    columns = read_held_out(DUMPS, test, *members, extras, locate_outside(params.outside))
     uncalibrated = score_test_rows(ensemble, columns, test)
     labels = label_rows(ensemble, uncalibrated, test)
     submission = labels[["img_name", "score"]].rename(columns={"score": "y_pred"})
@@ -108,7 +115,7 @@ def _log_labels(labels: pd.DataFrame, out: Path) -> None:
         return
     counts = labels["label"].value_counts()
     found = ", ".join(f"{counts[name]} {name}" for name in (FAKE, REAL, REVIEW) if name in counts)
-    unread = int((labels["status"] != READABLE).sum())
-    _log.info(
-        "label: %d rows, %s; %d unreadable -> %s", len(labels), found, unread, out / "labels.csv"
-    )
+    silent = int((labels["status"] == NO_SCORE).sum())
+    unread = int((labels["status"] != READABLE).sum()) - silent
+    lost = f"{unread} unreadable" + (f", {silent} without any score" if silent else "")
+    _log.info("label: %d rows, %s; %s -> %s", len(labels), found, lost, out / "labels.csv")

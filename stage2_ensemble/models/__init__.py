@@ -1,1 +1,1 @@
-"""Candidates, the gate between them, and the ensemble that ships."""
+"""Candidates: simple combiners, LightGBM that goes on from the best of them, a forest."""

@@ -1,12 +1,18 @@
-"""Class-weighted LightGBM on named columns: boosted trees, or a random forest."""
+"""Class-weighted LightGBM that goes on from the best simple combiner, on named columns.
+
+Boosting begins at that combiner's log-odds (LightGBM's `init_score`), so the trees learn what the
+columns know beyond it. Where they know nothing there are no trees, and the scores are those of the
+combiner. With two leaves the model is a sum of curves, one a column.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 import lightgbm
 import numpy as np
 
+from features.core.manifest import Ids
 from features.errors import AlignmentError
 from features.settings.stacking import Stack
 from stage2_ensemble.columns.columns import (
@@ -17,12 +23,11 @@ from stage2_ensemble.columns.columns import (
     Parts,
     check_fittable,
 )
-from stage2_ensemble.columns.feature_matrix import Basis, FeatureMatrix, fit_basis
+from stage2_ensemble.columns.feature_matrix import Basis, FeatureMatrix, Matrix, fit_basis
+from stage2_ensemble.models.best_simple import BestSimple, Start, fit_start
 
-Kind = Literal["gbdt", "rf"]
 STOP_AFTER = 30
 """Rounds without a lower weighted log loss that end the search for the number of rounds."""
-FOREST_TREES = 200
 EFFECTIVE_BETA = 0.9999
 """For `class_weight: effective`: 1 - 1/(rows after which further ones add little)."""
 FEWEST_LEAVES = 20
@@ -34,17 +39,15 @@ with other work ten times as long."""
 
 @dataclass(frozen=True)
 class Boosted:
-    """Fitted boosters on one table; `shift` undoes the class weights.
+    """A simple combiner, and boosters that add to its log-odds.
 
     On the rows of several folds, if no column belongs to one fold alone.
     """
 
+    start: BestSimple
     table: FeatureMatrix
     boosters: tuple[lightgbm.Booster, ...]
-    """Of several seeds: their log-odds are averaged."""
-    shift: float
-    """Subtracted from the log-odds."""
-    kind: Kind = "gbdt"
+    """Of several seeds: what they add is averaged. None where the columns add nothing."""
 
     @classmethod
     def fit(
@@ -52,42 +55,37 @@ class Boosted:
         folds: Sequence[FoldColumns],
         settings: Stack,
         seed: int,
-        kind: Kind = "gbdt",
-        components: bool = False,
         basis: Basis | None = None,
+        start: Start | None = None,
+        components: bool = False,
     ) -> Self:
-        """Learns from all rows; the number of rounds comes from a split of them by group.
+        """Learns from all rows; the number of rounds is chosen by cross-validation within them.
 
-        `basis`: that of these rows, where it is at hand.
+        `basis` and `start`: those of these rows, where they are at hand. A `start` may be that of
+        more folds.
         """
         basis = basis or fit_basis(folds, settings, seed)
+        start = start or fit_start(folds, settings, seed)
         table, rows = FeatureMatrix.fit(folds, settings, components, basis)
         labels, weights, shift = gather_rows(folds, settings)
-        options = build_options(settings, seed, kind, rows.shape)
-        data = lightgbm.Dataset(rows, labels, weight=weights, params=options, free_raw_data=False)
-        parts = [basis[columns.fold].parts for columns in folds]
-        rounds = FOREST_TREES
-        if kind == "gbdt":
-            rounds = find_rounds(data, parts, options, settings.max_rounds)
-        boosters = tuple(
-            lightgbm.train(options | {"seed": seed + bag}, data, rounds)
-            for bag in range(settings.bags)
+        options = build_options(settings, seed, rows.shape)
+        # With class weights log-odds are higher by a shift; trees on top of it know nothing of it.
+        begin = np.concatenate([start.crossed[columns.fold] for columns in folds]) + shift
+        data = lightgbm.Dataset(
+            rows, labels, weight=weights, init_score=begin, params=options, free_raw_data=False
         )
-        return cls(table, boosters, shift, kind)
+        parts = [basis[columns.fold].parts for columns in folds]
+        rounds = find_rounds(data, parts, options, settings.max_rounds)
+        bags = range(settings.bags if rounds else 0)
+        boosters = [lightgbm.train(options | {"seed": seed + bag}, data, rounds) for bag in bags]
+        return cls(start.best, table, tuple(boosters))
 
     def score(self, columns: MemberColumns) -> Floats:
         """`(n,)` log-odds of fake. Raises `AlignmentError` for other columns than at the fit."""
-        rows = self.table.build(columns)
-        if not len(rows):
-            return np.empty(0)
-        threads = count_threads(len(rows))
-        found = [
-            np.asarray(b.predict(rows, raw_score=True, num_threads=threads), np.float64)
-            for b in self.boosters
-        ]
-        if self.kind == "rf":  # of a forest, too, LightGBM gives the sum over its trees
-            found = [f / b.num_trees() for f, b in zip(found, self.boosters, strict=True)]
-        return np.asarray(np.mean(found, axis=0)) - self.shift
+        begin = self.start.score(columns)
+        if not self.boosters:
+            return begin
+        return begin + predict_mean(self.boosters, self.table.build(columns))
 
 
 @dataclass(frozen=True)
@@ -103,14 +101,18 @@ class FoldModels:
         settings: Stack,
         seed: int,
         basis: Basis | None = None,
+        start: Start | None = None,
     ) -> Self:
-        """Each learns from the rows of its fold, principal components of embeddings too."""
-        return cls(
-            {
-                c.fold: Boosted.fit([c], settings, seed + c.fold, components=True, basis=basis)
-                for c in folds
-            }
-        )
+        """Each learns from the rows of its fold, principal components of embeddings too.
+
+        They begin at one combiner, that of the rows of all folds.
+        """
+        start = start or fit_start(folds, settings, seed)
+        models = {
+            c.fold: Boosted.fit([c], settings, seed + c.fold, basis, start, components=True)
+            for c in folds
+        }
+        return cls(models)
 
     def score(self, columns: MemberColumns) -> Floats:
         """`(n,)` log-odds by the model of the columns' fold."""
@@ -119,30 +121,47 @@ class FoldModels:
         return self.models[columns.fold].score(columns)
 
 
+def predict_mean(boosters: Sequence[lightgbm.Booster], rows: Matrix) -> Floats:
+    """`(n,)` sum over the trees of each booster, the mean over boosters; 0 without any."""
+    if not (boosters and len(rows)):
+        return np.zeros(len(rows))
+    threads = count_threads(len(rows))
+    sums = [b.predict(rows, raw_score=True, num_threads=threads) for b in boosters]
+    return np.asarray(np.mean(sums, axis=0, dtype=np.float64))
+
+
 def find_rounds(
     data: lightgbm.Dataset,
     parts: Sequence[Parts | None],
     options: dict[str, object],
     most: int,
 ) -> int:
-    """Rounds, at most `most`, with the lowest weighted log loss on rows left out: part 0.
+    """Rounds, 0 to `most`, with the lowest weighted log loss over all inner folds.
 
-    `data` holds the rows of all folds, `parts` those of each fold: what they were cut into for
-    distances, so a row that is left out has distances by models that did not see it. Without parts
-    a tenth of `most`.
+    `data` holds the rows of all folds, with the log-odds that boosting begins at; `parts` the inner
+    folds of each fold's rows. They are those of the distances, so a row that is left out has
+    distances by models that did not see it. 0 where the rows cannot be cut.
     """
-    if any(own is None for own in parts):
-        return max(1, most // 10)
-    stop_rows = np.concatenate([own == 0 for own in parts if own is not None])
-    learn, stop = (data.subset(np.flatnonzero(rows).tolist()) for rows in (~stop_rows, stop_rows))
-    booster = lightgbm.train(
-        options,
-        learn,
-        most,
-        valid_sets=[stop],
-        callbacks=[lightgbm.early_stopping(STOP_AFTER, verbose=False)],
-    )
-    return max(1, booster.best_iteration)
+    known = [own for own in parts if own is not None]
+    if len(known) < len(parts):
+        return 0
+    inner = np.concatenate(known)
+    splits = [
+        (np.flatnonzero(inner != part), np.flatnonzero(inner == part)) for part in np.unique(inner)
+    ]
+    stop = lightgbm.early_stopping(STOP_AFTER, verbose=False)
+    found = lightgbm.cv(options, data, most, folds=splits, callbacks=[stop])
+    losses = np.asarray(found["valid binary_logloss-mean"])
+    begin = np.mean([_measure_loss(data, left_out) for _, left_out in splits])
+    return len(losses) if losses[-1] < begin else 0
+
+
+def _measure_loss(data: lightgbm.Dataset, rows: Ids) -> float:
+    """Weighted log loss of where boosting begins."""
+    labels, begin = np.asarray(data.get_label()), np.asarray(data.get_init_score())
+    weights = data.get_weight()  # none where all are 1
+    losses = np.logaddexp(0.0, np.where(labels, -begin, begin))[rows]
+    return float(np.average(losses, weights=None if weights is None else np.asarray(weights)[rows]))
 
 
 def gather_rows(folds: Sequence[FoldColumns], settings: Stack) -> tuple[Labels, Floats, float]:
@@ -175,14 +194,14 @@ def weigh_rows(labels: Labels, weights: Floats, class_weight: str | float) -> tu
     return weights * class_weights[labels], shift
 
 
-def build_options(
-    settings: Stack, seed: int, kind: Kind, shape: tuple[int, int]
-) -> dict[str, object]:
+def build_options(settings: Stack, seed: int, shape: tuple[int, int]) -> dict[str, object]:
     """LightGBM's parameters for `(rows, columns)`; it gives the same model with any threads."""
-    options: dict[str, object] = {
+    return {
         "objective": "binary",
         "metric": "binary_logloss",
+        "learning_rate": settings.learning_rate,
         "num_leaves": settings.num_leaves,
+        "feature_fraction": settings.feature_fraction,
         "min_data_in_leaf": min(settings.min_data_in_leaf, max(1, shape[0] // FEWEST_LEAVES)),
         "lambda_l2": settings.lambda_l2,
         "seed": seed,
@@ -190,14 +209,7 @@ def build_options(
         "force_row_wise": True,
         "num_threads": count_threads(shape[0]),
         "verbosity": -1,
-        "boosting": kind,
     }
-    if kind == "rf":
-        # As Breiman: a bootstrap sample, and the root of the columns at each split.
-        forest = {"bagging_freq": 1, "bagging_fraction": 0.632, "num_leaves": 63}
-        return options | forest | {"feature_fraction_bynode": min(1.0, shape[1] ** -0.5)}
-    learning = {"learning_rate": settings.learning_rate}
-    return options | learning | {"feature_fraction": settings.feature_fraction}
 
 
 def count_threads(rows: int) -> int:

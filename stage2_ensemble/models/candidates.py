@@ -11,8 +11,10 @@ from features.runtime.progress import track
 from features.settings.stacking import Stack
 from stage2_ensemble.columns.columns import Floats, FoldColumns, MemberColumns, check_fittable
 from stage2_ensemble.columns.feature_matrix import Basis, fit_basis
-from stage2_ensemble.models.boosted import Boosted, FoldModels, Kind
+from stage2_ensemble.models.best_simple import BestSimple, Start, fit_start, pick_simple
+from stage2_ensemble.models.boosted import Boosted, FoldModels
 from stage2_ensemble.models.combiners import COMBINERS, Combiner
+from stage2_ensemble.models.forest import Forest
 
 SIMPLE = tuple(COMBINERS)
 """From simple to complex; they see nothing but log-odds."""
@@ -48,8 +50,12 @@ def fit_candidate(
     settings: Stack,
     seed: int,
     basis: Basis | None = None,
+    start: Start | None = None,
 ) -> Model:
-    """The candidate of this name, fitted on all rows of `folds`; `basis` is theirs, if at hand."""
+    """The candidate of this name, fitted on all rows of `folds`.
+
+    `basis` and `start` are those of the same rows, where they are at hand.
+    """
     for columns in folds:
         check_fittable(columns)
     if name in COMBINERS:
@@ -59,10 +65,11 @@ def fit_candidate(
         )
         return Pooled(COMBINERS[name]().fit(logits, labels, weights))
     basis = basis or fit_basis(folds, settings, seed)
-    if name == "lightgbm_pca":
-        return FoldModels.fit(folds, settings, seed, basis)
-    kind: Kind = "rf" if name == "random_forest" else "gbdt"
-    return Boosted.fit(folds, settings, seed, kind, basis=basis)
+    if name == "random_forest":
+        return Forest.fit(folds, settings, seed, basis)
+    start = start or fit_start(folds, settings, seed)
+    kind = FoldModels if name == "lightgbm_pca" else Boosted
+    return kind.fit(folds, settings, seed, basis, start)
 
 
 def list_fittable(folds: Sequence[FoldColumns], settings: Stack) -> tuple[str, ...]:
@@ -78,10 +85,17 @@ def list_fittable(folds: Sequence[FoldColumns], settings: Stack) -> tuple[str, .
 
 def fit_candidates(
     names: Sequence[str], folds: Sequence[FoldColumns], settings: Stack, seed: int
-) -> dict[str, Model]:
-    """Those of these names, by name: what is fitted on embeddings is fitted once for all."""
-    basis = fit_basis(folds, settings, seed) if set(names) & set(GATED) else None
-    return {
-        name: fit_candidate(name, folds, settings, seed, basis)
+) -> tuple[dict[str, Model], BestSimple]:
+    """Those of these names, by name, and the simple combiner that the rows would choose.
+
+    What several of them need is fitted once.
+    """
+    gated = set(names) & set(GATED)
+    basis = fit_basis(folds, settings, seed) if gated else None
+    start = fit_start(folds, settings, seed) if gated else None
+    best = start.best if start else pick_simple(folds, settings, seed)
+    models = {
+        name: fit_candidate(name, folds, settings, seed, basis, start)
         for name in track(names, "fit candidates", len(names), unit="models")
     }
+    return models, best

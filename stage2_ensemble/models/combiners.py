@@ -2,6 +2,10 @@
 
 Fitted once on the out-of-fold rows of all active folds, applied to each fold's members. The
 interface is scikit-learn's: the constructor only stores, `fit` sets attributes that end in `_`.
+
+A detector from outside may lack scores of some rows: NaN. Means are then of what is there, with its
+weights; where one score cannot be left out, it is what the others of the row suggest
+(`Standards.fill`). A row without any score gets 0. Without NaN none of this changes anything.
 """
 
 from typing import Any, ClassVar, Protocol, Self
@@ -9,15 +13,14 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 from scipy.special import log_expit, logit, logsumexp
 
-from features.core.auc import rank_scores
+from features.core.auc import find_auc, rank_scores
 from stage2_ensemble.columns.columns import Floats, Labels
+from stage2_ensemble.models.gaps import Standards, fill_gaps, share_known
 
 KNOTS = 1001
 """Quantiles kept of each backbone's scores."""
 CHOICES = 20
 """Backbones that greedy selection takes, one after the other."""
-FLAT = 1e-6
-"""A backbone whose scores deviate less says nothing."""
 
 
 class Combiner(Protocol):
@@ -30,6 +33,9 @@ class Combiner(Protocol):
 
     def score(self, logits: Floats) -> Floats:
         """`(n,)` log-odds of fake."""
+
+    def weigh(self, logits: Floats) -> Floats | None:
+        """`(n, b)` what each backbone adds to the score; `None` for what is no sum of them."""
 
     def to_json(self) -> dict[str, Any]:
         """What `fit` learned."""
@@ -50,7 +56,12 @@ class Mean:
 
     def score(self, logits: Floats) -> Floats:
         """`(n,)` mean over the backbones."""
-        return np.asarray(logits.mean(axis=1))
+        return fill_gaps(logits.mean(axis=1), self.weigh(logits))
+
+    def weigh(self, logits: Floats) -> Floats:
+        """See `Combiner`."""
+        count = logits.shape[1]
+        return share_known(logits, np.full(count, 1 / count))
 
     def to_json(self) -> dict[str, Any]:
         """Nothing is learned."""
@@ -76,10 +87,11 @@ class RankMean:
     def fit(self, logits: Floats, labels: Labels, weights: Floats) -> Self:
         """Stores at most 1,001 quantiles of each column."""
         self.scores_, self.ranks_ = [], []
-        for column in logits.T:
+        for column in (column[~np.isnan(column)] for column in logits.T):
             ranks = logit((rank_scores(column) - 0.5) / len(column))
             scores, first = np.unique(column, return_index=True)
-            keep = np.unique(np.linspace(0, len(scores) - 1, KNOTS).round().astype(int))
+            places = np.linspace(0, len(scores) - 1, KNOTS).round().astype(int)
+            keep = np.unique(places)[: len(scores)]
             self.scores_.append(scores[keep])
             self.ranks_.append(ranks[first][keep])
         return self
@@ -88,11 +100,20 @@ class RankMean:
         """`(n,)` log-odds of the mean rank."""
         parts = []
         for column, scores, ranks in zip(logits.T, self.scores_, self.ranks_, strict=True):
+            if not len(scores):  # none was there at the fit
+                parts.append(np.full(len(column), np.nan))
+                continue
             beyond = column - np.clip(column, scores[0], scores[-1])
             parts.append(np.interp(column, scores, ranks) + beyond)
         above, below = log_expit(parts), log_expit(np.negative(parts))
+        gaps = np.isnan(parts)
+        # No score has no part in either mean; without any, both sides weigh the same.
+        above[gaps] = below[gaps] = np.where(gaps.all(axis=0), 0.0, -np.inf)[np.where(gaps)[1]]
         # A rank itself would round to 0 or 1 far out, and tie the most extreme rows.
         return np.asarray(logsumexp(above, axis=0) - logsumexp(below, axis=0))
+
+    def weigh(self, logits: Floats) -> None:
+        """See `Combiner`."""
 
     def to_json(self) -> dict[str, Any]:
         """The quantiles."""
@@ -116,32 +137,40 @@ class Logistic:
     name: ClassVar[str] = "logistic"
     coefficients_: Floats
     intercept_: float
+    standards_: Standards
 
     def fit(self, logits: Floats, labels: Labels, weights: Floats) -> Self:
         """scikit-learn's `LogisticRegression`; coefficients are of logits as they come."""
         from sklearn.linear_model import LogisticRegression  # late: scoring does without
 
-        mean, scale = logits.mean(axis=0), logits.std(axis=0)
-        scale = np.where(scale > FLAT, scale, 1.0)  # else rounding becomes a huge coefficient
-        model = LogisticRegression().fit((logits - mean) / scale, labels, weights)
+        self.standards_ = Standards.measure(logits)
+        mean, scale = self.standards_.means, self.standards_.scales
+        scaled = (self.standards_.fill(logits) - mean) / scale
+        model = LogisticRegression().fit(scaled, labels, weights)
         self.coefficients_ = model.coef_[0] / scale
         self.intercept_ = float(model.intercept_[0] - mean @ self.coefficients_)
         return self
 
     def score(self, logits: Floats) -> Floats:
         """`(n,)` log-odds."""
-        return np.asarray(logits @ self.coefficients_ + self.intercept_)
+        return np.asarray(self.standards_.fill(logits) @ self.coefficients_ + self.intercept_)
+
+    def weigh(self, logits: Floats) -> Floats:
+        """See `Combiner`."""
+        return self.standards_.fill(logits) * self.coefficients_
 
     def to_json(self) -> dict[str, Any]:
-        """Coefficients and intercept."""
-        return {"coefficients": list(map(float, self.coefficients_)), "intercept": self.intercept_}
+        """Coefficients, intercept and standards."""
+        learned = {"coefficients": list(map(float, self.coefficients_))}
+        return {**learned, "intercept": self.intercept_, **self.standards_.to_json()}
 
     @classmethod
     def from_json(cls, learned: dict[str, Any]) -> Self:
-        """From coefficients and intercept."""
+        """From what `to_json` gives."""
         combiner = cls()
         combiner.coefficients_ = np.asarray(learned["coefficients"])
         combiner.intercept_ = learned["intercept"]
+        combiner.standards_ = Standards.from_json(learned)
         return combiner
 
 
@@ -150,27 +179,33 @@ class BestSingle:
 
     name: ClassVar[str] = "best_single"
     backbone_: int
+    standards_: Standards
 
     def fit(self, logits: Floats, labels: Labels, weights: Floats) -> Self:
-        """Chooses the column; the first of equals."""
-        from sklearn.metrics import roc_auc_score
-
-        self.backbone_ = int(np.argmax([roc_auc_score(labels, column) for column in logits.T]))
+        """Chooses the column; the first of equals. A gap counts as a score that says nothing."""
+        self.standards_ = Standards.measure(logits)
+        known = np.where(np.isnan(logits), self.standards_.means, logits)
+        self.backbone_ = int(np.argmax([find_auc(labels, column) for column in known.T]))
         return self
 
     def score(self, logits: Floats) -> Floats:
         """`(n,)` that backbone's log-odds."""
-        return np.asarray(logits[:, self.backbone_])
+        return np.asarray(self.standards_.fill(logits)[:, self.backbone_])
+
+    def weigh(self, logits: Floats) -> Floats:
+        """See `Combiner`."""
+        return np.asarray(self.standards_.fill(logits) * np.eye(logits.shape[1])[self.backbone_])
 
     def to_json(self) -> dict[str, Any]:
-        """Position of the backbone."""
-        return {"backbone": self.backbone_}
+        """Position of the backbone, and standards."""
+        return {"backbone": self.backbone_, **self.standards_.to_json()}
 
     @classmethod
     def from_json(cls, learned: dict[str, Any]) -> Self:
-        """From the position."""
+        """From what `to_json` gives."""
         combiner = cls()
         combiner.backbone_ = learned["backbone"]
+        combiner.standards_ = Standards.from_json(learned)
         return combiner
 
 
@@ -187,18 +222,30 @@ class Greedy:
     def fit(self, logits: Floats, labels: Labels, weights: Floats) -> Self:
         """Adds the best column `CHOICES` times; of equals the first."""
         chosen, total = np.zeros(logits.shape[1]), np.zeros(len(logits))
+        known, counts = ~np.isnan(logits), np.zeros(len(logits))
+        parts = np.where(known, logits, 0.0)
+        is_whole = known.all()
         for _ in range(CHOICES):
-            # The higher the ranks of the fakes, the higher the AUC.
-            ranks = [rank_scores(total + column)[labels == 1].sum() for column in logits.T]
-            best = int(np.argmax(ranks))
+            sums = [total + column for column in parts.T]
+            if not is_whole:  # means of what is there
+                sums = [
+                    one / np.maximum(counts + own, 1)
+                    for one, own in zip(sums, known.T, strict=True)
+                ]
+            best = int(np.argmax([find_auc(labels, one) for one in sums]))
             chosen[best] += 1
-            total += logits[:, best]
+            total += parts[:, best]
+            counts += known[:, best]
         self.weights_ = chosen / CHOICES
         return self
 
     def score(self, logits: Floats) -> Floats:
         """`(n,)` weighted mean."""
-        return np.asarray(logits @ self.weights_)
+        return fill_gaps(logits @ self.weights_, self.weigh(logits))
+
+    def weigh(self, logits: Floats) -> Floats:
+        """See `Combiner`."""
+        return share_known(logits, self.weights_)
 
     def to_json(self) -> dict[str, Any]:
         """The weights."""

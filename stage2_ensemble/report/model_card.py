@@ -11,9 +11,12 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from features.core.number_text import format_bounds
+from features.settings.members import OutsideScores
 from stage2_ensemble.display.layout import TextTable
 from stage2_ensemble.report.questions import Answer
 from stage2_ensemble.results.form import Metrics, has_val, name_shipped
+from stage2_ensemble.sentences.called_fake import list_called_fake
+from stage2_ensemble.sentences.outside import LEARNED, UNCHECKED
 
 PAGE = Path(__file__).parent
 NAME = "model_card.md"
@@ -28,9 +31,10 @@ def build_card(
     tables: Sequence[TextTable],
     summary: Mapping[str, Any],
     backbones: Mapping[str, Any],
+    outside: Mapping[str, OutsideScores],
     source: str,
 ) -> str:
-    """The card as Markdown. `summary`: of `prepare`; `backbones`: as in `params.yaml`.
+    """The card as Markdown. `summary`: of `prepare`; `backbones` and `outside`: of `params.yaml`.
 
     Names that come with the data are shown as they are and mark nothing up.
     """
@@ -48,10 +52,13 @@ def build_card(
         name=name,
         shipped=shipped,
         networks=[describe_network(key, values) for key, values in backbones.items()],
+        detectors=[describe_declared(key, values) for key, values in outside.items()],
+        unchecked=UNCHECKED,
         answers=answers,
         data={role: summary[role] for role in ("train", "val")},
         generators=describe_generators(summary),
         tables=tables,
+        worst=list(list_called_fake(metrics["called_fake"])) if has_val(metrics) else [],
         prior=f"{metrics['prior']['assumed']['value']:.3g}" if has_val(metrics) else "train's",
     )
 
@@ -106,6 +113,16 @@ def describe_network(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         "start": "from scratch" if not pretrained else "timm's weights"
         if pretrained is True else str(pretrained),
     }  # fmt: skip
+
+
+def describe_declared(name: str, settings: OutsideScores) -> dict[str, str]:
+    """A detector from outside, as it was declared."""
+    return {
+        "name": name,
+        "scores": Path(settings.scores).name,
+        "kind": settings.kind,
+        "learned_from": LEARNED[settings.learned_from],
+    }
 
 
 def describe_generators(summary: Mapping[str, Any]) -> str:

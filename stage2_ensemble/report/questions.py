@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from stage2_ensemble.gate.gate import Verdict, describe_choice
 from stage2_ensemble.models.candidates import GATED
-from stage2_ensemble.models.gate import Verdict
 from stage2_ensemble.results.form import Metrics, ValMetrics, VariantMetrics, has_val
 from stage2_ensemble.results.scores import list_domains
 from stage2_ensemble.sentences.backbones import list_spare
+from stage2_ensemble.sentences.called_fake import NO_SOURCES, describe_worst, is_any_worse
 from stage2_ensemble.sentences.intervals import (
     FEW_GROUPS,
     NOT_RELIABLE,
@@ -24,6 +25,7 @@ from stage2_ensemble.sentences.other_data import (
     explain_gap,
     find_worst,
 )
+from stage2_ensemble.sentences.outside import list_optimistic
 from stage2_ensemble.sentences.rules import describe_broken
 from stage2_ensemble.sentences.scorers import (
     describe_gain_on_val,
@@ -49,12 +51,14 @@ class Answer:
     reasons: tuple[str, ...]
 
 
-def answer_questions(metrics: Metrics, verdicts: Sequence[Verdict]) -> list[Answer]:
-    """The answers. `verdicts`: of the gate."""
+def answer_questions(
+    metrics: Metrics, verdicts: Sequence[Verdict], gate_choice: str
+) -> list[Answer]:
+    """The answers. `verdicts`: of the gate; `gate_choice`: what it would ship."""
     if not has_val(metrics):
         note = "There is no held-out val: val has joined train"
         return [Answer("How good is it?", note, "open", tuple(list_last(metrics)[1:]))]
-    return [_say_how_good(metrics), _say_worth(metrics, verdicts), _say_trust(metrics)]
+    return [_say_how_good(metrics), _say_worth(metrics, verdicts, gate_choice), _say_trust(metrics)]
 
 
 def _say_how_good(metrics: ValMetrics) -> Answer:
@@ -76,7 +80,7 @@ def _say_how_good(metrics: ValMetrics) -> Answer:
     return Answer("How good is it?", describe_rates(metrics["promises"]), tone, tuple(reasons))
 
 
-def _say_worth(metrics: ValMetrics, verdicts: Sequence[Verdict]) -> Answer:
+def _say_worth(metrics: ValMetrics, verdicts: Sequence[Verdict], gate_choice: str) -> Answer:
     val = metrics["val"]
     shipped = val["shipped"]
     reasons = [
@@ -85,10 +89,14 @@ def _say_worth(metrics: ValMetrics, verdicts: Sequence[Verdict]) -> Answer:
     reasons += [
         f"Out of fold, AUC against the best simple combiner, {v.describe()}." for v in verdicts
     ]
+    for sentence in describe_choice(verdicts, gate_choice, shipped):
+        reasons.append(f"{sentence[0].upper()}{sentence[1:]}.")
     if spare := list_spare(metrics["without"]):
         reasons.append(f"No loss is shown without, one at a time: {', '.join(spare)}.")
-    tone: Tone = "good" if shipped in GATED else "mixed"
-    return Answer("Is the stack worth it?", describe_short_worth(val), tone, tuple(reasons))
+    tone: Tone = "good" if shipped in GATED and shipped == gate_choice else "mixed"
+    return Answer(
+        "Is the stack worth it?", describe_short_worth(val, gate_choice), tone, tuple(reasons)
+    )
 
 
 def _say_trust(metrics: ValMetrics) -> Answer:
@@ -109,11 +117,15 @@ def _list_doubts(metrics: ValMetrics) -> Iterator[str]:
     gap = metrics["domains"].get("gap")
     if gap and judge_difference(gap) == "above":
         yield f"{explain_gap(gap)}."
+    reals = metrics["called_fake"]["reals"]
+    if is_any_worse("reals", "sources", reals):
+        yield describe_worst("reals", "sources", reals)
     worst = find_worst(metrics["robustness"])
     if worst and is_marked(worst):
         yield f"It does worse on changed pictures, most under {describe_variant(worst)}."
     if broken := describe_broken(metrics["promises"]):
         yield broken
+    yield from list_optimistic(metrics.get("outside", {}))
     if not val["stack"]["reliable"]:
         yield f"Val is of {FEW_GROUPS}: {NOT_RELIABLE}."
 
@@ -127,6 +139,11 @@ def _list_comforts(metrics: ValMetrics) -> Iterator[str]:
         yield NO_UNSEEN
     for found in list_domains(domains).values() if gap else ():
         yield f"AUC {format_interval(found)} on {found['against']}."
+    reals = metrics["called_fake"]["reals"]
+    if not reals["sources"]:
+        yield NO_SOURCES
+    elif not is_any_worse("reals", "sources", reals):
+        yield describe_worst("reals", "sources", reals)
     worst = find_worst(metrics["robustness"])
     if worst and not is_marked(worst):
         yield f"Of changed pictures it does worst under {describe_variant(worst)}."

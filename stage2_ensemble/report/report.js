@@ -63,16 +63,17 @@
 
   // ---- tools
 
-  const tools = ["kind", "generator", "domain", "order"].map(byId);
-  const [kind, generator, domain, order] = tools;
+  const tools = ["kind", "generator", "source", "domain", "order"].map(byId);
+  const [kind, generator, source, domain, order] = tools;
   const fill = (select, options) =>
     select.append(...options.map(([value, text]) => build("option", { value, text })));
   const count = (test) => rows.filter(test).length;
   fill(kind, Object.entries(KINDS).map(([name, [text, test]]) =>
     [name, name === "reviewed" ? text : `${text} (${count(test)})`]));
-  for (const [select, name] of [[generator, "generator"], [domain, "domain"]]) {
+  for (const [select, name] of [[generator, "generator"], [source, "source"], [domain, "domain"]]) {
     const known = [...new Set(rows.map((row) => row[name]).filter(Boolean))].sort();
-    fill(select, [["", "all"], ...known.map((value) => [value, value.replace("_", "-")])]);
+    const show = (value) => (name === "domain" ? value.replace("_", "-") : value);
+    fill(select, [["", "all"], ...known.map((value) => [value, show(value)])]);
     select.disabled = known.length < 2;
   }
   fill(order, Object.entries(ORDERS).map(([name, [text]]) => [name, text]));
@@ -82,6 +83,7 @@
     const [, test] = KINDS[kind.value];
     shown = rows.filter((row) => test(row)
       && (!generator.value || row.generator === generator.value)
+      && (!source.value || row.source === source.value)
       && (!domain.value || row.domain === domain.value));
     shown.sort(compare);
     byId("count").textContent = `${shown.length} of ${rows.length} shown`;
@@ -226,8 +228,8 @@
     const facts = {
       path: row.path, size: `${row.file.width} × ${row.file.height}, ${row.file.bytes.toLocaleString("en")} bytes`,
       format: [row.file.format, row.file.notes].filter(Boolean).join(", "),
-      generator: row.generator || "none named", domain: row.domain.replace("_", "-"),
-      disagreement: row.disagreement.toFixed(2),
+      generator: row.generator || "none named", source: row.source || "none named",
+      domain: row.domain.replace("_", "-"), disagreement: row.disagreement.toFixed(2),
     };
     return build("dl", { class: "facts" }, ...Object.entries(facts).flatMap(([name, text]) =>
       [build("dt", { text: name }), build("dd", { text })]));

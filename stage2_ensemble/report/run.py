@@ -25,10 +25,10 @@ from stage2_ensemble.charts.charts import build_charts, render_svg
 from stage2_ensemble.display.closing import print_closing
 from stage2_ensemble.display.layout import TextTable
 from stage2_ensemble.display.tables import list_tables
+from stage2_ensemble.fitted.bundle import read_ensemble
+from stage2_ensemble.fitted.ensemble import check_members
 from stage2_ensemble.gallery.choosing import BY_CHANCE
 from stage2_ensemble.gallery.facts import FACTS, FORM
-from stage2_ensemble.models.bundle import read_ensemble
-from stage2_ensemble.models.ensemble import check_members
 from stage2_ensemble.report.model_card import build_card
 from stage2_ensemble.report.pictures import PICTURE_FORMATS, PictureFormat, Pictures, encode_heats
 from stage2_ensemble.report.questions import Answer, answer_questions
@@ -62,8 +62,8 @@ def run(params: ReportParams, out: Path = OUT) -> None:
         found, wanted = gallery["val_manifest"][:8], val.digest[:8]
         raise StaleArtifactError(GALLERY / FACTS, f"val {found}", f"val {wanted}", "gallery")
     heats, mapless = _read_heats(val, gallery)
-    check_members(ensemble, list(params.backbones), params.folds.active)
-    answers = answer_questions(metrics, ensemble.verdicts)
+    check_members(ensemble, params.names, params.folds.active)
+    answers = answer_questions(metrics, ensemble.verdicts, ensemble.gate_choice)
     tables = list_tables(metrics)
     page = build_page(metrics, read_plots(), answers, tables, params.data.root)
     page["gallery_lead"] = describe_gallery(gallery, mapless)
@@ -72,7 +72,8 @@ def run(params: ReportParams, out: Path = OUT) -> None:
     write_text(out / "report.html", text)
     (summary_path,) = check_sums(MANIFEST / "prepare.sums.json", "prepare", "summary.json")
     summary = read_json(summary_path, "prepare")
-    known = (metrics, answers, tables, summary, params.backbones)
+    members = (params.backbones, params.outside)
+    known = (metrics, answers, tables, summary, *members)
     # In the bundle: it goes where the models go.
     write_text(out / "stackers" / "MODEL_CARD.md", build_card(*known, params.data.root))
     _log.info("report: %s, %.1f MB", out / "report.html", len(text.encode()) / 1e6)

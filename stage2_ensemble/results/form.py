@@ -7,6 +7,7 @@ from typing_extensions import TypedDict, TypeIs
 from stage2_ensemble.results.scores import (
     Auc,
     CalibrationError,
+    CalledFakeByClass,
     ClassCounts,
     Counted,
     Domains,
@@ -15,6 +16,9 @@ from stage2_ensemble.results.scores import (
     HeadlineScorers,
     Scorers,
 )
+
+DECLARED = "declared"
+"""What the figures of a detector from outside stand on: what is said of it, unchecked."""
 
 
 class CalibrationChoice(TypedDict):
@@ -203,6 +207,21 @@ class Corrected(Scorers):
     counts: CorrectedCounts
 
 
+class OutsideFigures(TypedDict):
+    """A detector from outside; `learned_from` and `kind` are declared, not checked."""
+
+    learned_from: Literal["none", "unknown"]
+    kind: Literal["probability", "logit"]
+    rows: dict[str, int]
+    """By role."""
+    scored: dict[str, int]
+    clipped: int
+    train: Auc
+    val: Auc
+    difference: Auc
+    """That on train minus that on val."""
+
+
 class Rows(TypedDict):
     """Rows that headline figures stand on."""
 
@@ -216,6 +235,7 @@ class ValMetrics(TypedDict):
     rows: Rows
     generators: dict[str, Generator]
     domains: Domains
+    called_fake: CalledFakeByClass
     calibration: CalibrationCheck
     threshold: ThresholdCheck
     prior: PriorCheck
@@ -223,6 +243,7 @@ class ValMetrics(TypedDict):
     blocks: dict[str, dict[str, BlockFigures]]
     without: dict[str, LeftOutOnVal]
     robustness: Robustness
+    outside: NotRequired[dict[str, OutsideFigures]]
     units: NotRequired[UnitScores | CountedUnits]
     corrected: NotRequired[Corrected | CountedLabels]
 
@@ -261,6 +282,17 @@ Metrics = ValMetrics | FinalMetrics
 def has_val(metrics: Metrics) -> TypeIs[ValMetrics]:
     """Whether the run kept val for measuring."""
     return metrics["val"] is not None
+
+
+def title_member(name: str, metrics: ValMetrics) -> str:
+    """`<backbone>-<fold>`, or of a detector from outside its name and that it is declared."""
+    detector = name.rpartition("-")[0]
+    return title_backbone(detector, metrics) if detector in metrics.get("outside", {}) else name
+
+
+def title_backbone(name: str, metrics: ValMetrics) -> str:
+    """Its name; of a detector from outside also that it is declared."""
+    return f"{name} ({DECLARED})" if name in metrics.get("outside", {}) else name
 
 
 def name_shipped(metrics: Metrics) -> str:

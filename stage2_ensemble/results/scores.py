@@ -174,6 +174,39 @@ class Domains(TypedDict):
     gap: NotRequired[Gap]
 
 
+class CalledFake(TypedDict):
+    """The share of some rows of one class that what ships calls fake at its threshold."""
+
+    called_fake: float
+    called_fake_low: Figure
+    called_fake_high: Figure
+    rows: int
+    groups: int
+
+
+class NamedCalledFake(CalledFake):
+    """Of one source or generator; `shared_…`: the risk of 5 % shared among all of the list."""
+
+    name: str
+    shared_low: Figure
+    shared_high: Figure
+
+
+class CalledFakeClass(TypedDict):
+    """Of one class: all rows, and lists with the worst name first."""
+
+    all: CalledFake
+    sources: list[NamedCalledFake]
+    generators: list[NamedCalledFake]
+
+
+class CalledFakeByClass(TypedDict):
+    """False positive rates of reals, true positive rates of fakes."""
+
+    reals: CalledFakeClass
+    fakes: CalledFakeClass
+
+
 def list_combiners(scorers: Scorers) -> dict[str, Scores]:
     """Each combiner that was measured, by name."""
     found: Mapping[str, Any] = scorers

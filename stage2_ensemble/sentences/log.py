@@ -5,7 +5,9 @@ from collections.abc import Iterator, Mapping
 from features.runtime.costs import Cost
 from stage2_ensemble.results.form import FinalMetrics, Metrics, ValMetrics, has_val
 from stage2_ensemble.sentences.backbones import list_reasons
+from stage2_ensemble.sentences.called_fake import list_called_fake
 from stage2_ensemble.sentences.other_data import list_comparisons, list_robustness
+from stage2_ensemble.sentences.outside import list_outside
 from stage2_ensemble.sentences.rules import describe_promise, list_rules
 from stage2_ensemble.sentences.scorers import (
     describe_behind_mean,
@@ -28,10 +30,12 @@ def list_log_lines(metrics: Metrics, costs: Mapping[str, Cost]) -> Iterator[str]
 
 def _list_val(metrics: ValMetrics, costs: Mapping[str, Cost]) -> Iterator[str]:
     val = metrics["val"]
-    yield from list_scores(val)
+    yield from list_scores(metrics)
+    yield from list_outside(metrics)
     yield from list_comparisons(metrics)
+    yield from list_called_fake(metrics["called_fake"])
     if "units" in metrics:
-        yield from list_units(metrics["units"])
+        yield from list_units(metrics["units"], metrics)
     yield from list_gains(val["differences"])
     for caution in list_cautions(val["stack"], metrics["rows"]["val"]["reals"]):
         yield f"what ships: {caution}"

@@ -14,6 +14,7 @@ from stage2_ensemble.results.form import (
     UnitCounts,
     UnitScores,
     ValMetrics,
+    title_member,
 )
 from stage2_ensemble.results.scores import (
     Auc,
@@ -41,7 +42,7 @@ METRIC_TITLES = {
     "log_loss": "log loss",
     "ece": "ECE",
 }
-SIMPLE_NAMES = {"mean": "plain mean of the networks", "best_single": "best single network"}
+SIMPLE_NAMES = {"mean": "plain mean of the members", "best_single": "best single member"}
 LEAST_FALSE_POSITIVES = 10
 """A TPR that stands on fewer moves with each. Of 100 true TPRs behind which stood one, simulated
 intervals held 67 to 74; behind four, 79 to 90; behind twelve, 95."""
@@ -51,12 +52,13 @@ BIAS = (
 )
 
 
-def list_scores(val: HeadlineScorers) -> Iterator[str]:
+def list_scores(metrics: ValMetrics) -> Iterator[str]:
     """The AUC of every member and combiner, and of the null model."""
+    val = metrics["val"]
     for name, values in {**val["members"], **list_combiners(val)}.items():
         doubt = "" if values["reliable"] else f" ({NOT_RELIABLE})"
         ships = "  <- ships" if name == val["shipped"] else ""
-        yield f"val AUC {format_interval(values)}{doubt} {name}{ships}"
+        yield f"val AUC {format_interval(values)}{doubt} {title_member(name, metrics)}{ships}"
     yield f"null model: {describe_null_model(val['null_model'])}"
     yield explain_shipped(val["shipped"])
 
@@ -106,14 +108,18 @@ def describe_worth(val: HeadlineScorers) -> str:
     return f"AUC {format_change(gain)} over the mean: {INTERVALS[judge_difference(gain)]}"
 
 
-def describe_short_worth(val: HeadlineScorers) -> str:
+def describe_short_worth(val: HeadlineScorers, gate_choice: str) -> str:
     """In a few words: did LightGBM pass the gate, and are several networks better than one?"""
     shipped, gains = val["shipped"], val["differences"]
+    if shipped != gate_choice:
+        return (
+            f"Not by the gate, which chose {gate_choice}; {shipped} ships because it was asked for"
+        )
     if shipped in GATED:
         return f"Yes: {shipped} passed the gate out of fold, and ships"
     short = f"LightGBM did not pass the gate out of fold, and {shipped} ships"
     if "best_single" in gains and judge_difference(gains["best_single"]) == "above":
-        return f"Several networks are; {short}"
+        return f"Several members are; {short}"
     return f"Not shown: {short}"
 
 
@@ -159,7 +165,7 @@ def describe_mixed(counts: UnitCounts) -> str:
     return f"{mixed} with rows of both classes left out" if mixed else ""
 
 
-def list_units(units: UnitScores | CountedUnits) -> Iterator[str]:
+def list_units(units: UnitScores | CountedUnits, metrics: ValMetrics) -> Iterator[str]:
     """Members and what ships on units, or that nothing could be measured."""
     counts = units["counts"]
     parts = [f"{counts['reals']} real and {counts['fakes']} fake units", describe_mixed(counts)]
@@ -170,7 +176,7 @@ def list_units(units: UnitScores | CountedUnits) -> Iterator[str]:
     yield f"by unit, on {said}: {units['shipped']} (ships)"
     for name, values in (*units["members"].items(), ("what ships", units["stack"])):
         doubt = "" if values["reliable"] else f" ({NOT_RELIABLE})"
-        yield f"val AUC by unit {format_interval(values)}{doubt} {name}"
+        yield f"val AUC by unit {format_interval(values)}{doubt} {title_member(name, metrics)}"
 
 
 def describe_corrections(counts: CorrectedCounts) -> str:

@@ -1,10 +1,10 @@
 """Fits the second stage on rows that no member learned from, and chooses what ships.
 
 Reads: artifacts/manifest/train.parquet, artifacts/manifest/test.parquet, artifacts/dumps,
-    artifacts/forensics
+    artifacts/outside, artifacts/forensics
 Writes: artifacts/stackers/MANIFEST.json, artifacts/stackers/ensemble.json,
     artifacts/stackers/models
-Params: seed, folds.active, backbones, stack, gate, decision, label
+Params: seed, folds.active, backbones, outside, stack, gate, decision, label
 """
 
 from features.runtime.cli import Overrides, run_stage

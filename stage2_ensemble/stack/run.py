@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from features.artifacts.outside import locate_outside
 from features.core.manifest import Ids, count_classes, read_manifest
 from features.core.number_text import format_figure
 from features.runtime.progress import show_progress
@@ -32,12 +33,13 @@ from stage2_ensemble.decisions.units import (
     merge_choice_rows,
     merge_rows,
 )
-from stage2_ensemble.models.bundle import write_ensemble
+from stage2_ensemble.fitted.bundle import write_ensemble
+from stage2_ensemble.fitted.ensemble import SecondStage, average_scores
+from stage2_ensemble.gate.gate import check_ship, choose_shipped, describe_choice, hold_gate
+from stage2_ensemble.gate.out_of_fold import judge_candidates
+from stage2_ensemble.gate.without import leave_backbones_out
+from stage2_ensemble.models.best_simple import measure_fold_aucs
 from stage2_ensemble.models.candidates import Model, fit_candidates, list_fittable
-from stage2_ensemble.models.ensemble import SecondStage, average_scores
-from stage2_ensemble.models.gate import choose_shipped, hold_gate
-from stage2_ensemble.models.out_of_fold import judge_candidates, measure_fold_aucs, pick_simple
-from stage2_ensemble.models.without import leave_backbones_out
 
 MANIFEST = Path("artifacts/manifest")
 DUMPS = Path("artifacts/dumps")
@@ -77,14 +79,16 @@ def fit_ensemble(
     of fakes in train. `targets` serve `label.prior: estimate` alone. With `units` there are
     rules of units, too.
     """
-    settings, seed = params.stack, params.seed
+    settings, seed, wanted = params.stack, params.seed, params.gate.ship
+    names = list_fittable(folds, settings)
+    check_ship(wanted, names)
     parts = settings.repeats * settings.inner_folds
     with show_progress("judge candidates", parts, "parts of the rows") as meter:
         judged = judge_candidates(folds, settings, seed, meter.advance)
     verdicts = hold_gate(folds, judged, settings, params.gate, seed)
-    shipped = choose_shipped(verdicts, pick_simple(folds, settings, seed).name)
-    names = list_fittable(folds, settings)
-    models = fit_candidates(names, folds, settings, seed)
+    models, best = fit_candidates(names, folds, settings, seed)
+    gate_choice = choose_shipped(verdicts, best.name)
+    shipped = gate_choice if wanted == "auto" else wanted
     spared = len(calibration[0]) > 0
     if spared:
         scores = {name: average_scores(model, calibration) for name, model in models.items()}
@@ -107,6 +111,7 @@ def fit_ensemble(
         train_digest=train_digest,
         digests={columns.fold: columns.digests for columns in folds},
         shipped=shipped,
+        gate_choice=gate_choice,
         models=models,
         oof_auc={name: measure_fold_aucs(folds, judged.scores[name]) for name in models},
         picks=judged.picks,
@@ -145,17 +150,20 @@ def _gather_rows(
     scores: Mapping[str, Floats],
     train_share: float,
 ) -> dict[str, ChoiceRows]:
-    """The rows of all parts with each scorer's log-odds, at the class shares of train."""
-    row_ids, groups, labels, weights = (
-        np.concatenate([getattr(part, name) for part in parts])
+    """The rows of all parts with each scorer's log-odds, at the class shares of train.
+
+    Without those that it has not scored.
+    """
+    values = {
+        name: np.concatenate([getattr(part, name) for part in parts])
         for name in ("row_ids", "groups", "labels", "weights")
-    )
-    return {
-        name: ChoiceRows(
-            row_ids=row_ids, log_odds=log_odds, groups=groups, labels=labels, weights=weights
-        ).at_prior(train_share)
-        for name, log_odds in scores.items()
     }
+    found = {}
+    for name, log_odds in scores.items():
+        known = ~np.isnan(log_odds)
+        own = {key: value[known] for key, value in values.items()}
+        found[name] = ChoiceRows(log_odds=log_odds[known], **own).at_prior(train_share)
+    return found
 
 
 def run(params: StackParams, dumps: Path = DUMPS, out: Path = OUT) -> SecondStage:
@@ -163,8 +171,9 @@ def run(params: StackParams, dumps: Path = DUMPS, out: Path = OUT) -> SecondStag
     train = read_manifest(MANIFEST, "train")
     codes = learn_file_codes(train) if params.stack.use_file_facts else None
     extras = read_extras(FORENSICS, train, codes)
-    members = (list(params.backbones), params.folds.active)
-    columns = read_train_columns(dumps, train, *members, extras)
+    members = (params.names, params.folds.active)
+    outside = locate_outside(params.outside)
+    columns = read_train_columns(dumps, train, *members, extras, outside)
     folds, calibration = [pair[0] for pair in columns], [pair[1] for pair in columns]
     reals, fakes = count_classes(train.labels)
     share = fakes / (reals + fakes)
@@ -188,8 +197,9 @@ def _read_targets(
     test = read_manifest(MANIFEST, "test")
     if not len(test):
         return None
-    members = (list(params.backbones), params.folds.active, train_digest)
-    columns = read_held_out(dumps, test, *members, read_extras(FORENSICS, test, codes))
+    members = (params.names, params.folds.active, train_digest)
+    extras, outside = read_extras(FORENSICS, test, codes), locate_outside(params.outside)
+    columns = read_held_out(dumps, test, *members, extras, outside)
     row_ids = columns[0].row_ids
     return TargetRows(columns, test.groups[row_ids], test.units[row_ids])
 
@@ -204,6 +214,9 @@ def _log_choice(ensemble: SecondStage, gate: Gate) -> None:
         _log.info("gate: decided by the half of the fold rows that chose no settings")
     for verdict in ensemble.verdicts:
         _log.info("gate: AUC against the best simple combiner, %s", verdict.describe())
+    choice = (ensemble.verdicts, ensemble.gate_choice, ensemble.shipped)
+    for sentence in describe_choice(*choice):
+        _log.info("gate: %s", sentence)
 
 
 def _log_units(ensemble: SecondStage, units: TrainUnits | None) -> None:

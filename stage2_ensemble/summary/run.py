@@ -3,14 +3,17 @@
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from features.core.files import read_json
 from features.core.sums import check_sums
 from features.errors import MissingArtifactError
 from features.runtime.costs import read_costs
 from features.runtime.terminal import build_console, get_form, write_document
+from stage2_ensemble.display.called_fake import build_called_fake
 from stage2_ensemble.display.closing import print_closing
 from stage2_ensemble.display.layout import render_table
+from stage2_ensemble.display.member_tables import build_outside, build_without
 from stage2_ensemble.display.tables import (
     build_blocks,
     build_comparisons,
@@ -21,11 +24,12 @@ from stage2_ensemble.display.tables import (
     build_scorers,
     build_shipped,
     build_units,
-    build_without,
 )
-from stage2_ensemble.models.bundle import ENSEMBLE, check_bundle
+from stage2_ensemble.fitted.bundle import ENSEMBLE, check_bundle
 from stage2_ensemble.results.form import ValMetrics, has_val
 from stage2_ensemble.results.metrics_file import read_metrics
+from stage2_ensemble.sentences.called_fake import list_called_fake
+from stage2_ensemble.sentences.outside import list_optimistic
 from stage2_ensemble.sentences.rules import list_rules
 from stage2_ensemble.sentences.scorers import list_cautions, list_corrected, list_units
 from stage2_ensemble.sentences.without_val import list_last
@@ -64,15 +68,23 @@ def run() -> None:
 
 def _print_val(console: Console, metrics: ValMetrics) -> None:
     console.print(render_table(build_scorers(metrics)))
+    if outside := build_outside(metrics):
+        console.print(render_table(outside))
+    for doubt in list_optimistic(metrics.get("outside", {})):
+        console.print(doubt, highlight=False)
     console.print(render_table(build_shipped(metrics)))
     for caution in list_cautions(metrics["val"]["stack"], metrics["rows"]["val"]["reals"]):
         console.print(caution, highlight=False)
+    if called := build_called_fake(metrics):
+        console.print(render_table(called))
+    for sentence in list_called_fake(metrics["called_fake"]):
+        console.print(Text(sentence))
     if comparisons := build_comparisons(metrics):
         console.print(render_table(comparisons))
     if units := build_units(metrics):
         console.print(render_table(units))
     elif "units" in metrics:
-        for line in list_units(metrics["units"]):
+        for line in list_units(metrics["units"], metrics):
             console.print(line, highlight=False)
     if corrected := build_corrected(metrics):
         console.print(render_table(corrected))

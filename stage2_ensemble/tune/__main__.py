@@ -3,9 +3,10 @@
 No stage: `stack` reads nothing of it but what it writes into params.yaml, if asked. Val is never
 looked at. Goes on where it was stopped or killed.
 
-Reads: artifacts/manifest/train.parquet, artifacts/dumps, artifacts/forensics
+Reads: artifacts/manifest/train.parquet, artifacts/dumps, artifacts/outside,
+    artifacts/forensics
 Writes: artifacts/tune/tuning.json, and trials.journal of which it resumes
-Params: seed, folds.active, backbones, stack, gate, decision, label, resume_dir
+Params: seed, folds.active, backbones, outside, stack, gate, decision, label, resume_dir
 """
 
 from pathlib import Path

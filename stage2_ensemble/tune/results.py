@@ -18,10 +18,10 @@ from features.runtime.progress import show_progress
 from features.settings.stacking import Gate, Stack
 from stage2_ensemble.columns.columns import FoldColumns
 from stage2_ensemble.columns.tuning_half import mark_untuned
+from stage2_ensemble.gate.differences import Gain, compare_fold_aucs
+from stage2_ensemble.gate.gate import RISK, Verdict, hold_gate
+from stage2_ensemble.gate.out_of_fold import judge_candidates
 from stage2_ensemble.measures.resampling import LEAST_GROUPS, index_groups
-from stage2_ensemble.models.differences import Gain, compare_fold_aucs
-from stage2_ensemble.models.gate import RISK, Verdict, hold_gate
-from stage2_ensemble.models.out_of_fold import judge_candidates
 from stage2_ensemble.tune.search import AUCS, PRESENT, SETTINGS, VALUES, TuningTask, list_done
 
 SHOWN = 8
@@ -57,6 +57,10 @@ class Judgement:
     against_present: Gain
     against_simple: Verdict
     """The gate of `stack`, with `gate.rows: untuned`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in JSON files."""
+        return asdict(self) | {"against_simple": self.against_simple.to_json()}
 
     @property
     def is_worse(self) -> bool:
@@ -170,7 +174,7 @@ def build_tuning_facts(
             "seconds": round(sum(a.seconds for a in attempts), 3),
         },
         "tuned_on": {"reals": reals, "fakes": fakes, "parts": len(task.parts)},
-        "judged": asdict(judged) if judged else None,
+        "judged": judged.to_json() if judged else None,
         "findings": describe_findings(best, len(attempts), judged),
         "importance": dict(importance),
         "attempts": [asdict(a) for a in attempts],

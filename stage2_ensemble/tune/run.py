@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from optuna import Study
 
+from features.artifacts.outside import locate_outside
 from features.core.files import write_json
 from features.core.manifest import read_manifest
 from features.errors import Stopped
@@ -133,8 +134,9 @@ def read_folds(params: TuneParams) -> list[FoldColumns]:
     train = read_manifest(MANIFEST, "train")
     codes = learn_file_codes(train) if params.stack.use_file_facts else None
     extras = read_extras(FORENSICS, train, codes)
-    members = (list(params.backbones), params.folds.active)
-    return [own for own, _ in read_train_columns(DUMPS, train, *members, extras)]
+    members = (params.names, params.folds.active)
+    outside = locate_outside(params.outside)
+    return [own for own, _ in read_train_columns(DUMPS, train, *members, extras, outside)]
 
 
 def _report(

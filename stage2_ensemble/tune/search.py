@@ -25,14 +25,14 @@ from features.core.files import digest_json
 from features.errors import ConfigError, ManifestError
 from features.settings.stacking import Stack
 from stage2_ensemble.columns.columns import FoldColumns, Mask, count_parts
+from stage2_ensemble.models.best_simple import measure_fold_aucs, split_inner
 from stage2_ensemble.models.candidates import fit_candidate, list_fittable
-from stage2_ensemble.models.out_of_fold import measure_fold_aucs, split_inner
 
 TUNABLE = ("lightgbm", "lightgbm_pca")
 """Candidates that the settings are for; the forest is left as it is."""
 RANGES: dict[str, tuple[float, float]] = {
     "learning_rate": (0.01, 0.3),
-    "num_leaves": (4, 63),
+    "num_leaves": (2, 63),
     "min_data_in_leaf": (5, 200),
     "feature_fraction": (0.1, 1.0),
     "lambda_l2": (0.01, 100.0),

@@ -40,6 +40,7 @@ network: {}
 backbones:
   small: {model: test_resnet}
   large: {model: test_efficientnet, schedule: {epochs: 12}, optimizer: {lr: 5.0e-4}}
+outside: {}
 dump: {}
 perturb: {}
 report: {}
@@ -128,6 +129,7 @@ def make_rows(labels: Sequence[int], prefix: str = "t", **columns: Any) -> pd.Da
         "weight": 1.0,
         "draw_weight": 1.0,
         "generator": "",
+        "source": "",
         "unit": "",
         **columns,
     }

@@ -42,6 +42,7 @@ def make_table(labels, folds):
         "fold": folds,
         "group": np.arange(n),
         "generator": "",
+        "source": "",
         "domain": "",
         "unit": "",
         "width": SIZE,

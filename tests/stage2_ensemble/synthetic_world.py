@@ -104,6 +104,7 @@ def draw_rows(labels: np.ndarray, groups: np.ndarray, folds: np.ndarray, seed: i
     n, rng = len(labels), np.random.default_rng(seed)
     names = [f"{i:05d}.png" for i in range(n)]
     generators = np.where(labels == 1, rng.choice(["gan", "diffusion", ""], n), "")
+    sources = np.random.default_rng(seed + 100).choice(["phone", "camera", ""], n)
     table = pd.DataFrame(
         {
             "row_id": np.arange(n, dtype=np.int64),
@@ -116,6 +117,7 @@ def draw_rows(labels: np.ndarray, groups: np.ndarray, folds: np.ndarray, seed: i
             "fold": folds.astype(np.int16),
             "group": groups.astype(np.int64),
             "generator": generators.astype(object),
+            "source": sources.astype(object),
             "unit": "",
             "domain": "",
             "width": np.full(n, 8, np.int32),
@@ -286,7 +288,7 @@ def build_world(root: Path, plan: Plan) -> World:
     val["domain"] = [plan.domains.get(generator, SEEN) for generator in val["generator"]]
     truth["val"] = np.where(val["domain"] == SEEN, truth["val"], 0)
     test = draw_rows(truth["test"], groups["test"], none["test"], plan.seed + 4)
-    test = test.assign(label=np.int8(NO_LABEL), generator="")
+    test = test.assign(label=np.int8(NO_LABEL), generator="", source="")
     test["img_name"] = list(plan.test_names)
     if len(test) > 3:
         test.loc[3, "status"] = UNREADABLE
@@ -395,6 +397,7 @@ def write_params(world: World, **sections: object) -> None:
         "seed": 0,
         "folds": {"count": 3, "active": list(world.plan.active)},
         "backbones": {name: {"model": "none"} for name in world.plan.strengths},
+        "outside": {},
         "stack": STACK,
         "gate": {"margin": 0.0005},
         "decision": {"threshold": "balanced_accuracy"},

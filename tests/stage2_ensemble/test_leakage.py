@@ -27,14 +27,17 @@ from features.settings.stacking import Stack
 from stage2_ensemble.columns import feature_matrix
 from stage2_ensemble.columns.columns import FoldColumns
 from stage2_ensemble.columns.feature_matrix import FoldBasis
-from stage2_ensemble.models import boosted, candidates, out_of_fold
-from stage2_ensemble.models.bundle import read_ensemble
-from stage2_ensemble.models.candidates import GATED, SIMPLE, fit_candidate
-from stage2_ensemble.models.out_of_fold import BEST_SIMPLE, judge_candidates, measure_fold_aucs
+from stage2_ensemble.fitted.bundle import read_ensemble
+from stage2_ensemble.gate import out_of_fold
+from stage2_ensemble.gate.out_of_fold import BEST_SIMPLE, judge_candidates
+from stage2_ensemble.models import boosted, candidates, forest
+from stage2_ensemble.models.best_simple import measure_fold_aucs
+from stage2_ensemble.models.candidates import GATED, SIMPLE, fit_candidate, fit_candidates
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = Stack(
     inner_folds=3,
+    candidates=GATED,
     repeats=2,
     bags=1,
     pca_components=4,
@@ -50,7 +53,7 @@ ALL = (*SIMPLE, *GATED, BEST_SIMPLE)
 def small():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "LEAST_ROWS", 50)
-        patch.setattr(boosted, "FOREST_TREES", 40)
+        patch.setattr(forest, "TREES", 40)
         yield
 
 
@@ -131,6 +134,13 @@ def test_class_means_of_all_rows_are_found_out(monkeypatch):
     assert judge(folds, settings) == set(GATED)
 
 
+@pytest.fixture
+def restless(monkeypatch):
+    """Boosting goes on for as long as it may, whatever held-out rows say."""
+    monkeypatch.setattr(boosted, "find_rounds", lambda data, parts, options, most: most)
+
+
+@pytest.mark.usefixtures("restless")
 @pytest.mark.parametrize("name", GATED)
 def test_a_model_that_scores_its_own_rows_is_found_out(name):
     folds = draw_shuffled()
@@ -139,39 +149,46 @@ def test_a_model_that_scores_its_own_rows_is_found_out(name):
     assert find_leaks(folds, scores | {name: [model.score(c) for c in folds]}) == {name}
 
 
+def fit_on_everything(folds, *names):
+    """What `fit_candidates` gives, but those of these names have seen all rows."""
+
+    def fit(wanted, rest, settings, seed):
+        models, best = fit_candidates(wanted, rest, settings, seed)
+        leaking, choice = fit_candidates(wanted, folds, settings, seed)
+        models |= {name: leaking[name] for name in wanted if name in names}
+        return models, choice if BEST_SIMPLE in names else best
+
+    return fit
+
+
+@pytest.mark.usefixtures("restless")
 @pytest.mark.parametrize("name", GATED)
 def test_parts_that_learn_from_the_held_out_rows_are_found_out(monkeypatch, name):
-    folds, real = draw_shuffled(), candidates.fit_candidate
-
-    def fit_on_everything(fitted, rest, settings, seed, basis=None):
-        return real(fitted, folds if fitted == name else rest, settings, seed)
-
-    monkeypatch.setattr(candidates, "fit_candidate", fit_on_everything)
+    folds = draw_shuffled()
+    monkeypatch.setattr(out_of_fold, "fit_candidates", fit_on_everything(folds, name))
     assert judge(folds) == {name}
 
 
-def test_a_choice_of_the_simple_one_that_sees_the_held_out_rows_is_found_out(monkeypatch):
-    """Of forty backbones that know nothing, the best one on all rows looks as if it knew."""
+def draw_many(count: int = 40) -> list[FoldColumns]:
+    """So many backbones that know nothing: on any rows the best of them looks as if it knew."""
     rng = np.random.default_rng(0)
-    folds = [
+    return [
         replace(
             c,
-            logits=rng.normal(size=(len(c), 40)),
-            backbones=tuple(map(str, range(40))),
-            embeddings=(np.zeros((len(c), 1), np.float16),) * 40,
+            logits=rng.normal(size=(len(c), count)),
+            backbones=tuple(map(str, range(count))),
+            embeddings=(np.zeros((len(c), 1), np.float16),) * count,
         )
         for c in draw_shuffled()
     ]
-    bare, real = ONCE.model_copy(update={"candidates": ()}), candidates.fit_candidate
-    names = (*SIMPLE, BEST_SIMPLE)
+
+
+def test_a_choice_of_the_simple_one_that_sees_the_held_out_rows_is_found_out(monkeypatch):
+    folds = draw_many()
+    bare, names = ONCE.model_copy(update={"candidates": ()}), (*SIMPLE, BEST_SIMPLE)
     honest = judge_candidates(folds, bare, 0).scores
     assert all(is_null(c.labels, honest[n][i]) for n in names for i, c in enumerate(folds))
-
-    def fit_on_everything(name, rest, settings, seed, basis=None):
-        return real(name, folds, settings, seed)
-
-    for module in (out_of_fold, candidates):
-        monkeypatch.setattr(module, "fit_candidate", fit_on_everything)
+    monkeypatch.setattr(out_of_fold, "fit_candidates", fit_on_everything(folds, *names))
     leaking = judge_candidates(folds, bare, 0).scores
     found = {n for n in names for i, c in enumerate(folds) if not is_null(c.labels, leaking[n][i])}
     assert found >= {"greedy", "logistic", BEST_SIMPLE}
@@ -206,7 +223,7 @@ def test_the_whole_stage_on_shuffled_labels(tmp_path):
 def test_stage_2_brings_no_torch_in():
     files = [p for p in (ROOT / "stage2_ensemble").rglob("*.py") if p.stem != "__init__"]
     modules = [".".join(p.relative_to(ROOT).with_suffix("").parts) for p in files]
-    assert {"stage2_ensemble.stack.run", "stage2_ensemble.models.gate"} <= set(modules)
+    assert {"stage2_ensemble.stack.run", "stage2_ensemble.gate.gate"} <= set(modules)
     names = ", ".join(modules)
     code = (
         f"import sys, {names}; print(sorted({{'torch', 'timm', 'torchvision'}} & set(sys.modules)))"

@@ -8,7 +8,7 @@ from scipy.special import logit
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from features.core.auc import AucEstimate, compare_aucs, measure_auc
+from features.core.auc import AucEstimate, compare_aucs, find_auc, measure_auc
 
 ROWS = st.lists(
     st.tuples(st.integers(0, 1), st.integers(-3, 3), st.integers(0, 4)), min_size=4, max_size=30
@@ -74,6 +74,21 @@ def test_auc_is_scikit_learns_with_ties_too(rows):
     if found.low is not None:
         assert 0 <= found.low <= found.auc + 1e-12
         assert found.auc - 1e-12 <= found.high <= 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(ROWS)
+def test_auc_alone_is_scikit_learns_with_ties_too(rows):
+    labels, scores, _ = (np.array(column) for column in zip(*rows, strict=True))
+    found = find_auc(labels.astype(np.int8), scores / 3)
+    assert found == pytest.approx(roc_auc_score(labels, scores / 3), abs=1e-12)
+    assert type(found) is float
+
+
+def test_auc_alone_holds_for_many_rows_at_any_scale():
+    labels, scores = draw_scores(0.83, 30_000, 2_000, np.random.default_rng(0))
+    for values in (scores, 1e-9 * scores + 3, scores.round(1), -scores):
+        assert find_auc(labels, values) == pytest.approx(roc_auc_score(labels, values), abs=1e-12)
 
 
 @pytest.mark.parametrize("ties", [False, True])

@@ -69,7 +69,7 @@ def read_file_facts(folder: Path, role: str) -> np.ndarray:
 
 
 def photos_of(labels: pd.DataFrame) -> set[str]:
-    return set(labels.source.str.rsplit("-", n=1).str[0])
+    return set(labels.source)
 
 
 def test_layout_is_the_reference_layout(demo: Path) -> None:
@@ -83,7 +83,7 @@ def test_layout_is_the_reference_layout(demo: Path) -> None:
     ]
     for role in ("train", "val"):
         labels = read_labels(demo, role)
-        assert list(labels.columns) == ["img_name", "target", "source", "generator"]
+        assert list(labels.columns) == ["img_name", "target", "tile", "source", "generator"]
         assert sorted(labels.img_name) == sorted(os.listdir(demo / f"{role}set"))
         assert len(labels) == labels.img_name.nunique() == COUNTS[role]
         assert ((labels.generator == "") == (labels.target == 0)).all()
@@ -147,7 +147,7 @@ def test_file_facts_do_not_tell_fakes(demo: Path) -> None:
 def test_what_a_picture_shows_does_not_tell_fakes(demo: Path, part: str) -> None:
     for role in ("train", "val"):
         labels = read_labels(demo, role)
-        shown = labels.source if part == "tile" else labels.source.str.rsplit("-", n=1).str[0]
+        shown = labels.tile if part == "tile" else labels.source
         known = pd.get_dummies(shown).to_numpy(float)
         scores = cross_val_predict(
             HistGradientBoostingClassifier(max_iter=20, min_samples_leaf=5, random_state=0),
@@ -206,7 +206,7 @@ def test_tiny_demo_has_all_that_a_pipeline_needs(tiny: Path) -> None:
     train, val = (read_labels(tiny, role) for role in ("train", "val"))
     assert photos_of(train) == set(PHOTOS["train"])
     assert photos_of(val) == set(PHOTOS["val"])
-    assert (train.groupby("source").target.nunique() == 2).sum() >= 4
+    assert (train.groupby("tile").target.nunique() == 2).sum() >= 4
     assert set(train.generator) == set(GENERATORS) - {UNSEEN} | {""}
     assert set(val.generator) == set(GENERATORS) | {""}
 

@@ -60,7 +60,7 @@ def test_units_need_a_list(tmp_path: Path) -> None:
 def test_files_become_rows_sorted_by_name(tmp_path: Path) -> None:
     rows = read(make_files(tmp_path, FILES))
     assert rows.values.tolist() == [
-        [0, name, f"pictures/{name}", label, 1.0, 1.0, generator, ""]
+        [0, name, f"pictures/{name}", label, 1.0, 1.0, generator, "", ""]
         for name, label, generator in (
             ("fake/1.png", 1, ""),
             ("fake/diffusion/1.png", 1, "diffusion"),
@@ -237,13 +237,20 @@ def test_the_folder_above_class_folders_is_the_generator_of_fakes(
     found = read_all(make_files(tmp_path, [above + name for name in BENCHMARK]))
     assert found.rows["label"].tolist() == [0, 1, 0, 1]
     assert found.rows["generator"].tolist() == ["", f"{above}car", "", f"{above}cat"]
-    assert found.notes == ["folders above those of the classes read as generators: 2"]
+    assert found.rows["source"].tolist() == [
+        f"{above}{name}" for name in ("car", "car", "cat", "cat")
+    ]
+    assert found.notes == [
+        "folders above those of the classes read as sources, and as generators of their fakes: 2"
+    ]
 
 
 def test_reals_and_fakes_below_one_folder_may_be_held_out_together(tmp_path: Path) -> None:
     rows = read(make_files(tmp_path, BENCHMARK), hold_out={"source": ["car"], "generator": ["cat"]})
     assert rows["hold:source"].tolist() == ["car", "car", "cat", "cat"]
     assert rows["hold:generator"].tolist() == ["", "car", "", "cat"]
+    named = read(tmp_path, hold_out={"origin": ["car"]}, columns={"source": "origin"})
+    assert named["hold:origin"].tolist() == rows["source"].tolist() == rows["hold:source"].tolist()
 
 
 def test_problems_below_folders_are_told_with_their_paths(tmp_path: Path) -> None:

@@ -53,12 +53,12 @@ def test_rows_are_the_same_in_blocks_of_any_size(
     rows, repeated = read_camera(tmp_path, HAIRY)
     assert repeated == 1
     assert rows.values.tolist() == [
-        [2, "a.jpg", "pictures/a.jpg", 0, 1.0, 1.0, "", "", "s1", "c1"],
-        [3, "sub//b.jpg", "pictures/sub/b.jpg", 1, 2.5, 1.0, "", "", "s1", "c2"],
-        [6, "c\nd.jpg", "pictures/c\nd.jpg", 1, 1.0, 1.0, "", "", "", "c1"],
-        [9, "./e.jpg", "pictures/e.jpg", 0, 1.0, 1.0, "", "", "s2", 'c"3'],
+        [2, "a.jpg", "pictures/a.jpg", 0, 1.0, 1.0, "", "", "", "s1", "c1"],
+        [3, "sub//b.jpg", "pictures/sub/b.jpg", 1, 2.5, 1.0, "", "", "", "s1", "c2"],
+        [6, "c\nd.jpg", "pictures/c\nd.jpg", 1, 1.0, 1.0, "", "", "", "", "c1"],
+        [9, "./e.jpg", "pictures/e.jpg", 0, 1.0, 1.0, "", "", "", "s2", 'c"3'],
     ]
-    assert list(rows.columns[6:]) == ["generator", "unit", "group:source", "hold:camera"]
+    assert list(rows.columns[6:]) == ["generator", "source", "unit", "group:source", "hold:camera"]
     assert [str(rows[name].dtype) for name in ("line", "label", "weight")] == [
         "int64",
         "int8",
@@ -81,7 +81,8 @@ def test_problems_are_the_same_in_blocks_of_any_size(
         "line 6: weight 'heavy' is no positive number",
         "line 7: 'a.jpg' has another target than in line 2",
         "line 8: 6 fields instead of 5",
-        "line 9: 'a.jpg' has another weight, generator, group or value to hold out than in line 2",
+        "line 9: 'a.jpg' has another weight, generator, source, group or value to hold out than in "
+        "line 2",
         "line 10: unexpected end of data",
     ]
 

@@ -191,7 +191,9 @@ def test_conflicting_targets_name_both_lines(tmp_path: Path) -> None:
 def test_a_repeated_row_with_another_source_would_lose_a_group_link(tmp_path: Path) -> None:
     content = "img_name,target,source\na.jpg,0,x\na.jpg,0,y\na.jpg,0,x\n"
     (problem,) = find_problems(tmp_path, content, group_columns=("source",))
-    assert problem == "line 3: 'a.jpg' has another weight, generator or group than in line 2"
+    assert (
+        problem == "line 3: 'a.jpg' has another weight, generator, source or group than in line 2"
+    )
 
 
 @pytest.mark.fault(
@@ -280,16 +282,17 @@ def test_a_weight_must_be_a_positive_number(tmp_path: Path, weight: str) -> None
 
 
 def test_optional_columns_are_read_by_name(tmp_path: Path) -> None:
-    text = "w,path,made_by,target,img_name\n2.5,src1,gan,1,a.jpg\n1,,,0,b.jpg\n"
+    text = "w,path,made_by,target,site,img_name\n2.5,src1,gan,1,7,a.jpg\n1,,,0,,b.jpg\n"
     data = Data(
         root=str(tmp_path),
-        columns={"weight": "w", "generator": "made_by"},
+        columns={"weight": "w", "generator": "made_by", "source": "site"},
         group_columns=("path", "made_by"),
     )
     (tmp_path / "list.txt").write_text(text)
     rows = read_labels(data, FILES, True).rows
     assert rows["weight"].tolist() == [2.5, 1.0]
     assert rows["generator"].tolist() == ["gan", ""]
+    assert rows["source"].tolist() == ["7", ""]
     assert rows["path"].tolist() == ["pictures/a.jpg", "pictures/b.jpg"]
     assert rows[list_group_keys(data)].values.tolist() == [["src1", "gan"], ["", ""]]
 

@@ -48,6 +48,7 @@ def draw_table(n, seed, fakes=0.7, **columns):
             "fold": np.int16(0),
             "group": np.arange(n),
             "generator": "",
+            "source": "",
             "unit": "",
             "domain": "seen",
             "width": rng.choice([200, 256, 300], n).astype(np.int32),

@@ -74,6 +74,7 @@ def test_the_summary_counts_what_is_there(prepared: dict[Role, Manifest], tmp_pa
         "sizes": {"8 x 8": {"rows": 20, "reals": 10, "fakes": 10}},
         "notes": {},
         "generators": {},
+        "sources": {},
     }
     assert summary["test"]["rows"] == 4
     train = prepared["train"]
@@ -166,6 +167,26 @@ def test_a_group_column_may_have_any_name(data: Path, tmp_path: Path, column: st
     train = read_manifest(tmp_path / "out", "train")
     assert train.groups.tolist() == [i // 4 for i in range(20)]
     assert (train.folds.reshape(5, 4) == train.folds[::4, None]).all()
+
+
+@pytest.mark.usefixtures("one_process")
+def test_sources_of_both_classes_are_kept_and_may_be_held_out(data: Path, tmp_path: Path) -> None:
+    for role, n in (("train", 20), ("val", 8)):
+        rows = [[f"{role}{i:02d}.png", i % 2, ("phone", "7", "")[i % 3]] for i in range(n)]
+        write_table(data / f"{role}set_label.txt", ["img_name", "target", "site"], rows)
+    columns = {"columns": {"source": "site"}}
+    run(prepare_params(data, data=columns, split={"hold_out": {"site": 7}}), tmp_path / "out")
+    manifests = read_all(tmp_path / "out")
+    train, val = manifests["train"].table, manifests["val"].table
+    assert train.groupby("label")["source"].unique().map(sorted).tolist() == [["", "phone"]] * 2
+    held = val[val["domain"] == "held_out"]
+    assert set(held["source"]) == {"7"}
+    assert set(held["label"]) == {0, 1}
+    assert set(val["source"]) == {"phone", "7", ""}
+    assert set(manifests["test"].table["source"]) == {""}
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["train"]["sources"] == {"phone": {"rows": 7, "reals": 4, "fakes": 3}}
+    assert "| train: phone" in (tmp_path / "out" / "summary.md").read_text()
 
 
 @pytest.mark.usefixtures("one_process")

@@ -87,7 +87,7 @@ def test_an_unknown_key_names_the_nearest_known_one(override: str, problem: str)
         ("seed=null", "seed: must be a whole number, found null"),
         ("data=null", "data: must be a section, such as {key: value}"),
         ("images.size=8", "images.size: must be greater than or equal to 16, found 8"),
-        ("backbones={}", "backbones: Dictionary should have at least 1 item"),
+        ("backbones={}", "backbones and outside are both empty: there is nobody to score pictures"),
         ("data.classes={real: ['0'], fake: ['0']}", "data.classes: targets stand for both"),
         ("folds.active=[3]", "folds: active folds are 0..2, found [3]"),
         ("folds.active=[]", "folds: active must name each fold once"),

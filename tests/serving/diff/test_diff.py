@@ -7,7 +7,7 @@ import pytest
 
 from features.errors import PictureError
 from serving.diff import run as module
-from serving.diff.comparing import Pair, compare_rows, read_targets
+from serving.diff.comparing import Pair, compare_pairs, read_targets
 from serving.diff.run import run
 from serving.ensemble.rows import LabelledPicture
 
@@ -25,7 +25,7 @@ def make_pairs(first: list[float], second: list[float]) -> list[Pair]:
 
 def test_flips_are_counted_by_direction_and_the_largest_differences_come_first() -> None:
     pairs = make_pairs([-2, 1, -1, 3, -1], [2, 1.5, 0.5, -1, -1.2])
-    found = compare_rows(pairs, None, shown=2)
+    found = compare_pairs(pairs, None, shown=2)
     assert found.flips == {("fake", "real"): 1, ("real", "fake"): 2}
     assert [pair.first.name for pair in found.largest] == ["0", "3"]
     assert found.judged is None
@@ -33,7 +33,7 @@ def test_flips_are_counted_by_direction_and_the_largest_differences_come_first()
 
 def test_a_picture_that_one_cannot_read_counts_for_neither() -> None:
     pairs = [Pair(row("a", 0.5, 1), row("a", 0.5, -1, "missing"))]
-    found = compare_rows(pairs, None, shown=5)
+    found = compare_pairs(pairs, None, shown=5)
     assert (found.rows, found.unreadable, found.flips, found.largest) == (1, 1, {}, [])
 
 
@@ -41,7 +41,7 @@ def test_the_better_one_has_the_higher_auc_and_fewer_errors() -> None:
     labels = {str(i): int(i >= 20) for i in range(40)}
     good = [float(i - 19.5) for i in range(40)]
     poor = [odds if i % 3 else -odds for i, odds in enumerate(good)]
-    found = compare_rows(make_pairs(poor, good), labels, shown=0)
+    found = compare_pairs(make_pairs(poor, good), labels, shown=0)
     assert found.judged is not None
     poor_auc, good_auc = (auc.auc for auc in found.judged.aucs)
     assert good_auc == 1
@@ -89,4 +89,4 @@ def test_wrong_labels_are_all_named(tmp_path: Path) -> None:
 
 def test_labels_of_other_pictures_are_refused() -> None:
     with pytest.raises(PictureError, match="none of its names"):
-        compare_rows(make_pairs([1], [1]), {"other": 1}, shown=1)
+        compare_pairs(make_pairs([1], [1]), {"other": 1}, shown=1)

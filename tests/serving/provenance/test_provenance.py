@@ -11,7 +11,7 @@ from signed_picture import sign_picture
 from features.settings.images import NO_LIMITS
 from serving.provenance import cameras, credentials, generators, source_type
 from serving.provenance.finding import find_marks
-from serving.provenance.marks import LONGEST, Mark, clean_text
+from serving.provenance.marks import LONGEST, Mark, shorten_text
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (32, 40, 3), dtype=np.uint8)
 XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description {} </rdf:RDF></x:xmpmeta>"""
@@ -126,9 +126,9 @@ def test_without_its_library_a_manifest_is_seen_and_not_believed(monkeypatch):
 
 
 def test_texts_are_cut_and_made_visible():
-    assert clean_text("a\u202eb\x1b[31m\nc\0") == "a b [31m c"
-    assert clean_text(" \n") == "–"
-    long = clean_text("x" * 1_000_000)
+    assert shorten_text("a\u202eb\x1b[31m\nc\0") == "a b [31m c"
+    assert shorten_text(" \n") == "–"
+    long = shorten_text("x" * 1_000_000)
     assert len(long) < LONGEST + 40
     assert long.endswith("(1,000,000 characters)")
 

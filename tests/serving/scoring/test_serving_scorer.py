@@ -15,8 +15,8 @@ from serving.scoring.needs import find_needs
 from serving.scoring.scorer import Scorer
 from serving.scoring.views import SQUARE_VIEWS, Squares
 from stage2_ensemble.columns.columns import HeldOutColumns
-from stage2_ensemble.models.bundle import read_ensemble
-from stage2_ensemble.models.ensemble import SecondStage
+from stage2_ensemble.fitted.bundle import read_ensemble
+from stage2_ensemble.fitted.ensemble import SecondStage
 from stage2_ensemble.stack.__main__ import main as stack
 
 FOLDS, SIDE = (0, 1, 2), 16
@@ -26,7 +26,7 @@ def describe_member(backbone: str, fold: int) -> MemberFacts:
     return MemberFacts(
         backbone=backbone, fold=fold, model="test", kind="onnx", file="", digest="",
         correction=Correction(shift=0.5), side=SIDE, tta="none", width=WIDTH, parameters=1,
-        pretrained="", licence="", parity=None,
+        operations=1, pretrained="", licence="", parity=None,
     )  # fmt: skip
 
 

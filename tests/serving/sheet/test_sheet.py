@@ -13,10 +13,10 @@ from features.errors import PictureError
 from serving.format.facts import RateFacts, ValRates
 from serving.scoring.scorer import Scorer
 from serving.sheet.blocks import share_blocks
+from serving.sheet.copies import COPIES
 from serving.sheet.covering import GRID, WHOLE, cover_squares, map_covering
 from serving.sheet.facts import gather_facts
 from serving.sheet.page import build_sheet, render_sheet
-from serving.sheet.variants import VARIANTS
 from serving.sheet.words import format_probability
 
 HOSTILE = '<img src=x onerror="document.title=1">\u202e.png'
@@ -53,8 +53,8 @@ def test_every_section_is_there(facts):
     for title in ("How far to trust it", "Does the answer last?", "What changes the score when",
                   "What moved the second stage", "What the file says of its origin"):  # fmt: skip
         assert title in text
-    for variant in VARIANTS:
-        assert variant.name in text
+    for copy in COPIES:
+        assert copy.name in text
     assert text.count("not found") == 4
     assert "proves nothing" in text
 
@@ -66,13 +66,13 @@ def test_same_picture_same_bytes(ensemble, content):
 
 def test_a_label_that_flips_is_left_to_a_person(facts):
     decided = replace(facts.row, label="real")
-    steady = replace(facts, row=decided, variants=tuple(
-        replace(row, label="real") for row in facts.variants
+    steady = replace(facts, row=decided, copies=tuple(
+        replace(row, label="real") for row in facts.copies
     ))  # fmt: skip
     assert steady.label == "real"
     assert "stays real in all 7 changed copies" in read_text(render_sheet(steady))
     flipped = replace(
-        steady, variants=(*steady.variants[:-1], replace(decided, label="fake", name="screenshot"))
+        steady, copies=(*steady.copies[:-1], replace(decided, label="fake", name="screenshot"))
     )
     assert (flipped.label, flipped.flips) == ("review", ("screenshot",))
     text = read_text(render_sheet(flipped))
@@ -83,7 +83,7 @@ def test_a_label_that_flips_is_left_to_a_person(facts):
 def test_what_a_band_leaves_open_or_cannot_be_read_flips_nothing(facts):
     decided = replace(facts.row, label="real")
     others = (replace(decided, label="review"), replace(decided, label="fake", status="too small"))
-    assert replace(facts, row=decided, variants=others).label == "real"
+    assert replace(facts, row=decided, copies=others).label == "real"
 
 
 def test_rates_on_val_are_told_with_intervals(facts):
@@ -95,7 +95,7 @@ def test_rates_on_val_are_told_with_intervals(facts):
     told = read_text(
         render_sheet(replace(facts, bundle=facts.bundle.model_copy(update={"val": val})))
     )
-    assert "Of val (96 reals, 144 fakes; nothing was fitted there): of 100 reals" in told
+    assert "nothing was fitted on (96 reals, 144 fakes): of 100 reals the rules" in told
     assert "called 9.4 [5.2, 16.2] fake, of 100 fakes they found 90.6 [83.8, 94.8]" in told
     open_val = val.model_copy(update={"reals_in_review": rate, "fakes_in_review": rate})
     bundle = facts.bundle.model_copy(update={"val": open_val})
@@ -119,7 +119,7 @@ def test_hostile_names_and_marks_stay_text(ensemble):
 
 
 def test_covering_tells_the_places_that_scores_depend_on(ensemble, content, facts):
-    square = ensemble.reader.read(_name(content))
+    [square] = ensemble.reader.read(_name(content))
     covered = cover_squares(square)
     assert len(covered) == 1 + GRID * GRID
     maps = {cover_map.scorer: cover_map for cover_map in map_covering(ensemble, square)}
@@ -138,7 +138,7 @@ def test_shares_of_blocks_add_up_to_the_score(ensemble, content, facts, name):
     own = ensemble.scorer
     second_stage = replace(own.second_stage, shipped=name)
     scorer = Scorer(second_stage, ensemble.facts.members, lambda facts: own.get_member(facts.name))
-    square = ensemble.reader.read(_name(content))
+    [square] = ensemble.reader.read(_name(content))
     shares = share_blocks(scorer, square)
     assert shares is not None
     [log_odds] = scorer.score(square[None]).log_odds

@@ -112,6 +112,13 @@ def test_an_empty_gallery_has_no_maps(tmp_path):
     assert [len(maps) for maps in found.maps.values()] == [0, 0, 0]
 
 
+def test_without_backbones_there_are_no_maps_and_no_picture_is_opened(tmp_path, monkeypatch):
+    monkeypatch.setattr(explain, "open_store", None)
+    run(read_params(names=()), tmp_path)
+    found = read_gradcam(tmp_path, read_val().digest, ROWS)
+    assert (found.maps, found.layers) == ({}, {})
+
+
 def test_fine_maps_are_averaged_to_32_places(tmp_path, monkeypatch):
     monkeypatch.setattr(explain, "MOST_SIDE", 1)
     run(read_params("dump.image_size=48", names=["net"]), tmp_path)

@@ -32,7 +32,13 @@ from stage1_cnn.scoring import rows
 
 STRENGTHS = {"jpeg": [50], "blur": [], "noise": [20.0], "rescale": [], "crop": [0.5]}
 SECTION = {"rows": 20, **STRENGTHS, "brightness": []}
-OTHERS = {"seed": 0, "perturb": SECTION, "backbones": {"net": {}}, "folds": {"active": [0]}}
+OTHERS = {
+    "seed": 0,
+    "perturb": SECTION,
+    "backbones": {"net": {}},
+    "outside": {},
+    "folds": {"active": [0]},
+}
 VARIANTS = 4
 STEPS = VARIANTS * 3
 """Batches of 8 of 20 rows."""
@@ -117,14 +123,20 @@ def test_neither_processes_nor_batches_change_a_picture(tmp_path, monkeypatch, e
 
 @pytest.mark.parametrize(
     "override",
-    ["perturb.rows=0", f"perturb={ {name: [] for name in SECTION if name != 'rows'} }"],
+    [
+        "perturb.rows=0",
+        f"perturb={ {name: [] for name in SECTION if name != 'rows'} }",
+        "outside={clip: {}}",
+        "backbones={}",
+    ],
 )
 def test_nothing_to_do_is_said_and_kept(tmp_path, caplog, override):
     caplog.set_level(logging.INFO)
     run(tmp_path / "out", override)
     found = read_perturbed(tmp_path / "out", read_val())
     assert len(found) == 0
-    assert found.note in ("perturb.rows is 0", "perturb lists no strengths")
+    about = ("perturb.rows is 0", "perturb lists no strengths", "detectors from outside cannot")
+    assert found.note.startswith(about)
     assert f"nothing is measured: {found.note}" in caplog.text
 
 
@@ -140,6 +152,7 @@ def test_without_val_rows_the_result_is_empty(tmp_path, monkeypatch):
             "seed": 0,
             "perturb": SECTION,
             "backbones": {"net": {}},
+            "outside": {},
             "folds": {"active": [0]},
         }
     )

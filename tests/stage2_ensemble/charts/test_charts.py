@@ -86,6 +86,11 @@ def test_tables_agree_with_metrics_json(run):
     assert scorers.loc["null model", "auc"] == pytest.approx(metrics["val"]["null_model"]["auc"])
     parts = tables["parts"].set_index("name")
     assert parts.loc["seen minus unseen", "auc"] == pytest.approx(metrics["domains"]["gap"]["auc"])
+    listed = tables["called_fake"].set_index(["label", "kind", "name"])
+    for entry in metrics["called_fake"]["reals"]["sources"]:
+        row = listed.loc["real", "source", entry["name"]]
+        assert row["called_fake"] == pytest.approx(entry["called_fake"])
+    assert {"real", "fake"} == set(tables["called_fake"]["label"])
     histogram = tables["score_histogram"]
     assert histogram["real"].sum() == metrics["rows"]["val"]["reals"]
     assert histogram["fake"].sum() == metrics["rows"]["val"]["fakes"]
@@ -150,7 +155,10 @@ def test_many_members_and_generators_are_cut_and_said_to_be(run):
     metrics["val"]["members"] = {f"m{i}-0": {**member, "auc": 0.5 + i / 100} for i in range(15)}
     part = next(iter(metrics["generators"].values()))
     metrics["generators"] = {f"g{i:02}": {**part, "auc": 0.4 + i / 200} for i in range(60)}
+    source = metrics["called_fake"]["reals"]["sources"][0]
+    metrics["called_fake"]["reals"]["sources"] = [{**source, "name": f"s{i}"} for i in range(44)]
     charts = {c.name: c for c in build_charts(metrics, tables | make_histories(9))}
+    assert "34 more are not shown" in charts["called_fake"].text
     assert "Of 15 members" in charts["scorers_auc"].text
     assert "39 more" in charts["parts_auc"].text
     assert "3 more are not shown" in charts["learning_curves"].text

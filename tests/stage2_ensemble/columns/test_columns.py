@@ -68,6 +68,8 @@ def test_fold_rows_and_calibration_rows_are_told_apart(shared_world):
         np.testing.assert_array_equal(fold.groups, train.groups[fold.row_ids])
         assert fold.domains.tolist() == train.table["generator"][fold.row_ids].tolist()
         assert set(fold.domains[fold.labels == 0]) == {""}
+        assert fold.sources.tolist() == train.table["source"][fold.row_ids].tolist()
+        assert {"phone", "camera"} < set(fold.sources[fold.labels == 0])
         assert isinstance(spared, CalibrationColumns)
 
 

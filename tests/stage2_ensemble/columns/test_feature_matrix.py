@@ -330,3 +330,47 @@ def test_nothing_is_fitted_on_rows_that_are_held_out(columns):
     for forbidden in (held, spared):
         with pytest.raises(LeakageError, match=type(forbidden).__name__):
             fit(columns, forbidden)
+
+
+def lose_rows(columns, rows):
+    """The columns with a first member that has said nothing of these rows."""
+    logits, first = columns.logits.copy(), columns.embeddings[0].copy()
+    logits[rows, 0], first[rows] = np.nan, np.nan
+    return replace(columns, logits=logits, embeddings=(first, *columns.embeddings[1:]))
+
+
+def test_what_was_not_scored_is_missing_in_its_own_columns_alone():
+    whole = draw_columns(reals=60, fakes=90)
+    rows = np.arange(0, len(whole), 7)
+    columns = lose_rows(whole, rows)
+    table, matrix = fit(columns, components=True)
+    missing = {name: np.flatnonzero(np.isnan(matrix[:, i])) for i, name in enumerate(table.names)}
+    own = [n for n in missing if n in (f"logit:{BACKBONES[0]}", f"distance:{BACKBONES[0]}")]
+    own += [n for n in missing if n.startswith(f"pca:{BACKBONES[0]}:")]
+    assert len(own) == 5
+    for name, places in missing.items():
+        assert places.tolist() == (rows.tolist() if name in own else [])
+    spread = matrix[:, table.names.index("spread")]
+    margin = matrix[:, table.names.index("margin")]
+    rest = whole.logits[rows][:, 1:]
+    np.testing.assert_allclose(spread[rows], rest.std(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(margin[rows], np.ptp(rest, axis=1), rtol=1e-6)
+    np.testing.assert_array_equal(table.build(hold_out(columns)).shape, matrix.shape)
+
+
+def test_a_member_without_an_embedding_has_neither_distance_nor_components():
+    columns = draw_columns(reals=60, fakes=90)
+    none = np.empty((len(columns), 0), np.float16)
+    columns = replace(columns, embeddings=(none, *columns.embeddings[1:]))
+    table, matrix = fit(columns, components=True)
+    assert not [n for n in table.names if BACKBONES[0] in n and not n.startswith("logit:")]
+    assert np.isfinite(matrix).all()
+    assert np.isfinite(table.build(hold_out(columns))).all()
+
+
+def test_an_embedding_of_too_few_rows_is_no_distance():
+    whole = draw_columns(reals=60, fakes=90)
+    columns = lose_rows(whole, np.arange(8, len(whole)))
+    table, _ = fit(columns)
+    assert f"distance:{BACKBONES[0]}" not in table.names
+    assert f"distance:{BACKBONES[1]}" in table.names

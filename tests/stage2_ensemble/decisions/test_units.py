@@ -28,8 +28,8 @@ from stage2_ensemble.decisions.units import (
     number_units,
 )
 from stage2_ensemble.evaluate import run as evaluate
+from stage2_ensemble.fitted.bundle import read_ensemble
 from stage2_ensemble.label import run as label
-from stage2_ensemble.models.bundle import read_ensemble
 from stage2_ensemble.sentences.intervals import format_interval
 from stage2_ensemble.stack import run as stack
 from stage2_ensemble.summary import run as summary

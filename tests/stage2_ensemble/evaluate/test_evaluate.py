@@ -21,12 +21,12 @@ from features.settings.sections import load_params
 from stage2_ensemble.columns.columns import read_held_out
 from stage2_ensemble.columns.extras import read_extras
 from stage2_ensemble.evaluate import run as evaluate
-from stage2_ensemble.findings.contributions import explain_model
+from stage2_ensemble.explanations.contributions import explain_model
 from stage2_ensemble.findings.scorers import compare_figures, measure_with_intervals
+from stage2_ensemble.fitted.bundle import read_ensemble
+from stage2_ensemble.fitted.ensemble import average_scores
 from stage2_ensemble.measures.reliability import find_bins, measure_ece
-from stage2_ensemble.models.bundle import read_ensemble
 from stage2_ensemble.models.candidates import CANDIDATES, GATED, SIMPLE
-from stage2_ensemble.models.ensemble import average_scores
 from stage2_ensemble.sentences.scorers import METRIC_TITLES
 
 NAMES = (
@@ -66,7 +66,7 @@ def test_metrics_have_exactly_the_fixed_form(done):
     metrics = read_metrics(done)
     checks = {"calibration", "threshold", "prior", "promises"}
     reasons = {"blocks", "without"}
-    places = {"val", "rows", "generators", "domains", "robustness"}
+    places = {"val", "rows", "generators", "domains", "called_fake", "robustness"}
     assert set(metrics) == places | checks | reasons
     assert metrics["rows"] == {"val": {"reals": 120, "fakes": 180}}
     val = metrics["val"]
@@ -195,6 +195,24 @@ def test_headline_figures_leave_held_out_rows_aside(finished, monkeypatch):
     roc = pd.read_csv("artifacts/plots/roc.csv")
     fpr, tpr, _ = peer.roc_curve(labels, scores, drop_intermediate=False)
     np.testing.assert_allclose(roc["stack"], [tpr[fpr <= x].max() for x in roc["fpr"]])
+
+
+def test_rows_called_fake_are_counted_by_source_of_reals_and_by_generator_of_fakes(done):
+    found = read_metrics(done)["called_fake"]
+    rows = pd.read_parquet("artifacts/evaluation.parquet")
+    threshold = read_metrics(done)["threshold"]["read"]
+    rows = rows.assign(called=rows["score:stack"] >= threshold)
+    for kind, label, column in (("reals", 0, "source"), ("fakes", 1, "generator")):
+        own = rows[rows["label"] == label]
+        assert found[kind]["all"]["rows"] == len(own)
+        wanted = own[own[column] != ""].groupby(column)["called"].agg(["mean", "size"])
+        listed = {e["name"]: (e["called_fake"], e["rows"]) for e in found[kind][f"{column}s"]}
+        assert listed == {n: (pytest.approx(m), size) for n, m, size in wanted.itertuples()}
+        assert len(listed) > 1
+    if "held_out" not in set(rows["domain"]):
+        promises = read_metrics(done)["promises"]
+        for kind, rate in (("reals", "fpr"), ("fakes", "tpr")):
+            assert found[kind]["all"]["called_fake"] == promises[rate]["realised"]
 
 
 def test_new_generators_look_real_and_the_gap_says_so(finished):

@@ -10,7 +10,7 @@ from features.core.sums import write_sums
 from features.errors import IntegrityError, MissingArtifactError
 from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.findings.tables import EVALUATION, SUMS, read_evaluation
-from stage2_ensemble.models.bundle import read_ensemble
+from stage2_ensemble.fitted.bundle import read_ensemble
 
 
 @pytest.fixture

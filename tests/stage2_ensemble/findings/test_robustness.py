@@ -20,7 +20,7 @@ from stage2_ensemble.columns.columns import read_held_out
 from stage2_ensemble.columns.extras import read_extras
 from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.findings.robustness import COLUMNS, SCORERS, build_columns
-from stage2_ensemble.models.bundle import read_ensemble
+from stage2_ensemble.fitted.bundle import read_ensemble
 from stage2_ensemble.sentences.intervals import format_interval
 from stage2_ensemble.summary import run as summary
 

@@ -11,9 +11,9 @@ from features.settings.report import GalleryParams
 from features.settings.sections import validate_params
 from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.findings.tables import read_evaluation
+from stage2_ensemble.fitted.bundle import read_ensemble
 from stage2_ensemble.gallery import run as gallery
 from stage2_ensemble.gallery.facts import FACTS, ROWS, describe_column
-from stage2_ensemble.models.bundle import read_ensemble
 
 LISTS = {
     "duplicates.csv": "first_role,first,second_role,second,kind,distance,correlation,action\n"
@@ -37,6 +37,7 @@ def world(enter):
 def run(world, rows: int = 40, neighbours: int = 3) -> dict:
     values = {
         "backbones": {name: {} for name in world.plan.strengths},
+        "outside": {},
         "folds": {"active": world.plan.active},
         "report": {"rows": rows, "neighbours": neighbours},
     }
@@ -122,7 +123,7 @@ def test_missing_lists_name_prepare(world):
         ("logit:resnet", "log-odds of resnet"),
         ("distance:vit", "nearness to class means, vit"),
         ("pca:vit:12", "component 12 of vit"),
-        ("spread", "spread of the networks"),
+        ("spread", "spread of the members"),
         ("forensic:ela:mean of rest", "ela: mean of rest"),
         ("file:bytes", "file: bytes"),
     ],

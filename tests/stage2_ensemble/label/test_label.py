@@ -33,9 +33,9 @@ from stage2_ensemble.columns.columns import read_held_out
 from stage2_ensemble.columns.extras import read_extras
 from stage2_ensemble.decisions.conformal import Band
 from stage2_ensemble.decisions.prior_shift import use_given
+from stage2_ensemble.fitted.bundle import read_ensemble
 from stage2_ensemble.label import run as label
 from stage2_ensemble.measures.shares import Share
-from stage2_ensemble.models.bundle import read_ensemble
 
 
 def read_rows(world: World, name: str) -> list[dict[str, str]]:

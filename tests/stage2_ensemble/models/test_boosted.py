@@ -1,5 +1,6 @@
-"""LightGBM on named columns: weights, rounds, bags, alignment, determinism."""
+"""LightGBM from the best simple combiner: where it begins, rounds, bags, alignment, determinism."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,20 +10,21 @@ from pathlib import Path
 import lightgbm
 import numpy as np
 import pytest
-from scipy.special import expit, logit
+from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
 from synthetic_world import draw_columns, draw_grouped, hold_out, spare
 from threadpoolctl import threadpool_limits
 
 from features.errors import AlignmentError, LeakageError
 from features.settings.stacking import Stack
+from stage2_ensemble.columns.columns import FoldColumns
 from stage2_ensemble.columns.feature_matrix import FeatureMatrix, fit_basis
 from stage2_ensemble.columns.projection import Distance
+from stage2_ensemble.explanations.contributions import explain_model
 from stage2_ensemble.models import boosted
-from stage2_ensemble.models import boosted as module
+from stage2_ensemble.models.best_simple import fit_start, pick_simple
 from stage2_ensemble.models.boosted import (
     EFFECTIVE_BETA,
-    FOREST_TREES,
     Boosted,
     FoldModels,
     build_options,
@@ -33,7 +35,16 @@ from stage2_ensemble.models.boosted import (
 
 ROOT = Path(__file__).parents[3]
 SETTINGS = Stack(
-    inner_folds=3, bags=1, pca_components=4, max_rounds=20, learning_rate=0.2, num_leaves=7
+    inner_folds=3,
+    bags=1,
+    pca_components=4,
+    max_rounds=20,
+    learning_rate=0.2,
+    num_leaves=7,
+    min_data_in_leaf=20,
+    feature_fraction=0.5,
+    lambda_l2=1.0,
+    class_weight="balanced",
 )
 
 
@@ -43,6 +54,14 @@ def change(**values) -> Stack:
 
 def write_texts(model: Boosted) -> list[str]:
     return [booster.model_to_string() for booster in model.boosters]
+
+
+def add_mark(columns: FoldColumns, strength: float, seed: int = 0, count: int = 1) -> FoldColumns:
+    """With forensic columns that say so much of the labels, beside the log-odds."""
+    noise = np.random.default_rng([9, seed]).normal(size=(len(columns), count))
+    extras = (strength * (2 * columns.labels[:, None] - 1) + noise).astype(np.float32)
+    names = tuple(f"forensic:mark{i or ''}" for i in range(count))
+    return replace(columns, extras=extras, extra_names=names)
 
 
 @pytest.fixture(scope="module")
@@ -72,21 +91,147 @@ def test_rows_of_other_folds_teach_it_too(columns):
     assert aucs[1] > aucs[0]
 
 
+# --- where it begins
+
+
+@pytest.mark.parametrize("names", ["forensic:*", "*"])
+def test_columns_that_say_nothing_give_no_trees_and_the_simple_ones_scores(names):
+    columns = draw_columns(reals=150, fakes=150, hidden=0.0)
+    if names == "*":  # the simple one says all there is; labels are drawn by its log-odds
+        rng = np.random.default_rng(8)
+        labels = rng.random(300) < expit(3 * columns.logits.mean(axis=1))
+        columns = replace(columns, labels=labels.astype(np.int8))
+    settings = change(bags=3, columns=(names,), learning_rate=0.1)
+    new = add_mark(draw_columns(seed=7), 0.0, seed=7, count=8)
+    silent = 0
+    for seed in range(6):
+        rows = add_mark(columns, 0.0, seed, count=8)
+        model, simple = Boosted.fit([rows], settings, seed), pick_simple([rows], settings, seed)
+        if not model.boosters:
+            silent += 1
+            np.testing.assert_array_equal(model.score(hold_out(new)), simple.score(new))
+    # Of many rounds of noise one may look better by chance.
+    assert silent >= 3
+
+
+def test_columns_that_never_differ_give_no_trees(columns):
+    flat = replace(add_mark(columns, 0.0), extras=np.ones((200, 1), np.float32))
+    model = Boosted.fit([flat], change(columns=("forensic:*",)), 0)
+    assert model.boosters == ()
+    simple = pick_simple([flat], SETTINGS, 0)
+    np.testing.assert_array_equal(model.score(hold_out(flat)), simple.score(flat))
+
+
+def test_what_log_odds_say_in_full_needs_no_trees():
+    """Log-odds that a sum of them turns into the truth, and nothing else: trees can only lose."""
+    columns = draw_columns(reals=600, fakes=600, hidden=0.0)
+    model = Boosted.fit([columns], SETTINGS, 0)
+    new = draw_columns(reals=2000, fakes=2000, hidden=0.0, seed=7)
+    aucs = [
+        roc_auc_score(new.labels, side.score(hold_out(new)))
+        for side in (model, pick_simple([columns], SETTINGS, 0))
+    ]
+    assert aucs[0] > aucs[1] - 0.004
+
+
+@pytest.mark.parametrize("leaves", [2, 7])
+def test_what_a_column_adds_makes_fresh_rows_better(leaves):
+    learn = add_mark(draw_columns(reals=300, fakes=300, hidden=0.0), 0.7)
+    fresh = add_mark(draw_columns(reals=1000, fakes=1000, hidden=0.0, seed=7), 0.7, seed=1)
+    model = Boosted.fit([learn], change(num_leaves=leaves, max_rounds=60), 0)
+    assert model.boosters
+    sides = model.score(hold_out(fresh)), model.start.score(hold_out(fresh))
+    aucs = [roc_auc_score(fresh.labels, scores) for scores in sides]
+    losses = [log_loss(fresh.labels, expit(scores)) for scores in sides]
+    assert aucs[0] > aucs[1] + 0.015
+    assert losses[0] < losses[1] - 0.05
+
+
+def test_stumps_are_a_sum_of_curves_one_a_column():
+    learn = add_mark(draw_columns(reals=300, fakes=300), 0.7)
+    model = Boosted.fit([learn], change(num_leaves=2, max_rounds=60), 0)
+    found = explain_model(model, [new := hold_out(add_mark(draw_columns(seed=7), 0.7, seed=1))])
+    np.testing.assert_allclose(found.base + found.values.sum(axis=1), model.score(new), atol=1e-9)
+    # What a column adds depends on its own value alone.
+    place, marks = found.names.index("forensic:mark"), np.asarray(new.extras)[:, 0]
+    other = replace(new, logits=np.roll(new.logits, 1, axis=0))
+    again = explain_model(model, [other])
+    np.testing.assert_allclose(found.values[:, place], again.values[:, place], atol=1e-12)
+    assert np.ptp(found.values[:, place]) > 1
+    rising = np.corrcoef(marks, found.values[:, place])[0, 1]
+    assert rising > 0.8
+
+
+def test_scores_are_those_of_the_start_and_the_trees_on_top(model):
+    new = hold_out(draw_columns(seed=7))
+    trees = model.boosters[0].predict(model.table.build(new), raw_score=True)
+    np.testing.assert_allclose(model.score(new), model.start.score(new) + trees)
+
+
+def test_boosting_begins_at_cross_fitted_log_odds(columns, monkeypatch):
+    begun, real = [], lightgbm.Dataset
+
+    def build(*args, init_score, **rest):
+        begun.append(init_score)
+        return real(*args, init_score=init_score, **rest)
+
+    monkeypatch.setattr(lightgbm, "Dataset", build)
+    folds = [columns, draw_columns(1, 40, 160, seed=50)]
+    start = fit_start(folds, SETTINGS, 0)
+    Boosted.fit(folds, change(class_weight="none"), 0)
+    Boosted.fit(folds, change(class_weight=3.0), 0)
+    wanted = np.concatenate([start.crossed[0], start.crossed[1]])
+    np.testing.assert_array_equal(begun[0], wanted)
+    # A real counts three times: to these weights all log-odds are lower by as much.
+    np.testing.assert_allclose(begun[1], wanted - np.log(3))
+
+
+def test_a_start_of_more_folds_is_the_start(columns):
+    folds = [columns, draw_columns(1, seed=50)]
+    start = fit_start(folds, SETTINGS, 0)
+    alone = Boosted.fit([columns], SETTINGS, 0, start=start)
+    assert alone.start is start.best
+    assert write_texts(alone) != write_texts(Boosted.fit([columns], SETTINGS, 0))
+
+
+def test_rows_that_cannot_be_cut_fall_back_to_the_mean(columns):
+    groups = np.where(columns.labels == 1, np.arange(200), 1000)  # all reals are of one
+    one = replace(columns, groups=groups)
+    new = hold_out(draw_columns(seed=7))
+    for folds in ([one], [columns, replace(one, fold=1)]):
+        model = Boosted.fit(folds, SETTINGS, 0)
+        assert model.boosters == ()
+        np.testing.assert_array_equal(model.score(new), new.logits.mean(axis=1))
+
+
+@pytest.mark.parametrize("size", [(4, 6), (15, 25)])
+def test_few_rows_are_learned_from_without_harm(size):
+    few = draw_columns(0, *size)
+    new = draw_columns(reals=500, fakes=500, seed=7)
+    model = Boosted.fit([few], SETTINGS, 0)
+    aucs = [
+        roc_auc_score(new.labels, side.score(hold_out(new)))
+        for side in (model, pick_simple([few], SETTINGS, 0))
+    ]
+    assert aucs[0] > aucs[1] - 0.03
+
+
 # --- class weights
 
 
-@pytest.mark.parametrize("kind", ["gbdt", "rf"])
 @pytest.mark.parametrize("class_weight", ["balanced", "effective", "none", 3.0, 0.2])
-def test_mean_probability_is_the_share_of_fakes(monkeypatch, kind, class_weight):
-    monkeypatch.setattr(module, "FOREST_TREES", 30)
-    noise = draw_columns(reals=800, fakes=3200, hidden=0.0)
-    rng = np.random.default_rng(1)
-    noise = replace(noise, logits=rng.normal(size=noise.logits.shape))
-    settings = change(class_weight=class_weight, learning_rate=0.02, max_rounds=10)
-    learn, new = noise.take(np.arange(2000)), noise.take(np.arange(2000, 4000))
-    scores = Boosted.fit([learn], settings, 0, kind).score(new)
-    # A forest averages Newton steps, which are straight where log-odds are bent.
-    assert expit(scores).mean() == pytest.approx(0.8, abs=0.04 if kind == "rf" else 0.01)
+def test_mean_probability_is_the_share_of_fakes(class_weight):
+    rows = add_mark(draw_columns(reals=800, fakes=3200, hidden=0.0), 0.5)
+    learn, new = rows.take(np.arange(2000)), rows.take(np.arange(2000, 4000))
+    model = Boosted.fit([learn], change(class_weight=class_weight), 0)
+    assert model.boosters
+    probabilities = expit(model.score(new))
+    assert probabilities.mean() == pytest.approx(0.8, abs=0.02)
+    for low, high in ((0.3, 0.6), (0.6, 0.9), (0.9, 1.0)):
+        held = (probabilities > low) & (probabilities < high)
+        assert held.sum() > 100
+        wanted = new.labels[held].mean()
+        assert probabilities[held].mean() == pytest.approx(wanted, abs=0.1)
 
 
 def weigh(class_weight, labels=(0, 0, 1, 1, 1, 1, 1, 1), given=(1.0, 3, 1, 1, 2, 2, 1, 1)):
@@ -134,17 +279,20 @@ def test_effective_weights_lie_between_none_and_balanced():
     assert weigh("effective", few, np.ones(11))[2] == pytest.approx(np.log(0.1), abs=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["gbdt", "rf"])
-def test_row_weights_reach_the_trees(kind):
-    columns = draw_columns(reals=300, fakes=300)
+def test_row_weights_reach_the_trees():
+    columns = add_mark(draw_columns(reals=300, fakes=300, hidden=0.0), 1.0)
     wrong = np.arange(600) % 2 == 0
     flipped = np.where(wrong, 1 - columns.labels, columns.labels).astype(np.int8)
     weights = np.where(wrong, 1e-3, 1.0)
-    bare = change(columns=("logit:*",))  # distances to class means count no weights
-    wary = Boosted.fit([replace(columns, labels=flipped, weights=weights)], bare, 0, kind)
-    blind = Boosted.fit([replace(columns, labels=flipped)], bare, 0, kind)
-    aucs = [roc_auc_score(columns.labels, model.score(columns)) for model in (wary, blind)]
-    assert aucs[0] > 0.85 > 0.75 > aucs[1]
+    bare = change(columns=("forensic:*",))  # distances to class means count no weights
+    wary = Boosted.fit([replace(columns, labels=flipped, weights=weights)], bare, 0)
+    blind = Boosted.fit([replace(columns, labels=flipped)], bare, 0)
+    gains = [
+        roc_auc_score(columns.labels, model.score(columns))
+        - roc_auc_score(columns.labels, model.start.score(columns))
+        for model in (wary, blind)
+    ]
+    assert gains[0] > 0.05 > 0.02 > gains[1]
 
 
 def test_classes_are_weighed_over_all_folds():
@@ -158,149 +306,135 @@ def test_classes_are_weighed_over_all_folds():
 # --- rounds
 
 
-def search_rounds(folds, settings, components=False, parts=None) -> int:
-    """As `Boosted.fit` does it; `parts` in place of those of the basis."""
-    basis = fit_basis(folds, settings, 0)
+def prepare(folds, settings, components=False, parts=None):
+    """Dataset, parts, options as `Boosted.fit` has them; `parts` in place of those of the basis."""
+    basis, start = fit_basis(folds, settings, 0), fit_start(folds, settings, 0)
     _, rows = FeatureMatrix.fit(folds, settings, components, basis)
-    labels, weights, _ = gather_rows(folds, settings)
-    options = build_options(settings, 0, "gbdt", rows.shape)
-    data = lightgbm.Dataset(rows, labels, weight=weights, params=options, free_raw_data=False)
-    parts = parts or [basis[c.fold].parts for c in folds]
+    labels, weights, shift = gather_rows(folds, settings)
+    options = build_options(settings, 0, rows.shape)
+    begin = np.concatenate([start.crossed[c.fold] for c in folds]) + shift
+    data = lightgbm.Dataset(
+        rows, labels, weight=weights, init_score=begin, params=options, free_raw_data=False
+    )
+    return data, parts or [basis[c.fold].parts for c in folds], options
+
+
+def search_rounds(folds, settings, components=False, parts=None) -> int:
+    data, parts, options = prepare(folds, settings, components, parts)
     return find_rounds(data, parts, options, settings.max_rounds)
 
 
 def test_rows_that_stop_the_boosting_are_not_learned_from(monkeypatch):
     folds = [draw_grouped(0), draw_grouped(1, seed=50)]
-    sizes, real = [], lightgbm.train
+    cuts, fitted, real, train = [], [], lightgbm.cv, lightgbm.train
 
-    def train(options, data, rounds, valid_sets=(), **rest):
-        booster = real(options, data, rounds, valid_sets=valid_sets, **rest)
-        sizes.append([data.num_data(), *(held.num_data() for held in valid_sets)])
-        return booster
+    def watch_cv(options, data, rounds, folds, **rest):
+        cuts.extend(folds)
+        return real(options, data, rounds, folds=folds, **rest)
 
-    monkeypatch.setattr(lightgbm, "train", train)
-    basis = fit_basis(folds, SETTINGS, 0)
-    stop = [basis[c.fold].parts == 0 for c in folds]
-    Boosted.fit(folds, SETTINGS, 0)
-    for columns, held in zip(folds, stop, strict=True):
-        assert held.sum() == pytest.approx(200 / 3, abs=3)
-        assert not set(columns.groups[held]) & set(columns.groups[~held])
-    count = sum(int(held.sum()) for held in stop)
-    assert sizes[0] == [400 - count, count]
-    assert sizes[1:] == [[400]] * SETTINGS.bags  # what ships learns from all rows
+    def watch_train(options, data, *rest):
+        fitted.append(data.num_data())
+        return train(options, data, *rest)
+
+    monkeypatch.setattr(lightgbm, "cv", watch_cv)
+    monkeypatch.setattr(lightgbm, "train", watch_train)
+    Boosted.fit(folds, change(bags=2), 0)
+    groups = np.concatenate([c.groups for c in folds])
+    assert len(cuts) == SETTINGS.inner_folds  # every part has its turn
+    assert sorted(i for _, left_out in cuts for i in left_out) == list(range(400))
+    for learned, left_out in cuts:
+        assert sorted([*learned, *left_out]) == list(range(400))
+        assert not set(groups[learned]) & set(groups[left_out])
+        assert 50 < (left_out < 200).sum() < 80  # of both folds
+    assert fitted == [400, 400]  # what ships learns from all rows
 
 
 def test_rows_that_stop_it_have_distances_by_models_of_the_others():
     columns = draw_grouped(0)
     basis = fit_basis([columns], SETTINGS, 0)[0]
-    learn = columns.take(basis.parts != 0)
-    components = basis.axes[0].projection.apply(columns.embeddings[0])
-    model = Distance.fit(components[basis.parts != 0], learn.labels)
-    held = basis.parts == 0
-    np.testing.assert_allclose(basis.distances[0][held], model.score(components[held]))
-
-
-def test_rounds_are_few_without_signal_and_more_with_it():
-    columns, settings = draw_columns(reals=200, fakes=200), change(max_rounds=60)
-    labels = np.random.default_rng(0).permutation(columns.labels)
-    found = [search_rounds([c], settings) for c in (replace(columns, labels=labels), columns)]
-    assert found[0] < 5 < found[1] <= 60
+    for part in range(3):
+        learn = columns.take(basis.parts != part)
+        components = basis.axes[0].projection.apply(columns.embeddings[0])
+        model = Distance.fit(components[basis.parts != part], learn.labels)
+        held = basis.parts == part
+        np.testing.assert_allclose(basis.distances[0][held], model.score(components[held]))
 
 
 @pytest.mark.parametrize("components", [False, True])
-def test_rounds_are_those_of_the_lowest_weighted_loss(components):
-    # Nine fakes to a real: the unweighted loss would go on falling with the class weights undone.
-    columns, settings = draw_columns(reals=100, fakes=900, hidden=0.0), change(max_rounds=40)
-    basis = fit_basis([columns], settings, 0)
-    held = basis[0].parts == 0
-    _, rows = FeatureMatrix.fit([columns], settings, components, basis)
-    labels, weights, _ = gather_rows([columns], settings)
-    options = build_options(settings, 0, "gbdt", rows.shape)
-    data = lightgbm.Dataset(rows, labels, weight=weights, params=options, free_raw_data=False)
-    booster = lightgbm.train(options, data.subset(np.flatnonzero(~held).tolist()), 40)
-    losses = [
-        log_loss(
-            labels[held],
-            booster.predict(rows[held], num_iteration=k),
-            sample_weight=weights[held],
-        )
-        for k in range(1, 41)
-    ]
-    assert search_rounds([columns], settings, components) == 1 + int(np.argmin(losses)) < 40
+@pytest.mark.parametrize("class_weight", ["balanced", "none"])
+def test_rounds_are_those_of_the_lowest_weighted_loss(components, class_weight):
+    """By boosting round by round, and adding the start by hand."""
+    columns = draw_columns(reals=60, fakes=240, hidden=0.3)
+    settings = change(max_rounds=40, class_weight=class_weight)
+    data, (parts,), options = prepare([columns], settings, components)
+    data.construct()
+    labels, weights, begin = data.get_label(), data.get_weight(), data.get_init_score()
+    weights = np.ones(300) if weights is None else weights
+    rows, losses = data.get_data(), np.zeros(41)
+    for part in range(3):
+        learn, held = np.flatnonzero(parts != part), np.flatnonzero(parts == part)
+        booster = lightgbm.train(options, data.subset(learn.tolist()), 40)
+        for k in range(41):
+            trees = booster.predict(rows[held], num_iteration=k, raw_score=True) if k else 0.0
+            odds = begin[held] + trees
+            losses[k] += log_loss(labels[held], expit(odds), sample_weight=weights[held]) / 3
+    assert search_rounds([columns], settings, components) == int(np.argmin(losses)) < 40
 
 
-def test_too_few_groups_to_stop_on_give_a_tenth_of_the_rounds(columns):
-    groups = np.where(columns.labels == 1, np.arange(200), 1000)  # all reals are of one
-    one = replace(columns, groups=groups)
-    assert search_rounds([one], change(max_rounds=300)) == 30
-    assert search_rounds([one], change(max_rounds=3)) == 1
-    assert Boosted.fit([one], SETTINGS, 0).boosters[0].num_trees() == 2
+def test_rounds_are_none_without_signal_and_more_with_it():
+    settings = change(max_rounds=60)
+    rows = draw_columns(reals=300, fakes=300, hidden=0.0)
+    mute = change(max_rounds=60, columns=("forensic:*",))
+    found = [search_rounds([add_mark(rows, 0.0, seed)], mute) for seed in range(5)]
+    assert 0 in found
+    assert max(found) <= 3
+    assert 5 < search_rounds([add_mark(rows, 1.0)], settings) <= 60
+    assert 0 < search_rounds([add_mark(rows, 1.0)], change(max_rounds=3)) <= 3
 
 
-# --- bags and forests
+def test_a_fold_that_cannot_be_cut_gives_no_rounds(columns):
+    folds = [columns, draw_columns(1, seed=50)]
+    parts = fit_basis(folds, SETTINGS, 0)[0].parts
+    assert search_rounds(folds, SETTINGS, parts=[parts, None]) == 0
+    assert search_rounds(folds, SETTINGS, parts=[parts, parts]) > 0
+
+
+# --- bags
 
 
 def test_bags_are_averaged(columns):
     new = hold_out(draw_columns(seed=7))
     model = Boosted.fit([columns], change(bags=3), 4)
-    single = [Boosted.fit([columns], SETTINGS, 4)]
-    assert write_texts(model)[:1] == write_texts(single[0])
+    single = Boosted.fit([columns], SETTINGS, 4)
+    assert write_texts(model)[:1] == write_texts(single)
     assert len(set(write_texts(model))) == len(model.boosters) == 3
     rows = model.table.build(new)
     found = [booster.predict(rows, raw_score=True) for booster in model.boosters]
-    np.testing.assert_allclose(model.score(new), np.mean(found, axis=0) - model.shift)
+    np.testing.assert_allclose(model.score(new), model.start.score(new) + np.mean(found, axis=0))
     assert len({booster.num_trees() for booster in model.boosters}) == 1
-
-
-def test_a_forest_is_a_mean_of_many_trees(columns):
-    model = Boosted.fit([columns], SETTINGS, 0, "rf")
-    assert FOREST_TREES == 200
-    assert [booster.num_trees() for booster in model.boosters] == [FOREST_TREES]
-    assert "average_output" in write_texts(model)[0]
-    new = draw_columns(seed=7)
-    scores = model.score(hold_out(new))
-    assert roc_auc_score(new.labels, scores) > 0.9
-    # LightGBM's own mean, which its raw scores are not.
-    wanted = logit(model.boosters[0].predict(model.table.build(new))) - model.shift
-    np.testing.assert_allclose(scores, wanted, rtol=1e-6)
-
-
-def test_a_forest_takes_a_bootstrap_sample_and_the_root_of_the_columns():
-    options = build_options(SETTINGS, 0, "rf", (100, 25))
-    assert options["bagging_fraction"] == 0.632
-    assert options["bagging_freq"] == 1
-    assert options["feature_fraction_bynode"] == pytest.approx(0.2)
-    assert build_options(SETTINGS, 0, "rf", (100, 1))["feature_fraction_bynode"] == 1
-    assert "learning_rate" not in options
 
 
 def test_settings_reach_lightgbm():
     values = {"num_leaves": 5, "min_data_in_leaf": 7, "lambda_l2": 0.5}
     values |= {"learning_rate": 0.3, "feature_fraction": 0.7}
-    options = build_options(change(**values), 3, "gbdt", (1000, 10))
+    options = build_options(change(**values), 3, (1000, 10))
     assert {name: options[name] for name in values} == values
     assert (options["seed"], options["deterministic"]) == (3, True)
-
-
-@pytest.mark.parametrize("kind", ["gbdt", "rf"])
-def test_few_rows_are_split_too(kind):
-    columns = draw_columns(reals=15, fakes=25)
-    model = Boosted.fit([columns], SETTINGS, 0, kind)
-    scores = model.score(hold_out(columns))
-    assert len(np.unique(scores)) > 3
-    assert roc_auc_score(columns.labels, scores) > 0.8
 
 
 # --- fold by fold
 
 
-def test_each_fold_has_a_model_of_its_own_rows():
+def test_each_fold_has_a_model_of_its_own_rows_from_the_start_of_all():
     folds = [draw_columns(0), draw_columns(2, seed=50)]
     models = FoldModels.fit(folds, SETTINGS, 5)
+    start = fit_start(folds, SETTINGS, 5)
     assert set(models.models) == {0, 2}
     for columns in folds:
-        alone = Boosted.fit([columns], SETTINGS, 5 + columns.fold, components=True)
-        assert write_texts(models.models[columns.fold]) == write_texts(alone)
+        own = models.models[columns.fold]
+        alone = Boosted.fit([columns], SETTINGS, 5 + columns.fold, start=start, components=True)
+        assert own.start.to_json() == start.best.to_json()
+        assert write_texts(own) == write_texts(alone) != []
         assert [name for name in alone.table.names if name.startswith("pca:")]
         new = hold_out(draw_columns(columns.fold, seed=7))
         np.testing.assert_array_equal(models.score(new), alone.score(new))
@@ -336,9 +470,8 @@ def test_nothing_is_fitted_on_rows_that_are_held_out(columns):
     spared = spare(columns)
     for forbidden in (held, spared):
         for folds in ([forbidden], [columns, forbidden]):
-            for kind in ("gbdt", "rf"):
-                with pytest.raises(LeakageError, match=type(forbidden).__name__):
-                    Boosted.fit(folds, SETTINGS, 0, kind)
+            with pytest.raises(LeakageError, match=type(forbidden).__name__):
+                Boosted.fit(folds, SETTINGS, 0)
             with pytest.raises(LeakageError, match=type(forbidden).__name__):
                 fit_basis(folds, SETTINGS, 0)
             with pytest.raises(LeakageError, match=type(forbidden).__name__):
@@ -348,15 +481,15 @@ def test_nothing_is_fitted_on_rows_that_are_held_out(columns):
 # --- determinism
 
 
-@pytest.mark.parametrize("kind", ["gbdt", "rf"])
-def test_same_rows_give_the_same_bytes(columns, kind):
-    fits = [Boosted.fit([columns], change(bags=2), seed, kind) for seed in (0, 0, 1)]
-    assert write_texts(fits[0]) == write_texts(fits[1])
+def test_same_rows_give_the_same_bytes(columns):
+    fits = [Boosted.fit([columns], change(bags=2), seed) for seed in (0, 0, 1)]
+    assert write_texts(fits[0]) == write_texts(fits[1]) != []
+    assert fits[0].start.to_json() == fits[1].start.to_json()
     assert write_texts(fits[0])[0] != write_texts(fits[2])[0]
 
 
 def fit_wide() -> str:
-    """Model texts on embeddings that are wide enough for the linear algebra to use threads."""
+    """Start and model texts: embeddings so wide that the linear algebra uses threads."""
     columns = draw_columns(reals=400, fakes=600)
     rng = np.random.default_rng(0)
     mix = rng.normal(size=(384, 384)) / 20
@@ -365,7 +498,9 @@ def fit_wide() -> str:
     settings = change(pca_components=64, max_rounds=3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(boosted, "SERIAL_ROWS", 0)
-        return "".join(write_texts(Boosted.fit([wider], settings, 0, components=True)))
+        model = Boosted.fit([wider], settings, 0, components=True)
+    assert model.boosters
+    return json.dumps([model.start.to_json(), *write_texts(model)])
 
 
 @pytest.mark.fault("another number of threads")

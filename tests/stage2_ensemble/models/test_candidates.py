@@ -8,7 +8,8 @@ from synthetic_world import draw_columns, hold_out, spare
 
 from features.errors import LeakageError
 from features.settings.stacking import Stack
-from stage2_ensemble.models import boosted
+from stage2_ensemble.models import candidates, forest
+from stage2_ensemble.models.best_simple import pick_simple
 from stage2_ensemble.models.boosted import Boosted, FoldModels
 from stage2_ensemble.models.candidates import (
     GATED,
@@ -16,15 +17,17 @@ from stage2_ensemble.models.candidates import (
     SIMPLE,
     Pooled,
     fit_candidate,
+    fit_candidates,
     list_fittable,
 )
 from stage2_ensemble.models.combiners import COMBINERS
+from stage2_ensemble.models.forest import Forest
 
 SETTINGS = Stack(
     inner_folds=3, pca_components=3, max_rounds=5, learning_rate=0.3, num_leaves=7, bags=1
 )
 KINDS = dict.fromkeys(SIMPLE, Pooled) | dict.fromkeys(GATED, Boosted)
-KINDS["lightgbm_pca"] = FoldModels
+KINDS |= {"lightgbm_pca": FoldModels, "random_forest": Forest}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,7 @@ def folds():
 @pytest.fixture(scope="module")
 def models(folds):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(boosted, "FOREST_TREES", 20)
+        patch.setattr(forest, "TREES", 20)
         return {name: fit_candidate(name, folds, SETTINGS, 0) for name in (*SIMPLE, *GATED)}
 
 
@@ -51,7 +54,7 @@ def test_they_stand_from_simple_to_complex():
     assert SIMPLE == ("mean", "rank_mean", "greedy", "logistic", "best_single")
     assert set(SIMPLE) == set(COMBINERS)
     assert GATED == ("lightgbm", "lightgbm_pca", "random_forest")
-    assert Stack().candidates == GATED
+    assert set(Stack().candidates) <= set(GATED)
 
 
 @pytest.mark.parametrize("sizes", [(LEAST_ROWS, 800), (800, LEAST_ROWS)])
@@ -99,6 +102,29 @@ def test_components_are_seen_by_one_candidate_alone(models):
         assert [n for n in model.table.names if n.startswith("pca:")]
     for name in ("lightgbm", "random_forest"):
         assert not [n for n in models[name].table.names if n.startswith("pca:")]
+
+
+@pytest.mark.parametrize("names", [SIMPLE, ("mean", "lightgbm"), ("random_forest",), GATED])
+def test_together_they_are_as_each_alone_beside_the_best_simple_one(
+    folds, models, names, monkeypatch
+):
+    monkeypatch.setattr(forest, "TREES", 20)
+    shared = {"fit_basis": 0, "fit_start": 0}
+    for name in shared:
+        real = getattr(candidates, name)
+
+        def count(*args, name=name, real=real):
+            shared[name] += 1
+            return real(*args)
+
+        monkeypatch.setattr(candidates, name, count)
+    found, best = fit_candidates(names, folds, SETTINGS, 0)
+    assert set(shared.values()) == {int(names != SIMPLE)}  # once for all of them
+    assert best.to_json() == pick_simple(folds, SETTINGS, 0).to_json()
+    assert tuple(found) == names
+    new = hold_out(draw_columns(1, seed=300))
+    for name in names:
+        np.testing.assert_array_equal(found[name].score(new), models[name].score(new))
 
 
 @pytest.mark.parametrize("name", SIMPLE)

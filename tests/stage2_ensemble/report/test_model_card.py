@@ -7,6 +7,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from features.core.files import read_json
+from features.settings.members import OutsideScores
 from stage2_ensemble.display.layout import Column, Row, TextTable
 from stage2_ensemble.display.tables import list_tables
 from stage2_ensemble.evaluate import run as evaluate
@@ -30,7 +31,7 @@ def metrics(finished):
 
 
 def build(metrics, tables=(), answers=()) -> str:
-    return build_card(metrics, answers, tables, SUMMARY, BACKBONES, "data/my faces")
+    return build_card(metrics, answers, tables, SUMMARY, BACKBONES, {}, "data/my faces")
 
 
 def test_its_head_is_valid_and_holds_the_figures(metrics):
@@ -42,6 +43,15 @@ def test_its_head_is_valid_and_holds_the_figures(metrics):
     assert head["model-index"][0]["results"][0]["dataset"]["split"] == "val"
 
 
+def test_its_limits_name_the_worst_source_of_reals_and_the_worst_generator(metrics):
+    reals, fakes = (metrics["called_fake"][kind] for kind in ("reals", "fakes"))
+    reals["sources"][0]["name"] = "an *old* phone"
+    limits = build(metrics).partition("## Limits")[2]
+    assert "the worst is an \\*old\\* phone: " in limits
+    assert f"the worst is {fakes['generators'][0]['name']}: " in limits
+    assert "Of reals from other sources val tells nothing." in limits
+
+
 def test_it_says_what_it_was_made_of(metrics):
     text = build(metrics, list_tables(metrics), [Answer("How good?", "AUC 0.9", "good", ("r",))])
     assert "| train | 1,200 | 50 | 70 |" in text
@@ -51,6 +61,17 @@ def test_it_says_what_it_was_made_of(metrics):
     assert "**How good?** AUC 0.9." in text
     assert f"{metrics['val']['stack']['auc']:.3f} \\[" in text
     assert "Limits" in text
+
+
+def test_what_is_declared_of_detectors_from_outside_is_said(metrics):
+    declared = {"kind": "probability", "learned_from": "unknown"}
+    detectors = {"clip": OutsideScores(scores="/home/me/clip.csv", **declared)}
+    text = build_card(metrics, [], [], SUMMARY, {}, detectors, "data")
+    assert "0 networks and 1 detectors from outside" in text
+    assert "| clip | clip.csv | probability | unknown rows, of train maybe |" in text
+    assert "it cannot be checked" in text
+    assert "## Networks" not in text
+    assert "from outside" not in build(metrics)
 
 
 def test_tables_are_tables_whatever_the_names(metrics):

@@ -6,10 +6,11 @@ import pytest
 
 from features.core.files import read_json
 from stage2_ensemble.evaluate import run as evaluate
-from stage2_ensemble.models.gate import Verdict
+from stage2_ensemble.gate.gate import Verdict
 from stage2_ensemble.report.questions import answer_questions
 
-LOST = Verdict("lightgbm", -0.01, -0.02, 0.003, -0.02, None, "lost")
+LOST = Verdict("lightgbm", -0.01, -0.02, 0.003, -0.02, "lost")
+WON = Verdict("lightgbm", 0.02, 0.01, 0.03, 0.01, "won")
 
 
 @pytest.fixture
@@ -23,8 +24,10 @@ def set_gain(metrics, name, low, high):
     gain |= {"auc": (low + high) / 2, "auc_low": low, "auc_high": high}
 
 
-def say(metrics, place):
-    answer = answer_questions(metrics, [LOST])[place]
+def say(metrics, place, verdict=LOST, gate_choice=None):
+    """The answer; without a `gate_choice` what ships is what the gate chose."""
+    chosen = gate_choice or metrics["val"]["shipped"]
+    answer = answer_questions(metrics, [verdict], chosen)[place]
     return answer, " ".join([answer.short, *answer.reasons])
 
 
@@ -50,7 +53,7 @@ def test_differences_are_told_only_where_the_interval_is_above_zero(metrics):
     for low, high, words in (
         (0.01, 0.03, "is better than the best single"),
         (-0.03, -0.01, "is worse than the best single"),
-        (-0.01, 0.03, "no difference is shown between greedy and the best single network"),
+        (-0.01, 0.03, "no difference is shown between greedy and the best single member"),
     ):
         set_gain(metrics, "best_single", low, high)
         assert words in say(metrics, 1)[1]
@@ -63,7 +66,22 @@ def test_lightgbm_is_worth_it_only_if_it_ships(metrics):
     assert "did not pass" in answer.short
     assert "against the best simple combiner, lightgbm: -0.0100" in text
     metrics["val"]["shipped"] = "lightgbm"
-    assert say(metrics, 1)[0].short.startswith("Yes")
+    answer, text = say(metrics, 1, WON)
+    assert answer.short.startswith("Yes")
+    assert answer.tone == "good"
+    assert "How lightgbm does on other sources of reals is not known: data.columns.source" in text
+
+
+@pytest.mark.parametrize(("named", "chosen"), [("lightgbm", "greedy"), ("mean", "lightgbm")])
+def test_what_ships_because_it_was_asked_for_is_said_to(metrics, named, chosen):
+    metrics["val"]["shipped"] = named
+    answer, text = say(metrics, 1, LOST, chosen)
+    assert answer.tone == "mixed"
+    assert answer.short == (
+        f"Not by the gate, which chose {chosen}; {named} ships because it was asked for"
+    )
+    assert f"The gate chose {chosen}; {named} ships because gate.ship names it." in text
+    assert "lightgbm: -0.0100 [-0.0200, +0.0030]: lost" in text  # what the gate said stands there
 
 
 def test_every_doubt_is_listed(metrics):
@@ -96,6 +114,25 @@ def test_every_doubt_is_listed(metrics):
         assert words in text
 
 
+def test_a_source_of_reals_that_is_called_fake_more_often_is_a_reason_for_doubt(metrics):
+    reals = metrics["called_fake"]["reals"]
+    reals["all"]["called_fake"] = 0.1
+    for entry in metrics["promises"].values():
+        entry["verdict"] = "kept"
+    worst = reals["sources"][0]
+    worst |= {"name": "phone", "called_fake": 0.2, "shared_low": 0.09, "shared_high": 0.3}
+    before, text = say(metrics, 2)
+    assert "None of 2 sources of reals" in text
+    worst["shared_low"] = 0.11
+    answer, text = say(metrics, 2)
+    assert "Of 2 sources of reals the worst is phone" in text
+    assert (before.short, answer.short) == (
+        "There is one reason for doubt", "There are 2 reasons for doubt",
+    )  # fmt: skip
+    reals["sources"] = []
+    assert "Reals of val have no source" in say(metrics, 2)[1]
+
+
 def test_without_val_nothing_is_claimed_of_it():
     metrics = {
         "val": None,
@@ -115,6 +152,6 @@ def test_without_val_nothing_is_claimed_of_it():
         },
         "earlier": "no earlier run is known",
     }
-    (answer,) = answer_questions(metrics, [])
+    (answer,) = answer_questions(metrics, [], "mean")
     assert "no held-out val" in answer.short
     assert "no earlier run is known" in " ".join(answer.reasons)

@@ -28,7 +28,7 @@ def test_an_estimate_says_the_same_wherever_it_stands(finished, monkeypatch, cap
     auc = format_figure(stack["auc"], stack["auc_low"], stack["auc_high"])
     difference = format_difference(gap["auc"], gap["auc_low"], gap["auc_high"])
     summary.run()
-    tables, answers = list_tables(metrics), answer_questions(metrics, [])
+    tables, answers = list_tables(metrics), answer_questions(metrics, [], metrics["val"]["shipped"])
     print_closing(metrics, None, summary.LABELS, Console(width=200))
     facts = {role: {"reals": 1, "fakes": 1, "groups": 2, "generators": {}} for role in ROLES}
     closing = capsys.readouterr().out.split("Final labels")
@@ -38,7 +38,7 @@ def test_an_estimate_says_the_same_wherever_it_stands(finished, monkeypatch, cap
         "closing table": closing[1],
         "answers": " ".join(reason for answer in answers for reason in answer.reasons),
         "tables": " ".join(cell for table in tables for row in table.rows for cell in row.cells),
-        "card": build_card(metrics, answers, tables, facts, {}, "data").replace("\\", ""),
+        "card": build_card(metrics, answers, tables, facts, {}, {}, "data").replace("\\", ""),
         "figures": " ".join(chart.text for chart in build_charts(metrics, {})),
     }
     for where, text in said.items():

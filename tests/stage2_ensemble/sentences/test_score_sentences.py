@@ -25,9 +25,9 @@ def test_cautions_tell_that_groups_are_few():
 @pytest.mark.parametrize(
     ("low", "high", "words"),
     [
-        (0.01, 0.03, "greedy is better than the plain mean of the networks: AUC +0.0200"),
-        (-0.03, -0.01, "greedy is worse than the plain mean of the networks: AUC"),
-        (-0.01, 0.03, "no difference is shown between greedy and the plain mean of the networks"),
+        (0.01, 0.03, "greedy is better than the plain mean of the members: AUC +0.0200"),
+        (-0.03, -0.01, "greedy is worse than the plain mean of the members: AUC"),
+        (-0.01, 0.03, "no difference is shown between greedy and the plain mean of the members"),
         (None, None, "too few groups for an interval"),
     ],
 )
@@ -38,6 +38,6 @@ def test_a_gain_is_one_where_its_interval_is_above_zero(low, high, words):
 
 def test_units_that_nothing_was_measured_on_are_counted():
     counts = {"reals": 3, "fakes": 0, "mixed": 2}
-    assert list(list_units({"counts": counts})) == [
+    assert list(list_units({"counts": counts}, {})) == [
         "by unit nothing is measured: 3 real and 0 fake units, 2 with rows of both classes left out"
     ]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from synthetic_world import draw_columns, draw_noise, hold_out, spare
 
-from features.errors import LeakageError
+from features.errors import ConfigError, LeakageError
 from features.settings.members import ActiveFolds
 from features.settings.stacking import Decision, Gate, Label, Stack, StackParams
 from stage2_ensemble.columns.columns import CalibrationColumns
@@ -15,15 +15,17 @@ from stage2_ensemble.decisions.calibration import choose_calibration
 from stage2_ensemble.decisions.prior_shift import keep_train
 from stage2_ensemble.decisions.scored_rows import ChoiceRows
 from stage2_ensemble.decisions.threshold import DRAWS, choose_threshold
-from stage2_ensemble.models import boosted, candidates
+from stage2_ensemble.gate.gate import choose_shipped, hold_gate
+from stage2_ensemble.gate.out_of_fold import judge_candidates
+from stage2_ensemble.models import candidates, forest
+from stage2_ensemble.models.best_simple import measure_fold_aucs, pick_simple
 from stage2_ensemble.models.candidates import GATED, SIMPLE, fit_candidate
-from stage2_ensemble.models.gate import choose_shipped, hold_gate
-from stage2_ensemble.models.out_of_fold import judge_candidates, measure_fold_aucs, pick_simple
 from stage2_ensemble.stack import run as stack
 from stage2_ensemble.stack.run import TargetRows, fit_ensemble
 
 SETTINGS = Stack(
     inner_folds=3,
+    candidates=GATED,
     repeats=1,
     bags=1,
     pca_components=3,
@@ -37,7 +39,8 @@ ALL = (*SIMPLE, *GATED)
 def make_params(policy: str = "balanced_accuracy", settings=SETTINGS, seed: int = 0) -> StackParams:
     return StackParams(
         folds=ActiveFolds(active=(0, 1)),
-        backbones={},
+        backbones={"net-a": {}},
+        outside={},
         seed=seed,
         stack=settings,
         gate=Gate(),
@@ -55,7 +58,7 @@ def draw_calibration(fold: int, rows: int = 60) -> CalibrationColumns:
 def small():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "LEAST_ROWS", 10)
-        patch.setattr(boosted, "FOREST_TREES", 20)
+        patch.setattr(forest, "TREES", 20)
         yield
 
 
@@ -116,6 +119,30 @@ def test_the_margin_of_params_counts(choose, folds):
     without = fit_ensemble(folds, spared, params, "d" * 64, 0.6)
     assert without.shipped == pick_simple(folds, SETTINGS, 0).name
     assert [v.outcome for v in without.verdicts] == ["lost"] * 3
+
+
+@pytest.mark.parametrize("name", ["greedy", "random_forest"])
+def test_a_name_in_params_ships_whatever_the_gate_says(choose, folds, judged, monkeypatch, name):
+    ensemble, spared = choose()
+    monkeypatch.setattr(stack, "judge_candidates", lambda *args: judged)
+    monkeypatch.setattr(stack, "leave_backbones_out", lambda *args: {})
+    params = make_params().model_copy(update={"gate": Gate(ship=name)})
+    named = fit_ensemble(folds, spared, params, "d" * 64, 0.6)
+    assert named.shipped == name != ensemble.shipped
+    assert named.gate_choice == ensemble.gate_choice == ensemble.shipped
+    assert named.verdicts == ensemble.verdicts
+    # What ships has an interval of its threshold; it was chosen for what ships.
+    bounds = {n: named.rules.scorers[n].threshold.low for n in named.models}
+    assert [n for n, low in bounds.items() if low is not None] == [name]
+
+
+def test_a_name_that_was_not_fitted_is_refused_before_anything_is_judged(folds, monkeypatch):
+    monkeypatch.setattr(stack, "judge_candidates", lambda *args: pytest.fail("judged"))
+    few = SETTINGS.model_copy(update={"candidates": ("lightgbm",)})
+    params = make_params(settings=few).model_copy(update={"gate": Gate(ship="random_forest")})
+    spared = [draw_calibration(c.fold) for c in folds]
+    with pytest.raises(ConfigError, match=r"gate\.ship random_forest: it cannot be fitted"):
+        fit_ensemble(folds, spared, params, "d" * 64, 0.6)
 
 
 def test_facts_are_those_of_rows_that_nothing_was_fitted_on(choose, folds, judged):

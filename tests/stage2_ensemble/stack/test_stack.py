@@ -29,7 +29,7 @@ from stage2_ensemble.decisions.calibration import choose_calibration
 from stage2_ensemble.decisions.scored_rows import ChoiceRows
 from stage2_ensemble.decisions.threshold import choose_threshold
 from stage2_ensemble.evaluate import run as evaluate
-from stage2_ensemble.models.bundle import read_ensemble
+from stage2_ensemble.fitted.bundle import read_ensemble
 from stage2_ensemble.stack import run as stack
 
 

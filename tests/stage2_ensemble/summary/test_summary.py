@@ -16,7 +16,9 @@ from features.core.sums import write_sums
 from features.errors import MissingArtifactError
 from features.runtime.costs import Cost
 from stage2_ensemble.display import tables
+from stage2_ensemble.display.called_fake import build_called_fake
 from stage2_ensemble.display.layout import render_table
+from stage2_ensemble.display.member_tables import build_without
 from stage2_ensemble.findings.scorers import PAIRED
 from stage2_ensemble.models.candidates import CANDIDATES
 from stage2_ensemble.sentences.intervals import format_interval
@@ -46,7 +48,16 @@ def draw_metrics(*members: str, shipped: str = "rank_mean") -> dict:
     val["differences"] = {name: gain for name in ("mean", "best_single") if name != shipped}
     rows = {"val": {"reals": 100, "fakes": 200}}
     metrics = {"val": val, "rows": rows, "generators": {}, "domains": {"seen": draw_part()}}
-    return metrics | {"blocks": {}, "without": {}}
+    return metrics | {"blocks": {}, "without": {}, "called_fake": draw_called_fake()}
+
+
+def draw_called_fake(*sources: str) -> dict:
+    share = {"called_fake": 0.1, "called_fake_low": 0.05, "called_fake_high": 0.2}
+    share |= {"rows": 1200, "groups": 60}
+    wider = {"shared_low": 0.04, "shared_high": 0.3}
+    named = [{**share, "name": name, **wider} for name in sources]
+    reals = {"all": share, "sources": named, "generators": []}
+    return {"reals": reals, "fakes": reals | {"sources": []}}
 
 
 def draw_part(auc=0.9, null=0.5123, **others) -> dict:
@@ -94,7 +105,7 @@ def test_the_place_of_the_labels_and_the_rows_are_told(done, monkeypatch, capsys
 def test_json_is_the_metrics_and_quiet_is_the_answer_alone(done):
     def call(option: str) -> str:
         command = [sys.executable, "-m", "stage2_ensemble.summary", option]
-        environment = {**os.environ, "PYTHONPATH": str(Path(summary.__file__).parents[1])}
+        environment = {**os.environ, "PYTHONPATH": str(Path(summary.__file__).parents[2])}
         return subprocess.run(
             command, env=environment, capture_output=True, text=True, check=True
         ).stdout
@@ -262,6 +273,29 @@ def test_the_world_of_new_generators_shows_them(finished, monkeypatch, capsys):
     assert "Final labels: artifacts/labels.csv" in text
 
 
+# --- called fake
+
+
+def test_without_sources_and_generators_there_is_no_table_of_them():
+    assert build_called_fake(draw_metrics("net-0")) is None
+
+
+def test_the_worst_sources_are_shown_and_the_others_counted():
+    metrics = draw_metrics("net-0")
+    names = ["[b]phone[/b]", "a-source-whose-name-alone-is-wider-than-its-column-of-the-table"]
+    names += [f"s{i}" for i in range(1234)]
+    metrics["called_fake"] = draw_called_fake(*names)
+    metrics["called_fake"]["reals"]["sources"][0] |= {"shared_low": 0.15}
+    text = render(metrics, 80, build_called_fake)
+    assert max(map(len, text.splitlines())) <= 80
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "all reals 0.100 [0.050, 0.200] 1,200 60" in lines
+    assert "reals of [b]phone[/b] 0.100 [0.050, 0.200] 1,200 60 more often" in lines
+    assert "reals of s7 0.100 [0.050, 0.200] 1,200 60 unclear" in lines
+    assert "1,226 more sources" in lines
+    assert "s8 " not in text
+
+
 # --- reasons
 
 
@@ -315,7 +349,7 @@ def test_each_backbone_has_its_worth_and_its_cost():
         },
     }
     costs = {"a": Cost(12.34, 1.26)}
-    text = render(metrics, 80, lambda m: tables.build_without(m, costs))
+    text = render(metrics, 80, lambda m: build_without(m, costs))
     lines = [" ".join(x.split()) for x in text.splitlines()]
     place = lines.index("a -0.0019 +0.0005 yes 12 1.3")
     assert lines[place + 1] == "[-0.0034, -0.0006] [-0.0301, +0.0267]"
@@ -325,7 +359,7 @@ def test_each_backbone_has_its_worth_and_its_cost():
 
 
 def test_one_backbone_alone_is_not_left_out():
-    assert tables.build_without(draw_metrics("net-0"), {}) is None
+    assert build_without(draw_metrics("net-0"), {}) is None
 
 
 def test_both_tables_stand_in_the_summary(done, monkeypatch, capsys):

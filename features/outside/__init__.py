@@ -1,0 +1,1 @@
+"""Scores of detectors that were trained elsewhere, from tables into what the stack reads."""

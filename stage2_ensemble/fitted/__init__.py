@@ -1,0 +1,1 @@
+"""The fitted second stage, in memory and on disk."""

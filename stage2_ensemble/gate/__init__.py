@@ -1,0 +1,1 @@
+"""Which candidate ships: out-of-fold scores, differences with intervals, domains left out."""

@@ -1,0 +1,81 @@
+"""Differences of AUCs on out-of-fold scores: within each fold, averaged over the folds.
+
+Scores of different folds come from different models, so they are never ranked together. Groups are
+resampled within each fold. What an interval leaves out: how both sides would have come out of other
+training rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from features.runtime.progress import track
+from stage2_ensemble.columns.columns import Floats, FoldColumns, Mask
+from stage2_ensemble.measures.resampling import CHUNK, draw_counts, index_groups, rank_rows
+from stage2_ensemble.models.best_simple import measure_fold_aucs
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Difference of two AUCs, with an interval."""
+
+    difference: float
+    low: float
+    high: float
+
+
+def compare_fold_aucs(
+    folds: Sequence[FoldColumns],
+    ours: Sequence[Floats],
+    theirs: Sequence[Floats],
+    level: float,
+    seed: int,
+    masks: Sequence[Mask] | None = None,
+) -> Gain:
+    """AUC within each fold of `ours` minus that of `theirs`, the mean over folds.
+
+    On rows of `masks` alone, where given. `level`: the risk on either side of the interval.
+    """
+    if masks is not None:
+        folds = [
+            replace(columns, embeddings=(), extras=None).take(mask)
+            for columns, mask in zip(folds, masks, strict=True)
+        ]
+        ours, theirs = (
+            [scores[mask] for scores, mask in zip(side, masks, strict=True)]
+            for side in (ours, theirs)
+        )
+    drawn = draw_differences(folds, ours, theirs, seed)
+    low, high = (float(q) for q in np.nanquantile(drawn, [level, 1 - level]))
+    return Gain(subtract_aucs(folds, ours, theirs), low, high)
+
+
+def subtract_aucs(
+    folds: Sequence[FoldColumns], ours: Sequence[Floats], theirs: Sequence[Floats]
+) -> float:
+    """AUC of `ours` minus that of `theirs`, the mean over the folds."""
+    return float(
+        np.mean(np.subtract(measure_fold_aucs(folds, ours), measure_fold_aucs(folds, theirs)))
+    )
+
+
+def draw_differences(
+    folds: Sequence[FoldColumns], ours: Sequence[Floats], theirs: Sequence[Floats], seed: int
+) -> Floats:
+    """`(RESAMPLES,)` of the same differences, on groups drawn within each fold."""
+    total = np.zeros(RESAMPLES)
+    for columns, *sides in zip(folds, ours, theirs, strict=True):
+        groups = index_groups(columns.labels, columns.groups)
+        pair = [rank_rows(columns.labels, scores, groups.numbers) for scores in sides]
+        chunk = max(1, CHUNK // len(columns))
+        drawn = draw_counts(groups.count, RESAMPLES, chunk, seed + columns.fold)
+        with np.errstate(invalid="ignore"):  # a class that was not drawn at all
+            differences = [
+                pair[0].weigh(counts).measure_auc() - pair[1].weigh(counts).measure_auc()
+                for counts in track(drawn, "resample", RESAMPLES, unit="draws", size=len)
+            ]
+        total += np.concatenate(differences) / len(folds)
+    return total

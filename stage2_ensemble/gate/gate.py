@@ -1,0 +1,144 @@
+"""Whether a LightGBM model ships: only if the interval of its gain lies above the margin.
+
+The gain is that in AUC over the best simple combiner. The candidates are declared beforehand, and
+the risk of a lucky winner, 5 % in all, is shared among them (Bonferroni). The gain over the plain
+mean must lie there, too: what is best on the rows of a training part is a little worse than chance
+on the rest where nothing is to be learned, so the best simple combiner alone is too easily beaten
+(in 21 of 300 worlds of noise; both in 5). And on generators, and on sources of reals, that it did
+not learn from it must be no worse than the simple one: `stage2_ensemble.gate.unseen`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from features.core.number_text import format_difference, format_least
+from features.errors import ConfigError
+from features.settings.stacking import Gate, Stack
+from stage2_ensemble.columns.columns import FoldColumns
+from stage2_ensemble.columns.tuning_half import mark_untuned
+from stage2_ensemble.gate.differences import compare_fold_aucs
+from stage2_ensemble.gate.out_of_fold import BEST_SIMPLE, Judged
+from stage2_ensemble.gate.unseen import UnseenGain, leave_domains_out
+from stage2_ensemble.models.candidates import GATED, list_fittable
+from stage2_ensemble.models.combiners import Mean
+
+RISK = 0.05
+WON, LOST, UNDECIDED = "won", "lost", "too few rows to tell"
+WORSE = {
+    "generators": "worse on unseen generators",
+    "sources of reals": "worse on unseen sources of reals",
+    "clusters of reals": "worse on unseen clusters of reals",
+    "generators and sources of reals": "worse where generators and sources of reals are unseen",
+    "generators and clusters of reals": "worse where generators and clusters of reals are unseen",
+}
+"""Outcomes of what would have won, but for domains that nobody learned from."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One candidate against the best simple combiner: AUC of it minus that of the other."""
+
+    name: str
+    difference: float
+    low: float
+    """One-sided: it is above this with a risk of `RISK` shared among the candidates."""
+    high: float
+    mean_low: float
+    """As `low`, against the plain mean of the backbones."""
+    outcome: str
+    """`WON`, `LOST`, `UNDECIDED` or one of `WORSE`."""
+    unseen: tuple[UnseenGain, ...] = ()
+    """The same difference on domains that neither side learned from, of what has won on the rows
+    of all domains; none where fewer than two are known."""
+
+    @property
+    def ships(self) -> bool:
+        """Whether it may ship."""
+        return self.outcome == WON
+
+    def describe(self) -> str:
+        """`lightgbm: +0.0031 [-0.0002, +0.0064] against the best simple one: too few …`."""
+        text = f"{self.name}: {self.describe_difference()}"
+        if self.mean_low < self.low:
+            text += f", against the plain mean {format_least(self.mean_low)} at least"
+        for gain in self.unseen:
+            text += f", {gain.describe()}"
+        return f"{text}: {self.outcome}"
+
+    def describe_difference(self) -> str:
+        """`+0.0031 [-0.0002, +0.0064]`."""
+        return format_difference(self.difference, self.low, self.high)
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in JSON files."""
+        return asdict(self) | {"unseen": [asdict(gain) for gain in self.unseen]}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        unseen = tuple(UnseenGain.from_json(gain) for gain in values["unseen"])
+        return cls(**(values | {"unseen": unseen}))
+
+
+def hold_gate(
+    folds: Sequence[FoldColumns], judged: Judged, settings: Stack, gate: Gate, seed: int
+) -> list[Verdict]:
+    """A verdict on each judged candidate that is not simple, in the order of `GATED`.
+
+    The risk is shared among all that `settings` declare. With `gate.rows: untuned` nothing but
+    these rows decides; raises `ManifestError` where they are too few.
+    """
+    names = [name for name in list_fittable(folds, settings) if name in GATED]
+    level = RISK / max(len(names), 1)
+    untuned = gate.rows == "untuned"
+    masks = mark_untuned(folds) if untuned else [np.ones(len(c), bool) for c in folds]
+    verdicts = []
+    for name in [name for name in names if name in judged.scores]:
+        gain, over_mean = (
+            compare_fold_aucs(folds, judged.scores[name], judged.scores[other], level, seed, masks)
+            for other in (BEST_SIMPLE, Mean.name)
+        )
+        outcome, unseen = UNDECIDED, tuple[UnseenGain, ...]()
+        if min(gain.low, over_mean.low) > gate.margin:
+            unseen = leave_domains_out(folds, name, settings, seed, masks, gate.pseudo_sources)
+            worse = [WORSE[u.kind] for u in unseen if u.difference < -gate.margin]
+            outcome = worse[0] if worse else WON
+        elif min(gain.high, over_mean.high) <= gate.margin:
+            outcome = LOST
+        bounds = (gain.low, gain.high, over_mean.low)
+        verdicts.append(Verdict(name, gain.difference, *bounds, outcome, unseen))
+    return verdicts
+
+
+def choose_shipped(verdicts: Sequence[Verdict], simple: str) -> str:
+    """The candidate that has won with the highest lower bound, or the simple one."""
+    winners = [verdict for verdict in verdicts if verdict.ships]
+    return max(winners, key=lambda verdict: verdict.low).name if winners else simple
+
+
+def describe_choice(verdicts: Sequence[Verdict], gate_choice: str, shipped: str) -> list[str]:
+    """What is to be known of the choice besides the verdicts, in sentences."""
+    sentences = []
+    if shipped != gate_choice:
+        sentences.append(
+            f"the gate chose {gate_choice}; {shipped} ships because gate.ship names it"
+        )
+    for verdict in verdicts:
+        kinds = {gain.kind for gain in verdict.unseen}
+        if verdict.ships and "sources of reals" not in kinds:
+            sentences.append(
+                f"how {verdict.name} does on other sources of reals is not known: "
+                "data.columns.source names fewer than two"
+            )
+    return sentences
+
+
+def check_ship(wanted: str, fittable: Sequence[str]) -> None:
+    """Raises `ConfigError` where `gate.ship` names a candidate that will not be fitted."""
+    if wanted not in ("auto", *fittable):
+        problem = f"gate.ship {wanted}: it cannot be fitted; there are {', '.join(fittable)}"
+        advice = "stack.candidates must name it, and its rows must suffice (docs/guide/gate.md)."
+        raise ConfigError("params.yaml", [problem], advice)

@@ -1,0 +1,250 @@
+"""A candidate against the best simple combiner on domains that neither of them learned from.
+
+Left out are, one after the other, generators of fakes; sources of reals; and both at once. The rows
+of a domain are not learned from, and scored against rows of the other class that were not learned
+from either. Every domain counts the same. The interval resamples domains and, within them, groups:
+few domains say little about others, however many rows they have.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+
+from features.core.number_text import format_difference
+from features.runtime.progress import track
+from features.settings.stacking import Stack
+from stage2_ensemble.columns.columns import Floats, FoldColumns, Mask
+from stage2_ensemble.columns.pseudo_sources import cluster_reals
+from stage2_ensemble.measures.resampling import draw_counts, index_groups, rank_rows
+from stage2_ensemble.models.best_simple import measure_fold_aucs, split_inner
+from stage2_ensemble.models.candidates import fit_candidates
+
+Unseen = Literal[
+    "generators",
+    "sources of reals",
+    "clusters of reals",
+    "generators and sources of reals",
+    "generators and clusters of reals",
+]
+LEAST = 2
+"""Domains of a kind: with one alone, nothing would be left to learn from."""
+RESAMPLES = 1000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class UnseenGain:
+    """AUC of a candidate minus that of the best simple combiner, the mean over unseen domains."""
+
+    kind: Unseen
+    domains: int
+    difference: float
+    low: float
+    high: float
+    worst: str
+    """The domain on which the candidate does worst, and by how much."""
+    worst_difference: float
+
+    def describe(self) -> str:
+        """`-0.0270 [-0.0411, -0.0102] on 4 sources of reals left out`."""
+        text = format_difference(self.difference, self.low, self.high)
+        return f"{text} on {self.domains} {self.kind} left out"
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `asdict`."""
+        return cls(**values)
+
+
+class _Turn(NamedTuple):
+    """What is left out at a time; empty: of that class, some rows of all domains."""
+
+    generators: tuple[str, ...]
+    sources: tuple[str, ...]
+
+
+class _Domain(NamedTuple):
+    """One unseen domain: differences of AUC, and `(RESAMPLES,)` of the same on drawn groups."""
+
+    name: str
+    difference: float
+    drawn: Floats
+
+
+def leave_domains_out(
+    folds: Sequence[FoldColumns],
+    name: str,
+    settings: Stack,
+    seed: int,
+    masks: Sequence[Mask],
+    pseudo_sources: int | None = None,
+) -> tuple[UnseenGain, ...]:
+    """The gain of the candidate on each kind of domains of which there are two or more.
+
+    Only rows of `masks`, one a fold, are scored. Where no sources are named and `pseudo_sources`
+    says how many, clusters of the reals' embeddings stand for them.
+    """
+    kinds: list[Unseen] = []
+    sources = _list_domains(folds, "sources", 0)
+    source_kind: Unseen = "sources of reals"
+    both: Unseen = "generators and sources of reals"
+    if not sources and pseudo_sources:
+        folds = cluster_reals(folds, pseudo_sources, settings, seed)
+        sources = _list_domains(folds, "sources", 0)
+        source_kind, both = "clusters of reals", "generators and clusters of reals"
+    generators = _list_domains(folds, "domains", 1)
+    if len(generators) >= LEAST:
+        kinds.append("generators")
+    if len(sources) >= LEAST:
+        kinds.append(source_kind)
+    if len(kinds) == 2:
+        kinds.append(both)
+    gains = []
+    for kind in kinds:
+        turns = _list_turns(kind, generators, sources, settings.inner_folds)
+        title = f"gate: {name}, {kind} left out"
+        domains = [
+            domain
+            for place, turn in enumerate(track(turns, title, len(turns), unit="parts"))
+            for domain in _score_turn(folds, name, turn, place, settings, seed, masks)
+        ]
+        if len(domains) >= LEAST:
+            gains.append(_average(kind, domains, seed))
+    return tuple(gains)
+
+
+def _list_domains(folds: Sequence[FoldColumns], field: str, label: int) -> list[str]:
+    """Names among rows of this class, the most frequent first; none where a fold has no names."""
+    names: list[str] = []
+    for columns in folds:
+        values = getattr(columns, field)
+        if values is None:
+            return []
+        names += values[columns.labels == label].tolist()
+    known, counts = np.unique([n for n in names if n] or [""], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return [str(known[i]) for i in order if known[i]]
+
+
+def _list_turns(
+    kind: Unseen, generators: Sequence[str], sources: Sequence[str], most: int
+) -> list[_Turn]:
+    """At most `most` turns, or as many as domains; the largest ones are in different turns."""
+    ours = [tuple(generators[i::most]) for i in range(min(most, len(generators)))]
+    theirs = [tuple(sources[i::most]) for i in range(min(most, len(sources)))]
+    if kind == "generators":
+        return [_Turn(own, ()) for own in ours]
+    if not kind.startswith("generators"):
+        return [_Turn((), own) for own in theirs]
+    count = max(len(ours), len(theirs))
+    return [_Turn(ours[i % len(ours)], theirs[i % len(theirs)]) for i in range(count)]
+
+
+def _score_turn(
+    folds: Sequence[FoldColumns],
+    name: str,
+    turn: _Turn,
+    place: int,
+    settings: Stack,
+    seed: int,
+    masks: Sequence[Mask],
+) -> Iterator[_Domain]:
+    """Fits both sides without the turn's domains; what came of each of them."""
+    parts = split_inner(folds, settings.inner_folds, seed)
+    rest, out = [], []
+    for columns, part, mask in zip(folds, parts, masks, strict=True):
+        spared = part == place % settings.inner_folds
+        left = _find_left_out(columns, turn)
+        # Of the class that loses no domain a part is spared, with its groups. Groups may hold rows
+        # of every domain, so those of a domain are not left out: their other rows are not scored.
+        other = np.zeros(len(columns), bool)
+        if not turn.generators:
+            other |= (columns.labels == 1) & spared
+        if not turn.sources:
+            other |= (columns.labels == 0) & spared
+        learned = ~left & ~np.isin(columns.groups, columns.groups[other])
+        scored = mask & (left | other) & ~np.isin(columns.groups, columns.groups[learned])
+        rest.append(columns.take(learned))
+        out.append(columns.take(scored))
+    if any(len(np.unique(columns.labels)) < 2 for columns in rest):
+        return
+    models, simple = fit_candidates([name], rest, settings, seed)
+    found: dict[str, list[tuple[float, Floats]]] = {}
+    for columns in out:
+        if len(columns):
+            sides = (models[name].score(columns), simple.score(columns))
+            for domain, rows in _list_parts(columns, turn):
+                if len(np.unique(columns.labels[rows])) == 2:
+                    found.setdefault(domain, []).append(_subtract(columns, sides, rows, seed))
+    for domain, by_fold in found.items():
+        yield _Domain(
+            domain,
+            float(np.mean([difference for difference, _ in by_fold])),
+            np.mean([drawn for _, drawn in by_fold], axis=0),
+        )
+
+
+def _find_left_out(columns: FoldColumns, turn: _Turn) -> Mask:
+    """Fakes of the turn's generators, and all rows of its sources."""
+    left = np.zeros(len(columns), bool)
+    if turn.generators:
+        assert columns.domains is not None
+        left |= (columns.labels == 1) & np.isin(columns.domains, turn.generators)
+    if turn.sources:
+        assert columns.sources is not None
+        left |= np.isin(columns.sources, turn.sources)
+    return left
+
+
+def _list_parts(columns: FoldColumns, turn: _Turn) -> Iterator[tuple[str, Mask]]:
+    """The rows that each domain of a turn is judged by; where both are left out they are one."""
+    fakes = columns.labels == 1
+    if turn.generators and turn.sources:
+        assert columns.domains is not None
+        assert columns.sources is not None
+        ours = fakes & np.isin(columns.domains, turn.generators)
+        theirs = ~fakes & np.isin(columns.sources, turn.sources)
+        yield f"{', '.join(turn.generators)} against {', '.join(turn.sources)}", ours | theirs
+    for generator in () if turn.sources else turn.generators:
+        yield generator, ~fakes | (columns.domains == generator)
+    for source in () if turn.generators else turn.sources:
+        yield source, fakes | (columns.sources == source)
+
+
+def _subtract(
+    columns: FoldColumns, sides: tuple[Floats, Floats], rows: Mask, seed: int
+) -> tuple[float, Floats]:
+    """AUC of the first scores minus that of the second, and on groups drawn again and again."""
+    own = replace(columns, embeddings=(), extras=None).take(rows)
+    ours, theirs = (scores[rows] for scores in sides)
+    difference = measure_fold_aucs([own], [ours])[0] - measure_fold_aucs([own], [theirs])[0]
+    groups = index_groups(own.labels, own.groups)
+    pair = [rank_rows(own.labels, scores, groups.numbers) for scores in (ours, theirs)]
+    chunk = max(1, (1 << 18) // len(own))
+    with np.errstate(invalid="ignore"):  # a class that was not drawn at all
+        drawn = [
+            pair[0].weigh(counts).measure_auc() - pair[1].weigh(counts).measure_auc()
+            for counts in draw_counts(groups.count, RESAMPLES, chunk, seed + own.fold)
+        ]
+    return difference, np.nan_to_num(np.concatenate(drawn), nan=difference)
+
+
+def _average(kind: Unseen, domains: Sequence[_Domain], seed: int) -> UnseenGain:
+    """The mean over domains, and its interval: domains are drawn, each with drawn groups."""
+    differences = np.array([domain.difference for domain in domains])
+    drawn = np.stack([domain.drawn for domain in domains])
+    chosen = np.random.default_rng(seed).integers(len(domains), size=drawn.shape)
+    means = np.take_along_axis(drawn, chosen, axis=0).mean(axis=0)
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    worst = int(differences.argmin())
+    return UnseenGain(
+        kind=kind,
+        domains=len(domains),
+        difference=float(differences.mean()),
+        low=float(low),
+        high=float(high),
+        worst=domains[worst].name,
+        worst_difference=float(differences[worst]),
+    )

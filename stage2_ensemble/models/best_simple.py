@@ -1,0 +1,211 @@
+"""The simple combiner that some rows would choose, as log-odds that LightGBM can start from.
+
+start = fit_start(folds, settings, seed)
+start.best.score(columns)                        # (n,) log-odds of new rows
+start.crossed[0]                                 # (n,) of the rows of fold 0, cross-fitted
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from features.core.auc import find_auc
+from features.settings.stacking import Stack
+from features.splits.folds import split_evenly
+from stage2_ensemble.columns.columns import (
+    Floats,
+    FoldColumns,
+    Labels,
+    Mask,
+    MemberColumns,
+    Parts,
+    check_fittable,
+    count_parts,
+)
+from stage2_ensemble.decisions.calibrators import Platt
+from stage2_ensemble.models.combiners import COMBINERS, Combiner, Mean
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class BestSimple:
+    """The combiner with the highest out-of-fold AUC, fitted on all rows.
+
+    Its scores times `scale` plus `offset` are log-odds at the class shares of these rows (Platt's
+    scaling, on out-of-fold scores), so those of two combiners compare. The scale is above 0, on
+    noise too.
+    """
+
+    combiner: Combiner
+    scale: float = 1.0
+    offset: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Of the combiner."""
+        return self.combiner.name
+
+    def score(self, columns: MemberColumns) -> Floats:
+        """`(n,)` log-odds of fake."""
+        return self.scale_scores(self.combiner.score(columns.logits))
+
+    def scale_scores(self, scores: Floats) -> Floats:
+        """`(n,)` scores of the combiner as log-odds."""
+        return self.scale * scores + self.offset
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in JSON files."""
+        learned = {"name": self.name, "combiner": self.combiner.to_json()}
+        return {**learned, "scale": self.scale, "offset": self.offset}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        combiner = COMBINERS[values["name"]].from_json(values["combiner"])
+        return cls(combiner, values["scale"], values["offset"])
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where boosting begins."""
+
+    best: BestSimple
+    """Fitted on all rows: for new ones."""
+    crossed: Mapping[int, Floats]
+    """By fold `(n,)` log-odds of the rows themselves. Those of a row are by the combiner that the
+    rows of the other inner folds would choose, choice, fit and scale included: nothing in them
+    knows its label, nor one of its group."""
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of all folds, one fold below the other."""
+
+    logits: Floats
+    labels: Labels
+    weights: Floats
+    folds: Parts
+    """`(n,)` which of the folds a row is of."""
+
+    @classmethod
+    def gather(cls, folds: Sequence[FoldColumns]) -> Self:
+        for columns in folds:
+            check_fittable(columns)
+        logits, labels, weights = (
+            np.concatenate([getattr(columns, name) for columns in folds])
+            for name in ("logits", "labels", "weights")
+        )
+        places = np.repeat(np.arange(len(folds)), [len(columns) for columns in folds])
+        return cls(logits, labels, weights, places.astype(np.int16))
+
+    def take(self, mask: Mask) -> Self:
+        return replace(self, **{name: values[mask] for name, values in vars(self).items()})
+
+    def split(self, values: Array) -> list[Array]:
+        """By fold."""
+        return [values[self.folds == place] for place in np.unique(self.folds)]
+
+
+Combiners = Mapping[str, Combiner]
+Fitted = Mapping[tuple[int, ...], Combiners]
+"""By the inner folds that the combiners did not learn from."""
+
+
+def pick_simple(folds: Sequence[FoldColumns], settings: Stack, seed: int) -> BestSimple:
+    """What all rows choose; of equal combiners the simplest, as rows too few to be cut do."""
+    rows, parts = _cut_rows(folds, settings, seed)
+    if parts is None:
+        return BestSimple(Mean())
+    fitted = _fit_without(rows, parts, 1)
+    return _choose(rows, _score_left_out(rows, parts, fitted), _fit_all(rows))
+
+
+def fit_start(folds: Sequence[FoldColumns], settings: Stack, seed: int) -> Start:
+    """`pick_simple`, and the same within the rows; takes three times as long."""
+    rows, parts = _cut_rows(folds, settings, seed)
+    if parts is None:
+        best = BestSimple(Mean())
+        return Start(best, {columns.fold: best.score(columns) for columns in folds})
+    fitted = _fit_without(rows, parts, 1)
+    if parts.max() > 1:
+        fitted |= _fit_without(rows, parts, 2)
+    crossed = np.empty(len(parts))
+    for part in np.unique(parts).tolist():
+        own = parts == part
+        scores = _score_left_out(rows.take(~own), parts[~own], fitted, part)
+        chosen = _choose(rows.take(~own), scores, fitted[part,])
+        crossed[own] = chosen.scale_scores(chosen.combiner.score(rows.logits[own]))
+    best = _choose(rows, _score_left_out(rows, parts, fitted), _fit_all(rows))
+    by_fold = zip(folds, rows.split(crossed), strict=True)
+    return Start(best, {columns.fold: values for columns, values in by_fold})
+
+
+def _cut_rows(
+    folds: Sequence[FoldColumns], settings: Stack, seed: int
+) -> tuple[_Rows, Parts | None]:
+    """The rows and the inner fold `(n,)` of each; `None` where they are too few to be cut."""
+    count = count_parts(folds, settings.inner_folds)
+    parts = np.concatenate(split_inner(folds, count, seed)) if count > 1 else None
+    return _Rows.gather(folds), parts
+
+
+def _fit_without(rows: _Rows, parts: Parts, size: int) -> dict[tuple[int, ...], Combiners]:
+    """The combiners of all rows but those of every `size` inner folds."""
+    every = combinations(range(int(parts.max()) + 1), size)
+    return {left: _fit_all(rows.take(~np.isin(parts, left))) for left in every}
+
+
+def _fit_all(rows: _Rows) -> dict[str, Combiner]:
+    """Every simple combiner, by name."""
+    learned = (rows.logits, rows.labels, rows.weights)
+    return {name: combiner().fit(*learned) for name, combiner in COMBINERS.items()}
+
+
+def _score_left_out(
+    rows: _Rows,
+    parts: Parts,
+    fitted: Fitted,
+    *without: int,
+) -> dict[str, Floats]:
+    """`(n,)` scores of each combiner, by those that learned neither from the row nor `without`.
+
+    Where there are none, those of the mean, which learns nothing.
+    """
+    scores: dict[str, Floats] = {}
+    for part in np.unique(parts).tolist():
+        combiners = fitted.get(tuple(sorted((part, *without))))
+        if combiners is None:
+            return {Mean.name: Mean().score(rows.logits)}
+        own = parts == part
+        for name, combiner in combiners.items():
+            scores.setdefault(name, np.empty(len(parts)))[own] = combiner.score(rows.logits[own])
+    return scores
+
+
+def _choose(rows: _Rows, scores: Mapping[str, Floats], fitted: Combiners) -> BestSimple:
+    """That of `fitted` whose out-of-fold `scores` have the highest AUC, the mean over folds."""
+    labels = rows.split(rows.labels)
+    aucs = {
+        name: np.mean(list(map(find_auc, labels, rows.split(values))))
+        for name, values in scores.items()
+    }
+    name = max(aucs, key=lambda name: float(aucs[name]))
+    line = Platt().fit(scores[name], rows.labels, rows.weights)
+    return BestSimple(fitted[name], line.slope_, line.intercept_)
+
+
+def split_inner(folds: Sequence[FoldColumns], parts: int, seed: int) -> list[Parts]:
+    """For each fold `(n,)` inner folds of its rows, by group."""
+    for columns in folds:
+        check_fittable(columns)
+    return [split_evenly(c.labels, c.groups, parts, seed + c.fold) for c in folds]
+
+
+def measure_fold_aucs(folds: Sequence[FoldColumns], scores: Sequence[Floats]) -> list[float]:
+    """AUC within each fold; scores of different folds come from different models."""
+    return [find_auc(c.labels, s) for c, s in zip(folds, scores, strict=True)]
