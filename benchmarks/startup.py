@@ -31,7 +31,7 @@ ENDS = {"--help": ["--help"], "bad option": ["--nope"], "bad setting": ["--set",
 def list_commands() -> list[str]:
     """Modules that `python -m` runs, by name."""
     commands = []
-    for package in ("features", "stage1_cnn", "stage2_ensemble"):
+    for package in ("features", "serving", "stage1_cnn", "stage2_ensemble"):
         for path in sorted((ROOT / package).rglob("*.py")):
             if 'run_stage("' in path.read_text(encoding="utf-8") and "runtime" not in path.parts:
                 parts = path.relative_to(ROOT).with_suffix("").parts

@@ -68,6 +68,14 @@ class CarryError(_ProblemsError):
     """What one session packs for the next cannot be packed, or unpacked, as things are."""
 
 
+class BundleError(_ProblemsError):
+    """An ensemble cannot be bundled, or a bundle cannot be used, as things are."""
+
+
+class PictureError(_ProblemsError):
+    """Pictures cannot be read, or are not those that were asked for."""
+
+
 class TrainingError(_ProblemsError):
     """Members could not be trained, or not kept; others were."""
 

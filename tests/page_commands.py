@@ -57,6 +57,8 @@ def find_problem(command: str) -> str | None:
         program, *rest = words
         if program == "python" and rest[:1] == ["-m"]:
             problem = _find_module_problem(rest[1], rest[2:])
+        elif program == "forgerystack":
+            problem = _find_module_problem(f"serving.{rest[0]}", rest[1:])
         elif program == "dvc":
             problem = _find_dvc_problem(rest)
         elif program == "make":

@@ -61,7 +61,7 @@ class Project:
 
 def copy_project(target: Path, preset: str) -> Project:
     target.mkdir(parents=True)
-    for name in ("features", "stage1_cnn", "stage2_ensemble"):
+    for name in ("features", "serving", "stage1_cnn", "stage2_ensemble"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, target / name, ignore=ignored)
     (target / ".dvc").mkdir()

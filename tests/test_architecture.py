@@ -2,23 +2,27 @@
 
 import ast
 import itertools
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("features", "stage1_cnn", "stage2_ensemble")
+PACKAGES = ("features", "stage1_cnn", "stage2_ensemble", "serving")
 ALLOWED = {
     "features": {"features"},
     "stage1_cnn": {"features", "stage1_cnn"},
     "stage2_ensemble": {"features", "stage2_ensemble"},
+    "serving": {"features", "stage1_cnn", "stage2_ensemble", "serving"},
 }
 FORBIDDEN = {
     "features": {"torch", "torchvision", "timm", "lightgbm"},
     "stage1_cnn": {"lightgbm"},
     "stage2_ensemble": {"torch", "timm", "torchvision"},
+    "serving": set(),
 }
 FEWEST, MOST = 2, 12
 """Files of a room."""
@@ -54,7 +58,7 @@ def test_module_imports_only_what_its_package_may(path):
     package = name.split("/")[0]
     roots = {imported.split(".")[0] for imported in list_imports(path)}
     assert roots & set(PACKAGES) <= ALLOWED[package]
-    if name == "features/pixels/decoding.py":
+    if name == "features/pixels/kernels.py":
         roots -= {"torch", "torchvision"}  # late, to decode and resize
     assert not roots & FORBIDDEN[package]
 
@@ -64,7 +68,12 @@ def test_module_imports_only_what_its_package_may(path):
 
 def test_at_the_top_of_a_package_there_are_rooms_and_errors_alone():
     tops = {package: list_parts(ROOT / package) for package in PACKAGES}
-    assert tops == {"features": ["errors"], "stage1_cnn": [], "stage2_ensemble": []}
+    assert tops == {
+        "features": ["errors"],
+        "stage1_cnn": [],
+        "stage2_ensemble": [],
+        "serving": ["__main__"],
+    }
 
 
 @pytest.mark.parametrize("room", ROOMS, ids=name_file)
@@ -197,3 +206,26 @@ def test_stage_2_never_brings_torch_in():
 def test_checking_params_brings_neither_torch_nor_scikit_image_in():
     code = "import sys, features.inputs; print({'torch', 'skimage', 'lightgbm'} & set(sys.modules))"
     assert import_in_child(code).strip() == "set()"
+
+
+def test_labelling_needs_what_is_installed_without_an_extra_alone():
+    """In Python where packages of the extras cannot be imported."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extra = [re.split(r"[>=<]", text)[0] for text in project["optional-dependencies"]["train"]]
+    spelt = {"scikit_learn": "sklearn", "scikit_image": "skimage", "Jinja2": "jinja2"}
+    names = {spelt.get(name.replace("-", "_"), name.replace("-", "_")) for name in extra}
+    names.remove("typing_extensions")  # pydantic brings it
+    code = f"""
+import importlib.abc, sys
+
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.split(".")[0] in {sorted(names)}:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Refuse())
+import serving.diff.run, serving.explain.run, serving.label.run, serving.verify.run
+print("labels")
+"""
+    assert {"torch", "sklearn", "pyarrow", "dvc"} < names
+    assert import_in_child(code).strip() == "labels"

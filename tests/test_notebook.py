@@ -189,7 +189,8 @@ def test_what_lacks_comes_from_the_wheels_and_nothing_is_asked_for_twice(tmp_pat
     venv.create(tmp_path / "venv", with_pip=True)
     (tmp_path / "project").mkdir()
     (tmp_path / "project/pyproject.toml").write_text(
-        '[project]\ndependencies = ["notebook_probe>=2"]\n'
+        "[project]\ndependencies = []\n"
+        '[project.optional-dependencies]\ntrain = ["notebook_probe>=2"]\n'
     )
     stand_ins = tmp_path / "stand-ins"
     shutil.copytree(Path(packaging.__file__).parent, stand_ins / "packaging")

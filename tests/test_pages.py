@@ -28,6 +28,8 @@ def test_what_is_only_parsed_says_why():
             "python -m stage2_ensemble.tune --trails 3",
             "stage2_ensemble.tune has no option --trails",
         ),
+        ("forgerystack lable x.jpg", "there is no module serving.lable"),
+        ("forgerystack label x.jpg --bundel b", "serving.label has no option --bundel"),
         ("A=1 dvc repro && make demmo", "make has no target demmo"),
         ("dvc exp rum", "dvc exp rum"),
         ("dvc metrics diff --no-paths | grep auc", "dvc metrics diff --no-paths"),

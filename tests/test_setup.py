@@ -24,7 +24,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-PACKAGES = ("features", "stage1_cnn", "stage2_ensemble")
+PACKAGES = ("features", "serving", "stage1_cnn", "stage2_ensemble")
 COPIED = (
     "Makefile",
     "setup.sh",
@@ -173,8 +173,8 @@ def read_lock() -> list[Requirement]:
 
 
 def direct_requirements() -> list[Requirement]:
-    listed = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
-    return [Requirement(text) for text in listed]
+    extras = PROJECT["optional-dependencies"].values()
+    return [Requirement(text) for listed in (PROJECT["dependencies"], *extras) for text in listed]
 
 
 def is_active(marker: Marker | None, python: str) -> bool:
@@ -542,7 +542,7 @@ def test_dvc_looks_at_the_demo_data_alone(done: Project) -> None:
 # --- the wheel ---
 
 
-def test_wheel_holds_the_three_packages_and_imports(tmp_path: Path) -> None:
+def test_wheel_holds_the_packages_and_imports(tmp_path: Path) -> None:
     source, wheels, target = (tmp_path / name for name in ("source", "wheels", "target"))
     for package in PACKAGES:
         shutil.copytree(ROOT / package, source / package)
@@ -570,5 +570,5 @@ def test_wheel_holds_the_three_packages_and_imports(tmp_path: Path) -> None:
         check=True,
     )
     assert shown.stdout.split() == [
-        str(target / p / "__init__.py") for p in (PACKAGES[0], PACKAGES[2])
+        str(target / p / "__init__.py") for p in ("features", "stage2_ensemble")
     ]

@@ -4,19 +4,21 @@ Written once by `prepare`. `row_id` (dense within its role) with the role is the
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from features.core.files import write_atomic
 from features.errors import ConfigError, IntegrityError, LeakageError, MissingArtifactError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Role = Literal["train", "val", "test"]
 ROLES: tuple[Role, ...] = ("train", "val", "test")
@@ -33,36 +35,36 @@ SUMS = "prepare.sums.json"
 SEEN, UNSEEN, HELD_OUT = "seen", "unseen", "held_out"
 """`domain` of val rows: train has rows of this generator; it has none; `split.hold_out` moved them
 from train to val. Rows without a generator are `seen`; other roles have no domain."""
-SCHEMA = pa.schema(
-    [
-        ("row_id", pa.int64()),
-        ("img_name", pa.string()),
-        ("path", pa.string()),
-        ("label", pa.int8()),
-        ("override", pa.int8()),
-        ("weight", pa.float64()),
-        ("draw_weight", pa.float64()),
-        ("fold", pa.int16()),
-        ("group", pa.int64()),
-        ("generator", pa.string()),
-        ("source", pa.string()),
-        ("unit", pa.string()),
-        ("domain", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("bytes", pa.int64()),
-        ("format", pa.string()),
-        ("mode", pa.string()),
-        ("exif", pa.bool_()),
-        ("subsampling", pa.int8()),
-        ("quant_tables", pa.string()),
-        ("quant_mean", pa.float64()),
-        ("equalized_bytes", pa.int64()),
-        ("notes", pa.string()),
-        ("sha256", pa.string()),
-        ("status", pa.string()),
-    ]
-)
+SCHEMA: Mapping[str, str] = {
+    "row_id": "int64",
+    "img_name": "string",
+    "path": "string",
+    "label": "int8",
+    "override": "int8",
+    "weight": "double",
+    "draw_weight": "double",
+    "fold": "int16",
+    "group": "int64",
+    "generator": "string",
+    "source": "string",
+    "unit": "string",
+    "domain": "string",
+    "width": "int32",
+    "height": "int32",
+    "bytes": "int64",
+    "format": "string",
+    "mode": "string",
+    "exif": "bool",
+    "subsampling": "int8",
+    "quant_tables": "string",
+    "quant_mean": "double",
+    "equalized_bytes": "int64",
+    "notes": "string",
+    "sha256": "string",
+    "status": "string",
+}
+"""Columns, and their types as Arrow names them."""
+TEXT = "string"
 BLOCK = 65_536
 """Cells that are Python strings at a time."""
 ROW_GROUP = 1 << 20
@@ -202,28 +204,33 @@ class Manifest:
 def digest_table(table: pd.DataFrame) -> str:
     """sha256 over the contents of all columns of `SCHEMA`; independent of the file format."""
     content = hashlib.sha256()
-    for field in SCHEMA:
-        column = table[field.name]
-        content.update(f"{field.name}:{field.type}:{len(column)}\n".encode())
-        if pa.types.is_string(field.type):
+    for name, kind in SCHEMA.items():
+        column = table[name]
+        content.update(f"{name}:{kind}:{len(column)}\n".encode())
+        if kind == TEXT:
             for start in range(0, len(column), BLOCK):
                 texts = "\0".join(column.iloc[start : start + BLOCK].tolist())
                 content.update((texts if start == 0 else f"\0{texts}").encode())
         else:
-            content.update(column.to_numpy(field.type.to_pandas_dtype()).tobytes())
+            content.update(column.to_numpy(kind).tobytes())
     return content.hexdigest()
 
 
 def write_manifest(table: pd.DataFrame, role: Role, path: Path) -> Manifest:
     """Writes the rows of one role; `row_id` must be 0 … n-1."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq  # late: labelling with a bundle does without
+
     if not np.array_equal(table["row_id"], np.arange(len(table))):
         raise ValueError("row_id must be 0 … n-1, in order")
     digest = digest_table(table)
-    schema = SCHEMA.with_metadata({_DIGEST_KEY: digest.encode(), _ROLE_KEY: role.encode()})
+    metadata = {_DIGEST_KEY: digest.encode(), _ROLE_KEY: role.encode()}
+    plain = _build_schema()
+    schema = plain.with_metadata(metadata)
     with write_atomic(path) as file, pq.ParquetWriter(file, schema) as parquet:
         for start in range(0, len(table), ROW_GROUP):
             rows = table.iloc[start : start + ROW_GROUP]
-            parquet.write_table(pa.Table.from_pandas(rows, schema=SCHEMA, preserve_index=False))
+            parquet.write_table(pa.Table.from_pandas(rows, schema=plain, preserve_index=False))
     return Manifest(role, table, digest)
 
 
@@ -232,6 +239,9 @@ def read_manifest(folder: Path, role: Role) -> Manifest:
 
     Raises `MissingArtifactError`, `IntegrityError`.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     path = folder / f"{role}.parquet"
     if not path.is_file():
         raise MissingArtifactError(path, "prepare")
@@ -240,7 +250,7 @@ def read_manifest(folder: Path, role: Role) -> Manifest:
         arrow = pq.read_table(path)
         metadata = arrow.schema.metadata or {}
         arrow = arrow.replace_schema_metadata()
-        if arrow.schema != SCHEMA or any(column.null_count for column in arrow.columns):
+        if arrow.schema != _build_schema() or any(column.null_count for column in arrow.columns):
             raise IntegrityError(path, "its columns are others, or have empty cells", advice)
         table = arrow.to_pandas()
         digest = digest_table(table)
@@ -251,6 +261,12 @@ def read_manifest(folder: Path, role: Role) -> Manifest:
     if metadata.get(_DIGEST_KEY) != digest.encode():
         raise IntegrityError(path, "its digest does not match its rows", advice)
     return Manifest(role, table, digest)
+
+
+def _build_schema() -> "pa.Schema":
+    import pyarrow as pa
+
+    return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in SCHEMA.items()])
 
 
 def count_classes(labels: npt.ArrayLike) -> tuple[int, int]:

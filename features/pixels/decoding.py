@@ -1,12 +1,9 @@
 """The content of an image file into pixels, and those into the square that networks see."""
 
-import functools
 import io
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +11,7 @@ from PIL import Image
 
 from features.errors import DeviceMemoryError
 from features.pixels.colours import check_deep_colours, has_deep_colours, paint_rgb
+from features.pixels.kernels import Kernels, find_kernels
 from features.pixels.opening import name_format, open_image, report_damage
 from features.pixels.reading import ImageProblem
 from features.runtime.memory import measure_free_memory, take_turn
@@ -21,7 +19,7 @@ from features.settings.images import NO_LIMITS, Images, Limits
 
 # Odd palettes and EXIF blocks are noted in the manifest; Pillow's warnings name no file.
 warnings.filterwarnings("ignore", module=r"PIL\.")
-# Without it `_load_decoder` takes Pillow's, which gives the same pixels.
+# Without it `find_kernels` takes Pillow's, which gives the same pixels.
 warnings.filterwarnings("ignore", "The image decoding and encoding capabilities of TorchVision")
 
 Pixels = npt.NDArray[np.uint8]
@@ -56,18 +54,17 @@ class Picture:
     equalized_bytes: int
 
 
-def decode_square(content: bytearray, images: Images, few: bool = False) -> Pixels:
-    """`(size, size, 3)`, the same to the bit wherever it is decoded. Raises `ImageProblem`.
-
-    `few`: without torchvision, whose import takes as long as thousands of pictures do.
-    """
-    return decode_picture(content, NO_LIMITS, images, few).square
+def decode_square(content: bytearray, images: Images, kernels: Kernels | None = None) -> Pixels:
+    """`(size, size, 3)`, the same to the bit wherever it is decoded. Raises `ImageProblem`."""
+    return decode_picture(content, NO_LIMITS, images, kernels).square
 
 
 def decode_picture(
-    content: bytearray, limits: Limits, images: Images, few: bool = False
+    content: bytearray, limits: Limits, images: Images, kernels: Kernels | None = None
 ) -> Picture:
-    """Decodes and resizes; pictures that take more memory than a worker has in turn.
+    """Decodes and resizes; pictures that take more memory than a worker's share in turn.
+
+    `kernels`: those of `find_kernels`, unless others are given; the pixels are the same.
 
     Raises `ImageProblem`, or `DeviceMemoryError` where the machine has too little for this size.
     """
@@ -75,8 +72,8 @@ def decode_picture(
     needed = estimate_memory(header, len(content))
     try:
         with take_turn(needed, Path(images.store_dir) / "large-picture.lock"):
-            decoded = decode_pixels(content, header, few)
-            square, equalized_bytes = make_square(decoded.pixels, images, few)
+            decoded = decode_pixels(content, header, kernels)
+            square, equalized_bytes = make_square(decoded.pixels, images, kernels)
     except MemoryError:
         width, height = header.size
         if measure_free_memory() > needed:
@@ -94,16 +91,17 @@ def estimate_memory(header: Image.Image, size: int) -> int:
 
 
 @report_damage()
-def decode_pixels(content: bytearray, image: Image.Image, few: bool = False) -> Decoded:
+def decode_pixels(
+    content: bytearray, image: Image.Image, kernels: Kernels | None = None
+) -> Decoded:
     """First frame, upright, transparency on white, 16 bit scaled to 8. Raises `ImageProblem`.
 
     Decodes fully (`verify` misses truncated files), and before anything else is asked: Pillow
     decodes a PNG to look for its EXIF block, and what is wrong with the pixels is lost there. Plain
-    JPEGs go through torchvision, which gives Pillow's pixels to the bit and hands them to the
-    resizing without a copy; a `few` of them through Pillow.
+    JPEGs go through `kernels`, which hand their pixels to the resizing without a copy.
     """
     if name_format(image) == "JPEG" and image.mode in ("RGB", "L"):
-        pixels = _decode_jpeg(content, few)
+        pixels = (kernels or find_kernels()).decode_jpeg(content)
         orientation = read_orientation(image)
         return Decoded(_turn(pixels, orientation or 1), _note_turn(orientation))
     is_turned = image.format == "TIFF"  # Pillow turns it upright as it decodes
@@ -151,58 +149,19 @@ def _make_canvas(size: tuple[int, int], orientation: int) -> tuple[Pixels, Pixel
     return pixels, _turn(pixels, {6: 8, 8: 6}.get(orientation, orientation))
 
 
-def _decode_jpeg(content: bytearray, few: bool) -> Pixels:
-    decode = None if few else _load_decoder()
-    if decode is None:
-        with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
-            return np.array(image.convert("RGB"))
-    import torch
-
-    planes = decode(torch.frombuffer(content, dtype=torch.uint8))
-    pixels: Pixels = planes.permute(1, 2, 0).numpy()
-    return pixels
-
-
-@functools.cache
-def _load_decoder() -> Callable[[Any], Any] | None:
-    """torchvision's JPEG decoder, 1.1 times as fast as Pillow's; `None` once it is removed."""
-    try:
-        from torchvision.io import ImageReadMode, decode_jpeg
-    except ImportError:
-        return None
-    return functools.partial(decode_jpeg, mode=ImageReadMode.RGB)
-
-
-def make_square(pixels: Pixels, images: Images, few: bool = False) -> tuple[Pixels, int]:
+def make_square(
+    pixels: Pixels, images: Images, kernels: Kernels | None = None
+) -> tuple[Pixels, int]:
     """`(h, w, 3)` as the networks see it, `(size, size, 3)`, and the bytes of the equalised file.
 
     With `images.equalize` the square is saved as every other one is, and decoded again.
     """
-    square = resize_square(pixels, images.size)
+    kernels = kernels or find_kernels()
+    is_square = pixels.shape[:2] == (images.size, images.size)
+    square = pixels if is_square else kernels.resize(pixels, images.size)
     if not images.equalize:
         return square, 0
     buffer = io.BytesIO()
     Image.fromarray(square).save(buffer, **EQUALIZED)  # type: ignore[arg-type]
     content = bytearray(buffer.getvalue())
-    return _decode_jpeg(content, few), len(content)
-
-
-def resize_square(pixels: Pixels, size: int) -> Pixels:
-    """`(h, w, 3)` to `(size, size, 3)`, bilinear and antialiased, as training would.
-
-    torch's kernel for uint8 takes a quarter of Pillow's time and gives its pixels: to the bit at
-    whole ratios such as 512 to 256, else within one grey level.
-    """
-    if pixels.shape[:2] == (size, size):
-        return pixels
-    import torch
-    from torch.nn.functional import interpolate
-
-    # A view that was turned is no array of torch's.
-    is_plain = pixels.flags.writeable and pixels.flags.c_contiguous
-    planes = torch.from_numpy(pixels if is_plain else pixels.copy())
-    # Permuting after adding the batch axis keeps the strides of channels_last, the fast path.
-    planes = planes[None].permute(0, 3, 1, 2)
-    small = interpolate(planes, (size, size), mode="bilinear", antialias=True)
-    square: Pixels = small[0].permute(1, 2, 0).numpy()
-    return square
+    return kernels.decode_jpeg(content), len(content)

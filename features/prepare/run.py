@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from features.core.files import digest_bytes, write_json, write_text
 from features.core.manifest import (
@@ -19,6 +18,7 @@ from features.core.manifest import (
     ROLES,
     SCHEMA,
     SUMS,
+    TEXT,
     Role,
     count_classes,
     write_manifest,
@@ -71,8 +71,8 @@ def finish_role(rows: pd.DataFrame) -> pd.DataFrame:
     """`rows` in the manifest's form: columns of its schema, `row_id` 0 … n-1."""
     rows = rows.reset_index(drop=True)
     rows["row_id"] = np.arange(len(rows), dtype=np.int64)
-    numbers = {f.name: f.type.to_pandas_dtype() for f in SCHEMA if not pa.types.is_string(f.type)}
-    return rows.reindex(columns=SCHEMA.names).astype(numbers)
+    numbers = {name: kind for name, kind in SCHEMA.items() if kind != TEXT}
+    return rows.reindex(columns=list(SCHEMA)).astype(numbers)
 
 
 def _read_tables(params: PrepareParams) -> tuple[pd.DataFrame, int, dict[Role, list[str]]]:

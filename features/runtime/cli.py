@@ -42,14 +42,20 @@ _START = time.perf_counter()  # this module comes before torch, whose import tak
 _UsageError: type[Exception] = typer.BadParameter.__mro__[2]  # of whichever click typer brings
 
 
-def run_stage(name: str, command: Callable[..., None], says_document: bool = False) -> None:
+def run_stage(
+    name: str,
+    command: Callable[..., None],
+    says_document: bool = False,
+    program: str | None = None,
+) -> None:
     """Runs `command` with the options of its signature, and ends the process.
 
-    `says_document`: with --json it prints one JSON document, and nothing is said beside.
+    `says_document`: with --json it prints one JSON document, and nothing is said beside. `program`:
+    how it was called, if not as `python -m <name>`.
     """
+    program = program or f"python -m {name}"
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(_guard(name, command, says_document))
-    program = f"python -m {name}"
+    app.command()(_guard(name, program, command, says_document))
     if "--json" not in sys.argv and os.environ.get(VARIABLE) != "json":
         app(prog_name=program)
     try:
@@ -73,14 +79,16 @@ def find_starter() -> int | None:
     return os.getppid() if {"DVC_STAGE", "TORCHELASTIC_RUN_ID"} & set(os.environ) else None
 
 
-def _guard(name: str, command: Callable[..., None], says_document: bool) -> Callable[..., None]:
+def _guard(
+    name: str, program: str, command: Callable[..., None], says_document: bool
+) -> Callable[..., None]:
     """`command` with --quiet and --json, and with its errors as messages and exit codes."""
 
     @functools.wraps(command)
     def guarded(quiet: bool, as_json: bool, **options: Any) -> None:
-        with speak(name, "json" if as_json else "text"), _end(name):
+        with speak(name, "json" if as_json else "text"), _end(name, program):
             form = choose_form(quiet, as_json)
-        with speak(name, form, says_document), _end(name):
+        with speak(name, form, says_document), _end(name, program):
             command(**options)
             seconds = time.perf_counter() - _START
             _say("done", f"{name}: done in {seconds:.1f} s", seconds=round(seconds, 1))
@@ -99,7 +107,7 @@ class _Terminated(BaseException):
 
 
 @contextmanager
-def _end(name: str) -> Iterator[None]:
+def _end(name: str, program: str) -> Iterator[None]:
     """Errors and signals into messages and exit codes."""
     try:
         with _note_sigterm():
@@ -113,7 +121,7 @@ def _end(name: str) -> Iterator[None]:
     except (KeyboardInterrupt, _Terminated) as stop:
         number = signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM
         code = 128 + number
-        _say("stopped", f"{name}: ended by {number.name}. {_describe_end(name)}", code=code)
+        _say("stopped", f"{name}: ended by {number.name}. {_describe_end(program)}", code=code)
         raise SystemExit(code) from None
     except Exception as error:
         told = explain(error)
@@ -145,11 +153,11 @@ def _raise_terminated(number: int, frame: FrameType | None) -> None:
     raise _Terminated
 
 
-def _describe_end(name: str) -> str:
+def _describe_end(program: str) -> str:
     """What a run that was ended leaves, and how to run it again."""
     count = count_written()
     left = f"{count} files were written before" if count else "No result was written"
-    by_hand = ["python", "-m", name, *sys.argv[1:]]
+    by_hand = [*program.split(), *sys.argv[1:]]
     command = ["dvc", "repro"] if "DVC_STAGE" in os.environ else by_hand
     return f"{left}. Run it again: {shlex.join(command)}"
 

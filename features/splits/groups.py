@@ -3,8 +3,6 @@
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from features.core.manifest import Ids
 from features.splits.names import Names, hash_names, link_repeated
@@ -27,6 +25,9 @@ def build_groups(keys: pd.DataFrame, links: Ids | None = None) -> Ids:
     rows = np.flatnonzero(linked)
     # The graph is one of linked rows alone, and of half the width: most rows are single.
     nodes = (np.cumsum(linked, dtype=np.int32) - 1)[ends]
+    from scipy.sparse import coo_array  # late: a third of a second that labelling can do without
+    from scipy.sparse.csgraph import connected_components
+
     graph = coo_array((np.ones(len(nodes), bool), tuple(nodes.T)), shape=(len(rows), len(rows)))
     _, parts = connected_components(graph, directed=False)
     _, first = np.unique(parts, return_index=True)

@@ -12,8 +12,7 @@ from typing import Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.decomposition import PCA
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+import scipy.linalg  # noqa: F401
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from features.errors import AlignmentError
@@ -25,7 +24,7 @@ PCA_ROWS = 20_000
 LEAST_ROWS = 2
 BLOCK = 4_096
 # Sums of several threads, so the bytes of a model, depend on their number: one thread for each sum.
-_THREADS = ThreadpoolController()
+_THREADS = ThreadpoolController()  # of the BLAS of numpy and of scipy.linalg, by now loaded
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -55,6 +54,8 @@ class Projection:
 
         Of rows without NaN; none where the embedding has no width, or fewer than 2 rows have it.
         """
+        from sklearn.decomposition import PCA  # late: scoring does without
+
         n, width = embeddings.shape
         rows = np.arange(n)
         if n > PCA_ROWS:
@@ -119,6 +120,8 @@ class Distance:
     @classmethod
     def fit(cls, components: npt.NDArray[np.float32], labels: Labels) -> Self:
         """Both classes count the same."""
+        from sklearn.discriminant_analysis import LinearDiscriminantAnalysis  # late
+
         model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=[0.5, 0.5])
         with _THREADS.limit(limits=1, user_api="blas"):
             model.fit(components.astype(np.float64), labels)

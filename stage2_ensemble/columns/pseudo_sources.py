@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
-from sklearn.cluster import KMeans
 
 from features.settings.stacking import Stack
 from stage2_ensemble.columns.columns import Floats, FoldColumns, check_fittable
@@ -50,6 +49,8 @@ def cluster_reals(
 
 def _cluster(reals: FoldColumns, count: int, settings: Stack, seed: int) -> Floats:
     """`(n,)` numbers of clusters."""
+    from sklearn.cluster import KMeans  # late: scoring does without
+
     axes = [Projection.fit(e, settings.pca_components, seed) for e in reals.embeddings]
     parts = apply_all(axes, reals.embeddings)
     scaled = [part / max(float(np.sqrt(part.var(axis=0).sum())), 1e-12) for part in parts]

@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import expit, logit
-from sklearn.isotonic import IsotonicRegression
 
 from stage2_ensemble.columns.columns import Floats, Labels
 
@@ -144,6 +142,8 @@ class Isotonic:
 
     def fit(self, log_odds: Floats, labels: Labels, weights: Floats) -> Self:
         """Finds the blocks, smooths them, and joins those that smoothing put out of order."""
+        from sklearn.isotonic import IsotonicRegression  # late: applying it does without
+
         log_odds, labels, weights = _weigh(log_odds, labels, weights)
         steps = IsotonicRegression().fit_transform(log_odds, labels, sample_weight=weights)
         rows, fakes, scores = _sum_blocks(steps, weights, labels, log_odds)
@@ -203,6 +203,8 @@ def _fit_line(
 
     bounds = [(LEAST_SLOPE, None), (None, None) if with_intercept else (0.0, 0.0)]
     options = {"ftol": 1e-14, "gtol": 1e-9}
+    from scipy.optimize import minimize  # late: half a second that applying does without
+
     found = minimize(find_loss, np.array([1.0, 0.0]), jac=True, bounds=bounds, options=options)
     return float(found.x[0]), float(found.x[1])
 

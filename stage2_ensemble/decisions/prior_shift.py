@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from features.core.auc import LEVEL
@@ -146,6 +145,8 @@ def maximise_likelihood(log_odds: Floats, weights: Floats, train: float) -> floa
         return 0.0
     if find_slope(1 - EDGE) >= 0:
         return 1.0
+    from scipy.optimize import brentq  # late: half a second that applying does without
+
     return float(brentq(find_slope, EDGE, 1 - EDGE, xtol=1e-9))
 
 

@@ -4,12 +4,6 @@ measure_scores(labels, scores, groups, threshold)["tpr_at_fpr_1e-2"]
 """
 
 import numpy as np
-from sklearn.metrics import (
-    accuracy_score,
-    average_precision_score,
-    balanced_accuracy_score,
-    roc_curve,
-)
 
 from features.core.auc import measure_auc
 from features.core.manifest import Ids, count_classes
@@ -28,6 +22,12 @@ def measure_scores(
 
     Rows of a group may depend on each other: the AUC's bounds count groups.
     """
+    from sklearn.metrics import (  # late: labelling does without
+        accuracy_score,
+        average_precision_score,
+        balanced_accuracy_score,
+    )
+
     answers = scores >= threshold
     return {
         **measure_auc(labels, scores, groups).to_metrics(),
@@ -68,7 +68,7 @@ def _find_point(labels: Labels, scores: Floats, rate: float) -> tuple[float, int
     reals, _ = count_classes(labels)
     if rate * reals < 1:
         return None
-    fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
+    fpr, tpr = _trace_roc(labels, scores)
     best = int(np.argmax(tpr[fpr <= rate]))
     return float(tpr[best]), round(float(fpr[best]) * reals)
 
@@ -86,9 +86,17 @@ def measure_log_loss(labels: Labels, scores: Floats) -> float:
 
 def trace_curves(labels: Labels, scores: Floats) -> tuple[Floats, Floats]:
     """TPR on `FPR_GRID` and precision on `RECALL_GRID`: each the highest that can be had there."""
-    fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
+    fpr, tpr = _trace_roc(labels, scores)
     reals, fakes = count_classes(labels)
     highest_tpr = tpr[np.searchsorted(fpr, FPR_GRID, side="right") - 1]
     precision = tpr[1:] * fakes / (tpr[1:] * fakes + fpr[1:] * reals)
     best_from = np.maximum.accumulate(precision[::-1])[::-1]
     return highest_tpr, best_from[np.searchsorted(tpr[1:], RECALL_GRID)]
+
+
+def _trace_roc(labels: Labels, scores: Floats) -> tuple[Floats, Floats]:
+    """FPR and TPR at every score, from the highest on."""
+    from sklearn.metrics import roc_curve
+
+    fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
+    return fpr, tpr

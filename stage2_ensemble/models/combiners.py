@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from scipy.special import log_expit, logit, logsumexp
-from sklearn.linear_model import LogisticRegression
 
 from features.core.auc import find_auc, rank_scores
 from stage2_ensemble.columns.columns import Floats, Labels
@@ -142,6 +141,8 @@ class Logistic:
 
     def fit(self, logits: Floats, labels: Labels, weights: Floats) -> Self:
         """scikit-learn's `LogisticRegression`; coefficients are of logits as they come."""
+        from sklearn.linear_model import LogisticRegression  # late: scoring does without
+
         self.standards_ = Standards.measure(logits)
         mean, scale = self.standards_.means, self.standards_.scales
         scaled = (self.standards_.fill(logits) - mean) / scale

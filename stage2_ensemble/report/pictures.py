@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from features.pixels.decoding import decode_square
+from features.pixels.kernels import PLAIN
 from features.pixels.reading import ImageProblem, read_inside
 from features.settings.images import Images
 
@@ -70,7 +71,7 @@ class Pictures:
         if path not in self._kept:
             try:
                 content = read_inside(self.root, path, self.trusted)
-                self._kept[path] = decode_square(content, self.images, few=True)
+                self._kept[path] = decode_square(content, self.images, PLAIN)
             except (ImageProblem, OSError):
                 self._kept[path] = None
         return self._kept[path]

@@ -59,7 +59,7 @@ def make_table(labels, folds):
         "sha256": [f"{i:064x}" for i in range(n)],
         "status": READABLE,
     }
-    return pd.DataFrame(columns)[SCHEMA.names]
+    return pd.DataFrame(columns)[list(SCHEMA)]
 
 
 def make_pixels(labels, seed=0):

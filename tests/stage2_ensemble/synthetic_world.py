@@ -135,7 +135,7 @@ def draw_rows(labels: np.ndarray, groups: np.ndarray, folds: np.ndarray, seed: i
             "status": READABLE,
         }
     )
-    return table[SCHEMA.names]
+    return table[list(SCHEMA)]
 
 
 def draw_train(plan: Plan) -> pd.DataFrame:

@@ -34,7 +34,7 @@ def change_cell(table: pd.DataFrame, column: str) -> pd.DataFrame:
     return table.assign(**{column: [*table[column][:5], other, *table[column][6:]]})
 
 
-@pytest.mark.parametrize("column", SCHEMA.names)
+@pytest.mark.parametrize("column", list(SCHEMA))
 def test_one_changed_cell_gives_another_digest(train: Manifest, column: str) -> None:
     assert digest_table(change_cell(train.table, column)) != train.digest
 
@@ -54,7 +54,7 @@ def test_text_moved_to_the_next_row_gives_another_digest(train: Manifest) -> Non
 def test_any_text_type_of_pandas_comes_back_with_the_same_digest(
     train: Manifest, tmp_path: Path, kind: str
 ) -> None:
-    texts = {field.name: kind for field in SCHEMA if pa.types.is_string(field.type)}
+    texts = {name: kind for name, arrow in SCHEMA.items() if arrow == "string"}
     written = write_manifest(train.table.astype(texts), "train", tmp_path / "train.parquet")
     found = read_manifest(tmp_path, "train")
     assert found.digest == written.digest == train.digest
@@ -72,7 +72,8 @@ def test_a_manifest_without_rows_comes_back(tmp_path: Path) -> None:
 
 def test_types_on_disk_are_those_of_the_schema(train: Manifest, tmp_path: Path) -> None:
     write_manifest(train.table, "train", tmp_path / "train.parquet")
-    assert pq.read_schema(tmp_path / "train.parquet").remove_metadata() == SCHEMA
+    found = pq.read_schema(tmp_path / "train.parquet")
+    assert {field.name: str(field.type) for field in found} == SCHEMA
 
 
 def test_row_ids_must_be_dense_and_in_order(train: Manifest, tmp_path: Path) -> None:

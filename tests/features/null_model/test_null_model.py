@@ -68,7 +68,7 @@ def draw_table(n, seed, fakes=0.7, **columns):
         }
     )
     table["path"] = table["img_name"]
-    return table[SCHEMA.names].assign(**columns)
+    return table[list(SCHEMA)].assign(**columns)
 
 
 def make_manifest(role, table):

@@ -141,11 +141,11 @@ PEAK = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from features.pixels.decoding import resize_square
+from features.pixels.kernels import find_kernels
 from features.pixels.scanning import scan_file
 from features.settings.images import Images, Limits
 import torchvision.io
-resize_square(np.zeros((32, 32, 3), np.uint8), 16)
+find_kernels().resize(np.zeros((32, 32, 3), np.uint8), 16)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 assert not scan_file(Path(sys.argv[1]), "a", Limits(), Images(size=64))[0].problem
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

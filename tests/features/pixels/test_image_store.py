@@ -18,7 +18,8 @@ from features.core.manifest import Manifest
 from features.errors import ManifestError, StaleArtifactError
 from features.pixels import cache, decoding, store
 from features.pixels.cache import ImageCache
-from features.pixels.decoding import resize_square
+from features.pixels.decoding import make_square
+from features.pixels.kernels import find_kernels
 from features.pixels.reading import ImageProblem, read_inside
 from features.pixels.scanning import scan_file
 from features.pixels.store import FileStore, RawStore, open_store
@@ -122,8 +123,8 @@ def test_a_scan_tells_size_and_format_by_content(root: Path) -> None:
 def test_resizing_is_antialiased_and_leaves_the_right_size_alone() -> None:
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 255
-    assert resize_square(stripes, 64) is stripes
-    small = resize_square(stripes, 16)
+    assert make_square(stripes, Images(size=64))[0] is stripes
+    small = make_square(stripes, Images(size=16))[0]
     assert small.shape == (16, 16, 3)
     assert np.abs(small[:, 2:-2].astype(int) - 128).max() < 10
 
@@ -177,20 +178,15 @@ def test_a_jpeg_becomes_the_pixels_that_pillow_makes(mode: str, options: dict) -
     np.testing.assert_array_equal(found, wanted)
     with Image.fromarray(found[:, :64]) as square:
         halved = square.resize((32, 32), Image.Resampling.BILINEAR)
-    np.testing.assert_array_equal(resize_square(found[:, :64].copy(), 32), np.asarray(halved))
-
-
-def test_without_torchvisions_decoder_the_pixels_are_the_same(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    content = encode(draw_noise(0, 64, 96), "JPEG", quality=85)
-    wanted = decode_image(content)[0]
-    monkeypatch.setattr(decoding, "_load_decoder", lambda: None)
-    np.testing.assert_array_equal(decode_image(content)[0], wanted)
+    np.testing.assert_array_equal(
+        find_kernels().resize(found[:, :64].copy(), 32), np.asarray(halved)
+    )
 
 
 @pytest.mark.parametrize("equalize", [False, True])
-def test_a_few_pictures_are_decoded_without_torch(tmp_path: Path, equalize: bool) -> None:
+def test_pictures_are_decoded_without_torch_to_the_same_bits(
+    tmp_path: Path, equalize: bool
+) -> None:
     content = encode(draw_noise(0, 64, 64), "JPEG", quality=85)
     images = Images(size=64, equalize=equalize)
     wanted = decoding.decode_square(bytearray(content), images)
@@ -198,9 +194,10 @@ def test_a_few_pictures_are_decoded_without_torch(tmp_path: Path, equalize: bool
     program = (
         "import sys; import numpy as np\n"
         "from features.pixels.decoding import decode_square\n"
+        "from features.pixels.kernels import PLAIN\n"
         "from features.settings.images import Images\n"
         f"images = Images(size=64, equalize={equalize})\n"
-        "np.save('found.npy', decode_square(bytearray(open('a.jpg', 'rb').read()), images, True))\n"
+        "np.save('found.npy', decode_square(bytearray(open('a.jpg', 'rb').read()), images, PLAIN))\n"
         "assert 'torch' not in sys.modules\n"
     )
     root = Path(decoding.__file__).parents[2]

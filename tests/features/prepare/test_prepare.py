@@ -39,7 +39,7 @@ def test_every_line_becomes_a_row(prepared: dict[Role, Manifest], data: Path) ->
     }
     for role, manifest in prepared.items():
         table = manifest.table
-        assert list(table.columns) == SCHEMA.names
+        assert list(table.columns) == list(SCHEMA)
         assert table["row_id"].tolist() == list(range(len(table)))
         assert table["img_name"].tolist() == [f"{role}{i:02d}.png" for i in range(len(table))]
         assert table["path"].tolist() == [f"{role}set/{name}" for name in table["img_name"]]

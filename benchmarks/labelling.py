@@ -1,0 +1,201 @@
+"""Pictures/s of `forgerystack label`, from files to rows, against the bare graphs of its networks.
+
+Run: python -m benchmarks.labelling [--quick]
+
+A bundle of two untrained networks at 224 pixels, of which the mean ships, and JPEGs of photographs
+with grain, 400 x 300 (quality 90). Side by side, with all cores:
+
+ours      `Ensemble.stream`: files read, decoded, resized, scored, combined, calibrated, into rows
+bare      ONNX Runtime with all threads, batches of 32 squares that lie in memory: log-odds alone
+
+The sides take turns; a ratio is the median over the rounds of pictures/s of ours / bare. The first
+score is the wall-clock time of `python -m serving.label` on one picture, best of three.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from features.core.files import write_json
+from features.core.members import Correction, MemberId
+from features.demo.photos import PHOTOS, read_photo
+from features.settings.images import Limits
+from features.settings.learning import Augment, Ema, Loss, Network, Optimizer, Sampling, Schedule
+from features.settings.scoring import Scoring
+from features.settings.training import MemberSettings, Weights
+from serving import Ensemble
+from serving.bundle.members import TorchMember, write_bundled_member
+from serving.ensemble.ensemble import TOGETHER
+from serving.format.facts import FORM, BundleFacts, MemberFacts, PixelFacts
+from serving.format.files import FACTS, SECOND_STAGE, seal_bundle
+from serving.reading.sources import list_pictures, open_sources
+from stage1_cnn.networks.member import Member
+from stage1_cnn.networks.network import build_network
+from stage1_cnn.scoring.engines import build_torch_engine
+from stage2_ensemble.decisions.calibration import Calibration
+from stage2_ensemble.decisions.calibrators import Identity
+from stage2_ensemble.decisions.prior_shift import keep_train
+from stage2_ensemble.decisions.rules import DecisionRule, DecisionRules
+from stage2_ensemble.decisions.scored_rows import ChoiceRows
+from stage2_ensemble.decisions.threshold import Threshold
+from stage2_ensemble.fitted.bundle import write_ensemble
+from stage2_ensemble.fitted.ensemble import SecondStage
+from stage2_ensemble.measures.shares import Share
+from stage2_ensemble.models.candidates import Pooled
+from stage2_ensemble.models.combiners import Mean
+
+SIZE, BATCH = 224, 32
+MODELS = {"resnet": "resnet18", "mobilenet": "mobilenetv3_small_100"}
+
+
+def make_pictures(folder: Path, count: int) -> Path:
+    """JPEGs `0.jpg` …"""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    photos = [Image.fromarray(read_photo("train", name)) for name in list(PHOTOS["train"])[:9]]
+    for i in range(count):
+        pixels = np.asarray(photos[i % 9].resize((400, 300)))
+        grain = np.clip(pixels + rng.normal(0, 4, pixels.shape), 0, 255).astype(np.uint8)
+        Image.fromarray(grain).save(folder / f"{i}.jpg", quality=90)
+    return folder
+
+
+def make_bundle(folder: Path) -> Path:
+    """Of untrained networks and the mean of their log-odds."""
+    folder.mkdir()
+    torch.manual_seed(0)
+    members = [write_member(name, model, folder) for name, model in MODELS.items()]
+    names = ["mean", *(member.name for member in members)]
+    write_ensemble(make_second_stage(members, names), folder / SECOND_STAGE)
+    facts = BundleFacts(
+        form=FORM,
+        shipped="mean",
+        pixels=PixelFacts(size=SIZE, equalize=False, limits=Limits()),
+        members=tuple(members),
+        forensics=(),
+        samples=(),
+        versions={"python": platform.python_version()},
+    )
+    write_json(folder / FACTS, facts.model_dump(mode="json"))
+    seal_bundle(folder)
+    return folder
+
+
+def write_member(name: str, model: str, folder: Path) -> MemberFacts:
+    """An untrained network as a graph."""
+    settings = MemberSettings(
+        model=model, pretrained=False, image_size=SIZE, sampling=Sampling(), loss=Loss(),
+        optimizer=Optimizer(), schedule=Schedule(epochs=1), ema=Ema(), augment=Augment(),
+        network=Network(), weights=Weights(), seed=0,
+    )  # fmt: skip
+    engine = build_torch_engine(build_network(settings), settings, torch.device("cpu"))
+    member = Member(MemberId(name, 0, name, "train", Correction()), settings, 2, 1, 1, 1)
+    squares = np.random.default_rng(0).integers(0, 256, (8, SIZE, SIZE, 3), np.uint8)
+    return write_bundled_member(TorchMember(member, engine, Scoring()), squares, SIZE, folder)
+
+
+def make_second_stage(members: list[MemberFacts], names: list[str]) -> SecondStage:
+    """The mean, and rules that leave log-odds as they are."""
+    rates = {"fpr": Share(0.5), "tpr": Share(0.5)}
+    threshold = Threshold(0.0, None, None, "balanced_accuracy", None, None, **rates)
+    rule = DecisionRule(Calibration(Identity(), {}, 0.0, 0.0, "made up"), threshold)
+    labels = np.array([0, 1], np.int8)
+    ids = np.arange(2)
+    rows = ChoiceRows(
+        row_ids=ids, log_odds=np.zeros(2), groups=ids, labels=labels, weights=np.ones(2)
+    )
+    return SecondStage(
+        backbones=tuple(member.backbone for member in members),
+        folds=(0,),
+        train_digest="train",
+        digests={0: tuple(member.digest for member in members)},
+        shipped="mean",
+        gate_choice="mean",
+        models={"mean": Pooled(Mean())},
+        oof_auc={"mean": [0.5]},
+        picks={},
+        verdicts=(),
+        rules=DecisionRules(dict.fromkeys(names, rule), keep_train(0.5), None, rows),
+        rule_rows="out-of-fold",
+    )
+
+
+def open_bare(bundle: Path) -> list[Any]:
+    """Sessions as onnxruntime makes them, with all cores."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = os.cpu_count() or 1
+    options.log_severity_level = 3
+    paths = sorted(bundle.glob("members/*.onnx"))
+    return [onnxruntime.InferenceSession(path, options) for path in paths]
+
+
+def time_ours(ensemble: Ensemble, pictures: Path) -> float:
+    """Pictures a second."""
+    start = time.perf_counter()
+    count = sum(1 for _ in ensemble.stream(list_pictures(open_sources([str(pictures)]))))
+    return count / (time.perf_counter() - start)
+
+
+def time_bare(sessions: list[Any], squares: np.ndarray) -> float:
+    """Squares a second."""
+    start = time.perf_counter()
+    for session in sessions:
+        for i in range(0, len(squares), BATCH):
+            session.run(["log_odds"], {"pixels": squares[i : i + BATCH]})
+    return len(squares) / (time.perf_counter() - start)
+
+
+def time_first(bundle: Path, picture: Path) -> float:
+    """Seconds from the start of the program to its end, on one picture."""
+    command = [sys.executable, "-m", "serving.label", str(picture), "--bundle", str(bundle)]
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def main() -> None:
+    """Make a bundle and pictures, run both sides in turn, print the ratio."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true", help="fewer pictures and rounds")
+    quick = parser.parse_args().quick
+    count, rounds = (4 * TOGETHER, 3) if quick else (32 * TOGETHER, 5)
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = make_bundle(Path(folder) / "ensemble")
+        pictures = make_pictures(Path(folder) / "pictures", count)
+        first = time_first(bundle, pictures / "0.jpg")
+        ensemble, sessions = Ensemble.load(bundle), open_bare(bundle)
+        squares = np.random.default_rng(0).integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
+        time_ours(ensemble, pictures), time_bare(sessions, squares[:BATCH])
+        rates = [
+            (time_ours(ensemble, pictures), time_bare(sessions, squares)) for _ in range(rounds)
+        ]
+        size = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
+    ratio = statistics.median(ours / bare for ours, bare in rates)
+    ours, bare = (statistics.median(side) for side in zip(*rates, strict=True))
+    table = Table("", "ours", "bare graphs")
+    table.add_row(f"pictures/s, of {count}", f"{ours:.0f}", f"{bare:.0f}")
+    table.add_row("first score, seconds", f"{first:.1f}", "")
+    table.add_row("bundle, MB", f"{size / 1e6:.0f}", "")
+    Console().print(table)
+    print(f"ratio labelling {ratio:.3f}")
+
+
+if __name__ == "__main__":
+    main()

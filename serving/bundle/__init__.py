@@ -1,0 +1,1 @@
+"""Command `bundle`: a finished project's ensemble as one folder."""

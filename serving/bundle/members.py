@@ -1,0 +1,119 @@
+"""Members of a project into files of a bundle, each held against torch."""
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from safetensors.torch import save_file
+from torch.utils.flop_counter import FlopCounterMode
+
+from features.settings.scoring import Scoring
+from serving.format.facts import TOLERANCE, MemberFacts, Parity
+from serving.format.files import MEMBERS
+from serving.scoring.members import BundledMember, MemberScores
+from serving.scoring.torch_network import SETTINGS
+from serving.scoring.views import SQUARE_VIEWS, Squares
+from stage1_cnn.dump.parts import build_engine
+from stage1_cnn.dump.views import view_images
+from stage1_cnn.graphs.exporting import export_graph
+from stage1_cnn.graphs.pixel_graph import PixelGraph
+from stage1_cnn.networks.member import Member
+from stage1_cnn.scoring.engines import TorchEngine
+
+_log = logging.getLogger("forgerystack")
+
+
+@dataclass(frozen=True)
+class TorchMember:
+    """A member as its project asks it: in torch, float32, on the CPU."""
+
+    member: Member
+    engine: TorchEngine
+    scoring: Scoring
+
+    def score(self, squares: Squares) -> MemberScores:
+        """As a dump's batch."""
+        found = view_images(self.engine, self.scoring.tta)(torch.from_numpy(squares))
+        return MemberScores(*(tensor.numpy() for tensor in found))
+
+
+def open_member(member: Member, folder: Path, scoring: Scoring) -> TorchMember:
+    """From the folder that its training wrote."""
+    side = scoring.image_size or member.settings.image_size
+    engine = build_engine(member, folder, side, torch.device("cpu"))
+    return TorchMember(member, TorchEngine(engine.network, engine.normalise), scoring)
+
+
+def write_bundled_member(
+    source: TorchMember, squares: Squares, size: int, bundle: Path
+) -> MemberFacts:
+    """As a graph where ONNX can hold it, and agrees with torch on `squares`; else its weights.
+
+    `size`: of the squares that it will get.
+    """
+    (bundle / MEMBERS).mkdir(exist_ok=True)
+    facts = _describe(source)
+    try:
+        graph = PixelGraph(source.engine.network, source.engine.normalise, resized_from=size)
+        blank = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+        export_graph(graph, blank, bundle / facts.file, external_data=False)
+        parity = _measure_parity(source, BundledMember(bundle, facts), squares)
+        reason = (
+            "" if parity.log_odds <= TOLERANCE else f"its log-odds are off by {parity.log_odds:.2g}"
+        )
+    except Exception as error:  # whatever it is, torch can do it
+        lines = str(error).strip().splitlines() or [""]
+        reason = f"{type(error).__name__}: {lines[0][:200]}"
+    if not reason:
+        _log.info(
+            "bundle %s: graph and torch differ by %.2g in log-odds and %.2g in embeddings, at most",
+            facts.name, parity.log_odds, parity.embeddings,
+        )  # fmt: skip
+        return facts.model_copy(update={"parity": parity})
+    _log.warning("bundle %s: no ONNX graph (%s), so labelling needs torch", facts.name, reason)
+    (bundle / facts.file).unlink(missing_ok=True)
+    file = f"{MEMBERS}/{facts.name}.safetensors"
+    settings = json.dumps(source.member.settings.model_dump(mode="json"))
+    state = {name: value.contiguous() for name, value in source.engine.network.state_dict().items()}
+    save_file(state, bundle / file, {SETTINGS: settings})
+    return facts.model_copy(update={"kind": "torch", "file": file, "reason": reason})
+
+
+def _describe(source: TorchMember) -> MemberFacts:
+    """As a graph, until it proves to be none."""
+    member, settings = source.member, source.member.settings
+    blank = torch.zeros(1, source.engine.side, source.engine.side, 3, dtype=torch.uint8)
+    with FlopCounterMode(display=False) as counter:
+        width = source.engine(blank)[1].shape[1]
+    config = timm.get_pretrained_cfg(settings.model)
+    known = settings.pretrained is True and config is not None
+    pretrained = settings.model if settings.pretrained is True else settings.pretrained or ""
+    return MemberFacts(
+        backbone=member.id.backbone,
+        fold=member.id.fold,
+        model=settings.model,
+        kind="onnx",
+        file=f"{MEMBERS}/{member.id.name}.onnx",
+        digest=member.id.digest,
+        correction=member.id.correction,
+        side=source.engine.side,
+        tta=source.scoring.tta,
+        width=width,
+        parameters=member.parameters,
+        operations=counter.get_total_flops() * len(SQUARE_VIEWS[source.scoring.tta]),
+        pretrained=pretrained,
+        licence=(config.license or "") if known and config is not None else "",
+        parity=None,
+    )
+
+
+def _measure_parity(source: TorchMember, bundled: BundledMember, squares: Squares) -> Parity:
+    if not len(squares):
+        squares = np.zeros_like(squares, shape=(2, *squares.shape[1:]))
+    pairs = zip(source.score(squares), bundled.score(squares), strict=True)
+    log_odds, embeddings = (float(np.abs(a - b).max()) for a, b in pairs)
+    return Parity(pictures=len(squares), log_odds=log_odds, embeddings=embeddings)

@@ -1,0 +1,166 @@
+"""What `python -m serving.bundle` does."""
+
+import logging
+import platform
+import shutil
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from features.core.files import write_atomic, write_json
+from features.core.manifest import Manifest, read_manifest
+from features.errors import BundleError, StaleArtifactError
+from features.forensics.columns import COLUMNS
+from features.runtime.progress import track
+from features.settings.images import Limits
+from serving.bundle.checking import CheckedPictures, read_checked
+from serving.bundle.members import TorchMember, open_member, write_bundled_member
+from serving.bundle.rates import read_rates
+from serving.bundle.settings import BundleParams
+from serving.cascade.finding import find_cascade
+from serving.cascade.rows import read_cascade_rows, read_val_rows
+from serving.cascade.telling import describe_cascade
+from serving.format.cascade import CASCADE
+from serving.format.facts import FORM, BundleFacts, MemberFacts, PixelFacts, Sample
+from serving.format.files import CARD, FACTS, SAMPLES, SECOND_STAGE, seal_bundle
+from serving.format.folders import write_folder
+from serving.scoring.needs import find_needs
+from serving.scoring.scorer import Scorer
+from serving.verify.samples import check_samples
+from stage1_cnn.networks.member import read_member
+from stage2_ensemble.decisions.conformal import FAKE, REAL
+from stage2_ensemble.fitted.bundle import MANIFEST as SECOND_MANIFEST
+from stage2_ensemble.fitted.bundle import check_bundle, read_ensemble
+from stage2_ensemble.fitted.ensemble import SecondStage, check_members
+
+MANIFEST = Path("artifacts/manifest")
+MEMBERS = Path("artifacts/members")
+DUMPS = Path("artifacts/dumps")
+FORENSICS = Path("artifacts/forensics")
+STACKERS = Path("artifacts/stackers")
+MODEL_CARD = STACKERS / "MODEL_CARD.md"
+PACKAGES = (
+    *("forgerystack", "lightgbm", "numpy", "onnxruntime", "Pillow", "scikit-learn", "scipy"),
+    *("timm", "torch"),
+)
+_log = logging.getLogger("forgerystack")
+
+
+def run(params: BundleParams, out: Path, samples: int) -> None:
+    """Gathers, checks each graph against torch, and labels the samples again with what it wrote.
+
+    Raises `BundleError`, `StaleArtifactError`, or as the readers of the project's files.
+    """
+    second_stage = read_ensemble(STACKERS)
+    check_members(second_stage, params.names, params.folds.active)
+    _check_shipped(second_stage, list(params.outside))
+    limits = params.data.model_dump(include=set(Limits.model_fields))
+    pixels = PixelFacts(
+        size=params.images.size, equalize=params.images.equalize, limits=Limits(**limits)
+    )
+    members = open_members(params, second_stage)
+    val = read_manifest(MANIFEST, "val")
+    manifest = val if len(val) else read_manifest(MANIFEST, "train")
+    checked = read_checked(manifest, Path(params.data.root), pixels)
+    with write_folder(out) as folder:
+        written = [
+            write_bundled_member(member, checked.squares, pixels.size, folder)
+            for member in track(members, "bundle", len(members), unit="networks")
+        ]
+        _copy_second_stage(folder)
+        by_name = {m.member.id.name: m for m in members}
+        scorer = Scorer(second_stage, written, lambda facts: by_name[facts.name])
+        facts = BundleFacts(
+            form=FORM,
+            shipped=second_stage.shipped,
+            pixels=pixels,
+            members=tuple(written),
+            forensics=tuple(f"forensic:{name}" for name in COLUMNS),
+            val=read_rates(second_stage),
+            samples=write_samples(checked, scorer, samples, folder),
+            versions={"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        )
+        write_json(folder / FACTS, facts.model_dump(mode="json"))
+        _write_cascade(second_stage, written, val, folder)
+        seal_bundle(folder)
+        check_samples(folder)
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    _log.info(
+        "bundle: %s ships, of %d networks %d are asked; %d samples, %.1f MB -> %s",
+        second_stage.shipped, len(written), len(scorer.needed), len(facts.samples), size / 1e6, out,
+    )  # fmt: skip
+
+
+def _write_cascade(
+    second_stage: SecondStage, members: Sequence[MemberFacts], val: Manifest, folder: Path
+) -> None:
+    rows = read_cascade_rows(second_stage, read_manifest(MANIFEST, "train"), DUMPS)
+    val_rows = read_val_rows(second_stage, val, DUMPS, FORENSICS)
+    cascade = find_cascade(rows, second_stage, members, val_rows)
+    write_json(folder / CASCADE, cascade.model_dump(mode="json"))
+    for line in describe_cascade(cascade):
+        _log.info("cascade: %s", line)
+
+
+def _check_shipped(second_stage: SecondStage, outside: Sequence[str]) -> None:
+    """Raises `BundleError` where what ships looks at what no picture alone can tell."""
+    shipped = second_stage.shipped
+    needs = find_needs(second_stage, shipped)
+    problems = [
+        f"{shipped} asks {name}, whose scores come from outside: there is no network of it"
+        for name in outside
+        if name in needs.backbones
+    ]
+    if needs.file_facts:
+        problems.append(
+            f"{shipped} looks at facts of files (stack.use_file_facts), which say how these data "
+            "were collected"
+        )
+    if problems:
+        raise BundleError("the ensemble", problems, "gate.ship names another candidate.")
+
+
+def open_members(params: BundleParams, second_stage: SecondStage) -> list[TorchMember]:
+    """By fold, in the order of the backbones. Raises `StaleArtifactError` for members that were
+    trained again since the second stage was fitted."""
+    members = []
+    for fold in second_stage.folds:
+        digests = zip(second_stage.backbones, second_stage.digests[fold], strict=True)
+        for backbone, digest in digests:
+            if backbone in params.outside:
+                continue
+            folder = MEMBERS / backbone / str(fold)
+            member = read_member(folder, backbone, fold)
+            if member.id.digest != digest:
+                found = (f"member {digest[:8]}", member.id.digest[:8])
+                raise StaleArtifactError("the ensemble", *found, "stack")
+            members.append(open_member(member, folder, params.dump.resolve_backbone(backbone)))
+    return members
+
+
+def _copy_second_stage(folder: Path) -> None:
+    for name in sorted({*check_bundle(STACKERS), SECOND_MANIFEST}):
+        target = folder / SECOND_STAGE / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(STACKERS / name, target)
+    if MODEL_CARD.is_file():
+        shutil.copyfile(MODEL_CARD, folder / CARD)
+    else:
+        _log.warning("bundle: no model card; stage `report` writes it: dvc repro report")
+
+
+def write_samples(
+    checked: CheckedPictures, scorer: Scorer, count: int, folder: Path
+) -> tuple[Sample, ...]:
+    """The first `count` pictures, and what the members in torch make of them."""
+    rules, shipped = scorer.second_stage.rules, scorer.second_stage.shipped
+    log_odds = rules.read(shipped, scorer.score(checked.squares[:count]).log_odds)
+    samples = []
+    for i, row in enumerate(checked.row_ids[: len(log_odds)]):
+        name = str(checked.manifest.table["img_name"].iloc[row])
+        file = f"{SAMPLES}/{i}{Path(name).suffix.lower()}"
+        with write_atomic(folder / file) as target:
+            target.write(checked.contents[i])
+        label = {0: REAL, 1: FAKE}.get(int(checked.manifest.labels[row]), "")
+        samples.append(Sample(name=name, file=file, label=label, log_odds=float(log_odds[i])))
+    return tuple(samples)

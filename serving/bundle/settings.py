@@ -1,0 +1,14 @@
+"""What of `params.yaml` a bundle depends on."""
+
+from features.settings.data import Data
+from features.settings.images import Images
+from features.settings.members import MembersParams
+from features.settings.scoring import DumpSection
+
+
+class BundleParams(MembersParams):
+    """What `bundle` reads; all else about a member stands in its `member.json`."""
+
+    data: Data
+    images: Images
+    dump: DumpSection

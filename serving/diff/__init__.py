@@ -1,0 +1,1 @@
+"""Command `diff`: where two bundles disagree about the same pictures."""

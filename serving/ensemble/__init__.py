@@ -1,0 +1,1 @@
+"""The library: pictures in, labels and probabilities out."""

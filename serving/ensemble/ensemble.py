@@ -1,0 +1,144 @@
+"""A bundle that labels.
+
+>>> ensemble = Ensemble.load("ensemble")
+>>> [row] = ensemble.label(["samples/0.png"])
+>>> row.label in ("real", "fake")
+True
+>>> ensemble.predict_proba(["samples/0.png"]).shape
+(1, 2)
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from os import PathLike
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from features.errors import PictureError
+from features.pixels.reading import ImageProblem
+from features.runtime.memory import count_workers
+from serving.ensemble.rows import LabelledPicture, average_frames, build_rows
+from serving.format.facts import BundleFacts
+from serving.format.files import Bundle, open_bundle
+from serving.reading.pictures import AnyPicture, GivenPicture, name_picture
+from serving.reading.squares import SquareReader
+from serving.scoring.scorer import SquareScores, open_scorer
+from serving.scoring.views import Squares
+
+TOGETHER = 16
+"""Pictures that a thread decodes and scores at a time: batches of 16 to 64 are scored alike fast,
+and fewer take less memory."""
+
+
+class Ensemble:
+    """Labels pictures as the stage `label` of its project does; many threads may use it."""
+
+    def __init__(self, bundle: Bundle, threads: int = 1, max_loss: float | None = None) -> None:
+        self.bundle = bundle
+        self.scorer = open_scorer(bundle, threads, max_loss)
+        self.reader = SquareReader(bundle.facts.pixels)
+
+    @classmethod
+    def load(
+        cls, folder: str | PathLike[str], threads: int = 1, max_loss: float | None = None
+    ) -> Self:
+        """A bundle that `forgerystack bundle` made; the sha256 of each file is checked.
+
+        `threads`: as many does one question to a network take. Several pictures are shared out to
+        all cores anyway, so more than 1 helps where single pictures are asked for. `max_loss`: of
+        AUC and of balanced accuracy, within which pictures that cheap networks are certain of are
+        not shown to dear ones. Raises `BundleError`.
+        """
+        return cls(open_bundle(Path(folder)), threads, max_loss)
+
+    @property
+    def facts(self) -> BundleFacts:
+        """What the bundle says of itself."""
+        return self.bundle.facts
+
+    def label(
+        self, pictures: Iterable[AnyPicture], with_members: bool = False
+    ) -> list[LabelledPicture]:
+        """A row for each picture, in their order.
+
+        `with_members`: with the log-odds of each member, for which all of them must run.
+        """
+        return list(self.stream(_name_all(pictures), with_members))
+
+    def predict_proba(self, pictures: Iterable[AnyPicture]) -> npt.NDArray[np.float64]:
+        """`(n, 2)`: probabilities of real and of fake, as scikit-learn's classifiers give them.
+
+        Raises `PictureError` with all pictures that cannot be read.
+        """
+        rows = self.label(pictures)
+        if problems := [f"{row.name}: {row.status}" for row in rows if not row.is_readable]:
+            raise PictureError("pictures", problems)
+        fake = np.array([row.score for row in rows], np.float64)
+        return np.stack([1 - fake, fake], axis=1)
+
+    def stream(
+        self,
+        pictures: Iterable[GivenPicture],
+        with_members: bool = False,
+        workers: int | None = None,
+    ) -> Iterator[LabelledPicture]:
+        """Rows as they come, in the order of `pictures`, of which a few are in memory at a time.
+
+        `workers` threads, one a core where memory suffices, each decode and score some.
+        """
+        workers = workers or count_workers()
+        coming: deque[Future[list[LabelledPicture]]] = deque()
+        with ThreadPoolExecutor(workers) as pool:
+            try:
+                for batch in _cut(pictures):
+                    coming.append(pool.submit(self.label_batch, batch, with_members))
+                    if len(coming) > 2 * workers:
+                        yield from coming.popleft().result()
+                while coming:
+                    yield from coming.popleft().result()
+            finally:
+                for future in coming:
+                    future.cancel()
+
+    def label_batch(
+        self, pictures: Sequence[GivenPicture], with_members: bool = False
+    ) -> list[LabelledPicture]:
+        """A row for each picture, all of them decoded and scored together by this thread."""
+        squares, problems, may_stop = [], [], []
+        for picture in pictures:
+            try:
+                squares.append(self.reader.read(picture))
+                problems.append("")
+                # Rules of a cascade are about single pictures.
+                may_stop += [not picture.is_unit] * len(squares[-1])
+            except ImageProblem as problem:
+                problems.append(str(problem))
+        stops = np.array(may_stop, bool)
+        scores = self.scorer.score(self._stack(squares), with_members, stops)
+        found = average_frames(scores, [len(own) for own in squares])
+        names = [(picture.name, picture.is_unit) for picture in pictures]
+        return build_rows(self.scorer.second_stage, names, problems, found, with_members)
+
+    def score_squares(self, squares: Squares, all_members: bool = False) -> SquareScores:
+        """`(n, s, s, 3)` as `reader` makes them, to log-odds as they come."""
+        return self.scorer.score(squares, all_members)
+
+    def _stack(self, squares: Sequence[Squares]) -> Squares:
+        side = self.facts.pixels.size
+        return np.concatenate(squares) if squares else np.empty((0, side, side, 3), np.uint8)
+
+
+def _name_all(pictures: Iterable[AnyPicture]) -> Iterator[GivenPicture]:
+    for position, picture in enumerate(pictures):
+        yield name_picture(picture, position)
+
+
+def _cut(pictures: Iterable[GivenPicture]) -> Iterator[list[GivenPicture]]:
+    rest = iter(pictures)
+    while batch := list(itertools.islice(rest, TOGETHER)):
+        yield batch

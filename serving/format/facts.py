@@ -1,0 +1,138 @@
+"""`bundle.json`: all that scores depend on besides graphs and the second stage.
+
+Pydantic models that refuse unknown keys: a bundle of a newer project is told by `FORM`.
+"""
+
+from typing import Literal
+
+from features.core.members import Correction, MemberId
+from features.settings.images import Images, Limits
+from features.settings.scoring import Tta
+from features.settings.sections import Section
+
+FORM = 1
+"""Counts up when a bundle changes in a way that older code cannot read."""
+TOLERANCE = 1e-4
+"""Between the log-odds of a member in torch and in its graph, and of a sample then and now."""
+
+
+class PixelFacts(Section):
+    """How a file becomes the square of pixels that all members get."""
+
+    size: int
+    """Side in pixels: bilinear and antialiased, whatever shape the picture has."""
+    equalize: bool
+    """The square is saved as a JPEG and decoded again, as those were that were learned from."""
+    limits: Limits
+    """Files that are refused."""
+
+    def build_images(self, store_dir: str) -> Images:
+        """For the decoder; large pictures wait for each other by a lock in `store_dir`."""
+        return Images(size=self.size, equalize=self.equalize, store_dir=store_dir)
+
+
+class Parity(Section):
+    """Largest absolute differences between a member's graph and torch, on so many pictures."""
+
+    pictures: int
+    log_odds: float
+    embeddings: float
+
+
+class MemberFacts(Section):
+    """One network = backbone × fold."""
+
+    backbone: str
+    fold: int
+    model: str
+    """timm's name."""
+    kind: Literal["onnx", "torch"]
+    """`torch`: ONNX could not hold it, so it is here as safetensors, and needs torch and timm."""
+    file: str
+    """Relative to the bundle."""
+    reason: str = ""
+    """Why it is no graph."""
+    digest: str
+    """sha256 of its weights in the project: which network it is."""
+    correction: Correction
+    """Turns its raw log-odds into log-odds at the class shares of train."""
+    side: int
+    """Of the squares that it sees; they are resized within the graph."""
+    tta: Tta
+    """Views of each square whose scores are averaged: `serving.scoring.views`."""
+    width: int
+    """Length of its embeddings."""
+    parameters: int
+    operations: int
+    """Multiplications and additions for one picture, over all views."""
+    pretrained: str
+    """Where its training began: a name, a file, or empty where it began at random."""
+    licence: str
+    """Of the pretrained weights, as timm names it; empty where it is not known, or there are
+    none."""
+    parity: Parity | None
+    """`None` for a member that is no graph."""
+
+    @property
+    def name(self) -> str:
+        """`<backbone>-<fold>`."""
+        return f"{self.backbone}-{self.fold}"
+
+    def identify(self, train_digest: str) -> MemberId:
+        """As dumps name it."""
+        return MemberId(self.backbone, self.fold, self.digest, train_digest, self.correction)
+
+
+class Sample(Section):
+    """A picture that travels along, and what the project says of it."""
+
+    name: str
+    """As in the project's lists."""
+    file: str
+    label: Literal["real", "fake", ""]
+    """What it is; empty where the lists do not say."""
+    log_odds: float
+    """Of what ships, read by its rules, from members in torch."""
+
+
+class RateFacts(Section):
+    """A share of rows with its 95 % interval, where there are rows enough for one."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+    def invert(self) -> "RateFacts":
+        """The share of all other rows."""
+        low, high = (None if bound is None else 1 - bound for bound in (self.high, self.low))
+        return RateFacts(value=1 - self.value, low=low, high=high)
+
+
+class ValRates(Section):
+    """What the bundle's rules did on val, where nothing was fitted or chosen."""
+
+    reals: int
+    fakes: int
+    reals_called_fake: RateFacts
+    fakes_called_real: RateFacts
+    reals_in_review: RateFacts | None
+    """`None` where rules leave nothing to review."""
+    fakes_in_review: RateFacts | None
+
+
+class BundleFacts(Section):
+    """The whole of `bundle.json`."""
+
+    form: Literal[1]
+    shipped: str
+    """The candidate whose labels are given."""
+    pixels: PixelFacts
+    members: tuple[MemberFacts, ...]
+    """By fold, in the order of the second stage's backbones."""
+    forensics: tuple[str, ...]
+    """Names of the forensic columns that the second stage was fitted with: `forensic:…`."""
+    val: ValRates | None = None
+    """`None` where the project measured nothing, or has learned from val too."""
+    samples: tuple[Sample, ...]
+    versions: dict[str, str]
+    """Of the packages that computed."""

@@ -1,0 +1,1 @@
+"""Command `label`: a bundle's answer about any pictures."""

@@ -1,0 +1,143 @@
+"""What `python -m serving.label` does."""
+
+import logging
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from features.errors import PictureError, Stopped
+from features.runtime.interruption import Interruption
+from features.runtime.locks import hold
+from features.runtime.progress import show_progress
+from features.runtime.terminal import get_form, write_document
+from serving.ensemble.ensemble import Ensemble
+from serving.ensemble.rows import LabelledPicture
+from serving.format.folders import LOCKS
+from serving.label.rows_file import RowsFile
+from serving.label.tables import (
+    describe_labelled,
+    read_template,
+    write_json_rows,
+    write_rows,
+    write_submission,
+)
+from serving.reading.pictures import GivenPicture
+from serving.reading.sources import Source, list_pictures, open_sources
+
+STDIN = "-"
+_log = logging.getLogger("forgerystack")
+
+
+@dataclass(frozen=True)
+class LabelTask:
+    """The options of the command."""
+
+    paths: tuple[str, ...]
+    bundle: Path
+    out: Path | None = None
+    list_file: Path | None = None
+    members: bool = False
+    submission: Path | None = None
+    max_loss: float | None = None
+
+
+def run(task: LabelTask) -> None:
+    """Raises `PictureError`, `BundleError`, `LockedError`, and `Stopped`."""
+    sources = open_sources([p for p in task.paths if p != STDIN], _read_lists(task))
+    template = read_template(task.submission) if task.submission else None
+    names = [name for source in sources for name in source.list_names()]
+    _check_names(task, names, template)
+    ensemble = Ensemble.load(task.bundle, max_loss=task.max_loss)
+    pictures = _choose(sources, template)
+    total = len(names if template is None else template)
+    if task.out is None:
+        for row in ensemble.stream(pictures, task.members):
+            _say_row(row)
+        return
+    members = [facts.name for facts in ensemble.facts.members] if task.members else []
+    kept = task.out.with_name(f".{task.out.name}.rows")
+    key = {"bundle": ensemble.bundle.digest, "members": task.members, "max_loss": task.max_loss}
+    with hold(task.out, LOCKS), RowsFile(kept, key) as rows:
+        _label(ensemble, rows, pictures, total, task.members)
+        if template is not None:
+            write_submission(task.out, rows.read(), template)
+        elif get_form() == "json":
+            write_json_rows(task.out, rows.read())
+        else:
+            write_rows(task.out, rows.read(), members, with_asked=task.max_loss is not None)
+        _tell(rows.read(), task.out)
+    kept.unlink()
+
+
+def _read_lists(task: LabelTask) -> list[str]:
+    """Paths of `--list` and of standard input, one a line."""
+    lines: list[str] = []
+    if task.list_file:
+        try:
+            lines += task.list_file.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise PictureError(str(task.list_file), [f"it cannot be read: {error}"]) from error
+    if STDIN in task.paths:
+        lines += sys.stdin.read().splitlines()
+    return [line for line in lines if line.strip()]
+
+
+def _check_names(task: LabelTask, names: Sequence[str], template: Sequence[str] | None) -> None:
+    """Raises `PictureError` with all that a submission lacks, and where there is nothing to do."""
+    if task.members and task.max_loss is not None:
+        problem = "with --members every network sees every picture: leave one of both out"
+        raise PictureError("--max-loss", [problem])
+    if not names:
+        advice = "Name files or folders, a list with --list, or - for names on standard input."
+        raise PictureError("pictures", ["there are none"], advice)
+    if template is None:
+        return
+    if task.out is None:
+        raise PictureError("--submission", ["say where it goes: -o submission.csv"])
+    counts = Counter(names)
+    problems = [f"{name}: no such picture" for name in template if name not in counts]
+    problems += [f"{name}: {counts[name]} pictures" for name in template if counts[name] > 1]
+    if problems:
+        raise PictureError(str(task.submission), problems)
+
+
+def _choose(sources: Sequence[Source], template: Sequence[str] | None) -> Iterator[GivenPicture]:
+    """All pictures, or those that the template names."""
+    if template is None:
+        return list_pictures(sources)
+    wanted = set(template)
+    return (picture for picture in list_pictures(sources) if picture.name in wanted)
+
+
+def _label(
+    ensemble: Ensemble, rows: RowsFile, pictures: Iterator[GivenPicture], total: int, members: bool
+) -> None:
+    """Labels what `rows` lack. Raises `Stopped`, with all that was labelled kept."""
+    missing = rows.skip_known(pictures)
+    done = rows.count
+    if done:
+        _log.info("label: goes on after %s of %s pictures", f"{done:,}", f"{total:,}")
+    with Interruption() as interruption, show_progress("label", total, "pictures", done) as meter:
+        for row in ensemble.stream(missing, members):
+            rows.add(row)
+            meter.advance()
+            done += 1
+            if done < total and (reason := interruption.find_reason()):
+                rows.sync()
+                raise Stopped(f"after {done:,} of {total:,} pictures ({reason})")
+
+
+def _say_row(row: LabelledPicture) -> None:
+    if get_form() == "json":
+        write_document(describe_labelled(row))
+    else:
+        known = f"{row.label:<6} {row.score:.4f}" if row.is_readable else "-      -     "
+        _log.info("%s  %s%s", known, row.name, "" if row.is_readable else f": {row.status}")
+
+
+def _tell(rows: Iterator[LabelledPicture], out: Path) -> None:
+    counts = Counter(row.label if row.is_readable else "unreadable" for row in rows)
+    found = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
+    _log.info("label: %s -> %s", found, out)

@@ -1,0 +1,1 @@
+"""Command `push`: a bundle to a hub."""

@@ -1,0 +1,1 @@
+"""Pictures from wherever they lie, and into the squares that members see."""

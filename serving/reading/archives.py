@@ -1,0 +1,61 @@
+"""Tar archives, such as the shards of WebDataset: pictures among other files."""
+
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from features.errors import PictureError
+from features.pixels.reading import ImageProblem
+from serving.reading.pictures import GivenPicture
+
+TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+PICTURE_ENDINGS = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".bmp", ".gif"),
+    *(".tif", ".tiff", ".jp2", ".j2k"),
+)
+"""Of names in an archive that are taken: others are labels and texts that belong to pictures."""
+
+
+@dataclass(frozen=True)
+class TarSource:
+    """An archive, read from its start to its end; nothing of it is unpacked to the disk."""
+
+    path: Path
+    prefix: str
+    """Of the names of its pictures."""
+
+    def list_names(self) -> list[str]:
+        """Of the pictures, in the archive's order."""
+        with self._open() as archive:
+            return [self.prefix + member.name for member in archive if _is_picture(member)]
+
+    def open(self) -> Iterator[GivenPicture]:
+        """The content of one picture at a time is in memory."""
+        with self._open() as archive:
+            for member in archive:
+                if _is_picture(member):
+                    file = archive.extractfile(member)
+                    content = bytearray(file.read() if file else b"")
+                    yield GivenPicture(self.prefix + member.name, partial(_check, content))
+
+    @contextmanager
+    def _open(self) -> Iterator[tarfile.TarFile]:
+        try:
+            with tarfile.open(self.path) as archive:
+                yield archive
+        except (tarfile.TarError, OSError, EOFError) as error:
+            raise PictureError(str(self.path), [f"no whole tar archive: {error}"]) from error
+
+
+def _is_picture(member: tarfile.TarInfo) -> bool:
+    name = member.name.rpartition("/")[2]
+    return member.isfile() and name[:1] != "." and name.lower().endswith(PICTURE_ENDINGS)
+
+
+def _check(content: bytearray) -> bytearray:
+    if not content:
+        raise ImageProblem("empty file")
+    return content

@@ -1,0 +1,1 @@
+"""Networks as ONNX graphs: from bytes of pixels to log-odds and embeddings."""

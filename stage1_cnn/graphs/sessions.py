@@ -1,0 +1,41 @@
+"""Graphs in ONNX Runtime, on the CPU. Needs no torch.
+
+session = open_session(Path("resnet-0.onnx"), threads=1)
+log_odds, embeddings = score_pixels(session, pixels)
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+INPUT, OUTPUTS = "pixels", ("log_odds", "embeddings")
+"""Names that a graph has for them."""
+UNWANTED = ["ConvMulFusion"]
+"""It takes the scale of the noise filters into their taps, which are whole numbers: sums are no
+longer exact, and log-odds come five times as far from those of torch."""
+Single = npt.NDArray[np.float32]
+
+
+def open_session(path: Path, threads: int, spinning: bool = True) -> Any:
+    """A session of onnxruntime; many threads may ask it.
+
+    `spinning`: its threads wait for each other without sleep, which is faster unless others need
+    the cores.
+    """
+    import onnxruntime  # late: nobody else pays for it
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors only
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+    return onnxruntime.InferenceSession(
+        path, options, providers=["CPUExecutionProvider"], disabled_optimizers=UNWANTED
+    )
+
+
+def score_pixels(session: Any, pixels: npt.NDArray[Any]) -> tuple[Single, Single]:
+    """Log-odds of fake `(b,)` and embeddings `(b, d)` of what the graph takes."""
+    log_odds, embeddings = session.run(OUTPUTS, {INPUT: pixels})
+    return log_odds, embeddings

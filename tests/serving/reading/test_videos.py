@@ -1,0 +1,100 @@
+"""A video is one row: the mean of its frames, read as a unit where there are rules of units."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from features.errors import PictureError
+from features.pixels.reading import ImageProblem
+from serving import Ensemble
+from serving.reading.pictures import GivenPicture
+from serving.reading.sources import open_sources
+from serving.reading.videos import FRAMES, read_frames
+
+
+def make_frames(count: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (64, 96, 3), np.uint8) for _ in range(count)]
+
+
+def test_the_score_of_a_video_is_the_mean_of_its_frames(ensemble: Ensemble) -> None:
+    frames = make_frames(5)
+    given = GivenPicture("clip", lambda: iter(frames), is_unit=True)
+    (row, after) = ensemble.label_batch([given, GivenPicture("x", lambda: frames[0])], True)
+    singles = ensemble.label(frames)
+    stage = ensemble.scorer.second_stage
+    squares = np.concatenate(
+        [ensemble.reader.read(GivenPicture("", lambda f=f: f)) for f in frames]
+    )
+    mean = ensemble.score_squares(squares).log_odds.mean(keepdims=True)
+    assert row.log_odds == pytest.approx(stage.rules.read(stage.shipped, mean)[0])
+    assert after.log_odds == pytest.approx(singles[0].log_odds)
+    assert row.members.keys() == {"noise-0", "small-0"}
+
+
+def test_rules_of_units_read_videos_where_there_are_any(
+    ensemble: Ensemble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = make_frames(3)
+    stage = ensemble.scorer.second_stage
+    always = {
+        name: replace(rule, threshold=replace(rule.threshold, value=-1e9))
+        for name, rule in stage.rules.scorers.items()
+    }
+    units = replace(stage, unit_rules=replace(stage.rules, scorers=always))
+    never = {
+        name: replace(rule, threshold=replace(rule.threshold, value=1e9))
+        for name, rule in stage.rules.scorers.items()
+    }
+    monkeypatch.setattr(
+        ensemble.scorer, "second_stage", replace(units, rules=replace(stage.rules, scorers=never))
+    )
+    clip = GivenPicture("clip", lambda: iter(frames), is_unit=True)
+    picture = GivenPicture("picture", lambda: frames[0])
+    assert [row.label for row in ensemble.label_batch([clip, picture])] == ["fake", "real"]
+
+
+def test_a_video_without_frames_keeps_its_row(ensemble: Ensemble) -> None:
+    (row,) = ensemble.label_batch([GivenPicture("clip", lambda: iter(()), is_unit=True)])
+    assert row.status == "no frames"
+
+
+def test_without_pyav_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"x")
+    monkeypatch.setitem(sys.modules, "av", None)
+    (source,) = open_sources([str(tmp_path / "clip.mp4")])
+    with pytest.raises(PictureError, match=r"forgerystack\[video\]"):
+        list(source.open())
+
+
+def write_video(path: Path, count: int) -> None:
+    """Grey frames, each a little brighter than the one before."""
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for i in range(count):
+            pixels = np.full((64, 96, 3), 20 + 200 * i // count, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize(("count", "looked_at"), [(160, FRAMES), (5, 5)])
+def test_frames_come_from_all_over_a_video(tmp_path: Path, count: int, looked_at: int) -> None:
+    write_video(tmp_path / "clip.mp4", count)
+    found = [frame.mean() for frame in read_frames(tmp_path / "clip.mp4")]
+    assert len(found) == looked_at
+    wanted = [20 + 200 * int((i + 0.5) * count / looked_at) // count for i in range(looked_at)]
+    np.testing.assert_allclose(found, wanted, atol=8)
+
+
+def test_a_damaged_video_has_a_problem(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    (tmp_path / "clip.mp4").write_bytes(b"no video at all" * 99)
+    with pytest.raises(ImageProblem, match="no video that can be read"):
+        list(read_frames(tmp_path / "clip.mp4"))
