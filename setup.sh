@@ -55,6 +55,10 @@ find_python() {
     for name in ${PYTHON:+"$PYTHON"} python3 python3.13 python3.12 python3.11; do
         if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             base=$(command -v "$name")
+            # That of an active .venv goes with .venv, where this is made again.
+            case $base in "$PWD"/.venv/*)
+                base=$("$name" -c 'import sys; print(sys._base_executable)') ;;
+            esac
             return
         fi
         [ -z "${PYTHON:-}" ] || stop "$PYTHON is no Python 3.11 or newer"

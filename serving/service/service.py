@@ -174,4 +174,5 @@ class Service:
     ) -> list[LabelledPicture]:
         scores = self._ensemble.score_squares(np.stack(squares))
         second_stage = self._ensemble.scorer.second_stage
-        return build_rows(second_stage, names, [""] * len(names), scores, with_members=False)
+        rows = [(name, False) for name in names]
+        return build_rows(second_stage, rows, [""] * len(names), scores, with_members=False)

@@ -197,7 +197,8 @@ def test_pictures_are_decoded_without_torch_to_the_same_bits(
         "from features.pixels.kernels import PLAIN\n"
         "from features.settings.images import Images\n"
         f"images = Images(size=64, equalize={equalize})\n"
-        "np.save('found.npy', decode_square(bytearray(open('a.jpg', 'rb').read()), images, PLAIN))\n"
+        "content = bytearray(open('a.jpg', 'rb').read())\n"
+        "np.save('found.npy', decode_square(content, images, PLAIN))\n"
         "assert 'torch' not in sys.modules\n"
     )
     root = Path(decoding.__file__).parents[2]
