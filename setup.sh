@@ -9,6 +9,7 @@ cd -- "$(dirname -- "$0")"
 
 stamp=.venv/.setup-done       # written last: what the venv was made from
 running=.venv/.setup-running  # there while a set-up works, or when one was interrupted
+uv_said=.venv/.uv-said        # by uv, when it failed twice
 python=.venv/bin/python
 disk_gb=8  # .venv is 6 GB (torch with CUDA); the rest is for files that are being unpacked
 
@@ -94,14 +95,23 @@ is_usable() {
 }
 
 # The lock names the sha256 of every file: another one is refused.
+install_with_uv() {
+    .venv/bin/uv pip install --python "$python" --require-hashes -r requirements.lock &&
+        .venv/bin/uv pip install --python "$python" --no-deps --no-build-isolation -e .
+}
+
+# A network that was away for a moment costs uv a second try, which goes on with what it has; the
+# reason of a second failure is told, since pip says a lot afterwards.
 install() {
-    if [ -x .venv/bin/uv ] || "$python" -m pip install --quiet -c requirements.lock uv; then
-        if .venv/bin/uv pip install --python "$python" --require-hashes -r requirements.lock &&
-            .venv/bin/uv pip install --python "$python" --no-deps --no-build-isolation -e .; then
-            return
-        fi
+    if [ ! -x .venv/bin/uv ] && ! "$python" -m pip install --quiet -c requirements.lock uv; then
+        say "uv cannot be installed (see above): going on with pip, which takes longer"
+    else
+        ! install_with_uv || return 0
+        say "uv failed (see above): trying once more"
+        ! install_with_uv 2>"$uv_said" || return 0
+        say "uv failed twice: going on with pip, which takes longer. uv said:"
+        tail -n 5 "$uv_said" | sed 's/^/  /'
     fi
-    say "uv failed: going on with pip, which takes longer"
     "$python" -m pip install --require-hashes -r requirements.lock &&
         "$python" -m pip install --no-deps --no-build-isolation -e .
 }

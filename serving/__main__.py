@@ -7,7 +7,7 @@ from importlib.metadata import version
 from features.runtime.cli import run_stage
 from features.settings.sections import suggest_name
 
-COMMANDS = ("label", "diff", "verify", "bundle", "push")
+COMMANDS = ("label", "explain", "serve", "diff", "verify", "bundle", "push")
 DOCUMENTS = {"label", "diff"}
 """Those that print documents of their own with --json."""
 

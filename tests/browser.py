@@ -30,8 +30,10 @@ def find_browser() -> str:
 
 
 @contextmanager
-def open_page(path: Path, width: int = 1280, height: int = 900, **options) -> Iterator[Opened]:
-    """`path` in a new browser."""
+def open_page(
+    place: Path | str, width: int = 1280, height: int = 900, **options
+) -> Iterator[Opened]:
+    """`place`, a file or an address, in a new browser."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -42,7 +44,7 @@ def open_page(path: Path, width: int = 1280, height: int = 900, **options) -> It
         page.on("console", lambda message: opened.complaints.append(message.text))
         page.on("pageerror", lambda error: opened.complaints.append(str(error)))
         page.on("request", lambda request: opened.requests.append(request.url))
-        page.goto(path.as_uri())
+        page.goto(place if isinstance(place, str) else place.as_uri())
         page.wait_for_load_state()
         yield opened
         browser.close()

@@ -1,8 +1,8 @@
 """The commands of the README and the guide, and whether they could run as they stand there.
 
-A block between ```sh and ``` is executed on the tiny task by test_pipeline.py, unless a comment
-`<!-- parsed only: why -->` stands before it. All blocks are parsed: modules, options, subcommands
-of DVC and targets of make must be there.
+A block between ```sh and ``` is executed on the tiny task by test_page_commands.py, unless a
+comment `<!-- parsed only: why -->` stands before it. All blocks are parsed: modules, options,
+subcommands of DVC and targets of make must be there.
 """
 
 import argparse

@@ -33,9 +33,14 @@ class Project:
         assert done.returncode == 0 or not check, done.stdout
         return done.stdout
 
-    def repro(self) -> list[str]:
-        """Names of the stages that ran."""
-        return re.findall(r"^Running stage '(\S+)'", self.run("dvc", "repro"), re.MULTILINE)
+    def repro(self, *targets: str) -> list[str]:
+        """Names of the stages that ran; of all, or of `targets` and what they need."""
+        said = self.run("dvc", "repro", *targets)
+        return re.findall(r"^Running stage '(\S+)'", said, re.MULTILINE)
+
+    def copy(self, target: Path) -> "Project":
+        """All of it in another folder, to be changed there."""
+        return Project(shutil.copytree(self.folder, target))
 
     def read_params(self) -> dict:
         return yaml.safe_load((self.folder / "params.yaml").read_text())

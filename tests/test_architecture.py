@@ -224,7 +224,7 @@ class Refuse(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError(name)
 
 sys.meta_path.insert(0, Refuse())
-import serving.diff.run, serving.label.run, serving.verify.run
+import serving.diff.run, serving.explain.run, serving.label.run, serving.verify.run
 print("labels")
 """
     assert {"torch", "sklearn", "pyarrow", "dvc"} < names

@@ -31,10 +31,7 @@ AUCS = ("features/core/auc.py", "features/core/number_text.py")
 OF_CORE = (*AUCS, "features/core/members.py")
 SUMS, TRUSTED = "features/core/sums.py", "features/core/trusted.py"
 ROOM_MATES = {
-    "inputs": {
-        *(*OF_CORE, SUMS),
-        *("features/splits/folds.py", "features/splits/groups.py"),
-    },
+    "inputs": {*OF_CORE, SUMS, "features/core/manifest.py"},
     "prepare": {*OF_CORE},
     "null_model": {"features/core/members.py", SUMS, TRUSTED},
     "forensics": {*OF_CORE, SUMS},
@@ -191,7 +188,7 @@ def test_what_changes_no_result_is_no_dependency():
     [
         ("features/pixels/decoding.py", "prepare forensics train dump perturb explain report"),
         ("features/prepare/near_duplicates.py", "prepare"),
-        ("features/lists/class_folders.py", "inputs prepare outside"),
+        ("features/lists/class_folders.py", "prepare outside"),
         ("features/forensics/dct.py", "forensics perturb"),
         ("features/null_model/model.py", "null_model"),
         ("features/outside/matching.py", "outside"),

@@ -11,23 +11,20 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from project_copy import Project, copy_project
+from project_copy import Project
 
 pytestmark = pytest.mark.slow
 TRAIN = [
     *("-m", "stage1_cnn.train", "--backbone", "small", "--set"),
     # Layer norm: two processes give what one gives.
-    "backbones.small={model: test_convnext, schedule: {epochs: 60, warmup_epochs: 1}}",
+    "backbones.small={model: test_convnext, schedule: {epochs: 24, warmup_epochs: 1}}",
 ]
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Project:
+def project(finished_tiny, tmp_path_factory) -> Project:
     """The tiny task, ready to train on."""
-    found = copy_project(tmp_path_factory.mktemp("cut off") / "a b é", "tiny")
-    for stage in ("demo", "inputs", "prepare"):
-        found.run("python", "-m", f"features.{stage}")
-    return found
+    return finished_tiny.copy(tmp_path_factory.mktemp("cut off") / "a b é")
 
 
 def start(project, out, *options, **environment):
@@ -114,7 +111,7 @@ def test_stopped_by_a_signal_and_by_time_it_ends_with_the_same_bytes(project, wh
     steps = [int(n) for n in re.findall(r"after step (\d+) of", said)]
     assert steps[1] == steps[0] + 1  # goes on after …, stopped after …
     assert not (project.folder / "trials/cut").exists()
-    assert f"goes on after step {steps[1]} of 240" in finish(project, "cut")
+    assert f"goes on after step {steps[1]} of 96" in finish(project, "cut")
     files = {path.name: path.read_bytes() for path in (project.folder / "trials/cut").iterdir()}
     assert files == whole
     assert not find_states(project, "cut")

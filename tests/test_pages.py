@@ -1,4 +1,4 @@
-"""Every command of the README and the guide could run; test_pipeline.py executes most of them."""
+"""Every command of the README and the guide could run; test_page_commands.py executes most."""
 
 import re
 from pathlib import Path

@@ -26,6 +26,9 @@ def test_faces_preset_small(tmp_path):
     params["backbones"] = {"lite0": {**params["backbones"]["lite0"], "image_size": 96}}
     params["images"]["size"] = 96
     params["schedule"] = {"epochs": 4, "warmup_epochs": 0.5, "batch_size": 16}
+    params["perturb"] |= {"rows": 40, "jpeg": [75], "blur": [0.01], "noise": [], "rescale": [0.5]}
+    params["stack"] |= {"inner_folds": 3, "repeats": 1, "bags": 1, "max_rounds": 50}
+    params["report"] = {"rows": 24}
     project.write_params(params)
     ran = project.repro()
     assert "train@lite0-1" in ran

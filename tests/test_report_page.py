@@ -13,7 +13,7 @@ from PIL import Image
 from features.settings.images import Images
 from stage2_ensemble.display.layout import Column, Row, TextTable
 from stage2_ensemble.gallery.choosing import BY_CHANCE
-from stage2_ensemble.report.pictures import Pictures
+from stage2_ensemble.report.pictures import PICTURE_FORMATS, Pictures
 from stage2_ensemble.report.questions import Answer
 from stage2_ensemble.report.run import describe_gallery, escape_json, fit_page
 
@@ -338,3 +338,14 @@ def test_a_page_without_pictures_needs_no_script():
     text = fit_page(make_page(), gallery, None, [])
     assert "<script" not in text
     assert "AUC 0.9" in text
+
+
+def test_a_picture_behind_a_link_is_shown_only_where_it_is_trusted(tmp_path):
+    root, disk = tmp_path / "data", tmp_path / "disk"
+    for folder in (root, disk):
+        folder.mkdir()
+    Image.fromarray(np.zeros((48, 48, 3), np.uint8)).save(disk / "a.png")
+    (root / "a.png").symlink_to(disk / "a.png")
+    images, largest = Images(size=48, equalize=False), PICTURE_FORMATS[0]
+    assert Pictures(root, images).encode("a.png", largest) is None
+    assert Pictures(root, images, (str(disk),)).encode("a.png", largest)

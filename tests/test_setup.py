@@ -63,7 +63,8 @@ if "install" in sys.argv:
         uv.write_text('''#!/bin/sh
 echo "uv $*" >>"$FAKE_LOG"
 [ "${FAKE_UV:-}" != killed ] || kill -9 $PPID
-[ "${FAKE_UV:-}" != fails ]
+[ "${FAKE_UV:-}" != "fails once" ] || [ -e tried ] || { >tried; exit 1; }
+[ "${FAKE_UV:-}" != fails ] || { echo "error: no route to host" >&2; exit 1; }
 ''')
         uv.chmod(0o755)
         Path(".venv/bin/dvc").symlink_to(os.environ["REAL_DVC"])
@@ -363,11 +364,19 @@ def test_changed_file_installs_again_into_the_same_venv(done: Project, name: str
 def test_pip_goes_on_where_uv_fails(project: Project) -> None:
     result = project.setup(FAKE_UV="fails")
     assert result.returncode == 0, result.stdout
-    assert "uv failed" in result.stdout
+    assert "uv failed twice" in result.stdout
+    assert "uv said:\n  error: no route to host\n" in result.stdout
     assert project.installs()[-2:] == [
         "pip install --require-hashes -r requirements.lock",
         "pip install --no-deps --no-build-isolation -e .",
     ]
+
+
+def test_uv_is_tried_once_more(project: Project) -> None:
+    result = project.setup(FAKE_UV="fails once")
+    assert result.returncode == 0, result.stdout
+    assert "trying once more" in result.stdout
+    assert project.installs()[1:] == [UV_INSTALLS[0], *UV_INSTALLS]
 
 
 def test_failed_installation_leaves_no_stamp(project: Project) -> None:

@@ -94,12 +94,15 @@ def check_perturbed(found: Perturbed, val: Manifest) -> None:
         raise AlignmentError("perturbed rows", f"{len(ids)}", "readable val rows, increasing")
     wanted = (len(found.variants), len(ids))
     for name, array in found.list_arrays().items():
-        if name != "row_ids" and array.shape[:2] != wanted:
+        if name == "row_ids":
+            continue
+        if array.shape[:2] != wanted:
             raise AlignmentError(f"variants and rows of perturbed {name}", array.shape, wanted)
-    for member, logits in zip(found.members, found.logits, strict=True):
-        finite = np.isfinite(logits).all(axis=0)
+        finite = np.ones(len(ids), bool)
+        for variant in array:  # one by one: embeddings of all may be large
+            finite &= np.isfinite(variant.reshape(len(ids), -1)).all(axis=1)
         if not finite.all():
-            raise NotFiniteError(f"perturbed logits of {member.name}", ids[~finite])
+            raise NotFiniteError(f"perturbed {name}", ids[~finite])
 
 
 def write_perturbed(

@@ -35,7 +35,7 @@ class AucEstimate:
     high: float | None = None
 
     def to_metrics(self) -> dict[str, float | None]:
-        """As it stands in JSON files."""
+        """The fields `auc`, `auc_low` and `auc_high` of JSON files."""
         return {"auc": self.auc, "auc_low": self.low, "auc_high": self.high}
 
     @classmethod
@@ -205,25 +205,25 @@ def _sum_squares(errors: list[Floats], sizes: list[npt.NDArray[np.int64]]) -> tu
 
     The degrees of freedom are Satterthwaite's, and no more than groups of both classes leave.
     """
-    shares = np.array([float(e @ e) for e in errors])
-    alone = float(shares.sum())
+    by_class = np.array([float(e @ e) for e in errors])
+    alone = float(by_class.sum())
     variance = float(((errors[0] + errors[1]) ** 2).sum())
     if variance <= 1e-12 * alone:
         variance = alone  # in a handful of groups, fakes and reals may cancel out
     worth = np.array([_count_worth(rows) for rows in (*sizes, sizes[0] + sizes[1])])
     if not alone or worth.min() <= 1:
         return variance, 1.0
-    freedom = alone**2 / float((shares**2 / (worth[:2] - 1)).sum())
+    freedom = alone**2 / float((by_class**2 / (worth[:2] - 1)).sum())
     return variance, float(max(1.0, min(freedom, worth[2] - 1)))
 
 
 def _count_worth(sizes: npt.NDArray[np.int64]) -> float:
-    """Of how many equal groups unequal ones are worth (Kish, Survey Sampling, 1965)."""
+    """Effective number of groups, which are unequal (Kish, Survey Sampling, 1965)."""
     return float(sizes.sum() ** 2 / (sizes.astype(np.float64) ** 2).sum())
 
 
 def _limit_faultless(parts: _Parts, level: float) -> float:
-    """The lowest AUC that a faultless order of independent pairs leaves likely."""
+    """Lower bound of the AUC where every fake scores above every real, from independent pairs."""
     return float((1 - level) ** (1 / parts.pairs))
 
 
@@ -238,7 +238,7 @@ def _find_bounds(parts: _Parts, level: float) -> tuple[float, float]:
 
 
 def _correlate(one: _Parts, other: _Parts) -> float:
-    """Of the errors of two AUCs; 0 where one has none to be seen."""
+    """Correlation of the errors of two AUCs; 0 where one has no variance."""
     product = one.variance * other.variance
     if not product:
         return 0.0

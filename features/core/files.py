@@ -31,7 +31,7 @@ _PART = 1 << 20
 
 @dataclass
 class _Names:
-    """Under what condition this process may give files their names, and how many it has given."""
+    """What guards the renaming of finished files of this process, and how many it has renamed."""
 
     guard: Callable[[], AbstractContextManager[None]] = nullcontext
     given: int = 0
@@ -42,7 +42,7 @@ _names = _Names()
 
 @contextmanager
 def guard_names(guard: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
-    """Within, each file gets its name inside `guard()`, which may raise: then it does not."""
+    """Within, finished files are renamed inside `guard()`; where that raises, they are not."""
     before, _names.guard = _names.guard, guard
     try:
         yield
@@ -57,7 +57,7 @@ def count_written() -> int:
 
 @contextmanager
 def name_place(path: Path) -> Iterator[None]:
-    """Errors within say that they are about `path`, where they name no file.
+    """Adds `path` to `OSError`s within that name no file.
 
     The system says of a full disk that it is full, and not which file was being written.
     """
@@ -77,11 +77,11 @@ class _CheckedFile(io.RawIOBase):
         self._file = io.BufferedWriter(io.FileIO(path, "w"))
 
     def writable(self) -> bool:
-        """It is."""
+        """True: `io` asks before it writes."""
         return True
 
     def tell(self) -> int:
-        """Bytes that it has taken."""
+        """Bytes written so far."""
         return self._size
 
     def write(self, content: "ReadableBuffer", /) -> int:
@@ -93,7 +93,7 @@ class _CheckedFile(io.RawIOBase):
         return part.nbytes
 
     def close(self) -> None:
-        """Lets go of the file, checked or not."""
+        """Closes without a check; `finish` checks."""
         if not self.closed:
             self._file.close()
         super().close()

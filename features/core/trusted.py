@@ -11,8 +11,8 @@ from pathlib import Path
 DVC = Path(".dvc")
 """Folder of DVC in the project."""
 ANYWHERE = (os.sep,)
-"""For files that `prepare` has let through: where they lead was looked at there, and their sha256
-is in the manifest."""
+"""For files whose sha256 is compared with that in the manifest: where they lead was looked at by
+`prepare`."""
 
 
 def find_trusted(listed: Sequence[str]) -> tuple[str, ...]:

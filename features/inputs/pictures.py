@@ -1,43 +1,51 @@
-"""What is cheap to know of many pictures: by it a run notices that they are others now."""
+"""What lies below a folder of pictures: by it a run notices that they are others now.
+
+describe_pictures(Path("data"), "train", (), contents)   # {"files": 240, "names": …, …}
+"""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from features.lists.folders import is_entered
+from features.core.trusted import leads_into
+from features.inputs.contents import KnownContents
+from features.lists.folders import Skipped, walk_files
 
 ALL = 100_000
-"""Pictures whose sizes and times are all noted: half a second on a local disk."""
+"""Pictures whose contents are all compared."""
 SAMPLED = 10_000
-"""Of more pictures so many, always the same ones, and the times of all folders."""
+"""Of more pictures so many are, always the same ones."""
 
 
-def describe_pictures(folder: Path, trusted: tuple[str, ...] = ()) -> dict[str, Any]:
-    """How many files lie below `folder`, and digests of their names, sizes and times of writing.
+def describe_pictures(
+    root: Path, images: str, trusted: tuple[str, ...], contents: KnownContents
+) -> dict[str, Any]:
+    """How many files lie below `root`/`images`, and sha256 of their names and of what they hold.
 
-    Nothing is opened. Hidden files and folders are left out, and so are links to folders that lead
-    into no `trusted` one.
+    Wherever they were copied to, and whenever, they are the same. As in `prepare`, links to folders
+    are followed only into `trusted` ones, and what lies neither there nor below `root` is not
+    opened.
     """
-    names, folders = [], []
-    for place, entries in _walk(folder, trusted):
-        folders.append(place)
-        names += [os.path.join(place, entry.name) for entry in entries]
-    names.sort()
+    found = dict(sorted(walk_files(root / images, "", Skipped(trusted))))
+    names = compared = list(found)
     if len(names) > ALL:
         chosen = np.random.default_rng(0).choice(len(names), SAMPLED, replace=False)
-        looked_at = [*(names[i] for i in np.sort(chosen)), *sorted(folders)]
-    else:
-        looked_at = names
-    states = [(name, *_read_state(folder / name)) for name in looked_at]
+        compared = [names[i] for i in np.sort(chosen)]
+    allowed = (os.path.realpath(root), *trusted)
+    opened = [
+        name for name in compared
+        if not found[name].is_symlink() or leads_into(found[name].path, allowed)
+    ]  # fmt: skip
+    digests = contents.digest([found[name].path for name in opened])
+    facts = zip(opened, digests, strict=True)
     return {
         "files": len(names),
         "names": _digest(names),
-        "sizes": _digest([f"{name}\0{size}" for name, size, _ in states]),
-        "times": _digest([f"{name}\0{time}" for name, _, time in states]),
+        "contents": _digest([f"{name}\0{digest}" for name, digest in facts]),
     }
 
 
@@ -45,34 +53,9 @@ def find_change(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     """In words what `describe_pictures` sees now and did not see before; empty if nothing."""
     if before["files"] != after["files"]:
         return f"{after['files']:,} pictures instead of {before['files']:,}"
-    for key, text in (("names", "other names"), ("sizes", "other sizes")):
-        if before[key] != after[key]:
-            return f"pictures of {text}"
-    return "pictures written anew" if before["times"] != after["times"] else ""
-
-
-def _walk(folder: Path, trusted: tuple[str, ...]) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
-    """Each folder, relative to `folder`, with its files."""
-    waiting = [""]
-    while waiting:
-        place, files = waiting.pop(), []
-        with os.scandir(folder / place) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                if is_entered(entry, trusted):
-                    waiting.append(os.path.join(place, entry.name))
-                else:
-                    files.append(entry)
-        yield place, files
-
-
-def _read_state(path: Path) -> tuple[int, int]:
-    try:
-        state = os.stat(path)
-    except OSError:  # a link to nothing
-        return -1, -1
-    return state.st_size, state.st_mtime_ns
+    if before["names"] != after["names"]:
+        return "pictures of other names"
+    return "other pictures of the same names" if before != after else ""
 
 
 def _digest(lines: list[str]) -> str:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from features.core.files import digest_file, write_json
-from features.core.manifest import ROLES
 from features.core.trusted import find_trusted
 from features.errors import ManifestError
+from features.inputs.contents import KnownContents, keep_contents
 from features.inputs.pictures import describe_pictures, find_change
 from features.inputs.settings import AllParams, check_all_params
-from features.lists.class_folders import describe_folder
 from features.runtime.unused import PLACES, set_unused_aside
 from features.settings.data import Data
 from features.settings.members import Outside
@@ -21,39 +20,33 @@ OUT = Path("artifacts/inputs.json")
 OUTSIDE = "outside_inputs.json"
 """Beside `OUT`: apart from it, so that other scores read no picture again."""
 WATCHED = Path("data/demo")
-"""What stage `demo` makes: a dependency of this one, so DVC itself notices what changes there."""
+"""What stage `demo` makes: a dependency of stages, so DVC itself notices what changes there."""
 _log = logging.getLogger("forgerystack")
 
 
-def describe_inputs(data: Data) -> dict[str, Any]:
-    """Place, size and sha256 of each role's label file, or count and digest of its class folders;
-    what is cheap to know of its pictures; and the label overrides, if there are any.
+def look_at_inputs(params: AllParams) -> dict[str, Any]:
+    """`describe_inputs`; what pictures hold is kept beside the image store."""
+    with keep_contents(Path(params.images.store_dir) / "contents.json") as contents:
+        return describe_inputs(params.data, contents)
+
+
+def describe_inputs(data: Data, contents: KnownContents) -> dict[str, Any]:
+    """Place, size and sha256 of each role's label file, or the place of its class folders; what
+    lies there as pictures; and the label overrides, if there are any.
 
     Raises `ManifestError` with every file or folder that is not there.
     """
     facts: dict[str, Any] = {"root": data.root}
-    trusted = find_trusted(data.trusted)
     problems = []
-    for role in ROLES:
-        files = getattr(data, role)
-        if files is None:
-            continue
-        images = None if files.images is None else Path(data.root) / files.images
-        if images and not images.is_dir():
+    for role, files in data.roles.items():
+        if files.images is not None and not (images := Path(data.root) / files.images).is_dir():
             problems.append(f"data.{role}.images: no folder {images}")
-            images = None
         if files.labels is None:
-            if images:
-                facts[role] = {"images": files.images, **describe_folder(images, trusted)}
-                facts[role] |= _describe_images(data, images, trusted)
-            continue
-        labels = Path(data.root) / files.labels
-        if not labels.is_file():
+            facts[role] = {"images": files.images}
+        elif (labels := Path(data.root) / files.labels).is_file():
+            facts[role] = {"labels": files.labels, **_describe_file(labels)}
+        else:
             problems.append(f"data.{role}.labels: no file {labels}")
-            continue
-        facts[role] = {"labels": files.labels, **_describe_file(labels)}
-        if images:
-            facts[role] |= _describe_images(data, images, trusted)
     if data.label_overrides is not None:
         overrides = Path(data.label_overrides)
         if overrides.is_file():
@@ -62,6 +55,11 @@ def describe_inputs(data: Data) -> dict[str, Any]:
             problems.append(f"data.label_overrides: no file {overrides} in {Path.cwd()}")
     if problems:
         raise ManifestError("data", problems, "What you do not have is set to null.")
+    trusted = find_trusted(data.trusted)
+    for role, files in data.roles.items():
+        if files.images is not None and Path(data.root) != WATCHED:
+            found = describe_pictures(Path(data.root), files.images, trusted, contents)
+            facts[role]["pictures"] = found
     return facts
 
 
@@ -81,11 +79,6 @@ def _describe_file(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": digest_file(path)}
 
 
-def _describe_images(data: Data, folder: Path, trusted: tuple[str, ...]) -> dict[str, Any]:
-    """The pictures below `folder`, unless DVC watches them itself."""
-    return {} if Path(data.root) == WATCHED else {"pictures": describe_pictures(folder, trusted)}
-
-
 def _read_earlier(out: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(out.read_text(encoding="utf-8")))
@@ -95,8 +88,8 @@ def _read_earlier(out: Path) -> dict[str, Any]:
 
 def tell_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
     """Says which roles have other pictures than `before`, so that `prepare` runs again."""
-    for role in ROLES:
-        seen, found = (facts.get(role, {}).get("pictures") for facts in (before, after))
+    for role in sorted({"train", "val", "test"} & before.keys() & after.keys()):
+        seen, found = (facts[role].get("pictures") for facts in (before, after))
         if seen and found and (change := find_change(seen, found)):
             _log.info("inputs: data.%s has %s: prepare runs again", role, change)
 
@@ -105,7 +98,7 @@ def run(values: Mapping[str, Any], out: Path = OUT) -> AllParams:
     """Checks all settings, then writes the facts of what the data are read from to `out`."""
     params = check_all_params(values)
     set_unused_aside(list(params.backbones), params.folds.active)
-    facts, outside = describe_inputs(params.data), describe_outside(params.outside)
+    facts, outside = look_at_inputs(params), describe_outside(params.outside)
     tell_changes(_read_earlier(out), facts)
     write_json(out, facts)
     write_json(out.with_name(OUTSIDE), outside)

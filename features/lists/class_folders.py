@@ -8,7 +8,6 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -92,20 +91,6 @@ def read_folders(
     names.sort()
     rows = _build_rows(names, found.labels, data, files, role, hold_out)
     return ListedRows(rows, 0, [*found.notes, *skipped.list_notes()])
-
-
-def describe_folder(folder: Path, trusted: tuple[str, ...] = ()) -> dict[str, Any]:
-    """How many files there are below `folder`, and a digest of their names and sizes."""
-    content, lines = sha256(), []
-    for name, entry in walk_files(folder, "", Skipped(trusted)):
-        try:
-            size = entry.stat().st_size
-        except OSError:  # a link to nothing
-            size = -1
-        lines.append(f"{name}\0{size}\n".encode(errors="surrogateescape"))
-    for line in sorted(lines):
-        content.update(line)
-    return {"files": len(lines), "sha256": content.hexdigest()}
 
 
 def _check_columns(data: Data, role: Role, hold_out: Sequence[str]) -> list[str]:

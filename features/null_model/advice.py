@@ -31,7 +31,7 @@ NO_ADVICE = "file facts hardly tell the classes apart"
 
 
 def list_families(equalized: bool) -> tuple[str, ...]:
-    """Families of facts that there are."""
+    """Families of facts: those after equalising only where pictures are equalised."""
     return (FILE, NAME, AFTER) if equalized else (FILE, NAME)
 
 

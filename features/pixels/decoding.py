@@ -54,9 +54,9 @@ class Picture:
     equalized_bytes: int
 
 
-def decode_square(content: bytearray, images: Images) -> Pixels:
+def decode_square(content: bytearray, images: Images, kernels: Kernels | None = None) -> Pixels:
     """`(size, size, 3)`, the same to the bit wherever it is decoded. Raises `ImageProblem`."""
-    return decode_picture(content, NO_LIMITS, images).square
+    return decode_picture(content, NO_LIMITS, images, kernels).square
 
 
 def decode_picture(

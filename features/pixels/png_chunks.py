@@ -1,6 +1,7 @@
 """Chunks of a PNG that hold no picture: texts and colour profiles, of any size when unpacked."""
 
 import zlib
+from collections.abc import Iterator
 from itertools import pairwise
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -11,23 +12,29 @@ LARGEST = 1 << 20
 """Bytes of a text that Pillow unpacks."""
 
 
+def list_chunks(content: bytes | bytearray) -> Iterator[tuple[bytes, int, int]]:
+    """The kind of each whole chunk, and where its data start and stop; none of what is no PNG."""
+    view, place = memoryview(content), len(SIGNATURE)
+    while content.startswith(SIGNATURE) and place + 12 <= len(content):
+        stop = place + 8 + int.from_bytes(view[place : place + 4], "big")
+        if stop + 4 > len(content):
+            break  # a cut file, which its decoder will refuse
+        yield bytes(view[place + 4 : place + 8]), place + 8, stop
+        place = stop + 4
+
+
 def drop_texts(content: bytes | bytearray) -> bytes | bytearray:
     """`content` without its texts and colour profiles, if it is a PNG that has some.
 
     Generators write their whole workflow there, so to refuse a picture for its text would refuse
     fakes alone. Nothing is unpacked but a little of what may hold an orientation.
     """
-    if not content.startswith(SIGNATURE):
-        return content
-    view, place, dropped = memoryview(content), len(SIGNATURE), []
-    while place + 12 <= len(content):
-        kind = bytes(view[place + 4 : place + 8])
-        end = place + 12 + int.from_bytes(view[place : place + 4], "big")
-        if end > len(content):
-            break  # a cut file, which its decoder will refuse
-        if kind in UNREAD and not _is_oriented(kind, bytes(view[place + 8 : end - 4])):
-            dropped.append((place, end))
-        place = end
+    view = memoryview(content)
+    dropped = [
+        (start - 8, stop + 4)
+        for kind, start, stop in list_chunks(content)
+        if kind in UNREAD and not _is_oriented(kind, bytes(view[start:stop]))
+    ]
     if not dropped:
         return content
     edges = [0, *(edge for chunk in dropped for edge in chunk), len(content)]

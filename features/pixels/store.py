@@ -39,7 +39,7 @@ class ImageStore(Protocol):
     def __len__(self) -> int: ...
 
     def select(self, row_ids: Ids) -> "ImageStore":
-        """These images as rows 0 … k - 1: little to hand to another process."""
+        """The images of `row_ids` as rows 0 … k - 1; cheap to send to another process."""
         ...
 
     def gather(self, row_ids: Ids, out: Pixels | None = None) -> Pixels:
@@ -71,7 +71,7 @@ class RawStore:
         return len(self._slots)
 
     def select(self, row_ids: Ids) -> "RawStore":
-        """These images as rows 0 … k - 1: little to hand to another process."""
+        """The images of `row_ids` as rows 0 … k - 1; cheap to send to another process."""
         return RawStore(self._path, self._slots[row_ids], self.size)
 
     def gather(self, row_ids: Ids, out: Pixels | None = None) -> Pixels:
@@ -119,7 +119,7 @@ class FileStore:
         return len(self.paths)
 
     def select(self, row_ids: Ids) -> "FileStore":
-        """These images as rows 0 … k - 1: little to hand to another process."""
+        """The images of `row_ids` as rows 0 … k - 1; cheap to send to another process."""
         paths, sha256s = ([values[i] for i in row_ids] for values in (self.paths, self.sha256s))
         return FileStore(self.root, paths, sha256s, self.images, self._threads)
 

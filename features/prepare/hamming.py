@@ -197,11 +197,11 @@ class _Search:
     def _link(self, a: Ids, b: Ids, key: int) -> None:
         """Verifies pairs of nodes until each is in one component or has no pair of rows left.
 
-        In each round every component tries `share` pairs with lower ones: one does if they are
+        In each round every component tries `most` pairs with lower ones: one does if they are
         the same picture, and a round later four times as many are tried if they are not.
         """
         a, b = self._pick_unsettled(a, b, key)
-        tried, share = np.zeros(len(a), np.int64), 1
+        tried, most = np.zeros(len(a), np.int64), 1
         while True:
             low, high = np.sort([self._find(a), self._find(b)], axis=0)
             order = np.lexsort((low, high))
@@ -211,11 +211,11 @@ class _Search:
             a, b, tried, high = a[order], b[order], tried[order], high[order]
             rank = _expand(np.diff(np.flatnonzero(_mark_starts(high)), append=len(high)))[1]
             untried = self._size[a] * self._size[b] - tried
-            counts = np.where(rank < share, np.minimum(untried, share), 0)
+            counts = np.where(rank < most, np.minimum(untried, most), 0)
             counts[np.cumsum(counts) > _BATCH] = 0
             self._try_rows(a, b, tried, counts)
             tried += counts
-            share = min(share * 4, _BATCH)
+            most = min(most * 4, _BATCH)
 
     def _pick_unsettled(self, a: Ids, b: Ids, key: int) -> tuple[Ids, Ids]:
         """The pairs of nodes within the radius that are apart and that no earlier key brought."""

@@ -138,8 +138,10 @@ def _end(name: str, program: str) -> Iterator[None]:
 def _note_sigterm() -> Iterator[None]:
     """SIGTERM raises `_Terminated`, unless whoever started this program had it ignored."""
     before = signal.getsignal(signal.SIGTERM)
-    if before != signal.SIG_IGN:
-        signal.signal(signal.SIGTERM, _raise_terminated)
+    if before is None or before == signal.SIG_IGN:  # None: set by C code, nothing could restore it
+        yield
+        return
+    signal.signal(signal.SIGTERM, _raise_terminated)
     try:
         yield
     finally:

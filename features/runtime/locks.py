@@ -50,7 +50,7 @@ def hold(folder: Path, resume_dir: Path) -> Iterator[None]:
 
 @contextmanager
 def claim(folder: Path, resume_dir: Path) -> Iterator[None]:
-    """Makes this run the newest one for `folder`: older ones may give no file a name any more.
+    """Makes this run the newest one for `folder`: older ones can publish no file any more.
 
     Within, `write_atomic` raises `SupersededError` once a newer run has claimed the folder.
     """

@@ -62,15 +62,15 @@ def count_workers() -> int:
 
 
 @functools.cache
-def measure_worker_share() -> int:
-    """Bytes that a worker may take without asking; one share more is for large pictures."""
+def measure_worker_memory() -> int:
+    """Bytes that a worker may take without asking; as many again are for large pictures."""
     return measure_free_memory() // (count_workers() + 1)
 
 
 @contextmanager
 def take_turn(needed: int, lock: Path) -> Iterator[None]:
-    """Waits, with more than one share of the memory, for all others of this machine that do so."""
-    if needed <= measure_worker_share():
+    """Waits, where more is needed than a worker has, for all others of this machine that do so."""
+    if needed <= measure_worker_memory():
         yield
         return
     lock.parent.mkdir(parents=True, exist_ok=True)

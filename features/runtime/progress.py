@@ -121,7 +121,7 @@ def show_progress(
 
 
 def _draw_nothing(done: int, facts: str) -> None:
-    """Where nothing is to be said."""
+    """Takes the place of a bar where nothing is shown."""
 
 
 def _open_bar(title: str, total: int, done: int) -> Callable[[int, str], None]:

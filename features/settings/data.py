@@ -113,6 +113,12 @@ class Data(Limits):
     max_bad_fraction: Fraction = 0.01
     """Share of a role's rows that may be quarantined before `prepare` fails."""
 
+    @property
+    def roles(self) -> dict[str, RoleFiles]:
+        """The files of train, val and test, without those that are null."""
+        found = {"train": self.train, "val": self.val, "test": self.test}
+        return {role: files for role, files in found.items() if files is not None}
+
     @field_validator("group_columns")
     @classmethod
     def _check_once(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
@@ -122,8 +128,7 @@ class Data(Limits):
 
     @model_validator(mode="after")
     def _check_alike(self) -> Self:
-        roles = [files for files in (self.train, self.val, self.test) if files is not None]
-        if len({files.images is None for files in roles}) > 1:
+        if len({files.images is None for files in self.roles.values()}) > 1:
             raise ValueError("images is null in some roles: there are pictures in all, or in none")
         return self
 

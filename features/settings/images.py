@@ -48,6 +48,12 @@ class DataRoot(StageParams):
     root: Place
 
 
+class LinkedData(DataRoot):
+    """Where pictures are, and where their links may lead."""
+
+    trusted: tuple[Place, ...] = ()
+
+
 class Images(Section):
     """How images are kept."""
 

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from features.settings.images import DataRoot, Images
+from features.settings.images import Images, LinkedData
 from features.settings.members import MembersParams
 from features.settings.sections import Section
 
@@ -25,5 +25,5 @@ class GalleryParams(MembersParams):
 class ReportParams(MembersParams):
     """What `report` reads."""
 
-    data: DataRoot
+    data: LinkedData
     images: Images

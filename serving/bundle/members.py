@@ -9,13 +9,14 @@ import numpy as np
 import timm
 import torch
 from safetensors.torch import save_file
+from torch.utils.flop_counter import FlopCounterMode
 
 from features.settings.scoring import Scoring
 from serving.format.facts import MemberFacts, Parity, find_limit
 from serving.format.files import MEMBERS
 from serving.scoring.members import BundledMember, MemberScores
 from serving.scoring.torch_network import SETTINGS
-from serving.scoring.views import Squares
+from serving.scoring.views import SQUARE_VIEWS, Squares
 from stage1_cnn.dump.parts import build_engine
 from stage1_cnn.dump.views import view_images
 from stage1_cnn.graphs.exporting import export_graph
@@ -83,8 +84,8 @@ def write_bundled_member(
 def _describe(source: TorchMember) -> MemberFacts:
     """As a graph, until it proves to be none."""
     member, settings = source.member, source.member.settings
-    with torch.inference_mode():
-        blank = torch.zeros(1, source.engine.side, source.engine.side, 3, dtype=torch.uint8)
+    blank = torch.zeros(1, source.engine.side, source.engine.side, 3, dtype=torch.uint8)
+    with FlopCounterMode(display=False) as counter:
         width = source.engine(blank)[1].shape[1]
     config = timm.get_pretrained_cfg(settings.model)
     known = settings.pretrained is True and config is not None
@@ -101,6 +102,7 @@ def _describe(source: TorchMember) -> MemberFacts:
         tta=source.scoring.tta,
         width=width,
         parameters=member.parameters,
+        operations=counter.get_total_flops() * len(SQUARE_VIEWS[source.scoring.tta]),
         pretrained=pretrained,
         licence=(config.license or "") if known and config is not None else "",
         parity=None,

@@ -8,15 +8,20 @@ from importlib.metadata import version
 from pathlib import Path
 
 from features.core.files import write_atomic, write_json
-from features.core.manifest import read_manifest
+from features.core.manifest import Manifest, read_manifest
 from features.errors import BundleError, StaleArtifactError
 from features.forensics.columns import COLUMNS
 from features.runtime.progress import track
 from features.settings.images import Limits
 from serving.bundle.checking import CheckedPictures, read_checked
 from serving.bundle.members import TorchMember, open_member, write_bundled_member
+from serving.bundle.rates import read_rates
 from serving.bundle.settings import BundleParams
-from serving.format.facts import FORM, BundleFacts, PixelFacts, Sample
+from serving.cascade.finding import find_cascade
+from serving.cascade.rows import read_cascade_rows, read_val_rows
+from serving.cascade.telling import describe_cascade
+from serving.format.cascade import CASCADE
+from serving.format.facts import FORM, BundleFacts, MemberFacts, PixelFacts, Sample
 from serving.format.files import CARD, FACTS, SAMPLES, SECOND_STAGE, seal_bundle
 from serving.format.folders import write_folder
 from serving.scoring.needs import find_needs
@@ -30,6 +35,8 @@ from stage2_ensemble.fitted.ensemble import SecondStage, check_members
 
 MANIFEST = Path("artifacts/manifest")
 MEMBERS = Path("artifacts/members")
+DUMPS = Path("artifacts/dumps")
+FORENSICS = Path("artifacts/forensics")
 STACKERS = Path("artifacts/stackers")
 MODEL_CARD = STACKERS / "MODEL_CARD.md"
 PACKAGES = (
@@ -69,10 +76,12 @@ def run(params: BundleParams, out: Path, samples: int) -> None:
             pixels=pixels,
             members=tuple(written),
             forensics=tuple(f"forensic:{name}" for name in COLUMNS),
+            val=read_rates(second_stage),
             samples=write_samples(checked, scorer, samples, folder),
             versions={"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         )
         write_json(folder / FACTS, facts.model_dump(mode="json"))
+        _write_cascade(second_stage, written, val, folder)
         seal_bundle(folder)
         check_samples(folder)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
@@ -80,6 +89,17 @@ def run(params: BundleParams, out: Path, samples: int) -> None:
         "bundle: %s ships, of %d networks %d are asked; %d samples, %.1f MB -> %s",
         second_stage.shipped, len(written), len(scorer.needed), len(facts.samples), size / 1e6, out,
     )  # fmt: skip
+
+
+def _write_cascade(
+    second_stage: SecondStage, members: Sequence[MemberFacts], val: Manifest, folder: Path
+) -> None:
+    rows = read_cascade_rows(second_stage, read_manifest(MANIFEST, "train"), DUMPS)
+    val_rows = read_val_rows(second_stage, val, DUMPS, FORENSICS)
+    cascade = find_cascade(rows, second_stage, members, val_rows)
+    write_json(folder / CASCADE, cascade.model_dump(mode="json"))
+    for line in describe_cascade(cascade):
+        _log.info("cascade: %s", line)
 
 
 def _check_shipped(second_stage: SecondStage, outside: Sequence[str]) -> None:

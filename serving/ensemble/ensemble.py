@@ -38,20 +38,23 @@ and fewer take less memory."""
 class Ensemble:
     """Labels pictures as the stage `label` of its project does; many threads may use it."""
 
-    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+    def __init__(self, bundle: Bundle, threads: int = 1, max_loss: float | None = None) -> None:
         self.bundle = bundle
-        self.scorer = open_scorer(bundle, threads)
+        self.scorer = open_scorer(bundle, threads, max_loss)
         self.reader = SquareReader(bundle.facts.pixels)
 
     @classmethod
-    def load(cls, folder: str | PathLike[str], threads: int = 1) -> Self:
+    def load(
+        cls, folder: str | PathLike[str], threads: int = 1, max_loss: float | None = None
+    ) -> Self:
         """A bundle that `forgerystack bundle` made; the sha256 of each file is checked.
 
         `threads`: as many does one question to a network take. Several pictures are shared out to
-        all cores anyway, so more than 1 helps where single pictures are asked for. Raises
-        `BundleError`.
+        all cores anyway, so more than 1 helps where single pictures are asked for. `max_loss`: of
+        AUC and of balanced accuracy, within which pictures that cheap networks are certain of are
+        not shown to dear ones. Raises `BundleError`.
         """
-        return cls(open_bundle(Path(folder)), threads)
+        return cls(open_bundle(Path(folder)), threads, max_loss)
 
     @property
     def facts(self) -> BundleFacts:
@@ -106,14 +109,17 @@ class Ensemble:
         self, pictures: Sequence[GivenPicture], with_members: bool = False
     ) -> list[LabelledPicture]:
         """A row for each picture, all of them decoded and scored together by this thread."""
-        squares, problems = [], []
+        squares, problems, may_stop = [], [], []
         for picture in pictures:
             try:
                 squares.append(self.reader.read(picture))
                 problems.append("")
+                # Rules of a cascade are about single pictures.
+                may_stop += [not picture.is_unit] * len(squares[-1])
             except ImageProblem as problem:
                 problems.append(str(problem))
-        scores = self.score_squares(self._stack(squares), with_members)
+        stops = np.array(may_stop, bool)
+        scores = self.scorer.score(self._stack(squares), with_members, stops)
         found = average_frames(scores, [len(own) for own in squares])
         names = [(picture.name, picture.is_unit) for picture in pictures]
         return build_rows(self.scorer.second_stage, names, problems, found, with_members)

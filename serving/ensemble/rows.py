@@ -8,7 +8,7 @@ import numpy as np
 from features.core.manifest import READABLE
 from serving.scoring.scorer import SquareScores
 from stage2_ensemble.columns.columns import Floats
-from stage2_ensemble.decisions.rules import answer_rows
+from stage2_ensemble.decisions.rules import DecisionRules, answer_calibrated
 from stage2_ensemble.fitted.ensemble import SecondStage
 
 
@@ -27,6 +27,8 @@ class LabelledPicture:
     """`ok`, or why it cannot be read: then `score` is the share of fakes that is assumed."""
     members: Mapping[str, float] = field(default_factory=dict)
     """Log-odds of single members, calibrated as `log_odds` is, where they were asked for."""
+    asked: str = ""
+    """Backbones that saw it, apart by blanks, where dear ones may be spared."""
 
     @property
     def is_readable(self) -> bool:
@@ -44,7 +46,8 @@ def average_frames(scores: SquareScores, counts: Sequence[int]) -> SquareScores:
         return np.asarray(np.add.reduceat(values, starts) / counts)
 
     members = {name: average(values) for name, values in scores.members.items()}
-    return SquareScores(average(scores.log_odds), members)
+    early = scores.early.take(starts) if scores.early else None
+    return SquareScores(average(scores.log_odds), members, early)
 
 
 def build_rows(
@@ -59,6 +62,12 @@ def build_rows(
     Beside each name stands whether it is a unit, which the rules of units read where there are any.
     """
     readable = np.array([not problem for problem in problems], bool)
+    log_odds, early = np.full((2, len(names)), np.nan)
+    log_odds[readable] = scores.log_odds
+    asked = np.full(len(names), "", object)
+    if scores.early:
+        early[readable] = scores.early.log_odds
+        asked[readable] = [" ".join(own) for own in scores.early.list_asked()]
     is_unit = np.array([unit for _, unit in names], bool)
     columns = {name: np.empty(len(names), object) for name in ("score", "label", "log_odds")}
     members = {name: np.full(len(names), np.nan) for name in scores.members}
@@ -67,13 +76,12 @@ def build_rows(
         (second_stage.unit_rules or second_stage.rules, is_unit),
     ):
         if chosen.any():
-            given = np.full(len(names), np.nan)
-            given[readable] = scores.log_odds
-            answers = answer_rows(rules, second_stage.shipped, given[chosen])
+            calibrated = _calibrate(rules, second_stage.shipped, log_odds[chosen], early[chosen])
+            answers = answer_calibrated(rules, second_stage.shipped, calibrated)
             for name, values in columns.items():
                 values[chosen] = answers[name].to_numpy(object)
-            for name, log_odds in rules.read_all(scores.members).items():
-                members[name][readable & chosen] = log_odds[chosen[readable]]
+            for name, values in rules.read_all(scores.members).items():
+                members[name][readable & chosen] = values[chosen[readable]]
     rows = zip(names, *columns.values(), problems, strict=True)
     return [
         LabelledPicture(
@@ -83,6 +91,19 @@ def build_rows(
             float(log_odds),
             problem or READABLE,
             {key: float(values[i]) for key, values in members.items()} if with_members else {},
+            asked[i],
         )
         for i, ((name, _), score, label, log_odds, problem) in enumerate(rows)
     ]
+
+
+def _calibrate(rules: DecisionRules, shipped: str, log_odds: Floats, early: Floats) -> Floats:
+    """`(n,)` at the class shares of train: `early` where there is any, NaN where there is none."""
+    calibrated, late = early.copy(), np.isfinite(log_odds)
+    calibrated[late] = rules.scorers[shipped].calibration.apply(log_odds[late])
+    return calibrated
+
+
+def read_by_member(second_stage: SecondStage, scores: SquareScores) -> dict[str, Floats]:
+    """By member `(n,)` log-odds, read by its rule."""
+    return second_stage.rules.read_all(scores.members)

@@ -75,6 +75,8 @@ class MemberFacts(Section):
     width: int
     """Length of its embeddings."""
     parameters: int
+    operations: int
+    """Multiplications and additions for one picture, over all views."""
     pretrained: str
     """Where its training began: a name, a file, or empty where it began at random."""
     licence: str
@@ -105,6 +107,31 @@ class Sample(Section):
     """Of what ships, read by its rules, from members in torch."""
 
 
+class RateFacts(Section):
+    """A share of rows with its 95 % interval, where there are rows enough for one."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+    def invert(self) -> "RateFacts":
+        """The share of all other rows."""
+        low, high = (None if bound is None else 1 - bound for bound in (self.high, self.low))
+        return RateFacts(value=1 - self.value, low=low, high=high)
+
+
+class ValRates(Section):
+    """What the bundle's rules did on val, where nothing was fitted or chosen."""
+
+    reals: int
+    fakes: int
+    reals_called_fake: RateFacts
+    fakes_called_real: RateFacts
+    reals_in_review: RateFacts | None
+    """`None` where rules leave nothing to review."""
+    fakes_in_review: RateFacts | None
+
+
 class BundleFacts(Section):
     """The whole of `bundle.json`."""
 
@@ -116,6 +143,8 @@ class BundleFacts(Section):
     """By fold, in the order of the second stage's backbones."""
     forensics: tuple[str, ...]
     """Names of the forensic columns that the second stage was fitted with: `forensic:…`."""
+    val: ValRates | None = None
+    """`None` where the project measured nothing, or has learned from val too."""
     samples: tuple[Sample, ...]
     versions: dict[str, str]
     """Of the packages that computed."""

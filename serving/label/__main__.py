@@ -31,6 +31,11 @@ def main(
     members: Annotated[
         bool, typer.Option("--members", help="Log-odds of each network, too: all of them run.")
     ] = False,
+    max_loss: Annotated[
+        float | None,
+        typer.Option(min=0, help="Of AUC and balanced accuracy, within which pictures that cheap "
+                     "networks are certain of are not shown to dear ones."),
+    ] = None,
     submission: Annotated[
         Path | None,
         typer.Option(help="A CSV whose img_name column says which pictures, in which order: "
@@ -43,7 +48,7 @@ def main(
     """
     from serving.label.run import LabelTask, run
 
-    run(LabelTask(tuple(paths or ()), bundle, out, list_file, members, submission))
+    run(LabelTask(tuple(paths or ()), bundle, out, list_file, members, submission, max_loss))
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ class LabelTask:
     list_file: Path | None = None
     members: bool = False
     submission: Path | None = None
+    max_loss: float | None = None
 
 
 def run(task: LabelTask) -> None:
@@ -48,7 +49,7 @@ def run(task: LabelTask) -> None:
     template = read_template(task.submission) if task.submission else None
     names = [name for source in sources for name in source.list_names()]
     _check_names(task, names, template)
-    ensemble = Ensemble.load(task.bundle)
+    ensemble = Ensemble.load(task.bundle, max_loss=task.max_loss)
     pictures = _choose(sources, template)
     total = len(names if template is None else template)
     if task.out is None:
@@ -57,7 +58,7 @@ def run(task: LabelTask) -> None:
         return
     members = [facts.name for facts in ensemble.facts.members] if task.members else []
     kept = task.out.with_name(f".{task.out.name}.rows")
-    key = {"bundle": ensemble.bundle.digest, "members": task.members}
+    key = {"bundle": ensemble.bundle.digest, "members": task.members, "max_loss": task.max_loss}
     with hold(task.out, LOCKS), RowsFile(kept, key) as rows:
         _label(ensemble, rows, pictures, total, task.members)
         if template is not None:
@@ -65,7 +66,7 @@ def run(task: LabelTask) -> None:
         elif get_form() == "json":
             write_json_rows(task.out, rows.read())
         else:
-            write_rows(task.out, rows.read(), members)
+            write_rows(task.out, rows.read(), members, with_asked=task.max_loss is not None)
         _tell(rows.read(), task.out)
     kept.unlink()
 
@@ -85,6 +86,9 @@ def _read_lists(task: LabelTask) -> list[str]:
 
 def _check_names(task: LabelTask, names: Sequence[str], template: Sequence[str] | None) -> None:
     """Raises `PictureError` with all that a submission lacks, and where there is nothing to do."""
+    if task.members and task.max_loss is not None:
+        problem = "with --members every network sees every picture: leave one of both out"
+        raise PictureError("--max-loss", [problem])
     if not names:
         advice = "Name files or folders, a list with --list, or - for names on standard input."
         raise PictureError("pictures", ["there are none"], advice)

@@ -12,18 +12,25 @@ from features.errors import PictureError
 from serving.ensemble.rows import LabelledPicture
 
 COLUMNS = ("img_name", "score", "label", "log_odds", "status")
+ASKED = "asked"
 DIGITS = "%.17g"
 """All that a float64 has."""
 
 
-def write_rows(path: Path, rows: Iterable[LabelledPicture], members: Sequence[str]) -> None:
-    """CSV: `img_name,score,label,log_odds,status` and a column for each of `members`."""
+def write_rows(
+    path: Path,
+    rows: Iterable[LabelledPicture],
+    members: Sequence[str],
+    with_asked: bool = False,
+) -> None:
+    """CSV: `img_name,score,label,log_odds,status`, a column for each of `members`, and `asked`."""
     with write_atomic(path) as file:
         writer = csv.writer(_Utf8(file), lineterminator="\n")
-        writer.writerow([*COLUMNS, *members])
+        writer.writerow([*COLUMNS, *members, *([ASKED] if with_asked else [])])
         for row in rows:
             numbers = [DIGITS % row.score, row.label, DIGITS % row.log_odds, row.status]
-            writer.writerow([row.name, *numbers, *(DIGITS % row.members[m] for m in members)])
+            numbers += [DIGITS % row.members[m] for m in members]
+            writer.writerow([row.name, *numbers, *([row.asked] if with_asked else [])])
 
 
 def write_json_rows(path: Path, rows: Iterable[LabelledPicture]) -> None:
@@ -40,6 +47,8 @@ def describe_labelled(row: LabelledPicture) -> dict[str, Any]:
     if row.members:
         odds = row.members.items()
         facts["members"] = {name: None if math.isnan(value) else value for name, value in odds}
+    if row.asked:
+        facts[ASKED] = row.asked
     return facts
 
 

@@ -3,10 +3,11 @@
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
+from features.core.manifest import Ids
 from features.errors import BundleError
 from serving.format.facts import MemberFacts
 from serving.scoring.views import SQUARE_VIEWS, Squares
@@ -18,6 +19,10 @@ class MemberScores(NamedTuple):
 
     log_odds: Single
     embeddings: Single
+
+    def take(self, positions: Ids) -> Self:
+        """Of the squares at these positions."""
+        return type(self)(self.log_odds[positions], self.embeddings[positions])
 
 
 PixelNetwork = Callable[[Squares], tuple[Single, Single]]

@@ -12,10 +12,11 @@ import numpy.typing as npt
 from features.errors import BundleError
 from serving.format.facts import MemberFacts
 from serving.format.files import SECOND_STAGE, Bundle
+from serving.scoring.early import EarlyAnswers, EarlyStop, open_early_stop
 from serving.scoring.members import BundledMember, MemberScores
 from serving.scoring.needs import find_needs
 from serving.scoring.views import Squares
-from stage2_ensemble.columns.columns import Floats, HeldOutColumns
+from stage2_ensemble.columns.columns import Floats, HeldOutColumns, Mask
 from stage2_ensemble.fitted.bundle import read_ensemble
 from stage2_ensemble.fitted.ensemble import SecondStage
 
@@ -32,6 +33,18 @@ class SquareScores:
     """Of what ships."""
     members: Mapping[str, Floats] = field(default_factory=dict)
     """Of the members that were asked, by `<backbone>-<fold>`, at the class shares of train."""
+    early: EarlyAnswers | None = None
+    """Of squares that only the first networks of a cascade saw; their `log_odds` are NaN."""
+
+
+@dataclass(frozen=True)
+class MemberAnswers:
+    """What members say of `n` squares, as the second stage wants it."""
+
+    log_odds: Mapping[str, Floats]
+    """By `<backbone>-<fold>` `(n,)`, at the class shares of train."""
+    columns: tuple[HeldOutColumns, ...]
+    """By fold, with zeros in place of members that were not asked: they count nothing."""
 
 
 class AskedMember(Protocol):
@@ -50,11 +63,14 @@ class Scorer:
         second_stage: SecondStage,
         members: Sequence[MemberFacts],
         load: Callable[[MemberFacts], AskedMember],
+        early: EarlyStop | None = None,
     ) -> None:
+        """`early`: where set, it decides which squares the dear members see."""
         self.second_stage = second_stage
         self.needs = find_needs(second_stage, second_stage.shipped)
         self._facts = {facts.name: facts for facts in members}
         self._load = load
+        self._early = early
         self._loaded: dict[str, AskedMember] = {}
         self._lock = threading.Lock()
 
@@ -70,27 +86,63 @@ class Scorer:
                 self._loaded[name] = self._load(self._facts[name])
             return self._loaded[name]
 
-    def score(self, squares: Squares, all_members: bool = False) -> SquareScores:
+    def score(
+        self, squares: Squares, all_members: bool = False, may_stop: Mask | None = None
+    ) -> SquareScores:
         """`squares`: `(n, s, s, 3)` of the bundle's side.
 
-        `all_members`: those, too, that what ships does not ask for.
+        `all_members`: those, too, that what ships does not ask for. `may_stop` `(n,)`: squares
+        that early answers are fit for, where there are any; by default all.
         """
-        asked = tuple(self._facts.values()) if all_members else self.needed
         if not len(squares):
+            asked = self._choose(all_members)
             return SquareScores(np.empty(0), {facts.name: np.empty(0) for facts in asked})
-        scores = {facts.name: self.get_member(facts.name).score(squares) for facts in asked}
-        members = {
-            name: self._facts[name].correction.apply(found.log_odds)
-            for name, found in scores.items()
-        }
+        if self._early and not all_members:
+            return self._score_early(squares, self._early, may_stop)
+        members = self.ask_members(squares, all_members)
+        shipped = self.second_stage.score(self.second_stage.shipped, members.columns)
+        return SquareScores(shipped, members.log_odds)
+
+    def ask_members(self, squares: Squares, all_members: bool = False) -> MemberAnswers:
+        """As `score`, of at least one square, before the second stage."""
+        return self._answer(squares, self._ask(self._choose(all_members), squares))
+
+    def _score_early(
+        self, squares: Squares, early: EarlyStop, may_stop: Mask | None
+    ) -> SquareScores:
+        first = [facts for facts in self.needed if facts.backbone in early.backbones]
+        found = self._ask(first, squares)
+        corrected = {name: self._correct(name, answer) for name, answer in found.items()}
+        answers = early.decide(corrected, self.second_stage.rules)
+        if may_stop is not None:
+            answers.log_odds[~may_stop] = np.nan
+        left = np.flatnonzero(np.isnan(answers.log_odds))
+        shipped = np.full(len(squares), np.nan)
+        if len(left):
+            rest = [facts for facts in self.needed if facts.backbone not in early.backbones]
+            known = {name: answer.take(left) for name, answer in found.items()}
+            members = self._answer(squares[left], known | self._ask(rest, squares[left]))
+            shipped[left] = self.second_stage.score(self.second_stage.shipped, members.columns)
+        return SquareScores(shipped, early=answers)
+
+    def _ask(self, members: Sequence[MemberFacts], squares: Squares) -> dict[str, MemberScores]:
+        return {facts.name: self.get_member(facts.name).score(squares) for facts in members}
+
+    def _correct(self, name: str, found: MemberScores) -> Floats:
+        return self._facts[name].correction.apply(found.log_odds)
+
+    def _answer(self, squares: Squares, scores: Mapping[str, MemberScores]) -> MemberAnswers:
+        members = {name: self._correct(name, found) for name, found in scores.items()}
         embeddings = {name: _halve(found.embeddings) for name, found in scores.items()}
         forensics = _measure_forensics(squares) if self.needs.forensics else None
-        columns = [
+        columns = tuple(
             self._build_columns(fold, len(squares), members, embeddings, forensics)
             for fold in self.second_stage.folds
-        ]
-        shipped = self.second_stage.score(self.second_stage.shipped, columns)
-        return SquareScores(shipped, members)
+        )
+        return MemberAnswers(members, columns)
+
+    def _choose(self, all_members: bool) -> tuple[MemberFacts, ...]:
+        return tuple(self._facts.values()) if all_members else self.needed
 
     def _build_columns(
         self,
@@ -100,8 +152,7 @@ class Scorer:
         embeddings: Mapping[str, npt.NDArray[np.float16]],
         forensics: npt.NDArray[np.float32] | None,
     ) -> HeldOutColumns:
-        """What the members of one fold say; of those that were not asked zeros, which count
-        nothing."""
+        """What the members of one fold say."""
         backbones = self.second_stage.backbones
         names = [f"{backbone}-{fold}" for backbone in backbones]
         nothing = np.zeros(count)
@@ -136,16 +187,19 @@ def _name_forensics() -> tuple[str, ...]:
     return tuple(f"forensic:{name}" for name in COLUMNS)
 
 
-def open_scorer(bundle: Bundle, threads: int = 1) -> Scorer:
+def open_scorer(bundle: Bundle, threads: int = 1, max_loss: float | None = None) -> Scorer:
     """That of a bundle; `threads`: as many does one question to one network take.
+
+    `max_loss`: of AUC and balanced accuracy, so that dear networks see what they must alone.
 
     Raises `BundleError` where this version measures other forensic columns than what ships was
     fitted with, and where a member needs torch that is not there.
     """
     second_stage = read_ensemble(bundle.folder / SECOND_STAGE)
     members = bundle.facts.members
+    early = None if max_loss is None else open_early_stop(bundle.folder, second_stage, max_loss)
     scorer = Scorer(
-        second_stage, members, lambda facts: BundledMember(bundle.folder, facts, threads)
+        second_stage, members, lambda facts: BundledMember(bundle.folder, facts, threads), early
     )
     if scorer.needs.forensics and _name_forensics() != bundle.facts.forensics:
         problem = "what ships looks at forensic columns, and this version measures others"

@@ -138,7 +138,7 @@ def _mentions(error: Exception, texts: Sequence[str]) -> bool:
 
 
 def send(values: npt.NDArray[Any] | Tensor, device: torch.device) -> Tensor:
-    """`values` on `device`. The host does not wait for what the device still has to do."""
+    """`values` on `device`, copied without waiting for the work queued there."""
     tensor = values if isinstance(values, Tensor) else torch.from_numpy(values)
     if device.type == "cuda":  # out of pageable memory it would wait
         tensor = pin(tensor)
@@ -146,12 +146,12 @@ def send(values: npt.NDArray[Any] | Tensor, device: torch.device) -> Tensor:
 
 
 def pin(tensor: Tensor) -> Tensor:
-    """In memory that a card reads by itself, a copy unless it is there; torch keeps it so long."""
+    """`tensor` in pinned memory, which torch keeps until copies from it are done."""
     return tensor.pin_memory()
 
 
 def read_later(*tensors: Tensor) -> Callable[[], list[Tensor]]:
-    """Starts the way of tensors of one device to the host; what is returned waits for them.
+    """Starts to copy tensors of one device to the host; the returned function waits for them.
 
     Read at once, they would keep the host from handing the device its next work.
     """

@@ -56,7 +56,7 @@ class Work:
 
 
 def open_work_blocks(work: Work, folder: Path) -> RowBlocks:
-    """What is there of the scores: a row for each picture of `work`."""
+    """The scores of `work`, one row a picture, with what an earlier run has left of them."""
     shape = (len(work.variants), len(work.row_ids))
     layouts: dict[str, Layout] = {}
     for member, engine in zip(work.members, work.engines, strict=True):
@@ -141,10 +141,10 @@ def open_measure(pixels: int) -> Iterator[Measure]:
 def _measure_beside(
     pixels: Pixels, submit: Callable[..., Future[Floats]], count: int
 ) -> Callable[[], Floats]:
-    share = max(count_together(pixels.shape[1]), -(-len(pixels) // count))
+    size = max(count_together(pixels.shape[1]), -(-len(pixels) // count))
     coming = [
-        submit(measure_images, np.ascontiguousarray(pixels[i : i + share]))
-        for i in range(0, len(pixels), share)
+        submit(measure_images, np.ascontiguousarray(pixels[i : i + size]))
+        for i in range(0, len(pixels), size)
     ]
 
     def read() -> Floats:

@@ -40,25 +40,25 @@ class InputWait:
 
 
 class _HostMark:
-    """A point in time. A CPU works when the host does."""
+    """A point in time, on a CPU: it is idle while the host waits."""
 
     def __init__(self) -> None:
         self._at = time.perf_counter()
 
     def measure_since(self, earlier: "_HostMark") -> float:
-        """Seconds."""
+        """Seconds since `earlier`."""
         return self._at - earlier._at
 
 
 class _DeviceMark:
-    """A point in the work that a GPU has been given; nothing waits for it."""
+    """A point in the work queued on a GPU, recorded without waiting for it."""
 
     def __init__(self) -> None:
         self._event = torch.cuda.Event(enable_timing=True)
         self._event.record()
 
     def measure_since(self, earlier: "_DeviceMark") -> float:
-        """Seconds; the device has passed both."""
+        """Seconds since `earlier`; waits until the device has reached this point."""
         self._event.synchronize()
         return float(earlier._event.elapsed_time(self._event)) / 1000
 

@@ -40,7 +40,7 @@ class TrainBatch:
 
 
 def list_candidates(train: Manifest, rows: LearnRows, sampling: Sampling) -> Candidates:
-    """What the draws of a member depend on, of the rows that it learns from."""
+    """Labels, weights and generators of the rows that a member learns from."""
     ids = rows.row_ids
     draw_weights = generators = None
     if sampling.mode == "weighted" and sampling.weights == "column":
@@ -53,7 +53,7 @@ def list_candidates(train: Manifest, rows: LearnRows, sampling: Sampling) -> Can
 
 
 def order_rows(rows: LearnRows, take: Literal["random", "first"], seed: int) -> Ids:
-    """The row ids in the order in which fewer of them are taken."""
+    """The row ids in the order in which `sampling.limit_rows` takes them."""
     if take == "random":
         return np.random.default_rng(seed).permutation(rows.row_ids)
     return rows.row_ids

@@ -16,16 +16,16 @@ Scores = tuple[Tensor, Tensor]
 
 
 class Engine(Protocol):
-    """Scores pixels `(b, s, s, 3)` uint8 or float in 0 … 255, on `device`; they are left alone."""
+    """Scores pixels `(b, s, s, 3)` uint8 or float in 0 … 255, on `device`; never in place."""
 
     @property
     def device(self) -> torch.device:
-        """Where pixels must be, and scores will be."""
+        """Where pixels must be; scores are there, too."""
         ...
 
     @property
     def side(self) -> int:
-        """Of the squares that the network sees, in pixels; others are resized."""
+        """Side in pixels of the squares that the network sees; others are resized."""
         ...
 
     @property

@@ -81,11 +81,11 @@ class Processes:
         return found
 
     def take_slice(self, rows: npt.NDArray) -> npt.NDArray:
-        """The rows that are this process's to work on: none twice, none left out."""
+        """The rows that this process works on; every row is some process's, and one's alone."""
         return slice_for_rank(rows, self.rank, self.world)
 
     def gather(self, part: npt.NDArray, total: int) -> npt.NDArray:
-        """The `total` rows of which each process has a slice, in order, on all of them.
+        """All `total` rows on every process, in order, from the slice that each has.
 
         Slices are those of `take_slice`; `part` has the rows of this one along its first axis.
         """

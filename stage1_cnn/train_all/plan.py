@@ -9,7 +9,7 @@ import torch
 from features.core.files import read_json
 from features.errors import ConfigError, MissingArtifactError, StaleArtifactError
 from features.inputs.run import OUT as INPUTS
-from features.inputs.run import describe_inputs
+from features.inputs.run import look_at_inputs
 from features.inputs.settings import AllParams
 from features.settings.sections import suggest_name
 from features.settings.training import TrainParams
@@ -86,7 +86,7 @@ def check_manifest(params: AllParams, changes: Mapping[str, Sequence[str]]) -> N
     if not TRAIN.is_file():
         raise MissingArtifactError(TRAIN, "prepare")
     changed = {name for stage, found in changes.items() if "@" not in stage for name in found}
-    if describe_inputs(params.data) != read_json(INPUTS, "prepare"):
+    if look_at_inputs(params) != read_json(INPUTS, "prepare"):
         changed.add("list of images (or folder, or review)")
     if changed:
         found = ", ".join(sorted(changed))

@@ -19,6 +19,14 @@ from features.core.files import write_atomic
 from stage2_ensemble.charts import called_fake, curves, dots, shapes, training
 from stage2_ensemble.charts.style import build_figure, use_style
 from stage2_ensemble.results.form import Metrics, ValMetrics, has_val
+from stage2_ensemble.sentences.curves import (
+    describe_confusion,
+    describe_histogram,
+    describe_pr,
+    describe_reliability,
+    describe_roc,
+)
+from stage2_ensemble.sentences.training import describe_learning, describe_sampler
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,11 +64,11 @@ _VAL: tuple[_Plan[ValMetrics], ...] = (
     _Plan("scorers_auc", "How well each model ranks", dots.draw_scorers,
           lambda m, _: dots.describe_scorers(m), lambda *_: True),
     _Plan("roc_log", "Fakes found against reals called fake", curves.draw_roc,
-          lambda m, _: curves.describe_roc(m), _has("roc")),
+          lambda m, _: describe_roc(m), _has("roc")),
     _Plan("scores", "Scores of both classes", curves.draw_histogram,
-          lambda m, _: curves.describe_histogram(m), _has("score_histogram")),
+          lambda m, _: describe_histogram(m), _has("score_histogram")),
     _Plan("confusion_matrix", "Answers at the threshold", curves.draw_confusion,
-          lambda _, t: curves.describe_confusion(t), _has("confusion")),
+          lambda _, t: describe_confusion(t), _has("confusion")),
     _Plan("parts_auc", "By generator and domain", dots.draw_subgroups,
           lambda m, _: dots.describe_subgroups(m), lambda m, _: bool(dots.cut_subgroups(m))),
     _Plan("called_fake", "Which reals are called fake?", called_fake.draw_called_fake,
@@ -70,10 +78,10 @@ _VAL: tuple[_Plan[ValMetrics], ...] = (
           lambda m, _: dots.describe_robustness(m),
           lambda _, t: dots.has_robustness(t)),
     _Plan("reliability", "Are probabilities true?", curves.draw_reliability,
-          lambda m, _: curves.describe_reliability(m),
+          lambda m, _: describe_reliability(m),
           _has("reliability_before", "reliability_after")),
     _Plan("precision_recall", "Precision and recall", curves.draw_pr,
-          lambda m, _: curves.describe_pr(m), _has("pr")),
+          lambda m, _: describe_pr(m), _has("pr")),
     _Plan("without_backbone", "Without one of the backbones", dots.draw_without,
           lambda m, _: dots.describe_without(m), lambda m, _: bool(m["without"])),
     _Plan("contributions", "What moves the score", dots.draw_blocks,
@@ -83,9 +91,9 @@ _VAL: tuple[_Plan[ValMetrics], ...] = (
 )  # fmt: skip
 _TRAINING: tuple[_Plan[Metrics], ...] = (
     _Plan("learning_curves", "Learning curves", training.draw_learning,
-          lambda _, t: training.describe_learning(t), _has("learning")),
+          lambda _, t: describe_learning(t, training.MOST), _has("learning")),
     _Plan("sampler_draws", "What the sampler drew", training.draw_sampler,
-          lambda _, t: training.describe_sampler(t), _has("sampler")),
+          lambda _, t: describe_sampler(t), _has("sampler")),
 )  # fmt: skip
 CHART_TITLES = {plan.name: plan.title for plan in _VAL} | {p.name: p.title for p in _TRAINING}
 

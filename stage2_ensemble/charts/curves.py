@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from features.core.number_text import format_figure, format_percent
+from features.core.number_text import format_percent
 from stage2_ensemble.charts.style import (
     BLUE,
     FAKE,
@@ -19,7 +19,6 @@ from stage2_ensemble.charts.style import (
     draw_legend,
 )
 from stage2_ensemble.results.form import ValMetrics
-from stage2_ensemble.results.scores import read_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,23 +68,6 @@ def find_least_fpr(metrics: ValMetrics) -> float:
     return float(max(1e-4, 1 / metrics["rows"]["val"]["reals"]))
 
 
-def describe_roc(metrics: ValMetrics) -> str:
-    """The same in words."""
-    stack = metrics["val"]["stack"]
-    fpr, tpr = (metrics["promises"][name]["realised"] for name in ("fpr", "tpr"))
-    text = (
-        f"At its threshold {metrics['val']['shipped']} calls {format_percent(fpr)} of reals fake "
-        f"and finds {format_percent(tpr)} of fakes."
-    )
-    at_one = stack["tpr_at_fpr_1e-2"]
-    if at_one is None:
-        return text + " Val has too few reals to say what it finds at 1 %."
-    return text + (
-        f" With 1 % of reals called fake it would find {format_percent(at_one)}; "
-        f"{stack['false_positives_1e-2']} reals stand behind that."
-    )
-
-
 def draw_pr(metrics: ValMetrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
     """Precision over recall, with the share of fakes, which chance reaches."""
     table, rows = tables["pr"], metrics["rows"]["val"]
@@ -99,15 +81,6 @@ def draw_pr(metrics: ValMetrics, tables: Mapping[str, pd.DataFrame]) -> "Figure"
     axes.set(xlabel="share of fakes found", ylabel="share that is fake\nof those called fake")
     draw_legend(figure, *axes.get_legend_handles_labels())
     return figure
-
-
-def describe_pr(metrics: ValMetrics) -> str:
-    """The same in words."""
-    rows, stack = metrics["rows"]["val"], metrics["val"]["stack"]
-    share = rows["fakes"] / (rows["fakes"] + rows["reals"])
-    precision = format_figure(stack["ap"], stack["ap_low"], stack["ap_high"])
-    chance = format_percent(share)
-    return f"Average precision {precision}; {chance} of val is fake, which chance reaches."
 
 
 def draw_reliability(metrics: ValMetrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
@@ -131,19 +104,6 @@ def draw_reliability(metrics: ValMetrics, tables: Mapping[str, pd.DataFrame]) ->
     return figure
 
 
-def describe_reliability(metrics: ValMetrics) -> str:
-    """The same in words."""
-    found = metrics["calibration"]
-    before, after = (
-        format_figure(*read_interval(checked, "ece"))
-        for checked in (found["val_before"], found["val_after"])
-    )
-    return (
-        f"Calibration error {before} before and {after} after "
-        f"({found['name']}). On the line, probabilities are true; a larger mark is more rows."
-    )
-
-
 def draw_histogram(metrics: ValMetrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
     """Log-odds of what ships, by class, with its threshold."""
     table = tables["score_histogram"]
@@ -159,16 +119,6 @@ def draw_histogram(metrics: ValMetrics, tables: Mapping[str, pd.DataFrame]) -> "
     axes.set(xlabel="log-odds of fake", ylabel="share of the class", xlim=(edges[0], edges[-1]))
     draw_legend(figure, *axes.get_legend_handles_labels(), columns=3)
     return figure
-
-
-def describe_histogram(metrics: ValMetrics) -> str:
-    """The same in words."""
-    threshold = metrics["threshold"]
-    return (
-        f"Right of {format_figure(threshold['read'])} log-odds a row is called fake "
-        f"(chosen by {threshold['policy']} on rows of train). The less both classes overlap, "
-        "the better. Rows beyond the ends are counted at the ends."
-    )
 
 
 def draw_confusion(_: ValMetrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
@@ -205,18 +155,3 @@ def _build_box(corner: tuple[float, float], colour: str, alpha: float) -> Any:
     from matplotlib.patches import Rectangle
 
     return Rectangle(corner, 0.96, 0.94, facecolor=colour, alpha=alpha, edgecolor="none")
-
-
-def describe_confusion(tables: Mapping[str, pd.DataFrame]) -> str:
-    """The same in words."""
-    table = tables["confusion"].set_index("label")
-    parts = [
-        f"of {table.loc[label].sum():,} {label}s "
-        + " and ".join(
-            f"{table.loc[label, answer]:,} are "
-            + ("left to review" if answer == "review" else f"called {answer}")
-            for answer in table.columns
-        )
-        for label in table.index
-    ]
-    return f"At the threshold, {'; '.join(parts)}."

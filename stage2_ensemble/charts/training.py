@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
-from features.core.number_text import format_figure, format_percent
 from stage2_ensemble.charts.style import (
     BLUE,
     FAKE,
@@ -72,23 +70,6 @@ def _add_axis(axes: "Axes") -> "Axes":
     return other
 
 
-def describe_learning(tables: Mapping[str, pd.DataFrame]) -> str:
-    """The same in words."""
-    table = tables["learning"]
-    last = table.sort_values("epoch").groupby(["backbone", "fold"], sort=False).tail(1)
-    parts = []
-    for name, own in last.groupby("backbone", sort=False):
-        text = f"{name} ends at a loss of {format_figure(own['loss'].mean())}"
-        known = own[["raw_auc", "ema_auc"]].dropna(how="all").mean()
-        measured = [f"{words} {format_figure(known[key])}" for key, words in
-                    (("raw_auc", "last weights"), ("ema_auc", "averaged")) if key in known
-                    and np.isfinite(known[key])]  # fmt: skip
-        parts.append(text + (f" (AUC, {', '.join(measured)})" if measured else ""))
-    shown, more = parts[:MOST], len(parts) - MOST
-    hidden = f" {more} more are not shown." if more > 0 else ""
-    return f"{'; '.join(shown)}. Measured on the fold left out; nothing acts on it.{hidden}"
-
-
 def draw_sampler(_: Metrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
     """Share of reals among what was drawn, and how often one image was, by epoch."""
     table = tables["sampler"]
@@ -112,19 +93,3 @@ def draw_sampler(_: Metrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
     own_handles, own_labels = below.get_legend_handles_labels()
     draw_legend(figure, handles + own_handles, labels + own_labels, columns=3)
     return figure
-
-
-def describe_sampler(tables: Mapping[str, pd.DataFrame]) -> str:
-    """The same in words."""
-    table = tables["sampler"]
-    last = table.sort_values("epoch").groupby(["backbone", "fold"], sort=False).tail(1)
-    worst = last.sort_values("repeats_real_max").iloc[-1]
-    low, high = (
-        format_percent(share) for share in (last["real_share"].min(), last["real_share"].max())
-    )
-    return (
-        f"{low if low == high else f'{low} to {high}'} of what networks saw was real. By the end "
-        f"{worst['backbone']} had seen each of {worst['seen_real']:,.0f} reals "
-        f"{worst['repeats_real_mean']:.1f} times, and each of {worst['seen_fake']:,.0f} fakes "
-        f"{worst['repeats_fake_mean']:.1f} times."
-    )

@@ -13,7 +13,7 @@ from stage2_ensemble.decisions.calibrators import CALIBRATORS, Calibrator, Ident
 from stage2_ensemble.decisions.scored_rows import ChoiceRows, check_choosable
 from stage2_ensemble.measures.reliability import find_bins, measure_ece
 
-PARTS = 5
+FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -56,23 +56,23 @@ class Calibration:
         )
 
 
-def choose_calibration(rows: ChoiceRows, parts: int = PARTS, seed: int = 0) -> Calibration:
+def choose_calibration(rows: ChoiceRows, folds: int = FOLDS, seed: int = 0) -> Calibration:
     """The simplest calibrator whose held-out log loss is within one standard error of the best.
 
     (Breiman et al., "Classification and regression trees", 1984.) The error is that of the paired
     difference from the best one, rows of a group counting as one. Groups never straddle the
-    `parts`. With fewer groups of a class than `parts` the log-odds stay as they are.
+    `folds`. With fewer groups of a class than `folds` the log-odds stay as they are.
 
     Log-odds of fake are right at the weighted class shares of `rows`: `rows.at_prior(train)`.
     """
     check_choosable(rows)
     before = _measure_ece(rows, rows.log_odds)
     least = _count_least_groups(rows)
-    if least < parts:
-        reason = f"the rows hold {least} groups of a class; {parts} are needed to compare"
+    if least < folds:
+        reason = f"the rows hold {least} groups of a class; {folds} are needed to compare"
         return Calibration(Identity(), {}, before, before, reason)
-    part = split_evenly(rows.labels, rows.groups, parts, seed)
-    held_out = {name: _score_calibrator(kind, rows, part) for name, kind in CALIBRATORS.items()}
+    fold = split_evenly(rows.labels, rows.groups, folds, seed)
+    held_out = {name: _score_calibrator(kind, rows, fold) for name, kind in CALIBRATORS.items()}
     signs = np.where(rows.labels == 1, -1.0, 1.0)
     by_row = {name: np.logaddexp(0, signs * odds) for name, odds in held_out.items()}
     losses = {name: float(np.average(loss, weights=rows.weights)) for name, loss in by_row.items()}
@@ -88,22 +88,22 @@ def choose_calibration(rows: ChoiceRows, parts: int = PARTS, seed: int = 0) -> C
     return Calibration(calibrator, losses, before, after, reason)
 
 
-def cross_calibrate(rows: ChoiceRows, name: str, parts: int = PARTS, seed: int = 0) -> ChoiceRows:
-    """`rows` with log-odds that the calibrator `name`, fitted on the other parts, gives them.
+def cross_calibrate(rows: ChoiceRows, name: str, folds: int = FOLDS, seed: int = 0) -> ChoiceRows:
+    """`rows` with log-odds that the calibrator `name`, fitted on the other folds, gives them.
 
-    As `choose_calibration` judged it; with fewer groups of a class than `parts` as they came.
+    As `choose_calibration` judged it; with fewer groups of a class than `folds` as they came.
     """
     check_choosable(rows)
-    if _count_least_groups(rows) < parts:
+    if _count_least_groups(rows) < folds:
         return rows
-    part = split_evenly(rows.labels, rows.groups, parts, seed)
-    return rows.with_log_odds(_score_calibrator(CALIBRATORS[name], rows, part))
+    fold = split_evenly(rows.labels, rows.groups, folds, seed)
+    return rows.with_log_odds(_score_calibrator(CALIBRATORS[name], rows, fold))
 
 
-def _score_calibrator(kind: type[Calibrator], rows: ChoiceRows, part: Parts) -> Floats:
+def _score_calibrator(kind: type[Calibrator], rows: ChoiceRows, fold: Parts) -> Floats:
     scores = np.empty(len(rows))
-    for held_out in range(int(part.max()) + 1):
-        inside, rest = part == held_out, part != held_out
+    for held_out in range(int(fold.max()) + 1):
+        inside, rest = fold == held_out, fold != held_out
         fitted = kind().fit(rows.log_odds[rest], rows.labels[rest], rows.weights[rest])
         scores[inside] = fitted.apply(rows.log_odds[inside])
     return scores

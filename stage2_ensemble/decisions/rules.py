@@ -121,11 +121,18 @@ def find_prior(
 def answer_rows(rules: DecisionRules, shipped: str, uncalibrated: Floats) -> pd.DataFrame:
     """`score, label, log_odds` of `(n,)` log-odds as they come; NaN where there are none."""
     known = np.isfinite(uncalibrated)
-    log_odds: Floats = np.full(len(uncalibrated), logit(rules.prior.value))
-    log_odds[known] = rules.read(shipped, uncalibrated[known])
+    calibrated = np.full(len(uncalibrated), np.nan)
+    calibrated[known] = rules.scorers[shipped].calibration.apply(uncalibrated[known])
+    return answer_calibrated(rules, shipped, calibrated)
+
+
+def answer_calibrated(rules: DecisionRules, shipped: str, calibrated: Floats) -> pd.DataFrame:
+    """`answer_rows` of `(n,)` log-odds that are calibrated, at the class shares of train."""
+    known = np.isfinite(calibrated)
+    log_odds: Floats = np.full(len(calibrated), logit(rules.prior.value))
+    log_odds[known] = rules.prior.apply(calibrated[known])
     labels = np.where(log_odds >= rules.find_threshold(shipped), FAKE, REAL).astype(object)
     if rules.band:
         labels[:] = REVIEW
-        calibrated = rules.scorers[shipped].calibration.apply(uncalibrated[known])
-        labels[known] = rules.band.decide(calibrated)
+        labels[known] = rules.band.decide(calibrated[known])
     return pd.DataFrame({"score": expit(log_odds), "label": labels, "log_odds": log_odds})

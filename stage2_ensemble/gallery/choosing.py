@@ -1,4 +1,7 @@
-"""Which rows of val are worth a look: mistakes, disagreement, close calls, and some by chance."""
+"""Which rows of val are worth a look: mistakes, disagreement, close calls, and some by chance.
+
+choose_shown(rows, 96)   # {311: "drawn by chance", …, 17: "real called fake", …}
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

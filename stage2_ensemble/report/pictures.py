@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from features.core.trusted import ANYWHERE
 from features.pixels.decoding import decode_square
+from features.pixels.kernels import PLAIN
 from features.pixels.reading import ImageProblem, read_inside
 from features.settings.images import Images
 
@@ -48,6 +48,8 @@ class Pictures:
 
     root: Path
     images: Images
+    trusted: tuple[str, ...] = ()
+    """Folders outside `root` that links may lead into, as `find_trusted` gives them."""
     _kept: dict[str, npt.NDArray[np.uint8] | None] = field(default_factory=dict, repr=False)
 
     def encode(
@@ -68,8 +70,8 @@ class Pictures:
     def _read(self, path: str) -> npt.NDArray[np.uint8] | None:
         if path not in self._kept:
             try:
-                content = read_inside(self.root, path, ANYWHERE)
-                self._kept[path] = decode_square(content, self.images)
+                content = read_inside(self.root, path, self.trusted)
+                self._kept[path] = decode_square(content, self.images, PLAIN)
             except (ImageProblem, OSError):
                 self._kept[path] = None
         return self._kept[path]

@@ -19,6 +19,7 @@ from features.artifacts.gradcam import read_gradcam
 from features.core.files import digest_json, read_json, read_sealed, write_text
 from features.core.manifest import Manifest, read_manifest
 from features.core.sums import check_sums
+from features.core.trusted import find_trusted
 from features.errors import StaleArtifactError
 from features.settings.report import ReportParams
 from stage2_ensemble.charts.charts import build_charts, render_svg
@@ -67,7 +68,8 @@ def run(params: ReportParams, out: Path = OUT) -> None:
     tables = list_tables(metrics)
     page = build_page(metrics, read_plots(), answers, tables, params.data.root)
     page["gallery_lead"] = describe_gallery(gallery, mapless)
-    pictures = Pictures(Path(params.data.root), params.images)
+    trusted = find_trusted(params.data.trusted)
+    pictures = Pictures(Path(params.data.root), params.images, trusted)
     text = fit_page(page, gallery, pictures, heats)
     write_text(out / "report.html", text)
     (summary_path,) = check_sums(MANIFEST / "prepare.sums.json", "prepare", "summary.json")

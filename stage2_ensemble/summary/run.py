@@ -1,4 +1,7 @@
-"""What `python -m stage2_ensemble.summary` does."""
+"""What `python -m stage2_ensemble.summary` does.
+
+run()                                            # prints; reads artifacts/metrics.json
+"""
 
 from pathlib import Path
 

@@ -40,8 +40,8 @@ class Attempt:
     """All settings."""
     auc: float
     gain: float
-    """AUC minus that of the present settings (of the first candidate), on the same parts."""
-    parts: int
+    """AUC minus that of the present settings (of the first candidate), on the same splits."""
+    splits: int
     pruned: bool
     seconds: float
 
@@ -84,7 +84,7 @@ def _read_attempt(place: int, trial: FrozenTrial, first: FrozenTrial) -> Attempt
         values=trial.user_attrs[VALUES],
         auc=float(np.mean(aucs)),
         gain=float(np.mean(aucs) - np.mean(baseline[: len(aucs)])),
-        parts=len(aucs),
+        splits=len(aucs),
         pruned=trial.state == TrialState.PRUNED,
         seconds=duration.total_seconds() if duration else 0.0,
     )
@@ -112,13 +112,13 @@ def judge_tuned(
 ) -> Judgement:
     """Tuned against present settings, and against the best simple combiner.
 
-    Both are fitted as `stack` fits them, on all fold rows but the part that is scored; only scores
-    of rows that tuning never looked at count.
+    Both are fitted as `stack` fits them, on all fold rows but those of the split that is scored;
+    only scores of rows that tuning never looked at count.
     """
     masks = mark_untuned(folds)
     both = [s.model_copy(update={"candidates": (candidate,)}) for s in (tuned, task.settings)]
-    parts = sum(s.repeats * s.inner_folds for s in both)
-    with show_progress("judge what was tuned", parts, "parts of the rows") as meter:
+    fits = sum(s.repeats * s.inner_folds for s in both)
+    with show_progress("judge what was tuned", fits, "splits of the rows") as meter:
         own, before = (judge_candidates(folds, s, task.seed, meter.advance) for s in both)
     pair = own.scores[candidate], before.scores[candidate]
     gain = compare_fold_aucs(folds, *pair, RISK / 2, task.seed, masks)
@@ -173,7 +173,7 @@ def build_tuning_facts(
             "pruned": sum(a.pruned for a in attempts),
             "seconds": round(sum(a.seconds for a in attempts), 3),
         },
-        "tuned_on": {"reals": reals, "fakes": fakes, "parts": len(task.parts)},
+        "tuned_on": {"reals": reals, "fakes": fakes, "splits": len(task.splits)},
         "judged": judged.to_json() if judged else None,
         "findings": describe_findings(best, len(attempts), judged),
         "importance": dict(importance),

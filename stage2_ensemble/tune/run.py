@@ -92,13 +92,13 @@ def search(study: Study, task: TuningTask, budget: SearchBudget) -> list[Attempt
         while len(attempts) < len(task.candidates) or budget.allows(attempts):
             run_trial(study, task, space)
             attempts = list_attempts(study)
-            _log_attempt(attempts[-1], len(task.parts))
+            _log_attempt(attempts[-1], len(task.splits))
             meter.advance(budget.count(attempts) - meter.done)
     return attempts
 
 
-def _log_attempt(attempt: Attempt, parts: int) -> None:
-    ended = f"pruned after {attempt.parts} of {parts} parts" if attempt.pruned else "finished"
+def _log_attempt(attempt: Attempt, splits: int) -> None:
+    ended = f"pruned after {attempt.splits} of {splits} splits" if attempt.pruned else "finished"
     _log.info(
         "tune: trial %d, %s: AUC %.4f, %+.4f against the present settings, %s in %.1f s",
         attempt.place, attempt.candidate, attempt.auc, attempt.gain, ended, attempt.seconds,

@@ -1,6 +1,6 @@
 """The search for settings of the LightGBM stacker, on the tuning half of the fold rows alone.
 
-Optuna's TPE proposes, every trial is scored on the same parts of the rows, and hopeless ones end
+Optuna's TPE proposes, every trial is scored on the same splits of the rows, and hopeless ones end
 early. All trials stand in a journal: whoever is killed goes on, and since the seed of a proposal is
 a function of how many trials are finished, he finds what he would have found without the kill.
 """
@@ -43,11 +43,11 @@ CLASS_WEIGHTS = ("balanced", "effective", "none")
 SETTINGS = (*RANGES, "class_weight")
 DIGITS = 3
 """Significant digits of a setting that is no integer: what is tried is what can be written down."""
-LEAST_PARTS = 3
-"""Parts that are scored before a trial may be pruned: with two, the demo lost good ones to luck."""
+LEAST_SPLITS = 3
+"""Splits scored before a trial may be pruned: with two, the demo lost good ones to luck."""
 PRESENT, AUCS, VALUES = "present", "aucs", "values"
 """What the journal holds of a trial, besides its result: the candidate whose present settings it
-is, the AUC of each part, and the settings."""
+is, the AUC of each split, and the settings."""
 
 
 @dataclass(frozen=True)
@@ -62,19 +62,19 @@ class TuningTask:
     seed: int
 
     @cached_property
-    def parts(self) -> list[list[Mask]]:
-        """Parts that are scored, each a mask `(n,)` of every fold: the same for all trials.
+    def splits(self) -> list[list[Mask]]:
+        """Held-out rows, one mask `(n,)` of every fold for each split: the same for all trials.
 
         Those that lack a class are left out; raises `ManifestError` if none is left.
         """
         count = count_parts(self.folds, self.settings.inner_folds)
-        parts = []
+        splits = []
         for repeat in range(self.settings.repeats):
             numbers = split_inner(self.folds, count, self.seed + 1000 * repeat)
-            parts += [[own == held_out for own in numbers] for held_out in range(count)]
-        told = [masks for masks in parts if all(map(_has_both, self.folds, masks))]
+            splits += [[own == held_out for own in numbers] for held_out in range(count)]
+        told = [masks for masks in splits if all(map(_has_both, self.folds, masks))]
         if not told:
-            raise ManifestError("half to tune on", ["no part of it holds reals and fakes"])
+            raise ManifestError("half to tune on", ["no split of it holds out reals and fakes"])
         return told
 
     @property
@@ -131,12 +131,12 @@ def build_space(task: TuningTask) -> dict[str, BaseDistribution]:
 
 
 def measure_splits(task: TuningTask, name: str, settings: Stack) -> Iterator[float]:
-    """AUC of each part of the rows by a model of the others, the mean over folds.
+    """AUC of the rows that each split holds out by a model of the others, the mean over folds.
 
     Single fits, as the gate judges.
     """
     settings = settings.model_copy(update={"bags": 1})
-    for masks in task.parts:
+    for masks in task.splits:
         pairs = list(zip(task.folds, masks, strict=True))
         model = fit_candidate(name, [c.take(~mask) for c, mask in pairs], settings, task.seed)
         out = [columns.take(mask) for columns, mask in pairs]
@@ -157,8 +157,8 @@ def read_settings(present: Stack, values: dict[str, Any]) -> Stack:
 def run_trial(study: Study, task: TuningTask, space: dict[str, BaseDistribution]) -> FrozenTrial:
     """Asks for settings, scores them, and tells what came of it.
 
-    The result is the AUC minus that of the present settings on the same parts: parts differ by more
-    than settings do, so AUCs of other parts would hide what the pruner looks for.
+    The result is the AUC minus that of the present settings on the same splits: those differ by
+    more than settings do, so AUCs of other splits would hide what the pruner looks for.
     """
     done = list_done(study)
     trial = _ask(study, task, space, done)
@@ -170,7 +170,7 @@ def run_trial(study: Study, task: TuningTask, space: dict[str, BaseDistribution]
     for auc in measure_splits(task, trial.params["candidate"], settings):
         aucs.append(auc)
         gain = float(np.mean(aucs) - np.mean((baseline or aucs)[: len(aucs)]))
-        if len(aucs) < len(task.parts) and _is_hopeless(trial, gain, len(aucs)):
+        if len(aucs) < len(task.splits) and _is_hopeless(trial, gain, len(aucs)):
             trial.set_user_attr(AUCS, aucs)
             return study.tell(trial, state=TrialState.PRUNED)
     trial.set_user_attr(AUCS, aucs)
@@ -191,11 +191,11 @@ def _ask(
     return study.ask(fixed_distributions=space)
 
 
-def _is_hopeless(trial: Trial, gain: float, parts: int) -> bool:
-    """The pruner looks at the best of what was reported: the first parts alone are mere luck."""
-    if parts < LEAST_PARTS or PRESENT in trial.user_attrs:
+def _is_hopeless(trial: Trial, gain: float, splits: int) -> bool:
+    """The pruner looks at the best of what was reported: the first splits alone are mere luck."""
+    if splits < LEAST_SPLITS or PRESENT in trial.user_attrs:
         return False
-    trial.report(gain, parts)
+    trial.report(gain, splits)
     return trial.should_prune()
 
 

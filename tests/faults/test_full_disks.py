@@ -18,6 +18,7 @@ COMMANDS = {
     "contact_sheet": ("stage1_cnn.contact_sheet", "--backbone", "resnet"),
     "carry": ("features.carry", "--pack", "carry.tar"),
     "tune": ("stage2_ensemble.tune", "--trials", "1"),
+    "compare": ("stage1_cnn.compare", "--set", "compare.seeds=1", "--set", "compare.rows=[60]"),
 }
 
 
@@ -72,6 +73,26 @@ def test_commands_tell_of_a_full_disk_too(project, command):
         ended = run_forked(project.folder, COMMANDS[command], partial(limit_files, size))
         (project.folder / "artifacts/tune/trials.journal").unlink(missing_ok=True)  # a log
         check_told(ended, project, before, TOO_LARGE)
+
+
+@pytest.mark.fault("a full disk")
+@pytest.mark.parametrize("size", [0, 1000, 100_000])
+def test_trainings_side_by_side_tell_of_a_full_disk(finished_tiny, tmp_path, size):
+    """The last has room for what DVC notes, and none for weights."""
+    project = finished_tiny.copy(tmp_path / "copy")
+    params = project.read_params()
+    params["backbones"]["resnet"]["optimizer"] = {"lr": 1e-3}
+    project.write_params(params)
+    place = "artifacts/members/efficientnet/"
+    before = {name: digest for name, digest in project.digest().items() if place in name}
+    command = ("stage1_cnn.train_all", "--devices", "cpu")
+    ended = run_forked(project.folder, command, partial(limit_files, size))
+    ended.check_refusal()
+    assert re.search(TOO_LARGE + "|disk", ended.said), ended.said
+    after = project.digest()
+    assert {name: after[name] for name in before} == before
+    assert "resnet-0" in project.run("python", "-m", "stage1_cnn.train_all", "--devices", "cpu")
+    assert "artifacts/members/resnet/0/weights.safetensors" in project.digest()
 
 
 @pytest.mark.fault(

@@ -13,7 +13,6 @@ import pytest
 import yaml
 from forked_stages import STAGES, Spoiled
 from mounts import forbid_writing, make_disk, needs_mounts
-from project_copy import Project
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
 OTHER = {
@@ -95,10 +94,9 @@ def wait_for(log, words: str, running: subprocess.Popen) -> None:
     "Disks, signals, kills",
 )
 @pytest.mark.parametrize("stage", ["prepare", "train@resnet-0", "evaluate"])
-def test_dvc_killed_in_a_stage_goes_on(finished, tmp_path, stage):
-    copy = tmp_path / "copy"
-    shutil.copytree(finished, copy, symlinks=True)
-    project, log = Project(copy), tmp_path / "log"
+def test_dvc_killed_in_a_stage_goes_on(finished_tiny, tmp_path, stage):
+    project, log = finished_tiny.copy(tmp_path / "copy"), tmp_path / "log"
+    copy = project.folder
     before, locked = project.digest(), yaml.safe_load((copy / "dvc.lock").read_text())
     with open(log, "w") as file:
         running = subprocess.Popen(

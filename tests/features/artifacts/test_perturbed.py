@@ -84,11 +84,25 @@ def test_rows_must_be_those_of_val_and_increase(tmp_path, ids):
         write_perturbed(draw_perturbed(row_ids=np.array(ids)), VAL, tmp_path)
 
 
-def test_arrays_must_fit_and_logits_be_numbers(tmp_path):
+def test_arrays_must_fit(tmp_path):
     found = draw_perturbed()
     short = (found.logits[0], found.logits[1][:, :3])
     with pytest.raises(AlignmentError, match=r"net-1\.logits"):
         write_perturbed(replace(found, logits=short), VAL, tmp_path)
-    found.logits[0][1, 2] = np.nan
-    with pytest.raises(NotFiniteError, match="7"):
+
+
+@pytest.mark.fault("an embedding that is no number")
+@pytest.mark.parametrize(
+    ("choose", "name"),
+    [
+        (lambda found: found.logits[1], r"net-1\.logits"),
+        (lambda found: found.embeddings[0], r"net-0\.embeddings"),
+        (lambda found: found.forensics, "forensics"),
+    ],
+)
+def test_what_is_no_number_is_told_with_its_row(tmp_path, choose, name):
+    found = draw_perturbed()
+    choose(found)[1, 2] = np.inf
+    with pytest.raises(NotFiniteError, match=rf"perturbed {name}.*\b7\b"):
         write_perturbed(found, VAL, tmp_path)
+    assert not list(tmp_path.iterdir())

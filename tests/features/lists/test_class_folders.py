@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 
 from features.errors import ManifestError
-from features.lists.class_folders import describe_folder, read_role
+from features.inputs.contents import KnownContents
+from features.inputs.pictures import describe_pictures
+from features.lists.class_folders import read_role
 from features.lists.label_file import ListedRows
 from features.settings.data import Data
 
@@ -170,7 +172,8 @@ def test_class_folders_may_be_links_into_trusted_folders(tmp_path: Path) -> None
     wanted = ["fake/1.png", "fake/stylegan/2.png", "fake/stylegan/deep/3.png"]
     wanted += ["real/b.jpg", "real/deep/down/a.png"]
     assert read(tmp_path, trusted=[str(disk)])["img_name"].tolist() == wanted
-    assert describe_folder(root, (str(disk),))["files"] == len(wanted)
+    noted = describe_pictures(tmp_path, "pictures", (str(disk),), KnownContents({}))
+    assert noted["files"] == len(wanted)
     problem, *_ = find_problems(tmp_path)
     assert problem == (
         f"'real' is a link to the folder '{disk / 'real'}': followed if data.trusted names that "
@@ -302,27 +305,6 @@ def test_a_name_that_is_no_utf8_is_told(tmp_path: Path) -> None:
         pass
     (problem,) = find_problems(tmp_path)
     assert problem == r"'real/\udcff.png': no valid UTF-8, rename it"
-    assert describe_folder(tmp_path / "pictures")["files"] == len(FILES) + 1
-
-
-def test_the_digest_follows_names_and_sizes(tmp_path: Path) -> None:
-    folder = make_files(tmp_path, FILES) / "pictures"
-    digests = [describe_folder(folder)]
-    assert digests[0]["files"] == len(FILES)
-    make_files(tmp_path, [".hidden"])
-    assert describe_folder(folder) == digests[0]
-    (folder / "real" / "b.jpg").write_bytes(b"y")
-    assert describe_folder(folder) == digests[0]
-    for change in (
-        lambda: (folder / "real" / "b.jpg").write_bytes(b"longer"),
-        lambda: (folder / "real" / "b.jpg").rename(folder / "real" / "c.jpg"),
-        lambda: (folder / "real" / "c.jpg").rename(folder / "fake" / "c.jpg"),
-        lambda: (folder / "fake" / "c.jpg").unlink(),
-        lambda: (folder / "fake" / "d.jpg").symlink_to("nowhere"),
-    ):
-        change()
-        digests.append(describe_folder(folder))
-    assert len({digest["sha256"] for digest in digests}) == 6
 
 
 def test_a_file_for_a_folder_is_told(tmp_path: Path) -> None:

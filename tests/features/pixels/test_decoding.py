@@ -279,7 +279,7 @@ def test_large_pictures_are_decoded_one_after_another(
 ) -> None:
     at_work, most, door = 0, 0, threading.Condition()
 
-    def decode_slowly(content: bytearray, image: Image.Image) -> Decoded:
+    def decode_slowly(*_: object) -> Decoded:
         nonlocal at_work, most
         with door:
             at_work += 1
@@ -291,7 +291,7 @@ def test_large_pictures_are_decoded_one_after_another(
             at_work -= 1
         return Decoded(np.zeros((16, 16, 3), np.uint8), [])
 
-    monkeypatch.setattr(memory, "measure_worker_share", lambda: share)
+    monkeypatch.setattr(memory, "measure_worker_memory", lambda: share)
     monkeypatch.setattr(decoding, "decode_pixels", decode_slowly)
     images = Images(size=16, store_dir=str(tmp_path / "store"))
     with ThreadPoolExecutor(4) as threads:

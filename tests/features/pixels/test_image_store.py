@@ -4,6 +4,8 @@ import io
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -179,6 +181,29 @@ def test_a_jpeg_becomes_the_pixels_that_pillow_makes(mode: str, options: dict) -
     np.testing.assert_array_equal(
         find_kernels().resize(found[:, :64].copy(), 32), np.asarray(halved)
     )
+
+
+@pytest.mark.parametrize("equalize", [False, True])
+def test_pictures_are_decoded_without_torch_to_the_same_bits(
+    tmp_path: Path, equalize: bool
+) -> None:
+    content = encode(draw_noise(0, 64, 64), "JPEG", quality=85)
+    images = Images(size=64, equalize=equalize)
+    wanted = decoding.decode_square(bytearray(content), images)
+    (tmp_path / "a.jpg").write_bytes(content)
+    program = (
+        "import sys; import numpy as np\n"
+        "from features.pixels.decoding import decode_square\n"
+        "from features.pixels.kernels import PLAIN\n"
+        "from features.settings.images import Images\n"
+        f"images = Images(size=64, equalize={equalize})\n"
+        "np.save('found.npy', decode_square(bytearray(open('a.jpg', 'rb').read()), images, PLAIN))\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    root = Path(decoding.__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "found.npy"), wanted)
 
 
 def test_a_row_that_cannot_be_read_has_no_pixels(stored: Stored) -> None:
@@ -359,4 +384,17 @@ def test_a_damaged_index_is_made_again(stored: Stored) -> None:
     manifest, root, params = choose(stored, store="raw")
     wanted = open_store(manifest, root, params).gather(READABLE_ROWS)
     ImageCache(params).index_path.write_bytes(b"no database at all" * 1000)
+    np.testing.assert_array_equal(open_store(manifest, root, params).gather(READABLE_ROWS), wanted)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_one_damaged_byte_of_a_known_content_is_noticed(stored: Stored, place: int) -> None:
+    """Each content stands twice in the index: with its file, and among the keys."""
+    manifest, root, params = choose(stored, store="raw")
+    wanted = open_store(manifest, root, params).gather(READABLE_ROWS)
+    path = ImageCache(params).index_path
+    known = [manifest.table["sha256"][4].encode()] * 2
+    before, between, after = path.read_bytes().split(known[0])
+    known[place] = b"?" + known[place][1:]
+    path.write_bytes(before + known[0] + between + known[1] + after)
     np.testing.assert_array_equal(open_store(manifest, root, params).gather(READABLE_ROWS), wanted)

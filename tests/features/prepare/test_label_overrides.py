@@ -10,6 +10,7 @@ from made_data import draw_noise, encode, make_rows, prepare_params, write_table
 
 from features.core.manifest import ROLES, read_manifest
 from features.errors import ManifestError
+from features.inputs.contents import KnownContents
 from features.inputs.run import describe_inputs
 from features.prepare.label_overrides import HEADER, override_labels
 from features.prepare.run import run
@@ -299,7 +300,7 @@ def test_a_review_that_went_through_a_spreadsheet_is_read(data: Path, review: Pa
 
 def test_a_missing_file_is_told_before_any_work(data: Path, review: Path) -> None:
     with pytest.raises(ManifestError, match=r"data\.label_overrides: no file .*review\.csv"):
-        describe_inputs(Data(root=str(data), label_overrides=str(review)))
+        describe_inputs(Data(root=str(data), label_overrides=str(review)), KnownContents({}))
     assert find_problems(data, review) == ["there is no such file"]
 
 
@@ -308,11 +309,11 @@ def test_inputs_notes_the_digest_so_that_a_change_runs_prepare_again(
 ) -> None:
     given = Data(root=str(data), label_overrides=str(review))
     write_table(review, HEADER, [("train", "train00.png", 0, 1, "")])
-    before = describe_inputs(given)
+    before = describe_inputs(given, KnownContents({}))
     write_table(review, HEADER, [("train", "train00.png", 0, 0, "")])
-    after = describe_inputs(given)
+    after = describe_inputs(given, KnownContents({}))
     assert [key for key in after if before[key] != after[key]] == ["label_overrides"]
-    assert "label_overrides" not in describe_inputs(Data(root=str(data)))
+    assert "label_overrides" not in describe_inputs(Data(root=str(data)), KnownContents({}))
 
 
 def test_the_label_of_the_list_stays_beside_the_corrected_one(data: Path, review: Path) -> None:

@@ -11,6 +11,7 @@ from made_data import prepare_params
 from features.core.files import read_json
 from features.core.manifest import read_manifest
 from features.errors import ManifestError
+from features.inputs.contents import KnownContents
 from features.inputs.pictures import describe_pictures
 from features.pixels.store import open_store
 from features.prepare.run import run
@@ -68,6 +69,10 @@ def test_new_pictures_behind_a_trusted_link_are_noticed(data: Path, tmp_path: Pa
     (data / "trainset").mkdir()
     (data / "trainset" / "more").symlink_to(tmp_path / "disk")
     trusted = (str(tmp_path / "disk"),)
-    before = describe_pictures(data / "trainset", trusted)
+    before = describe_pictures(data, "trainset", trusted, KnownContents({}))
     (tmp_path / "disk" / "new.png").write_bytes(b"x")
-    assert describe_pictures(data / "trainset", trusted)["files"] == before["files"] + 1 == 21
+    assert (
+        describe_pictures(data, "trainset", trusted, KnownContents({}))["files"]
+        == before["files"] + 1
+        == 21
+    )

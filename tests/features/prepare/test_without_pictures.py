@@ -11,6 +11,7 @@ from features.core.manifest import ROLES, read_manifest
 from features.errors import ConfigError, ManifestError
 from features.forensics import run as forensics
 from features.forensics.settings import ForensicParams
+from features.inputs.contents import KnownContents
 from features.inputs.run import describe_inputs
 from features.inputs.settings import check_all_params
 from features.prepare.run import OUT, run
@@ -64,7 +65,7 @@ def test_forensic_tables_have_no_columns(params) -> None:
 
 
 def test_inputs_ask_for_the_lists_alone(params) -> None:
-    facts = describe_inputs(params.data)
+    facts = describe_inputs(params.data, KnownContents({}))
     assert [set(facts[role]) for role in ROLES] == [{"labels", "bytes", "sha256"}] * 3
 
 

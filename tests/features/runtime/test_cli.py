@@ -212,3 +212,19 @@ def test_help_is_no_run() -> None:
     assert "Do this." in done.stdout
     assert "A.B=VALUE" in done.stdout
     assert "done in" not in done.stdout
+
+
+@pytest.mark.parametrize("before", [None, signal.SIG_IGN, signal.SIG_DFL])
+def test_what_happens_at_sigterm_afterwards_is_what_happened_before(monkeypatch, before) -> None:
+    """`None` stands for a handler that Python has not set, and cannot set again."""
+    handlers = {signal.SIGTERM: before}
+    monkeypatch.setattr(signal, "getsignal", handlers.__getitem__)
+
+    def set_handler(number: signal.Signals, handler: object) -> None:
+        assert handler is not None
+        handlers[number] = handler
+
+    monkeypatch.setattr(signal, "signal", set_handler)
+    with cli._note_sigterm():
+        assert (handlers[signal.SIGTERM] == before) == (before != signal.SIG_DFL)
+    assert handlers[signal.SIGTERM] == before

@@ -5,7 +5,12 @@ from pathlib import Path
 import pytest
 
 from features.runtime import memory
-from features.runtime.memory import WORKER, count_workers, measure_free_memory, measure_worker_share
+from features.runtime.memory import (
+    WORKER,
+    count_workers,
+    measure_free_memory,
+    measure_worker_memory,
+)
 
 GB = 1 << 30
 
@@ -52,11 +57,11 @@ def test_workers_are_as_many_as_cores_and_memory_allow(
 ) -> None:
     monkeypatch.setattr(memory, "cpu_count", lambda: 8)
     monkeypatch.setattr(memory, "measure_free_memory", lambda: free)
-    for function in (count_workers, measure_worker_share):
+    for function in (count_workers, measure_worker_memory):
         function.cache_clear()
     try:
         assert count_workers() == workers
-        assert measure_worker_share() == free // (workers + 1)
+        assert measure_worker_memory() == free // (workers + 1)
     finally:
-        for function in (count_workers, measure_worker_share):
+        for function in (count_workers, measure_worker_memory):
             function.cache_clear()

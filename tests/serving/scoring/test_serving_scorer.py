@@ -26,7 +26,7 @@ def describe_member(backbone: str, fold: int) -> MemberFacts:
     return MemberFacts(
         backbone=backbone, fold=fold, model="test", kind="onnx", file="", digest="",
         correction=Correction(shift=0.5), side=SIDE, tta="none", width=WIDTH, parameters=1,
-        pretrained="", licence="", parity=None,
+        operations=1, pretrained="", licence="", parity=None,
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from project_copy import ROOT, Project, copy_project
+from project_copy import ROOT, Project
 
 from features.errors import ConfigError, DvcError, StaleArtifactError, TrainingError
 from features.inputs.settings import AllParams, check_all_params
@@ -228,9 +228,9 @@ def test_members_of_some_backbones_alone(params):
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Project:
+def project(finished_tiny, tmp_path_factory) -> Project:
     """The tiny task, ready to train on: a network of one epoch, and one that takes longer."""
-    made = copy_project(tmp_path_factory.mktemp("all") / "a b é", "tiny")
+    made = finished_tiny.copy(tmp_path_factory.mktemp("all") / "a b é")
     params = made.read_params()
     params["backbones"] = {"short": {"model": "test_resnet"}, "long": LONG}
     made.write_params(params)

@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 
 from features.core.files import read_json
-from features.core.number_text import format_figure, format_percent
+from features.core.number_text import format_figure
 from stage2_ensemble.charts.charts import CHART_TITLES, build_charts, render_svg, write_pngs
 from stage2_ensemble.charts.style import LONGEST, cut
 from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.findings.final_run import tabulate_last
+from stage2_ensemble.sentences.scorers import describe_rates
 
 HOSTILE = '<img src=x onerror="alert(1)"> $x_1$ & so on, and on'
 
@@ -68,10 +69,7 @@ def test_words_hold_the_figures_of_metrics_json(run):
         f"AUC {format_figure(stack['auc'], stack['auc_low'], stack['auc_high'])}"
         in (charts["scorers_auc"])
     )
-    assert (
-        f"{format_percent(metrics['promises']['fpr']['realised'])} of reals fake"
-        in charts["roc_log"]
-    )
+    assert describe_rates(metrics["promises"]) in charts["roc_log"]
     counts = tables["confusion"].set_index("label")
     assert counts.to_numpy().sum() == sum(metrics["rows"]["val"].values())
     assert f"{counts.loc['fake', 'fake']} are called fake" in charts["confusion_matrix"]

@@ -40,7 +40,7 @@ from stage2_ensemble.tune.search import (
 from stage2_ensemble.tune.settings import TuneParams
 
 PRESENT = Stack(inner_folds=3, repeats=1, bags=1, max_rounds=4, pca_components=3, num_leaves=15)
-MADE = ("place", "candidate", "values", "auc", "gain", "parts", "pruned")
+MADE = ("place", "candidate", "values", "auc", "gain", "splits", "pruned")
 """What is the same whenever it is made: not the seconds."""
 
 
@@ -61,12 +61,12 @@ def make(task: TuningTask, path, trials: int) -> list[tuple]:
 
 @pytest.fixture
 def quick(monkeypatch):
-    """AUCs by a formula: best at a learning rate of 0.1, parts that differ by far more."""
+    """AUCs by a formula: best at a learning rate of 0.1, splits that differ by far more."""
 
     def measure(task, name, settings):
         offset = {"lightgbm": 0.0, "lightgbm_pca": -0.002}[name]
-        for part in range(len(task.parts)):
-            yield 0.8 + offset + 0.05 * part - 0.01 * abs(np.log(settings.learning_rate / 0.1))
+        for split in range(len(task.splits)):
+            yield 0.8 + offset + 0.05 * split - 0.01 * abs(np.log(settings.learning_rate / 0.1))
 
     monkeypatch.setattr(tuning, "measure_splits", measure)
 
@@ -91,7 +91,7 @@ def test_better_settings_are_found_and_hopeless_ones_pruned(quick, tmp_path):
     assert 0.07 < best.values["learning_rate"] < 0.14
     pruned = [a for a in attempts if a.pruned]
     assert pruned
-    assert {a.parts for a in pruned} <= {3, 4}
+    assert {a.splits for a in pruned} <= {3, 4}
     assert max(a.gain for a in pruned) < best.gain
     shares = results.measure_importance(open_study(tmp_path / "j", task.key), 0)
     assert max(shares, key=shares.get) == "learning_rate"
@@ -280,7 +280,7 @@ def favour(monkeypatch, enter):
 
     def find(name: str, value: float) -> None:
         def measure(task, candidate, settings):
-            yield from [0.7 if getattr(settings, name) == value else 0.6] * len(task.parts)
+            yield from [0.7 if getattr(settings, name) == value else 0.6] * len(task.splits)
 
         def propose(study, task, space, done):
             if done:

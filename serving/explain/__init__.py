@@ -1,0 +1,1 @@
+"""Command `explain`: the evidence sheet of one picture."""

@@ -1,0 +1,1 @@
+"""The service: requests into pictures, pictures into answers, within limits."""

@@ -1,0 +1,86 @@
+"""All facts of a sheet, before a word is written.
+
+facts = gather_facts(Ensemble.load("ensemble"), content, "holiday.jpg")
+facts.label, [row.label for row in facts.copies]
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from features.core.files import digest_bytes
+from features.errors import PictureError
+from features.pixels.decoding import decode_pixels
+from features.pixels.kernels import PLAIN
+from features.pixels.opening import open_image
+from features.pixels.reading import ImageProblem
+from serving.ensemble.ensemble import Ensemble
+from serving.ensemble.rows import LabelledPicture
+from serving.format.facts import BundleFacts
+from serving.provenance.finding import find_marks
+from serving.provenance.marks import Mark
+from serving.reading.pictures import GivenPicture
+from serving.sheet.blocks import BlockShares, share_blocks
+from serving.sheet.copies import list_copies
+from serving.sheet.covering import CoverMap, map_covering
+from stage2_ensemble.decisions.conformal import REVIEW
+from stage2_ensemble.decisions.rules import DecisionRules
+
+
+@dataclass(frozen=True)
+class SheetFacts:
+    """Of one picture."""
+
+    bundle: BundleFacts
+    bundle_digest: str
+    rules: DecisionRules
+    digest: str
+    """sha256 of the file."""
+    pixels: npt.NDArray[np.uint8]
+    """`(h, w, 3)`, upright."""
+    row: LabelledPicture
+    """As the command `label` gives it."""
+    copies: tuple[LabelledPicture, ...]
+    maps: tuple[CoverMap, ...]
+    shares: BlockShares | None
+    marks: tuple[Mark, ...]
+
+    @property
+    def flips(self) -> tuple[str, ...]:
+        """Variants that get another decided label than the picture, which has one."""
+        decided = {self.row.label, REVIEW}
+        if self.row.label == REVIEW:
+            return ()
+        return tuple(v.name for v in self.copies if v.is_readable and v.label not in decided)
+
+    @property
+    def label(self) -> str:
+        """That of the bundle's rules, or `review` where it does not last."""
+        return REVIEW if self.flips else self.row.label
+
+
+def gather_facts(ensemble: Ensemble, content: bytes | bytearray, name: str) -> SheetFacts:
+    """`content` is that of a file. Raises `PictureError` where it cannot be read."""
+    content, limits = bytearray(content), ensemble.facts.pixels.limits
+    [row] = ensemble.label_batch([GivenPicture(name, lambda: content)])
+    if not row.is_readable:
+        raise PictureError(name, [row.status])
+    try:
+        pixels = decode_pixels(content, open_image(content, limits), PLAIN).pixels
+        marks = find_marks(content, limits)
+    except ImageProblem as problem:
+        raise PictureError(name, [str(problem)]) from None
+    [square] = ensemble.reader.read(GivenPicture(name, lambda: content))
+    return SheetFacts(
+        bundle=ensemble.facts,
+        bundle_digest=ensemble.bundle.digest,
+        rules=ensemble.scorer.second_stage.rules,
+        digest=digest_bytes(content),
+        pixels=pixels,
+        row=row,
+        copies=tuple(ensemble.label_batch(list_copies(pixels))),
+        maps=tuple(map_covering(ensemble, square)),
+        shares=share_blocks(ensemble.scorer, square),
+        marks=marks,
+    )

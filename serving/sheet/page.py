@@ -1,0 +1,115 @@
+"""The sheet as one HTML file without scripts, which fetches nothing."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from serving.ensemble.ensemble import Ensemble
+from serving.provenance.marks import shorten_text
+from serving.sheet.blocks import BlockShares
+from serving.sheet.covering import WHOLE, CoverMap
+from serving.sheet.facts import SheetFacts, gather_facts
+from serving.sheet.pictures import SMALL, encode_map, encode_picture
+from serving.sheet.words import (
+    describe_known_rates,
+    describe_prior,
+    describe_stability,
+    explain_label,
+    format_probability,
+    list_priors,
+)
+
+PAGE = Path(__file__).parent
+
+
+def build_sheet(ensemble: Ensemble, content: bytes | bytearray, name: str) -> str:
+    """The page about a file's content; `name` is how it is called there.
+
+    Same bundle, content and name, same text. Raises `PictureError` where it cannot be read.
+    """
+    return render_sheet(gather_facts(ensemble, content, name))
+
+
+def render_sheet(facts: SheetFacts) -> str:
+    """The whole file; all text is escaped by the template."""
+    environment = Environment(
+        loader=FileSystemLoader(PAGE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("sheet.html").render(
+        **_build_page(facts), style=(PAGE / "sheet.css").read_text(encoding="utf-8")
+    )
+
+
+def _build_page(facts: SheetFacts) -> dict[str, Any]:
+    """What the template needs, in words."""
+    height, width = facts.pixels.shape[:2]
+    return {
+        "name": shorten_text(facts.row.name),
+        "size": f"{width:,} × {height:,} pixels",
+        "picture": encode_picture(facts.pixels),
+        "small_picture": encode_picture(facts.pixels, SMALL),
+        "label": facts.label,
+        "probability": format_probability(facts.row.log_odds),
+        "prior": describe_prior(facts.rules),
+        "reason": explain_label(facts),
+        "priors": list_priors(facts),
+        "rates": describe_known_rates(facts),
+        "stability": describe_stability(facts),
+        "copies": _list_copies(facts),
+        "maps": [_describe_map(cover_map) for cover_map in facts.maps],
+        "shipped": facts.bundle.shipped,
+        "base": f"{facts.shares.base:+.2f}" if facts.shares else "",
+        "bars": _list_bars(facts.shares) if facts.shares else [],
+        "marks": facts.marks,
+        "made_of": f"forgerystack {version('forgerystack')}, bundle {facts.bundle_digest[:16]}, "
+        f"file {facts.digest}",
+    }
+
+
+def _list_copies(facts: SheetFacts) -> list[dict[str, Any]]:
+    """The file itself, then its changed copies."""
+    rows = []
+    for name, row in [("as it is", facts.row), *((row.name, row) for row in facts.copies)]:
+        known = row.is_readable
+        change = row.log_odds - facts.row.log_odds
+        rows.append(
+            {
+                "name": name,
+                "probability": format_probability(row.log_odds) if known else "",
+                "change": f"{change:+.2f}" if known and row is not facts.row else "",
+                "label": row.label if known else f"not read: {row.status}",
+                "flips": row.name in facts.flips and row is not facts.row,
+            }
+        )
+    return rows
+
+
+def _describe_map(cover_map: CoverMap) -> dict[str, Any]:
+    strongest = float(np.abs(cover_map.changes).max())
+    return {
+        "title": "all together" if cover_map.scorer == WHOLE else cover_map.scorer,
+        "overlays": encode_map(cover_map),
+        "probability": format_probability(cover_map.log_odds),
+        "strongest": f"{strongest:.2f}",
+    }
+
+
+def _list_bars(shares: BlockShares) -> list[dict[str, Any]]:
+    """Blocks as bars from a middle line; the longest takes half of the width."""
+    longest = max((abs(value) for value in shares.blocks.values()), default=0.0) or 1.0
+    return [
+        {
+            "name": shorten_text(name),
+            "value": f"{value:+.2f}",
+            "side": "fake" if value > 0 else "real",
+            "width": f"{50 * abs(value) / longest:.1f}",
+        }
+        for name, value in shares.blocks.items()
+    ]

@@ -1,0 +1,121 @@
+"""What the facts of a sheet say, in sentences."""
+
+from scipy.special import expit, logit
+
+from features.core.number_text import format_of_hundred, format_percent
+from serving.format.facts import RateFacts, ValRates
+from serving.sheet.facts import SheetFacts
+from stage2_ensemble.decisions.conformal import FAKE, REVIEW
+from stage2_ensemble.decisions.rules import DecisionRules
+from stage2_ensemble.measures.shares import Share
+
+PRIORS = (0.01, 0.1, 0.5)
+"""Shares of fakes that a reader may think of; the bundle's own stands beside."""
+SOURCES = {
+    "train": "as in the pictures that were learned from",
+    "given": "as was chosen for this bundle",
+    "estimate": "as was estimated when the bundle was made",
+}
+SURE = 0.999
+"""Probabilities beyond it are not told apart: no val is so large."""
+
+
+def format_probability(log_odds: float) -> str:
+    """`97.3 %`; of one near 0 or 1 that it is nearer."""
+    probability = float(expit(log_odds))
+    if probability > SURE:
+        return f"over {100 * SURE:g} %"
+    return (
+        f"under {100 * (1 - SURE):.1f} %"
+        if probability < 1 - SURE
+        else f"{100 * probability:.1f} %"
+    )
+
+
+def describe_prior(rules: DecisionRules) -> str:
+    """What share of fakes probabilities assume, and why."""
+    prior = rules.prior
+    return (
+        f"That assumes that {format_percent(prior.value)} of such pictures are fake, "
+        f"{SOURCES[prior.source]}."
+    )
+
+
+def list_priors(facts: SheetFacts) -> list[tuple[str, str, bool]]:
+    """Shares of fakes, the probability at each, and whether it is the bundle's."""
+    own = facts.rules.prior.value
+    ratio = facts.row.log_odds - float(logit(own))
+    shares = sorted({*PRIORS, own})
+    return [
+        (format_percent(share), format_probability(ratio + float(logit(share))), share == own)
+        for share in shares
+    ]
+
+
+def explain_label(facts: SheetFacts) -> str:
+    """Why the sheet says what it says."""
+    if facts.flips:
+        return (
+            f"The bundle's rules call this file {facts.row.label}, but not when it is changed a "
+            f"little ({', '.join(facts.flips)}). An answer that does not last is left to a person."
+        )
+    if facts.label == REVIEW:
+        return "The score lies where the bundle's rules leave pictures to a person."
+    if facts.rules.band:
+        return f"The score lies where the bundle's rules call pictures {facts.label}."
+    side = "at or above" if facts.label == FAKE else "below"
+    return f"The score is {side} the bundle's threshold, {_write_threshold(facts)}."
+
+
+def describe_stability(facts: SheetFacts) -> str:
+    """Whether the answer lasts."""
+    readable = [copy for copy in facts.copies if copy.is_readable]
+    if facts.flips:
+        threshold = "" if facts.rules.band else f" The threshold is {_write_threshold(facts)}."
+        return (
+            f"The label flips in {len(facts.flips)} of {len(readable)} changed copies.{threshold}"
+        )
+    changed = [copy.name for copy in readable if copy.label != facts.row.label]
+    if changed:
+        return f"The label does not flip; it is not the same in: {', '.join(changed)}."
+    return f"The label stays {facts.row.label} in all {len(readable)} changed copies."
+
+
+def describe_known_rates(facts: SheetFacts) -> str:
+    """What the same rules did on pictures whose class is known."""
+    if facts.bundle.val is not None:
+        val = facts.bundle.val
+        where = f"On pictures that nothing was fitted on ({val.reals:,} reals, {val.fakes:,} fakes)"
+        return f"{where}: {_describe_val(val)}. Brackets are 95 % intervals."
+    rule = facts.rules.scorers[facts.bundle.shipped]
+    called, found = _write_share(rule.threshold.fpr), _write_share(rule.threshold.tpr)
+    return (
+        "Nothing was measured on other pictures than those that the threshold was chosen on. Of "
+        f"100 reals among these it called {called} fake, of 100 fakes it found {found}: on others "
+        "it does worse. Brackets are 95 % intervals."
+    )
+
+
+def _write_threshold(facts: SheetFacts) -> str:
+    return format_probability(facts.rules.find_threshold(facts.bundle.shipped))
+
+
+def _describe_val(val: ValRates) -> str:
+    called, missed = _write_rate(val.reals_called_fake), _write_rate(val.fakes_called_real)
+    if val.reals_in_review is None or val.fakes_in_review is None:
+        found = _write_rate(val.fakes_called_real.invert())
+        return f"of 100 reals the rules called {called} fake, of 100 fakes they found {found}"
+    open_reals, open_fakes = _write_rate(val.reals_in_review), _write_rate(val.fakes_in_review)
+    return (
+        f"of 100 reals the rules called {called} fake and left {open_reals} to review, of 100 "
+        f"fakes they called {missed} real and left {open_fakes} to review"
+    )
+
+
+def _write_rate(rate: RateFacts) -> str:
+    return format_of_hundred(rate.value, rate.low, rate.high)
+
+
+def _write_share(share: Share) -> str:
+    assert share.value is not None
+    return format_of_hundred(share.value, share.low, share.high)

@@ -1,0 +1,1 @@
+"""Processes that look at pictures, and may die of one."""

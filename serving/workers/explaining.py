@@ -1,0 +1,30 @@
+"""What the worker that explains does: it has the whole bundle, and bounds of its own."""
+
+import functools
+
+import numpy as np
+
+from serving.ensemble.ensemble import Ensemble
+from serving.sheet.page import build_sheet
+from serving.workers.bounding import bound_worker, estimate_decoding
+
+COPIES = 3
+"""Pixels of a picture that are in memory at a time: as they are, changed, and drawn."""
+
+
+def explain_upload(content: bytes, name: str, bundle: str, file_bytes: int) -> str:
+    """The evidence sheet of a file, as HTML; `file_bytes`: the most that `content` has.
+
+    Raises `PictureError`.
+    """
+    return build_sheet(_load(bundle, file_bytes), content, name)
+
+
+@functools.cache
+def _load(bundle: str, file_bytes: int) -> Ensemble:
+    """Once in a process; all networks run before its memory is bounded."""
+    ensemble = Ensemble.load(bundle)
+    pixels = ensemble.facts.pixels
+    ensemble.score_squares(np.zeros((1, pixels.size, pixels.size, 3), np.uint8), all_members=True)
+    bound_worker(COPIES * estimate_decoding(pixels.limits, file_bytes))
+    return ensemble

@@ -1,0 +1,24 @@
+"""The command `explain`."""
+
+import logging
+
+import pytest
+
+from features.errors import PictureError
+from serving.explain.__main__ import main as explain
+from serving.sheet.page import build_sheet
+
+
+def test_the_sheet_is_written_and_summed_up(ensemble, bundle, pictures, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "forgerystack")
+    out = tmp_path / "sheet.html"
+    explain(pictures[0], bundle, out)
+    sheet = build_sheet(ensemble, pictures[0].read_bytes(), pictures[0].name)
+    assert out.read_text(encoding="utf-8") == sheet
+    assert "marks of origin: none" in caplog.text
+
+
+def test_a_missing_picture_is_said(bundle, tmp_path):
+    with pytest.raises(PictureError, match="missing"):
+        explain(tmp_path / "none.png", bundle, tmp_path / "sheet.html")
+    assert not (tmp_path / "sheet.html").exists()
