@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from features.settings.scoring import Scoring
-from serving.format.facts import TOLERANCE, MemberFacts, Parity
+from serving.format.facts import MemberFacts, Parity, find_limit
 from serving.format.files import MEMBERS
 from serving.scoring.members import BundledMember, MemberScores
 from serving.scoring.torch_network import SETTINGS
@@ -62,9 +62,7 @@ def write_bundled_member(
         blank = torch.zeros(2, size, size, 3, dtype=torch.uint8)
         export_graph(graph, blank, bundle / facts.file, external_data=False)
         parity = _measure_parity(source, BundledMember(bundle, facts), squares)
-        reason = (
-            "" if parity.log_odds <= TOLERANCE else f"its log-odds are off by {parity.log_odds:.2g}"
-        )
+        reason = "" if parity.agrees else f"its log-odds are off by {parity.log_odds:.2g}"
     except Exception as error:  # whatever it is, torch can do it
         lines = str(error).strip().splitlines() or [""]
         reason = f"{type(error).__name__}: {lines[0][:200]}"
@@ -114,6 +112,11 @@ def _describe(source: TorchMember) -> MemberFacts:
 def _measure_parity(source: TorchMember, bundled: BundledMember, squares: Squares) -> Parity:
     if not len(squares):
         squares = np.zeros_like(squares, shape=(2, *squares.shape[1:]))
-    pairs = zip(source.score(squares), bundled.score(squares), strict=True)
-    log_odds, embeddings = (float(np.abs(a - b).max()) for a, b in pairs)
-    return Parity(pictures=len(squares), log_odds=log_odds, embeddings=embeddings)
+    wanted, found = source.score(squares), bundled.score(squares)
+    differences = np.abs(found.log_odds - wanted.log_odds)
+    return Parity(
+        pictures=len(squares),
+        log_odds=float(differences.max()),
+        embeddings=float(np.abs(found.embeddings - wanted.embeddings).max()),
+        agrees=bool((differences <= find_limit(wanted.log_odds)).all()),
+    )

@@ -4,13 +4,13 @@ from pathlib import Path
 
 from features.errors import BundleError
 from serving.ensemble.ensemble import Ensemble
-from serving.format.facts import TOLERANCE
+from serving.format.facts import find_limit
 
 
 def check_samples(folder: Path) -> float:
     """The largest difference in log-odds between now and when the bundle was made.
 
-    Raises `BundleError` with all samples that differ by more than `TOLERANCE`, or as
+    Raises `BundleError` with all samples that differ by more than they may, or as
     `Ensemble.load`.
     """
     ensemble = Ensemble.load(folder)
@@ -20,7 +20,7 @@ def check_samples(folder: Path) -> float:
     for sample, row in zip(samples, rows, strict=True):
         difference = abs(row.log_odds - sample.log_odds)
         largest = max(largest, difference)
-        if not row.is_readable or not difference <= TOLERANCE:
+        if not row.is_readable or not difference <= find_limit(sample.log_odds):
             found = f"log-odds {row.log_odds:.6g}, {sample.log_odds:.6g} when the bundle was made"
             problems.append(f"{sample.file}: {found if row.is_readable else row.status}")
     if problems:

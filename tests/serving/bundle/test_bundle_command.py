@@ -19,7 +19,7 @@ from serving import Ensemble
 from serving.bundle import members as bundled
 from serving.bundle import run as module
 from serving.bundle.settings import BundleParams
-from serving.format.facts import TOLERANCE
+from serving.format.facts import find_limit
 from serving.scoring.needs import Needs
 
 
@@ -38,7 +38,8 @@ def test_a_bundle_says_what_it_holds(bundle: Path, ensemble: Ensemble) -> None:
     for member in facts.members:
         assert member.kind == "onnx"
         assert member.parity is not None
-        assert member.parity.log_odds <= TOLERANCE
+        assert member.parity.agrees
+        assert member.parity.log_odds < 1e-3
         assert member.parity.pictures == 32
     assert (facts.pixels.size, facts.pixels.equalize) == (48, False)
     assert {"numpy", "onnxruntime", "torch", "python"} <= facts.versions.keys()
@@ -137,3 +138,25 @@ def test_pictures_are_resized_and_refused_as_the_project_says(copy: Path, tmp_pa
     large = np.zeros((100, 100, 3), np.uint8)
     (row,) = Ensemble.load(out).label([large])
     assert row.status == "100 x 100 pixels, above max_pixels 4000"
+
+
+def test_large_log_odds_may_differ_by_a_share_of_them() -> None:
+    np.testing.assert_allclose(find_limit([0, -40.0]), [1e-4, 5e-4])
+
+
+def test_a_graph_that_is_further_off_is_not_taken(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score = bundled.BundledMember.score
+    monkeypatch.setattr(
+        bundled.BundledMember,
+        "score",
+        lambda self, squares: (found := score(self, squares))._replace(
+            log_odds=found.log_odds + np.float32(2e-3)
+        ),
+    )
+    monkeypatch.setattr(module, "check_samples", lambda _: 0.0)
+    out = make_bundle(project, tmp_path / "off", samples=0)
+    members = json.loads((out / "bundle.json").read_text())["members"]
+    assert {member["kind"] for member in members} == {"torch"}
+    assert all("off by 0.002" in member["reason"] for member in members)
