@@ -18,9 +18,10 @@ def decode_upload(content: bytes, facts: str, file_bytes: int) -> Squares | str:
     """
     reader = _open_reader(facts, file_bytes)
     try:
-        return reader.read(GivenPicture("", lambda: bytearray(content)))
+        square: Squares = reader.read(GivenPicture("", lambda: bytearray(content)))[0]
     except ImageProblem as problem:
         return str(problem)
+    return square
 
 
 @functools.cache
