@@ -219,7 +219,8 @@ def test_lock_has_one_admitted_version_of_each_dependency(python: str) -> None:
 def test_ranges_leave_room() -> None:
     assert PROJECT["requires-python"] == ">=3.11"
     for requirement in direct_requirements():
-        assert {specifier.operator for specifier in requirement.specifier} == {">="}, requirement
+        operators = {specifier.operator for specifier in requirement.specifier}
+        assert operators - {"!="} == {">="}, requirement  # one version may be broken
     torch = next(r for r in direct_requirements() if r.name == "torch")
     assert torch.specifier.contains("2.9.0")
 
