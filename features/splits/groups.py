@@ -16,6 +16,9 @@ def build_groups(keys: pd.DataFrame, links: Ids | None = None) -> Ids:
     `links` `(m, 2)` are pairs of positions that belong together for another reason. Empty values
     link nothing. Numbers follow the first row of each group.
     """
+    from scipy.sparse import coo_array  # late: a third of a second that labelling can do without
+    from scipy.sparse.csgraph import connected_components
+
     n = len(keys)
     edges = [np.empty((0, 2), np.int64) if links is None else links]
     edges += [link_repeated(keys[column]) for column in keys.columns]
@@ -25,9 +28,6 @@ def build_groups(keys: pd.DataFrame, links: Ids | None = None) -> Ids:
     rows = np.flatnonzero(linked)
     # The graph is one of linked rows alone, and of half the width: most rows are single.
     nodes = (np.cumsum(linked, dtype=np.int32) - 1)[ends]
-    from scipy.sparse import coo_array  # late: a third of a second that labelling can do without
-    from scipy.sparse.csgraph import connected_components
-
     graph = coo_array((np.ones(len(nodes), bool), tuple(nodes.T)), shape=(len(rows), len(rows)))
     _, parts = connected_components(graph, directed=False)
     _, first = np.unique(parts, return_index=True)
