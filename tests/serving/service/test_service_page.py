@@ -91,7 +91,7 @@ def test_with_a_key_the_page_asks_for_it(bundle: Path, tmp_path: Path, pictures)
     ):
         page = opened.page
         choose(page, "a.png", content)
-        page.wait_for_function("document.getElementById('said').textContent.startsWith('401')")
+        page.locator("#said", has_text="401").wait_for()
         page.fill("#key", KEY)
         choose(page, "a.png", content)
         page.wait_for_selector("#answer:not([hidden])", timeout=60_000)
