@@ -131,7 +131,7 @@ def describe_choice(verdicts: Sequence[Verdict], gate_choice: str, shipped: str)
         if verdict.ships and "sources of reals" not in kinds:
             sentences.append(
                 f"how {verdict.name} does on other sources of reals is not known: "
-                "data.columns.source names fewer than two"
+                "data.columns.source names fewer than two, or none that could be left out"
             )
     return sentences
 
