@@ -2,8 +2,9 @@
 
 import numpy as np
 import pandas as pd
-from benchmarks.stacker_study import FRESH, KINDS, make_world, run_world, tell
 from rich.console import Console
+
+from benchmarks.stacker_study import FRESH, KINDS, make_world, run_world, tell
 
 
 def test_worlds_differ_by_kind_and_draw_alone():
