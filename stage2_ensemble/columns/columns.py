@@ -31,7 +31,7 @@ from stage2_ensemble.columns.memory_map import copy_rows
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
 Mask = npt.NDArray[np.bool_]
-Parts = npt.NDArray[np.int16]
+InnerFolds = npt.NDArray[np.int16]
 OutsideFolders = Mapping[str, Path]
 """Of members from outside the folders of their scores, by name."""
 NO_FOLDERS: OutsideFolders = {}
@@ -124,8 +124,8 @@ def check_fittable(columns: MemberColumns) -> None:
         raise LeakageError(f"a model would be fitted on {type(columns).__name__}", columns.row_ids)
 
 
-def count_parts(folds: Sequence[FoldColumns], wanted: int) -> int:
-    """Parts, at most `wanted`, that each fold can be cut into with groups of both classes in each.
+def count_inner_folds(folds: Sequence[FoldColumns], wanted: int) -> int:
+    """Inner folds, at most `wanted`, with groups of both classes, that all folds can be cut into.
 
     0 or 1: it cannot be cut.
     """

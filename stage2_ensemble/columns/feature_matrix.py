@@ -30,11 +30,11 @@ from features.settings.stacking import Stack
 from features.splits.folds import split_evenly
 from stage2_ensemble.columns.columns import (
     FoldColumns,
+    InnerFolds,
     Mask,
     MemberColumns,
-    Parts,
     check_fittable,
-    count_parts,
+    count_inner_folds,
 )
 from stage2_ensemble.columns.projection import (
     Distance,
@@ -63,10 +63,10 @@ class FoldBasis:
 
     axes: tuple[Axes, ...]
     """Of each backbone."""
-    parts: Parts | None
-    """`(n,)` parts of the rows, by group; `None` where they cannot be cut."""
+    inner_folds: InnerFolds | None
+    """`(n,)` of the rows, by group; `None` where they cannot be cut."""
     distances: list[npt.NDArray[np.float64]] | None
-    """Of each backbone `(n,)`, by models of the other parts; NaN where it has none."""
+    """Of each backbone `(n,)`, by models of the other inner folds; NaN where it has none."""
 
 
 Basis = Mapping[int, FoldBasis]
@@ -143,28 +143,28 @@ def _fit_axes(columns: FoldColumns, settings: Stack, seed: int) -> FoldBasis:
     """Axes on all rows, and for each backbone the distances `(n,)` of models of other rows."""
     check_fittable(columns)
     labels = columns.labels
-    count = count_parts([columns], settings.inner_folds)
-    parts = None
+    count = count_inner_folds([columns], settings.inner_folds)
+    inner_folds = None
     if count > 1:
-        parts = split_evenly(labels, columns.groups, count, seed + columns.fold)
-    crossed = parts if count_parts([columns], LEAST_GROUPS) == LEAST_GROUPS else None
+        inner_folds = split_evenly(labels, columns.groups, count, seed + columns.fold)
+    crossed = inner_folds if count_inner_folds([columns], LEAST_GROUPS) == LEAST_GROUPS else None
 
     projections = map_parallel(
         lambda embeddings: Projection.fit(embeddings, settings.pca_components, seed),
         columns.embeddings,
     )
     if crossed is None:
-        return FoldBasis(tuple(Axes(own, None) for own in projections), parts, None)
+        return FoldBasis(tuple(Axes(own, None) for own in projections), inner_folds, None)
     applied = apply_all(projections, columns.embeddings)
     found = map_parallel(lambda rows: _fit_distance(rows, columns, crossed), applied)
     axes = tuple(Axes(own, model) for own, (model, _) in zip(projections, found, strict=True))
-    return FoldBasis(axes, parts, [distances for _, distances in found])
+    return FoldBasis(axes, inner_folds, [distances for _, distances in found])
 
 
 def _fit_distance(
-    components: Matrix, columns: FoldColumns, parts: Parts
+    components: Matrix, columns: FoldColumns, inner_folds: InnerFolds
 ) -> tuple[Distance | None, npt.NDArray[np.float64]]:
-    """The distance by all rows, and `(n,)` those of models of the other parts.
+    """The distance by all rows, and `(n,)` those of models of the other inner folds.
 
     Rows of NaN are left out; `None` where too few are left for it not to be noise.
     """
@@ -172,11 +172,11 @@ def _fit_distance(
     crossed = np.full(len(labels), np.nan)
     if _count_least(columns, known) < LEAST_GROUPS:
         return None, crossed
-    for part in range(int(parts.max()) + 1):
-        rows = known & (parts != part)
+    for inner in range(int(inner_folds.max()) + 1):
+        rows = known & (inner_folds != inner)
         if _count_least(columns, rows):
             model = Distance.fit(components[rows], labels[rows])
-            crossed[parts == part] = model.score(components[parts == part])
+            crossed[inner_folds == inner] = model.score(components[inner_folds == inner])
     return Distance.fit(components[known], labels[known]), crossed
 
 

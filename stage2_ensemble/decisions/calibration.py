@@ -8,7 +8,7 @@ import numpy as np
 
 from features.core.manifest import Ids
 from features.splits.folds import split_evenly
-from stage2_ensemble.columns.columns import Floats, Parts
+from stage2_ensemble.columns.columns import Floats, InnerFolds
 from stage2_ensemble.decisions.calibrators import CALIBRATORS, Calibrator, Identity
 from stage2_ensemble.decisions.scored_rows import ChoiceRows, check_choosable
 from stage2_ensemble.measures.reliability import find_bins, measure_ece
@@ -100,7 +100,7 @@ def cross_calibrate(rows: ChoiceRows, name: str, folds: int = FOLDS, seed: int =
     return rows.with_log_odds(_score_calibrator(CALIBRATORS[name], rows, fold))
 
 
-def _score_calibrator(kind: type[Calibrator], rows: ChoiceRows, fold: Parts) -> Floats:
+def _score_calibrator(kind: type[Calibrator], rows: ChoiceRows, fold: InnerFolds) -> Floats:
     scores = np.empty(len(rows))
     for held_out in range(int(fold.max()) + 1):
         inside, rest = fold == held_out, fold != held_out

@@ -36,7 +36,7 @@ class SecondStage:
     oof_auc: Mapping[str, list[float]]
     """Out-of-fold AUC of each candidate, by fold."""
     picks: Mapping[str, int]
-    """How often each simple combiner was the best one of a training part."""
+    """How often each simple combiner was the best one of a training split."""
     verdicts: tuple[Verdict, ...]
     """Of the gate, on each candidate that is not simple."""
     rules: DecisionRules

@@ -2,7 +2,7 @@
 
 The gain is that in AUC over the best simple combiner. The candidates are declared beforehand, and
 the risk of a lucky winner, 5 % in all, is shared among them (Bonferroni). The gain over the plain
-mean must lie there, too: what is best on the rows of a training part is a little worse than chance
+mean must lie there, too: what is best on the rows of a training split is a little worse than chance
 on the rest where nothing is to be learned, so the best simple combiner alone is too easily beaten
 (in 21 of 300 worlds of noise; both in 5). And on generators, and on sources of reals, that it did
 not learn from it must be no worse than the simple one: `stage2_ensemble.gate.unseen`.

@@ -1,7 +1,7 @@
 """How every candidate does on rows that it was not fitted on, by repeated group-aware CV.
 
 A fitted model has seen its rows' labels, so choices and thresholds use these scores instead. All
-that a candidate does with labels happens inside each training part, on parts of that part.
+that a candidate does with labels happens inside each training split, on inner folds of that split.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from stage2_ensemble.models.best_simple import split_inner
 from stage2_ensemble.models.candidates import SIMPLE, fit_candidates, list_fittable
 
 BEST_SIMPLE = "best simple"
-"""Not a candidate: the simple combiner that each training part would have chosen."""
+"""Not a candidate: the simple combiner that each training split would have chosen."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def judge_candidates(
 
     Boosted models are single fits, with another seed in each repeat; what ships is averaged over
     `stack.bags`, which does it no harm. `advance` is called after each of `repeats` times
-    `inner_folds` parts of the rows.
+    `inner_folds` inner folds.
     """
     names = list_fittable(folds, settings)
     once = settings.model_copy(update={"bags": 1})
@@ -46,14 +46,14 @@ def judge_candidates(
     picks = dict.fromkeys(SIMPLE, 0)
     for repeat in range(settings.repeats):
         own = seed + 1000 * repeat
-        parts = split_inner(folds, settings.inner_folds, own)
+        inner_folds = split_inner(folds, settings.inner_folds, own)
         for held_out in range(settings.inner_folds):
-            rest = [c.take(part != held_out) for c, part in zip(folds, parts, strict=True)]
+            rest = [c.take(inner != held_out) for c, inner in zip(folds, inner_folds, strict=True)]
             models, best = fit_candidates(names, rest, once, own)
             picks[best.name] += 1
             for name, model in (*models.items(), (BEST_SIMPLE, best)):
-                for columns, part, total in zip(folds, parts, scores[name], strict=True):
-                    out = part == held_out
+                for columns, inner, total in zip(folds, inner_folds, scores[name], strict=True):
+                    out = inner == held_out
                     total[out] += model.score(columns.take(out)) / settings.repeats
             advance()
     return Judged(scores, picks)

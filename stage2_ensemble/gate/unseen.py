@@ -152,13 +152,13 @@ def _score_turn(
     masks: Sequence[Mask],
 ) -> Iterator[_Domain]:
     """Fits both sides without the turn's domains; what came of each of them."""
-    parts = split_inner(folds, settings.inner_folds, seed)
+    inner_folds = split_inner(folds, settings.inner_folds, seed)
     rest, out = [], []
-    for columns, part, mask in zip(folds, parts, masks, strict=True):
-        spared = part == place % settings.inner_folds
+    for columns, inner, mask in zip(folds, inner_folds, masks, strict=True):
+        spared = inner == place % settings.inner_folds
         left = _find_left_out(columns, turn)
-        # Of the class that loses no domain a part is spared, with its groups. Groups may hold rows
-        # of every domain, so those of a domain are not left out: their other rows are not scored.
+        # Of the class that loses no domain an inner fold is spared, with its groups. A group may
+        # hold rows of every domain, so those of a domain stay: their other rows are not scored.
         other = np.zeros(len(columns), bool)
         if not turn.generators:
             other |= (columns.labels == 1) & spared
@@ -175,7 +175,7 @@ def _score_turn(
     for columns in out:
         if len(columns):
             sides = (models[name].score(columns), simple.score(columns))
-            for domain, rows in _list_parts(columns, turn):
+            for domain, rows in _list_domain_rows(columns, turn):
                 if len(np.unique(columns.labels[rows])) == 2:
                     found.setdefault(domain, []).append(_subtract(columns, sides, rows, seed))
     for domain, by_fold in found.items():
@@ -198,7 +198,7 @@ def _find_left_out(columns: FoldColumns, turn: _Turn) -> Mask:
     return left
 
 
-def _list_parts(columns: FoldColumns, turn: _Turn) -> Iterator[tuple[str, Mask]]:
+def _list_domain_rows(columns: FoldColumns, turn: _Turn) -> Iterator[tuple[str, Mask]]:
     """The rows that each domain of a turn is judged by; where both are left out they are one."""
     fakes = columns.labels == 1
     if turn.generators and turn.sources:

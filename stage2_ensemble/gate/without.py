@@ -7,7 +7,7 @@ itself). The model that would ship in its place is kept, so that val can tell as
 kind for each backbone, which is less than the candidates weigh. Nothing is chosen by any of it.
 
 A LightGBM model ships because it did well on these very rows, so its losses may look a little
-larger than they are; the simple combiner is chosen within each part.
+larger than they are; the simple combiner is chosen within each split.
 """
 
 from collections.abc import Callable, Sequence

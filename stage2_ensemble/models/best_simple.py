@@ -19,12 +19,12 @@ from features.splits.folds import split_evenly
 from stage2_ensemble.columns.columns import (
     Floats,
     FoldColumns,
+    InnerFolds,
     Labels,
     Mask,
     MemberColumns,
-    Parts,
     check_fittable,
-    count_parts,
+    count_inner_folds,
 )
 from stage2_ensemble.decisions.calibrators import Platt
 from stage2_ensemble.models.combiners import COMBINERS, Combiner, Mean
@@ -89,7 +89,7 @@ class _Rows:
     logits: Floats
     labels: Labels
     weights: Floats
-    folds: Parts
+    folds: InnerFolds
     """`(n,)` which of the folds a row is of."""
 
     @classmethod
@@ -118,46 +118,48 @@ Fitted = Mapping[tuple[int, ...], Combiners]
 
 def pick_simple(folds: Sequence[FoldColumns], settings: Stack, seed: int) -> BestSimple:
     """What all rows choose; of equal combiners the simplest, as rows too few to be cut do."""
-    rows, parts = _cut_rows(folds, settings, seed)
-    if parts is None:
+    rows, inner_folds = _cut_rows(folds, settings, seed)
+    if inner_folds is None:
         return BestSimple(Mean())
-    fitted = _fit_without(rows, parts, 1)
-    return _choose(rows, _score_left_out(rows, parts, fitted), _fit_all(rows))
+    fitted = _fit_without(rows, inner_folds, 1)
+    return _choose(rows, _score_left_out(rows, inner_folds, fitted), _fit_all(rows))
 
 
 def fit_start(folds: Sequence[FoldColumns], settings: Stack, seed: int) -> Start:
     """`pick_simple`, and the same within the rows; takes three times as long."""
-    rows, parts = _cut_rows(folds, settings, seed)
-    if parts is None:
+    rows, inner_folds = _cut_rows(folds, settings, seed)
+    if inner_folds is None:
         best = BestSimple(Mean())
         return Start(best, {columns.fold: best.score(columns) for columns in folds})
-    fitted = _fit_without(rows, parts, 1)
-    if parts.max() > 1:
-        fitted |= _fit_without(rows, parts, 2)
-    crossed = np.empty(len(parts))
-    for part in np.unique(parts).tolist():
-        own = parts == part
-        scores = _score_left_out(rows.take(~own), parts[~own], fitted, part)
-        chosen = _choose(rows.take(~own), scores, fitted[part,])
+    fitted = _fit_without(rows, inner_folds, 1)
+    if inner_folds.max() > 1:
+        fitted |= _fit_without(rows, inner_folds, 2)
+    crossed = np.empty(len(inner_folds))
+    for inner in np.unique(inner_folds).tolist():
+        own = inner_folds == inner
+        scores = _score_left_out(rows.take(~own), inner_folds[~own], fitted, inner)
+        chosen = _choose(rows.take(~own), scores, fitted[inner,])
         crossed[own] = chosen.scale_scores(chosen.combiner.score(rows.logits[own]))
-    best = _choose(rows, _score_left_out(rows, parts, fitted), _fit_all(rows))
+    best = _choose(rows, _score_left_out(rows, inner_folds, fitted), _fit_all(rows))
     by_fold = zip(folds, rows.split(crossed), strict=True)
     return Start(best, {columns.fold: values for columns, values in by_fold})
 
 
 def _cut_rows(
     folds: Sequence[FoldColumns], settings: Stack, seed: int
-) -> tuple[_Rows, Parts | None]:
+) -> tuple[_Rows, InnerFolds | None]:
     """The rows and the inner fold `(n,)` of each; `None` where they are too few to be cut."""
-    count = count_parts(folds, settings.inner_folds)
-    parts = np.concatenate(split_inner(folds, count, seed)) if count > 1 else None
-    return _Rows.gather(folds), parts
+    count = count_inner_folds(folds, settings.inner_folds)
+    inner_folds = np.concatenate(split_inner(folds, count, seed)) if count > 1 else None
+    return _Rows.gather(folds), inner_folds
 
 
-def _fit_without(rows: _Rows, parts: Parts, size: int) -> dict[tuple[int, ...], Combiners]:
+def _fit_without(
+    rows: _Rows, inner_folds: InnerFolds, size: int
+) -> dict[tuple[int, ...], Combiners]:
     """The combiners of all rows but those of every `size` inner folds."""
-    every = combinations(range(int(parts.max()) + 1), size)
-    return {left: _fit_all(rows.take(~np.isin(parts, left))) for left in every}
+    every = combinations(range(int(inner_folds.max()) + 1), size)
+    return {left: _fit_all(rows.take(~np.isin(inner_folds, left))) for left in every}
 
 
 def _fit_all(rows: _Rows) -> dict[str, Combiner]:
@@ -168,7 +170,7 @@ def _fit_all(rows: _Rows) -> dict[str, Combiner]:
 
 def _score_left_out(
     rows: _Rows,
-    parts: Parts,
+    inner_folds: InnerFolds,
     fitted: Fitted,
     *without: int,
 ) -> dict[str, Floats]:
@@ -177,13 +179,15 @@ def _score_left_out(
     Where there are none, those of the mean, which learns nothing.
     """
     scores: dict[str, Floats] = {}
-    for part in np.unique(parts).tolist():
-        combiners = fitted.get(tuple(sorted((part, *without))))
+    for inner in np.unique(inner_folds).tolist():
+        combiners = fitted.get(tuple(sorted((inner, *without))))
         if combiners is None:
             return {Mean.name: Mean().score(rows.logits)}
-        own = parts == part
+        own = inner_folds == inner
         for name, combiner in combiners.items():
-            scores.setdefault(name, np.empty(len(parts)))[own] = combiner.score(rows.logits[own])
+            scores.setdefault(name, np.empty(len(inner_folds)))[own] = combiner.score(
+                rows.logits[own]
+            )
     return scores
 
 
@@ -199,11 +203,11 @@ def _choose(rows: _Rows, scores: Mapping[str, Floats], fitted: Combiners) -> Bes
     return BestSimple(fitted[name], line.slope_, line.intercept_)
 
 
-def split_inner(folds: Sequence[FoldColumns], parts: int, seed: int) -> list[Parts]:
+def split_inner(folds: Sequence[FoldColumns], count: int, seed: int) -> list[InnerFolds]:
     """For each fold `(n,)` inner folds of its rows, by group."""
     for columns in folds:
         check_fittable(columns)
-    return [split_evenly(c.labels, c.groups, parts, seed + c.fold) for c in folds]
+    return [split_evenly(c.labels, c.groups, count, seed + c.fold) for c in folds]
 
 
 def measure_fold_aucs(folds: Sequence[FoldColumns], scores: Sequence[Floats]) -> list[float]:

@@ -18,9 +18,9 @@ from features.settings.stacking import Stack
 from stage2_ensemble.columns.columns import (
     Floats,
     FoldColumns,
+    InnerFolds,
     Labels,
     MemberColumns,
-    Parts,
     check_fittable,
 )
 from stage2_ensemble.columns.feature_matrix import Basis, FeatureMatrix, Matrix, fit_basis
@@ -74,8 +74,8 @@ class Boosted:
         data = lightgbm.Dataset(
             rows, labels, weight=weights, init_score=begin, params=options, free_raw_data=False
         )
-        parts = [basis[columns.fold].parts for columns in folds]
-        rounds = find_rounds(data, parts, options, settings.max_rounds)
+        inner_folds = [basis[columns.fold].inner_folds for columns in folds]
+        rounds = find_rounds(data, inner_folds, options, settings.max_rounds)
         bags = range(settings.bags if rounds else 0)
         boosters = [lightgbm.train(options | {"seed": seed + bag}, data, rounds) for bag in bags]
         return cls(start.best, table, tuple(boosters))
@@ -132,22 +132,22 @@ def predict_mean(boosters: Sequence[lightgbm.Booster], rows: Matrix) -> Floats:
 
 def find_rounds(
     data: lightgbm.Dataset,
-    parts: Sequence[Parts | None],
+    inner_folds: Sequence[InnerFolds | None],
     options: dict[str, object],
     most: int,
 ) -> int:
     """Rounds, 0 to `most`, with the lowest weighted log loss over all inner folds.
 
-    `data` holds the rows of all folds, with the log-odds that boosting begins at; `parts` the inner
-    folds of each fold's rows. They are those of the distances, so a row that is left out has
-    distances by models that did not see it. 0 where the rows cannot be cut.
+    `data` holds the rows of all folds, with the log-odds that boosting begins at; `inner_folds`
+    those of each fold. They are those of the distances, so a row that is left out has distances by
+    models that did not see it. 0 where the rows cannot be cut.
     """
-    known = [own for own in parts if own is not None]
-    if len(known) < len(parts):
+    known = [own for own in inner_folds if own is not None]
+    if len(known) < len(inner_folds):
         return 0
     inner = np.concatenate(known)
     splits = [
-        (np.flatnonzero(inner != part), np.flatnonzero(inner == part)) for part in np.unique(inner)
+        (np.flatnonzero(inner != one), np.flatnonzero(inner == one)) for one in np.unique(inner)
     ]
     stop = lightgbm.early_stopping(STOP_AFTER, verbose=False)
     found = lightgbm.cv(options, data, most, folds=splits, callbacks=[stop])

@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from features.core.files import digest_json
 from features.errors import ConfigError, ManifestError
 from features.settings.stacking import Stack
-from stage2_ensemble.columns.columns import FoldColumns, Mask, count_parts
+from stage2_ensemble.columns.columns import FoldColumns, Mask, count_inner_folds
 from stage2_ensemble.models.best_simple import measure_fold_aucs, split_inner
 from stage2_ensemble.models.candidates import fit_candidate, list_fittable
 
@@ -67,7 +67,7 @@ class TuningTask:
 
         Those that lack a class are left out; raises `ManifestError` if none is left.
         """
-        count = count_parts(self.folds, self.settings.inner_folds)
+        count = count_inner_folds(self.folds, self.settings.inner_folds)
         splits = []
         for repeat in range(self.settings.repeats):
             numbers = split_inner(self.folds, count, self.seed + 1000 * repeat)

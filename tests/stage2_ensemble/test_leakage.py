@@ -128,7 +128,7 @@ def test_class_means_of_all_rows_are_found_out(monkeypatch):
         axes = whole[columns.fold]
         pairs = zip(axes, columns.embeddings, strict=True)
         distances = [a.distance.score(a.projection.apply(e)) for a, e in pairs]
-        return FoldBasis(axes, real(columns, settings, seed).parts, distances)
+        return FoldBasis(axes, real(columns, settings, seed).inner_folds, distances)
 
     monkeypatch.setattr(feature_matrix, "_fit_axes", fit_once_for_all)
     assert judge(folds, settings) == set(GATED)

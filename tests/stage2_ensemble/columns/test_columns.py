@@ -25,7 +25,7 @@ from stage2_ensemble.columns.columns import (
     build_fold_columns,
     check_fittable,
     check_same_rows,
-    count_parts,
+    count_inner_folds,
     read_dumps,
     read_held_out,
 )
@@ -165,7 +165,7 @@ def test_parts_are_no_more_than_groups_of_the_rarer_class(reals, fakes, wanted, 
     held = [len(np.unique(columns.groups[columns.labels == y])) for y in (0, 1)]
     assert held == [reals, fakes]
     for folds in ([columns], [whole, columns], [columns, whole]):
-        assert count_parts(folds, wanted) == parts
+        assert count_inner_folds(folds, wanted) == parts
 
 
 def test_parts_are_counted_of_fold_rows_alone():
@@ -173,7 +173,7 @@ def test_parts_are_counted_of_fold_rows_alone():
     spared = spare(columns)
     for forbidden in (hold_out(columns), spared):
         with pytest.raises(LeakageError, match=type(forbidden).__name__):
-            count_parts([columns, forbidden], 3)
+            count_inner_folds([columns, forbidden], 3)
 
 
 @pytest.mark.fault("dumped rows out of order, missing or of another list")

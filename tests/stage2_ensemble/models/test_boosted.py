@@ -316,7 +316,7 @@ def prepare(folds, settings, components=False, parts=None):
     data = lightgbm.Dataset(
         rows, labels, weight=weights, init_score=begin, params=options, free_raw_data=False
     )
-    return data, parts or [basis[c.fold].parts for c in folds], options
+    return data, parts or [basis[c.fold].inner_folds for c in folds], options
 
 
 def search_rounds(folds, settings, components=False, parts=None) -> int:
@@ -353,10 +353,10 @@ def test_rows_that_stop_it_have_distances_by_models_of_the_others():
     columns = draw_grouped(0)
     basis = fit_basis([columns], SETTINGS, 0)[0]
     for part in range(3):
-        learn = columns.take(basis.parts != part)
+        learn = columns.take(basis.inner_folds != part)
         components = basis.axes[0].projection.apply(columns.embeddings[0])
-        model = Distance.fit(components[basis.parts != part], learn.labels)
-        held = basis.parts == part
+        model = Distance.fit(components[basis.inner_folds != part], learn.labels)
+        held = basis.inner_folds == part
         np.testing.assert_allclose(basis.distances[0][held], model.score(components[held]))
 
 
@@ -394,7 +394,7 @@ def test_rounds_are_none_without_signal_and_more_with_it():
 
 def test_a_fold_that_cannot_be_cut_gives_no_rounds(columns):
     folds = [columns, draw_columns(1, seed=50)]
-    parts = fit_basis(folds, SETTINGS, 0)[0].parts
+    parts = fit_basis(folds, SETTINGS, 0)[0].inner_folds
     assert search_rounds(folds, SETTINGS, parts=[parts, None]) == 0
     assert search_rounds(folds, SETTINGS, parts=[parts, parts]) > 0
 
