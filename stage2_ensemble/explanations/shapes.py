@@ -24,7 +24,7 @@ ENDS = (0.5, 99.5)
 """Percentiles of the values that are drawn: a few rows far out would leave no room for the rest."""
 ROWS = 200
 """That a curve is the mean over."""
-TITLES = ["column", "value", "added", "rows"]
+SHAPES = ("column", "value", "added", "rows")
 
 
 def tabulate_shapes(
@@ -37,14 +37,14 @@ def tabulate_shapes(
     bin. Empty for what has no trees on columns that mean the same in every fold.
     """
     if not (isinstance(model, Boosted) and model.boosters):
-        return pd.DataFrame(columns=TITLES)
+        return pd.DataFrame(columns=SHAPES)
     chosen = rows[sample_explained(len(rows))]
     matrix = np.concatenate([model.table.build(c.take(chosen)) for c in columns])
     some = matrix[np.linspace(0, len(matrix) - 1, min(ROWS, len(matrix))).astype(int)]
     found = [_trace(model, matrix, some, place) for place in _list_used(model)]
     curves = [curve for curve in found if curve is not None]
     curves.sort(key=lambda curve: -float(np.average(curve["added"].abs(), weights=curve["rows"])))
-    return pd.concat(curves[:MOST], ignore_index=True) if curves else pd.DataFrame(columns=TITLES)
+    return pd.concat(curves[:MOST], ignore_index=True) if curves else pd.DataFrame(columns=SHAPES)
 
 
 def _list_used(model: Boosted) -> list[int]:

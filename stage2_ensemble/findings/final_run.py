@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from features.core.files import read_sealed
+from stage2_ensemble.explanations.shapes import SHAPES
 from stage2_ensemble.findings.robustness import COLUMNS
 from stage2_ensemble.findings.tables import CALLED_FAKE, CONFUSION, HISTOGRAM, PARTS, SCORERS
 from stage2_ensemble.fitted.ensemble import SecondStage
@@ -37,6 +38,7 @@ MEASURED_ON_VAL = {
     "shap_blocks": ("block", *CANDIDATES, "stack"),
     "shap_columns": ("column", *CANDIDATES),
     "gain": ("column", *GATED),
+    "shapes": SHAPES,
     "score_histogram": HISTOGRAM,
     "confusion": CONFUSION,
     "scorers": SCORERS,

@@ -10,7 +10,7 @@ from features.settings.stacking import Stack
 from stage2_ensemble.charts.shapes import describe_shapes, draw_shapes
 from stage2_ensemble.charts.style import use_style
 from stage2_ensemble.columns.columns import FoldColumns
-from stage2_ensemble.explanations.shapes import TITLES, tabulate_shapes
+from stage2_ensemble.explanations.shapes import SHAPES, tabulate_shapes
 from stage2_ensemble.models.boosted import Boosted
 from stage2_ensemble.models.candidates import fit_candidate
 
@@ -64,7 +64,7 @@ def test_with_two_leaves_the_curves_are_all_there_is(fitted):
 def test_without_trees_there_is_nothing_to_draw(fitted):
     model, columns = fitted
     for other in (None, replace(model, boosters=())):
-        assert list(tabulate_shapes(other, [columns], np.arange(600)).columns) == TITLES
+        assert list(tabulate_shapes(other, [columns], np.arange(600)).columns) == list(SHAPES)
         assert tabulate_shapes(other, [columns], np.arange(600)).empty
 
 

@@ -62,7 +62,8 @@ def test_facts_of_the_ensemble(done):
     assert facts["shipped"] == "lightgbm"  # the embeddings know more than the logits
     (verdict,) = facts["verdicts"]
     assert (verdict["name"], verdict["outcome"]) == ("lightgbm", "won")
-    assert verdict["domains"] > 0  # the made-up generators show the same
+    gains = {gain["kind"]: gain["difference"] for gain in verdict["unseen"]}
+    assert gains["generators"] > 0  # the made-up ones show the same
     assert tuple(facts["models"]) == CANDIDATES
     assert sum(facts["picks"].values()) == STACK["inner_folds"] * STACK["repeats"]
     assert {name: len(auc) for name, auc in facts["oof_auc"].items()} == dict.fromkeys(
