@@ -5,7 +5,7 @@ resampled within each fold. What an interval leaves out: how both sides would ha
 training rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -67,15 +67,21 @@ def draw_differences(
 ) -> Floats:
     """`(RESAMPLES,)` of the same differences, on groups drawn within each fold."""
     total = np.zeros(RESAMPLES)
-    for columns, *sides in zip(folds, ours, theirs, strict=True):
-        groups = index_groups(columns.labels, columns.groups)
-        pair = [rank_rows(columns.labels, scores, groups.numbers) for scores in sides]
-        chunk = max(1, CHUNK // len(columns))
-        drawn = draw_counts(groups.count, RESAMPLES, chunk, seed + columns.fold)
-        with np.errstate(invalid="ignore"):  # a class that was not drawn at all
-            differences = [
-                pair[0].weigh(counts).measure_auc() - pair[1].weigh(counts).measure_auc()
-                for counts in track(drawn, "resample", RESAMPLES, unit="draws", size=len)
-            ]
-        total += np.concatenate(differences) / len(folds)
+    for columns, own, other in zip(folds, ours, theirs, strict=True):
+        blocks = draw_within(columns, own, other, RESAMPLES, seed)
+        tracked = track(blocks, "resample", RESAMPLES, unit="draws", size=len)
+        total += np.concatenate(list(tracked)) / len(folds)
     return total
+
+
+def draw_within(
+    columns: FoldColumns, ours: Floats, theirs: Floats, resamples: int, seed: int
+) -> Iterator[Floats]:
+    """The same differences on groups drawn within one fold, in blocks; NaN without a class."""
+    groups = index_groups(columns.labels, columns.groups)
+    pair = [rank_rows(columns.labels, scores, groups.numbers) for scores in (ours, theirs)]
+    chunk = max(1, CHUNK // len(columns))
+    for counts in draw_counts(groups.count, resamples, chunk, seed + columns.fold):
+        with np.errstate(invalid="ignore"):  # a class that was not drawn at all
+            difference = pair[0].weigh(counts).measure_auc() - pair[1].weigh(counts).measure_auc()
+        yield difference

@@ -17,8 +17,8 @@ from features.runtime.progress import track
 from features.settings.stacking import Stack
 from stage2_ensemble.columns.columns import Floats, FoldColumns, Mask
 from stage2_ensemble.columns.pseudo_sources import cluster_reals
-from stage2_ensemble.measures.resampling import draw_counts, index_groups, rank_rows
-from stage2_ensemble.models.best_simple import measure_fold_aucs, split_inner
+from stage2_ensemble.gate.differences import draw_within, subtract_aucs
+from stage2_ensemble.models.best_simple import split_inner
 from stage2_ensemble.models.candidates import fit_candidates
 
 Unseen = Literal[
@@ -219,16 +219,9 @@ def _subtract(
     """AUC of the first scores minus that of the second, and on groups drawn again and again."""
     own = replace(columns, embeddings=(), extras=None).take(rows)
     ours, theirs = (scores[rows] for scores in sides)
-    difference = measure_fold_aucs([own], [ours])[0] - measure_fold_aucs([own], [theirs])[0]
-    groups = index_groups(own.labels, own.groups)
-    pair = [rank_rows(own.labels, scores, groups.numbers) for scores in (ours, theirs)]
-    chunk = max(1, (1 << 18) // len(own))
-    with np.errstate(invalid="ignore"):  # a class that was not drawn at all
-        drawn = [
-            pair[0].weigh(counts).measure_auc() - pair[1].weigh(counts).measure_auc()
-            for counts in draw_counts(groups.count, RESAMPLES, chunk, seed + own.fold)
-        ]
-    return difference, np.nan_to_num(np.concatenate(drawn), nan=difference)
+    difference = subtract_aucs([own], [ours], [theirs])
+    drawn = np.concatenate(list(draw_within(own, ours, theirs, RESAMPLES, seed)))
+    return difference, np.nan_to_num(drawn, nan=difference)
 
 
 def _average(kind: Unseen, domains: Sequence[_Domain], seed: int) -> UnseenGain:
