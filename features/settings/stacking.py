@@ -122,6 +122,7 @@ class Stack(Section):
     num_leaves: Annotated[int, Field(ge=2)] = 2
     """2: each tree looks at one column, and the model is a sum of curves. More let columns act
     together, and need more rows."""
+    interaction_leaves: int | None = None
     min_data_in_leaf: PositiveInt = 20
     """At most rows / 20."""
     feature_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5

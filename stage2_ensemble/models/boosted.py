@@ -11,8 +11,8 @@ from typing import Self
 
 import lightgbm
 import numpy as np
+from lightgbm import Booster
 
-from features.core.manifest import Ids
 from features.errors import AlignmentError
 from features.settings.stacking import Stack
 from stage2_ensemble.columns.columns import (
@@ -20,6 +20,7 @@ from stage2_ensemble.columns.columns import (
     FoldColumns,
     InnerFolds,
     Labels,
+    Mask,
     MemberColumns,
     check_fittable,
 )
@@ -75,9 +76,15 @@ class Boosted:
             rows, labels, weight=weights, init_score=begin, params=options, free_raw_data=False
         )
         inner_folds = [basis[columns.fold].inner_folds for columns in folds]
-        rounds = find_rounds(data, inner_folds, options, settings.max_rounds)
-        bags = range(settings.bags if rounds else 0)
-        boosters = [lightgbm.train(options | {"seed": seed + bag}, data, rounds) for bag in bags]
+        leaves = [settings.num_leaves]
+        if settings.interaction_leaves:
+            leaves.append(settings.interaction_leaves)
+        rounds = find_rounds(data, inner_folds, options, settings.max_rounds, leaves)
+        grow = lightgbm.reset_parameter(num_leaves=np.repeat(leaves, rounds).tolist())
+        boosters = [
+            lightgbm.train(options | {"seed": seed + bag}, data, sum(rounds), callbacks=[grow])
+            for bag in range(settings.bags if sum(rounds) else 0)
+        ]
         return cls(start.best, table, tuple(boosters))
 
     def score(self, columns: MemberColumns) -> Floats:
@@ -135,33 +142,50 @@ def find_rounds(
     inner_folds: Sequence[InnerFolds | None],
     options: dict[str, object],
     most: int,
-) -> int:
-    """Rounds, 0 to `most`, with the lowest weighted log loss over all inner folds.
+    leaves: Sequence[int],
+) -> list[int]:
+    """Rounds of trees of each number of `leaves`, one kind after the other, 0 to `most` of each.
 
-    `data` holds the rows of all folds, with the log-odds that boosting begins at; `inner_folds`
-    those of each fold. They are those of the distances, so a row that is left out has distances by
-    models that did not see it. 0 where the rows cannot be cut.
+    Those with the lowest weighted log loss over all inner folds. `data` holds the rows of all
+    folds, with the log-odds that boosting begins at; `inner_folds` those of each fold. They are
+    those of the distances, so a row that is left out has distances by models that did not see it.
+    0 where the rows cannot be cut.
     """
     known = [own for own in inner_folds if own is not None]
     if len(known) < len(inner_folds):
-        return 0
+        return [0] * len(leaves)
     inner = np.concatenate(known)
-    splits = [
-        (np.flatnonzero(inner != one), np.flatnonzero(inner == one)) for one in np.unique(inner)
-    ]
-    stop = lightgbm.early_stopping(STOP_AFTER, verbose=False)
-    found = lightgbm.cv(options, data, most, folds=splits, callbacks=[stop])
-    losses = np.asarray(found["valid binary_logloss-mean"])
-    begin = np.mean([_measure_loss(data, left_out) for _, left_out in splits])
-    return len(losses) if losses[-1] < begin else 0
+    boosters = [_leave_out(data.construct(), inner == one, options) for one in np.unique(inner)]
+    return [_boost(boosters, count, most) for count in leaves]
 
 
-def _measure_loss(data: lightgbm.Dataset, rows: Ids) -> float:
-    """Weighted log loss of where boosting begins."""
-    labels, begin = np.asarray(data.get_label()), np.asarray(data.get_init_score())
-    weights = data.get_weight()  # none where all are 1
-    losses = np.logaddexp(0.0, np.where(labels, -begin, begin))[rows]
-    return float(np.average(losses, weights=None if weights is None else np.asarray(weights)[rows]))
+def _leave_out(data: lightgbm.Dataset, left_out: Mask, options: dict[str, object]) -> Booster:
+    """A booster without trees, which learns from the other rows and measures those left out."""
+    booster = lightgbm.Booster(options, data.subset(np.flatnonzero(~left_out).tolist()))
+    booster.add_valid(data.subset(np.flatnonzero(left_out).tolist()), "left out")
+    return booster
+
+
+def _boost(boosters: Sequence[Booster], leaves: int, most: int) -> int:
+    """Adds rounds of trees to all boosters as long as it lowers their mean loss; how many."""
+    losses = [_measure_loss(boosters)]
+    begun = [booster.current_iteration() for booster in boosters]
+    for booster in boosters:
+        booster.reset_parameter({"num_leaves": leaves})
+    while len(losses) <= most and len(losses) - np.argmin(losses) <= STOP_AFTER:
+        for booster in boosters:
+            booster.update()
+        losses.append(_measure_loss(boosters))
+    best = int(np.argmin(losses))
+    for booster, count in zip(boosters, begun, strict=True):
+        while booster.current_iteration() > count + best:
+            booster.rollback_one_iter()
+    return best
+
+
+def _measure_loss(boosters: Sequence[Booster]) -> float:
+    """Weighted log loss of the rows left out, the mean over boosters."""
+    return float(np.mean([booster.eval_valid()[0][2] for booster in boosters]))
 
 
 def gather_rows(folds: Sequence[FoldColumns], settings: Stack) -> tuple[Labels, Floats, float]:
@@ -206,7 +230,7 @@ def build_options(settings: Stack, seed: int, shape: tuple[int, int]) -> dict[st
         "lambda_l2": settings.lambda_l2,
         "seed": seed,
         "deterministic": True,
-        "force_row_wise": True,
+        "force_col_wise": True,
         "num_threads": count_threads(shape[0]),
         "verbosity": -1,
     }
