@@ -64,18 +64,14 @@ class Variant:
 
 
 VARIANTS = {
-    "default": Variant({}),
     "stumps": Variant({"num_leaves": 2}),
-    "stumps, all columns": Variant({"num_leaves": 2, "feature_fraction": 1.0}),
-    "stumps, rate .1": Variant({"num_leaves": 2, "learning_rate": 0.1}),
-    "stumps, l2 10": Variant({"num_leaves": 2, "lambda_l2": 10.0}),
-    "4 leaves": Variant({"num_leaves": 4}),
-    "8 leaves": Variant({"num_leaves": 8}),
+    "stumps .1": Variant({"num_leaves": 2, "learning_rate": 0.1}),
+    "then 15": Variant({"num_leaves": 2, "interaction_leaves": 15}),
+    "then 15 .1": Variant({"num_leaves": 2, "interaction_leaves": 15, "learning_rate": 0.1}),
+    "then 6 .1": Variant({"num_leaves": 2, "interaction_leaves": 6, "learning_rate": 0.1}),
     "15 leaves": Variant({"num_leaves": 15}),
-    "stumps from zero": Variant({"num_leaves": 2}, from_zero=True),
+    "15 leaves .1": Variant({"num_leaves": 15, "learning_rate": 0.1}),
     "15 leaves from zero": Variant({"num_leaves": 15}, from_zero=True),
-    "forest": Variant({}, "random_forest"),
-    "components": Variant({}, "lightgbm_pca"),
 }
 
 
