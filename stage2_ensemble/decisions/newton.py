@@ -10,8 +10,9 @@ from stage2_ensemble.columns.columns import Floats
 
 MOST_STEPS = 100
 MOST_HALVINGS = 30
-CLOSE = 1e-20
-"""Of a step, in log loss: coefficients move by about its root."""
+CLOSE = 1e-12
+"""A step that lowers the log loss by less is the last one: the next would lower it by its square,
+which no sum of floats can tell."""
 
 
 def fit_log_odds(
@@ -48,7 +49,7 @@ def fit_log_odds(
         curvature = np.einsum("nc,nd->cd", weighed, columns) + np.diag(penalties)
         step = np.linalg.lstsq(curvature, gradient)[0]
         if gradient @ step < CLOSE:
-            break
+            return coefficients - step
         for _ in range(MOST_HALVINGS):
             lower, odds = measure(coefficients - step)
             if lower <= loss:
