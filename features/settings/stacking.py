@@ -119,10 +119,9 @@ class Stack(Section):
     """What cross-validation within the rows may choose at most; 0 rounds leave the best simple
     combiner as it is."""
     learning_rate: PositiveFloat = 0.05
-    num_leaves: Annotated[int, Field(ge=2)] = 2
-    """2: each tree looks at one column, and the model is a sum of curves. More let columns act
-    together, and need more rows."""
-    interaction_leaves: int | None = None
+    num_leaves: Annotated[int, Field(ge=2)] = 15
+    """Of the trees that let columns act together, and follow those that look at one column each.
+    2: there are none, and the model is a sum of curves."""
     min_data_in_leaf: PositiveInt = 20
     """At most rows / 20."""
     feature_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5

@@ -27,6 +27,7 @@ from stage2_ensemble.columns.columns import (
 from stage2_ensemble.columns.feature_matrix import Basis, FeatureMatrix, Matrix, fit_basis
 from stage2_ensemble.models.best_simple import BestSimple, Start, fit_start
 
+Options = dict[str, object]
 STOP_AFTER = 30
 """Rounds without a lower weighted log loss that end the search for the number of rounds."""
 EFFECTIVE_BETA = 0.9999
@@ -76,15 +77,10 @@ class Boosted:
             rows, labels, weight=weights, init_score=begin, params=options, free_raw_data=False
         )
         inner_folds = [basis[columns.fold].inner_folds for columns in folds]
-        leaves = [settings.num_leaves]
-        if settings.interaction_leaves:
-            leaves.append(settings.interaction_leaves)
-        rounds = find_rounds(data, inner_folds, options, settings.max_rounds, leaves)
-        grow = lightgbm.reset_parameter(num_leaves=np.repeat(leaves, rounds).tolist())
-        boosters = [
-            lightgbm.train(options | {"seed": seed + bag}, data, sum(rounds), callbacks=[grow])
-            for bag in range(settings.bags if sum(rounds) else 0)
-        ]
+        steps = list_steps(settings)
+        rounds = find_rounds(data, inner_folds, options, settings.max_rounds, steps)
+        bags = range(settings.bags if sum(rounds) else 0)
+        boosters = [train(data, options | {"seed": seed + bag}, steps, rounds) for bag in bags]
         return cls(start.best, table, tuple(boosters))
 
     def score(self, columns: MemberColumns) -> Floats:
@@ -137,14 +133,34 @@ def predict_mean(boosters: Sequence[lightgbm.Booster], rows: Matrix) -> Floats:
     return np.asarray(np.mean(sums, axis=0, dtype=np.float64))
 
 
+def list_steps(settings: Stack) -> list[Options]:
+    """Options of the kinds of trees that follow each other.
+
+    First trees that look at one column each; then those that let columns act together, and see all
+    of them, since half of the columns would hold a given pair in a quarter of the trees.
+    """
+    curves: Options = {"num_leaves": 2, "feature_fraction": settings.feature_fraction}
+    together: Options = {"num_leaves": settings.num_leaves, "feature_fraction": 1.0}
+    return [curves, together] if settings.num_leaves > 2 else [curves]
+
+
+def train(
+    data: lightgbm.Dataset, options: Options, steps: Sequence[Options], rounds: Sequence[int]
+) -> Booster:
+    """So many rounds of each step."""
+    each = {name: np.repeat([step[name] for step in steps], rounds).tolist() for name in steps[0]}
+    follow = lightgbm.reset_parameter(**each)
+    return lightgbm.train(options, data, sum(rounds), callbacks=[follow])
+
+
 def find_rounds(
     data: lightgbm.Dataset,
     inner_folds: Sequence[InnerFolds | None],
-    options: dict[str, object],
+    options: Options,
     most: int,
-    leaves: Sequence[int],
+    steps: Sequence[Options],
 ) -> list[int]:
-    """Rounds of trees of each number of `leaves`, one kind after the other, 0 to `most` of each.
+    """Rounds of each step, one after the other, 0 to `most` of each.
 
     Those with the lowest weighted log loss over all inner folds. `data` holds the rows of all
     folds, with the log-odds that boosting begins at; `inner_folds` those of each fold. They are
@@ -153,25 +169,25 @@ def find_rounds(
     """
     known = [own for own in inner_folds if own is not None]
     if len(known) < len(inner_folds):
-        return [0] * len(leaves)
+        return [0] * len(steps)
     inner = np.concatenate(known)
     boosters = [_leave_out(data.construct(), inner == one, options) for one in np.unique(inner)]
-    return [_boost(boosters, count, most) for count in leaves]
+    return [_boost(boosters, step, most) for step in steps]
 
 
-def _leave_out(data: lightgbm.Dataset, left_out: Mask, options: dict[str, object]) -> Booster:
+def _leave_out(data: lightgbm.Dataset, left_out: Mask, options: Options) -> Booster:
     """A booster without trees, which learns from the other rows and measures those left out."""
     booster = lightgbm.Booster(options, data.subset(np.flatnonzero(~left_out).tolist()))
     booster.add_valid(data.subset(np.flatnonzero(left_out).tolist()), "left out")
     return booster
 
 
-def _boost(boosters: Sequence[Booster], leaves: int, most: int) -> int:
-    """Adds rounds of trees to all boosters as long as it lowers their mean loss; how many."""
+def _boost(boosters: Sequence[Booster], step: Options, most: int) -> int:
+    """Adds trees to all boosters for as long as it lowers their mean loss; how many rounds."""
     losses = [_measure_loss(boosters)]
     begun = [booster.current_iteration() for booster in boosters]
     for booster in boosters:
-        booster.reset_parameter({"num_leaves": leaves})
+        booster.reset_parameter(step)
     while len(losses) <= most and len(losses) - np.argmin(losses) <= STOP_AFTER:
         for booster in boosters:
             booster.update()
@@ -218,14 +234,12 @@ def weigh_rows(labels: Labels, weights: Floats, class_weight: str | float) -> tu
     return weights * class_weights[labels], shift
 
 
-def build_options(settings: Stack, seed: int, shape: tuple[int, int]) -> dict[str, object]:
+def build_options(settings: Stack, seed: int, shape: tuple[int, int]) -> Options:
     """LightGBM's parameters for `(rows, columns)`; it gives the same model with any threads."""
     return {
         "objective": "binary",
         "metric": "binary_logloss",
         "learning_rate": settings.learning_rate,
-        "num_leaves": settings.num_leaves,
-        "feature_fraction": settings.feature_fraction,
         "min_data_in_leaf": min(settings.min_data_in_leaf, max(1, shape[0] // FEWEST_LEAVES)),
         "lambda_l2": settings.lambda_l2,
         "seed": seed,
