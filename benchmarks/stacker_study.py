@@ -55,6 +55,7 @@ from stage2_ensemble.models.boosted import (
     build_options,
     find_rounds,
     gather_rows,
+    list_steps,
     train,
 )
 from stage2_ensemble.models.candidates import (
@@ -190,7 +191,7 @@ def fit_from_zero(columns: FoldColumns, settings: Stack, seed: int, basis: Basis
     options = build_options(settings, seed, rows.shape)
     begin = start.score(columns) + shift
     data = lightgbm.Dataset(rows, labels, weight=weights, init_score=begin, params=options)
-    steps = [{"num_leaves": settings.num_leaves, "feature_fraction": settings.feature_fraction}]
+    steps = [{name: getattr(settings, name) for name in list_steps(settings)[0]}]
     rounds = find_rounds(data, [basis[0].inner_folds], options, settings.max_rounds, steps)
     boosters = (train(data, options, steps, rounds),) if sum(rounds) else ()
     return Boosted(start, table, boosters)

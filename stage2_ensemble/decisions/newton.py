@@ -6,7 +6,7 @@ coefficients = fit_log_odds(columns, targets, weights)   # (c,)
 import numpy as np
 from scipy.special import expit
 
-from stage2_ensemble.columns.columns import Floats
+from stage2_ensemble.columns.columns import Floats, Labels
 
 MOST_STEPS = 100
 MOST_HALVINGS = 30
@@ -17,7 +17,7 @@ which no sum of floats can tell."""
 
 def fit_log_odds(
     columns: Floats,
-    targets: Floats,
+    targets: Floats | Labels,
     weights: Floats,
     *,
     penalties: Floats | float = 0.0,
@@ -49,7 +49,7 @@ def fit_log_odds(
         curvature = np.einsum("nc,nd->cd", weighed, columns) + np.diag(penalties)
         step = np.linalg.lstsq(curvature, gradient)[0]
         if gradient @ step < CLOSE:
-            return coefficients - step
+            return np.asarray(coefficients - step)
         for _ in range(MOST_HALVINGS):
             lower, odds = measure(coefficients - step)
             if lower <= loss:

@@ -34,6 +34,12 @@ EFFECTIVE_BETA = 0.9999
 """For `class_weight: effective`: 1 - 1/(rows after which further ones add little)."""
 FEWEST_LEAVES = 20
 """That `min_data_in_leaf` leaves room for: of 60 rows, 20 a leaf would let nothing split."""
+TOGETHER_L2 = 10.0
+"""Times `stack.lambda_l2`: of trees that look at columns together."""
+ALL = 1 - 1e-6
+"""`feature_fraction` of all columns; at 1 LightGBM would keep those of the last tree before."""
+BIN_ROWS = 20_000
+"""Rows that the bins of a column are found on; more take longer and move no bin that matters."""
 SERIAL_ROWS = 10_000
 """Fewer rows are learned by one thread: threads that wait for each other take longer, on a machine
 with other work ten times as long."""
@@ -136,11 +142,20 @@ def predict_mean(boosters: Sequence[lightgbm.Booster], rows: Matrix) -> Floats:
 def list_steps(settings: Stack) -> list[Options]:
     """Options of the kinds of trees that follow each other.
 
-    First trees that look at one column each; then those that let columns act together, and see all
-    of them, since half of the columns would hold a given pair in a quarter of the trees.
+    First trees that look at one column each. Then those that let columns act together: they see all
+    columns, since of any two a half of them holds both in a quarter of the trees, and are held back
+    more, since they can fit more. Both were chosen by `benchmarks.stacker_study`.
     """
-    curves: Options = {"num_leaves": 2, "feature_fraction": settings.feature_fraction}
-    together: Options = {"num_leaves": settings.num_leaves, "feature_fraction": 1.0}
+    curves: Options = {
+        "num_leaves": 2,
+        "feature_fraction": settings.feature_fraction,
+        "lambda_l2": settings.lambda_l2,
+    }
+    together: Options = {
+        "num_leaves": settings.num_leaves,
+        "feature_fraction": ALL,
+        "lambda_l2": TOGETHER_L2 * settings.lambda_l2,
+    }
     return [curves, together] if settings.num_leaves > 2 else [curves]
 
 
@@ -162,17 +177,20 @@ def find_rounds(
 ) -> list[int]:
     """Rounds of each step, one after the other, 0 to `most` of each.
 
-    Those with the lowest weighted log loss over all inner folds. `data` holds the rows of all
-    folds, with the log-odds that boosting begins at; `inner_folds` those of each fold. They are
-    those of the distances, so a row that is left out has distances by models that did not see it.
-    0 where the rows cannot be cut.
+    Those with the lowest weighted log loss over all inner folds; from the second step on none
+    unless the loss falls by more than its standard error (noise has two chances to look good).
+    `data` holds the rows of all folds, with the log-odds that boosting begins at; `inner_folds`
+    those of each fold. They are those of the distances, so a row that is left out has distances by
+    models that did not see it. 0 where the rows cannot be cut, or no column can.
     """
     known = [own for own in inner_folds if own is not None]
-    if len(known) < len(inner_folds):
+    data.construct()
+    bins = [data.feature_num_bin(place) for place in range(data.num_feature())]
+    if len(known) < len(inner_folds) or not any(bins):
         return [0] * len(steps)
     inner = np.concatenate(known)
-    boosters = [_leave_out(data.construct(), inner == one, options) for one in np.unique(inner)]
-    return [_boost(boosters, step, most) for step in steps]
+    boosters = [_leave_out(data, inner == one, options) for one in np.unique(inner)]
+    return [_boost(boosters, step, most, place > 0) for place, step in enumerate(steps)]
 
 
 def _leave_out(data: lightgbm.Dataset, left_out: Mask, options: Options) -> Booster:
@@ -182,26 +200,33 @@ def _leave_out(data: lightgbm.Dataset, left_out: Mask, options: Options) -> Boos
     return booster
 
 
-def _boost(boosters: Sequence[Booster], step: Options, most: int) -> int:
-    """Adds trees to all boosters for as long as it lowers their mean loss; how many rounds."""
-    losses = [_measure_loss(boosters)]
+def _boost(boosters: Sequence[Booster], step: Options, most: int, doubted: bool) -> int:
+    """Adds trees to all boosters for as long as it lowers their mean loss; how many rounds.
+
+    If `doubted`, none where the loss falls by no more than its standard error over the boosters.
+    """
     begun = [booster.current_iteration() for booster in boosters]
     for booster in boosters:
         booster.reset_parameter(step)
-    while len(losses) <= most and len(losses) - np.argmin(losses) <= STOP_AFTER:
+    losses = [_measure_losses(boosters)]
+    best = 0
+    while len(losses) <= most and len(losses) - best <= STOP_AFTER:
         for booster in boosters:
             booster.update()
-        losses.append(_measure_loss(boosters))
-    best = int(np.argmin(losses))
+        losses.append(_measure_losses(boosters))
+        best = int(np.argmin(np.mean(losses, axis=1)))
+    gains = losses[0] - losses[best]
+    if doubted and gains.mean() <= gains.std(ddof=1) / np.sqrt(len(gains)):
+        best = 0
     for booster, count in zip(boosters, begun, strict=True):
         while booster.current_iteration() > count + best:
             booster.rollback_one_iter()
     return best
 
 
-def _measure_loss(boosters: Sequence[Booster]) -> float:
-    """Weighted log loss of the rows left out, the mean over boosters."""
-    return float(np.mean([booster.eval_valid()[0][2] for booster in boosters]))
+def _measure_losses(boosters: Sequence[Booster]) -> Floats:
+    """`(k,)` weighted log loss of the rows that each booster leaves out."""
+    return np.array([booster.eval_valid()[0][2] for booster in boosters])
 
 
 def gather_rows(folds: Sequence[FoldColumns], settings: Stack) -> tuple[Labels, Floats, float]:
@@ -241,7 +266,7 @@ def build_options(settings: Stack, seed: int, shape: tuple[int, int]) -> Options
         "metric": "binary_logloss",
         "learning_rate": settings.learning_rate,
         "min_data_in_leaf": min(settings.min_data_in_leaf, max(1, shape[0] // FEWEST_LEAVES)),
-        "lambda_l2": settings.lambda_l2,
+        "bin_construct_sample_cnt": BIN_ROWS,
         "seed": seed,
         "deterministic": True,
         "force_col_wise": True,
