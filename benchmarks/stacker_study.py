@@ -55,8 +55,8 @@ from stage2_ensemble.models.boosted import (
     build_options,
     find_rounds,
     gather_rows,
+    grow_trees,
     list_steps,
-    train,
 )
 from stage2_ensemble.models.candidates import (
     SIMPLE,
@@ -193,7 +193,7 @@ def fit_from_zero(columns: FoldColumns, settings: Stack, seed: int, basis: Basis
     data = lightgbm.Dataset(rows, labels, weight=weights, init_score=begin, params=options)
     steps = [{name: getattr(settings, name) for name in list_steps(settings)[0]}]
     rounds = find_rounds(data, [basis[0].inner_folds], options, settings.max_rounds, steps)
-    boosters = (train(data, options, steps, rounds),) if sum(rounds) else ()
+    boosters = (grow_trees(data, options, steps, rounds),) if sum(rounds) else ()
     return Boosted(start, table, boosters)
 
 

@@ -5,6 +5,7 @@ columns know beyond it. Where they know nothing there are no trees, and the scor
 combiner. With two leaves the model is a sum of curves, one a column.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -30,6 +31,8 @@ from stage2_ensemble.models.best_simple import BestSimple, Start, fit_start
 Options = dict[str, object]
 STOP_AFTER = 30
 """Rounds without a lower weighted log loss that end the search for the number of rounds."""
+LEFT_OUT = 20_000
+"""Rows that are enough to measure the loss on: of more rows not every inner fold has its turn."""
 EFFECTIVE_BETA = 0.9999
 """For `class_weight: effective`: 1 - 1/(rows after which further ones add little)."""
 FEWEST_LEAVES = 20
@@ -86,7 +89,7 @@ class Boosted:
         steps = list_steps(settings)
         rounds = find_rounds(data, inner_folds, options, settings.max_rounds, steps)
         bags = range(settings.bags if sum(rounds) else 0)
-        boosters = [train(data, options | {"seed": seed + bag}, steps, rounds) for bag in bags]
+        boosters = [grow_trees(data, options | {"seed": seed + bag}, steps, rounds) for bag in bags]
         return cls(start.best, table, tuple(boosters))
 
     def score(self, columns: MemberColumns) -> Floats:
@@ -159,7 +162,7 @@ def list_steps(settings: Stack) -> list[Options]:
     return [curves, together] if settings.num_leaves > 2 else [curves]
 
 
-def train(
+def grow_trees(
     data: lightgbm.Dataset, options: Options, steps: Sequence[Options], rounds: Sequence[int]
 ) -> Booster:
     """So many rounds of each step."""
@@ -177,7 +180,7 @@ def find_rounds(
 ) -> list[int]:
     """Rounds of each step, one after the other, 0 to `most` of each.
 
-    Those with the lowest weighted log loss over all inner folds; from the second step on none
+    Those with the lowest weighted log loss over the inner folds; from the second step on none
     unless the loss falls by more than its standard error (noise has two chances to look good).
     `data` holds the rows of all folds, with the log-odds that boosting begins at; `inner_folds`
     those of each fold. They are those of the distances, so a row that is left out has distances by
@@ -189,7 +192,9 @@ def find_rounds(
     if len(known) < len(inner_folds) or not any(bins):
         return [0] * len(steps)
     inner = np.concatenate(known)
-    boosters = [_leave_out(data, inner == one, options) for one in np.unique(inner)]
+    left_out = [inner == one for one in np.unique(inner)]
+    enough = max(2, math.ceil(LEFT_OUT / len(inner) * len(left_out)))
+    boosters = [_leave_out(data, rows, options) for rows in left_out[:enough]]
     return [_boost(boosters, step, most, place > 0) for place, step in enumerate(steps)]
 
 
