@@ -67,16 +67,7 @@ class Dump:
     @property
     def corrected_crop_logits(self) -> npt.NDArray[np.float64] | None:
         """`(n, 2)`: the highest of the crops' log-odds, corrected, and their standard deviation."""
-        return correct_crop_logits(self.member.correction, self.crop_logits)
-
-
-def correct_crop_logits(
-    correction: Correction, crop_logits: npt.NDArray[np.floating] | None
-) -> npt.NDArray[np.float64] | None:
-    """`(n, 2)` with the highest log-odds corrected; a standard deviation stays as it is."""
-    if crop_logits is None:
-        return None
-    return np.stack([correction.apply(crop_logits[:, 0]), crop_logits[:, 1]], axis=1)
+        return self.member.correction.apply_to_crops(self.crop_logits)
 
 
 def check_dump(dump: Dump, manifest: Manifest) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -51,7 +52,7 @@ class CropStore(FittedStore):
         return draw_corners(self.pictures.sizes[row_ids], self.size, uniform)
 
 
-class Grid(NamedTuple):
+class SquareGrid(NamedTuple):
     """The squares of some rows, those of a row one after the other."""
 
     row_ids: Ids
@@ -73,16 +74,32 @@ class GridStore(CropStore):
         """`(b,)`: squares of each row."""
         return np.array([len(corners) for corners in self._list_corners(row_ids)], np.int64)
 
-    def list_squares(self, row_ids: Ids) -> Grid:
+    def list_squares(self, row_ids: Ids) -> SquareGrid:
         """All squares of these rows."""
         corners = list(self._list_corners(row_ids))
         counts = np.array([len(own) for own in corners], np.int64)
         places = np.concatenate([np.empty((0, 2), np.int32), *corners])
-        return Grid(np.repeat(row_ids, counts), places, counts)
+        return SquareGrid(np.repeat(row_ids, counts), places, counts)
 
     def _list_corners(self, row_ids: Ids) -> Iterator[Corners]:
         for height, width in self.pictures.sizes[row_ids].tolist():
             yield list_grid(height, width, self.size, self.most)
+
+
+def lay_grid(store: ImageStore, most: int, side: int | None = None) -> ImageStore:
+    """What is scored of pictures: of a `CropStore` at most so many squares of each, of `side`
+    pixels if that is given; other stores stay what they are.
+    """
+    if not isinstance(store, CropStore):
+        return store
+    return GridStore(store.pictures, side or store.size, most)
+
+
+def count_squares(store: ImageStore, row_ids: Ids) -> int:
+    """Squares that are scored of these rows in all."""
+    if isinstance(store, GridStore):
+        return int(store.count_squares(row_ids).sum())
+    return len(row_ids)
 
 
 def open_member_store(
@@ -97,3 +114,21 @@ def open_member_store(
     if mode == "fit":
         return FittedStore(open_pictures(manifest, root, images, images.size), images.size)
     return CropStore(open_pictures(manifest, root, images, None), side)
+
+
+@dataclass
+class MemberStores:
+    """What members of several modes get of one manifest's pictures; each store is opened once."""
+
+    manifest: Manifest
+    root: Path
+    images: Images
+    _opened: dict[tuple[Mode, int], ImageStore] = field(default_factory=dict, repr=False)
+
+    def open(self, mode: Mode, side: int) -> ImageStore:
+        """As `open_member_store`."""
+        key = (mode, side if mode == "crop" else 0)
+        if key not in self._opened:
+            where = (self.manifest, self.root, self.images)
+            self._opened[key] = open_member_store(*where, mode, side)
+        return self._opened[key]

@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 from joblib import delayed
 
+from features.caching.filling import run_tasks
+from features.caching.indexed_folder import ASKED, IndexedFolder, mark_values
 from features.core.files import digest_bytes, name_place
-from features.core.indexed_folder import ASKED, IndexedFolder, mark_values
 from features.core.manifest import Ids
 from features.core.trusted import ANYWHERE
 from features.pixels.decoding import Pixels, decode_unsquared
@@ -131,7 +132,7 @@ class PictureCache(IndexedFolder):
                 self._record(done)
                 meter.advance(len(done.block.paths))
 
-            self.run_tasks(tasks, len(wanted) >= MANY, record)
+            run_tasks(tasks, len(wanted) >= MANY, record, self.commit)
         return problems
 
     def _record(self, done: WrittenBlock) -> None:

@@ -35,7 +35,7 @@ def centre_corners(sizes: Sizes, side: int) -> Corners:
 
 
 def draw_corners(sizes: Sizes, side: int, uniform: npt.NDArray[np.float64]) -> Corners:
-    """Anywhere in each picture, by numbers `(n, 2)` of 0 … 1; in the middle of a side that is short."""
+    """Anywhere in each picture, by numbers `(n, 2)` of 0 … 1; in the middle where it is smaller."""
     room = sizes - side
     return np.where(room > 0, np.floor(uniform * (room + 1)), room // 2).astype(np.int32)
 
@@ -62,8 +62,7 @@ def list_grid(height: int, width: int, side: int, most: int) -> Corners:
 def _spread(length: int, side: int, count: int) -> Corners:
     if count == 1:
         return np.array([(length - side) // 2], np.int32)
-    places = np.linspace(0, length - side, count)
     gap = (length - count * side) / (count + 1)
     if gap > 0:
-        places = gap + (gap + side) * np.arange(count)
-    return np.asarray(np.rint(places), np.int32)
+        return np.asarray(np.rint(gap + (gap + side) * np.arange(count)), np.int32)
+    return np.asarray(np.rint(np.linspace(0, length - side, count)), np.int32)

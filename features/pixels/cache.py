@@ -18,8 +18,9 @@ import numpy as np
 import pandas as pd
 from joblib import delayed
 
+from features.caching.filling import run_tasks
+from features.caching.indexed_folder import ASKED, IndexedFolder, mark_values
 from features.core.files import name_place
-from features.core.indexed_folder import ASKED, IndexedFolder, mark_values
 from features.core.manifest import Ids
 from features.pixels.facts import Scan
 from features.pixels.scanning import ScannedBlock, read_state, scan_block
@@ -176,7 +177,7 @@ class ImageCache(IndexedFolder):
                 problems.update((p, scan.problem) for p, scan in bad if scan.problem)
                 meter.advance(len(part))
 
-            self.run_tasks(tasks, len(missing) >= MANY, record)
+            run_tasks(tasks, len(missing) >= MANY, record, self.commit)
         return problems
 
     def _record(self, root: Path, paths: list[str], done: ScannedBlock, pixels: bool) -> None:

@@ -8,13 +8,11 @@ from rich.console import Console
 
 from features.core.files import write_text
 from features.core.manifest import Manifest, count_classes, read_manifest
-from features.crops.crop_store import open_member_store
+from features.crops.crop_store import MemberStores
 from features.errors import Stopped
-from features.pixels.store import ImageStore
 from features.runtime.interruption import Interruption
 from features.runtime.terminal import build_console
 from features.settings.compare import CompareParams
-from features.settings.images import Mode
 from stage1_cnn.compare.figure import write_figure
 from stage1_cnn.compare.runs import (
     Clock,
@@ -53,15 +51,11 @@ def build_executor(
     processes = Processes(pick_device())
     prepare_device(processes.device)
     session = Session(processes, interruption)
-    opened: dict[tuple[Mode, int], ImageStore] = {}
+    stores = MemberStores(train, Path(params.data.root), params.images)
 
     def execute(run: Run) -> Scores:
         settings = settle_network(run.settings)
-        shown = (settings.images.mode, settings.image_size)
-        if shown not in opened:
-            root = Path(params.data.root)
-            opened[shown] = open_member_store(train, root, params.images, *shown)
-        store = opened[shown]
+        store = stores.open(settings.images.mode, settings.image_size)
         seed = derive_seed(params.seed, run.seed)
         trained = train_network(settings, store, train, run.rows, seed, processes, session)
         return judge_fold(trained, settings, store, train, run.rows.fold, processes)

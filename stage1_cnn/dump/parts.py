@@ -10,7 +10,7 @@ import torch
 
 from features.artifacts.row_blocks import Arrays, Layout, RowBlocks
 from features.core.manifest import Ids, Manifest, Role
-from features.crops.crop_store import CropStore, GridStore
+from features.crops.crop_store import GridStore, count_squares, lay_grid
 from features.pixels.store import ImageStore
 from features.runtime.interruption import Interruption
 from features.settings.scoring import Scoring
@@ -73,34 +73,21 @@ def build_parts(task: Task, processes: Processes) -> list[Part]:
     """The rows of each role that the member may be asked about, all for the same engine."""
     fold = task.member.id.fold
     rows = {role: manifest.rows_to_dump(fold) for role, manifest in task.manifests.items()}
-    stores = {role: show_squares(store, task.scoring) for role, store in task.stores.items()}
+    most = task.scoring.most_crops
+    stores = {role: lay_grid(store, most) for role, store in task.stores.items()}
     views = len(VIEWS[task.scoring.tta])
-    images = views * sum(count_images(stores[role], ids) for role, ids in rows.items())
+    images = views * sum(count_squares(stores[role], ids) for role, ids in rows.items())
     engine = _build_engine(task, stores["train"], task.side, images, processes)
     averaged = view_images(engine, task.scoring.tta)
     parts = [Part(role, averaged, stores[role], ids) for role, ids in rows.items()]
     if not task.is_plain:
         fold_rows, store = task.manifests["train"].fold_rows(fold), stores["train"]
         if task.side != task.trained_side:
-            store = show_squares(store, task.scoring, task.trained_side)
-            images = count_images(store, fold_rows)
+            store = lay_grid(store, most, task.trained_side)
+            images = count_squares(store, fold_rows)
             engine = _build_engine(task, store, task.trained_side, images, processes)
         parts.append(Part(PLAIN, engine, store, fold_rows))
     return parts
-
-
-def show_squares(store: ImageStore, scoring: Scoring, side: int | None = None) -> ImageStore:
-    """What is scored of pictures: of a `CropStore` a grid of squares, of `side` pixels if given."""
-    if not isinstance(store, CropStore):
-        return store
-    return GridStore(store.pictures, side or store.size, scoring.most_crops)
-
-
-def count_images(store: ImageStore, row_ids: Ids) -> int:
-    """Squares that are scored of these rows."""
-    if isinstance(store, GridStore):
-        return int(store.count_squares(row_ids).sum())
-    return len(row_ids)
 
 
 def _build_engine(

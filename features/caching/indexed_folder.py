@@ -7,21 +7,14 @@ that were lost, and an index that is damaged is made anew, with the files.
 import logging
 import os
 import sqlite3
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from filelock import FileLock, Timeout
-from joblib import Parallel
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from features.core.files import name_place
-from features.errors import WorkerKilledError
-from features.runtime.memory import count_workers
 
-COMMIT_SECONDS = 1.0
-"""A killed run loses at most so much work."""
 ASKED = 900
 """Values in one SQL query; SQLite allowed 999 for long."""
 _log = logging.getLogger("forgerystack")
@@ -71,34 +64,7 @@ class IndexedFolder:
         self._index.close()
         self._lock.release()
 
-    def run_tasks(
-        self, tasks: Iterable[Any], processes: bool, record: Callable[[Any], None]
-    ) -> None:
-        """Runs joblib's `tasks` on all cores; what each gives is recorded, in order.
-
-        Raises `WorkerKilledError`.
-        """
-        # The queue is long enough to keep all cores busy while `_commit` waits for the disk.
-        # Another joblib backend, such as Dask's, may be set around it.
-        work = Parallel(
-            n_jobs=count_workers(),
-            prefer="processes" if processes else "threads",
-            return_as="generator",
-            pre_dispatch="16*n_jobs",
-        )(tasks)
-        committed = time.monotonic()
-        try:
-            for done in work:
-                record(done)
-                if time.monotonic() - committed > COMMIT_SECONDS:
-                    self._commit()
-                    committed = time.monotonic()
-        except TerminatedWorkerError as error:
-            raise WorkerKilledError("images were read") from error
-        finally:
-            self._commit()
-
-    def _commit(self) -> None:
+    def commit(self) -> None:
         """Flushes what was written, then records it: a power cut leaves no record of lost bytes."""
         for path in self._data_paths:
             with open(path, "rb") as file:
