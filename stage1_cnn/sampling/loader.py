@@ -16,6 +16,7 @@ from torch import Tensor
 
 from features.core.manifest import Ids, LearnRows, Manifest
 from features.crops.crop_store import CropStore
+from features.crops.places import Corners
 from features.errors import ConfigError
 from features.pixels.store import ImageStore
 from features.settings.learning import Sampling
@@ -80,6 +81,11 @@ def choose_rows(train: Manifest, fold: int, sampling: Sampling, seed: int) -> Le
     return replace(rows, row_ids=np.sort(chosen))
 
 
+def draw_squares(store: CropStore, row_ids: Ids, seed: int, first_draw: int) -> Corners:
+    """`(b, 2)` corners of what is learned from of these rows: a function of seed and draw."""
+    return store.draw(row_ids, draw_uniform(seed, SQUARE_STREAM, first_draw, len(row_ids), 2))
+
+
 class BatchLoader:
     """What one member learns from, step by step; each batch is a pure function of (seed, step).
 
@@ -121,8 +127,7 @@ class BatchLoader:
         first = step * self.batch_size + rank * self.batch_size // world
         corners = None
         if isinstance(self.store, CropStore):
-            uniform = draw_uniform(self.seed, SQUARE_STREAM, first, len(rows), 2)
-            corners = self.store.draw(rows, uniform)
+            corners = draw_squares(self.store, rows, self.seed, first)
         tensors = (
             gather_pixels(self.store, rows, self.processes.device, corners),
             torch.from_numpy(self.train.weights[rows].astype(np.float32)),
