@@ -54,7 +54,7 @@ from stage1_cnn.networks.normalise import Normaliser
 SOURCE, SIZE, BATCH = 512, 256, 64
 SQUARE, LEARNT, NETWORK = 224, 32, "mobilenetv3_small_050"
 """Pixels of a square that is drawn, those of a batch, and the network that learns from them."""
-NATIVE = 256
+NATIVE = 64
 """Pictures that squares are drawn from: to encode one losslessly takes 0.2 s."""
 PHOTOS = ("astronaut", "coffee", "chelsea", "rocket")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -135,9 +135,9 @@ def open_members(params: BundleParams, second_stage: SecondStage) -> list[TorchM
                 found = (f"member {digest[:8]}", member.id.digest[:8])
                 raise StaleArtifactError("the ensemble", *found, "stack")
             if (mode := member.settings.images.mode) != "square":
-                problem = f"{backbone} sees pictures by images.mode {mode}, and in a bundle all "
-                advice = "The stage `label` scores such members: dvc repro label"
-                raise BundleError("the ensemble", [f"{problem}networks see the same square"], advice)
+                problem = f"{backbone} has images.mode {mode}, and a bundle shows one square to all"
+                advice = "The stage `label` asks such members: dvc repro label"
+                raise BundleError("the ensemble", [problem], advice)
             members.append(open_member(member, folder, params.dump.resolve_backbone(backbone)))
     return members
 

@@ -127,7 +127,9 @@ def test_auto_looks_at_the_free_disk(
 
 
 @pytest.mark.fault(
-    "a byte of the cache of native pixels changes", "that block is decoded again", "Cache of images"
+    "a changed byte in the cache of native pictures",
+    "goes on: that block is decoded again",
+    "Damaged and foreign files",
 )
 def test_a_changed_byte_is_decoded_again(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picture_cache, "BLOCK", 2)

@@ -14,6 +14,7 @@ from tiny_project import make_bundle
 
 from features.core.files import digest_file
 from features.errors import BundleError, StaleArtifactError
+from features.settings.images import Geometry
 from features.settings.sections import load_params
 from serving import Ensemble
 from serving.bundle import members as bundled
@@ -21,6 +22,7 @@ from serving.bundle import run as module
 from serving.bundle.settings import BundleParams
 from serving.format.facts import find_limit
 from serving.scoring.needs import Needs
+from stage1_cnn.networks.member import Member, read_member
 
 
 @pytest.fixture
@@ -119,6 +121,19 @@ def test_members_that_were_trained_again_are_refused(copy: Path) -> None:
         stale = replace(second_stage, digests={0: ("0" * 64, "1" * 64)})
         with pytest.raises(StaleArtifactError, match="stack"):
             module.open_members(params, stale)
+
+
+def test_members_that_see_no_square_are_refused(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_cropping(*where: object) -> Member:
+        member = read_member(*where)
+        settings = member.settings.model_copy(update={"images": Geometry(mode="crop")})
+        return replace(member, settings=settings)
+
+    monkeypatch.setattr(module, "read_member", read_cropping)
+    with pytest.raises(BundleError, match=r"has images\.mode crop, and a bundle shows one square"):
+        make_bundle(copy, copy / "ensemble")
 
 
 def test_an_ensemble_that_looks_at_files_cannot_be_bundled(
