@@ -12,10 +12,12 @@ from serving.provenance.marks import shorten_text
 from serving.sheet.blocks import BlockShares
 from serving.sheet.covering import WHOLE, CoverMap
 from serving.sheet.facts import SheetFacts, gather_facts
-from serving.sheet.pictures import SMALL, encode_map, encode_picture
+from serving.sheet.neighbours import NearPicture
+from serving.sheet.pictures import SMALL, encode_map, encode_picture, encode_webp
 from serving.sheet.words import (
     describe_known_rates,
     describe_prior,
+    describe_similarity,
     describe_stability,
     explain_label,
     format_probability,
@@ -67,6 +69,8 @@ def _build_page(facts: SheetFacts) -> dict[str, Any]:
         "shipped": facts.bundle.shipped,
         "base": f"{facts.shares.base:+.2f}" if facts.shares else "",
         "bars": _list_bars(facts.shares) if facts.shares else [],
+        "near": [_describe_near(near) for near in facts.near],
+        "near_of": facts.bundle.neighbours,
         "marks": facts.marks,
         "made_of": f"forgerystack {version('forgerystack')}, bundle {facts.bundle_digest[:16]}, "
         f"file {facts.digest}",
@@ -98,6 +102,16 @@ def _describe_map(cover_map: CoverMap) -> dict[str, Any]:
         "overlays": encode_map(cover_map),
         "probability": format_probability(cover_map.log_odds),
         "strongest": f"{strongest:.2f}",
+    }
+
+
+def _describe_near(near: NearPicture) -> dict[str, str]:
+    return {
+        "label": near.picture.label,
+        "name": shorten_text(near.picture.name),
+        "address": encode_webp(near.thumbnail),
+        "told": describe_similarity(near.similarity, near.usual),
+        "similarity": f"{near.similarity:.2f}",
     }
 
 

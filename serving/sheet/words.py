@@ -16,6 +16,8 @@ SOURCES = {
     "given": "as was chosen for this bundle",
     "estimate": "as was estimated when the bundle was made",
 }
+SAME = 0.995
+"""Similarity from which on two pictures are one to the networks."""
 SURE = 0.999
 """Probabilities beyond it are not told apart: no val is so large."""
 
@@ -79,6 +81,21 @@ def describe_stability(facts: SheetFacts) -> str:
     if changed:
         return f"The label does not flip; it is not the same in: {', '.join(changed)}."
     return f"The label stays {facts.row.label} in all {len(readable)} changed copies."
+
+
+def describe_similarity(similarity: float, usual: tuple[float, float]) -> str:
+    """How near a picture of train is, beside how near such pictures are to each other.
+
+    `usual`: quartiles of their similarity to the nearest other one of their class.
+    """
+    low, high = usual
+    if similarity >= SAME:
+        return "the same to the networks"
+    if similarity > high:
+        return "nearer than most such pictures are to the next"
+    if similarity < low:
+        return "further away than most such pictures are from the next"
+    return "as near as such pictures are to the next"
 
 
 def describe_known_rates(facts: SheetFacts) -> str:

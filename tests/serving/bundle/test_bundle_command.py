@@ -51,7 +51,7 @@ def test_nothing_in_it_is_pickled_and_everything_is_sealed(bundle: Path) -> None
     assert sums.keys() == files - {"MANIFEST.json"}
     assert all(digest_file(bundle / name) == digest for name, digest in sums.items())
     endings = {Path(name).suffix for name in files}
-    assert endings <= {".json", ".onnx", ".npy", ".txt", ".md", ".jpg", ".png"}
+    assert endings <= {".json", ".onnx", ".npy", ".txt", ".md", ".jpg", ".png", ".webp"}
     for path in bundle.rglob("*.npy"):
         np.load(path, allow_pickle=False)
 
@@ -64,10 +64,11 @@ def test_samples_travel_with_what_they_are(bundle: Path, ensemble: Ensemble, pro
         assert (bundle / sample.file).read_bytes() == original.read_bytes()
 
 
-def test_without_samples_none_travel(project: Path, tmp_path: Path) -> None:
+def test_no_picture_travels_unasked(project: Path, tmp_path: Path) -> None:
     out = make_bundle(project, tmp_path / "none", samples=0)
-    assert not (out / "samples").exists()
-    assert Ensemble.load(out).facts.samples == ()
+    assert not [path for path in out.rglob("*") if path.suffix in (".png", ".jpg", ".webp")]
+    facts = Ensemble.load(out).facts
+    assert (facts.samples, facts.neighbours) == ((), 0)
 
 
 def test_what_is_there_and_no_bundle_is_left_alone(project: Path, tmp_path: Path) -> None:

@@ -11,13 +11,14 @@ from PIL import Image, PngImagePlugin
 
 from features.errors import PictureError
 from serving.format.facts import RateFacts, ValRates
+from serving.format.neighbours import read_neighbours
 from serving.scoring.scorer import Scorer
 from serving.sheet.blocks import share_blocks
 from serving.sheet.copies import COPIES
 from serving.sheet.covering import GRID, WHOLE, cover_squares, map_covering
 from serving.sheet.facts import gather_facts
 from serving.sheet.page import build_sheet, render_sheet
-from serving.sheet.words import format_probability
+from serving.sheet.words import describe_similarity, format_probability
 
 HOSTILE = '<img src=x onerror="document.title=1">\u202e.png'
 
@@ -145,6 +146,42 @@ def test_shares_of_blocks_add_up_to_the_score(ensemble, content, facts, name):
     assert shares.base + sum(shares.blocks.values()) == pytest.approx(log_odds, abs=1e-4)
     page = render_sheet(replace(facts, shares=shares))
     assert f"starts at log-odds {shares.base:+.2f}" in page
+
+
+def test_the_nearest_of_train_are_shown_by_class(ensemble, project, facts):
+    own = read_neighbours(ensemble.bundle.folder).facts.pictures[0]
+    picture = project / "data/demo/trainset" / own.name
+    near = gather_facts(ensemble, picture.read_bytes(), "a.png").near
+    assert [one.picture.label for one in near] == ["real"] * 4 + ["fake"] * 4
+    for part in (near[:4], near[4:]):
+        similarities = [one.similarity for one in part]
+        assert similarities == sorted(similarities, reverse=True)
+    first = max(near, key=lambda one: one.similarity)
+    assert first.picture == own
+    text = read_text(render_sheet(replace(facts, near=near)))
+    assert "Of 8 training pictures that came with the bundle" in text
+    assert f"{own.name} : the same to the networks" in text
+    assert "It proves nothing" in text
+
+
+def test_names_of_training_pictures_stay_text(facts):
+    first = facts.near[0]
+    hostile = replace(first, picture=first.picture.model_copy(update={"name": HOSTILE}))
+    page = render_sheet(replace(facts, near=(hostile,)))
+    assert "<img src=x" not in page
+    assert "&lt;img src=x" in page
+
+
+def test_without_training_pictures_there_is_no_section(facts):
+    assert "Training pictures" not in read_text(render_sheet(replace(facts, near=())))
+
+
+@pytest.mark.parametrize(
+    ("similarity", "told"),
+    [(1.0, "the same"), (0.7, "nearer than most"), (0.5, "as near as"), (0.1, "further away")],
+)
+def test_distances_are_told_in_words(similarity, told):
+    assert describe_similarity(similarity, (0.4, 0.6)).startswith(told)
 
 
 def test_what_is_no_sum_shows_no_shares(facts):
