@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from serving.ensemble.ensemble import Ensemble
 from serving.provenance.marks import shorten_text
@@ -23,6 +22,7 @@ from serving.sheet.words import (
     format_probability,
     list_priors,
 )
+from stage2_ensemble.report.templates import render_html
 
 PAGE = Path(__file__).parent
 
@@ -37,16 +37,8 @@ def build_sheet(ensemble: Ensemble, content: bytes | bytearray, name: str) -> st
 
 def render_sheet(facts: SheetFacts) -> str:
     """The whole file; all text is escaped by the template."""
-    environment = Environment(
-        loader=FileSystemLoader(PAGE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("sheet.html").render(
-        **_build_page(facts), style=(PAGE / "sheet.css").read_text(encoding="utf-8")
-    )
+    style = (PAGE / "sheet.css").read_text(encoding="utf-8")
+    return render_html(PAGE / "sheet.html", **_build_page(facts), style=style)
 
 
 def _build_page(facts: SheetFacts) -> dict[str, Any]:
