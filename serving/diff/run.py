@@ -25,7 +25,7 @@ def run(first: Path, second: Path, paths: tuple[str, ...], labels: Path | None, 
     if not total:
         raise PictureError("pictures", ["there are none"])
     both = (Ensemble.load(first), Ensemble.load(second))
-    pairs = list(track(_label_twice(*both, sources), "diff", total, unit="pictures"))
+    pairs = track(_label_twice(*both, sources), "diff", total, unit="pictures")
     found = compare_pairs(pairs, targets, shown)
     if get_form() == "json":
         write_document(found.to_json())

@@ -47,6 +47,9 @@ def run(task: LabelTask) -> None:
     """Raises `PictureError`, `BundleError`, `LockedError`, and `Stopped`."""
     sources = open_sources([p for p in task.paths if p != STDIN], _read_lists(task))
     template = read_template(task.submission) if task.submission else None
+    # An archive is read once for its names alone: a template is checked, and how much is to come is
+    # known, before the first picture is looked at. That skips contents, or unpacks them where they
+    # are packed, which takes a twentieth of the time of scoring them.
     names = [name for source in sources for name in source.list_names()]
     _check_names(task, names, template)
     ensemble = Ensemble.load(task.bundle, max_loss=task.max_loss)
