@@ -2,6 +2,7 @@
 
 import csv
 import heapq
+import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from features.core.auc import AucEstimate, compare_aucs, measure_auc
 from features.core.manifest import Ids
 from features.errors import PictureError
 from serving.ensemble.rows import LabelledPicture
+from serving.reading.texts import read_given_text
 from stage2_ensemble.columns.columns import Labels
 from stage2_ensemble.decisions.conformal import FAKE, REAL
 from stage2_ensemble.measures.shares import Share, estimate_share
@@ -149,12 +151,11 @@ def read_targets(path: Path) -> dict[str, int]:
 
     Raises `PictureError` with all lines that are none.
     """
+    reader = csv.DictReader(io.StringIO(read_given_text(path)))
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise PictureError(str(path), [f"it cannot be read: {error}"]) from error
+        rows = list(reader)
+    except csv.Error as error:
+        raise PictureError(str(path), [f"no CSV: {error}"]) from None
     if not {"img_name", "target"} <= set(reader.fieldnames or ()):
         raise PictureError(str(path), ["its first line does not name img_name and target"])
     problems, found = [], {}

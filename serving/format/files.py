@@ -21,6 +21,7 @@ CARD = "README.md"
 """The model card, under the name that hubs show."""
 MEMBERS, SECOND_STAGE, SAMPLES = "members", "second_stage", "samples"
 """Folders."""
+_MAKING = "In a finished project it is made by: forgerystack bundle"
 _ADVICE = "Copy it again, or make it again in its project: forgerystack bundle"
 
 
@@ -66,7 +67,10 @@ def seal_bundle(folder: Path) -> None:
 def _read_sums(folder: Path) -> dict[str, str]:
     path = folder / MANIFEST
     if not path.is_file():
-        raise BundleError(str(folder), [f"no bundle: there is no {MANIFEST}"])
+        found = (
+            f"no bundle: there is no {MANIFEST}" if folder.exists() else "there is no such folder"
+        )
+        raise BundleError(str(folder), [found], _MAKING)
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         seal = facts.pop(SEAL)

@@ -33,7 +33,7 @@ def read_file(path: str | PathLike[str]) -> bytearray:
     place = Path(path)
     try:
         if place.exists() and not place.is_file():
-            raise ImageProblem("no regular file")
+            raise ImageProblem("a folder, no file" if place.is_dir() else "no regular file")
         content = bytearray(place.read_bytes())
     except FileNotFoundError:
         raise ImageProblem("missing") from None
