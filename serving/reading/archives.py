@@ -8,8 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from features.errors import PictureError
-from features.pixels.reading import ImageProblem
-from serving.reading.pictures import GivenPicture
+from serving.reading.pictures import GivenPicture, check_content
 
 TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 PICTURE_ENDINGS = (
@@ -37,8 +36,8 @@ class TarSource:
         with self._open() as archive:
             for member in _list_pictures(archive):
                 file = archive.extractfile(member)
-                content = bytearray(file.read() if file else b"")
-                yield GivenPicture(self.prefix + member.name, partial(_check, content))
+                content = file.read() if file else None
+                yield GivenPicture(self.prefix + member.name, partial(check_content, content))
 
     @contextmanager
     def _open(self) -> Iterator[tarfile.TarFile]:
@@ -60,9 +59,3 @@ def _list_pictures(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
 def _is_picture(member: tarfile.TarInfo) -> bool:
     name = member.name.rpartition("/")[2]
     return member.isfile() and name[:1] != "." and name.lower().endswith(PICTURE_ENDINGS)
-
-
-def _check(content: bytearray) -> bytearray:
-    if not content:
-        raise ImageProblem("empty file")
-    return content

@@ -50,11 +50,11 @@ class SheetFacts:
 
     @property
     def flips(self) -> tuple[str, ...]:
-        """Variants that get another decided label than the picture, which has one."""
+        """Copies that get another decided label than the picture, which has one."""
         decided = {self.row.label, REVIEW}
         if self.row.label == REVIEW:
             return ()
-        return tuple(v.name for v in self.copies if v.is_readable and v.label not in decided)
+        return tuple(c.name for c in self.copies if c.is_readable and c.label not in decided)
 
     @property
     def label(self) -> str:

@@ -15,6 +15,7 @@ from serving.sheet.neighbours import NearPicture
 from serving.sheet.pictures import SMALL, encode_map, encode_picture, encode_webp
 from serving.sheet.words import (
     describe_known_rates,
+    describe_nearness,
     describe_prior,
     describe_similarity,
     describe_stability,
@@ -63,6 +64,7 @@ def _build_page(facts: SheetFacts) -> dict[str, Any]:
         "bars": _list_bars(facts.shares) if facts.shares else [],
         "near": [_describe_near(near) for near in facts.near],
         "near_of": facts.bundle.neighbours,
+        "nearness": describe_nearness(facts.near),
         "marks": facts.marks,
         "made_of": f"forgerystack {version('forgerystack')}, bundle {facts.bundle_digest[:16]}, "
         f"file {facts.digest}",

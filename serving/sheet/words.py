@@ -1,10 +1,13 @@
 """What the facts of a sheet say, in sentences."""
 
+from collections.abc import Sequence
+
 from scipy.special import expit, logit
 
 from features.core.number_text import format_of_hundred, format_percent
 from serving.format.facts import RateFacts, ValRates
 from serving.sheet.facts import SheetFacts
+from serving.sheet.neighbours import NearPicture
 from stage2_ensemble.decisions.conformal import FAKE, REVIEW
 from stage2_ensemble.decisions.rules import DecisionRules
 from stage2_ensemble.measures.shares import Share
@@ -90,12 +93,16 @@ def describe_similarity(similarity: float, usual: tuple[float, float]) -> str:
     """
     low, high = usual
     if similarity >= SAME:
-        return "the same to the networks"
-    if similarity > high:
-        return "nearer than most such pictures are to the next"
-    if similarity < low:
-        return "further away than most such pictures are from the next"
-    return "as near as such pictures are to the next"
+        return "the same"
+    return "near" if similarity > high else "far" if similarity < low else "usual distance"
+
+
+def describe_nearness(near: Sequence[NearPicture]) -> str:
+    """Whether any of them is near."""
+    told = {describe_similarity(picture.similarity, picture.usual) for picture in near}
+    if told == {"far"}:
+        return "All are far: none of them is much like this picture."
+    return ""
 
 
 def describe_known_rates(facts: SheetFacts) -> str:

@@ -18,7 +18,7 @@ from serving.sheet.copies import COPIES
 from serving.sheet.covering import GRID, WHOLE, cover_squares, map_covering
 from serving.sheet.facts import gather_facts
 from serving.sheet.page import build_sheet, render_sheet
-from serving.sheet.words import describe_similarity, format_probability
+from serving.sheet.words import format_probability
 
 HOSTILE = '<img src=x onerror="document.title=1">\u202e.png'
 
@@ -160,7 +160,7 @@ def test_the_nearest_of_train_are_shown_by_class(ensemble, project, facts):
     assert first.picture == own
     text = read_text(render_sheet(replace(facts, near=near)))
     assert "Of 8 training pictures that came with the bundle" in text
-    assert f"{own.name} : the same to the networks" in text
+    assert f"{own.name} : the same (similarity 1.00)" in text
     assert "It proves nothing" in text
 
 
@@ -178,10 +178,13 @@ def test_without_training_pictures_there_is_no_section(facts):
 
 @pytest.mark.parametrize(
     ("similarity", "told"),
-    [(1.0, "the same"), (0.7, "nearer than most"), (0.5, "as near as"), (0.1, "further away")],
+    [(1.0, "the same"), (0.7, "near"), (0.5, "usual distance"), (0.1, "far")],
 )
-def test_distances_are_told_in_words(similarity, told):
-    assert describe_similarity(similarity, (0.4, 0.6)).startswith(told)
+def test_distances_are_told_in_words(facts, similarity, told):
+    near = (replace(facts.near[0], similarity=similarity, usual=(0.4, 0.6)),)
+    text = read_text(render_sheet(replace(facts, near=near)))
+    assert f"{near[0].picture.name} : {told} (similarity {similarity:.2f})" in text
+    assert ("All are far" in text) == (told == "far")
 
 
 def test_what_is_no_sum_shows_no_shares(facts):
