@@ -40,7 +40,7 @@ def open_bundle(folder: Path) -> Bundle:
 
     Raises `BundleError` with all files that are missing, changed or of no bundle.
     """
-    sums = _read_sums(folder)
+    sums = read_bundle_sums(folder)
     problems = []
     for name, digest in sums.items():
         path = folder / name
@@ -56,7 +56,7 @@ def open_bundle(folder: Path) -> Bundle:
 def find_strays(folder: Path) -> list[str]:
     """Files in the folder that its manifest does not name."""
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    return sorted(names - _read_sums(folder).keys() - {MANIFEST})
+    return sorted(names - read_bundle_sums(folder).keys() - {MANIFEST})
 
 
 def seal_bundle(folder: Path) -> None:
@@ -64,7 +64,11 @@ def seal_bundle(folder: Path) -> None:
     write_sums(folder / MANIFEST, [path for path in folder.rglob("*") if path.is_file()])
 
 
-def _read_sums(folder: Path) -> dict[str, str]:
+def read_bundle_sums(folder: Path) -> dict[str, str]:
+    """By name the sha256 that each file ought to have; no file is looked at.
+
+    Raises `BundleError` for what is no bundle.
+    """
     path = folder / MANIFEST
     if not path.is_file():
         found = (
