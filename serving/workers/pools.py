@@ -1,11 +1,12 @@
 """Processes that may die, and do not take the service along."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TypeVar, TypeVarTuple
 
-from anyio import BrokenWorkerProcess, CapacityLimiter, fail_after, to_process
+from anyio import BrokenWorkerProcess, CancelScope, CapacityLimiter, Lock, fail_after, to_process
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 Given = TypeVarTuple("Given")
@@ -31,6 +32,7 @@ class WorkerPool:
         self._note_loss = note_loss
         # Two, since a task waits for the first without its time being counted.
         self._turns, self._processes = CapacityLimiter(count), CapacityLimiter(count)
+        self._starts = Lock()
         self._stack = ExitStack()
         self._portal: BlockingPortal = self._stack.enter_context(start_blocking_portal())
 
@@ -48,6 +50,7 @@ class WorkerPool:
     async def _run(self, function: Callable[[*Given], Found], *args: *Given) -> Found:
         async with self._turns:
             try:
+                await self._start()
                 with fail_after(self._seconds):
                     return await to_process.run_sync(
                         function, *args, cancellable=True, limiter=self._processes
@@ -58,3 +61,13 @@ class WorkerPool:
             except TimeoutError:
                 self._note_loss("timeout")
                 raise WorkerLostError(f"it took longer than {self._seconds:g} s") from None
+
+    async def _start(self) -> None:
+        """Makes sure that a process waits for the task, which takes it at once.
+
+        anyio leaves a process behind, for good, whose start is cancelled: where processes start
+        slowly, under load, there would be more and more of them.
+        """
+        async with self._starts:
+            with CancelScope(shield=True):
+                await to_process.run_sync(os.getpid, limiter=self._processes)
