@@ -46,13 +46,13 @@ def read_checked(manifest: Manifest, root: Path, facts: PixelFacts) -> CheckedPi
     def read(content: bytearray) -> tuple[bytearray, Squares]:
         return content, reader.read(GivenPicture("", partial(bytearray, content)))
 
-    found = read_rows(manifest, row_ids, root, read)
+    found = read_row_files(manifest, row_ids, root, read)
     empty = np.empty((0, facts.size, facts.size, 3), np.uint8)
     stacked = np.concatenate([empty, *(squares for _, squares in found)])
     return CheckedPictures(manifest, row_ids, [content for content, _ in found], stacked)
 
 
-def read_rows(
+def read_row_files(
     manifest: Manifest, row_ids: Ids, root: Path, read: Callable[[bytearray], Found]
 ) -> list[Found]:
     """What `read` makes of the content of each row's file.

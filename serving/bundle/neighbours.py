@@ -17,7 +17,7 @@ from features.pixels.kernels import PLAIN
 from features.pixels.opening import open_image
 from features.settings.images import Limits
 from features.splits.names import hash_names
-from serving.bundle.checking import read_rows
+from serving.bundle.checking import read_row_files
 from serving.format.neighbours import (
     NEIGHBOURS,
     NeighbourFacts,
@@ -76,7 +76,7 @@ def bundle_neighbours(
         )
         for number, (name, label) in enumerate(zip(names, labels, strict=True))
     ]
-    thumbnails = read_rows(train, rows, root, partial(_shrink, limits=limits))
+    thumbnails = read_row_files(train, rows, root, partial(_shrink, limits=limits))
     for picture, thumbnail in zip(pictures, thumbnails, strict=True):
         with write_atomic(folder / picture.file) as target:
             target.write(thumbnail)
