@@ -25,7 +25,7 @@ SHARE = 0.5
 """`images.store: auto` keeps pixels where they take at most this share of the free disk."""
 SAMPLED = 1000
 SAMPLED_BLOCKS = 4
-_ADVICE = "It was readable when `prepare` ran. Run: dvc repro -f prepare"
+ADVICE = "It was readable when `prepare` ran. Run: dvc repro -f prepare"
 
 
 class ImageStore(Protocol):
@@ -139,7 +139,7 @@ class FileStore:
                 raise ImageProblem("its content is another one")
             return decode_square(content, self.images)
         except ImageProblem as problem:
-            raise ManifestError(path, [str(problem)], _ADVICE) from None
+            raise ManifestError(path, [str(problem)], ADVICE) from None
 
 
 def _open_alone(root: Path, paths: list[str], sha256s: list[str], images: Images) -> FileStore:
@@ -158,7 +158,8 @@ def open_store(manifest: Manifest, root: Path, images: Images) -> ImageStore:
     readable = table["status"].to_numpy() == READABLE
     with ImageCache(images) as cache:
         slots = cache.find_slots(sha256s)
-        if not keep_pixels(images, int((readable & (slots < 0)).sum())):
+        lacking = int((readable & (slots < 0)).sum())
+        if not keep_pixels(images, lacking, lacking * images.image_bytes):
             return FileStore(root, list(table["path"]), sha256s, images)
         if cache.drop_damaged(_sample_blocks(slots)):
             cache.drop_damaged()  # where one is, others may be
@@ -170,9 +171,9 @@ def open_store(manifest: Manifest, root: Path, images: Images) -> ImageStore:
         return RawStore(cache.pixels_path, slots, images.size)
 
 
-def keep_pixels(images: Images, missing: int) -> bool:
-    """Whether decoded images are kept on the disk, where so many are not yet; logs why."""
-    needed = missing * images.size**2 * 3
+def keep_pixels(images: Images, missing: int, needed: int) -> bool:
+    """Whether decoded images are kept on the disk, where so many are not yet, which take `needed`
+    bytes; logs why."""
     if images.store != "auto" or not missing:
         return images.store != "none"
     free = shutil.disk_usage(images.store_dir).free
@@ -198,7 +199,7 @@ def _fill(cache: ImageCache, manifest: Manifest, root: Path, rows: Ids) -> None:
         if sha256 != seen
     ]
     if problems:
-        raise ManifestError(f"{manifest.role} images", problems, _ADVICE)
+        raise ManifestError(f"{manifest.role} images", problems, ADVICE)
 
 
 def _sample_blocks(slots: Ids) -> list[int]:

@@ -2,7 +2,9 @@
 
 | name | what it is |
 |---|---|
-| `logit:<backbone>` | log-odds of its member, corrected to the classes of train |
+| `logit:<backbone>` | log-odds of its member, corrected to the classes of train; means of crops |
+| `logit_max:<backbone>` | the highest of its crops' log-odds, corrected |
+| `logit_spread:<backbone>` | standard deviation of its crops' log-odds |
 | `spread` | standard deviation of these log-odds over the backbones |
 | `margin` | the highest of them minus the lowest |
 | `distance:<backbone>` | log-odds by the distances of its embedding to the means of both classes |
@@ -209,6 +211,10 @@ def _build_all(
     if len(backbones) > 1:
         names += ["spread", "margin"]
         values.append(_measure_spread(logits))
+    for backbone, of_crops in zip(backbones, columns.crop_logits, strict=False):
+        if of_crops is not None:
+            names += [f"logit_max:{backbone}", f"logit_spread:{backbone}"]
+            values.append(of_crops)
     wanted = [i for i, own in enumerate(axes) if components or (own.distance and distances is None)]
     found = apply_all([axes[i].projection for i in wanted], [columns.embeddings[i] for i in wanted])
     applied = dict(zip(wanted, found, strict=True))
