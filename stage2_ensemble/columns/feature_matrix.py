@@ -215,19 +215,17 @@ def _build_all(
         if of_crops is not None:
             names += [f"logit_max:{backbone}", f"logit_spread:{backbone}"]
             values.append(of_crops)
-    wanted = [i for i, own in enumerate(axes) if components or own.distance is not None]
-    applied = apply_all(
-        [axes[i].projection for i in wanted], [columns.embeddings[i] for i in wanted]
-    )
-    for i, rows in zip(wanted, applied, strict=True):
-        backbone, own = backbones[i], axes[i]
+    wanted = [i for i, own in enumerate(axes) if components or (own.distance and distances is None)]
+    found = apply_all([axes[i].projection for i in wanted], [columns.embeddings[i] for i in wanted])
+    applied = dict(zip(wanted, found, strict=True))
+    for i, (backbone, own) in enumerate(zip(backbones, axes, strict=True)):
         if own.distance is not None:
             names.append(f"distance:{backbone}")
-            found = own.distance.score(rows) if distances is None else distances[i]
-            values.append(found[:, None])
+            known = own.distance.score(applied[i]) if distances is None else distances[i]
+            values.append(known[:, None])
         if components:
-            names += [f"pca:{backbone}:{j}" for j in range(rows.shape[1])]
-            values.append(rows)
+            names += [f"pca:{backbone}:{j}" for j in range(applied[i].shape[1])]
+            values.append(applied[i])
     if columns.extras is not None:
         names += columns.extra_names
         values.append(columns.extras)
