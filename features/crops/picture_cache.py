@@ -172,7 +172,7 @@ def write_block(
             zip(block.paths, block.sha256s, block.sizes, strict=True)
         ):
             try:
-                content = np.ascontiguousarray(read_picture(root, name, sha256, images, longest))
+                content = np.ascontiguousarray(decode_known(root, name, sha256, images, longest))
                 if content.nbytes != size:
                     raise ImageProblem("it decodes to another size")
             except ImageProblem as problem:
@@ -183,7 +183,7 @@ def write_block(
     return WrittenBlock(block, checksum, problems)
 
 
-def read_picture(root: Path, path: str, sha256: str, images: Images, longest: int | None) -> Pixels:
+def decode_known(root: Path, path: str, sha256: str, images: Images, longest: int | None) -> Pixels:
     """`(h, w, 3)` of the file of this sha256; raises `ImageProblem`."""
     content = read_inside(root, path, ANYWHERE)
     if digest_bytes(content) != sha256:

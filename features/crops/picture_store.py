@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from features.core.manifest import READABLE, Ids, Manifest
-from features.crops.picture_cache import PictureCache, read_picture
+from features.crops.picture_cache import PictureCache, decode_known
 from features.crops.places import Corners, Sizes, reflect
 from features.errors import ManifestError
 from features.pixels.decoding import Pixels, fit_shape
@@ -129,7 +129,7 @@ class FilePictures:
         if not self.sizes[row].all():
             raise ValueError("rows that cannot be read have no pixels")
         try:
-            return read_picture(self.root, path, self.sha256s[row], self.images, self.longest)
+            return decode_known(self.root, path, self.sha256s[row], self.images, self.longest)
         except ImageProblem as problem:
             raise ManifestError(path, [str(problem)], ADVICE) from None
 
