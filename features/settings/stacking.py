@@ -121,7 +121,7 @@ class Stack(Section):
     learning_rate: PositiveFloat = 0.05
     num_leaves: Annotated[int, Field(ge=2)] = 15
     """Of the trees that look at columns together, and follow those that look at one column each, if
-    that lowers the loss for sure. 2: there are none, and the model is a sum of curves."""
+    that clearly lowers the loss. 2: there are none, and the model is a sum of curves."""
     min_data_in_leaf: PositiveInt = 20
     """At most rows / 20."""
     feature_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
