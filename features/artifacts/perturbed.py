@@ -28,7 +28,8 @@ from features.errors import AlignmentError, NotFiniteError, StaleArtifactError
 
 STAGE = "perturb"
 FACTS = "perturbed.json"
-NONE = "none"
+CLEAN = "clean"
+"""The tier of pictures as they are."""
 Array = npt.NDArray[Any]
 _FORM = {
     "manifest": str,
@@ -42,20 +43,27 @@ _FORM = {
 
 
 class Variant(NamedTuple):
-    """One perturbation at one strength; `NONE`, without a strength, changes nothing."""
+    """One perturbation at one strength; or a tier, which has none, by its name."""
 
     perturbation: str
     strength: float | None
 
     @property
     def name(self) -> str:
-        """`jpeg 75`."""
-        return NONE if self.strength is None else f"{self.perturbation} {self.strength:g}"
+        """`jpeg 75`, `web`."""
+        if self.is_tier:
+            return self.perturbation
+        return f"{self.perturbation} {self.strength:g}"
+
+    @property
+    def is_tier(self) -> bool:
+        """Whether it is done to files, or nothing to none: robust AUC is the mean over these."""
+        return self.strength is None
 
 
 @dataclass(frozen=True)
 class Perturbed:
-    """`v` variants of `n` val rows; `NONE` comes first. Without rows the tuples are empty."""
+    """`v` variants of `n` val rows; `CLEAN` comes first. Without rows the tuples are empty."""
 
     row_ids: Ids
     variants: tuple[Variant, ...] = ()

@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,8 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 warnings.filterwarnings("ignore", "The image decoding and encoding capabilities of TorchVision")
 
 Pixels = npt.NDArray[np.uint8]
+Change = Callable[[Pixels], Pixels]
+"""Of a file's pixels, `(h, w, 3)`, before they become a square; their size may change."""
 EQUALIZED = {"format": "JPEG", "quality": 90, "subsampling": 2}
 """How `images.equalize` saves every image: as most cameras and web sites do."""
 PIXEL_BYTES = {"JPEG": 12, "WEBP": 18, "AVIF": 12, "JPEG2000": 21}
@@ -54,17 +57,27 @@ class Picture:
     equalized_bytes: int
 
 
-def decode_square(content: bytearray, images: Images, kernels: Kernels | None = None) -> Pixels:
+def decode_square(
+    content: bytearray,
+    images: Images,
+    kernels: Kernels | None = None,
+    change: Change | None = None,
+) -> Pixels:
     """`(size, size, 3)`, the same to the bit wherever it is decoded. Raises `ImageProblem`."""
-    return decode_picture(content, NO_LIMITS, images, kernels).square
+    return decode_picture(content, NO_LIMITS, images, kernels, change).square
 
 
 def decode_picture(
-    content: bytearray, limits: Limits, images: Images, kernels: Kernels | None = None
+    content: bytearray,
+    limits: Limits,
+    images: Images,
+    kernels: Kernels | None = None,
+    change: Change | None = None,
 ) -> Picture:
     """Decodes and resizes; pictures that take more memory than a worker's share in turn.
 
-    `kernels`: those of `find_kernels`, unless others are given; the pixels are the same.
+    `kernels`: those of `find_kernels`, unless others are given; the pixels are the same. `change`:
+    what happens to the file's pixels in between.
 
     Raises `ImageProblem`, or `DeviceMemoryError` where the machine has too little for this size.
     """
@@ -73,7 +86,8 @@ def decode_picture(
     try:
         with take_turn(needed, Path(images.store_dir) / "large-picture.lock"):
             decoded = decode_pixels(content, header, kernels)
-            square, equalized_bytes = make_square(decoded.pixels, images, kernels)
+            pixels = decoded.pixels if change is None else change(decoded.pixels)
+            square, equalized_bytes = make_square(pixels, images, kernels)
     except MemoryError:
         width, height = header.size
         if measure_free_memory() > needed:

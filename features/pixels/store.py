@@ -3,8 +3,10 @@
 import logging
 import mmap
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -25,6 +27,8 @@ SHARE = 0.5
 """`images.store: auto` keeps pixels where they take at most this share of the free disk."""
 SAMPLED = 1000
 SAMPLED_BLOCKS = 4
+ChangeFile = Callable[[str, Pixels], Pixels]
+"""A file's sha256 and its pixels `(h, w, 3)` to other pixels; safe in several threads."""
 _ADVICE = "It was readable when `prepare` ran. Run: dvc repro -f prepare"
 
 
@@ -103,12 +107,13 @@ class FileStore:
     paths: list[str]
     sha256s: list[str]
     images: Images
+    change: ChangeFile | None = None
     _threads: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(count_workers()), repr=False
     )
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _open_alone, (self.root, self.paths, self.sha256s, self.images)
+        return _open_alone, (self.root, self.paths, self.sha256s, self.images, self.change)
 
     @property
     def size(self) -> int:
@@ -121,7 +126,7 @@ class FileStore:
     def select(self, row_ids: Ids) -> "FileStore":
         """The images of `row_ids` as rows 0 … k - 1; cheap to send to another process."""
         paths, sha256s = ([values[i] for i in row_ids] for values in (self.paths, self.sha256s))
-        return FileStore(self.root, paths, sha256s, self.images, self._threads)
+        return FileStore(self.root, paths, sha256s, self.images, self.change, self._threads)
 
     def gather(self, row_ids: Ids, out: Pixels | None = None) -> Pixels:
         """`(b, size, size, 3)` uint8. Raises `ManifestError` for a file that has changed."""
@@ -137,14 +142,23 @@ class FileStore:
             content = read_inside(self.root, path, ANYWHERE)
             if digest_bytes(content) != self.sha256s[row]:
                 raise ImageProblem("its content is another one")
-            return decode_square(content, self.images)
+            change = self.change and partial(self.change, self.sha256s[row])
+            return decode_square(content, self.images, change=change)
         except ImageProblem as problem:
             raise ManifestError(path, [str(problem)], _ADVICE) from None
 
 
-def _open_alone(root: Path, paths: list[str], sha256s: list[str], images: Images) -> FileStore:
+def _open_alone(
+    root: Path, paths: list[str], sha256s: list[str], images: Images, change: ChangeFile | None
+) -> FileStore:
     """In one process of many, which decodes by itself."""
-    return FileStore(root, paths, sha256s, images, ThreadPoolExecutor(1))
+    return FileStore(root, paths, sha256s, images, change, ThreadPoolExecutor(1))
+
+
+def open_changed(manifest: Manifest, root: Path, images: Images, change: ChangeFile) -> FileStore:
+    """The images of a manifest, each changed as a file before it becomes a square."""
+    table = manifest.table
+    return FileStore(root, list(table["path"]), list(table["sha256"]), images, change)
 
 
 def open_store(manifest: Manifest, root: Path, images: Images) -> ImageStore:

@@ -1,24 +1,58 @@
-"""Settings of `perturb`: which val rows, and what is done to their pictures, how strongly."""
+"""Settings of `perturb`: which rows, and what is done to their pictures, how strongly."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, field_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, field_validator, model_validator
 
 from features.settings.members import ActiveFolds
 from features.settings.scoring import DumpParams
 from features.settings.sections import Section
 
 Share = Annotated[float, Field(gt=0, le=1)]
+TierName = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
+WEB_TIERS = {"web": {"side": 768, "jpeg": 60}, "hard": {"side": 512, "noise": 6.0, "jpeg": 40}}
+
+
+class Tier(Section):
+    """How files come back from the web: made smaller, noisy, saved as JPEG, in this order."""
+
+    side: Annotated[int, Field(ge=16)] | None = None
+    """Longest side in pixels; smaller files keep theirs."""
+    noise: Annotated[float, Field(ge=0, le=128)] = 0.0
+    """Standard deviation in grey levels of 255."""
+    jpeg: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Quality of libjpeg, with chroma at half the resolution."""
+
+    @model_validator(mode="after")
+    def _check_any(self) -> Self:
+        if self.side is None and self.jpeg is None and not self.noise:
+            raise ValueError("it changes nothing; pictures as they are always stand beside")
+        return self
+
+
+Tiers = dict[TierName, Tier]
+PERTURBATIONS = ("jpeg", "blur", "noise", "rescale", "crop", "brightness")
+"""Fields of `PerturbSection` with strengths."""
+TAKEN = ("clean", *PERTURBATIONS)
+"""Names that no tier may have: the first one is that of pictures as they are."""
+
+
+def list_web_tiers() -> Tiers:
+    """`web` and `hard`."""
+    return {name: Tier.model_validate(values) for name, values in WEB_TIERS.items()}
 
 
 class PerturbSection(Section):
-    """Perturbations by name, each with its strengths; an empty list leaves one out.
+    """What is done to pictures: tiers to files, perturbations to the squares of `images.size`.
 
-    Units mean the same at any image size. Pictures are the squares of `images.size`, not the files.
+    Perturbations stand by name, each with its strengths in units that mean the same at any image
+    size; an empty list leaves one out.
     """
 
     rows: NonNegativeInt | Literal["all"] = 300
     """Val rows that are scored, half of them fakes as far as there are; 0: nothing is done."""
+    tiers: Tiers = Field(default_factory=list_web_tiers)
+    """By name. Robust AUC is the mean over `clean`, which stands for itself, and these."""
     jpeg: tuple[Annotated[int, Field(ge=1, le=100)], ...] = (90, 75, 50)
     """Saved as JPEG: qualities of libjpeg, with chroma at half the resolution, as Pillow saves."""
     blur: tuple[Annotated[float, Field(gt=0, le=0.1)], ...] = (0.005, 0.01)
@@ -32,12 +66,19 @@ class PerturbSection(Section):
     brightness: tuple[PositiveFloat, ...] = (0.7, 1.3)
     """Every value times this factor."""
 
-    @field_validator("jpeg", "blur", "noise", "rescale", "crop", "brightness")
+    @field_validator(*PERTURBATIONS)
     @classmethod
     def _check_repeated(cls, values: tuple[float, ...]) -> tuple[float, ...]:
         if len(set(values)) < len(values):
             raise ValueError("a strength stands there twice")
         return values
+
+    @field_validator("tiers")
+    @classmethod
+    def _check_names(cls, tiers: Tiers) -> Tiers:
+        if taken := [name for name in tiers if name in TAKEN]:
+            raise ValueError(f"{', '.join(taken)}: this name stands for something else")
+        return tiers
 
     @field_validator("rows")
     @classmethod
@@ -49,8 +90,7 @@ class PerturbSection(Section):
     @property
     def strengths(self) -> dict[str, tuple[float, ...]]:
         """By perturbation, in the order of the fields."""
-        names = [name for name in type(self).model_fields if name != "rows"]
-        return {name: tuple(float(value) for value in getattr(self, name)) for name in names}
+        return {name: tuple(map(float, getattr(self, name))) for name in PERTURBATIONS}
 
 
 class PerturbParams(DumpParams):

@@ -23,6 +23,7 @@ from stage1_cnn.networks.member import Member, read_member
 from stage1_cnn.networks.network import check_other_size
 from stage1_cnn.perturb.sample import draw_sample
 from stage1_cnn.perturb.scores import Work, collect_scores, open_work_blocks, score_work
+from stage1_cnn.perturb.tiers import open_tier
 from stage1_cnn.perturb.variants import list_variants
 from stage1_cnn.runtime.runs import COMPUTING, RunLimits
 from stage1_cnn.scoring.engines import Engine, describe_engines
@@ -42,7 +43,7 @@ def find_nothing(params: PerturbParams, row_ids: Ids) -> str:
     if not params.perturb.rows:
         return "perturb.rows is 0"
     if not list_variants(params.perturb):
-        return "perturb lists no strengths"
+        return "perturb lists neither tiers nor strengths"
     if not len(row_ids):
         return "val has no readable rows of both classes"
     return ""
@@ -67,9 +68,13 @@ def find_side(params: PerturbParams, member: Member) -> int:
 
 def open_work(params: PerturbParams, val: Manifest, row_ids: Ids, processes: Processes) -> Work:
     """Members, rows and pictures, and what scores them as `dump` does."""
-    members = read_members(params)
-    store = open_store(val, Path(params.data.root), params.images)
-    variants = list_variants(params.perturb)
+    members, root = read_members(params), Path(params.data.root)
+    store = open_store(val, root, params.images)
+    variants, tiers = list_variants(params.perturb), params.perturb.tiers
+    stores = (
+        open_tier(val, root, params.images, tiers[v.name]) if v.name in tiers else store
+        for v in variants
+    )
     sample = torch.from_numpy(store.gather(row_ids[:CPU_BATCH]))
     engines: list[Engine] = []
     for member in members:
@@ -79,7 +84,7 @@ def open_work(params: PerturbParams, val: Manifest, row_ids: Ids, processes: Pro
         images = len(VIEWS[tta]) * len(variants) * len(row_ids)
         engine = choose_engine(plain, params.dump.engine, sample, images, processes)
         engines.append(view_images(engine, tta))
-    return Work(row_ids, variants, store, tuple(m.id for m in members), tuple(engines))
+    return Work(row_ids, variants, tuple(stores), tuple(m.id for m in members), tuple(engines))
 
 
 def describe_perturb(params: PerturbParams, val: Manifest, work: Work, out: Path) -> dict[str, Any]:

@@ -42,11 +42,12 @@ Measure = Callable[[Pixels], Callable[[], Floats]]
 
 @dataclass(frozen=True)
 class Work:
-    """Rows of a store under `variants`, for the engines of `members`, which are on one device."""
+    """Rows under `variants`, for the engines of `members`, which are on one device."""
 
     row_ids: Ids
     variants: tuple[Variant, ...]
-    store: ImageStore
+    stores: tuple[ImageStore, ...]
+    """Of each variant the squares that it begins with: as they are, or of damaged files."""
     members: tuple[MemberId, ...]
     engines: tuple[Engine, ...]
 
@@ -82,7 +83,7 @@ def score_work(
     missing = sum(stop - start for start, stop in blocks.list_missing())
     size = min(find_batch_size(engine) for engine in work.engines)
     task = ScoreTask(len(work), "perturb", "pictures", "perturbed pictures")
-    with open_measure(missing * work.store.size**2) as measure:
+    with open_measure(missing * work.stores[0].size ** 2) as measure:
 
         def score(start: int, stop: int) -> Iterator[Arrays]:
             return score_steps(work, split_steps(start, stop, len(work.row_ids), size), measure)
@@ -108,7 +109,7 @@ def score_steps(work: Work, steps: Sequence[tuple[int, int]], measure: Measure) 
         start, stop = steps[number]
         variant, first = divmod(start, rows)
         ids = work.row_ids[first : first + stop - start]
-        pixels = gather_pixels(work.store, ids, device)
+        pixels = gather_pixels(work.stores[variant], ids, device)
         return Loaded((pixels,), (work.variants[variant], ids))
 
     device = work.engines[0].device

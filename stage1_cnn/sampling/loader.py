@@ -19,6 +19,7 @@ from features.errors import ConfigError
 from features.pixels.store import ImageStore
 from features.settings.learning import Sampling
 from features.settings.training import MemberSettings
+from stage1_cnn.damage.squares import SquareDamage
 from stage1_cnn.sampling.samplers import Candidates, build_batches
 from stage1_cnn.scoring.feeding import Loaded, feed, gather_pixels
 from stage1_cnn.scoring.processes import Processes
@@ -94,6 +95,7 @@ class BatchLoader:
         self.candidates = list_candidates(train, rows, settings.sampling)
         self.batch_size = min(settings.schedule.batch_size, len(rows.row_ids))
         self.batches = build_batches(self.candidates, settings.sampling, self.batch_size, seed)
+        self.damage = SquareDamage(settings.augment.web, seed)
 
     def __len__(self) -> int:
         """Steps of one epoch."""
@@ -113,10 +115,9 @@ class BatchLoader:
         rows = self.processes.take_slice(self.rows.row_ids[drawn])
         rank, world = self.processes.rank, self.processes.world
         first = step * self.batch_size + rank * self.batch_size // world
-        tensors = (
-            gather_pixels(self.store, rows, self.processes.device),
-            torch.from_numpy(self.train.weights[rows].astype(np.float32)),
-        )
+        pixels = gather_pixels(self.store, rows, self.processes.device)
+        self.damage.apply(pixels.numpy(), first)
+        tensors = (pixels, torch.from_numpy(self.train.weights[rows].astype(np.float32)))
         return Loaded(tensors, (self.train.labels[rows].astype(np.int64), rows, first, drawn))
 
 

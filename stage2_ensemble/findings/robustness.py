@@ -9,15 +9,28 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from features.artifacts.perturbed import FACTS, STAGE, Perturbed, Variant, read_perturbed
-from features.core.auc import AucEstimate, compare_aucs, measure_auc
+from features.artifacts.perturbed import (
+    CLEAN,
+    FACTS,
+    STAGE,
+    Perturbed,
+    Variant,
+    read_perturbed,
+)
+from features.core.auc import AucEstimate, average_aucs, compare_aucs, measure_auc
 from features.core.manifest import Ids, Manifest, count_classes
 from features.errors import StaleArtifactError
 from stage2_ensemble.columns.columns import Floats, HeldOutColumns, Labels
 from stage2_ensemble.columns.extras import build_extras
 from stage2_ensemble.fitted.ensemble import SecondStage
 from stage2_ensemble.measures.resampling import index_groups
-from stage2_ensemble.results.form import Counts, Robustness, VariantMetrics, VariantScores
+from stage2_ensemble.results.robustness import (
+    Counts,
+    RobustAuc,
+    Robustness,
+    VariantMetrics,
+    VariantScores,
+)
 
 SCORERS = ("stack", "mean", "best_single")
 """`stack` is what ships."""
@@ -89,16 +102,21 @@ def build_columns(
 def measure_robustness(
     ensemble: SecondStage, perturbed: Perturbed, val: Manifest, names: Sequence[str]
 ) -> Robustness:
-    """Rows, and of each variant and scorer AUC, change and rates at the scorer's threshold."""
+    """Rows, of each variant and scorer AUC, change and rates at its threshold, and robust AUCs."""
     ids = perturbed.row_ids
     labels, groups = val.labels[ids], val.groups[ids]
     reals, fakes = count_classes(labels)
     counts = Counts(rows=len(ids), reals=reals, fakes=fakes)
     if not len(ids):
-        return {**counts, "groups": 0, "reliable": False, "note": perturbed.note, "variants": []}
+        nothing: Robustness = {
+            **counts, "groups": 0, "reliable": False, "note": perturbed.note,
+            "variants": [], "tiers": [], "robust": {},
+        }  # fmt: skip
+        return nothing
     table = val.table.iloc[ids]
     variants: list[VariantMetrics] = []
     plain: dict[str, Floats] = {}
+    by_tier: dict[str, dict[str, Floats]] = {}
     for place, variant in enumerate(perturbed.variants):
         columns = build_columns(ensemble, perturbed, place, table)
         if columns[0].extra_names != tuple(names):
@@ -106,7 +124,14 @@ def measure_robustness(
             raise StaleArtifactError(f"artifacts/perturbed/{FACTS}", *versions, STAGE)
         scores = score_columns(ensemble, columns)
         plain = plain or scores
+        if variant.is_tier:
+            by_tier[variant.name] = scores
         variants.append(measure_variant(ensemble, variant, scores, plain, labels, groups))
+    tiers = list(by_tier) if len(by_tier) > 1 else []
+    robust = {
+        scorer: measure_robust(labels, {t: by_tier[t][scorer] for t in tiers}, groups)
+        for scorer in (SCORERS if tiers else ())
+    }
     numbered = index_groups(labels, groups)
     return {
         **counts,
@@ -114,6 +139,26 @@ def measure_robustness(
         "reliable": numbered.reliable,
         "note": "",
         "variants": variants,
+        "tiers": tiers,
+        "robust": robust,
+    }
+
+
+def measure_robust(labels: Labels, tiers: Mapping[str, Floats], groups: Ids) -> RobustAuc:
+    """Of one scorer's log-odds `(n,)` in each tier."""
+    mean = average_aucs(labels, list(tiers.values()), groups)
+    found = {name: measure_auc(labels, scores, groups) for name, scores in tiers.items()}
+    worst = min(found, key=lambda name: found[name].auc or 0.0)
+    lowest = found[worst]
+    assert lowest.auc is not None  # both classes are there
+    return {
+        "auc": mean.auc,
+        "auc_low": mean.low,
+        "auc_high": mean.high,
+        "worst": worst,
+        "worst_auc": lowest.auc,
+        "worst_auc_low": lowest.low,
+        "worst_auc_high": lowest.high,
     }
 
 
@@ -143,7 +188,7 @@ def measure_variant(
         auc = measure_auc(labels, scores[scorer], groups)
         assert auc.auc is not None  # both classes are there
         change = AucEstimate(None)
-        if variant.strength is not None:
+        if variant.name != CLEAN:
             change = compare_aucs(labels, groups, scores[scorer], plain[scorer])
         called = scores[scorer] >= ensemble.rules.find_threshold(name)
         scorers[scorer] = VariantScores(
@@ -181,5 +226,5 @@ def tabulate_robustness(robustness: Robustness) -> pd.DataFrame:
 
 
 def name_variant(variant: VariantMetrics) -> str:
-    """`jpeg 75`."""
+    """`jpeg 75`, `web`."""
     return Variant(variant["perturbation"], variant["strength"]).name

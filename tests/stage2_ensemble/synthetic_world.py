@@ -345,8 +345,11 @@ def write_member_dump(world: World, backbone: str, fold: int, role: str, **chang
 
 
 PERTURBED_ROWS = 200
-VARIANTS = (Variant("none", None), Variant("jpeg", 75.0), Variant("noise", 8.0))
-STRENGTH_LEFT = {"none": 1.0, "jpeg": 0.9, "noise": 0.0}
+VARIANTS = (
+    *(Variant("clean", None), Variant("web", None)),
+    *(Variant("jpeg", 75.0), Variant("noise", 8.0)),
+)
+STRENGTH_LEFT = {"clean": 1.0, "web": 0.5, "jpeg": 0.9, "noise": 0.0}
 """What is left of each member's signal."""
 
 
