@@ -59,7 +59,7 @@ def _save_webp(pixels: Pixels, random: Random) -> Pixels:
 
 def _resize(pixels: Pixels, random: Random) -> Pixels:
     factor = float(np.exp(random.uniform(*np.log(FACTORS))))
-    return steps.resize(pixels, factor, KERNELS[random.integers(len(KERNELS))])
+    return steps.resize_picture(pixels, factor, KERNELS[random.integers(len(KERNELS))])
 
 
 def _resize_and_save(pixels: Pixels, random: Random) -> Pixels:
@@ -67,15 +67,15 @@ def _resize_and_save(pixels: Pixels, random: Random) -> Pixels:
 
 
 def _blur(pixels: Pixels, random: Random) -> Pixels:
-    return steps.blur(pixels, random.uniform(*SIGMAS) * max(pixels.shape[:2]))
+    return steps.blur_picture(pixels, random.uniform(*SIGMAS) * max(pixels.shape[:2]))
 
 
 def _add_noise(pixels: Pixels, random: Random) -> Pixels:
-    return steps.add_noise(pixels, random.uniform(*NOISES), random)
+    return steps.add_grain(pixels, random.uniform(*NOISES), random)
 
 
 def _change_colour(pixels: Pixels, random: Random) -> Pixels:
-    return steps.change_colour(pixels, *random.uniform(*COLOURS, 3))
+    return steps.recolour(pixels, *random.uniform(*COLOURS, 3))
 
 
 def _frame(pixels: Pixels, random: Random) -> Pixels:
@@ -97,7 +97,7 @@ def _cut(pixels: Pixels, random: Random) -> Pixels:
             start = min(start + 1, room)
         boxes.append((start, max(side - start - end, LEAST_SIDE)))
     (top, height), (left, width) = boxes
-    return steps.cut(pixels, top, left, height, width)
+    return steps.cut_box(pixels, top, left, height, width)
 
 
 DAMAGES: dict[str, Damage] = {

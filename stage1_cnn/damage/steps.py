@@ -36,7 +36,7 @@ def save_webp(pixels: Pixels, quality: int) -> Pixels:
     return _save(pixels, format="WEBP", quality=quality, method=WEBP_EFFORT)
 
 
-def resize(pixels: Pixels, factor: float, kernel: Kernel) -> Pixels:
+def resize_picture(pixels: Pixels, factor: float, kernel: Kernel) -> Pixels:
     """Both sides times `factor`, antialiased where they get smaller unless it is `NEAREST`."""
     height, width = (max(LEAST_SIDE, round(side * factor)) for side in pixels.shape[:2])
     return np.asarray(Image.fromarray(pixels).resize((width, height), kernel))
@@ -45,15 +45,15 @@ def resize(pixels: Pixels, factor: float, kernel: Kernel) -> Pixels:
 def limit_side(pixels: Pixels, side: int, kernel: Kernel = Kernel.LANCZOS) -> Pixels:
     """The longest side made `side`; smaller pictures stay as they are, as sites do it."""
     longest = max(pixels.shape[:2])
-    return pixels if longest <= side else resize(pixels, side / longest, kernel)
+    return pixels if longest <= side else resize_picture(pixels, side / longest, kernel)
 
 
-def blur(pixels: Pixels, sigma: float) -> Pixels:
+def blur_picture(pixels: Pixels, sigma: float) -> Pixels:
     """Gaussian, `sigma` in pixels, by three box filters."""
     return np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(sigma)))
 
 
-def add_noise(pixels: Pixels, std: float, random: np.random.Generator) -> Pixels:
+def add_grain(pixels: Pixels, std: float, random: np.random.Generator) -> Pixels:
     """Independent normal noise of each pixel and colour, `std` in grey levels."""
     noise = random.standard_normal(pixels.shape, np.float32)
     noise *= std
@@ -61,7 +61,7 @@ def add_noise(pixels: Pixels, std: float, random: np.random.Generator) -> Pixels
     return np.clip(np.rint(noise, out=noise), 0, 255, out=noise).astype(np.uint8)
 
 
-def change_colour(pixels: Pixels, brightness: float, contrast: float, saturation: float) -> Pixels:
+def recolour(pixels: Pixels, brightness: float, contrast: float, saturation: float) -> Pixels:
     """Factors, 1 for no change, in this order."""
     image = Image.fromarray(pixels)
     image = ImageEnhance.Brightness(image).enhance(brightness)
@@ -81,7 +81,7 @@ def frame(pixels: Pixels, margins: tuple[int, int, int, int], grey: int, bar: in
     return framed
 
 
-def cut(pixels: Pixels, top: int, left: int, height: int, width: int) -> Pixels:
+def cut_box(pixels: Pixels, top: int, left: int, height: int, width: int) -> Pixels:
     """A box of the picture; where `top` or `left` is no multiple of 8, off the grid of a JPEG."""
     return np.ascontiguousarray(pixels[top : top + height, left : left + width])
 

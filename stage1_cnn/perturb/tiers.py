@@ -24,7 +24,7 @@ def damage_file(tier: Tier, sha256: str, pixels: Pixels) -> Pixels:
     if tier.side is not None:
         pixels = steps.limit_side(pixels, tier.side)
     if tier.noise:
-        pixels = steps.add_noise(pixels, tier.noise, np.random.default_rng(int(sha256[:16], 16)))
+        pixels = steps.add_grain(pixels, tier.noise, np.random.default_rng(int(sha256[:16], 16)))
     return pixels if tier.jpeg is None else steps.save_jpeg(pixels, tier.jpeg)
 
 

@@ -5,8 +5,8 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from features.artifacts.perturbed import (
@@ -21,7 +21,9 @@ from features.core.auc import AucEstimate, average_aucs, compare_aucs, measure_a
 from features.core.manifest import Ids, Manifest, count_classes
 from features.errors import StaleArtifactError
 from stage2_ensemble.columns.columns import Floats, HeldOutColumns, Labels
-from stage2_ensemble.columns.extras import build_extras
+from stage2_ensemble.columns.tiers import build_member_parts
+from stage2_ensemble.decisions.scored_rows import ValRows
+from stage2_ensemble.findings.promises import check_tier
 from stage2_ensemble.fitted.ensemble import SecondStage
 from stage2_ensemble.measures.resampling import index_groups
 from stage2_ensemble.results.robustness import (
@@ -41,18 +43,27 @@ COLUMNS = ("perturbation", "strength", "scorer", *VALUES, "rows", "title")
 """Of `robustness.csv`."""
 
 
+class ChangedFindings(NamedTuple):
+    """What val shows on changed pictures."""
+
+    robustness: Robustness
+    """Of `metrics.json`."""
+    promises: dict[str, Any]
+    """What the threshold promised of tiers that it was chosen by, and what came of it."""
+
+
 def read_robustness(
     folder: Path, ensemble: SecondStage, val: Manifest, names: Sequence[str]
-) -> tuple[Robustness, dict[str, pd.DataFrame]]:
-    """`robustness` of `metrics.json`, and its table by the name of its file.
+) -> tuple[ChangedFindings, dict[str, pd.DataFrame]]:
+    """What is measured, and its table by the name of its file.
 
     `names`: of the columns in `Extras` that the ensemble sees of val as it is. Raises as
     `read_perturbed`, or `StaleArtifactError` for scores of other members or columns.
     """
     perturbed = read_perturbed(folder, val)
     check_scored_by(ensemble, perturbed, folder)
-    metrics = measure_robustness(ensemble, perturbed, val, names)
-    return metrics, {"robustness": tabulate_robustness(metrics)}
+    found = measure_robustness(ensemble, perturbed, val, names)
+    return found, {"robustness": tabulate_robustness(found.robustness)}
 
 
 def check_scored_by(ensemble: SecondStage, perturbed: Perturbed, folder: Path) -> None:
@@ -73,35 +84,16 @@ def build_columns(
     ensemble: SecondStage, perturbed: Perturbed, place: int, table: pd.DataFrame
 ) -> list[HeldOutColumns]:
     """Columns of one variant, one per active fold. `table`: the manifest's rows, of their files."""
-    assert perturbed.forensics is not None
-    extras = build_extras(perturbed.names, perturbed.forensics[place], table, ensemble.file_codes)
-    places = {(m.backbone, m.fold): i for i, m in enumerate(perturbed.members)}
-    columns = []
-    for fold in ensemble.folds:
-        chosen = [places[backbone, fold] for backbone in ensemble.backbones]
-        members = [perturbed.members[i] for i in chosen]
-        logits = [
-            member.correction.apply(np.asarray(perturbed.logits[i][place]))
-            for i, member in zip(chosen, members, strict=True)
-        ]
-        columns.append(
-            HeldOutColumns(
-                fold=fold,
-                backbones=ensemble.backbones,
-                row_ids=perturbed.row_ids,
-                logits=np.stack(logits, axis=1),
-                embeddings=tuple(perturbed.embeddings[i][place] for i in chosen),
-                digests=tuple(member.digest for member in members),
-                extras=extras.values,
-                extra_names=extras.names,
-            )
-        )
-    return columns
+    known = (ensemble.backbones, ensemble.file_codes)
+    return [
+        HeldOutColumns(**build_member_parts(perturbed, place, table, fold, *known))
+        for fold in ensemble.folds
+    ]
 
 
 def measure_robustness(
     ensemble: SecondStage, perturbed: Perturbed, val: Manifest, names: Sequence[str]
-) -> Robustness:
+) -> ChangedFindings:
     """Rows, of each variant and scorer AUC, change and rates at its threshold, and robust AUCs."""
     ids = perturbed.row_ids
     labels, groups = val.labels[ids], val.groups[ids]
@@ -112,11 +104,13 @@ def measure_robustness(
             **counts, "groups": 0, "reliable": False, "note": perturbed.note,
             "variants": [], "tiers": [], "robust": {},
         }  # fmt: skip
-        return nothing
+        return ChangedFindings(nothing, {})
     table = val.table.iloc[ids]
     variants: list[VariantMetrics] = []
     plain: dict[str, Floats] = {}
     by_tier: dict[str, dict[str, Floats]] = {}
+    promises: dict[str, Any] = {}
+    rule = ensemble.rules.scorers[ensemble.shipped]
     for place, variant in enumerate(perturbed.variants):
         columns = build_columns(ensemble, perturbed, place, table)
         if columns[0].extra_names != tuple(names):
@@ -127,13 +121,17 @@ def measure_robustness(
         if variant.is_tier:
             by_tier[variant.name] = scores
         variants.append(measure_variant(ensemble, variant, scores, plain, labels, groups))
+        if variant.name in rule.threshold.tiers:
+            log_odds = rule.calibration.apply(ensemble.score(ensemble.shipped, columns))
+            rows = ValRows(row_ids=ids, log_odds=log_odds, groups=groups, labels=labels)
+            promises |= check_tier(rows, rule.threshold, variant.name)
     tiers = list(by_tier) if len(by_tier) > 1 else []
     robust = {
         scorer: measure_robust(labels, {t: by_tier[t][scorer] for t in tiers}, groups)
         for scorer in (SCORERS if tiers else ())
     }
     numbered = index_groups(labels, groups)
-    return {
+    found: Robustness = {
         **counts,
         "groups": numbered.count,
         "reliable": numbered.reliable,
@@ -142,6 +140,7 @@ def measure_robustness(
         "tiers": tiers,
         "robust": robust,
     }
+    return ChangedFindings(found, promises)
 
 
 def measure_robust(labels: Labels, tiers: Mapping[str, Floats], groups: Ids) -> RobustAuc:

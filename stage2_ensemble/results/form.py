@@ -48,6 +48,13 @@ class Rate(TypedDict):
     high: Figure
 
 
+class RatePair(TypedDict):
+    """Both rates of a threshold in one tier, on rows of train."""
+
+    fpr: Rate
+    tpr: Rate
+
+
 class ThresholdChoice(TypedDict):
     """The threshold on log-odds and what it was chosen by, on rows of train."""
 
@@ -60,6 +67,8 @@ class ThresholdChoice(TypedDict):
     fpr: Rate
     tpr: Rate
     note: str
+    tiers: dict[str, RatePair]
+    """Of `decision.tiers`: the threshold does best in the worst of them and `clean`."""
 
 
 class ThresholdCheck(ThresholdChoice):

@@ -41,12 +41,12 @@ def test_the_longest_side_is_limited_and_the_aspect_kept(side, wanted):
 
 
 def test_nothing_gets_smaller_than_can_be_looked_at():
-    assert steps.resize(draw_picture(20, 200), 0.1, Kernel.BOX).shape == (16, 20, 3)
+    assert steps.resize_picture(draw_picture(20, 200), 0.1, Kernel.BOX).shape == (16, 20, 3)
 
 
 def test_noise_has_the_deviation_and_follows_its_generator():
     grey = np.full((100, 100, 3), 128, np.uint8)
-    noisy = [steps.add_noise(grey, 8.0, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    noisy = [steps.add_grain(grey, 8.0, np.random.default_rng(seed)) for seed in (1, 1, 2)]
     assert (noisy[0].astype(int) - 128).std() == pytest.approx(8, rel=0.05)
     np.testing.assert_array_equal(noisy[0], noisy[1])
     assert (noisy[0] != noisy[2]).mean() > 0.9
