@@ -188,7 +188,10 @@ def test_what_changes_no_result_is_no_dependency():
 @pytest.mark.parametrize(
     ("changed", "stages"),
     [
-        ("features/pixels/decoding.py", "prepare forensics train dump perturb tiers explain report"),
+        (
+            "features/pixels/decoding.py",
+            "prepare forensics train dump perturb tiers explain report",
+        ),
         ("features/prepare/near_duplicates.py", "prepare"),
         ("features/lists/class_folders.py", "prepare outside"),
         ("features/forensics/dct.py", "forensics perturb tiers"),
