@@ -86,6 +86,13 @@ def describe_robust(robustness: Robustness, scorer: str = "stack") -> str:
     )
 
 
+def describe_short_robust(robustness: Robustness) -> str:
+    """Within a line: `AUC 0.812 [0.790, 0.834], lowest 0.712 [0.680, 0.744] (hard)`."""
+    values = robustness["robust"]["stack"]
+    lowest = format_interval(values, "worst_auc")
+    return f"AUC {format_interval(values)}, lowest {lowest} ({values['worst']})"
+
+
 def explain_robust(robustness: Robustness) -> str:
     """Robust AUC of what ships in whole sentences."""
     return (
