@@ -46,7 +46,7 @@ EXACT = ("hflip", "vflip", "rotate90", "noise", "jpeg", "cutout")
 ROUNDED = ("colour", "rescale", "blur", "crop", "self_blend")
 PRODUCTS = ("rescale", "crop", "self_blend")
 """Matrix products on a GPU, whose rounding may depend on the number of rows."""
-EXACT_PERTURBATIONS = ("none", "jpeg", "noise")
+EXACT_PERTURBATIONS = ("clean", "jpeg", "noise")
 
 
 def check(report: Report) -> None:
