@@ -192,6 +192,8 @@ def test_what_changes_no_result_is_no_dependency():
             "features/pixels/decoding.py",
             "prepare forensics train dump perturb tiers explain report",
         ),
+        ("features/crops/places.py", "train dump perturb tiers explain"),
+        ("features/caching/filling.py", "prepare forensics train dump perturb tiers explain"),
         ("features/prepare/near_duplicates.py", "prepare"),
         ("features/lists/class_folders.py", "prepare outside"),
         ("features/forensics/dct.py", "forensics perturb tiers"),

@@ -9,6 +9,7 @@ from features.runtime.budget import Budget
 from features.settings.compare import CompareParams
 from features.settings.data import Data, PrepareParams
 from features.settings.demo import DemoSection
+from features.settings.images import ImagesSection
 from features.settings.members import Outside, find_member_problems
 from features.settings.perturb import PerturbSection, find_tier_problems
 from features.settings.report import Report
@@ -25,6 +26,7 @@ class AllParams(CompareParams, PrepareParams, DumpParams, extra="forbid"):
     """
 
     data: Data  # type: ignore[assignment]  # the whole section, not the root alone
+    images: ImagesSection
     backbones: dict[BackboneName, Backbone]  # none where all members are from outside
     outside: Outside
     demo: DemoSection
@@ -39,8 +41,8 @@ class AllParams(CompareParams, PrepareParams, DumpParams, extra="forbid"):
 
     @model_validator(mode="after")
     def _check_dump(self) -> Self:
-        """In place of the check of `DumpParams`, which knows of no backbones."""
-        if problems := self.dump.find_problems(self.images.size, self.backbones):
+        modes = {name: self.resolve_backbone(name).images.mode for name in self.backbones}
+        if problems := self.dump.find_problems(self.images.size, modes):
             raise ValueError("\n".join(problems))  # one problem a line
         return self
 

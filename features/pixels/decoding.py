@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +25,9 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 warnings.filterwarnings("ignore", "The image decoding and encoding capabilities of TorchVision")
 
 Pixels = npt.NDArray[np.uint8]
+Made = TypeVar("Made")
 Change = Callable[[Pixels], Pixels]
-"""Of a file's pixels, `(h, w, 3)`, before they become a square; their size may change."""
+"""Of a file's pixels, `(h, w, 3)`, before they are resized; their size may change."""
 EQUALIZED = {"format": "JPEG", "quality": 90, "subsampling": 2}
 """How `images.equalize` saves every image: as most cameras and web sites do."""
 PIXEL_BYTES = {"JPEG": 12, "WEBP": 18, "AVIF": 12, "JPEG2000": 21}
@@ -82,20 +84,67 @@ def decode_picture(
     Raises `ImageProblem`, or `DeviceMemoryError` where the machine has too little for this size.
     """
     header = open_image(content, limits)
-    needed = estimate_memory(header, len(content))
+
+    def make() -> Picture:
+        decoded = decode_pixels(content, header, kernels)
+        height, width = decoded.pixels.shape[:2]
+        pixels = decoded.pixels if change is None else change(decoded.pixels)
+        square, equalized_bytes = make_square(pixels, images, kernels)
+        return Picture(header, width, height, decoded.notes, square, equalized_bytes)
+
+    return _make_in_turn(header, len(content), images, make)
+
+
+def decode_unsquared(
+    content: bytearray,
+    images: Images,
+    longest: int | None,
+    kernels: Kernels | None = None,
+    change: Change | None = None,
+) -> Pixels:
+    """`(h, w, 3)` in the picture's own shape, its longest side `longest`, or as it is (`None`).
+
+    As `decode_picture` in all else.
+    """
+    header = open_image(content, NO_LIMITS)
+
+    def make() -> Pixels:
+        pixels = decode_pixels(content, header, kernels).pixels
+        pixels = pixels if change is None else change(pixels)
+        height, width = fit_shape(pixels.shape[0], pixels.shape[1], longest)
+        return _resize(pixels, height, width, images.equalize, kernels)[0]
+
+    return _make_in_turn(header, len(content), images, make)
+
+
+def fit_shape(height: int, width: int, longest: int | None) -> tuple[int, int]:
+    """Height and width of a picture whose longest side is `longest`, or as it is (`None`)."""
+    if longest is None:
+        return height, width
+    most = max(height, width)
+    height, width = (max(1, (2 * side * longest + most) // (2 * most)) for side in (height, width))
+    return height, width
+
+
+def limit_shape(height: int, width: int, most: int | None) -> tuple[int, int]:
+    """The same where the longest side is at most `most`; smaller pictures keep their shape."""
+    if most is None or max(height, width) <= most:
+        return height, width
+    return fit_shape(height, width, most)
+
+
+def _make_in_turn(header: Image.Image, size: int, images: Images, make: Callable[[], Made]) -> Made:
+    """What `make` makes of a file of `size` bytes, with as much memory as that takes."""
+    needed = estimate_memory(header, size)
     try:
         with take_turn(needed, Path(images.store_dir) / "large-picture.lock"):
-            decoded = decode_pixels(content, header, kernels)
-            pixels = decoded.pixels if change is None else change(decoded.pixels)
-            square, equalized_bytes = make_square(pixels, images, kernels)
+            return make()
     except MemoryError:
         width, height = header.size
         if measure_free_memory() > needed:
             raise ImageProblem("does not decode: it asks for more memory than its size") from None
         advice = f"A picture of {width} x {height} pixels takes {needed / 1e9:.1f} GB to decode."
         raise DeviceMemoryError("this machine", f"{advice} {_LESS_MEMORY}") from None
-    height, width = decoded.pixels.shape[:2]
-    return Picture(header, width, height, decoded.notes, square, equalized_bytes)
 
 
 def estimate_memory(header: Image.Image, size: int) -> int:
@@ -170,12 +219,18 @@ def make_square(
 
     With `images.equalize` the square is saved as every other one is, and decoded again.
     """
+    return _resize(pixels, images.size, images.size, images.equalize, kernels)
+
+
+def _resize(
+    pixels: Pixels, height: int, width: int, equalize: bool, kernels: Kernels | None
+) -> tuple[Pixels, int]:
     kernels = kernels or find_kernels()
-    is_square = pixels.shape[:2] == (images.size, images.size)
-    square = pixels if is_square else kernels.resize(pixels, images.size)
-    if not images.equalize:
-        return square, 0
+    fits = pixels.shape[:2] == (height, width)
+    resized = pixels if fits else kernels.resize(pixels, height, width)
+    if not equalize:
+        return resized, 0
     buffer = io.BytesIO()
-    Image.fromarray(square).save(buffer, **EQUALIZED)  # type: ignore[arg-type]
+    Image.fromarray(resized).save(buffer, **EQUALIZED)  # type: ignore[arg-type]
     content = bytearray(buffer.getvalue())
     return kernels.decode_jpeg(content), len(content)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from features.core.manifest import READABLE, Ids, Manifest
 from features.core.trusted import ANYWHERE
 from features.errors import ManifestError, StaleArtifactError
 from features.pixels.cache import BLOCK, ImageCache
-from features.pixels.decoding import Pixels, decode_square
+from features.pixels.decoding import Change, Pixels, decode_square
 from features.pixels.reading import ImageProblem, read_inside
 from features.runtime.memory import count_workers
 from features.settings.images import NO_LIMITS, Images
@@ -27,9 +27,21 @@ SHARE = 0.5
 """`images.store: auto` keeps pixels where they take at most this share of the free disk."""
 SAMPLED = 1000
 SAMPLED_BLOCKS = 4
-ChangeFile = Callable[[str, Pixels], Pixels]
-"""A file's sha256 and its pixels `(h, w, 3)` to other pixels; safe in several threads."""
-_ADVICE = "It was readable when `prepare` ran. Run: dvc repro -f prepare"
+ChangePixels = Callable[[str, Pixels], Pixels]
+ADVICE = "It was readable when `prepare` ran. Run: dvc repro -f prepare"
+
+
+class FileChange(NamedTuple):
+    """What is done to the pixels of files before anything else."""
+
+    apply: ChangePixels
+    """A file's sha256 and its pixels `(h, w, 3)` to other pixels; safe in several threads."""
+    longest: int | None = None
+    """Larger pictures get this longest side, as `fit_shape` has it; others keep their shape."""
+
+    def bind(self, sha256: str) -> Change:
+        """What is done to the file of this sha256."""
+        return partial(self.apply, sha256)
 
 
 class ImageStore(Protocol):
@@ -107,7 +119,7 @@ class FileStore:
     paths: list[str]
     sha256s: list[str]
     images: Images
-    change: ChangeFile | None = None
+    change: FileChange | None = None
     _threads: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(count_workers()), repr=False
     )
@@ -142,20 +154,20 @@ class FileStore:
             content = read_inside(self.root, path, ANYWHERE)
             if digest_bytes(content) != self.sha256s[row]:
                 raise ImageProblem("its content is another one")
-            change = self.change and partial(self.change, self.sha256s[row])
+            change = self.change and self.change.bind(self.sha256s[row])
             return decode_square(content, self.images, change=change)
         except ImageProblem as problem:
-            raise ManifestError(path, [str(problem)], _ADVICE) from None
+            raise ManifestError(path, [str(problem)], ADVICE) from None
 
 
 def _open_alone(
-    root: Path, paths: list[str], sha256s: list[str], images: Images, change: ChangeFile | None
+    root: Path, paths: list[str], sha256s: list[str], images: Images, change: FileChange | None
 ) -> FileStore:
     """In one process of many, which decodes by itself."""
     return FileStore(root, paths, sha256s, images, change, ThreadPoolExecutor(1))
 
 
-def open_changed(manifest: Manifest, root: Path, images: Images, change: ChangeFile) -> FileStore:
+def open_changed(manifest: Manifest, root: Path, images: Images, change: FileChange) -> FileStore:
     """The images of a manifest, each changed as a file before it becomes a square."""
     table = manifest.table
     return FileStore(root, list(table["path"]), list(table["sha256"]), images, change)
@@ -172,7 +184,8 @@ def open_store(manifest: Manifest, root: Path, images: Images) -> ImageStore:
     readable = table["status"].to_numpy() == READABLE
     with ImageCache(images) as cache:
         slots = cache.find_slots(sha256s)
-        if not keep_pixels(images, int((readable & (slots < 0)).sum())):
+        lacking = int((readable & (slots < 0)).sum())
+        if not keep_pixels(images, lacking, lacking * images.image_bytes):
             return FileStore(root, list(table["path"]), sha256s, images)
         if cache.drop_damaged(_sample_blocks(slots)):
             cache.drop_damaged()  # where one is, others may be
@@ -184,9 +197,9 @@ def open_store(manifest: Manifest, root: Path, images: Images) -> ImageStore:
         return RawStore(cache.pixels_path, slots, images.size)
 
 
-def keep_pixels(images: Images, missing: int) -> bool:
-    """Whether decoded images are kept on the disk, where so many are not yet; logs why."""
-    needed = missing * images.size**2 * 3
+def keep_pixels(images: Images, missing: int, needed: int) -> bool:
+    """Whether decoded images are kept on the disk, where so many are not yet, which take `needed`
+    bytes; logs why."""
     if images.store != "auto" or not missing:
         return images.store != "none"
     free = shutil.disk_usage(images.store_dir).free
@@ -212,7 +225,7 @@ def _fill(cache: ImageCache, manifest: Manifest, root: Path, rows: Ids) -> None:
         if sha256 != seen
     ]
     if problems:
-        raise ManifestError(f"{manifest.role} images", problems, _ADVICE)
+        raise ManifestError(f"{manifest.role} images", problems, ADVICE)
 
 
 def _sample_blocks(slots: Ids) -> list[int]:

@@ -32,4 +32,6 @@ class SquareDamage:
     def _damage(self, square: Pixels, draw: int) -> Pixels:
         damaged = damage_picture(square, self.seed, draw, self.chance)
         size = len(square)
-        return damaged if damaged.shape == square.shape else find_kernels().resize(damaged, size)
+        return (
+            damaged if damaged.shape == square.shape else find_kernels().resize(damaged, size, size)
+        )

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageEnhance, ImageFilter
 
+from features.pixels.decoding import limit_shape
+
 Pixels = npt.NDArray[np.uint8]
 Kernel = Image.Resampling
 Chroma = Literal["4:4:4", "4:2:2", "4:2:0"]
@@ -44,8 +46,10 @@ def resize_picture(pixels: Pixels, factor: float, kernel: Kernel) -> Pixels:
 
 def limit_side(pixels: Pixels, side: int, kernel: Kernel = Kernel.LANCZOS) -> Pixels:
     """The longest side made `side`; smaller pictures stay as they are, as sites do it."""
-    longest = max(pixels.shape[:2])
-    return pixels if longest <= side else resize_picture(pixels, side / longest, kernel)
+    height, width = limit_shape(pixels.shape[0], pixels.shape[1], side)
+    if (height, width) == pixels.shape[:2]:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((width, height), kernel))
 
 
 def blur_picture(pixels: Pixels, sigma: float) -> Pixels:

@@ -1,6 +1,7 @@
 """Files as they come back from the web: the tiers that robust AUC is the mean over.
 
-squares = open_tier(val, Path("data"), Images(size=96), Tier(side=768, jpeg=60)).gather(row_ids)
+stores = open_tier(val, Path("data"), Images(size=96), Tier(side=768, jpeg=60))
+squares = stores.open("square", 96).gather(row_ids)
 """
 
 from functools import partial
@@ -9,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from features.core.manifest import Manifest
-from features.pixels.store import FileStore, open_changed
+from features.crops.crop_store import MemberStores
+from features.pixels.store import FileChange
 from features.settings.images import Images
 from features.settings.perturb import Tier
 from stage1_cnn.damage import steps
@@ -28,6 +30,6 @@ def damage_file(tier: Tier, sha256: str, pixels: Pixels) -> Pixels:
     return pixels if tier.jpeg is None else steps.save_jpeg(pixels, tier.jpeg)
 
 
-def open_tier(manifest: Manifest, root: Path, images: Images, tier: Tier) -> FileStore:
-    """The manifest's images under `tier`: files are damaged, then become squares."""
-    return open_changed(manifest, root, images, partial(damage_file, tier))
+def open_tier(manifest: Manifest, root: Path, images: Images, tier: Tier) -> MemberStores:
+    """The manifest's images under `tier`: files are damaged, then become what members see."""
+    return MemberStores(manifest, root, images, FileChange(partial(damage_file, tier), tier.side))

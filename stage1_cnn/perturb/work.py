@@ -11,10 +11,12 @@ import torch
 
 from features.artifacts.perturbed import Variant, write_perturbed
 from features.core.manifest import Ids, Manifest
-from features.pixels.store import open_store
+from features.crops.crop_store import MemberStores, count_squares, lay_grid
 from features.runtime.interruption import Interruption
 from features.runtime.run_folder import RunFolder, describe_run
+from features.settings.images import Mode
 from features.settings.perturb import ChangedParams
+from features.settings.scoring import Scoring
 from stage1_cnn.dump.onnx import choose_engine
 from stage1_cnn.dump.parts import build_engine
 from stage1_cnn.dump.views import VIEWS, view_images
@@ -62,42 +64,57 @@ def score_question(
     return work
 
 
-def read_members(params: ChangedParams, folds: tuple[int, ...]) -> list[Member]:
-    """All members of these folds, checked; none of them is loaded."""
+def read_members(params: ChangedParams, folds: tuple[int, ...]) -> list[tuple[Member, Scoring]]:
+    """All members of these folds and how they score, checked; none of them is loaded."""
     members = []
     for backbone in params.backbones:
         for fold in folds:
             member = read_member(MEMBERS / backbone / str(fold), backbone, fold)
-            check_other_size(member.settings, find_side(params, member))
-            members.append(member)
+            scoring = params.resolve_member(backbone, member.settings.images.mode)
+            check_other_size(member.settings, scoring.image_size or member.settings.image_size)
+            members.append((member, scoring))
     return members
-
-
-def find_side(params: ChangedParams, member: Member) -> int:
-    """Of the squares that a member scores, in pixels: as in its dump."""
-    asked = params.dump.resolve_backbone(member.id.backbone).image_size
-    return asked or member.settings.image_size
 
 
 def open_work(params: ChangedParams, question: Question, processes: Processes) -> Work:
     """Members, rows and pictures, and what scores them as `dump` does."""
-    members, root = read_members(params, question.folds), Path(params.data.root)
-    manifest, row_ids, variants = question.manifest, question.row_ids, question.variants
-    store, tiers = open_store(manifest, root, params.images), params.perturb.tiers
-    stores = (
-        open_tier(manifest, root, params.images, tiers[v.name]) if v.name in tiers else store
-        for v in variants
+    members, row_ids, variants = (
+        read_members(params, question.folds), question.row_ids, question.variants,
+    )  # fmt: skip
+    geometries: list[tuple[Mode, int, int]] = [("square", 0, 1)]
+    places: list[int] = []
+    for member, scoring in members:
+        mode, side = member.settings.images.mode, scoring.image_size or member.settings.image_size
+        seen = geometries[0] if mode == "square" else (mode, side, scoring.most_crops)
+        if seen not in geometries:
+            geometries.append(seen)
+        places.append(geometries.index(seen))
+    stores = tuple(
+        tuple(lay_grid(opened.open(mode, side), most) for mode, side, most in geometries)
+        for opened in open_variants(params, question)
     )
-    sample = torch.from_numpy(store.gather(row_ids[:CPU_BATCH]))
     engines: list[Engine] = []
-    for member in members:
+    for (member, scoring), place in zip(members, places, strict=True):
         folder = MEMBERS / member.id.backbone / str(member.id.fold)
-        plain = build_engine(member, folder, find_side(params, member), processes.device)
-        tta = params.dump.resolve_backbone(member.id.backbone).tta
-        images = len(VIEWS[tta]) * len(variants) * len(row_ids)
+        side = scoring.image_size or member.settings.image_size
+        store = stores[0][place]
+        plain = build_engine(member, folder, side, processes.device)
+        images = len(VIEWS[scoring.tta]) * len(variants) * count_squares(store, row_ids)
+        sample = torch.from_numpy(store.gather(row_ids[:CPU_BATCH]))
         engine = choose_engine(plain, params.dump.engine, sample, images, processes)
-        engines.append(view_images(engine, tta))
-    return Work(row_ids, variants, tuple(stores), tuple(m.id for m in members), tuple(engines))
+        engines.append(view_images(engine, scoring.tta))
+    ids = tuple(member.id for member, _ in members)
+    return Work(row_ids, variants, stores, ids, tuple(engines), tuple(places))
+
+
+def open_variants(params: ChangedParams, question: Question) -> list[MemberStores]:
+    """What members get of the pictures under each variant; of a tier those are damaged files."""
+    where = (question.manifest, Path(params.data.root), params.images)
+    plain, tiers = MemberStores(*where), params.perturb.tiers
+    return [
+        open_tier(*where, tiers[variant.name]) if variant.name in tiers else plain
+        for variant in question.variants
+    ]
 
 
 def describe_question(

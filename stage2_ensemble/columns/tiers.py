@@ -15,7 +15,13 @@ import pandas as pd
 from features.artifacts.perturbed import FACTS, Perturbed, read_perturbed
 from features.core.manifest import Ids, Manifest
 from features.errors import StaleArtifactError
-from stage2_ensemble.columns.columns import Floats, FoldColumns, Labels, MemberColumns
+from stage2_ensemble.columns.columns import (
+    Floats,
+    FoldColumns,
+    Labels,
+    MemberColumns,
+    gather_crop_logits,
+)
 from stage2_ensemble.columns.extras import FileCodes, build_extras
 
 STAGE = "tiers"
@@ -65,6 +71,10 @@ def build_member_parts(
         member.correction.apply(np.asarray(perturbed.logits[i][place]))
         for i, member in zip(chosen, members, strict=True)
     ]
+    of_crops = [
+        member.correction.apply_to_crops(None if crops is None else np.asarray(crops[place]))
+        for member, (*_, crops) in (perturbed.member_arrays[i] for i in chosen)
+    ]
     return {
         "fold": fold,
         "backbones": tuple(backbones),
@@ -74,6 +84,7 @@ def build_member_parts(
         "digests": tuple(member.digest for member in members),
         "extras": extras.values,
         "extra_names": extras.names,
+        "crop_logits": gather_crop_logits(of_crops),
     }
 
 

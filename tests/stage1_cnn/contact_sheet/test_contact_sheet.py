@@ -105,3 +105,17 @@ def test_damages_are_shown_one_by_one_and_in_tiers(project):
     cell = fit_cell(np.full((600, 300, 3), 7, np.uint8))
     assert cell.shape == (256, 256, 3)
     assert (cell[:, 70:180] == 7).all()
+
+
+def test_of_crops_each_draw_shows_another_square_of_the_same_pixels(project):
+    crop = ["backbones.small.images.mode=crop", "backbones.small.image_size=16"]
+    main("small", rows=2, views=5, overrides=crop, out=Path("sheet.png"))
+    sheet = np.asarray(Image.open("sheet.png"))
+    lines, columns = ((sheet == COLOURS[0]).all(2).any(axis) for axis in (1, 0))
+    top, lefts = (
+        np.flatnonzero(lines)[-1] + 1 - FRAME - 16,
+        np.flatnonzero(np.diff(columns * 1) == 1),
+    )
+    squares = [sheet[top : top + 16, left + 1 + FRAME : left + 17 + FRAME] for left in lefts[-6:]]
+    assert all(square.shape == (16, 16, 3) for square in squares)
+    assert len({square.tobytes() for square in squares}) > 3
