@@ -20,7 +20,7 @@ from features.caching.indexed_folder import ASKED, IndexedFolder, mark_values
 from features.core.files import digest_bytes, name_place
 from features.core.manifest import Ids
 from features.core.trusted import ANYWHERE
-from features.pixels.decoding import Pixels, decode_unsquared
+from features.pixels.decoding import Change, Pixels, decode_unsquared
 from features.pixels.reading import ImageProblem, read_inside
 from features.runtime.progress import show_progress
 from features.settings.images import Images
@@ -183,9 +183,16 @@ def write_block(
     return WrittenBlock(block, checksum, problems)
 
 
-def decode_known(root: Path, path: str, sha256: str, images: Images, longest: int | None) -> Pixels:
-    """`(h, w, 3)` of the file of this sha256; raises `ImageProblem`."""
+def decode_known(
+    root: Path,
+    path: str,
+    sha256: str,
+    images: Images,
+    longest: int | None,
+    change: Change | None = None,
+) -> Pixels:
+    """`(h, w, 3)` of the file of this sha256, changed first; raises `ImageProblem`."""
     content = read_inside(root, path, ANYWHERE)
     if digest_bytes(content) != sha256:
         raise ImageProblem("its content is another one")
-    return decode_unsquared(content, images, longest)
+    return decode_unsquared(content, images, longest, change=change)

@@ -19,6 +19,7 @@ from features.settings.training import MemberSettings, TrainParams
 from stage1_cnn.augment.augmenter import Augmenter
 from stage1_cnn.augment.distortions import to_pixels
 from stage1_cnn.augment.mixing import mix_batch
+from stage1_cnn.damage.squares import SquareDamage
 from stage1_cnn.networks.network import settle_network
 from stage1_cnn.networks.normalise import Normaliser
 from stage1_cnn.sampling.loader import draw_squares
@@ -65,12 +66,13 @@ def make_views(
     augment, size, seed = settings.augment, settings.image_size, settings.seed
     # Without statistics it only resizes: its output stays in grey levels.
     fit = Normaliser((0.0,) * 3, (1 / 255,) * 3, size, torch.device("cpu"))
-    change = Augmenter(augment, size, seed)
+    change, damage = Augmenter(augment, size, seed), SquareDamage(augment.web, seed)
     views = [View("stored", to_pixels(fit(pixels)).numpy(), labels.astype(np.float64))]
     for number in range(count):
         first = number * len(labels)
-        drawn = pixels.copy() if draw is None else draw(first)
-        changed, changed_labels = change(torch.from_numpy(drawn), labels, first)
+        squares = pixels.copy() if draw is None else draw(first)
+        damage.apply(squares, first)
+        changed, changed_labels = change(torch.from_numpy(squares), labels, first)
         planes, given = fit(changed), torch.from_numpy(changed_labels)
         fakeness = given.double()
         if augment.mixup + augment.cutmix > 0:

@@ -4,12 +4,12 @@ from typing import Any, Literal, NotRequired, final
 
 from typing_extensions import TypedDict, TypeIs
 
+from stage2_ensemble.results.robustness import Robustness
 from stage2_ensemble.results.scores import (
     Auc,
     CalibrationError,
     CalledFakeByClass,
     ClassCounts,
-    Counted,
     Domains,
     Figure,
     Generator,
@@ -48,6 +48,13 @@ class Rate(TypedDict):
     high: Figure
 
 
+class RatePair(TypedDict):
+    """Both rates of a threshold in one tier, on rows of train."""
+
+    fpr: Rate
+    tpr: Rate
+
+
 class ThresholdChoice(TypedDict):
     """The threshold on log-odds and what it was chosen by, on rows of train."""
 
@@ -60,6 +67,8 @@ class ThresholdChoice(TypedDict):
     fpr: Rate
     tpr: Rate
     note: str
+    tiers: dict[str, RatePair]
+    """Of `decision.tiers`: the threshold does best in the worst of them and `clean`."""
 
 
 class ThresholdCheck(ThresholdChoice):
@@ -129,40 +138,6 @@ class LeftOutOnVal(LeftOut):
     val_auc: Figure
     val_auc_low: Figure
     val_auc_high: Figure
-
-
-class VariantScores(TypedDict):
-    """A scorer on changed pictures; the change is against the same pictures as they are."""
-
-    auc: float
-    auc_low: Figure
-    auc_high: Figure
-    change: Figure
-    change_low: Figure
-    change_high: Figure
-    fpr: float
-    tpr: float
-
-
-class VariantMetrics(TypedDict):
-    """One kind and strength of change; `none` is the pictures as they are."""
-
-    perturbation: str
-    strength: Figure
-    scorers: dict[str, VariantScores]
-
-
-class Counts(ClassCounts):
-    """Rows of each class and of both."""
-
-    rows: int
-
-
-class Robustness(Counted, Counts):
-    """What scorers are worth on changed pictures."""
-
-    note: str
-    variants: list[VariantMetrics]
 
 
 class CorrectedCounts(ClassCounts):
