@@ -9,11 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from features.errors import DeviceMemoryError
+from features.errors import DeviceMemoryError, ImageProblem
 from features.pixels.colours import check_deep_colours, has_deep_colours, paint_rgb
 from features.pixels.kernels import Kernels, find_kernels
 from features.pixels.opening import name_format, open_image, report_damage
-from features.pixels.reading import ImageProblem
 from features.runtime.memory import measure_free_memory, take_turn
 from features.settings.images import NO_LIMITS, Images, Limits
 

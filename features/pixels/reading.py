@@ -6,12 +6,9 @@ import stat
 from pathlib import Path
 
 from features.core.trusted import leads_into
+from features.errors import ImageProblem
 
 OUTSIDE = "a link leads outside the data root, and into no folder of data.trusted"
-
-
-class ImageProblem(Exception):
-    """Why one image cannot be used; its text goes to the quarantine list."""
 
 
 def read_inside(root: Path, path: str, trusted: tuple[str, ...] = ()) -> bytearray:

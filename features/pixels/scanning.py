@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from features.core.files import name_place
+from features.errors import ImageProblem
 from features.pixels.decoding import Pixels, decode_picture
 from features.pixels.facts import Scan, describe_image
-from features.pixels.reading import ImageProblem, read_inside
+from features.pixels.reading import read_inside
 from features.pixels.thumbnails import SIDE, hash_thumbnails, shrink_grey, shrink_thumbnails
 from features.settings.images import Images, Limits
 

@@ -13,10 +13,10 @@ import numpy as np
 from features.core.files import digest_bytes
 from features.core.manifest import READABLE, Ids, Manifest
 from features.core.trusted import ANYWHERE
-from features.errors import ManifestError, StaleArtifactError
+from features.errors import ImageProblem, ManifestError, StaleArtifactError
 from features.pixels.cache import BLOCK, ImageCache
 from features.pixels.decoding import Pixels, decode_square
-from features.pixels.reading import ImageProblem, read_inside
+from features.pixels.reading import read_inside
 from features.runtime.memory import count_workers
 from features.settings.images import NO_LIMITS, Images
 

@@ -9,9 +9,9 @@ from joblib import Parallel, delayed
 
 from features.core.manifest import READABLE, ROLES, read_manifest
 from features.core.trusted import ANYWHERE
-from features.errors import ManifestError
+from features.errors import ImageProblem, ManifestError
 from features.pixels.cache import ImageCache
-from features.pixels.reading import ImageProblem, read_inside
+from features.pixels.reading import read_inside
 from features.runtime.progress import track
 from features.settings.data import PrepareParams
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from features.core.manifest import READABLE, Ids, Manifest
 from features.core.trusted import ANYWHERE
-from features.errors import ManifestError
-from features.pixels.reading import ImageProblem, read_inside
+from features.errors import ImageProblem, ManifestError
+from features.pixels.reading import read_inside
 from serving.format.facts import PixelFacts
 from serving.reading.pictures import GivenPicture
 from serving.reading.squares import SquareReader

@@ -19,8 +19,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from features.errors import PictureError
-from features.pixels.reading import ImageProblem
+from features.errors import ImageProblem, PictureError
 from features.runtime.memory import count_workers
 from serving.ensemble.rows import LabelledPicture, average_frames, build_rows
 from serving.format.facts import BundleFacts

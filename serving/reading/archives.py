@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from features.errors import PictureError
-from features.pixels.reading import ImageProblem
+from features.errors import ImageProblem, PictureError
 from serving.reading.pictures import GivenPicture
 
 TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")

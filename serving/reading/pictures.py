@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from features.pixels.reading import ImageProblem
+from features.errors import ImageProblem
 
 Content = bytearray | npt.NDArray[np.uint8] | Iterator[npt.NDArray[np.uint8]]
 """Of a file, or pixels `(h, w, 3)`, or frames, each such pixels."""

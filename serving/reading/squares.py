@@ -3,10 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
-from features.errors import DeviceMemoryError
+from features.errors import DeviceMemoryError, ImageProblem
 from features.pixels.decoding import decode_picture, make_square
 from features.pixels.kernels import PLAIN
-from features.pixels.reading import ImageProblem
 from features.settings.images import Images, Limits
 from serving.format.facts import PixelFacts
 from serving.format.folders import LOCKS

@@ -6,8 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from features.errors import PictureError
-from features.pixels.reading import ImageProblem
+from features.errors import ImageProblem, PictureError
 from serving.reading.pictures import GivenPicture
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from features.errors import PictureError
-from features.pixels.reading import ImageProblem
+from features.errors import ImageProblem, PictureError
 from serving.reading.pictures import GivenPicture
 
 VIDEO_ENDINGS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from features.errors import ImageProblem
 from features.pixels.decoding import decode_square
 from features.pixels.kernels import PLAIN
-from features.pixels.reading import ImageProblem, read_inside
+from features.pixels.reading import read_inside
 from features.settings.images import Images
 
 HEATS = ((0, 114, 178), (213, 94, 0))

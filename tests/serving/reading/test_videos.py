@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from features.errors import PictureError
-from features.pixels.reading import ImageProblem
+from features.errors import ImageProblem, PictureError
 from serving import Ensemble
 from serving.reading.pictures import GivenPicture
 from serving.reading.sources import open_sources
