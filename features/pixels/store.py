@@ -10,15 +10,15 @@ from typing import Protocol
 
 import numpy as np
 
-from features.core.files import digest_bytes
 from features.core.manifest import READABLE, Ids, Manifest
 from features.core.trusted import ANYWHERE
 from features.errors import ImageProblem, ManifestError, StaleArtifactError
 from features.pixels.cache import BLOCK, ImageCache
 from features.pixels.decoding import Pixels, decode_square
-from features.pixels.reading import read_inside
+from features.pixels.reading import read_picture
 from features.runtime.memory import count_workers
 from features.settings.images import NO_LIMITS, Images
+from features.videos.addresses import name_file
 
 _log = logging.getLogger("forgerystack")
 SHARE = 0.5
@@ -134,10 +134,10 @@ class FileStore:
     def _decode(self, row: int) -> Pixels:
         path = self.paths[row]
         try:
-            content = read_inside(self.root, path, ANYWHERE)
-            if digest_bytes(content) != self.sha256s[row]:
+            content = read_picture(self.root, path, ANYWHERE)
+            if content.sha256 != self.sha256s[row]:
                 raise ImageProblem("its content is another one")
-            return decode_square(content, self.images)
+            return decode_square(content.data, self.images)
         except ImageProblem as problem:
             raise ManifestError(path, [str(problem)], _ADVICE) from None
 
@@ -214,7 +214,7 @@ def check_sample(manifest: Manifest, root: Path) -> None:
     sample = known.sample(min(SAMPLED, len(known)), random_state=0)
     for path, size in zip(sample["path"], sample["bytes"], strict=True):
         try:
-            found = (root / path).stat().st_size
+            found = (root / name_file(path)).stat().st_size
         except OSError:
             found = -1
         if found != size:

@@ -117,7 +117,7 @@ def _list_roles(summary: Mapping[str, Any]) -> list[str]:
     lines = _format_table(("role", *keys), rows)
     if any(summary[role]["units"] for role in ROLES):
         counts = ", ".join(f"{summary[role]['units']:,} in {role}" for role in ROLES)
-        lines += ["", f"Units (data.columns.unit): {counts}."]
+        lines += ["", f"Units (videos, or data.columns.unit): {counts}."]
     if held := summary["val"]["held out"]:
         lines += ["", f"{held:,} of the val rows are held out from train (split.hold_out)."]
     return lines

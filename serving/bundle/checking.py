@@ -9,7 +9,7 @@ import numpy as np
 from features.core.manifest import READABLE, Ids, Manifest
 from features.core.trusted import ANYWHERE
 from features.errors import ImageProblem, ManifestError
-from features.pixels.reading import read_inside
+from features.pixels.reading import read_picture
 from serving.format.facts import PixelFacts
 from serving.reading.pictures import GivenPicture
 from serving.reading.squares import SquareReader
@@ -42,7 +42,7 @@ def read_checked(manifest: Manifest, root: Path, facts: PixelFacts) -> CheckedPi
     contents, squares, problems = [], [], []
     for row in manifest.table.iloc[row_ids].itertuples():
         try:
-            content = read_inside(root, str(row.path), ANYWHERE)
+            content = read_picture(root, str(row.path), ANYWHERE).data
             given = GivenPicture(str(row.img_name), partial(bytearray, content))
             squares += [*reader.read(given)]
             contents.append(content)

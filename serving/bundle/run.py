@@ -13,6 +13,7 @@ from features.errors import BundleError, StaleArtifactError
 from features.forensics.columns import COLUMNS
 from features.runtime.progress import track
 from features.settings.images import Limits
+from features.videos.addresses import name_file
 from serving.bundle.checking import CheckedPictures, read_checked
 from serving.bundle.members import TorchMember, open_member, write_bundled_member
 from serving.bundle.rates import read_rates
@@ -158,7 +159,8 @@ def write_samples(
     samples = []
     for i, row in enumerate(checked.row_ids[: len(log_odds)]):
         name = str(checked.manifest.table["img_name"].iloc[row])
-        file = f"{SAMPLES}/{i}{Path(name).suffix.lower()}"
+        suffix = Path(name).suffix.lower() if name_file(name) == name else ".png"
+        file = f"{SAMPLES}/{i}{suffix}"
         with write_atomic(folder / file) as target:
             target.write(checked.contents[i])
         label = {0: REAL, 1: FAKE}.get(int(checked.manifest.labels[row]), "")
