@@ -25,9 +25,11 @@ from stage2_ensemble.columns.columns import (
     read_train_columns,
 )
 from stage2_ensemble.columns.extras import FileCodes, learn_file_codes, read_extras
+from stage2_ensemble.decisions.poolings import choose_pooling
 from stage2_ensemble.decisions.rules import DecisionRules, fit_rules
 from stage2_ensemble.decisions.scored_rows import ChoiceRows, RowScores
 from stage2_ensemble.decisions.units import (
+    Pooling,
     TrainUnits,
     describe_train,
     merge_choice_rows,
@@ -61,6 +63,10 @@ class TargetRows:
         log_odds = average_scores(model, self.columns)
         return RowScores(row_ids=self.columns[0].row_ids, log_odds=log_odds, groups=self.groups)
 
+    def merge(self, scored: RowScores, pooling: Pooling) -> RowScores:
+        """Their units, `scored` being all of the rows."""
+        return merge_rows(scored, self.units, pooling)
+
 
 def fit_ensemble(
     folds: Sequence[FoldColumns],
@@ -89,22 +95,20 @@ def fit_ensemble(
     models, best = fit_candidates(names, folds, settings, seed)
     gate_choice = choose_shipped(verdicts, best.name)
     shipped = gate_choice if wanted == "auto" else wanted
-    spared = len(calibration[0]) > 0
-    if spared:
+    out_of_fold = {name: np.concatenate(judged.scores[name]) for name in models}
+    rows = _gather_rows(folds, out_of_fold, train_share)
+    if spared := len(calibration[0]) > 0:
         scores = {name: average_scores(model, calibration) for name, model in models.items()}
         rows = _gather_rows(calibration[:1], scores, train_share)
-    else:
-        scores = {name: np.concatenate(judged.scores[name]) for name in models}
-        rows = _gather_rows(folds, scores, train_share)
     rows |= _gather_members(folds, train_share)
     scored = targets.score(models[shipped]) if targets else None
-    fitting = (shipped, params.decision, params.label)
-    rules = fit_rules(rows, *fitting, train_share, scored, seed)
-    by_unit = _merge_units(rows, units) if units else None
-    unit_rules = None
-    if units and by_unit:
-        merged = merge_rows(scored, targets.units) if targets and scored else None
-        unit_rules = fit_rules(by_unit, *fitting, units.share, merged, seed)
+    rules = fit_rules(rows, shipped, params.decision, params.label, train_share, scored, seed)
+    pooling = unit_rules = None
+    if units:
+        own = _gather_rows(folds, {shipped: out_of_fold[shipped]}, train_share)[shipped]
+        pooling = choose_pooling(params.label, own, units)
+        merged = targets.merge(scored, pooling.chosen) if targets and scored else None
+        unit_rules = _fit_unit_rules(rows, units, pooling.chosen, merged, shipped, params)
     return SecondStage(
         backbones=folds[0].backbones,
         folds=tuple(columns.fold for columns in folds),
@@ -120,19 +124,28 @@ def fit_ensemble(
         rule_rows="calibration" if spared else "out-of-fold",
         file_codes=file_codes,
         unit_rules=unit_rules,
+        unit_pooling=pooling,
         without=leave_backbones_out(folds, shipped, settings, seed),
     )
 
 
-def _merge_units(rows: Mapping[str, ChoiceRows], units: TrainUnits) -> dict[str, ChoiceRows] | None:
-    """Each scorer's rows by unit; `None` if any lacks units of a class."""
+def _fit_unit_rules(
+    rows: Mapping[str, ChoiceRows],
+    units: TrainUnits,
+    pooling: Pooling,
+    targets: RowScores | None,
+    shipped: str,
+    params: StackParams,
+) -> DecisionRules | None:
+    """Rules on each scorer's rows by unit; `None` if any scorer lacks units of a class."""
     merged = {}
     for name, choice_rows in rows.items():
-        found = merge_choice_rows(choice_rows, units)
+        found = merge_choice_rows(choice_rows, units, pooling)
         if found is None:
             return None
         merged[name] = found
-    return merged
+    settings = (shipped, params.decision, params.label)
+    return fit_rules(merged, *settings, units.share, targets, params.seed)
 
 
 def _gather_members(folds: Sequence[FoldColumns], train_share: float) -> dict[str, ChoiceRows]:
@@ -220,11 +233,12 @@ def _log_choice(ensemble: SecondStage, gate: Gate) -> None:
 
 
 def _log_units(ensemble: SecondStage, units: TrainUnits | None) -> None:
-    if units is None or ensemble.unit_rules is None:
+    pooling = ensemble.unit_pooling
+    if units is None or pooling is None or ensemble.unit_rules is None:
         _log.info("stack: no rules of units: too few of them have rows of one class only")
         return
     note = f", without {units.mixed} of both classes" if units.mixed else ""
-    _log.info("stack: by unit, the mean of its rows' log-odds%s:", note)
+    _log.info("stack: by unit%s: %s", note, pooling.describe())
     _log_rules(ensemble.unit_rules, ensemble)
 
 
