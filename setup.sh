@@ -10,6 +10,7 @@ cd -- "$(dirname -- "$0")"
 stamp=.venv/.setup-done       # written last: what the venv was made from
 running=.venv/.setup-running  # there while a set-up works, or when one was interrupted
 uv_said=.venv/.uv-said        # by uv, when it failed twice
+uv_pinned=.venv/.uv.lock      # uv's lines of the lock
 python=.venv/bin/python
 disk_gb=8  # .venv is 6 GB (torch with CUDA); the rest is for files that are being unpacked
 
@@ -104,10 +105,16 @@ install_with_uv() {
         .venv/bin/uv pip install --python "$python" --no-deps --no-build-isolation -e .
 }
 
+# With hashes in a file pip takes nothing that is not pinned there, so uv gets a file of its own.
+install_uv() {
+    awk '/^[^ #]/ { own = /^uv==/ } own' requirements.lock >"$uv_pinned"
+    "$python" -m pip install --quiet --require-hashes -r "$uv_pinned"
+}
+
 # A network that was away for a moment costs uv a second try, which goes on with what it has; the
 # reason of a second failure is told, since pip says a lot afterwards.
 install() {
-    if [ ! -x .venv/bin/uv ] && ! "$python" -m pip install --quiet -c requirements.lock uv; then
+    if [ ! -x .venv/bin/uv ] && ! install_uv; then
         say "uv cannot be installed (see above): going on with pip, which takes longer"
     else
         ! install_with_uv || return 0

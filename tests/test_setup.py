@@ -58,7 +58,7 @@ if "install" in sys.argv:
         print("pip", *sys.argv[1:], file=log)
     if os.environ.get("FAKE_PIP") == "fails":
         sys.exit("no network")
-    if sys.argv[-1] == "uv":
+    if sys.argv[-1] == ".venv/.uv.lock":
         uv = Path(".venv/bin/uv")
         uv.write_text('''#!/bin/sh
 echo "uv $*" >>"$FAKE_LOG"
@@ -341,8 +341,21 @@ def test_setup_installs_the_lock_then_the_package(project: Project) -> None:
     result = project.setup()
     assert result.returncode == 0, result.stdout
     assert "needs about 8 GB of disk" in result.stdout.splitlines()[0]
-    assert project.installs() == ["pip install --quiet -c requirements.lock uv", *UV_INSTALLS]
+    by_pip = "pip install --quiet --require-hashes -r .venv/.uv.lock"
+    assert project.installs() == [by_pip, *UV_INSTALLS]
     assert str(project.folder) in project.stamp.read_text(encoding="utf-8")
+
+
+def test_pip_takes_the_pinned_uv(project: Project) -> None:
+    project.setup()
+    pinned = project.folder / ".venv/.uv.lock"
+    assert pinned.read_text().startswith("uv==")
+    asked = [sys.executable, "-m", "pip", "download", "--no-index", "--no-deps", "-r", str(pinned)]
+    bare = {k: v for k, v in os.environ.items() if not k.startswith("PIP_")}
+    bare["PIP_CONFIG_FILE"] = os.devnull
+    result = subprocess.run(asked, capture_output=True, text=True, cwd=project.folder, env=bare)
+    # It gets as far as to look for the file: nothing is wrong with what it is asked for.
+    assert "No matching distribution found for uv==" in result.stderr
 
 
 def test_second_setup_does_nothing_and_says_so(done: Project) -> None:

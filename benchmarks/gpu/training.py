@@ -28,7 +28,7 @@ from stage1_cnn.losses.cross_entropy import CrossEntropy
 from stage1_cnn.networks.devices import prepare_device
 from stage1_cnn.runtime.checkpoints import Checkpoints
 from stage1_cnn.scoring.processes import Processes
-from stage1_cnn.train.fold_metrics import Figures, judge_fold
+from stage1_cnn.train.fold_metrics import Figures, judge_unseen
 from stage1_cnn.train.loop import Trained
 from stage1_cnn.train.trainer import Trainer
 
@@ -168,8 +168,13 @@ def judge_again(path: Path, name: str) -> Figures:
         task = Task(Path(folder))
         trainer, _ = task.start(Processes(device), model="resnet18")
         trained = Trained(torch.load(path), None, 0)
-        figures = judge_fold(
-            trained, trainer.settings, task.store, task.train, 0, Processes(device)
+        figures = judge_unseen(
+            trained,
+            trainer.settings,
+            task.store,
+            task.train,
+            task.train.fold_rows(0),
+            Processes(device),
         )
     return figures["raw"]
 

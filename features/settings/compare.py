@@ -3,7 +3,14 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from features.settings.learning import Sampling
 from features.settings.sections import Section, describe_problems, suggest_name
@@ -17,6 +24,12 @@ from features.settings.training import (
     find_conflicts,
 )
 
+Domains = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...],
+    BeforeValidator(lambda value: value if isinstance(value, list | tuple) else [value]),
+    Field(min_length=1),
+]
+"""Names of generators or sources; one instead of a list is fine."""
 VariantName = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 
 
@@ -34,6 +47,9 @@ class Compare(Section):
     """An entry of `backbones`; null: the first one."""
     fold: NonNegativeInt = 0
     """Nobody learns from this fold; all are judged on it."""
+    hold_out: dict[Literal["generator", "source"], Domains] = Field(default_factory=dict)
+    """Domains that nobody learns from either: all are judged on them, with the fold's rows of a
+    class that they lack."""
     rows: Annotated[tuple[PositiveInt | None, ...], Field(min_length=1)] = (None,)
     """Rows to learn from; null: all but those of `fold`, or what `sampling.limit_rows` leaves."""
     take: Literal["random", "first"] = "random"

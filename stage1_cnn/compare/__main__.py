@@ -1,7 +1,8 @@
 """Trains one backbone under several settings, on the same rows, with several seeds, and compares.
 
 No stage, and nothing else reads it: it answers whether over-sampling, a loss or the EMA help on
-your data. All are judged on one fold of train that none of them learns from, never on val.
+your data. All are judged on one fold of train that none of them learns from, or on generators or
+sources that `compare.hold_out` leaves out; never on val.
 
 Reads: artifacts/manifest/train.parquet, images below data.root, pretrained weights
 Writes: artifacts/compare/compare.csv, compare.md, compare.png, and runs/ of which it resumes

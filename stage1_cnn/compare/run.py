@@ -14,6 +14,7 @@ from features.runtime.interruption import Interruption
 from features.runtime.terminal import build_console
 from features.settings.compare import CompareParams
 from stage1_cnn.compare.figure import write_figure
+from stage1_cnn.compare.judged_rows import JudgedRows, choose_judged
 from stage1_cnn.compare.runs import (
     Clock,
     Run,
@@ -23,7 +24,7 @@ from stage1_cnn.compare.runs import (
     plan_runs,
     read_finished,
 )
-from stage1_cnn.compare.statistics import RunScores, measure_fold_limit, summarise_runs
+from stage1_cnn.compare.statistics import RunScores, measure_own_limit, summarise_runs
 from stage1_cnn.compare.table import (
     Judges,
     build_csv,
@@ -37,7 +38,7 @@ from stage1_cnn.networks.devices import pick_device, prepare_device
 from stage1_cnn.networks.network import settle_network
 from stage1_cnn.runtime.session import Session
 from stage1_cnn.scoring.processes import Processes
-from stage1_cnn.train.fold_metrics import judge_fold
+from stage1_cnn.train.fold_metrics import judge_unseen
 from stage1_cnn.train.loop import train_network
 
 MANIFEST = Path("artifacts/manifest")
@@ -45,42 +46,40 @@ _log = logging.getLogger("forgerystack")
 
 
 def build_executor(
-    params: CompareParams, train: Manifest, interruption: Interruption
+    params: CompareParams, train: Manifest, judged: JudgedRows, interruption: Interruption
 ) -> Callable[[Run], Scores]:
-    """What trains one run and judges it on the fold; images are opened at the first one."""
+    """What trains one run and judges it; images are opened at the first one."""
     processes = Processes(pick_device())
     prepare_device(processes.device)
     session = Session(processes, interruption)
     opened: list[ImageStore] = []
 
     def execute(run: Run) -> Scores:
+        judged.check_unknown_to(run.rows, train)
         if not opened:
             opened.append(open_store(train, Path(params.data.root), params.images))
         store = opened[0]
         seed = derive_seed(params.seed, run.seed)
         settings = settle_network(run.settings)
         trained = train_network(settings, store, train, run.rows, seed, processes, session)
-        return judge_fold(trained, settings, store, train, run.rows.fold, processes)
+        return judge_unseen(trained, settings, store, train, judged.row_ids, processes)
 
     return execute
 
 
 def report_runs(
-    params: CompareParams, train: Manifest, runs: list[RunScores], out: Path, console: Console
+    params: CompareParams, judges: Judges, runs: list[RunScores], out: Path, console: Console
 ) -> None:
     """Prints the tables of `runs` and writes them, with the figure, into `out`."""
-    compare = params.compare
-    variants = list(compare.variants)
+    variants = list(params.compare.variants)
     entries = summarise_runs(runs, variants)
-    reals, fakes = count_classes(train.labels[train.fold_rows(compare.fold)])
-    judges = Judges(compare.fold, reals, fakes, measure_fold_limit(runs))
     parts = (
         build_grids(entries, variants[0]),
         list_verdicts(entries, variants[0]),
         list_notes(entries, judges),
     )
     print_report(*parts, console)
-    title = f"{params.compared_backbone} on fold {compare.fold}: mean ± 95 % over seeds (dots)"
+    title = f"{params.compared_backbone} on {judges.name}: mean ± 95 % over seeds (dots)"
     write_text(out / "compare.csv", build_csv(entries).to_csv(index=False))
     write_text(out / "compare.md", format_markdown(*parts))
     write_figure(entries, title, out / "compare.png")
@@ -91,14 +90,17 @@ def run(params: CompareParams, out: Path, max_minutes: float | None = None) -> l
     """Makes the runs that are missing and reports all that are finished; returns what is left."""
     clock = Clock(max_minutes)
     train = read_manifest(MANIFEST, "train")
-    plan = plan_runs(params, train)
+    judged = choose_judged(params.compare, train)
+    plan = plan_runs(params, train, judged)
     try:
         with Interruption() as interruption:
-            left = make_runs(plan, out, build_executor(params, train, interruption), clock)
+            left = make_runs(plan, out, build_executor(params, train, judged, interruption), clock)
     except Stopped:
         finished = read_finished(plan, out)
         left = [run for run in plan if run.name not in finished]
     runs = [finished.scores for finished in read_finished(plan, out).values()]
     if runs:
-        report_runs(params, train, runs, out, build_console())
+        counts = count_classes(train.labels[judged.row_ids])
+        judges = Judges(judged.name, *counts, measure_own_limit(runs))
+        report_runs(params, judges, runs, out, build_console())
     return left

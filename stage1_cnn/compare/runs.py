@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 
 from features.core.files import digest_bytes, digest_json, read_sealed, write_sealed
-from features.core.manifest import NO_FOLD, LearnRows, Manifest, count_classes
+from features.core.manifest import LearnRows, Manifest, count_classes
 from features.errors import ConfigError, IntegrityError, MissingArtifactError
 from features.settings.compare import CompareParams
 from features.settings.training import MemberSettings
+from stage1_cnn.compare.judged_rows import JudgedRows
 from stage1_cnn.compare.statistics import RunScores
-from stage1_cnn.sampling.loader import choose_rows, order_rows
+from stage1_cnn.sampling.loader import limit_rows, order_rows
 
 Scores = Mapping[str, Mapping[str, float | None]]
-"""By weights (`raw`, `ema`), the figures on fold k."""
+"""By weights (`raw`, `ema`), the figures on rows that the run has not seen."""
 _log = logging.getLogger("forgerystack")
 
 
@@ -91,17 +92,17 @@ class Clock:
         return f"about {seconds:.0f} s" if seconds < 120 else f"about {seconds / 60:.0f} min"
 
 
-def plan_runs(params: CompareParams, train: Manifest) -> list[Run]:
+def plan_runs(params: CompareParams, train: Manifest, judged: JudgedRows) -> list[Run]:
     """Rows x seeds x variants in the order in which they are made.
 
     By seed, then from few rows to many, then by variant: whenever it stops, every finished seed is
     a whole comparison. Raises `ConfigError` with all problems of the rows.
     """
     compare = params.compare
-    subsets = _take_subsets(params, train)
+    subsets = _take_subsets(params, train, judged)
     settings = {name: params.resolve_variant(name) for name in compare.variants}
     return [
-        _plan_run(params, (name, rows), (variant, own), seed)
+        _plan_run(params, judged, (name, rows), (variant, own), seed)
         for seed in range(compare.seeds)
         for name, rows in sorted(subsets.items(), key=lambda item: len(item[1].row_ids))
         for variant, own in settings.items()
@@ -110,6 +111,7 @@ def plan_runs(params: CompareParams, train: Manifest) -> list[Run]:
 
 def _plan_run(
     params: CompareParams,
+    judged: JudgedRows,
     subset: tuple[str, LearnRows],
     variant: tuple[str, MemberSettings],
     seed: int,
@@ -123,6 +125,7 @@ def _plan_run(
             "train": rows.manifest_digest,
             "fold": rows.fold,
             "rows": digest_bytes(rows.row_ids.tobytes()),
+            "judged": digest_bytes(judged.row_ids.tobytes()),
             "seed": seed,
         }
     )
@@ -134,19 +137,23 @@ def derive_seed(seed: int, run_seed: int) -> int:
     return int(digest_json([seed, "compare", run_seed])[:8], 16)
 
 
-def _take_subsets(params: CompareParams, train: Manifest) -> dict[str, LearnRows]:
+def _take_subsets(
+    params: CompareParams, train: Manifest, judged: JudgedRows
+) -> dict[str, LearnRows]:
     """The rows of each size by its name (`1000`, `all`); the same for all variants and seeds."""
     compare = params.compare
-    problems = _check_fold(compare.fold, train)
+    problems = []
     sampling = params.resolve_backbone(params.compared_backbone).sampling
-    everything = choose_rows(train, compare.fold, sampling, params.seed)
+    known = judged.leave_out(train, train.rows_to_learn(compare.fold))
+    everything = limit_rows(known, sampling, params.seed)
     available = len(everything.row_ids)
+    left_out = f"fold {compare.fold}" + (f" and {judged.name}" if compare.hold_out else "")
     order = order_rows(everything, compare.take, params.seed)
     subsets = {}
     for size in compare.rows:
         if size is not None and size > available:
             problems.append(
-                f"compare.rows {size}: without fold {compare.fold}, train has {available} rows; "
+                f"compare.rows {size}: without {left_out}, train has {available} rows; "
                 "null means all of them"
             )
             continue
@@ -163,17 +170,6 @@ def _take_subsets(params: CompareParams, train: Manifest) -> dict[str, LearnRows
     if problems:
         raise ConfigError("params.yaml", problems)
     return subsets
-
-
-def _check_fold(fold: int, train: Manifest) -> list[str]:
-    """Problem of a fold with one class; raises `ConfigError` where there is no such fold."""
-    known = sorted({int(f) for f in train.folds} - {NO_FOLD})
-    if fold not in known:
-        raise ConfigError("params.yaml", [f"compare.fold {fold}: train has folds {known}"])
-    reals, fakes = count_classes(train.labels[train.fold_rows(fold)])
-    if reals and fakes:
-        return []
-    return [f"compare.fold {fold} has {reals} real and {fakes} fake rows; both are needed"]
 
 
 def read_finished(plan: Sequence[Run], folder: Path) -> dict[str, Finished]:

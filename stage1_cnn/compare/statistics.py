@@ -30,13 +30,13 @@ difference for two seeds is no proof of anything."""
 
 @dataclass(frozen=True)
 class RunScores:
-    """What the weights of one training score on fold k."""
+    """What the weights of one training score on rows that it has not seen."""
 
     rows: int
     variant: str
     seed: int
     scores: Mapping[str, Mapping[str, float | None]]
-    """By weights (`raw` for the last, `ema`): the measures, and the bounds of the AUC on fold k."""
+    """By weights (`raw` for the last, `ema`): the measures, and bounds of the AUC there."""
 
 
 @dataclass(frozen=True)
@@ -161,8 +161,8 @@ def summarise_runs(runs: Sequence[RunScores], variants: Sequence[str]) -> list[E
     return _correct_entries(entries)
 
 
-def measure_fold_limit(runs: Iterable[RunScores]) -> float | None:
-    """Median of half the AUC's own interval on fold k; `None` where there is no interval."""
+def measure_own_limit(runs: Iterable[RunScores]) -> float | None:
+    """Median of half the interval that the judged rows leave to an AUC; `None` without any."""
     halves = [
         (scores["auc_high"] - scores["auc_low"]) / 2
         for run in runs
@@ -190,7 +190,7 @@ def _build_entry(
 
 
 def _list_values(scores: Mapping[int, Mapping[str, float | None]], measure: Measure) -> list[float]:
-    """One value a seed; fold k has both classes, so all measures are there."""
+    """One value a seed; the judged rows have both classes, so all measures are there."""
     values: npt.NDArray[np.float64] = np.array([s[measure] for s in scores.values()], np.float64)
     return values.tolist()
 

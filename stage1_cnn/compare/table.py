@@ -43,9 +43,10 @@ class Grid:
 
 @dataclass(frozen=True)
 class Judges:
-    """The rows of fold k, on which all entries are judged."""
+    """The rows on which all entries are judged."""
 
-    fold: int
+    name: str
+    """As of `JudgedRows`."""
     reals: int
     fakes: int
     limit: float | None
@@ -107,12 +108,12 @@ def _describe_verdict(difference: PairedDifference) -> str:
 
 def list_notes(entries: Sequence[Entry], judges: Judges) -> list[str]:
     """What the intervals and the seeds needed leave out."""
-    fold, limit = judges.fold, judges.limit
-    own = "" if limit is None else f": fold {fold} itself leaves ± {limit:.4f} on an AUC (median)"
+    name, limit = judges.name, judges.limit
+    own = "" if limit is None else f": {name} itself leaves ± {limit:.4f} on an AUC (median)"
     notes = [
         "± is Student's 95 % interval over seeds: the same rows, other initial weights and draws. "
         "It leaves out which rows were taken, and that "
-        f"fold {fold} has but {judges.reals:,} real and {judges.fakes:,} fake rows{own}.",
+        f"{name} has but {judges.reals:,} real and {judges.fakes:,} fake rows{own}.",
         "Accuracy is that at raw log-odds above 0, where sampling and loss leave it.",
     ]
     seeds = max((d.estimate.seeds for e in entries for d in e.differences.values()), default=0)

@@ -60,16 +60,20 @@ def order_rows(rows: LearnRows, take: Literal["random", "first"], seed: int) -> 
 
 
 def choose_rows(train: Manifest, fold: int, sampling: Sampling, seed: int) -> LearnRows:
-    """What the member that leaves out `fold` learns from, at most `sampling.limit_rows`.
+    """What the member that leaves out `fold` learns from; raises as `limit_rows` does."""
+    return limit_rows(train.rows_to_learn(fold), sampling, seed)
+
+
+def limit_rows(rows: LearnRows, sampling: Sampling, seed: int) -> LearnRows:
+    """At most `sampling.limit_rows` of `rows`.
 
     Raises `ConfigError` where there are not so many.
     """
-    rows = train.rows_to_learn(fold)
     if sampling.limit_rows is None:
         return rows
     available = len(rows.row_ids)
     if sampling.limit_rows > available:
-        problem = f"sampling.limit_rows {sampling.limit_rows}: without fold {fold}, train has "
+        problem = f"sampling.limit_rows {sampling.limit_rows}: without fold {rows.fold}, train has "
         raise ConfigError("params.yaml", [f"{problem}{available} rows; null means all of them"])
     chosen = order_rows(rows, sampling.take, seed)[: sampling.limit_rows]
     return replace(rows, row_ids=np.sort(chosen))

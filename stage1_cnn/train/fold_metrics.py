@@ -8,7 +8,7 @@ from scipy.special import expit
 from torch import Tensor
 
 from features.core.auc import AucEstimate, Floats, measure_auc
-from features.core.manifest import Manifest, count_classes
+from features.core.manifest import Ids, Manifest, count_classes
 from features.core.number_text import format_figure
 from features.pixels.store import ImageStore
 from features.settings.training import MemberSettings
@@ -22,19 +22,20 @@ Figures = dict[str, float | None]
 _log = logging.getLogger("forgerystack")
 
 
-def judge_fold(
+def judge_unseen(
     trained: Trained,
     settings: MemberSettings,
     store: ImageStore,
     train: Manifest,
-    fold: int,
+    rows: Ids,
     processes: Processes,
     engine: TorchEngine | None = None,
 ) -> dict[str, Figures]:
-    """Figures of the last weights (`raw`) and of their average (`ema`) on the rows of `fold`.
+    """Figures of the last weights (`raw`) and of their average (`ema`) on `rows`.
 
-    Log-odds are judged as sampling and loss have left them: accuracy is that at 0. `engine` is one
-    of these settings that nobody needs any more, such as that of the curve; `None`: a new one.
+    They have learned from none of them. Log-odds are judged as sampling and loss have left them:
+    accuracy is that at 0. `engine` is one of these settings that nobody needs any more, such as
+    that of the curve; `None`: a new one.
     """
     states: dict[str, Mapping[str, Tensor]] = {"raw": trained.last_state}
     if trained.ema_state is not None:
@@ -42,14 +43,13 @@ def judge_fold(
     if engine is None:
         network = build_network(settings, load=False)
         engine = build_torch_engine(network, settings, processes.device)
-    rows = train.fold_rows(fold)
     found = {}
     for name, state in states.items():
         engine.network.load_state_dict(state)
         title = f"judge {name} weights"
         logits = score_rows(engine, store, rows, processes, title).logits.astype(np.float64)
         found[name] = measure_figures(train.labels[rows], logits, train.groups[rows])
-        _log.info("fold %d, %s weights: %s", fold, name, describe_figures(found[name]))
+        _log.info("%s weights: %s", name, describe_figures(found[name]))
     return found
 
 

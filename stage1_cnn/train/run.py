@@ -29,7 +29,7 @@ from stage1_cnn.sampling.loader import choose_rows, list_candidates
 from stage1_cnn.scoring.processes import join_processes
 from stage1_cnn.train.correction import compute_correction
 from stage1_cnn.train.fold_curve import build_curve
-from stage1_cnn.train.fold_metrics import judge_fold
+from stage1_cnn.train.fold_metrics import judge_unseen
 from stage1_cnn.train.loop import Trained, train_network
 
 MANIFEST = Path("artifacts/manifest")
@@ -85,7 +85,9 @@ def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: RunLim
             trained = train_network(settings, store, train, rows, seed, processes, session, curve)
             interruption.stop_at_once()
             scorer = curve.engine if curve else None
-            judged = judge_fold(trained, settings, store, train, fold, processes, scorer)
+            judged = judge_unseen(
+                trained, settings, store, train, train.fold_rows(fold), processes, scorer
+            )
         if processes.is_first:
             member = describe_member(settings, train, rows, backbone, trained)
             history = pd.DataFrame(trained.history)

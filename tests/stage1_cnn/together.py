@@ -22,7 +22,7 @@ from stage1_cnn.runtime.checkpoints import Checkpoints
 from stage1_cnn.runtime.session import Session
 from stage1_cnn.scoring.processes import join_processes
 from stage1_cnn.train.fold_curve import build_curve
-from stage1_cnn.train.fold_metrics import judge_fold
+from stage1_cnn.train.fold_metrics import judge_unseen
 from stage1_cnn.train.loop import train_network
 
 # Layer norm: rows do not see each other, and parts of a batch are the batch.
@@ -76,7 +76,7 @@ def train(name, task, processes, session=None):
     rows = manifest.rows_to_learn(0)
     curve = build_curve(settings, store, manifest, 0, processes)
     trained = train_network(settings, store, manifest, rows, 0, processes, session, curve)
-    judged = judge_fold(trained, settings, store, manifest, 0, processes)
+    judged = judge_unseen(trained, settings, store, manifest, manifest.fold_rows(0), processes)
     return {"state": trained.state, "history": trained.history, "judged": judged}
 
 

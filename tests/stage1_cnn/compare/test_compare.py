@@ -35,12 +35,12 @@ def calls(monkeypatch):
         made.append((settings, rows, seed))
         return settings
 
-    def judge_fold(trained, settings, store, train, fold, processes):
+    def judge_unseen(trained, settings, store, train, rows, processes):
         auc = 0.8 + 0.01 * (settings.optimizer.lr < 1e-3) + 0.002 * len(made)
         return {"raw": make_scores(auc), "ema": make_scores(auc + 0.01)}
 
     monkeypatch.setattr(compare, "train_network", train_network)
-    monkeypatch.setattr(compare, "judge_fold", judge_fold)
+    monkeypatch.setattr(compare, "judge_unseen", judge_unseen)
     return made
 
 
@@ -88,7 +88,7 @@ def test_interrupted_it_stops_and_keeps_what_was_finished(project, calls, monkey
             raise Stopped("here")
         return {"raw": make_scores(0.8)}
 
-    monkeypatch.setattr(compare, "judge_fold", interrupt)
+    monkeypatch.setattr(compare, "judge_unseen", interrupt)
     with pytest.raises(Stopped, match="6 runs left"):
         main(project / "out")
     assert len(list((project / "out" / "runs").iterdir())) == 2

@@ -12,6 +12,7 @@ from features.errors import ConfigError
 from features.settings.compare import CompareParams
 from features.settings.sections import apply_overrides, validate_params
 from features.settings.training import Overrides, TrainingSections
+from stage1_cnn.compare.judged_rows import choose_judged
 from stage1_cnn.compare.runs import Clock, derive_seed, make_runs, plan_runs, read_finished
 
 
@@ -23,6 +24,10 @@ def find_problems(*overrides):
     with pytest.raises(ConfigError) as caught:
         make_params(*overrides)
     return caught.value.problems
+
+
+def plan(params, train):
+    return plan_runs(params, train, choose_judged(params.compare, train))
 
 
 class Fake:
@@ -57,7 +62,7 @@ def test_a_variant_overrides_by_field_on_top_of_its_backbone():
 
 def test_a_learning_curve_makes_no_finished_run_count_less(train):
     runs, same, others = (
-        [run.key for run in plan_runs(make_params(*overrides), train)]
+        [run.key for run in plan(make_params(*overrides), train)]
         for overrides in ([], ["schedule.curve_rows=0"], ["schedule.batch_size=8"])
     )
     assert runs == same
@@ -121,7 +126,7 @@ def test_one_problem(override, problem):
 
 
 def test_plan_makes_whole_comparisons_seed_by_seed_from_few_rows_to_many(train):
-    names = [run.name for run in plan_runs(make_params(), train)]
+    names = [run.name for run in plan(make_params(), train)]
     assert names == [
         f"{rows}-{variant}-{seed}"
         for seed in (0, 1)
@@ -131,9 +136,9 @@ def test_plan_makes_whole_comparisons_seed_by_seed_from_few_rows_to_many(train):
 
 
 def test_all_variants_and_seeds_see_the_same_rows_none_of_the_fold(train):
-    plan = plan_runs(make_params("compare.rows=[20, 40]", "compare.fold=1"), train)
+    runs = plan(make_params("compare.rows=[20, 40]", "compare.fold=1"), train)
     by_size = {}
-    for run in plan:
+    for run in runs:
         by_size.setdefault(len(run.rows.row_ids), run.rows.row_ids)
         assert np.array_equal(run.rows.row_ids, by_size[len(run.rows.row_ids)])
     assert sorted(by_size) == [20, 40]
@@ -144,21 +149,21 @@ def test_all_variants_and_seeds_see_the_same_rows_none_of_the_fold(train):
 
 
 def test_first_takes_the_first_rows_and_random_goes_by_the_seed(train):
-    first = plan_runs(make_params("compare.take=first"), train)[0].rows.row_ids
+    first = plan(make_params("compare.take=first"), train)[0].rows.row_ids
     assert first.tolist() == list(range(40, 80))
-    one, other = (plan_runs(make_params(f"seed={s}"), train)[0].rows.row_ids for s in (3, 4))
+    one, other = (plan(make_params(f"seed={s}"), train)[0].rows.row_ids for s in (3, 4))
     assert not np.array_equal(one, other)
 
 
 def test_all_rows_by_number_are_all_rows(train):
-    names = {run.name for run in plan_runs(make_params("compare.rows=[120, null]"), train)}
+    names = {run.name for run in plan(make_params("compare.rows=[120, null]"), train)}
     assert names == {f"all-{v}-{s}" for v in ("natural", "slow") for s in (0, 1)}
 
 
 def test_rows_that_cannot_be_had_are_told_together(train):
     params = make_params("compare.rows=[1, 121]", "compare.take=first")
     with pytest.raises(ConfigError) as caught:
-        plan_runs(params, train)
+        plan(params, train)
     few, many = caught.value.problems
     assert few.startswith("compare.rows 1: 1 real and 0 fake rows")
     assert "121: without fold 0, train has 120 rows" in many
@@ -170,12 +175,12 @@ def test_a_fold_without_a_class_cannot_judge(tmp_path):
     train = write_manifest(make_table(labels, folds), "train", tmp_path / "train.parquet")
     assert count_classes(labels[:10]) == (0, 10)
     with pytest.raises(ConfigError, match="fold 0 has 0 real and 10 fake rows"):
-        plan_runs(make_params("compare.rows=[null]"), train)
+        plan(make_params("compare.rows=[null]"), train)
 
 
 def test_a_fold_that_is_not_there_is_named(train):
     with pytest.raises(ConfigError, match=r"compare.fold 7: train has folds \[0, 1, 2, 3\]"):
-        plan_runs(make_params("compare.fold=7"), train)
+        plan(make_params("compare.fold=7"), train)
 
 
 def test_variants_share_a_seed_and_seeds_differ():
@@ -184,7 +189,7 @@ def test_variants_share_a_seed_and_seeds_differ():
 
 
 def make(params, train, folder, fake, clock=None):
-    return make_runs(plan_runs(params, train), folder, fake, clock or Clock(None))
+    return make_runs(plan(params, train), folder, fake, clock or Clock(None))
 
 
 def test_a_second_call_makes_nothing(train, tmp_path):
@@ -193,7 +198,7 @@ def test_a_second_call_makes_nothing(train, tmp_path):
     assert len(first.names) == 8
     assert make(make_params(), train, tmp_path, second) == []
     assert second.names == []
-    assert len(read_finished(plan_runs(make_params(), train), tmp_path)) == 8
+    assert len(read_finished(plan(make_params(), train), tmp_path)) == 8
 
 
 @pytest.mark.parametrize(
@@ -249,9 +254,9 @@ def test_runs_stop_before_one_that_would_not_fit(train, tmp_path):
         now[0] += 25
         return fake(run)
 
-    plan = plan_runs(make_params("compare.rows=[40]"), train)
+    runs = plan(make_params("compare.rows=[40]"), train)
     clock.estimate = lambda _: 25.0 if fake.names else None
-    left = make_runs(plan, tmp_path, take_25_seconds, clock)
+    left = make_runs(runs, tmp_path, take_25_seconds, clock)
     assert fake.names == ["40-natural-0", "40-slow-0"]
     assert [run.name for run in left] == ["40-natural-1", "40-slow-1"]
     files = sorted((tmp_path / "runs").iterdir())
@@ -265,7 +270,7 @@ def test_no_time_makes_nothing(train, tmp_path):
 
 
 def test_time_is_told_from_like_runs_or_by_images(train):
-    small, _, large, _ = plan_runs(make_params("compare.seeds=1"), train)
+    small, _, large, _ = plan(make_params("compare.seeds=1"), train)
     clock = Clock(None)
     assert clock.estimate(small) is None
     clock.add(small, 10)

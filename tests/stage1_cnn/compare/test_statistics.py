@@ -13,7 +13,7 @@ from stage1_cnn.compare.statistics import (
     compute_power,
     count_seeds_needed,
     estimate_mean,
-    measure_fold_limit,
+    measure_own_limit,
     summarise_runs,
 )
 
@@ -124,7 +124,7 @@ def test_bounds_of_a_standard_deviation_hold_it():
     assert ((low * sds < 1) & (high * sds > 1)).mean() == pytest.approx(0.95, abs=0.01)
 
 
-def test_fold_limit_is_the_median_half_width():
-    assert measure_fold_limit(make_runs({("a", "raw"): BASE})) == pytest.approx(0.03)
+def test_own_limit_is_the_median_half_width():
+    assert measure_own_limit(make_runs({("a", "raw"): BASE})) == pytest.approx(0.03)
     bare = make_scores(0.5) | {"auc_low": None, "auc_high": None}
-    assert measure_fold_limit([RunScores(9, "a", 0, {"raw": bare})]) is None
+    assert measure_own_limit([RunScores(9, "a", 0, {"raw": bare})]) is None

@@ -22,7 +22,7 @@ from stage1_cnn.compare.table import (
 )
 
 VARIANTS = ["natural", "balanced"]
-JUDGES = Judges(2, 1234, 5678, 0.0123)
+JUDGES = Judges("fold 2", 1234, 5678, 0.0123)
 
 
 def make_entries(seeds=4, sizes=(1000, 498_000)):

@@ -15,7 +15,7 @@ from stage1_cnn.runtime.checkpoints import Checkpoints
 from stage1_cnn.runtime.session import Session
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.train.fold_curve import Curve, build_curve, draw_curve_rows
-from stage1_cnn.train.fold_metrics import judge_fold
+from stage1_cnn.train.fold_metrics import judge_unseen
 from stage1_cnn.train.loop import CURVE_COLUMNS, train_network
 
 ALONE = Processes(torch.device("cpu"))
@@ -67,7 +67,7 @@ def test_a_curve_changes_no_byte_of_the_weights(task, changes):
 
 def test_a_curve_over_the_whole_fold_ends_where_the_weights_are_judged(task):
     found = train(task)  # 8 reals and 32 fakes: all of them are in the sample
-    judged = judge_fold(found, make_settings(), task[1], task[0], 0, ALONE)
+    judged = judge_unseen(found, make_settings(), task[1], task[0], task[0].fold_rows(0), ALONE)
     for name, figure in itertools.product(("raw", "ema"), ("auc", "log_loss")):
         assert found.history[-1][f"{name}_{figure}"] == pytest.approx(judged[name][figure])
     assert list_curve(found, "raw_log_loss") != list_curve(found, "ema_log_loss")
@@ -76,7 +76,7 @@ def test_a_curve_over_the_whole_fold_ends_where_the_weights_are_judged(task):
 def test_the_network_of_the_curve_judges_as_a_new_one(task):
     found, curve = train(task), build_curve(make_settings(), task[1], task[0], 0, ALONE)
     judged = [
-        judge_fold(found, make_settings(), task[1], task[0], 0, ALONE, engine)
+        judge_unseen(found, make_settings(), task[1], task[0], task[0].fold_rows(0), ALONE, engine)
         for engine in (None, curve.engine)
     ]
     assert judged[0] == judged[1]

@@ -19,7 +19,7 @@ from stage1_cnn.sampling.loader import BatchLoader, choose_rows
 from stage1_cnn.scoring.engines import build_torch_engine
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.scoring.rows import score_rows
-from stage1_cnn.train.fold_metrics import judge_fold
+from stage1_cnn.train.fold_metrics import judge_unseen
 from stage1_cnn.train.loop import train_network
 from stage1_cnn.train.trainer import Trainer
 
@@ -132,8 +132,8 @@ def test_the_average_does_not_touch_the_training(task, trained):
 
 def test_raw_and_averaged_weights_are_judged_on_the_fold_left_out(task, trained):
     manifest, store = task
-    judged = judge_fold(trained, make_settings(), store, manifest, 0, ALONE)
     rows = manifest.fold_rows(0)
+    judged = judge_unseen(trained, make_settings(), store, manifest, rows, ALONE)
     for name, state in (("raw", trained.last_state), ("ema", trained.ema_state)):
         scores = score(task, state, rows)
         auc = roc_auc_score(manifest.labels[rows], scores)

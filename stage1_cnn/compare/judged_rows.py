@@ -1,0 +1,86 @@
+"""The rows that all runs of a comparison are judged on, and what none of them may learn from.
+
+judged = choose_judged(params.compare, train)
+rows = judged.leave_out(train, train.rows_to_learn(params.compare.fold))
+judged.check_unknown_to(rows, train)             # raises LeakageError
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from features.core.manifest import NO_FOLD, Ids, LearnRows, Manifest, count_classes
+from features.errors import ConfigError, LeakageError
+from features.settings.compare import Compare
+from features.settings.sections import suggest_name
+
+
+@dataclass(frozen=True)
+class JudgedRows:
+    """Rows of train that no run learns from."""
+
+    row_ids: Ids
+    name: str
+    """`fold 0`, or `generator splice` where a domain is left out."""
+    unseen: Ids
+    """Groups of the domain that is left out: no row of theirs is learned from, of any fold."""
+
+    def leave_out(self, train: Manifest, rows: LearnRows) -> LearnRows:
+        """`rows` without those of the groups that hold a row of the domain."""
+        barred = np.isin(train.groups[rows.row_ids], self.unseen)
+        return replace(rows, row_ids=rows.row_ids[~barred])
+
+    def check_unknown_to(self, rows: LearnRows, train: Manifest) -> None:
+        """Raises `LeakageError` with the judged rows whose group is learned from."""
+        known = np.isin(train.groups[self.row_ids], train.groups[rows.row_ids])
+        if known.any():
+            raise LeakageError("a comparison is judged on learned groups", self.row_ids[known])
+
+
+def choose_judged(compare: Compare, train: Manifest) -> JudgedRows:
+    """Fold `compare.fold`, or the domain that `compare.hold_out` names.
+
+    A class that the domain lacks, such as reals of a generator, comes from the fold. Raises
+    `ConfigError` with all problems: no such fold or domain, a class without rows.
+    """
+    known = sorted({int(f) for f in train.folds} - {NO_FOLD})
+    if compare.fold not in known:
+        raise ConfigError("params.yaml", [f"compare.fold {compare.fold}: train has folds {known}"])
+    fold = train.fold_rows(compare.fold)
+    if not compare.hold_out:
+        judged = JudgedRows(fold, f"fold {compare.fold}", np.empty(0, np.int64))
+    else:
+        judged = _leave_domain_out(compare.hold_out, train, fold)
+    reals, fakes = count_classes(train.labels[judged.row_ids])
+    if not reals or not fakes:
+        problem = f"{judged.name} has {reals} real and {fakes} fake rows; both are needed"
+        raise ConfigError("params.yaml", [f"compare.{problem}"])
+    return judged
+
+
+def _leave_domain_out(
+    wanted: Mapping[Any, Sequence[str]], train: Manifest, fold: Ids
+) -> JudgedRows:
+    problems = []
+    inside = np.zeros(len(train), bool)
+    for column, values in wanted.items():
+        found = train.table[column].to_numpy(str)
+        domains = sorted(set(found) - {""})
+        if not domains:
+            problems.append(f"compare.hold_out: the rows name no {column} (data.columns.{column})")
+            continue
+        for value in values:
+            if value in domains:
+                inside |= found == value
+            else:
+                advice = suggest_name(value, domains)
+                problems.append(f"compare.hold_out.{column}: no row has {value!r}{advice}")
+    if problems:
+        raise ConfigError("params.yaml", problems)
+    own = np.flatnonzero(inside).astype(np.int64)
+    missing = [label for label, rows in enumerate(count_classes(train.labels[own])) if not rows]
+    others = fold[np.isin(train.labels[fold], missing)]
+    name = " and ".join(f"{column} {', '.join(values)}" for column, values in wanted.items())
+    return JudgedRows(np.union1d(own, others), name, np.unique(train.groups[own]))
