@@ -2,6 +2,8 @@
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from features.pixels.kernels import Kernels, find_kernels
 from features.pixels.opening import name_format, open_image, report_damage
 from features.runtime.memory import measure_free_memory, take_turn
 from features.settings.images import NO_LIMITS, Images, Limits
+from features.videos.addresses import Box, cut_box
 
 # Odd palettes and EXIF blocks are noted in the manifest; Pillow's warnings name no file.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -59,28 +62,45 @@ def decode_square(content: bytearray, images: Images, kernels: Kernels | None = 
 
 
 def decode_picture(
-    content: bytearray, limits: Limits, images: Images, kernels: Kernels | None = None
+    content: bytearray,
+    limits: Limits,
+    images: Images,
+    kernels: Kernels | None = None,
+    box: Box | None = None,
 ) -> Picture:
-    """Decodes and resizes; pictures that take more memory than a worker's share in turn.
+    """Decodes, takes the part in `box`, and resizes; pictures that take more memory than a worker's
+    share in turn.
 
     `kernels`: those of `find_kernels`, unless others are given; the pixels are the same.
 
     Raises `ImageProblem`, or `DeviceMemoryError` where the machine has too little for this size.
     """
+    with decode_in_turn(content, limits, images, kernels) as (header, decoded):
+        pixels = cut_box(decoded.pixels, box)
+        square, equalized_bytes = make_square(pixels, images, kernels)
+        height, width = pixels.shape[:2]
+    return Picture(header, width, height, decoded.notes, square, equalized_bytes)
+
+
+@contextmanager
+def decode_in_turn(
+    content: bytearray, limits: Limits, images: Images, kernels: Kernels | None = None
+) -> Iterator[tuple[Image.Image, Decoded]]:
+    """The header and all pixels, of which large ones are in memory one after another.
+
+    Raises as `decode_picture`.
+    """
     header = open_image(content, limits)
     needed = estimate_memory(header, len(content))
     try:
         with take_turn(needed, Path(images.store_dir) / "large-picture.lock"):
-            decoded = decode_pixels(content, header, kernels)
-            square, equalized_bytes = make_square(decoded.pixels, images, kernels)
+            yield header, decode_pixels(content, header, kernels)
     except MemoryError:
         width, height = header.size
         if measure_free_memory() > needed:
             raise ImageProblem("does not decode: it asks for more memory than its size") from None
         advice = f"A picture of {width} x {height} pixels takes {needed / 1e9:.1f} GB to decode."
         raise DeviceMemoryError("this machine", f"{advice} {_LESS_MEMORY}") from None
-    height, width = decoded.pixels.shape[:2]
-    return Picture(header, width, height, decoded.notes, square, equalized_bytes)
 
 
 def estimate_memory(header: Image.Image, size: int) -> int:

@@ -10,13 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from features.core.files import digest_bytes
 from features.core.trusted import leads_into
 from features.errors import ImageProblem
+from features.pixels.decoding import decode_pixels
+from features.pixels.opening import open_image
 from features.settings.images import NO_LIMITS
-from features.videos.addresses import Address, parse_address
+from features.videos.addresses import Address, cut_box, parse_address
 from features.videos.frames import read_frames
 
 OUTSIDE = "a link leads outside the data root, and into no folder of data.trusted"
@@ -30,19 +33,25 @@ class Content(NamedTuple):
 
 
 def read_picture(root: Path, path: str, trusted: tuple[str, ...] = ()) -> Content:
-    """The file at the address `path`, or, of a frame of a video, a PNG of its pixels.
+    """The file at the address `path`, or a PNG of the pixels of a frame or a part.
 
     Raises `ImageProblem` as `read_inside`.
     """
     address = parse_address(path)
     if address.time is None:
-        content = read_inside(root, path, trusted)
-        return Content(content, digest_bytes(content))
-    with open_inside(root, address.file, trusted) as file:
-        digest = digest_part(hash_file(file), address)
-        (frame,) = read_frames(file, [address.time], NO_LIMITS)
+        content = read_inside(root, address.file, trusted)
+        digest = digest_part(digest_bytes(content), address)
+        if address.box is None:
+            return Content(content, digest)
+        pixels = decode_pixels(content, open_image(content, NO_LIMITS)).pixels
+    else:
+        with open_inside(root, address.file, trusted) as file:
+            digest = digest_part(hash_file(file), address)
+            (frame,) = read_frames(file, [address.time], NO_LIMITS)
+            pixels = frame.pixels
     png = io.BytesIO()
-    Image.fromarray(frame.pixels).save(png, "PNG", compress_level=1)
+    part = np.ascontiguousarray(cut_box(pixels, address.box))
+    Image.fromarray(part).save(png, "PNG", compress_level=1)
     return Content(bytearray(png.getvalue()), digest)
 
 
@@ -61,8 +70,7 @@ def hash_file(file: io.BufferedReader) -> str:
 
 def digest_part(sha256: str, address: Address) -> str:
     """By which a picture is known: that of its file, or of that and which part it is."""
-    part = str(address)[len(address.file) :]
-    return digest_bytes(f"{sha256}{part}".encode()) if part else sha256
+    return digest_bytes(f"{sha256}{address.part}".encode()) if address.part else sha256
 
 
 def read_inside(root: Path, path: str, trusted: tuple[str, ...] = ()) -> bytearray:

@@ -1,6 +1,5 @@
 """A block of image files into facts, thumbnails and pixels: the work of one thread or process."""
 
-import hashlib
 import itertools
 import os
 import zlib
@@ -11,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from features.core.files import name_place
+from features.core.files import digest_bytes, name_place
 from features.errors import ImageProblem
 from features.pixels.decoding import Pixels, decode_picture, make_square
 from features.pixels.facts import Scan, describe_image
 from features.pixels.reading import digest_part, hash_file, open_inside, read_inside
 from features.pixels.thumbnails import SIDE, hash_thumbnails, shrink_grey, shrink_thumbnails
 from features.settings.images import Images, Limits
-from features.videos.addresses import Address, name_file, parse_address
-from features.videos.frames import is_video, list_times, read_frames
+from features.videos.addresses import Address, cut_box, name_file, parse_address
+from features.videos.frames import Frame, is_video, list_times, read_frames
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,13 @@ class ScannedBlock:
 def scan_file(
     root: Path, path: str, limits: Limits, images: Images, trusted: tuple[str, ...] = ()
 ) -> tuple[Scan, Pixels | None]:
-    """Reads, checks and fully decodes one image file: what is known, and its square of pixels."""
+    """Reads, checks and fully decodes one image file: what is known, and the square of pixels of
+    what `path`, an address, says of it."""
+    address = parse_address(path)
     try:
-        content = read_inside(root, path, trusted)
-        picture = decode_picture(content, limits, images)
-        facts = describe_image(picture.header, path, picture.notes)
+        content = read_inside(root, address.file, trusted)
+        picture = decode_picture(content, limits, images, box=address.box)
+        facts = describe_image(picture.header, address.file, picture.notes)
     except ImageProblem as problem:
         return Scan(str(problem)), None
     scan = Scan(
@@ -49,7 +50,7 @@ def scan_file(
         height=picture.height,
         bytes=len(content),
         equalized_bytes=picture.equalized_bytes,
-        sha256=hashlib.sha256(content).hexdigest(),
+        sha256=digest_part(digest_bytes(content), address),
         **facts,
     )
     return scan, picture.square
@@ -58,7 +59,7 @@ def scan_file(
 def scan_video(
     root: Path, parts: list[Address], limits: Limits, images: Images, trusted: tuple[str, ...] = ()
 ) -> list[tuple[Scan, Pixels | None]]:
-    """As `scan_file`, for frames of one video, in the order of their times.
+    """As `scan_file`, for frames of one video, and parts of them, in the order of their times.
 
     A video as a whole is no picture: there is one where `list_times` found a problem. If one frame
     cannot be read, none is used.
@@ -66,28 +67,38 @@ def scan_video(
     found: list[tuple[Scan, Pixels | None]] = []
     try:
         with open_inside(root, parts[0].file, trusted) as file:
-            times = [part.time for part in parts if part.time is not None]
-            if len(times) < len(parts):
+            times = list(dict.fromkeys(part.time for part in parts if part.time is not None))
+            if any(part.time is None for part in parts):
                 list_times(file, limits)
                 raise ImageProblem("a video that was read as one picture")
             size, sha256 = os.fstat(file.fileno()).st_size, hash_file(file)
-            for part, frame in zip(parts, read_frames(file, times, limits), strict=True):
-                square, equalized_bytes = make_square(frame.pixels, images)
-                scan = Scan(
-                    problem="",
-                    width=frame.pixels.shape[1],
-                    height=frame.pixels.shape[0],
-                    bytes=size,
-                    format=frame.codec,
-                    mode=frame.layout,
-                    equalized_bytes=equalized_bytes,
-                    notes="rotated" if frame.is_turned else "",
-                    sha256=digest_part(sha256, part),
-                )
-                found.append((scan, square))
+            by_time = itertools.groupby(parts, lambda part: part.time)
+            for (_, same), frame in zip(by_time, read_frames(file, times, limits), strict=True):
+                for part in same:
+                    known = (size, digest_part(sha256, part))
+                    found.append(_describe_frame(frame, part, *known, images))
     except ImageProblem as problem:
         return [(Scan(str(problem)), None)] * len(parts)
     return found
+
+
+def _describe_frame(
+    frame: Frame, part: Address, size: int, sha256: str, images: Images
+) -> tuple[Scan, Pixels]:
+    pixels = cut_box(frame.pixels, part.box)
+    square, equalized_bytes = make_square(pixels, images)
+    scan = Scan(
+        problem="",
+        width=pixels.shape[1],
+        height=pixels.shape[0],
+        bytes=size,
+        format=frame.codec,
+        mode=frame.layout,
+        equalized_bytes=equalized_bytes,
+        notes="rotated" if frame.is_turned else "",
+        sha256=sha256,
+    )
+    return scan, square
 
 
 def _scan_all(

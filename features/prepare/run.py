@@ -32,6 +32,7 @@ from features.pixels.cache import ImageCache
 from features.pixels.facts import Scan
 from features.pixels.store import keep_pixels
 from features.pixels.thumbnails import Thumbnails
+from features.prepare.face_rows import list_faces, note_missed
 from features.prepare.label_overrides import count_overrides, override_labels
 from features.prepare.roles import find_held, settle_val, split_roles
 from features.prepare.same_pictures import (
@@ -89,7 +90,7 @@ def _read_tables(params: PrepareParams) -> tuple[pd.DataFrame, int, dict[Role, l
             listed = read_role(params.data, params.split.hold_out, role)
             if role == "train":
                 check_hold_out(listed.rows, params.split.hold_out)
-            rows = list_frames(listed.rows, params.data)
+            rows = list_faces(list_frames(listed.rows, params.data), params)
         except (ManifestError, PictureError) as error:
             problems.append(str(error))
             continue
@@ -109,7 +110,7 @@ def _scan_rows(rows: pd.DataFrame, params: PrepareParams, cache: ImageCache) -> 
     pixels = partial(keep_pixels, params.images)
     trusted = find_trusted(params.data.trusted)
     found = cache.scan(root, paths, params.data, pixels, "read images", trusted)
-    return attach_scans(rows, found)
+    return note_missed(attach_scans(rows, found))
 
 
 def _open_thumbnails(rows: pd.DataFrame, cache: ImageCache) -> Thumbnails:

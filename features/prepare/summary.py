@@ -227,6 +227,7 @@ def _list_notes(summary: Mapping[str, Any], params: PrepareParams) -> list[str]:
 
 
 _NOTES = {
+    "no face": "show no face that was found: taken whole",
     "animated": "are animated: the first frame counts",
     "broken animation": "are animated, and broken behind the first frame, which counts",
     "transparent": "are transparent: laid on white",

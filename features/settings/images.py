@@ -81,6 +81,13 @@ class Images(Section):
     """Every image is re-encoded alike (JPEG, after resizing), so that files cannot betray their
     class by how they were saved. It costs traces of forgery too: only where the null model needs
     it."""
+    faces: Literal["none", "crop", "both"] = "none"
+    """`crop`: a square around each face stands in place of the picture; `both`: beside it, the rows
+    of one picture being a unit. A picture in which no face is found stays whole."""
+    face_count: Literal["largest", "all"] = "largest"
+    """Which faces of a picture; all of one are a unit."""
+    face_margin: Annotated[float, Field(ge=0, le=2)] = 0.3
+    """Around a face, on each side, as a share of its longer side."""
     store: Literal["auto", "raw", "none"] = "auto"
     """`raw`: decoded images are kept on disk, n × size² × 3 bytes. `none`: decoded at each use.
     `auto`: `raw` where it fits into half of the free disk. The pixels are the same."""
