@@ -9,6 +9,7 @@ from features.runtime.budget import Budget
 from features.settings.compare import CompareParams
 from features.settings.data import Data, PrepareParams
 from features.settings.demo import DemoSection
+from features.settings.images import ImagesSection
 from features.settings.members import Outside, find_member_problems
 from features.settings.perturb import PerturbSection
 from features.settings.report import Report
@@ -25,6 +26,7 @@ class AllParams(CompareParams, PrepareParams, DumpParams, extra="forbid"):
     """
 
     data: Data  # type: ignore[assignment]  # the whole section, not the root alone
+    images: ImagesSection
     backbones: dict[BackboneName, Backbone]  # none where all members are from outside
     outside: Outside
     demo: DemoSection

@@ -2,10 +2,10 @@
 
 import io
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 warnings.filterwarnings("ignore", "The image decoding and encoding capabilities of TorchVision")
 
 Pixels = npt.NDArray[np.uint8]
+Made = TypeVar("Made")
 EQUALIZED = {"format": "JPEG", "quality": 90, "subsampling": 2}
 """How `images.equalize` saves every image: as most cameras and web sites do."""
 PIXEL_BYTES = {"JPEG": 12, "WEBP": 18, "AVIF": 12, "JPEG2000": 21}
@@ -75,26 +76,36 @@ def decode_picture(
 
     Raises `ImageProblem`, or `DeviceMemoryError` where the machine has too little for this size.
     """
-    with decode_in_turn(content, limits, images, kernels) as (header, decoded):
-        pixels = cut_box(decoded.pixels, box)
-        square, equalized_bytes = make_square(pixels, images, kernels)
-        height, width = pixels.shape[:2]
-    return Picture(header, width, height, decoded.notes, square, equalized_bytes)
-
-
-@contextmanager
-def decode_in_turn(
-    content: bytearray, limits: Limits, images: Images, kernels: Kernels | None = None
-) -> Iterator[tuple[Image.Image, Decoded]]:
-    """The header and all pixels, of which large ones are in memory one after another.
-
-    Raises as `decode_picture`.
-    """
     header = open_image(content, limits)
-    needed = estimate_memory(header, len(content))
+
+    def make() -> Picture:
+        decoded = decode_pixels(content, header, kernels)
+        pixels = cut_box(decoded.pixels, box)
+        height, width = pixels.shape[:2]
+        square, equalized_bytes = make_square(pixels, images, kernels)
+        return Picture(header, width, height, decoded.notes, square, equalized_bytes)
+
+    return _make_in_turn(header, len(content), images, make)
+
+
+def decode_whole(
+    content: bytearray, limits: Limits, images: Images, kernels: Kernels | None = None
+) -> Pixels:
+    """`(h, w, 3)`, upright. Raises as `decode_picture`."""
+    header = open_image(content, limits)
+
+    def make() -> Pixels:
+        return decode_pixels(content, header, kernels).pixels
+
+    return _make_in_turn(header, len(content), images, make)
+
+
+def _make_in_turn(header: Image.Image, size: int, images: Images, make: Callable[[], Made]) -> Made:
+    """What `make` makes of a file of `size` bytes, with as much memory as that takes."""
+    needed = estimate_memory(header, size)
     try:
         with take_turn(needed, Path(images.store_dir) / "large-picture.lock"):
-            yield header, decode_pixels(content, header, kernels)
+            return make()
     except MemoryError:
         width, height = header.size
         if measure_free_memory() > needed:

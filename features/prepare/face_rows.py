@@ -13,7 +13,7 @@ from features.errors import ImageProblem
 from features.faces.centerface import Detector
 from features.faces.crops import choose_crops
 from features.faces.known import FaceIndex, FoundFaces
-from features.pixels.decoding import Pixels, decode_in_turn
+from features.pixels.decoding import Pixels, decode_whole
 from features.pixels.reading import open_inside, read_inside
 from features.pixels.scanning import read_state
 from features.runtime.memory import count_workers
@@ -114,5 +114,4 @@ def _decode(root: Path, group: list[Address], params: PrepareParams) -> Iterator
                 yield frame.pixels
     else:
         content = read_inside(root, file, trusted)
-        with decode_in_turn(content, params.data, params.images) as (_, decoded):
-            yield decoded.pixels
+        yield decode_whole(content, params.data, params.images)

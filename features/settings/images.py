@@ -72,15 +72,9 @@ class LinkedData(DataRoot):
     trusted: tuple[Place, ...] = ()
 
 
-class Images(Section):
-    """How images are kept."""
+class Faces(Section):
+    """Whether the faces in pictures are rows."""
 
-    size: Annotated[int, Field(ge=16, le=2048)]
-    """Side of the square, in pixels, that every image is resized to (antialiased)."""
-    equalize: bool = False
-    """Every image is re-encoded alike (JPEG, after resizing), so that files cannot betray their
-    class by how they were saved. It costs traces of forgery too: only where the null model needs
-    it."""
     faces: Literal["none", "crop", "both"] = "none"
     """`crop`: a square around each face stands in place of the picture; `both`: beside it, the rows
     of one picture being a unit. A picture in which no face is found stays whole."""
@@ -88,6 +82,17 @@ class Images(Section):
     """Which faces of a picture; all of one are a unit."""
     face_margin: Annotated[float, Field(ge=0, le=2)] = 0.3
     """Around a face, on each side, as a share of its longer side."""
+
+
+class Images(StageParams):
+    """How images are kept: what all stages read of `images`."""
+
+    size: Annotated[int, Field(ge=16, le=2048)]
+    """Side of the square, in pixels, that every image is resized to (antialiased)."""
+    equalize: bool = False
+    """Every image is re-encoded alike (JPEG, after resizing), so that files cannot betray their
+    class by how they were saved. It costs traces of forgery too: only where the null model needs
+    it."""
     store: Literal["auto", "raw", "none"] = "auto"
     """`raw`: decoded images are kept on disk, n × size² × 3 bytes. `none`: decoded at each use.
     `auto`: `raw` where it fits into half of the free disk. The pixels are the same."""
@@ -98,3 +103,11 @@ class Images(Section):
     def pixel_settings(self) -> dict[str, object]:
         """What decides the pixels; where and whether they are kept does not."""
         return self.model_dump(mode="json", include={"size", "equalize"})
+
+
+class PreparedImages(Images, Faces, extra="ignore"):
+    """What `prepare` reads of `images`."""
+
+
+class ImagesSection(PreparedImages, extra="forbid"):
+    """The whole section."""

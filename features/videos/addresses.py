@@ -50,7 +50,7 @@ class Address(NamedTuple):
 
 
 def cut_box(pixels: npt.NDArray[np.uint8], box: Box | None) -> npt.NDArray[np.uint8]:
-    """A part of `(h, w, 3)`, a view, or for `None` all. Raises `ImageProblem` if it is not in it."""
+    """A view of a part of `(h, w, 3)`, for `None` of all; raises `ImageProblem` if it is not there."""
     if box is None:
         return pixels
     left, top, width, height = box

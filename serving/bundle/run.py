@@ -52,6 +52,10 @@ def run(params: BundleParams, out: Path, samples: int) -> None:
 
     Raises `BundleError`, `StaleArtifactError`, or as the readers of the project's files.
     """
+    if params.images.faces != "none":
+        problem = f"images.faces is {params.images.faces}, and a bundle looks at whole pictures"
+        advice = "The stage `label` scores faces: dvc repro label"
+        raise BundleError("the ensemble", [problem], advice)
     second_stage = read_ensemble(STACKERS)
     check_members(second_stage, params.names, params.folds.active)
     _check_shipped(second_stage, list(params.outside))

@@ -79,18 +79,19 @@ def label_units(ensemble: SecondStage, uncalibrated: Floats, test: Manifest) -> 
 def answer_list(ensemble: SecondStage, uncalibrated: Floats, test: Manifest) -> pd.DataFrame:
     """One row per entry of the test list, in its order: `img_name, y_pred`.
 
-    A picture's is the score of its row; frames of a video are pooled, and read as units are.
+    A picture's is the score of its row; frames of a video, and faces, are pooled and read as units
+    are.
     """
     table = test.table
     names = table["img_name"].map(name_file)
     entries = number_units(pd.factorize(names)[0])
     scores = answer_rows(ensemble.rules, ensemble.shipped, uncalibrated)["score"].to_numpy()
     scores = scores[entries.first]
-    is_video = (table["img_name"] != names).to_numpy()[entries.first]
-    if is_video.any():
+    has_parts = np.bincount(entries.numbers, table["img_name"] != names) > 0
+    if has_parts.any():
         rules = ensemble.unit_rules or ensemble.rules
-        pooled = ensemble.pooling.pool(entries, uncalibrated)[is_video]
-        scores[is_video] = answer_rows(rules, ensemble.shipped, pooled)["score"]
+        pooled = ensemble.pooling.pool(entries, uncalibrated)[has_parts]
+        scores[has_parts] = answer_rows(rules, ensemble.shipped, pooled)["score"]
     first = names.iloc[entries.first].to_numpy()
     return pd.DataFrame({"img_name": first, "y_pred": scores})
 
