@@ -3,15 +3,17 @@
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
+from features.core.manifest import READABLE
 from features.core.trusted import find_trusted
 from features.errors import ImageProblem
 from features.faces.centerface import Detector
-from features.faces.crops import choose_crops
+from features.faces.crops import choose_crops, write_shares
 from features.faces.known import FaceIndex, FoundFaces
 from features.pixels.decoding import Pixels, decode_whole
 from features.pixels.reading import open_inside, read_inside
@@ -19,59 +21,68 @@ from features.pixels.scanning import read_state
 from features.runtime.memory import count_workers
 from features.runtime.progress import track
 from features.settings.data import PrepareParams
-from features.videos.addresses import Address, parse_address
+from features.settings.images import PreparedImages
+from features.videos.addresses import Address, Box, parse_address
 from features.videos.frames import read_frames
 
-MISSED = "no face"
-"""Note of rows that are whole pictures because no face was found."""
+
+class _Row(NamedTuple):
+    """What becomes of a row."""
+
+    box: Box | None
+    face: str
 
 
 def list_faces(rows: pd.DataFrame, params: PrepareParams) -> pd.DataFrame:
-    """`rows` with those of faces, as `images.faces` says, and `is_missed`.
+    """`rows` with those of faces, as `images.faces` says, and `face`, where it is in the row.
 
-    Rows of one picture are a unit, where there are several and the list names none. Pictures that
-    cannot be read keep their row: reading says why. Raises `PictureError` without a detector.
+    Rows of one picture are a unit, where there are several and the list names none. A picture
+    without a face keeps its row, and so does one that cannot be read: reading says why. Raises
+    `PictureError` without a detector.
     """
-    images = params.images
-    if images.faces == "none" or not params.data.has_pictures:
-        return rows.assign(is_missed=False)
-    parts: list[list[Address]] = []
-    missed = np.zeros(len(rows), bool)
-    paths = rows["path"].tolist()
-    for i, (text, found) in enumerate(zip(paths, _find_faces(paths, params), strict=True)):
-        address = parse_address(text)
-        boxes = choose_crops(found.faces, found.width, found.height, images) if found else []
-        missed[i] = found is not None and not boxes
-        own = [address._replace(box=box) for box in boxes]
-        parts.append([address, *own] if images.faces == "both" or not own else own)
+    if params.images.faces == "none" or not params.data.has_pictures:
+        return rows.assign(face="")
+    whole = [parse_address(path) for path in rows["path"]]
+    parts = [_choose_rows(found, params.images) for found in _find_faces(whole, params)]
     counts = [len(own) for own in parts]
     places = np.repeat(np.arange(len(rows)), counts)
     listed = rows.iloc[places].reset_index(drop=True)
+    boxes = [own.box for group in parts for own in group]
+    files = pd.Series([whole[place].file for place in places], dtype="str")
     is_alone = np.repeat(counts, counts) == 1
-    files = pd.Series([own.file for group in parts for own in group], dtype="str")
-    unit = listed["unit"].where((listed["unit"] != "") | is_alone, files)
-    path = pd.Series([str(own) for group in parts for own in group], dtype="str")
-    # Frames of a video have their time in the name by now.
-    whole = rows["img_name"].map(parse_address)
-    names = [
-        str(name._replace(box=own.box)) for name, group in zip(whole, parts, strict=True)
-        for own in group
-    ]  # fmt: skip
-    named = pd.Series(names, dtype="str")
-    return listed.assign(img_name=named, path=path, unit=unit, is_missed=missed[places])
+    return listed.assign(
+        img_name=_add_boxes(listed["img_name"], boxes),
+        path=_add_boxes(listed["path"], boxes),
+        unit=listed["unit"].where((listed["unit"] != "") | is_alone, files),
+        face=pd.Series([own.face for group in parts for own in group], dtype="str"),
+    )
 
 
-def note_missed(rows: pd.DataFrame) -> pd.DataFrame:
-    """`rows` that were scanned, with a note where no face was found."""
-    notes = rows["notes"].where(rows["notes"] == "", rows["notes"] + ";") + MISSED
-    is_noted = rows["is_missed"] & (rows["sha256"] != "")
-    return rows.assign(notes=rows["notes"].mask(is_noted, notes)).drop(columns="is_missed")
+def count_missed(rows: pd.DataFrame) -> int:
+    """Pictures in which no face was found; those of a manifest's rows that can be read."""
+    return int(((rows["face"] == "") & (rows["status"] == READABLE)).sum())
 
 
-def _find_faces(paths: list[str], params: PrepareParams) -> list[FoundFaces | None]:
-    """What was found at each address; `None` for a picture that cannot be read."""
+def _choose_rows(found: FoundFaces | None, images: PreparedImages) -> list[_Row]:
+    crops = choose_crops(found.faces, found.width, found.height, images) if found else []
+    rows = [_Row(crop.box, write_shares(crop.face, crop.box)) for crop in crops]
+    if found is None or not crops:
+        return [_Row(None, "")]
+    if images.faces == "both":
+        picture = Box(0, 0, found.width, found.height)
+        rows.insert(0, _Row(None, write_shares(crops[0].face, picture)))
+    return rows
+
+
+def _add_boxes(addresses: pd.Series, boxes: list[Box | None]) -> pd.Series:
+    both = zip(addresses, boxes, strict=True)
+    return pd.Series([str(parse_address(own)._replace(box=box)) for own, box in both], dtype="str")
+
+
+def _find_faces(addresses: list[Address], params: PrepareParams) -> list[FoundFaces | None]:
+    """What was found at each; `None` for a picture that cannot be read."""
     detector, root = Detector(), Path(params.data.root).resolve()
-    by_file = itertools.groupby(map(parse_address, paths), lambda address: address.file)
+    by_file = itertools.groupby(addresses, lambda address: address.file)
     groups = [list(group) for _, group in by_file]
     states = [read_state(str(root / group[0].file)) for group in groups]
     found: list[list[FoundFaces | None]] = []

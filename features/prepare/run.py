@@ -32,7 +32,7 @@ from features.pixels.cache import ImageCache
 from features.pixels.facts import Scan
 from features.pixels.store import keep_pixels
 from features.pixels.thumbnails import Thumbnails
-from features.prepare.face_rows import list_faces, note_missed
+from features.prepare.face_rows import count_missed, list_faces
 from features.prepare.label_overrides import count_overrides, override_labels
 from features.prepare.roles import find_held, settle_val, split_roles
 from features.prepare.same_pictures import (
@@ -110,7 +110,7 @@ def _scan_rows(rows: pd.DataFrame, params: PrepareParams, cache: ImageCache) -> 
     pixels = partial(keep_pixels, params.images)
     trusted = find_trusted(params.data.trusted)
     found = cache.scan(root, paths, params.data, pixels, "read images", trusted)
-    return note_missed(attach_scans(rows, found))
+    return attach_scans(rows, found)
 
 
 def _open_thumbnails(rows: pd.DataFrame, cache: ImageCache) -> Thumbnails:
@@ -222,6 +222,8 @@ def run(params: PrepareParams, out: Path = OUT) -> None:
     summary["read as"] = read_as
     summary["repeated lines dropped"] = repeated
     summary["same pictures"] = count_pairs(pairs, same, dropped)
+    if params.images.faces != "none":
+        summary["no face found"] = {role: count_missed(rows) for role, rows in roles.items()}
     if params.data.label_overrides is not None:
         summary["label overrides"] = overrides
     write_json(out / "summary.json", summary)

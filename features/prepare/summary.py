@@ -215,6 +215,8 @@ def _list_notes(summary: Mapping[str, Any], params: PrepareParams) -> list[str]:
         for role in ROLES
         for note, n in summary[role]["notes"].items()
     ]
+    missed = summary.get("no face found", {})
+    lines += [f"- {r}: no face was found in {n:,} images: taken whole" for r, n in missed.items()]
     if params.data.final:
         lines.append("- data.final is true: the rows of val are in train, and none is held out")
     spared = summary["folds"]["calibration"]
@@ -227,7 +229,6 @@ def _list_notes(summary: Mapping[str, Any], params: PrepareParams) -> list[str]:
 
 
 _NOTES = {
-    "no face": "show no face that was found: taken whole",
     "animated": "are animated: the first frame counts",
     "broken animation": "are animated, and broken behind the first frame, which counts",
     "transparent": "are transparent: laid on white",

@@ -50,7 +50,7 @@ class Address(NamedTuple):
 
 
 def cut_box(pixels: npt.NDArray[np.uint8], box: Box | None) -> npt.NDArray[np.uint8]:
-    """A view of a part of `(h, w, 3)`, for `None` of all; raises `ImageProblem` if it is not there."""
+    """A part of `(h, w, 3)`, as a view; for `None` all. Raises `ImageProblem` if it is outside."""
     if box is None:
         return pixels
     left, top, width, height = box

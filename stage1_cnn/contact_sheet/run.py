@@ -48,10 +48,17 @@ def choose_pictures(train: Manifest, rows: LearnRows, count: int, seed: int) -> 
     return np.concatenate([order[labels == 0][: count // 2], order[labels == 1][: -(-count // 2)]])
 
 
-def make_views(pixels: Pixels, labels: Ids, settings: MemberSettings, count: int) -> list[View]:
+def make_views(
+    pixels: Pixels,
+    labels: Ids,
+    settings: MemberSettings,
+    count: int,
+    faces: npt.NDArray[np.float64] | None = None,
+) -> list[View]:
     """The images as stored, uint8 `(n, s, s, 3)`, and `count` draws of each.
 
-    All in the size that the network sees. Mixing takes its pairs from these images alone.
+    All in the size that the network sees. Mixing takes its pairs from these images alone. `faces`
+    are those of the manifest.
     """
     augment, size, seed = settings.augment, settings.image_size, settings.seed
     # Without statistics it only resizes: its output stays in grey levels.
@@ -60,7 +67,7 @@ def make_views(pixels: Pixels, labels: Ids, settings: MemberSettings, count: int
     views = [View("stored", to_pixels(fit(pixels)).numpy(), labels.astype(np.float64))]
     for number in range(count):
         changed, changed_labels = change(
-            torch.from_numpy(pixels.copy()), labels, number * len(labels)
+            torch.from_numpy(pixels.copy()), labels, number * len(labels), faces
         )
         planes, given = fit(changed), torch.from_numpy(changed_labels)
         fakeness = given.double()
@@ -123,7 +130,7 @@ def run(
     row_ids = choose_pictures(train, train.rows_to_learn(fold), rows, params.seed)
     pixels = open_store(train, Path(params.data.root), params.images).gather(row_ids)
     labels = train.labels[row_ids].astype(np.int64)
-    columns = make_views(pixels, labels, settings, views)
+    columns = make_views(pixels, labels, settings, views, train.faces[row_ids])
     with write_atomic(path) as file:
         draw_sheet(list(train.table["img_name"].iloc[row_ids]), columns).save(file, "PNG")
     _log.info("contact sheet: %s", path)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from features.faces.crops import choose_crops
+from features.faces.crops import choose_crops, write_shares
 from features.settings.images import Faces
 from features.videos.addresses import Box
 
@@ -12,7 +12,8 @@ LARGE, SMALL, TINY = [100, 50, 60, 80, 0.9], [10, 20, 30, 20, 0.8], [5, 5, 9, 12
 
 def choose(*faces: list[float], width: int = 400, height: int = 300, **how: object) -> list[Box]:
     found = np.array(faces, np.float32).reshape(-1, 5)
-    return choose_crops(found, width, height, Faces.model_validate({"faces": "crop", **how}))
+    settings = Faces.model_validate({"faces": "crop", **how})
+    return [crop.box for crop in choose_crops(found, width, height, settings)]
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,9 @@ def test_a_crop_lies_within_the_picture() -> None:
     assert choose([0, 0, 40, 60, 1], face_margin=0.5) == [Box(0, 0, 120, 120)]
     assert choose([380, 250, 30, 60, 1], face_margin=0.5) == [Box(280, 180, 120, 120)]
     assert choose([0, 50, 200, 200, 1], width=220, face_margin=1.0) == [Box(0, 40, 220, 220)]
+
+
+def test_a_face_is_told_in_shares_of_what_is_shown() -> None:
+    face = np.array([100, 50, 60, 80], np.float32)
+    assert write_shares(face, Box(0, 0, 400, 200)) == "0.25,0.25,0.15,0.4"
+    assert write_shares(face, Box(90, 50, 80, 80)) == "0.125,0,0.75,1"

@@ -83,11 +83,11 @@ def test_a_crop_stands_in_place_of_its_picture(data: Path, tmp_path: Path) -> No
     assert train["path"].tolist() == [f"trainset/{name}" for name in train["img_name"]]
     assert train["width"].tolist() == [24] * 7 + [SIDE]
     assert train["unit"].tolist() == [""] * 8
-    assert train["notes"].tolist() == [""] * 7 + ["no face"]
+    assert train["face"].tolist() == ["0.08333,0.08333,0.8333,0.8333"] * 7 + [""]
     summary = json.loads((tmp_path / "out/summary.json").read_text())
-    assert summary["train"]["notes"] == {"no face": 1}
+    assert summary["no face found"] == {"train": 1, "val": 0, "test": 0}
     text = (tmp_path / "out/summary.md").read_text()
-    assert "- train: 1 images show no face that was found: taken whole" in text
+    assert "- train: no face was found in 1 images: taken whole" in text
 
 
 def test_both_are_rows_of_a_unit(data: Path, tmp_path: Path) -> None:
@@ -96,6 +96,7 @@ def test_both_are_rows_of_a_unit(data: Path, tmp_path: Path) -> None:
     assert first == ["0.png", "0.png#xywh=3,18,24,24", "0.png#xywh=33,18,24,24"]
     assert val.table["unit"].tolist() == ["valset/0.png"] * 3 + ["valset/1.png"] * 3
     assert val.table["group"].nunique() == 2
+    np.testing.assert_allclose(val.faces[0], [5 / 64, 20 / 64, 20 / 64, 20 / 64], rtol=1e-3)
 
 
 @pytest.mark.parametrize("store", ["raw", "none"])
@@ -124,7 +125,7 @@ def test_a_damaged_picture_is_quarantined_as_ever(data: Path, tmp_path: Path) ->
     found = prepare(set_up(data), tmp_path / "out")
     assert found["test"].table["img_name"][0] == "0.png"
     assert found["test"].table["status"][0].startswith("none of the formats")
-    assert found["test"].table["notes"][0] == ""
+    assert np.isnan(found["test"].faces[0]).all()
     verify_data(set_up(data), tmp_path / "out")
 
 
