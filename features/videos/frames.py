@@ -5,11 +5,12 @@ with open("clip.mp4", "rb") as file:
     frames = list(read_frames(file, times))
 
 Packets are read from start to end. Groups of pictures without a wanted frame are never decoded, the
-others once. PyAV's FFmpeg is the decoder, of a few kinds of containers alone: others, such as
-playlists, may lead it to other files and to the network.
+others once, as far as the last frame that is wanted. PyAV's FFmpeg is the decoder, of a few kinds
+of containers alone: others, such as playlists, may lead it to other files and to the network.
 """
 
 import itertools
+import math
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,13 +101,14 @@ def read_frames(file: BinaryIO, times: list[float], limits: Limits) -> Iterator[
 
 
 def _decode(container: Any, stream: Any, wanted: deque[float]) -> Iterator[Any]:
-    """Frames of the groups that hold a wanted one, until none is wanted any more."""
+    """Frames of the groups that hold a wanted one, each as far as the last of these."""
     groups = itertools.chain(_group_packets(container, stream), [[]])
     for group, following in itertools.pairwise(groups):
-        if following and _tell_time(following[0], stream) <= wanted[0]:
-            stream.codec_context.flush_buffers()
-            continue
+        end = _tell_time(following[0], stream) if following else math.inf
         for packet in group:
+            if end <= wanted[0]:
+                stream.codec_context.flush_buffers()
+                break
             yield from packet.decode()
             if not wanted:
                 return
