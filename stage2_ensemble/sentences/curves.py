@@ -20,9 +20,10 @@ def describe_roc(metrics: ValMetrics) -> str:
     at_one = stack["tpr_at_fpr_1e-2"]
     if at_one is None:
         return text + " Val has too few reals to say what it finds at 1 %."
+    behind = stack["false_positives_1e-2"]
     return text + (
         f" With 1 % of reals called fake it would find {format_percent(at_one)}; "
-        f"{stack['false_positives_1e-2']} reals stand behind that."
+        f"{behind} {'real stands' if behind == 1 else 'reals stand'} behind that."
     )
 
 
