@@ -2,9 +2,10 @@
 
 Per load: pictures a second beside what the bare graphs do on the same cores, median
 and 99th percentile of the wait, answers that are missing or have another code than their body asks
-for, memory of the service and its workers before and after.
+for, memory of the service and of its workers, which have a picture in it while they decode one.
 
     python -m benchmarks.service --bundle FOLDER [--quick]
+    python -m benchmarks.service --bundle FOLDER --minutes 6     # is memory flat?
 """
 
 import asyncio
@@ -31,6 +32,8 @@ from serving import Ensemble
 BATCH = 16
 FORM = {"content-type": "multipart/form-data; boundary=b"}
 GOOD = "good"
+EVERY = 10
+"""Seconds between two looks at memory."""
 
 
 @dataclass(frozen=True)
@@ -54,27 +57,42 @@ class Tally:
     """Without an answer, or with another than must be."""
 
 
+@dataclass(frozen=True)
+class Memory:
+    """MB at one moment."""
+
+    seconds: float
+    service: float
+    workers: list[float]
+
+    def describe(self) -> str:
+        """A line."""
+        workers = ", ".join(f"{own:.0f}" for own in self.workers)
+        return f"{self.seconds:5.0f} s  service {self.service:.0f} MB, workers {workers}"
+
+
 def main(
     bundle: Annotated[Path, typer.Option(help="Folder of a bundle.")] = Path("ensemble"),
     quick: Annotated[bool, typer.Option(help="5 seconds a load instead of 30.")] = False,
+    minutes: Annotated[
+        float, typer.Option(min=0, help="Of each load, with a line on memory every 10 seconds.")
+    ] = 0,
 ) -> None:
     """Print a block for each load."""
     if not bundle.is_dir():
         print(f"service: needs a bundle, and there is none at {bundle}: forgerystack bundle")
         return
-    seconds = 5 if quick else 30
-    bare = measure_graphs(bundle, seconds / 3)
+    seconds = 60 * minutes or (5 if quick else 30)
+    bare = measure_graphs(bundle, min(seconds / 3, 10))
     print(f"bare graphs: {bare:.1f} pictures/s, {count_workers()} threads of batches of {BATCH}")
     bodies = build_bodies()
     with serve(bundle) as (process, address):
         asyncio.run(load(address, 8, 2, bodies))  # memory is compared once all has been used
         good = {GOOD: bodies[GOOD]}
         for clients, what, sent in ((8, "good", good), (8, "mixed", bodies), (64, "mixed", bodies)):
-            before = measure_memory(process.pid)
-            tally = asyncio.run(load(address, clients, seconds, sent))
-            after = measure_memory(process.pid)
-            print(f"{clients} clients, {seconds} s, {what} bodies")
-            report(seconds, tally, bare, before, after)
+            print(f"{clients} clients, {seconds:g} s, {what} bodies")
+            watched = load_and_watch(process.pid, address, clients, seconds, sent, bool(minutes))
+            report(seconds, *asyncio.run(watched), bare)
         process.terminate()
         print(f"ended with {process.wait(60)}")
 
@@ -188,28 +206,55 @@ async def ask_once(client: httpx2.AsyncClient, name: str, body: Body, tally: Tal
         tally.seconds.append(time.perf_counter() - start)
 
 
-def measure_memory(pid: int) -> float:
-    """MB of a process and its children, resident."""
-    total = 0
+async def load_and_watch(
+    pid: int, address: str, clients: int, seconds: float, bodies: dict[str, Body], shows: bool
+) -> tuple[Tally, list[Memory]]:
+    """As `load`, and the memory of the service `pid` all the while."""
+    found: list[Memory] = []
+    start = time.perf_counter()
+
+    async def watch() -> None:
+        while True:
+            found.append(measure_memory(pid, time.perf_counter() - start))
+            if shows:
+                print(f"  {found[-1].describe()}", flush=True)
+            await asyncio.sleep(min(EVERY, seconds / 5))
+
+    watching = asyncio.create_task(watch())
+    tally = await load(address, clients, seconds, bodies)
+    watching.cancel()
+    return tally, found
+
+
+def measure_memory(pid: int, seconds: float) -> Memory:
+    """Of a process and its children, resident."""
+    found = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             if pid in (parent, int(folder.name)):
                 status = (folder / "status").read_text()
-                total += int(status.split("VmRSS:")[1].split()[0])
+                found[int(folder.name)] = int(status.split("VmRSS:")[1].split()[0]) / 1024
         except (OSError, IndexError):
             continue
-    return total / 1024
+    return Memory(seconds, found.pop(pid), sorted(found.values()))
 
 
-def report(seconds: float, tally: Tally, bare: float, before: float, after: float) -> None:
+def report(seconds: float, tally: Tally, memory: list[Memory], bare: float) -> None:
     """A block of lines."""
     rate = len(tally.seconds) / seconds
     middle, late = np.percentile(tally.seconds, [50, 99])
     print(f"  good pictures  {rate:.1f}/s, {rate / bare:.2f} of the bare graphs")
     print(f"  their wait     median {middle * 1000:.0f} ms, 99 % within {late * 1000:.0f} ms")
     print(f"  lost or wrong  {tally.wrong}")
-    print(f"  memory         {before:.0f} MB before, {after:.0f} MB after")
+    workers = [own for moment in memory for own in moment.workers]
+    print(
+        f"  memory         service {memory[0].service:.0f} MB at first, {memory[-1].service:.0f} "
+        f"in the end; workers {min(workers):.0f} to {max(workers):.0f}"
+    )
+    late = memory[len(memory) // 2 :]
+    slope = np.polyfit([m.seconds for m in late], [m.service for m in late], 1)[0]
+    print(f"  its growth     {60 * slope:+.2f} MB a minute in the second half")
     print("  answers        " + ", ".join(f"{n} {c}" for n, c in sorted(tally.answers.items())))
 
 

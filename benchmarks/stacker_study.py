@@ -1,6 +1,7 @@
 """Which LightGBM stacker earns its place: how often it ships rightly and wrongly, and the regret.
 
 Run: python -m benchmarks.stacker_study [--worlds 200] [--kinds …] [--variants …] [--out FILE]
+Tell: python -m benchmarks.stacker_study --table --out FILE
 
 Made-up worlds whose signal is known, 200 of each kind unless told otherwise; every variant of the
 stacker meets the gate on the same rows, and 10,000 fresh rows tell the truth:
@@ -13,11 +14,18 @@ strong       four of the columns know as much as a network
 few          as `additive`, on 200 rows
 many         as `additive`, on 20,000 rows
 
-The others have 600 rows, `interaction` 2,000, four fifths of them fake. A variant is truly better
-where its AUC on fresh rows is above that of the best simple combiner by more than the gate's
-margin. Told are: `wrong`, the share of worlds in which it shipped and was worse than the simple
-one; `right`, of those where it is truly better, the share in which it shipped; the regret, the mean
-AUC that is lost against the better of both; and what the variant adds where nothing is gated.
+The others have 600 rows, `interaction` 2,000, four fifths of them fake. Variants:
+
+default      what ships by default: curves, then trees of 15 leaves, from the best simple combiner;
+             with enough rows components of embeddings compete with it
+curves       trees of two leaves alone
+from zero    trees of 15 leaves that begin at the class shares, as LightGBM does by itself
+
+Out-of-fold scores are of one cut of the rows, not of `stack.repeats`. Told are, with 95 %
+intervals or standard errors over worlds: what LightGBM adds to the AUC of the best simple combiner
+on fresh rows where nothing is gated; how often something shipped that was worse than that combiner;
+of the worlds in which LightGBM is truly better, by more than the gate's margin, those in which
+something shipped; and the regret, the AUC that is lost against the better of both.
 
 Worlds that a file of `--out` holds are not run again.
 """
@@ -25,58 +33,56 @@ Worlds that a file of `--out` holds are not run again.
 import argparse
 import csv
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import lightgbm
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
-from rich.console import Console
-from rich.table import Table
+from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 from features.settings.stacking import Gate, Stack
 from stage2_ensemble.columns.columns import Floats, FoldColumns
-from stage2_ensemble.columns.feature_matrix import fit_basis
-from stage2_ensemble.gate.gate import hold_gate
+from stage2_ensemble.columns.feature_matrix import Basis, FeatureMatrix, fit_basis
+from stage2_ensemble.gate.gate import choose_shipped, hold_gate
 from stage2_ensemble.gate.out_of_fold import BEST_SIMPLE, Judged
-from stage2_ensemble.models.best_simple import BestSimple, Start, fit_start, split_inner
-from stage2_ensemble.models.candidates import fit_candidate
-from stage2_ensemble.models.combiners import COMBINERS, Mean
+from stage2_ensemble.models.best_simple import BestSimple, fit_start, split_inner
+from stage2_ensemble.models.boosted import (
+    Boosted,
+    build_options,
+    find_rounds,
+    gather_rows,
+    grow_trees,
+    list_steps,
+)
+from stage2_ensemble.models.candidates import (
+    SIMPLE,
+    Model,
+    Pooled,
+    fit_candidate,
+    list_fittable,
+)
+from stage2_ensemble.models.combiners import Mean
 
 KINDS = ("nothing", "noise", "additive", "interaction", "strong", "few", "many")
 ROWS = {"few": 200, "interaction": 2_000, "many": 20_000}
 FRESH, COLUMNS, WIDTH, FAKES = 10_000, 20, 16, 0.8
 BACKBONES = ("a", "b", "c")
-BASE = Stack(repeats=1, bags=1, candidates=("lightgbm",))
+BASE = Stack(repeats=1, bags=1)
 
 
-@dataclass(frozen=True)
-class Variant:
-    """One way to stack."""
-
-    settings: Mapping[str, Any]
-    candidate: str = "lightgbm"
-    from_zero: bool = False
-    """Boosting begins at the class shares, as LightGBM does by itself."""
-
-
-VARIANTS = {
-    "default": Variant({}),
-    "stumps": Variant({"num_leaves": 2}),
-    "stumps, all columns": Variant({"num_leaves": 2, "feature_fraction": 1.0}),
-    "stumps, rate .1": Variant({"num_leaves": 2, "learning_rate": 0.1}),
-    "stumps, l2 10": Variant({"num_leaves": 2, "lambda_l2": 10.0}),
-    "4 leaves": Variant({"num_leaves": 4}),
-    "8 leaves": Variant({"num_leaves": 8}),
-    "15 leaves": Variant({"num_leaves": 15}),
-    "stumps from zero": Variant({"num_leaves": 2}, from_zero=True),
-    "15 leaves from zero": Variant({"num_leaves": 15}, from_zero=True),
-    "forest": Variant({}, "random_forest"),
-    "components": Variant({}, "lightgbm_pca"),
+VARIANTS: dict[str, Stack] = {
+    "default": BASE,
+    "curves": BASE.model_copy(update={"num_leaves": 2, "candidates": ("lightgbm",)}),
+    "from zero": BASE.model_copy(update={"candidates": ("lightgbm",)}),
 }
+"""What is declared: the gate shares its risk among the candidates."""
+FIELDS = ("kind", "world", "variant", "ships", "simple", "added", "shipped")
+"""Of a line of results: what shipped, if anything; the AUC of the best simple combiner on fresh
+rows; what LightGBM adds to it, and what the one that shipped does."""
 
 
 class Shares(Mean):
@@ -135,74 +141,84 @@ def make_world(kind: str, seed: int, rows: int, fresh: bool) -> FoldColumns:
 
 
 def run_world(kind: str, seed: int, names: Sequence[str]) -> list[dict[str, Any]]:
-    """What came of each variant."""
+    """What came of each variant: a line of `FIELDS`."""
     learn = make_world(kind, seed, ROWS.get(kind, 600), fresh=False)
     new = make_world(kind, seed, FRESH, fresh=True)
-    scores = {name: np.empty(len(learn)) for name in (*names, BEST_SIMPLE, "mean")}
-    (parts,) = split_inner([learn], BASE.inner_folds, seed)
-    for part in range(BASE.inner_folds):
-        rest, out = learn.take(parts != part), learn.take(parts == part)
-        for name, model in _fit(rest, names, seed):
-            scores[name][parts == part] = model.score(out)
+    (inner_folds,) = split_inner([learn], BASE.inner_folds, seed)
+    scores: dict[tuple[str, str], Floats] = {}
+    for held_out in range(BASE.inner_folds):
+        out = inner_folds == held_out
+        for key, model in _fit(learn.take(~out), names, seed):
+            scores.setdefault(key, np.empty(len(learn)))[out] = model.score(learn.take(out))
     truth = {
-        name: float(roc_auc_score(new.labels, model.score(new)))
-        for name, model in _fit(learn, names, seed)
+        key: float(roc_auc_score(new.labels, model.score(new)))
+        for key, model in _fit(learn, names, seed)
     }
-    found = []
+    simple, found = truth["", BEST_SIMPLE], []
     for name in names:
-        variant = VARIANTS[name]
-        settings = _set(variant)
-        judged = {variant.candidate: [scores[name]]}
-        judged |= {other: [scores[other]] for other in (BEST_SIMPLE, "mean")}
-        (verdict,) = hold_gate([learn], Judged(judged, {}), settings, Gate(), seed) or [None]
-        if verdict is None:  # too few rows for components
-            continue
-        found.append(
-            {
-                "kind": kind,
-                "world": seed,
-                "variant": name,
-                "outcome": verdict.outcome,
-                "out_of_fold": verdict.difference,
-                "simple": truth[BEST_SIMPLE],
-                "auc": truth[name],
-            }
-        )
+        judged = {candidate: [own] for (of, candidate), own in scores.items() if of in ("", name)}
+        verdicts = hold_gate([learn], Judged(judged, {}), VARIANTS[name], Gate(), seed)
+        ships = choose_shipped(verdicts, "")
+        shipped = truth[name, ships] - simple if ships else 0.0
+        added = truth[name, "lightgbm"] - simple
+        values = (kind, seed, name, ships, simple, added, shipped)
+        found.append(dict(zip(FIELDS, values, strict=True)))
     return found
 
 
-def _set(variant: Variant) -> Stack:
-    return BASE.model_copy(update={**variant.settings, "candidates": (variant.candidate,)})
-
-
-def _fit(rows: FoldColumns, names: Sequence[str], seed: int) -> Iterator[tuple[str, Any]]:
-    """The best simple combiner, the mean and every variant, on one basis and one start."""
+def _fit(
+    rows: FoldColumns, names: Sequence[str], seed: int
+) -> Iterator[tuple[tuple[str, str], Model]]:
+    """By variant and candidate, on one basis and one start; of no variant what all are held to."""
     start, basis = fit_start([rows], BASE, seed), fit_basis([rows], BASE, seed)
-    shares = Shares().fit(rows.logits, rows.labels, rows.weights)
-    zero = Start(BestSimple(shares), {0: shares.score(rows.logits)})
-    yield BEST_SIMPLE, start.best
-    yield "mean", BestSimple(COMBINERS["mean"]())
+    yield ("", BEST_SIMPLE), start.best
+    yield ("", Mean.name), Pooled(start.combiners[Mean.name])
     for name in names:
-        variant = VARIANTS[name]
-        begin = zero if variant.from_zero else start
-        yield name, fit_candidate(variant.candidate, [rows], _set(variant), seed, basis, begin)
+        settings = VARIANTS[name]
+        if name == "from zero":
+            yield (name, "lightgbm"), fit_from_zero(rows, settings, seed, basis)
+            continue
+        for candidate in list_fittable([rows], settings)[len(SIMPLE) :]:
+            model = fit_candidate(candidate, [rows], settings, seed, basis, start)
+            yield (name, candidate), model
 
 
-def tell(rows: pd.DataFrame, console: Console) -> None:
-    """One line for each kind and variant."""
-    table = Table("kind", "variant", "worlds", "wrong", "better", "right", "regret", "added")
-    for (kind, variant), own in rows.groupby(["kind", "variant"], sort=False):
-        gain = own["auc"] - own["simple"]
-        ships, better = own["outcome"] == "won", gain > Gate().margin
-        lost = np.maximum(gain, 0) - np.where(ships, gain, 0)
-        right = f"{(ships & better).sum() / better.sum():.0%}" if better.any() else ""
-        error = 1.96 * gain.std() / np.sqrt(len(own))
-        table.add_row(
-            kind, variant, str(len(own)), f"{(ships & (gain < 0)).mean():.1%}",
-            f"{better.mean():.0%}", right, f"{lost.mean():.4f}",
-            f"{gain.mean():+.4f} ± {error:.4f}",
-        )  # fmt: skip
-    console.print(table)
+def fit_from_zero(columns: FoldColumns, settings: Stack, seed: int, basis: Basis) -> Boosted:
+    """Trees of many leaves at once, from the log-odds of the class shares."""
+    start = BestSimple(Shares().fit(columns.logits, columns.labels, columns.weights))
+    table, rows = FeatureMatrix.fit([columns], settings, False, basis)
+    labels, weights, shift = gather_rows([columns], settings)
+    options = build_options(settings, seed, rows.shape)
+    begin = start.score(columns) + shift
+    data = lightgbm.Dataset(rows, labels, weight=weights, init_score=begin, params=options)
+    steps = [{name: getattr(settings, name) for name in list_steps(settings)[0]}]
+    rounds = find_rounds(data, [basis[0].inner_folds], options, settings.max_rounds, steps)
+    boosters = (grow_trees(data, options, steps, rounds),) if sum(rounds) else ()
+    return Boosted(start, table, boosters)
+
+
+def tell(found: pd.DataFrame) -> str:
+    """A table in Markdown: a line for each kind and variant."""
+    lines = [
+        "| world | worlds | variant | adds | ships wrongly | ships where better | regret |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for (kind, variant), own in found.groupby(["kind", "variant"], sort=False):
+        ships, better = own["ships"].fillna("") != "", own["added"] > Gate().margin
+        wrong = int((ships & (own["shipped"] < 0)).sum())
+        low, high = binomtest(wrong, len(own)).proportion_ci()
+        regret = np.maximum(own["added"], 0) - own["shipped"]
+        values = (
+            kind,
+            len(own),
+            variant,
+            f"{own['added'].mean():+.4f} ± {own['added'].sem():.4f}",
+            f"{wrong}: {wrong / len(own):.1%} [{low:.1%}, {high:.1%}]",
+            f"{int((ships & better).sum())} of {int(better.sum())}",
+            f"{regret.mean():.4f} ± {regret.sem():.4f}",
+        )
+        lines.append("| " + " | ".join(map(str, values)) + " |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -210,34 +226,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--worlds", type=int, default=200, help="of each kind")
     parser.add_argument("--kinds", default=",".join(KINDS))
-    parser.add_argument("--variants", default=";".join(VARIANTS), help="separated by ;")
+    parser.add_argument("--variants", default=",".join(VARIANTS))
     parser.add_argument("--out", type=Path, default=Path("stacker_study.csv"))
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--table", action="store_true", help="run nothing, print what is there")
     given = parser.parse_args()
-    kinds, names = given.kinds.split(","), given.variants.split(";")
-    fields = ["kind", "world", "variant", "outcome", "out_of_fold", "simple", "auc"]
+    if not given.table:
+        run(given)
+    print(tell(pd.read_csv(given.out)))
+
+
+def run(given: argparse.Namespace) -> None:
+    """Runs what the file of results lacks."""
     done: set[tuple[str, int, str]] = set()
     if given.out.exists():
         known = pd.read_csv(given.out)
         done = set(zip(known["kind"], known["world"], known["variant"], strict=True))
     tasks = []
     for world in range(given.worlds):
-        for kind in kinds:
-            left = [name for name in names if (kind, world, name) not in done]
-            if left:
-                tasks.append((kind, world, left))
+        for kind in given.kinds.split(","):
+            names = [n for n in given.variants.split(",") if (kind, world, n) not in done]
+            if names:
+                tasks.append((kind, world, names))
     running = Parallel(given.jobs, return_as="generator_unordered")(
         delayed(run_world)(*task) for task in tasks
     )
     with given.out.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fields)
+        writer = csv.DictWriter(file, FIELDS)
         if not done:
             writer.writeheader()
         for number, found in enumerate(running, 1):
             writer.writerows(found)
             file.flush()
             print(f"\r{number} of {len(tasks)} worlds", end="", file=sys.stderr)
-    tell(pd.read_csv(given.out), Console(width=120))
 
 
 if __name__ == "__main__":

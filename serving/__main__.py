@@ -19,7 +19,7 @@ def main() -> None:
         command = import_module(f"serving.{word}.__main__").main
         del sys.argv[1]
         program = f"forgerystack {word}"
-        run_stage(f"serving.{word}", command, word in DOCUMENTS, program)
+        run_stage(program, command, word in DOCUMENTS, program)
     elif word == "--version":
         print(f"forgerystack {version('forgerystack')}")
     elif word in ("--help", "-h"):

@@ -186,6 +186,8 @@ def test_what_changes_no_result_is_no_dependency():
     ("changed", "stages"),
     [
         ("features/pixels/decoding.py", "prepare forensics train dump perturb explain report"),
+        ("features/crops/places.py", "train dump perturb explain"),
+        ("features/caching/filling.py", "prepare forensics train dump perturb explain"),
         ("features/prepare/near_duplicates.py", "prepare"),
         ("features/lists/class_folders.py", "prepare outside"),
         ("features/forensics/dct.py", "forensics perturb"),

@@ -244,7 +244,7 @@ def score_all(engine: TorchEngine, store: RawStore, size: int, count: int) -> fl
     """Seconds of so many batches of a dump. The first one, which fills the queue, is one more."""
     here = Processes(engine.device)
     rows = np.arange((count + 1) * size) % len(store)
-    scored = score_batches(engine, store, split_batches(engine, rows, here), here)
+    scored = score_batches(engine, store, split_batches(engine, store, rows, here), here)
     next(scored)
     start = time.perf_counter()
     for _ in scored:

@@ -2,7 +2,8 @@
 
 `<folder>/<role>.json` names the role's manifest, the member and the sha256 of three arrays beside
 it: `<role>.row_ids.npy` int64 `(n,)` strictly increasing, `<role>.logits.npy` float32 `(n,)` raw
-log-odds of fake, `<role>.embeddings.npy` float16 `(n, d)`.
+log-odds of fake, `<role>.embeddings.npy` float16 `(n, d)`; of a member that scores several crops of
+a picture these are means, and there is `<role>.crop_logits.npy` float32 `(n, 2)`.
 """
 
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ from features.errors import AlignmentError, NotFiniteError, StaleArtifactError
 BLOCK = 4096
 """Rows of embeddings that are looked at together: all of them may not fit into memory."""
 ARRAYS = ("row_ids", "logits", "embeddings")
+OF_CROPS = "crop_logits"
 _FORM = {
     "backbone": str,
     "fold": int,
@@ -50,6 +52,9 @@ class Dump:
     row_ids: Ids
     logits: npt.NDArray[np.floating]
     embeddings: npt.NDArray[np.float16]
+    crop_logits: npt.NDArray[np.floating] | None = None
+    """`(n, 2)` of a member that scores several crops of a picture: their highest raw log-odds, and
+    the standard deviation of them."""
 
     def __len__(self) -> int:
         return len(self.row_ids)
@@ -58,6 +63,11 @@ class Dump:
     def corrected_logits(self) -> npt.NDArray[np.float64]:
         """`(n,)` log-odds of fake at the class shares of the member's train rows."""
         return self.member.correction.apply(self.logits)
+
+    @property
+    def corrected_crop_logits(self) -> npt.NDArray[np.float64] | None:
+        """`(n, 2)`: the highest of the crops' log-odds, corrected, and their standard deviation."""
+        return self.member.correction.apply_to_crops(self.crop_logits)
 
 
 def check_dump(dump: Dump, manifest: Manifest) -> None:
@@ -77,6 +87,10 @@ def check_dump(dump: Dump, manifest: Manifest) -> None:
     if shapes != ((len(dump),), (len(dump),)):
         raise AlignmentError(f"array lengths of the {name}", shapes, len(dump))
     finite = np.isfinite(dump.logits)
+    if dump.crop_logits is not None:
+        if dump.crop_logits.shape != (len(dump), 2):
+            raise AlignmentError(f"crops of the {name}", dump.crop_logits.shape, (len(dump), 2))
+        finite &= np.isfinite(dump.crop_logits).all(axis=1)
     if not finite.all():
         raise NotFiniteError(f"logits of the {name}", dump.row_ids[~finite])
 
@@ -96,7 +110,7 @@ def write_dump(
         name = f"embeddings of the dump of {dump.member.name}, {dump.role}"
         raise NotFiniteError(name, dump.row_ids[rows])
     digests = {}
-    for name in ARRAYS:
+    for name in ARRAYS if dump.crop_logits is None else (*ARRAYS, OF_CROPS):
         path = folder / f"{dump.role}.{name}.npy"
         if files and name in files:
             link_file(files[name], path)
@@ -132,7 +146,8 @@ def read_dump(folder: Path, manifest: Manifest, backbone: str, fold: int) -> Dum
     if (facts["backbone"], facts["fold"]) != (backbone, fold):
         found = f"{facts['backbone']}-{facts['fold']}"
         raise AlignmentError(f"member of {path}", found, f"{backbone}-{fold}")
-    arrays = {name: _read_array(folder, manifest.role, name, facts, stage) for name in ARRAYS}
+    names = [*ARRAYS, *({OF_CROPS} & facts["sha256"].keys())]
+    arrays = {name: _read_array(folder, manifest.role, name, facts, stage) for name in names}
     correction = Correction(**facts["correction"])
     member = MemberId(backbone, fold, facts["member"], facts["train_manifest"], correction)
     dump = Dump(manifest.role, member, **arrays)

@@ -3,7 +3,9 @@
 `<folder>/perturbed.json` names the val manifest, the members, the variants and the sha256 of each
 array beside it: `row_ids.npy` int64 `(n,)` strictly increasing, `forensics.npy` float32
 `(v, n, c)`, and for each member `<backbone>-<fold>.logits.npy` float32 `(v, n)` and
-`<backbone>-<fold>.embeddings.npy` float16 `(v, n, d)`. Without rows there is the JSON alone.
+`<backbone>-<fold>.embeddings.npy` float16 `(v, n, d)`, and where it scores several crops of a
+picture `<backbone>-<fold>.crop_logits.npy` float32 `(v, n, 2)`. Without rows there is the JSON
+alone.
 """
 
 from collections.abc import Mapping
@@ -29,6 +31,8 @@ from features.errors import AlignmentError, NotFiniteError, StaleArtifactError
 STAGE = "perturb"
 FACTS = "perturbed.json"
 NONE = "none"
+KINDS = ("logits", "embeddings", "crop_logits")
+"""Arrays of a member; the last one where it scores several crops of a picture."""
 Array = npt.NDArray[Any]
 _FORM = {
     "manifest": str,
@@ -68,21 +72,30 @@ class Perturbed:
     """Of forensic features, such as `noise:level`."""
     forensics: Array | None = None
     """Of the perturbed pixels: float32 `(v, n, c)`."""
+    crop_logits: tuple[Array | None, ...] = ()
+    """Of each member, where any scores several crops: float32 `(v, n, 2)` as in dumps, or none."""
     note: str = ""
     """Why there are no rows."""
 
     def __len__(self) -> int:
         return len(self.row_ids)
 
+    @property
+    def member_arrays(self) -> list[tuple[MemberId, tuple[Array | None, ...]]]:
+        """Each member with its arrays, in the order of `KINDS`."""
+        of_crops = self.crop_logits or (None,) * len(self.members)
+        arrays = zip(self.logits, self.embeddings, of_crops, strict=True)
+        return list(zip(self.members, arrays, strict=True))
+
     def list_arrays(self) -> dict[str, Array]:
         """All arrays by the name of their file; none where there are no rows."""
         if self.forensics is None:
             return {}
         arrays = {"row_ids": self.row_ids, "forensics": self.forensics}
-        for member, logits, embeddings in zip(
-            self.members, self.logits, self.embeddings, strict=True
-        ):
-            arrays |= {f"{member.name}.logits": logits, f"{member.name}.embeddings": embeddings}
+        for member, found in self.member_arrays:
+            for kind, array in zip(KINDS, found, strict=True):
+                if array is not None:
+                    arrays[f"{member.name}.{kind}"] = array
         return arrays
 
 
@@ -159,6 +172,7 @@ def read_perturbed(folder: Path, val: Manifest) -> Perturbed:
         tuple(arrays[f"{member.name}.embeddings"] for member in members),
         tuple(facts["names"]),
         arrays["forensics"],
+        tuple(arrays.get(f"{member.name}.crop_logits") for member in members),
     )
     check_perturbed(found, val)
     return found

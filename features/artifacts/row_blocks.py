@@ -125,6 +125,10 @@ class RowBlocks:
         """All arrays, mapped from the disk."""
         return [file.map() for file in self._files.values()]
 
+    def map_named_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """All arrays by name, mapped from the disk."""
+        return {name: file.map() for name, file in self._files.items()}
+
     def finish(self) -> dict[str, Path]:
         """The files of all arrays, by name, once every row is there.
 

@@ -37,6 +37,12 @@ class Correction:
         raw = np.asarray(logits, np.float64)
         return (undo_focal(raw, self.gamma) if self.gamma else raw) + self.shift
 
+    def apply_to_crops(self, crop_logits: npt.NDArray[np.floating] | None) -> Floats | None:
+        """`(n, 2)` with the highest log-odds corrected; their standard deviation stays as it is."""
+        if crop_logits is None:
+            return None
+        return np.stack([self.apply(crop_logits[:, 0]), crop_logits[:, 1]], axis=1)
+
 
 def undo_focal(logits: Floats, gamma: float) -> Floats:
     """Log-odds of the class from those of a network trained by focal loss.

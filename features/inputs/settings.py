@@ -41,8 +41,8 @@ class AllParams(CompareParams, PrepareParams, DumpParams, extra="forbid"):
 
     @model_validator(mode="after")
     def _check_dump(self) -> Self:
-        """In place of the check of `DumpParams`, which knows of no backbones."""
-        if problems := self.dump.find_problems(self.images.size, self.backbones):
+        modes = {name: self.resolve_backbone(name).images.mode for name in self.backbones}
+        if problems := self.dump.find_problems(self.images.size, modes):
             raise ValueError("\n".join(problems))  # one problem a line
         return self
 

@@ -9,28 +9,23 @@ folds are no part of any key.
 import itertools
 import logging
 import os
-import sqlite3
-import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
-from joblib import Parallel, delayed
-from joblib.externals.loky.process_executor import TerminatedWorkerError
+from joblib import delayed
 
+from features.caching.filling import run_tasks
+from features.caching.indexed_folder import ASKED, IndexedFolder, mark_values
 from features.core.files import name_place
 from features.core.manifest import Ids
-from features.errors import WorkerKilledError
 from features.pixels.facts import Scan
 from features.pixels.scanning import ScannedBlock, read_state, scan_block
 from features.pixels.thumbnails import STORED_SIDE
-from features.runtime.memory import count_workers
-from features.runtime.progress import track
+from features.runtime.progress import show_progress, track
 from features.settings.images import Images, Limits
 
 BLOCK = 64
@@ -40,10 +35,6 @@ FORM = 3
 MANY = 10_000
 """Files from which on processes read them. Threads start at once and scale too, since decoders let
 go of the interpreter lock, but on two cores already processes are 1.2 times as fast."""
-COMMIT_SECONDS = 1.0
-"""A killed run loses at most so much work."""
-ASKED = 900
-"""Values in one SQL query; SQLite allowed 999 for long."""
 _log = logging.getLogger("forgerystack")
 FACTS = [field.name for field in fields(Scan) if field.name != "problem"]
 _SCHEMA = f"""
@@ -63,53 +54,16 @@ WHERE sha256 IN ({marks}) AND pixels = 1
 """
 
 
-class ImageCache:
-    """The cache of images of one size. A context manager: it holds a lock and the index."""
+class ImageCache(IndexedFolder):
+    """The cache of images of one size."""
 
     def __init__(self, images: Images) -> None:
         self.images = images
         kind = "-equalized" if images.equalize else ""
-        self.folder = Path(images.store_dir) / f"{images.size}px-{FORM}{kind}"
-        self.index_path = self.folder / "index.sqlite"
-        self.pixels_path = self.folder / "images.bin"
-        self.thumbnails_path = self.folder / "thumbnails.bin"
-        self._lock = FileLock(self.folder / "lock")
-
-    def __enter__(self) -> "ImageCache":
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self._lock.acquire(timeout=1)
-        except Timeout:
-            _log.info("images: waiting for another process that works in %s", self.folder)
-            self._lock.acquire()
-        try:
-            self._index = self._open_index()
-        except sqlite3.OperationalError:  # of the disk: what it holds is not damaged
-            raise
-        except sqlite3.DatabaseError:
-            _log.warning(
-                "images: the index in %s is damaged; everything is read again", self.folder
-            )
-            for path in (self.index_path, self.pixels_path, self.thumbnails_path):
-                path.unlink()
-            self._index = self._open_index()
-        return self
-
-    def _open_index(self) -> sqlite3.Connection:
-        self.pixels_path.touch()
-        self.thumbnails_path.touch()
-        with name_place(self.index_path):
-            index = sqlite3.connect(self.index_path)
-            index.executescript(_SCHEMA)
-            # All of it, 2 s of half a million files: a damaged key would lead to another picture.
-            (state,) = index.execute("PRAGMA integrity_check(1)").fetchone()
-        if state != "ok":
-            raise sqlite3.DatabaseError(state)
-        return index
-
-    def __exit__(self, *_: object) -> None:
-        self._index.close()
-        self._lock.release()
+        folder = Path(images.store_dir) / f"{images.size}px-{FORM}{kind}"
+        self.pixels_path = folder / "images.bin"
+        self.thumbnails_path = folder / "thumbnails.bin"
+        super().__init__(folder, _SCHEMA, (self.pixels_path, self.thumbnails_path))
 
     def scan(
         self,
@@ -138,7 +92,7 @@ class ImageCache:
         slots = np.full(len(sha256s), -1, np.int64)
         for start in range(0, len(sha256s), ASKED):
             asked = list(sha256s[start : start + ASKED])
-            query = _SLOTS.format(block=BLOCK, marks=_mark(asked))
+            query = _SLOTS.format(block=BLOCK, marks=mark_values(asked))
             known = dict(self._index.execute(query, asked))
             slots[start : start + len(asked)] = [known.get(s, -1) for s in asked]
         return slots
@@ -181,7 +135,7 @@ class ImageCache:
         undecoded: list[int] = []
         for start in range(0, len(paths), ASKED):
             places = _list_places(root, paths[start : start + ASKED])
-            query = _KNOWN.format(block=BLOCK, marks=_mark(places))
+            query = _KNOWN.format(block=BLOCK, marks=mark_values(places))
             known = {place: facts for place, *facts in self._index.execute(query, places)}
             for i, place in enumerate(places, start):
                 size, mtime, pixels = known.get(place, (-1, -1, 0))
@@ -212,31 +166,18 @@ class ImageCache:
             delayed(scan_block)(root, [paths[p] for p in part], start, *how)
             for start, part in zip(itertools.count(first, BLOCK), parts, strict=False)
         )
-        # The queue is long enough to keep all cores busy while `_commit` waits for the disk.
-        # Another joblib backend, such as Dask's, may be set around it.
-        work = Parallel(
-            n_jobs=count_workers(),
-            prefer="processes" if len(missing) >= MANY else "threads",
-            return_as="generator",
-            pre_dispatch="16*n_jobs",
-        )(tasks)
         problems: dict[int, str] = {}
-        committed = time.monotonic()
-        try:
-            both = zip(parts, work, strict=True)
-            for part, done in track(
-                both, title, len(missing), unit="images", size=lambda pair: len(pair[0])
-            ):
+        waiting = iter(parts)
+        with show_progress(title, len(missing), "images") as meter:
+
+            def record(done: ScannedBlock) -> None:
+                part = next(waiting)
                 self._record(root, [paths[p] for p in part], done, pixels)
                 bad = zip(part.tolist(), done.scans, strict=True)
                 problems.update((p, scan.problem) for p, scan in bad if scan.problem)
-                if time.monotonic() - committed > COMMIT_SECONDS:
-                    self._commit()
-                    committed = time.monotonic()
-        except TerminatedWorkerError as error:
-            raise WorkerKilledError("images were read") from error
-        finally:
-            self._commit()
+                meter.advance(len(part))
+
+            run_tasks(tasks, len(missing) >= MANY, record, self.commit)
         return problems
 
     def _record(self, root: Path, paths: list[str], done: ScannedBlock, pixels: bool) -> None:
@@ -252,14 +193,6 @@ class ImageCache:
             self._index.executemany(f"INSERT OR REPLACE INTO files VALUES ({marks})", rows)
             self._index.execute("INSERT INTO blocks VALUES (?, ?, ?, ?)", values)
 
-    def _commit(self) -> None:
-        """Flushes what was written, then records it: a power cut leaves no record of lost bytes."""
-        for path in (self.thumbnails_path, self.pixels_path):
-            with open(path, "rb") as file:
-                os.fsync(file.fileno())
-        with name_place(self.index_path):
-            self._index.commit()
-
     def _collect(
         self, root: Path, paths: Sequence[str], problems: dict[int, str], limits: Limits
     ) -> pd.DataFrame:
@@ -268,7 +201,8 @@ class ImageCache:
         parts = [pd.DataFrame(columns=["problem", *names])]
         for start in range(0, len(paths), ASKED):
             places = _list_places(root, paths[start : start + ASKED])
-            query = f"SELECT place, {', '.join(names)} FROM files WHERE place IN ({_mark(places)})"
+            query = f"SELECT place, {', '.join(names)} FROM files WHERE place IN "
+            query += f"({mark_values(places)})"
             found = self._index.execute(query, places)
             known = {place: dict(zip(names, facts, strict=True)) for place, *facts in found}
             rows = []
@@ -285,7 +219,3 @@ class ImageCache:
 def _list_places(root: Path, paths: Sequence[str]) -> list[str]:
     base = root.resolve()
     return [os.path.join(base, path) for path in paths]
-
-
-def _mark(values: Sequence[Any]) -> str:
-    return ", ".join("?" * len(values))

@@ -100,6 +100,32 @@ def decode_whole(
     return _make_in_turn(header, len(content), images, make)
 
 
+def decode_unsquared(
+    content: bytearray, images: Images, longest: int | None, kernels: Kernels | None = None
+) -> Pixels:
+    """`(h, w, 3)` in the picture's own shape, its longest side `longest`, or as it is (`None`).
+
+    As `decode_picture` in all else.
+    """
+    header = open_image(content, NO_LIMITS)
+
+    def make() -> Pixels:
+        pixels = decode_pixels(content, header, kernels).pixels
+        height, width = fit_shape(pixels.shape[0], pixels.shape[1], longest)
+        return _resize(pixels, height, width, images.equalize, kernels)[0]
+
+    return _make_in_turn(header, len(content), images, make)
+
+
+def fit_shape(height: int, width: int, longest: int | None) -> tuple[int, int]:
+    """Height and width of a picture whose longest side is `longest`, or as it is (`None`)."""
+    if longest is None:
+        return height, width
+    most = max(height, width)
+    height, width = (max(1, (2 * side * longest + most) // (2 * most)) for side in (height, width))
+    return height, width
+
+
 def _make_in_turn(header: Image.Image, size: int, images: Images, make: Callable[[], Made]) -> Made:
     """What `make` makes of a file of `size` bytes, with as much memory as that takes."""
     needed = estimate_memory(header, size)
@@ -186,12 +212,18 @@ def make_square(
 
     With `images.equalize` the square is saved as every other one is, and decoded again.
     """
+    return _resize(pixels, images.size, images.size, images.equalize, kernels)
+
+
+def _resize(
+    pixels: Pixels, height: int, width: int, equalize: bool, kernels: Kernels | None
+) -> tuple[Pixels, int]:
     kernels = kernels or find_kernels()
-    is_square = pixels.shape[:2] == (images.size, images.size)
-    square = pixels if is_square else kernels.resize(pixels, images.size)
-    if not images.equalize:
-        return square, 0
+    fits = pixels.shape[:2] == (height, width)
+    resized = pixels if fits else kernels.resize(pixels, height, width)
+    if not equalize:
+        return resized, 0
     buffer = io.BytesIO()
-    Image.fromarray(square).save(buffer, **EQUALIZED)  # type: ignore[arg-type]
+    Image.fromarray(resized).save(buffer, **EQUALIZED)  # type: ignore[arg-type]
     content = bytearray(buffer.getvalue())
     return kernels.decode_jpeg(content), len(content)

@@ -18,12 +18,12 @@ Pixels = npt.NDArray[np.uint8]
 
 
 class Kernels(NamedTuple):
-    """How a plain JPEG becomes pixels, and how these become a square."""
+    """How a plain JPEG becomes pixels, and how these get another size."""
 
     decode_jpeg: Callable[[bytearray], Pixels]
     """A file's content to `(h, w, 3)`."""
-    resize: Callable[[Pixels, int], Pixels]
-    """`(h, w, 3)` to `(size, size, 3)`, bilinear and antialiased."""
+    resize: Callable[[Pixels, int, int], Pixels]
+    """`(h, w, 3)` to `(height, width, 3)`, bilinear and antialiased."""
 
 
 @functools.cache
@@ -40,15 +40,15 @@ def _load_torch() -> Kernels | None:
     except ImportError:
         return None
 
-    def resize(pixels: Pixels, size: int) -> Pixels:
+    def resize(pixels: Pixels, height: int, width: int) -> Pixels:
         # A view that was turned is no array of torch's.
         is_plain = pixels.flags.writeable and pixels.flags.c_contiguous
         planes = torch.from_numpy(pixels if is_plain else pixels.copy())
         # Permuting after adding the batch axis keeps the strides of channels_last, the fast path.
         planes = planes[None].permute(0, 3, 1, 2)
-        small = interpolate(planes, (size, size), mode="bilinear", antialias=True)
-        square: Pixels = small[0].permute(1, 2, 0).numpy()
-        return square
+        small = interpolate(planes, (height, width), mode="bilinear", antialias=True)
+        resized: Pixels = small[0].permute(1, 2, 0).numpy()
+        return resized
 
     try:
         from torchvision.io import ImageReadMode, decode_jpeg

@@ -32,7 +32,7 @@ class Content(NamedTuple):
     sha256: str
 
 
-def read_picture(root: Path, path: str, trusted: tuple[str, ...] = ()) -> Content:
+def read_content(root: Path, path: str, trusted: tuple[str, ...] = ()) -> Content:
     """The file at the address `path`, or a PNG of the pixels of a frame or a part.
 
     Raises `ImageProblem` as `read_inside`.
@@ -56,7 +56,7 @@ def read_picture(root: Path, path: str, trusted: tuple[str, ...] = ()) -> Conten
 
 
 def digest_picture(root: Path, path: str, trusted: tuple[str, ...] = ()) -> str:
-    """The sha256 that `read_picture` gives; nothing is decoded."""
+    """The sha256 that `read_content` gives; nothing is decoded."""
     address = parse_address(path)
     with open_inside(root, address.file, trusted) as file:
         return digest_part(hash_file(file), address)

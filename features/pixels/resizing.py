@@ -50,9 +50,9 @@ class _Part(NamedTuple):
     """`(seen, places)`."""
 
 
-def resize_pixels_plainly(pixels: Pixels, size: int) -> Pixels:
-    """`(h, w, c)` to `(size, size, c)`: the bits of torch's `interpolate` of bytes."""
-    return _resize_columns(_resize_lines(pixels, size), size)
+def resize_pixels_plainly(pixels: Pixels, height: int, width: int) -> Pixels:
+    """`(h, w, c)` to `(height, width, c)`: the bits of torch's `interpolate` of bytes."""
+    return _resize_columns(_resize_lines(pixels, width), height)
 
 
 @functools.lru_cache(maxsize=64)

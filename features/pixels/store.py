@@ -15,7 +15,7 @@ from features.core.trusted import ANYWHERE
 from features.errors import ImageProblem, ManifestError, StaleArtifactError
 from features.pixels.cache import BLOCK, ImageCache
 from features.pixels.decoding import Pixels, decode_square
-from features.pixels.reading import read_picture
+from features.pixels.reading import read_content
 from features.runtime.memory import count_workers
 from features.settings.images import NO_LIMITS, Images
 from features.videos.addresses import name_file
@@ -25,7 +25,7 @@ SHARE = 0.5
 """`images.store: auto` keeps pixels where they take at most this share of the free disk."""
 SAMPLED = 1000
 SAMPLED_BLOCKS = 4
-_ADVICE = "It was readable when `prepare` ran. Run: dvc repro -f prepare"
+ADVICE = "It was readable when `prepare` ran. Run: dvc repro -f prepare"
 
 
 class ImageStore(Protocol):
@@ -134,12 +134,12 @@ class FileStore:
     def _decode(self, row: int) -> Pixels:
         path = self.paths[row]
         try:
-            content = read_picture(self.root, path, ANYWHERE)
+            content = read_content(self.root, path, ANYWHERE)
             if content.sha256 != self.sha256s[row]:
                 raise ImageProblem("its content is another one")
             return decode_square(content.data, self.images)
         except ImageProblem as problem:
-            raise ManifestError(path, [str(problem)], _ADVICE) from None
+            raise ManifestError(path, [str(problem)], ADVICE) from None
 
 
 def _open_alone(root: Path, paths: list[str], sha256s: list[str], images: Images) -> FileStore:
@@ -158,7 +158,8 @@ def open_store(manifest: Manifest, root: Path, images: Images) -> ImageStore:
     readable = table["status"].to_numpy() == READABLE
     with ImageCache(images) as cache:
         slots = cache.find_slots(sha256s)
-        if not keep_pixels(images, int((readable & (slots < 0)).sum())):
+        lacking = int((readable & (slots < 0)).sum())
+        if not keep_pixels(images, lacking, lacking * images.image_bytes):
             return FileStore(root, list(table["path"]), sha256s, images)
         if cache.drop_damaged(_sample_blocks(slots)):
             cache.drop_damaged()  # where one is, others may be
@@ -170,9 +171,9 @@ def open_store(manifest: Manifest, root: Path, images: Images) -> ImageStore:
         return RawStore(cache.pixels_path, slots, images.size)
 
 
-def keep_pixels(images: Images, missing: int) -> bool:
-    """Whether decoded images are kept on the disk, where so many are not yet; logs why."""
-    needed = missing * images.size**2 * 3
+def keep_pixels(images: Images, missing: int, needed: int) -> bool:
+    """Whether decoded images are kept on the disk, where so many are not yet, which take `needed`
+    bytes; logs why."""
     if images.store != "auto" or not missing:
         return images.store != "none"
     free = shutil.disk_usage(images.store_dir).free
@@ -198,7 +199,7 @@ def _fill(cache: ImageCache, manifest: Manifest, root: Path, rows: Ids) -> None:
         if sha256 != seen
     ]
     if problems:
-        raise ManifestError(f"{manifest.role} images", problems, _ADVICE)
+        raise ManifestError(f"{manifest.role} images", problems, ADVICE)
 
 
 def _sample_blocks(slots: Ids) -> list[int]:

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +106,11 @@ def _read_tables(params: PrepareParams) -> tuple[pd.DataFrame, int, dict[Role, l
 def _scan_rows(rows: pd.DataFrame, params: PrepareParams, cache: ImageCache) -> pd.DataFrame:
     """`rows` with what their files hold; the cache holds their pixels afterwards if it should."""
     root, paths = Path(params.data.root), rows["path"].tolist()
-    pixels = partial(keep_pixels, params.images)
+    images = params.images
+
+    def pixels(missing: int) -> bool:
+        return keep_pixels(images, missing, missing * images.image_bytes)
+
     trusted = find_trusted(params.data.trusted)
     found = cache.scan(root, paths, params.data, pixels, "read images", trusted)
     return attach_scans(rows, found)

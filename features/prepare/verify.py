@@ -8,6 +8,7 @@ from joblib import Parallel, delayed
 
 from features.core.manifest import READABLE, ROLES, read_manifest
 from features.core.trusted import ANYWHERE
+from features.crops.picture_cache import PictureCache
 from features.errors import ImageProblem, ManifestError
 from features.pixels.cache import ImageCache
 from features.pixels.reading import digest_picture
@@ -33,9 +34,9 @@ def compare_files(root: Path, paths: Sequence[str], sha256s: Sequence[str]) -> l
 
 
 def verify_data(params: PrepareParams, folder: Path) -> None:
-    """Reads every file of the manifests and every block of the store again.
+    """Reads every file of the manifests and every block of the stores again.
 
-    Damaged blocks of the store are forgotten, to be decoded again. Raises `ManifestError` with
+    Damaged blocks are forgotten, to be decoded again. Raises `ManifestError` with
     every file that has changed.
     """
     if not params.data.has_pictures:
@@ -55,11 +56,11 @@ def verify_data(params: PrepareParams, folder: Path) -> None:
         ):
             problems += found
         count += len(table)
-    with ImageCache(params.images) as cache:
-        damaged = cache.drop_damaged()
-    _log.info(
-        "prepare: %d files read again, %d changed; %d damaged blocks in %s",
-        count, len(problems), damaged, cache.folder,
-    )  # fmt: skip
+    _log.info("prepare: %d files read again, %d changed", count, len(problems))
+    native, fitted = (PictureCache(params.images, side) for side in (None, params.images.size))
+    for cache in (ImageCache(params.images), native, fitted):
+        if cache.index_path.is_file():
+            with cache:
+                _log.info("prepare: %d damaged blocks in %s", cache.drop_damaged(), cache.folder)
     if problems:
         raise ManifestError("files", problems, "Restore them, or run: dvc repro -f prepare")

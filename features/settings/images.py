@@ -72,6 +72,18 @@ class LinkedData(DataRoot):
     trusted: tuple[Place, ...] = ()
 
 
+Mode = Literal["square", "fit", "crop"]
+
+
+class Geometry(Section):
+    """How a picture becomes the square that a network sees: a backbone may override it."""
+
+    mode: Mode = "square"
+    """`square`: stretched to a square of `images.size`. `fit`: its longest side becomes
+    `images.size`, and the rest of the square is its mirror image. `crop`: its own pixels; training
+    draws a square of `image_size` from it, scoring takes several on a fixed grid."""
+
+
 class Faces(Section):
     """Whether the faces in pictures are rows."""
 
@@ -94,10 +106,16 @@ class Images(StageParams):
     class by how they were saved. It costs traces of forgery too: only where the null model needs
     it."""
     store: Literal["auto", "raw", "none"] = "auto"
-    """`raw`: decoded images are kept on disk, n × size² × 3 bytes. `none`: decoded at each use.
-    `auto`: `raw` where it fits into half of the free disk. The pixels are the same."""
+    """`raw`: decoded images are kept on disk, n × size² × 3 bytes, and those of modes other than
+    `square` once more. `none`: decoded at each use. `auto`: `raw` where it fits into half of the
+    free disk. The pixels are the same."""
     store_dir: Place = ".store"
     """Folder of the decoded images and of what is known about each file: a cache."""
+
+    @property
+    def image_bytes(self) -> int:
+        """Of one square."""
+        return self.size**2 * 3
 
     @property
     def pixel_settings(self) -> dict[str, object]:
@@ -109,5 +127,5 @@ class PreparedImages(Images, Faces, extra="ignore"):
     """What `prepare` reads of `images`."""
 
 
-class ImagesSection(PreparedImages, extra="forbid"):
-    """The whole section."""
+class ImagesSection(PreparedImages, Geometry, extra="forbid"):
+    """The whole section, whose `mode` is that of backbones that override none."""

@@ -120,16 +120,18 @@ class Stack(Section):
     bags: PositiveInt = 3
     """Fits with other seeds that are averaged in what ships; the gate judges single ones."""
     max_rounds: PositiveInt = 300
-    """What cross-validation within the rows may choose at most; 0 rounds leave the best simple
-    combiner as it is."""
+    """Of either kind of trees, what cross-validation within the rows may choose at most; 0 rounds
+    leave the best simple combiner as it is."""
     learning_rate: PositiveFloat = 0.05
-    num_leaves: Annotated[int, Field(ge=2)] = 2
-    """2: each tree looks at one column, and the model is a sum of curves. More let columns act
-    together, and need more rows."""
+    num_leaves: Annotated[int, Field(ge=2)] = 15
+    """Of the trees that look at columns together, and follow those that look at one column each, if
+    that lowers the loss for sure. 2: there are none, and the model is a sum of curves."""
     min_data_in_leaf: PositiveInt = 20
     """At most rows / 20."""
     feature_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Of trees that look at one column each; the others see all columns."""
     lambda_l2: NonNegativeFloat = 1.0
+    """Ten times that for trees that look at columns together."""
 
 
 class Gate(Section):

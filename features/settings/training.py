@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, NonNegativeInt, model_validator
 
 from features.errors import ConfigError
-from features.settings.images import DataRoot, Images
+from features.settings.images import DataRoot, Geometry, ImagesSection
 from features.settings.learning import (
     LOSS_KINDS,
     Augment,
@@ -37,6 +37,7 @@ class Overrides(Section):
     only the fields that were given count.
     """
 
+    images: Geometry | None = None
     sampling: Sampling | None = None
     loss: Loss | None = None
     optimizer: Optimizer | None = None
@@ -54,13 +55,14 @@ class Backbone(Overrides):
     pretrained: bool | str = False
     """`true` (timm's own weights), a file or a folder below `weights.root`, or `hf-hub:NAME`."""
     image_size: Annotated[int, Field(ge=16)] | Literal["own"] | None = None
-    """Side in pixels that the network sees; at most `images.size`, which is the default. `own`:
-    what timm names for this network and its weights."""
+    """Side in pixels that the network sees; `images.size` is the default, and the most but for
+    `images.mode` crop. `own`: what timm names for this network and its weights."""
 
 
 class TrainingSections(Section):
     """The global sections that a backbone may override."""
 
+    images: Geometry = Geometry()
     sampling: Sampling
     loss: Loss
     optimizer: Optimizer
@@ -87,7 +89,7 @@ class TrainParams(TrainingSections, StageParams):
 
     seed: NonNegativeInt
     data: DataRoot
-    images: Images
+    images: ImagesSection
     weights: Weights
     backbones: Annotated[dict[BackboneName, Backbone], Field(min_length=1)]
 
@@ -101,7 +103,7 @@ class TrainParams(TrainingSections, StageParams):
     def _find_problems(self, name: str) -> list[str]:
         settings = self.resolve_backbone(name)
         problems = []
-        if settings.image_size > self.images.size:
+        if settings.image_size > self.images.size and settings.images.mode != "crop":
             problems.append(
                 f"backbones.{name}.image_size {settings.image_size} is above images.size "
                 f"{self.images.size}: pixels that the store does not hold"
@@ -119,10 +121,11 @@ class TrainParams(TrainingSections, StageParams):
             raise ConfigError("params.yaml", [advice], hint)
         entry = self.backbones[name]
         merged = {}
-        for key in TrainingSections.model_fields:
-            section, override = getattr(self, key), getattr(entry, key)
+        for key, field in TrainingSections.model_fields.items():
+            section, override, kind = getattr(self, key), getattr(entry, key), field.annotation
+            assert kind is not None
             given = override.model_dump(exclude_unset=True) if override else {}
-            merged[key] = type(section)(**{**section.model_dump(), **given})
+            merged[key] = kind(**{**section.model_dump(include=set(kind.model_fields)), **given})
         is_own = entry.image_size == "own"
         return MemberSettings(
             model=entry.model,

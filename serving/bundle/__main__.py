@@ -23,13 +23,19 @@ def main(
         int,
         typer.Option(min=0, help="Pictures of val that travel along, to check with. 0: none."),
     ] = 4,
+    neighbours: Annotated[
+        int,
+        typer.Option(min=0, max=2000, help="Pictures of train, half of each class, that travel "
+                     "along as thumbnails with their names: evidence sheets show the nearest. "
+                     "None unless asked for, since whoever has the bundle sees them."),
+    ] = 0,
     overrides: Overrides = None,
-) -> None:
+) -> None:  # fmt: skip
     """Gather networks, second stage, rules and settings of this project into one folder."""
     params = load_params(BundleParams, overrides)
     from serving.bundle.run import run
 
-    run(params, out, samples)
+    run(params, out, samples, neighbours)
 
 
 if __name__ == "__main__":

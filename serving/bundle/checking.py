@@ -1,15 +1,17 @@
 """Pictures of val that graphs are held against torch with, some of which travel along."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from features.core.manifest import READABLE, Ids, Manifest
 from features.core.trusted import ANYWHERE
 from features.errors import ImageProblem, ManifestError
-from features.pixels.reading import read_picture
+from features.pixels.reading import read_content
 from serving.format.facts import PixelFacts
 from serving.reading.pictures import GivenPicture
 from serving.reading.squares import SquareReader
@@ -17,6 +19,7 @@ from serving.scoring.views import Squares
 
 CHECKED = 32
 """Pictures: as many as one batch of a dump."""
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -39,20 +42,33 @@ def read_checked(manifest: Manifest, root: Path, facts: PixelFacts) -> CheckedPi
     """
     row_ids = choose_checked_rows(manifest)
     reader = SquareReader(facts)
-    contents, squares, problems = [], [], []
-    for row in manifest.table.iloc[row_ids].itertuples():
+
+    def read(content: bytearray) -> tuple[bytearray, Squares]:
+        return content, reader.read(GivenPicture("", partial(bytearray, content)))
+
+    found = read_row_files(manifest, row_ids, root, read)
+    empty = np.empty((0, facts.size, facts.size, 3), np.uint8)
+    stacked = np.concatenate([empty, *(squares for _, squares in found)])
+    return CheckedPictures(manifest, row_ids, [content for content, _ in found], stacked)
+
+
+def read_row_files(
+    manifest: Manifest, row_ids: Ids, root: Path, read: Callable[[bytearray], Found]
+) -> list[Found]:
+    """What `read` makes of the content of each row's file.
+
+    Raises `ManifestError` for files that are no longer there, or that it raises `ImageProblem` for.
+    """
+    found, problems = [], []
+    for path in manifest.table["path"].iloc[row_ids]:
         try:
-            content = read_picture(root, str(row.path), ANYWHERE).data
-            given = GivenPicture(str(row.img_name), partial(bytearray, content))
-            squares += [*reader.read(given)]
-            contents.append(content)
+            found.append(read(read_content(root, path, ANYWHERE).data))
         except ImageProblem as problem:
-            problems.append(f"{row.path}: {problem}")
+            problems.append(f"{path}: {problem}")
     if problems:
         advice = "They were readable when `prepare` ran. Run: dvc repro"
         raise ManifestError(f"pictures of {manifest.role}", problems, advice)
-    stacked = np.stack(squares) if squares else np.empty((0, facts.size, facts.size, 3), np.uint8)
-    return CheckedPictures(manifest, row_ids, contents, stacked)
+    return found
 
 
 def choose_checked_rows(manifest: Manifest) -> Ids:

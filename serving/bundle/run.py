@@ -16,6 +16,7 @@ from features.settings.images import Limits
 from features.videos.addresses import name_file
 from serving.bundle.checking import CheckedPictures, read_checked
 from serving.bundle.members import TorchMember, open_member, write_bundled_member
+from serving.bundle.neighbours import bundle_neighbours, choose_neighbour_rows
 from serving.bundle.rates import read_rates
 from serving.bundle.settings import BundleParams
 from serving.cascade.finding import find_cascade
@@ -29,6 +30,7 @@ from serving.scoring.needs import find_needs
 from serving.scoring.scorer import Scorer
 from serving.verify.samples import check_samples
 from stage1_cnn.networks.member import read_member
+from stage2_ensemble.columns.columns import read_dumps
 from stage2_ensemble.decisions.conformal import FAKE, REAL
 from stage2_ensemble.fitted.bundle import MANIFEST as SECOND_MANIFEST
 from stage2_ensemble.fitted.bundle import check_bundle, read_ensemble
@@ -47,8 +49,10 @@ PACKAGES = (
 _log = logging.getLogger("forgerystack")
 
 
-def run(params: BundleParams, out: Path, samples: int) -> None:
+def run(params: BundleParams, out: Path, samples: int, neighbours: int = 0) -> None:
     """Gathers, checks each graph against torch, and labels the samples again with what it wrote.
+
+    So many `samples` of val travel along, and so many thumbnails of train, its `neighbours`.
 
     Raises `BundleError`, `StaleArtifactError`, or as the readers of the project's files.
     """
@@ -59,14 +63,14 @@ def run(params: BundleParams, out: Path, samples: int) -> None:
     second_stage = read_ensemble(STACKERS)
     check_members(second_stage, params.names, params.folds.active)
     _check_shipped(second_stage, list(params.outside))
-    limits = params.data.model_dump(include=set(Limits.model_fields))
-    pixels = PixelFacts(
-        size=params.images.size, equalize=params.images.equalize, limits=Limits(**limits)
-    )
+    limits = Limits(**params.data.model_dump(include=set(Limits.model_fields)))
+    pixels = PixelFacts(size=params.images.size, equalize=params.images.equalize, limits=limits)
     members = open_members(params, second_stage)
-    val = read_manifest(MANIFEST, "val")
-    manifest = val if len(val) else read_manifest(MANIFEST, "train")
-    checked = read_checked(manifest, Path(params.data.root), pixels)
+    root = Path(params.data.root)
+    train, val = (read_manifest(MANIFEST, role) for role in ("train", "val"))
+    checked = read_checked(val if len(val) else train, root, pixels)
+    fold = second_stage.folds[0]
+    shown_rows = choose_neighbour_rows(train, fold, neighbours)
     with write_folder(out) as folder:
         written = [
             write_bundled_member(member, checked.squares, pixels.size, folder)
@@ -83,23 +87,33 @@ def run(params: BundleParams, out: Path, samples: int) -> None:
             forensics=tuple(f"forensic:{name}" for name in COLUMNS),
             val=read_rates(second_stage),
             samples=write_samples(checked, scorer, samples, folder),
+            neighbours=len(shown_rows),
             versions={"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         )
         write_json(folder / FACTS, facts.model_dump(mode="json"))
-        _write_cascade(second_stage, written, val, folder)
+        _write_cascade(second_stage, written, train, val, folder)
+        if len(shown_rows):
+            dumps = read_dumps(DUMPS, train, scorer.needs.backbones, fold, train.digest)
+            bundle_neighbours(train, shown_rows, dumps, root, limits, folder)
         seal_bundle(folder)
         check_samples(folder)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     _log.info(
-        "bundle: %s ships, of %d networks %d are asked; %d samples, %.1f MB -> %s",
-        second_stage.shipped, len(written), len(scorer.needed), len(facts.samples), size / 1e6, out,
+        "bundle: %s ships, of %d networks %d are asked; %d samples of val, %d thumbnails of train, "
+        "%.1f MB -> %s",
+        second_stage.shipped, len(written), len(scorer.needed), len(facts.samples),
+        facts.neighbours, size / 1e6, out,
     )  # fmt: skip
 
 
 def _write_cascade(
-    second_stage: SecondStage, members: Sequence[MemberFacts], val: Manifest, folder: Path
+    second_stage: SecondStage,
+    members: Sequence[MemberFacts],
+    train: Manifest,
+    val: Manifest,
+    folder: Path,
 ) -> None:
-    rows = read_cascade_rows(second_stage, read_manifest(MANIFEST, "train"), DUMPS)
+    rows = read_cascade_rows(second_stage, train, DUMPS)
     val_rows = read_val_rows(second_stage, val, DUMPS, FORENSICS)
     cascade = find_cascade(rows, second_stage, members, val_rows)
     write_json(folder / CASCADE, cascade.model_dump(mode="json"))
@@ -139,6 +153,10 @@ def open_members(params: BundleParams, second_stage: SecondStage) -> list[TorchM
             if member.id.digest != digest:
                 found = (f"member {digest[:8]}", member.id.digest[:8])
                 raise StaleArtifactError("the ensemble", *found, "stack")
+            if (mode := member.settings.images.mode) != "square":
+                problem = f"{backbone} has images.mode {mode}, and a bundle shows one square to all"
+                advice = "The stage `label` asks such members: dvc repro label"
+                raise BundleError("the ensemble", [problem], advice)
             members.append(open_member(member, folder, params.dump.resolve_backbone(backbone)))
     return members
 

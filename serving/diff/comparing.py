@@ -1,17 +1,23 @@
 """Two bundles' rows of the same pictures, and what their differences say."""
 
 import csv
+import heapq
+import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from features.core.auc import AucEstimate, compare_aucs, measure_auc
+from features.core.manifest import Ids
 from features.errors import PictureError
 from serving.ensemble.rows import LabelledPicture
+from serving.reading.texts import read_given_text
+from stage2_ensemble.columns.columns import Labels
 from stage2_ensemble.decisions.conformal import FAKE, REAL
 from stage2_ensemble.measures.shares import Share, estimate_share
 
@@ -84,42 +90,60 @@ class BundleDifference:
 
 
 def compare_pairs(
-    pairs: Sequence[Pair], labels: Mapping[str, int] | None, shown: int
+    pairs: Iterable[Pair], labels: Mapping[str, int] | None, shown: int
 ) -> BundleDifference:
-    """`labels`: by name 0 real, 1 fake; pictures that they do not name are not judged."""
-    readable = [pair for pair in pairs if pair.is_readable]
-    both = Counter((pair.first.label, pair.second.label) for pair in readable)
+    """`labels`: by name 0 real, 1 fake; pictures that they do not name are not judged.
+
+    Pairs may be many: of most of them counts alone are kept.
+    """
+    rows, both, known = Counter[bool](), Counter[tuple[str, str]](), list[_Known]()
+
+    def pass_readable() -> Iterator[Pair]:
+        for pair in pairs:
+            rows[pair.is_readable] += 1
+            if pair.is_readable:
+                first, second = pair.first, pair.second
+                both[first.label, second.label] += 1
+                if labels is not None and first.name in labels:
+                    sides = (first.log_odds, second.log_odds), (first.label, second.label)
+                    known.append(_Known(labels[first.name], *sides))
+                yield pair
+
+    # Of none it would not look at any.
+    largest = heapq.nlargest(max(shown, 1), pass_readable(), lambda p: abs(p.difference))[:shown]
     flips = {(a, b): count for (a, b), count in sorted(both.items()) if a != b}
-    largest = sorted(readable, key=lambda pair: -abs(pair.difference))[:shown]
-    judged = None if labels is None else _judge(readable, labels)
-    return BundleDifference(len(pairs), len(pairs) - len(readable), flips, largest, judged)
+    judged = None if labels is None else _judge(known)
+    return BundleDifference(rows.total(), rows[False], flips, largest, judged)
 
 
-def _judge(pairs: Sequence[Pair], labels: Mapping[str, int]) -> JudgedPair:
-    known = [pair for pair in pairs if pair.first.name in labels]
+class _Known(NamedTuple):
+    """What is kept of a picture whose class is known, as the first bundle and the second say."""
+
+    target: int
+    log_odds: tuple[float, float]
+    called: tuple[str, str]
+
+
+def _judge(known: Sequence[_Known]) -> JudgedPair:
     if not known:
         problem = "none of its names is that of a picture that both can read"
         raise PictureError("--labels", [problem])
-    targets = np.array([labels[pair.first.name] for pair in known], np.int8)
+    targets = np.array([row.target for row in known], np.int8)
     groups = np.arange(len(known))
-    sides = [[pair.first for pair in known], [pair.second for pair in known]]
-    scores = [np.array([row.log_odds for row in rows]) for rows in sides]
-    aucs = [measure_auc(targets, own, groups) for own in scores]
-    errors = []
-    for rows in sides:
-        called = np.array([row.label for row in rows])
-        errors.append(
-            {
-                "reals_called_fake": estimate_share(
-                    called[targets == 0] == FAKE, groups[targets == 0]
-                ),
-                "fakes_called_real": estimate_share(
-                    called[targets == 1] == REAL, groups[targets == 1]
-                ),
-            }
-        )
+    scores = np.array([row.log_odds for row in known]).T
+    called = np.array([row.called for row in known]).T
+    first, second = (measure_auc(targets, own, groups) for own in scores)
     difference = compare_aucs(targets, groups, scores[1], scores[0])
-    return JudgedPair(len(known), (aucs[0], aucs[1]), difference, (errors[0], errors[1]))
+    errors = [_measure_errors(targets, own, groups) for own in called]
+    return JudgedPair(len(known), (first, second), difference, (errors[0], errors[1]))
+
+
+def _measure_errors(targets: Labels, called: npt.NDArray[np.str_], groups: Ids) -> dict[str, Share]:
+    reals, fakes = targets == 0, targets == 1
+    return {
+        "reals_called_fake": estimate_share(called[reals] == FAKE, groups[reals]),
+        "fakes_called_real": estimate_share(called[fakes] == REAL, groups[fakes]),
+    }
 
 
 def read_targets(path: Path) -> dict[str, int]:
@@ -127,12 +151,11 @@ def read_targets(path: Path) -> dict[str, int]:
 
     Raises `PictureError` with all lines that are none.
     """
+    reader = csv.DictReader(io.StringIO(read_given_text(path)))
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise PictureError(str(path), [f"it cannot be read: {error}"]) from error
+        rows = list(reader)
+    except csv.Error as error:
+        raise PictureError(str(path), [f"no CSV: {error}"]) from None
     if not {"img_name", "target"} <= set(reader.fieldnames or ()):
         raise PictureError(str(path), ["its first line does not name img_name and target"])
     problems, found = [], {}

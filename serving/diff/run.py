@@ -23,9 +23,9 @@ def run(first: Path, second: Path, paths: tuple[str, ...], labels: Path | None, 
     sources = open_sources(paths)
     total = sum(len(source.list_names()) for source in sources)
     if not total:
-        raise PictureError("pictures", ["there are none"])
+        raise PictureError("pictures", [f"there are none in {', '.join(paths)}"])
     both = (Ensemble.load(first), Ensemble.load(second))
-    pairs = list(track(_label_twice(*both, sources), "diff", total, unit="pictures"))
+    pairs = track(_label_twice(*both, sources), "diff", total, unit="pictures")
     found = compare_pairs(pairs, targets, shown)
     if get_form() == "json":
         write_document(found.to_json())

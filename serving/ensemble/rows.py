@@ -99,8 +99,3 @@ def _calibrate(rules: DecisionRules, shipped: str, log_odds: Floats, early: Floa
     calibrated, late = early.copy(), np.isfinite(log_odds)
     calibrated[late] = rules.scorers[shipped].calibration.apply(log_odds[late])
     return calibrated
-
-
-def read_by_member(second_stage: SecondStage, scores: SquareScores) -> dict[str, Floats]:
-    """By member `(n,)` log-odds, read by its rule."""
-    return second_stage.rules.read_all(scores.members)

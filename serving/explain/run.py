@@ -6,6 +6,7 @@ from pathlib import Path
 from features.core.files import write_text
 from features.errors import ImageProblem, PictureError
 from serving.ensemble.ensemble import Ensemble
+from serving.format.folders import check_file_name
 from serving.reading.pictures import read_file
 from serving.sheet.facts import gather_facts
 from serving.sheet.page import render_sheet
@@ -15,7 +16,8 @@ _log = logging.getLogger("forgerystack")
 
 
 def run(picture: Path, bundle: Path, out: Path) -> None:
-    """Raises `PictureError` and `BundleError`."""
+    """Raises `PictureError`, `BundleError`, and `ConfigError`."""
+    check_file_name(out)
     try:
         content = read_file(picture)
     except ImageProblem as problem:

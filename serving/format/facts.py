@@ -146,5 +146,7 @@ class BundleFacts(Section):
     val: ValRates | None = None
     """`None` where the project measured nothing, or has learned from val too."""
     samples: tuple[Sample, ...]
+    neighbours: int = 0
+    """Pictures of train that travel along as thumbnails: `serving.format.neighbours`."""
     versions: dict[str, str]
     """Of the packages that computed."""

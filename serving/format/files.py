@@ -21,6 +21,7 @@ CARD = "README.md"
 """The model card, under the name that hubs show."""
 MEMBERS, SECOND_STAGE, SAMPLES = "members", "second_stage", "samples"
 """Folders."""
+_MAKING = "In a finished project it is made by: forgerystack bundle"
 _ADVICE = "Copy it again, or make it again in its project: forgerystack bundle"
 
 
@@ -39,7 +40,7 @@ def open_bundle(folder: Path) -> Bundle:
 
     Raises `BundleError` with all files that are missing, changed or of no bundle.
     """
-    sums = _read_sums(folder)
+    sums = read_bundle_sums(folder)
     problems = []
     for name, digest in sums.items():
         path = folder / name
@@ -55,7 +56,7 @@ def open_bundle(folder: Path) -> Bundle:
 def find_strays(folder: Path) -> list[str]:
     """Files in the folder that its manifest does not name."""
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    return sorted(names - _read_sums(folder).keys() - {MANIFEST})
+    return sorted(names - read_bundle_sums(folder).keys() - {MANIFEST})
 
 
 def seal_bundle(folder: Path) -> None:
@@ -63,10 +64,17 @@ def seal_bundle(folder: Path) -> None:
     write_sums(folder / MANIFEST, [path for path in folder.rglob("*") if path.is_file()])
 
 
-def _read_sums(folder: Path) -> dict[str, str]:
+def read_bundle_sums(folder: Path) -> dict[str, str]:
+    """By name the sha256 that each file ought to have; no file is looked at.
+
+    Raises `BundleError` for what is no bundle.
+    """
     path = folder / MANIFEST
     if not path.is_file():
-        raise BundleError(str(folder), [f"no bundle: there is no {MANIFEST}"])
+        found = (
+            f"no bundle: there is no {MANIFEST}" if folder.exists() else "there is no such folder"
+        )
+        raise BundleError(str(folder), [found], _MAKING)
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         seal = facts.pop(SEAL)

@@ -7,11 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from features.errors import BundleError
+from features.errors import BundleError, ConfigError
 from serving.format.files import MANIFEST
 
 LOCKS = Path(tempfile.gettempdir()) / f"forgerystack-{os.getuid()}"
 """Of this user on this machine: bundles may lie where nothing can be written."""
+
+
+def check_file_name(path: Path) -> None:
+    """Raises `ConfigError` for a folder: said before the work, not after it."""
+    if path.is_dir():
+        raise ConfigError("--out", [f"{path} is a folder: name a file in it"])
 
 
 @contextmanager

@@ -33,8 +33,8 @@ def main(
     ] = False,
     max_loss: Annotated[
         float | None,
-        typer.Option(min=0, help="Of AUC and balanced accuracy, within which pictures that cheap "
-                     "networks are certain of are not shown to dear ones."),
+        typer.Option(min=0, help="Faster: slow networks see only what fast ones are unsure of. How "
+                     "much AUC and balanced accuracy that may cost at most, such as 0.005."),
     ] = None,
     submission: Annotated[
         Path | None,

@@ -14,7 +14,7 @@ from features.runtime.progress import show_progress
 from features.runtime.terminal import get_form, write_document
 from serving.ensemble.ensemble import Ensemble
 from serving.ensemble.rows import LabelledPicture
-from serving.format.folders import LOCKS
+from serving.format.folders import LOCKS, check_file_name
 from serving.label.rows_file import RowsFile
 from serving.label.tables import (
     describe_labelled,
@@ -25,6 +25,7 @@ from serving.label.tables import (
 )
 from serving.reading.pictures import GivenPicture
 from serving.reading.sources import Source, list_pictures, open_sources
+from serving.reading.texts import read_given_text
 
 STDIN = "-"
 _log = logging.getLogger("forgerystack")
@@ -45,8 +46,13 @@ class LabelTask:
 
 def run(task: LabelTask) -> None:
     """Raises `PictureError`, `BundleError`, `LockedError`, and `Stopped`."""
+    if task.out:
+        check_file_name(task.out)
     sources = open_sources([p for p in task.paths if p != STDIN], _read_lists(task))
     template = read_template(task.submission) if task.submission else None
+    # An archive is read once for its names alone: a template is checked, and how much is to come is
+    # known, before the first picture is looked at. That skips contents, or unpacks them where they
+    # are packed, which takes a twentieth of the time of scoring them.
     names = [name for source in sources for name in source.list_names()]
     _check_names(task, names, template)
     ensemble = Ensemble.load(task.bundle, max_loss=task.max_loss)
@@ -75,10 +81,7 @@ def _read_lists(task: LabelTask) -> list[str]:
     """Paths of `--list` and of standard input, one a line."""
     lines: list[str] = []
     if task.list_file:
-        try:
-            lines += task.list_file.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise PictureError(str(task.list_file), [f"it cannot be read: {error}"]) from error
+        lines += read_given_text(task.list_file).splitlines()
     if STDIN in task.paths:
         lines += sys.stdin.read().splitlines()
     return [line for line in lines if line.strip()]
@@ -90,8 +93,9 @@ def _check_names(task: LabelTask, names: Sequence[str], template: Sequence[str] 
         problem = "with --members every network sees every picture: leave one of both out"
         raise PictureError("--max-loss", [problem])
     if not names:
+        where = f"there are none in {', '.join(task.paths)}" if task.paths else "there are none"
         advice = "Name files or folders, a list with --list, or - for names on standard input."
-        raise PictureError("pictures", ["there are none"], advice)
+        raise PictureError("pictures", [where], advice)
     if template is None:
         return
     if task.out is None:

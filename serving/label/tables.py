@@ -1,6 +1,7 @@
 """Rows as people and programs want them: CSV, JSON lines, a submission."""
 
 import csv
+import io
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -10,6 +11,7 @@ from typing import IO, Any
 from features.core.files import write_atomic
 from features.errors import PictureError
 from serving.ensemble.rows import LabelledPicture
+from serving.reading.texts import read_given_text
 
 COLUMNS = ("img_name", "score", "label", "log_odds", "status")
 ASKED = "asked"
@@ -53,15 +55,14 @@ def describe_labelled(row: LabelledPicture) -> dict[str, Any]:
 
 
 def read_template(path: Path) -> list[str]:
-    """The names in the column `img_name` of a CSV, or in its first column, in their order.
+    """The names in the column `img_name` of a CSV, in their order.
 
-    Raises `PictureError` for names that stand twice.
+    Raises `PictureError`, also for names that stand twice.
     """
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            lines = [line for line in csv.reader(file) if line]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise PictureError(str(path), [f"it cannot be read: {error}"]) from error
+        lines = [line for line in csv.reader(io.StringIO(read_given_text(path))) if line]
+    except csv.Error as error:
+        raise PictureError(str(path), [f"no CSV: {error}"]) from None
     header = [cell.strip() for cell in lines[0]] if lines else []
     if "img_name" not in header:
         raise PictureError(str(path), ["its first line names no column img_name"])

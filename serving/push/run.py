@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from features.errors import BundleError
-from serving.format.files import CARD
+from serving.format.files import CARD, open_bundle
 from serving.verify.run import run as verify
 
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -24,6 +24,12 @@ def run(repo: str, folder: Path, public: bool, dry_run: bool) -> None:
     for path in files:
         _log.info("%12s  %s", f"{path.stat().st_size:,}", path.relative_to(folder).as_posix())
     size = sum(path.stat().st_size for path in files)
+    facts = open_bundle(folder).facts
+    if facts.samples or facts.neighbours:
+        _log.warning(
+            "push: %d pictures of val and %d thumbnails of training pictures go along",
+            len(facts.samples), facts.neighbours,
+        )  # fmt: skip
     if not (folder / CARD).is_file():
         _log.warning("push: there is no model card (%s), which the hub would show", CARD)
     _log.info("push: %d files, %.1f MB to %s", len(files), size / 1e6, repo)

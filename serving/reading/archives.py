@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from features.errors import ImageProblem, PictureError
-from serving.reading.pictures import GivenPicture
+from features.errors import PictureError
+from serving.reading.pictures import GivenPicture, check_content
 
 TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 PICTURE_ENDINGS = (
@@ -29,16 +29,15 @@ class TarSource:
     def list_names(self) -> list[str]:
         """Of the pictures, in the archive's order."""
         with self._open() as archive:
-            return [self.prefix + member.name for member in archive if _is_picture(member)]
+            return [self.prefix + member.name for member in _list_pictures(archive)]
 
     def open(self) -> Iterator[GivenPicture]:
         """The content of one picture at a time is in memory."""
         with self._open() as archive:
-            for member in archive:
-                if _is_picture(member):
-                    file = archive.extractfile(member)
-                    content = bytearray(file.read() if file else b"")
-                    yield GivenPicture(self.prefix + member.name, partial(_check, content))
+            for member in _list_pictures(archive):
+                file = archive.extractfile(member)
+                content = file.read() if file else None
+                yield GivenPicture(self.prefix + member.name, partial(check_content, content))
 
     @contextmanager
     def _open(self) -> Iterator[tarfile.TarFile]:
@@ -49,12 +48,14 @@ class TarSource:
             raise PictureError(str(self.path), [f"no whole tar archive: {error}"]) from error
 
 
+def _list_pictures(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    while (member := archive.next()) is not None:
+        # It keeps a kilobyte of each, and a shard may hold a million.
+        archive.members.clear()  # type: ignore[attr-defined]
+        if _is_picture(member):
+            yield member
+
+
 def _is_picture(member: tarfile.TarInfo) -> bool:
     name = member.name.rpartition("/")[2]
     return member.isfile() and name[:1] != "." and name.lower().endswith(PICTURE_ENDINGS)
-
-
-def _check(content: bytearray) -> bytearray:
-    if not content:
-        raise ImageProblem("empty file")
-    return content

@@ -33,15 +33,20 @@ def read_file(path: str | PathLike[str]) -> bytearray:
     place = Path(path)
     try:
         if place.exists() and not place.is_file():
-            raise ImageProblem("no regular file")
+            raise ImageProblem("a folder, no file" if place.is_dir() else "no regular file")
         content = bytearray(place.read_bytes())
     except FileNotFoundError:
         raise ImageProblem("missing") from None
     except OSError as error:
         raise ImageProblem(f"cannot be read: {error.strerror}") from None
+    return check_content(content)
+
+
+def check_content(content: bytes | bytearray | None) -> bytearray:
+    """That of a file; raises `ImageProblem` where there is none."""
     if not content:
         raise ImageProblem("empty file")
-    return content
+    return content if isinstance(content, bytearray) else bytearray(content)
 
 
 def name_picture(picture: AnyPicture, position: int) -> GivenPicture:

@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from features.errors import ImageProblem, PictureError
-from serving.reading.pictures import GivenPicture
+from features.errors import PictureError
+from serving.reading.pictures import GivenPicture, check_content
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
@@ -44,7 +44,7 @@ class ParquetSource:
     def open(self) -> Iterator[GivenPicture]:
         """A few rows are in memory at a time."""
         for name, content in self._read(with_content=True):
-            yield GivenPicture(name, partial(_check, content))
+            yield GivenPicture(name, partial(check_content, content))
 
     def _read(self, with_content: bool) -> Iterator[tuple[str, bytes | None]]:
         table = self._open()
@@ -99,9 +99,3 @@ class ParquetSource:
         (content, nested) = found[0]
         names = [name for name in NAMES if name in table.schema_arrow.names]
         return _Columns(content, nested, names[0] if names else None)
-
-
-def _check(content: bytes | None) -> bytearray:
-    if not content:
-        raise ImageProblem("empty file")
-    return bytearray(content)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from features.errors import ConfigError
 from features.runtime.memory import count_workers
+from serving.format.files import read_bundle_sums
 from serving.serve.server import DrainingServer, open_socket
 from serving.service.app import build_app
 from serving.service.limits import ServiceLimits
@@ -38,6 +39,7 @@ def run(task: ServeTask) -> None:
     if key is None and not _is_loopback(task.host):
         advice = f"Others reach it there: name a key with --api-key-file, or in {VARIABLE}."
         raise ConfigError("--host", [f"{task.host} without an API key"], advice)
+    read_bundle_sums(task.bundle)  # its files are checked while the service starts
     service = Service(task.bundle, task.limits, task.workers or count_workers())
     server = DrainingServer(build_app(service, key), service)
     with _listen(task) as listener:

@@ -10,6 +10,8 @@ from serving.scoring.views import Squares
 
 LabelSquares = Callable[[Sequence[str], Sequence[Squares]], list[LabelledPicture]]
 """Names and squares `(s, s, 3)`, to a row for each."""
+MOST = 16
+"""Squares that are scored together."""
 
 
 class _Waiting(NamedTuple):
@@ -26,7 +28,7 @@ class Batcher:
         label_squares: LabelSquares,
         threads: int,
         note_batch: Callable[[int], None],
-        size: int = 16,
+        size: int = MOST,
         seconds: float = 0.005,
     ) -> None:
         self._label_squares = label_squares

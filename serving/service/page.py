@@ -4,7 +4,7 @@ import base64
 import hashlib
 from pathlib import Path
 
-from jinja2 import Environment
+from stage2_ensemble.report.templates import render_html
 
 _FOLDER = Path(__file__).parent
 _POLICY = (
@@ -19,8 +19,8 @@ SHEET_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sa
 
 def build_try_page(needs_key: bool) -> str:
     """HTML; with a field for the key where one is needed."""
-    template = Environment(autoescape=True).from_string(_read("page.html"))
-    return template.render(style=_read("page.css"), script=_read("page.js"), needs_key=needs_key)
+    parts = {"style": _read("page.css"), "script": _read("page.js")}
+    return render_html(_FOLDER / "page.html", **parts, needs_key=needs_key)
 
 
 def build_policy() -> str:

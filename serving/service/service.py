@@ -22,7 +22,7 @@ from serving.service.answers import (
     describe_picture,
     describe_unreadable,
 )
-from serving.service.batching import Batcher
+from serving.service.batching import MOST, Batcher
 from serving.service.limits import Admission, Refusal, ServiceLimits
 from serving.service.metrics import Metrics
 from serving.workers.decoding import decode_upload
@@ -102,14 +102,16 @@ class Service:
         _log.info("serve: ready: %s asks %s networks", facts.shipped, members)
 
     async def _warm_up(self) -> None:
-        """Starts every process, and scores a picture: the first who asks waits for neither."""
+        """Starts every process, and scores as many pictures at once as it ever does: the first who
+        asks waits for neither, and what memory scoring takes is taken now, not under load."""
         side = self._ensemble.facts.pixels.size
         square = np.zeros((side, side, 3), np.uint8)
         buffer = io.BytesIO()
         Image.fromarray(square).save(buffer, "PNG")
         content = buffer.getvalue()
         await asyncio.gather(*(self._decode(content) for _ in range(self._workers)))
-        await self._batcher.label("", square)
+        full = self._workers * MOST
+        await asyncio.gather(*(self._batcher.label("", square) for _ in range(full)))
 
     def _note_loss(self, reason: str) -> None:
         self.metrics.losses.labels(reason).inc()

@@ -13,7 +13,6 @@ import numpy as np
 
 from features.runtime.memory import count_workers
 from serving.ensemble.ensemble import TOGETHER, Ensemble
-from serving.ensemble.rows import read_by_member
 from serving.scoring.scorer import SquareScores
 from serving.scoring.views import Squares
 from stage2_ensemble.columns.columns import Floats
@@ -63,7 +62,7 @@ def _read_scores(ensemble: Ensemble, scores: list[SquareScores]) -> dict[str, Fl
     """Calibrated log-odds of all squares, by what ships and by backbone."""
     second_stage = ensemble.scorer.second_stage
     rules, shipped = second_stage.rules, second_stage.shipped
-    parts = [read_by_member(second_stage, part) for part in scores]
+    parts = [rules.read_all(part.members) for part in scores]
     members = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     found = {WHOLE: rules.read(shipped, np.concatenate([part.log_odds for part in scores]))}
     for backbone in ensemble.scorer.needs.backbones:

@@ -23,6 +23,7 @@ from serving.reading.pictures import GivenPicture
 from serving.sheet.blocks import BlockShares, share_blocks
 from serving.sheet.copies import list_copies
 from serving.sheet.covering import CoverMap, map_covering
+from serving.sheet.neighbours import NearPicture, find_near_pictures
 from stage2_ensemble.decisions.conformal import REVIEW
 from stage2_ensemble.decisions.rules import DecisionRules
 
@@ -43,15 +44,16 @@ class SheetFacts:
     copies: tuple[LabelledPicture, ...]
     maps: tuple[CoverMap, ...]
     shares: BlockShares | None
+    near: tuple[NearPicture, ...]
     marks: tuple[Mark, ...]
 
     @property
     def flips(self) -> tuple[str, ...]:
-        """Variants that get another decided label than the picture, which has one."""
+        """Copies that get another decided label than the picture, which has one."""
         decided = {self.row.label, REVIEW}
         if self.row.label == REVIEW:
             return ()
-        return tuple(v.name for v in self.copies if v.is_readable and v.label not in decided)
+        return tuple(c.name for c in self.copies if c.is_readable and c.label not in decided)
 
     @property
     def label(self) -> str:
@@ -81,5 +83,6 @@ def gather_facts(ensemble: Ensemble, content: bytes | bytearray, name: str) -> S
         copies=tuple(ensemble.label_batch(list_copies(pixels))),
         maps=tuple(map_covering(ensemble, square)),
         shares=share_blocks(ensemble.scorer, square),
+        near=find_near_pictures(ensemble, square),
         marks=marks,
     )

@@ -5,22 +5,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from serving.ensemble.ensemble import Ensemble
 from serving.provenance.marks import shorten_text
 from serving.sheet.blocks import BlockShares
 from serving.sheet.covering import WHOLE, CoverMap
 from serving.sheet.facts import SheetFacts, gather_facts
-from serving.sheet.pictures import SMALL, encode_map, encode_picture
+from serving.sheet.neighbours import NearPicture
+from serving.sheet.pictures import SMALL, encode_map, encode_picture, encode_webp
 from serving.sheet.words import (
     describe_known_rates,
+    describe_nearness,
     describe_prior,
+    describe_similarity,
     describe_stability,
     explain_label,
     format_probability,
     list_priors,
 )
+from stage2_ensemble.report.templates import render_html
 
 PAGE = Path(__file__).parent
 
@@ -35,16 +38,8 @@ def build_sheet(ensemble: Ensemble, content: bytes | bytearray, name: str) -> st
 
 def render_sheet(facts: SheetFacts) -> str:
     """The whole file; all text is escaped by the template."""
-    environment = Environment(
-        loader=FileSystemLoader(PAGE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("sheet.html").render(
-        **_build_page(facts), style=(PAGE / "sheet.css").read_text(encoding="utf-8")
-    )
+    style = (PAGE / "sheet.css").read_text(encoding="utf-8")
+    return render_html(PAGE / "sheet.html", **_build_page(facts), style=style)
 
 
 def _build_page(facts: SheetFacts) -> dict[str, Any]:
@@ -67,6 +62,9 @@ def _build_page(facts: SheetFacts) -> dict[str, Any]:
         "shipped": facts.bundle.shipped,
         "base": f"{facts.shares.base:+.2f}" if facts.shares else "",
         "bars": _list_bars(facts.shares) if facts.shares else [],
+        "near": [_describe_near(near) for near in facts.near],
+        "near_of": facts.bundle.neighbours,
+        "nearness": describe_nearness(facts.near),
         "marks": facts.marks,
         "made_of": f"forgerystack {version('forgerystack')}, bundle {facts.bundle_digest[:16]}, "
         f"file {facts.digest}",
@@ -98,6 +96,16 @@ def _describe_map(cover_map: CoverMap) -> dict[str, Any]:
         "overlays": encode_map(cover_map),
         "probability": format_probability(cover_map.log_odds),
         "strongest": f"{strongest:.2f}",
+    }
+
+
+def _describe_near(near: NearPicture) -> dict[str, str]:
+    return {
+        "label": near.picture.label,
+        "name": shorten_text(near.picture.name),
+        "address": encode_webp(near.thumbnail),
+        "told": describe_similarity(near.similarity, near.usual),
+        "similarity": f"{near.similarity:.2f}",
     }
 
 

@@ -24,7 +24,12 @@ def encode_picture(pixels: npt.NDArray[np.uint8], side: int = WIDEST) -> str:
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=QUALITY, method=4)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return encode_webp(buffer.getvalue())
+
+
+def encode_webp(content: bytes) -> str:
+    """The address of a file's content."""
+    return f"data:image/webp;base64,{base64.b64encode(content).decode()}"
 
 
 def encode_map(cover_map: CoverMap) -> list[str]:

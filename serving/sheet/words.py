@@ -1,10 +1,13 @@
 """What the facts of a sheet say, in sentences."""
 
+from collections.abc import Sequence
+
 from scipy.special import expit, logit
 
 from features.core.number_text import format_of_hundred, format_percent
 from serving.format.facts import RateFacts, ValRates
 from serving.sheet.facts import SheetFacts
+from serving.sheet.neighbours import NearPicture
 from stage2_ensemble.decisions.conformal import FAKE, REVIEW
 from stage2_ensemble.decisions.rules import DecisionRules
 from stage2_ensemble.measures.shares import Share
@@ -16,6 +19,8 @@ SOURCES = {
     "given": "as was chosen for this bundle",
     "estimate": "as was estimated when the bundle was made",
 }
+SAME = 0.995
+"""Similarity from which on two pictures are one to the networks."""
 SURE = 0.999
 """Probabilities beyond it are not told apart: no val is so large."""
 
@@ -79,6 +84,25 @@ def describe_stability(facts: SheetFacts) -> str:
     if changed:
         return f"The label does not flip; it is not the same in: {', '.join(changed)}."
     return f"The label stays {facts.row.label} in all {len(readable)} changed copies."
+
+
+def describe_similarity(similarity: float, usual: tuple[float, float]) -> str:
+    """How near a picture of train is, beside how near such pictures are to each other.
+
+    `usual`: quartiles of their similarity to the nearest other one of their class.
+    """
+    low, high = usual
+    if similarity >= SAME:
+        return "the same"
+    return "near" if similarity > high else "far" if similarity < low else "usual distance"
+
+
+def describe_nearness(near: Sequence[NearPicture]) -> str:
+    """Whether any of them is near."""
+    told = {describe_similarity(picture.similarity, picture.usual) for picture in near}
+    if told == {"far"}:
+        return "All are far: none of them is much like this picture."
+    return ""
 
 
 def describe_known_rates(facts: SheetFacts) -> str:

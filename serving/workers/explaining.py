@@ -8,8 +8,8 @@ from serving.ensemble.ensemble import Ensemble
 from serving.sheet.page import build_sheet
 from serving.workers.bounding import bound_worker, estimate_decoding
 
-COPIES = 3
-"""Pixels of a picture that are in memory at a time: as they are, changed, and drawn."""
+HELD = 3
+"""Times the pixels of a picture are in memory: as they are, changed, and drawn."""
 
 
 def explain_upload(content: bytes, name: str, bundle: str, file_bytes: int) -> str:
@@ -26,5 +26,5 @@ def _load(bundle: str, file_bytes: int) -> Ensemble:
     ensemble = Ensemble.load(bundle)
     pixels = ensemble.facts.pixels
     ensemble.score_squares(np.zeros((1, pixels.size, pixels.size, 3), np.uint8), all_members=True)
-    bound_worker(COPIES * estimate_decoding(pixels.limits, file_bytes))
+    bound_worker(HELD * estimate_decoding(pixels.limits, file_bytes))
     return ensemble

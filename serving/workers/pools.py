@@ -1,15 +1,18 @@
 """Processes that may die, and do not take the service along."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TypeVar, TypeVarTuple
 
-from anyio import BrokenWorkerProcess, CapacityLimiter, fail_after, to_process
+from anyio import BrokenWorkerProcess, CancelScope, CapacityLimiter, Lock, fail_after, to_process
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 Given = TypeVarTuple("Given")
 Found = TypeVar("Found")
+START_SECONDS = 60
+"""For a process to start: anyio gives up after 20 by itself."""
 
 
 class WorkerLostError(Exception):
@@ -31,6 +34,9 @@ class WorkerPool:
         self._note_loss = note_loss
         # Two, since a task waits for the first without its time being counted.
         self._turns, self._processes = CapacityLimiter(count), CapacityLimiter(count)
+        self._starts = Lock()
+        self._waiting = 0
+        """Processes that are known to wait for a task; one too few does no harm."""
         self._stack = ExitStack()
         self._portal: BlockingPortal = self._stack.enter_context(start_blocking_portal())
 
@@ -48,13 +54,29 @@ class WorkerPool:
     async def _run(self, function: Callable[[*Given], Found], *args: *Given) -> Found:
         async with self._turns:
             try:
+                await self._claim()
                 with fail_after(self._seconds):
-                    return await to_process.run_sync(
+                    found = await to_process.run_sync(
                         function, *args, cancellable=True, limiter=self._processes
                     )
+                self._waiting += 1
+                return found
             except BrokenWorkerProcess:
                 self._note_loss("died")
                 raise WorkerLostError("the process that looked at it died") from None
             except TimeoutError:
                 self._note_loss("timeout")
                 raise WorkerLostError(f"it took longer than {self._seconds:g} s") from None
+
+    async def _claim(self) -> None:
+        """Makes sure that a process waits for the task, which takes it at once.
+
+        anyio leaves a process behind, for good, whose start is cancelled: where processes start
+        slowly, under load, there would be more and more of them.
+        """
+        if self._waiting:
+            self._waiting -= 1
+            return
+        async with self._starts:
+            with CancelScope(shield=True), fail_after(START_SECONDS):
+                await to_process.run_sync(os.getpid, cancellable=True, limiter=self._processes)

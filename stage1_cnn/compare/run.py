@@ -8,8 +8,8 @@ from rich.console import Console
 
 from features.core.files import write_text
 from features.core.manifest import Manifest, count_classes, read_manifest
+from features.crops.crop_store import MemberStores
 from features.errors import Stopped
-from features.pixels.store import ImageStore, open_store
 from features.runtime.interruption import Interruption
 from features.runtime.terminal import build_console
 from features.settings.compare import CompareParams
@@ -52,15 +52,13 @@ def build_executor(
     processes = Processes(pick_device())
     prepare_device(processes.device)
     session = Session(processes, interruption)
-    opened: list[ImageStore] = []
+    stores = MemberStores(train, Path(params.data.root), params.images)
 
     def execute(run: Run) -> Scores:
         judged.check_unknown_to(run.rows, train)
-        if not opened:
-            opened.append(open_store(train, Path(params.data.root), params.images))
-        store = opened[0]
-        seed = derive_seed(params.seed, run.seed)
         settings = settle_network(run.settings)
+        store = stores.open(settings.images.mode, settings.image_size)
+        seed = derive_seed(params.seed, run.seed)
         trained = train_network(settings, store, train, run.rows, seed, processes, session)
         return judge_unseen(trained, settings, store, train, judged.row_ids, processes)
 

@@ -1,8 +1,9 @@
 """What `python -m stage1_cnn.contact_sheet` does."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,15 @@ from PIL import Image, ImageDraw, ImageFont
 
 from features.core.files import write_atomic
 from features.core.manifest import Ids, LearnRows, Manifest, read_manifest
+from features.crops.crop_store import CropStore, open_member_store
 from features.pixels.decoding import Pixels
-from features.pixels.store import open_store
 from features.settings.training import MemberSettings, TrainParams
 from stage1_cnn.augment.augmenter import Augmenter
 from stage1_cnn.augment.distortions import to_pixels
 from stage1_cnn.augment.mixing import mix_batch
 from stage1_cnn.networks.network import settle_network
 from stage1_cnn.networks.normalise import Normaliser
+from stage1_cnn.sampling.loader import draw_squares
 
 MANIFEST = Path("artifacts/manifest")
 OUT = Path("artifacts/contact_sheets")
@@ -53,12 +55,14 @@ def make_views(
     labels: Ids,
     settings: MemberSettings,
     count: int,
+    draw: Callable[[int], Pixels] | None = None,
     faces: npt.NDArray[np.float64] | None = None,
 ) -> list[View]:
     """The images as stored, uint8 `(n, s, s, 3)`, and `count` draws of each.
 
-    All in the size that the network sees. Mixing takes its pairs from these images alone. `faces`
-    are those of the manifest.
+    All in the size that the network sees. Mixing takes its pairs from these images alone. `draw`:
+    what a draw begins with in place of the stored images, by the first place among all draws.
+    `faces` are those of the manifest.
     """
     augment, size, seed = settings.augment, settings.image_size, settings.seed
     # Without statistics it only resizes: its output stays in grey levels.
@@ -66,9 +70,9 @@ def make_views(
     change = Augmenter(augment, size, seed)
     views = [View("stored", to_pixels(fit(pixels)).numpy(), labels.astype(np.float64))]
     for number in range(count):
-        changed, changed_labels = change(
-            torch.from_numpy(pixels.copy()), labels, number * len(labels), faces
-        )
+        first = number * len(labels)
+        drawn = pixels.copy() if draw is None else draw(first)
+        changed, changed_labels = change(torch.from_numpy(drawn), labels, first, faces)
         planes, given = fit(changed), torch.from_numpy(changed_labels)
         fakeness = given.double()
         if augment.mixup + augment.cutmix > 0:
@@ -121,6 +125,11 @@ def _draw_cell(
     sheet.paste(Image.fromarray(pixels), (x + FRAME, y + FRAME))
 
 
+def cut_drawn(store: CropStore, row_ids: Ids, seed: int, first_draw: int) -> Pixels:
+    """The squares that these draws of a training begin with."""
+    return store.cut(row_ids, draw_squares(store, row_ids, seed, first_draw))
+
+
 def run(
     params: TrainParams, settings: MemberSettings, fold: int, rows: int, views: int, path: Path
 ) -> None:
@@ -128,9 +137,14 @@ def run(
     settings = settle_network(settings)
     train = read_manifest(MANIFEST, "train")
     row_ids = choose_pictures(train, train.rows_to_learn(fold), rows, params.seed)
-    pixels = open_store(train, Path(params.data.root), params.images).gather(row_ids)
+    shown = (settings.images.mode, settings.image_size)
+    store = open_member_store(train, Path(params.data.root), params.images, *shown)
+    draw = None
+    if isinstance(store, CropStore):
+        draw = partial(cut_drawn, store, row_ids, params.seed)
     labels = train.labels[row_ids].astype(np.int64)
-    columns = make_views(pixels, labels, settings, views, train.faces[row_ids])
+    faces = train.faces[row_ids] if settings.images.mode == "square" else None
+    columns = make_views(store.gather(row_ids), labels, settings, views, draw, faces)
     with write_atomic(path) as file:
         draw_sheet(list(train.table["img_name"].iloc[row_ids]), columns).save(file, "PNG")
     _log.info("contact sheet: %s", path)

@@ -10,6 +10,7 @@ import torch
 
 from features.artifacts.row_blocks import Arrays, Layout, RowBlocks
 from features.core.manifest import Ids, Manifest, Role
+from features.crops.crop_store import GridStore, count_squares, lay_grid
 from features.pixels.store import ImageStore
 from features.runtime.interruption import Interruption
 from features.settings.scoring import Scoring
@@ -47,6 +48,11 @@ class Task:
         """Of those that it scores."""
         return self.scoring.image_size or self.trained_side
 
+    def describe_crops(self) -> str:
+        """`, up to 9 crops a picture`, where there are any."""
+        is_crop = self.member.settings.images.mode == "crop"
+        return f", up to {self.scoring.most_crops} crops a picture" if is_crop else ""
+
     @property
     def is_plain(self) -> bool:
         """Images are scored as the member was trained."""
@@ -67,22 +73,29 @@ def build_parts(task: Task, processes: Processes) -> list[Part]:
     """The rows of each role that the member may be asked about, all for the same engine."""
     fold = task.member.id.fold
     rows = {role: manifest.rows_to_dump(fold) for role, manifest in task.manifests.items()}
-    images = len(VIEWS[task.scoring.tta]) * sum(len(ids) for ids in rows.values())
-    engine = _build_engine(task, task.side, images, processes)
+    most = task.scoring.most_crops
+    stores = {role: lay_grid(store, most) for role, store in task.stores.items()}
+    views = len(VIEWS[task.scoring.tta])
+    images = views * sum(count_squares(stores[role], ids) for role, ids in rows.items())
+    engine = _build_engine(task, stores["train"], task.side, images, processes)
     averaged = view_images(engine, task.scoring.tta)
-    parts = [Part(role, averaged, task.stores[role], ids) for role, ids in rows.items()]
+    parts = [Part(role, averaged, stores[role], ids) for role, ids in rows.items()]
     if not task.is_plain:
-        fold_rows = task.manifests["train"].fold_rows(fold)
+        fold_rows, store = task.manifests["train"].fold_rows(fold), stores["train"]
         if task.side != task.trained_side:
-            engine = _build_engine(task, task.trained_side, len(fold_rows), processes)
-        parts.append(Part(PLAIN, engine, task.stores["train"], fold_rows))
+            store = lay_grid(store, most, task.trained_side)
+            images = count_squares(store, fold_rows)
+            engine = _build_engine(task, store, task.trained_side, images, processes)
+        parts.append(Part(PLAIN, engine, store, fold_rows))
     return parts
 
 
-def _build_engine(task: Task, side: int, images: int, processes: Processes) -> Engine:
-    """What scores so many images at `side` pixels."""
+def _build_engine(
+    task: Task, store: ImageStore, side: int, images: int, processes: Processes
+) -> Engine:
+    """What scores so many images of `store` at `side` pixels."""
     first = task.manifests["train"].rows_to_dump(task.member.id.fold)[:CPU_BATCH]
-    pixels = torch.from_numpy(task.stores["train"].gather(first))
+    pixels = torch.from_numpy(store.gather(first))
     engine = build_engine(task.member, task.member_dir, side, processes.device)
     return choose_engine(engine, task.engine, pixels, images, processes)
 
@@ -102,6 +115,8 @@ def open_part_blocks(part: Part, folder: Path, width: int) -> RowBlocks:
         "logits": (np.float32, (rows,)),
         "embeddings": (np.float16, (rows, width)),
     }
+    if isinstance(part.store, GridStore):
+        layouts["crop_logits"] = (np.float32, (rows, 2))
     return RowBlocks(folder, part.name, rows, layouts)
 
 
@@ -114,9 +129,9 @@ def score_part(
     """
 
     def score(start: int, stop: int) -> Iterator[Arrays]:
-        batches = split_batches(part.engine, part.row_ids[start:stop], processes)
+        batches = split_batches(part.engine, part.store, part.row_ids[start:stop], processes)
         for scores in score_batches(part.engine, part.store, batches, processes):
-            yield scores.logits, scores.embeddings
+            yield scores.list_arrays()
 
     rows = len(part.row_ids)
     task = ScoreTask(rows, f"dump {part.name}", "images", f"rows of {part.name}")

@@ -13,8 +13,8 @@ from features.artifacts.dumps import Dump, write_dump
 from features.artifacts.row_blocks import RowBlocks
 from features.core.auc import compare_aucs, measure_auc
 from features.core.manifest import ROLES, Manifest, read_manifest
+from features.crops.crop_store import open_member_store
 from features.errors import AlignmentError
-from features.pixels.store import open_store
 from features.runtime.costs import Measured, record_seconds
 from features.runtime.interruption import Interruption
 from features.runtime.locks import hold
@@ -66,10 +66,12 @@ def open_task(params: DumpParams, backbone: str, fold: int, member_dir: Path) ->
     member = read_member(member_dir, backbone, fold)
     manifests = {role: read_manifest(MANIFEST, role) for role in ROLES}
     check_member(member, manifests["train"], fold)
-    scoring = params.dump.resolve_backbone(backbone)
-    check_other_size(member.settings, scoring.image_size or member.settings.image_size)
-    root = Path(params.data.root)
-    stores = {role: open_store(rows, root, params.images) for role, rows in manifests.items()}
+    mode = member.settings.images.mode
+    scoring = params.resolve_member(backbone, mode)
+    side = scoring.image_size or member.settings.image_size
+    check_other_size(member.settings, side)
+    how = (Path(params.data.root), params.images, mode, side)
+    stores = {role: open_member_store(rows, *how) for role, rows in manifests.items()}
     return Task(member, member_dir, manifests, stores, scoring, params.dump.engine)
 
 
@@ -81,7 +83,7 @@ def describe_dump(params: DumpParams, task: Task, parts: list[Part], out: Path) 
         images=params.images.pixel_settings,
         member=task.member.id.digest,
         manifests={role: manifest.digest for role, manifest in task.manifests.items()},
-        dump={"tta": task.scoring.tta, "image_size": task.side},
+        dump={"tta": task.scoring.tta, "image_size": task.side, "crops": task.scoring.most_crops},
         **describe_engines([part.engine for part in parts]),
     )
 
@@ -145,8 +147,9 @@ def run(
         task = open_task(params, backbone, fold, member_dir)
         parts = build_parts(task, processes)
         _log.info(
-            "dump %s: %s at %d px, tta %s, by %s on %s%s",
-            task.member.id.name, task.member.settings.model, task.side, task.scoring.tta,
+            "dump %s: %s at %d px%s, tta %s, by %s on %s%s",
+            task.member.id.name, task.member.settings.model, task.side, task.describe_crops(),
+            task.scoring.tta,
             parts[0].engine.name, describe_device(processes.device),
             f", {processes.world} processes" if processes.world > 1 else "",
         )  # fmt: skip

@@ -12,10 +12,12 @@ from torch.nn.functional import adaptive_avg_pool2d
 from features.artifacts.gradcam import GradCam, Maps, write_gradcam
 from features.core.files import read_sealed
 from features.core.manifest import Ids, Manifest, read_manifest
+from features.crops.crop_store import FittedStore, MemberStores, lay_grid
 from features.errors import IntegrityError, MissingArtifactError, StaleArtifactError
-from features.pixels.store import ImageStore, open_store
+from features.pixels.store import ImageStore
 from features.runtime.progress import track
 from stage1_cnn.explain.feature_maps import LAYER, MappedNetwork
+from stage1_cnn.explain.placing import choose_corners, place_maps
 from stage1_cnn.explain.settings import ExplainParams
 from stage1_cnn.networks.devices import fixed_algorithms, pick_device, prepare_device, tell_memory
 from stage1_cnn.networks.member import Member, load_network, read_member
@@ -67,13 +69,19 @@ def scale_maps(signed: Tensor) -> Maps:
 def explain_rows(
     mapped: MappedNetwork, normalise: Normaliser, store: ImageStore, rows: Ids, title: str
 ) -> Maps:
-    """The maps of rows of `store`, `(n, 2, h, w)`. Raises `DeviceMemoryError`."""
+    """The maps of whole pictures, rows of `store`, `(n, 2, h, w)`. Raises `DeviceMemoryError`."""
     gradcam = LayerGradCam(mapped, mapped.maps)
     batches = [rows[i : i + BATCH] for i in range(0, len(rows), BATCH)]
     parts = []
     for batch in track(batches, f"explain {title}", len(rows), unit="images", size=len):
         with tell_memory(normalise.device):
-            signed = gradcam.attribute(normalise(store.gather(batch))).detach()
+            if isinstance(store, FittedStore):
+                corners = choose_corners(mapped, normalise, store, batch)
+                signed = gradcam.attribute(normalise(store.cut(batch, corners))).detach()
+                sizes = store.pictures.sizes[batch]
+                signed = place_maps(signed, sizes, corners, store.size, MOST_SIDE)
+            else:
+                signed = gradcam.attribute(normalise(store.gather(batch))).detach()
         side = min(signed.shape[-1], MOST_SIDE)
         parts.append(scale_maps(adaptive_avg_pool2d(signed, side)[:, 0]))
     return np.concatenate(parts) if parts else np.empty((0, 2, 1, 1), np.uint8)
@@ -105,14 +113,17 @@ def run(params: ExplainParams, out: Path = OUT) -> None:
     if not params.backbones:  # then no picture need be decoded
         write_gradcam(GradCam(rows, {}, {}, {}), val.digest, out)
         return
-    store = open_store(val, Path(params.data.root), params.images)
+    stores = MemberStores(val, Path(params.data.root), params.images)
     fold = params.folds.active[0]
     members: dict[str, str] = {}
     found: dict[str, Maps] = {}
     for backbone in params.backbones:
         folder = MEMBERS / backbone / str(fold)
         member = read_member(folder, backbone, fold)
-        side = params.dump.resolve_backbone(backbone).image_size or member.settings.image_size
+        mode = member.settings.images.mode
+        scoring = params.resolve_member(backbone, mode)
+        side = scoring.image_size or member.settings.image_size
+        store = lay_grid(stores.open(mode, side), scoring.most_crops)
         maps = explain_member(member, folder, side, store, rows)
         members[backbone] = member.id.digest
         if maps is None:

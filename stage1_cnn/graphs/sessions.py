@@ -4,6 +4,7 @@ session = open_session(Path("resnet-0.onnx"), threads=1)
 log_odds, embeddings = score_pixels(session, pixels)
 """
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,23 @@ def open_session(path: Path, threads: int, spinning: bool = True) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only
+    _share_memory()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     return onnxruntime.InferenceSession(
         path, options, providers=["CPUExecutionProvider"], disabled_optimizers=UNWANTED
     )
+
+
+@functools.cache
+def _share_memory() -> None:
+    """One arena for all graphs of this process: each of its own would keep what its largest batch
+    took, though one runs after the other (two of lite0: 200 MB instead of 300)."""
+    import onnxruntime
+
+    kind = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+    place = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, onnxruntime.OrtMemType.DEFAULT)
+    onnxruntime.create_and_register_allocator(place, None)
 
 
 def score_pixels(session: Any, pixels: npt.NDArray[Any]) -> tuple[Single, Single]:

@@ -83,7 +83,7 @@ def settle_network(settings: MemberSettings) -> MemberSettings:
         return settings
     config = timm.get_pretrained_cfg(settings.model)
     side = config.input_size[-1] if config is not None else settings.image_size
-    if side > settings.image_size:
+    if side > settings.image_size and settings.images.mode != "crop":
         problem = f"image_size own: {settings.model} sees {side} pixels, and images.size is "
         raise ConfigError("backbones", [f"{problem}{settings.image_size}"])
     return settings.model_copy(update={"image_size": side, "own_size": False})

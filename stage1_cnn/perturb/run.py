@@ -10,11 +10,13 @@ import torch
 
 from features.artifacts.perturbed import Perturbed, write_perturbed
 from features.core.manifest import Ids, Manifest, count_classes, read_manifest
-from features.pixels.store import open_store
+from features.crops.crop_store import MemberStores, count_squares, lay_grid
 from features.runtime.interruption import Interruption
 from features.runtime.locks import hold
 from features.runtime.run_folder import RunFolder, describe_run
+from features.settings.images import Mode
 from features.settings.perturb import PerturbParams
+from features.settings.scoring import Scoring
 from stage1_cnn.dump.onnx import choose_engine
 from stage1_cnn.dump.parts import build_engine
 from stage1_cnn.dump.views import VIEWS, view_images
@@ -48,38 +50,43 @@ def find_nothing(params: PerturbParams, row_ids: Ids) -> str:
     return ""
 
 
-def read_members(params: PerturbParams) -> list[Member]:
-    """All members of the settings, checked; none of them is loaded."""
+def read_members(params: PerturbParams) -> list[tuple[Member, Scoring]]:
+    """All members of the settings and how they score, checked; none of them is loaded."""
     members = []
     for backbone in params.backbones:
         for fold in params.folds.active:
             member = read_member(MEMBERS / backbone / str(fold), backbone, fold)
-            check_other_size(member.settings, find_side(params, member))
-            members.append(member)
+            scoring = params.resolve_member(backbone, member.settings.images.mode)
+            check_other_size(member.settings, scoring.image_size or member.settings.image_size)
+            members.append((member, scoring))
     return members
-
-
-def find_side(params: PerturbParams, member: Member) -> int:
-    """Of the squares that a member scores, in pixels: as in its dump."""
-    asked = params.dump.resolve_backbone(member.id.backbone).image_size
-    return asked or member.settings.image_size
 
 
 def open_work(params: PerturbParams, val: Manifest, row_ids: Ids, processes: Processes) -> Work:
     """Members, rows and pictures, and what scores them as `dump` does."""
     members = read_members(params)
-    store = open_store(val, Path(params.data.root), params.images)
+    opened = MemberStores(val, Path(params.data.root), params.images)
+    stores = [opened.open("square", 0)]
+    known: dict[tuple[Mode, int, int], int] = {}
     variants = list_variants(params.perturb)
-    sample = torch.from_numpy(store.gather(row_ids[:CPU_BATCH]))
     engines: list[Engine] = []
-    for member in members:
+    places: list[int] = []
+    for member, scoring in members:
         folder = MEMBERS / member.id.backbone / str(member.id.fold)
-        plain = build_engine(member, folder, find_side(params, member), processes.device)
-        tta = params.dump.resolve_backbone(member.id.backbone).tta
-        images = len(VIEWS[tta]) * len(variants) * len(row_ids)
+        mode, side = member.settings.images.mode, scoring.image_size or member.settings.image_size
+        geometry = (mode, side, scoring.most_crops)
+        if mode != "square" and geometry not in known:
+            known[geometry] = len(stores)
+            stores.append(lay_grid(opened.open(mode, side), scoring.most_crops))
+        places.append(known.get(geometry, 0))
+        seen = stores[places[-1]]
+        plain = build_engine(member, folder, side, processes.device)
+        images = len(VIEWS[scoring.tta]) * len(variants) * count_squares(seen, row_ids)
+        sample = torch.from_numpy(seen.gather(row_ids[:CPU_BATCH]))
         engine = choose_engine(plain, params.dump.engine, sample, images, processes)
-        engines.append(view_images(engine, tta))
-    return Work(row_ids, variants, store, tuple(m.id for m in members), tuple(engines))
+        engines.append(view_images(engine, scoring.tta))
+    ids = tuple(member.id for member, _ in members)
+    return Work(row_ids, variants, tuple(stores), ids, tuple(engines), tuple(places))
 
 
 def describe_perturb(params: PerturbParams, val: Manifest, work: Work, out: Path) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,7 @@ from features.artifacts.perturbed import Perturbed, Variant
 from features.artifacts.row_blocks import Arrays, Layout, RowBlocks
 from features.core.manifest import Ids
 from features.core.members import MemberId
+from features.crops.crop_store import GridStore
 from features.errors import WorkerKilledError
 from features.forensics.batch import Pixels
 from features.forensics.columns import COLUMNS, count_together, measure_images
@@ -27,9 +27,9 @@ from stage1_cnn.dump.filling import ScoreTask, fill_blocks
 from stage1_cnn.networks.devices import tell_memory
 from stage1_cnn.perturb.variants import perturb_pixels
 from stage1_cnn.scoring.engines import Engine
-from stage1_cnn.scoring.feeding import Loaded, feed, gather_pixels
+from stage1_cnn.scoring.feeding import Loaded, feed
 from stage1_cnn.scoring.processes import Processes
-from stage1_cnn.scoring.rows import find_batch_size, find_width, start_scoring
+from stage1_cnn.scoring.rows import find_batch_size, find_width, load_rows, start_scoring
 
 MANY = 1 << 24
 """Pixels from which on processes measure forensic features: two seconds of it."""
@@ -42,13 +42,17 @@ Measure = Callable[[Pixels], Callable[[], Floats]]
 
 @dataclass(frozen=True)
 class Work:
-    """Rows of a store under `variants`, for the engines of `members`, which are on one device."""
+    """Rows under `variants`, for the engines of `members`, which are on one device."""
 
     row_ids: Ids
     variants: tuple[Variant, ...]
-    store: ImageStore
+    stores: tuple[ImageStore, ...]
+    """What there is to see of the pictures. First comes the whole of each as a square, whose
+    forensic features are measured."""
     members: tuple[MemberId, ...]
     engines: tuple[Engine, ...]
+    places: tuple[int, ...]
+    """Which of `stores` each member sees."""
 
     def __len__(self) -> int:
         """Pictures: rows of each variant, one variant after the other."""
@@ -59,19 +63,28 @@ def open_work_blocks(work: Work, folder: Path) -> RowBlocks:
     """The scores of `work`, one row a picture, with what an earlier run has left of them."""
     shape = (len(work.variants), len(work.row_ids))
     layouts: dict[str, Layout] = {}
-    for member, engine in zip(work.members, work.engines, strict=True):
+    for member, engine, place in zip(work.members, work.engines, work.places, strict=True):
         layouts[f"{member.name}.logits"] = (np.float32, shape)
         layouts[f"{member.name}.embeddings"] = (np.float16, (*shape, find_width(engine)))
+        if isinstance(work.stores[place], GridStore):
+            layouts[f"{member.name}.crop_logits"] = (np.float32, (*shape, 2))
     layouts["forensics"] = (np.float32, (*shape, len(COLUMNS)))
     return RowBlocks(folder, "perturbed", len(work), layouts)
 
 
 def collect_scores(work: Work, blocks: RowBlocks) -> Perturbed:
     """All scores, mapped from the disk."""
-    *scores, forensics = blocks.map_arrays()
-    logits, embeddings = tuple(scores[::2]), tuple(scores[1::2])
+    arrays = blocks.map_named_arrays()
+    names = [member.name for member in work.members]
     return Perturbed(
-        work.row_ids, work.variants, work.members, logits, embeddings, COLUMNS, forensics
+        work.row_ids,
+        work.variants,
+        work.members,
+        tuple(arrays[f"{name}.logits"] for name in names),
+        tuple(arrays[f"{name}.embeddings"] for name in names),
+        COLUMNS,
+        arrays["forensics"],
+        tuple(arrays.get(f"{name}.crop_logits") for name in names),
     )
 
 
@@ -80,9 +93,10 @@ def score_work(
 ) -> None:
     """Scores the pictures that `blocks` lack. Raises `Stopped`."""
     missing = sum(stop - start for start, stop in blocks.list_missing())
-    size = min(find_batch_size(engine) for engine in work.engines)
+    most = max([1, *(store.most for store in work.stores if isinstance(store, GridStore))])
+    size = max(1, min(find_batch_size(engine) for engine in work.engines) // most)
     task = ScoreTask(len(work), "perturb", "pictures", "perturbed pictures")
-    with open_measure(missing * work.store.size**2) as measure:
+    with open_measure(missing * work.stores[0].size ** 2) as measure:
 
         def score(start: int, stop: int) -> Iterator[Arrays]:
             return score_steps(work, split_steps(start, stop, len(work.row_ids), size), measure)
@@ -104,24 +118,38 @@ def score_steps(work: Work, steps: Sequence[tuple[int, int]], measure: Measure) 
     """What `open_work_blocks` keeps of each step's pictures. Raises `DeviceMemoryError`."""
     rows = len(work.row_ids)
 
-    def load(number: int) -> Loaded[tuple[Variant, Ids]]:
+    def load(number: int) -> Loaded[tuple[Variant, Ids, list[Ids | None]]]:
         start, stop = steps[number]
         variant, first = divmod(start, rows)
         ids = work.row_ids[first : first + stop - start]
-        pixels = gather_pixels(work.store, ids, device)
-        return Loaded((pixels,), (work.variants[variant], ids))
+        loaded = [load_rows(store, ids, device) for store in work.stores]
+        tensors = tuple(tensor for found in loaded for tensor in found.tensors)
+        return Loaded(tensors, (work.variants[variant], ids, [found.rest for found in loaded]))
 
     device = work.engines[0].device
     with tell_memory(device):
-        for (pixels,), (variant, ids) in feed(load, 0, len(steps), device):
-            perturbed = perturb_pixels(pixels, ids, variant)
-            forensics = measure(perturbed.cpu().numpy())
-            waiting = [start_scoring(engine, perturbed) for engine in work.engines]
-            arrays: list[npt.NDArray[Any]] = []
-            for read in waiting:
-                scores = read()
-                arrays += [scores.logits, scores.embeddings]
+        for pixels, (variant, ids, counts) in feed(load, 0, len(steps), device):
+            perturbed = [
+                perturb_pixels(squares, number_squares(ids, own), variant)
+                for squares, own in zip(pixels, counts, strict=True)
+            ]
+            forensics = measure(perturbed[0].cpu().numpy())
+            waiting = [
+                start_scoring(engine, perturbed[place], counts[place])
+                for engine, place in zip(work.engines, work.places, strict=True)
+            ]
+            arrays = [array for read in waiting for array in read().list_arrays()]
             yield [*arrays, forensics()]
+
+
+def number_squares(row_ids: Ids, counts: Ids | None) -> Ids:
+    """A number for each square of these rows, by which its noise is drawn: `row_ids` if rows have
+    one alone.
+    """
+    if counts is None:
+        return row_ids
+    within = np.concatenate([np.empty(0, np.int64), *(np.arange(count) for count in counts)])
+    return np.repeat(row_ids, counts) + (within << 26)
 
 
 @contextmanager

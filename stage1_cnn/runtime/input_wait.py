@@ -4,9 +4,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from joblib import cpu_count
 
+from features.crops.crop_store import FittedStore
+from features.crops.picture_store import FilePictures
 from features.pixels.store import FileStore, ImageStore
 
 MUCH = 0.1
@@ -67,8 +70,14 @@ def advise_input(share: float, store: ImageStore) -> str:
     """What helps a device that waits for pictures this share of the time; empty if it does not."""
     if share < MUCH:
         return ""
-    size = f"{len(store) * store.size**2 * 3 / 1e9:.1f} GB"
-    if isinstance(store, FileStore):
+    if isinstance(store, FittedStore):
+        needed = int(store.pictures.sizes.astype(np.int64).prod(axis=1).sum()) * 3
+        is_decoded_anew = isinstance(store.pictures, FilePictures)
+    else:
+        needed = len(store) * store.size**2 * 3
+        is_decoded_anew = isinstance(store, FileStore)
+    size = f"{needed / 1e9:.1f} GB"
+    if is_decoded_anew:
         cause = f"each is decoded anew at every use, on {cpu_count()} cores"
         remedy = f"images.store raw keeps them decoded, {size} in images.store_dir"
     else:

@@ -15,13 +15,19 @@ import torch
 from torch import Tensor
 
 from features.core.manifest import Ids, LearnRows, Manifest
+from features.crops.crop_store import CropStore
+from features.crops.places import Corners
 from features.errors import ConfigError
 from features.pixels.store import ImageStore
 from features.settings.learning import Sampling
 from features.settings.training import MemberSettings
+from stage1_cnn.augment.augmenter import draw_uniform
 from stage1_cnn.sampling.samplers import Candidates, build_batches
 from stage1_cnn.scoring.feeding import Loaded, feed, gather_pixels
 from stage1_cnn.scoring.processes import Processes
+
+SQUARE_STREAM = 100
+"""Of the random numbers that say which square of a picture a draw is; not one of an `Operation`."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,11 @@ def limit_rows(rows: LearnRows, sampling: Sampling, seed: int) -> LearnRows:
     return replace(rows, row_ids=np.sort(chosen))
 
 
+def draw_squares(store: CropStore, row_ids: Ids, seed: int, first_draw: int) -> Corners:
+    """`(b, 2)` corners of what is learned from of these rows: a function of seed and draw."""
+    return store.draw(row_ids, draw_uniform(seed, SQUARE_STREAM, first_draw, len(row_ids), 2))
+
+
 class BatchLoader:
     """What one member learns from, step by step; each batch is a pure function of (seed, step).
 
@@ -95,6 +106,7 @@ class BatchLoader:
         processes: Processes,
     ) -> None:
         self.store, self.train, self.rows, self.processes = store, train, rows, processes
+        self.seed = seed
         self.candidates = list_candidates(train, rows, settings.sampling)
         self.batch_size = min(settings.schedule.batch_size, len(rows.row_ids))
         self.batches = build_batches(self.candidates, settings.sampling, self.batch_size, seed)
@@ -117,8 +129,11 @@ class BatchLoader:
         rows = self.processes.take_slice(self.rows.row_ids[drawn])
         rank, world = self.processes.rank, self.processes.world
         first = step * self.batch_size + rank * self.batch_size // world
+        corners = None
+        if isinstance(self.store, CropStore):
+            corners = draw_squares(self.store, rows, self.seed, first)
         tensors = (
-            gather_pixels(self.store, rows, self.processes.device),
+            gather_pixels(self.store, rows, self.processes.device, corners),
             torch.from_numpy(self.train.weights[rows].astype(np.float32)),
         )
         return Loaded(tensors, (self.train.labels[rows].astype(np.int64), rows, first, drawn))

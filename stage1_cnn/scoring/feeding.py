@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from features.core.manifest import Ids
+from features.crops.crop_store import CropStore
+from features.crops.places import Corners
 from features.pixels.store import ImageStore
 from stage1_cnn.networks.devices import send
 
@@ -24,15 +26,23 @@ class Loaded(NamedTuple, Generic[Rest]):
     rest: Rest
 
 
-def gather_pixels(store: ImageStore, row_ids: Ids, device: torch.device) -> Tensor:
+def gather_pixels(
+    store: ImageStore, row_ids: Ids, device: torch.device, corners: Corners | None = None
+) -> Tensor:
     """`(b, s, s, 3)` uint8 on the host, in pinned memory where `device` is a GPU.
+
+    `corners`: those of the squares that a `CropStore` is to cut; else it is asked for the middle.
 
     torch keeps pinned memory and gives it out again once what was copied out of it has arrived, so
     that no batch pays for new pages, nor for a second copy into pinned ones.
     """
     shape = (len(row_ids), store.size, store.size, 3)
     pixels = torch.empty(shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
-    store.gather(row_ids, out=pixels.numpy())
+    if corners is None:
+        store.gather(row_ids, out=pixels.numpy())
+    else:
+        assert isinstance(store, CropStore)
+        store.cut(row_ids, corners, out=pixels.numpy())
     return pixels
 
 

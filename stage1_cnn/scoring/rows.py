@@ -7,6 +7,7 @@ scored.logits, scored.embeddings
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from features.core.manifest import Ids
+from features.crops.crop_store import GridStore
 from features.pixels.store import ImageStore
 from features.runtime.progress import track
 from stage1_cnn.networks.devices import fixed_algorithms, read_later, tell_memory
@@ -37,9 +39,17 @@ class ScoredRows:
     """Raw log-odds of fake `(n,)`."""
     embeddings: npt.NDArray[np.float16]
     """`(n, d)`."""
+    crop_logits: npt.NDArray[np.float32] | None = None
+    """`(n, 2)`: where several squares of a picture are scored, the highest of their log-odds and
+    their standard deviation; the others are means over the squares then."""
 
     def __len__(self) -> int:
         return len(self.logits)
+
+    def list_arrays(self) -> list[npt.NDArray[Any]]:
+        """Those that are there, in the order of the fields."""
+        found = (self.logits, self.embeddings, self.crop_logits)
+        return [array for array in found if array is not None]
 
 
 def find_batch_size(engine: Engine) -> int:
@@ -47,10 +57,17 @@ def find_batch_size(engine: Engine) -> int:
     return CPU_BATCH if engine.device.type == "cpu" else max(8, GPU_PIXELS // engine.side**2)
 
 
-def split_batches(engine: Engine, row_ids: Ids, processes: Processes) -> list[Ids]:
-    """The rows in batches, each for all processes together."""
+def split_batches(
+    engine: Engine, store: ImageStore, row_ids: Ids, processes: Processes
+) -> list[Ids]:
+    """The rows in batches, each for all processes together; the squares of a row stay together."""
     size = find_batch_size(engine) * processes.world
-    return [row_ids[i : i + size] for i in range(0, len(row_ids), size)]
+    if not isinstance(store, GridStore):
+        return [row_ids[i : i + size] for i in range(0, len(row_ids), size)]
+    counts = store.count_squares(row_ids)
+    number = (np.cumsum(counts) - counts) // size
+    parts = np.split(row_ids, np.flatnonzero(np.diff(number)) + 1)
+    return [part for part in parts if len(part)]
 
 
 def score_batches(
@@ -62,30 +79,58 @@ def score_batches(
     its way, so that the device never waits for the host. Raises `DeviceMemoryError`.
     """
 
-    def load(number: int) -> Loaded[None]:
-        rows = processes.take_slice(batches[number])
-        return Loaded((gather_pixels(store, rows, engine.device),), None)
+    def load(number: int) -> Loaded[Ids | None]:
+        return load_rows(store, processes.take_slice(batches[number]), engine.device)
 
     coming: deque[tuple[Callable[[], ScoredRows], int]] = deque()
     with tell_memory(engine.device):
         for number, loaded in enumerate(feed(load, 0, len(batches), engine.device)):
-            coming.append((start_scoring(engine, loaded.tensors[0]), len(batches[number])))
+            scoring = start_scoring(engine, loaded.tensors[0], loaded.rest)
+            coming.append((scoring, len(batches[number])))
             if len(coming) > 1:
                 yield _gather(*coming.popleft(), processes)
         for last in coming:
             yield _gather(*last, processes)
 
 
-def start_scoring(engine: Engine, pixels: Tensor) -> Callable[[], ScoredRows]:
+def load_rows(store: ImageStore, row_ids: Ids, device: torch.device) -> Loaded[Ids | None]:
+    """Pixels of the rows, and how many squares each has where it has several."""
+    if not isinstance(store, GridStore):
+        return Loaded((gather_pixels(store, row_ids, device),), None)
+    grid = store.list_squares(row_ids)
+    return Loaded((gather_pixels(store, grid.row_ids, device, grid.corners),), grid.counts)
+
+
+def start_scoring(
+    engine: Engine, pixels: Tensor, counts: Ids | None = None
+) -> Callable[[], ScoredRows]:
     """Starts to score pixels; the function that is returned waits for the scores.
 
-    The same bits on every run.
+    `counts`: squares of each row, where rows have several. The same bits on every run.
     """
     with fixed_algorithms():
         log_odds, embeddings = engine(pixels) if len(pixels) else _score_nothing(engine)
-        halves = embeddings.clamp(-HALF_MAX, HALF_MAX).half()
-    read = read_later(log_odds, halves)
-    return lambda: ScoredRows(*(tensor.numpy() for tensor in read()))
+        if counts is None:
+            embeddings = embeddings.clamp(-HALF_MAX, HALF_MAX).half()
+    read = read_later(log_odds, embeddings)
+    if counts is None:
+        return lambda: ScoredRows(*(tensor.numpy() for tensor in read()))
+    return lambda: merge_squares(counts, *(tensor.numpy() for tensor in read()))
+
+
+def merge_squares(
+    counts: Ids, log_odds: npt.NDArray[np.float32], embeddings: npt.NDArray[np.float32]
+) -> ScoredRows:
+    """Rows from what is said of their squares, `counts` of each, one row after the other."""
+    starts, said = np.cumsum(counts) - counts, log_odds.astype(np.float64)
+    if not len(counts):
+        return ScoredRows(log_odds, embeddings.astype(np.float16), np.empty((0, 2), np.float32))
+    means = np.add.reduceat(said, starts) / counts
+    squares = np.add.reduceat((said - np.repeat(means, counts)) ** 2, starts)
+    peaks = np.stack([np.maximum.reduceat(said, starts), np.sqrt(squares / counts)], axis=1)
+    centres = np.add.reduceat(embeddings, starts, axis=0) / counts[:, None]
+    halves = np.clip(centres, -HALF_MAX, HALF_MAX).astype(np.float16)
+    return ScoredRows(means.astype(np.float32), halves, peaks.astype(np.float32))
 
 
 def _score_nothing(engine: Engine) -> Scores:
@@ -97,8 +142,11 @@ def _score_nothing(engine: Engine) -> Scores:
 
 def _gather(read: Callable[[], ScoredRows], total: int, processes: Processes) -> ScoredRows:
     part = read()
+    crop_logits = part.crop_logits
     return ScoredRows(
-        processes.gather(part.logits, total), processes.gather(part.embeddings, total)
+        processes.gather(part.logits, total),
+        processes.gather(part.embeddings, total),
+        None if crop_logits is None else processes.gather(crop_logits, total),
     )
 
 
@@ -111,8 +159,8 @@ def find_width(engine: Engine) -> int:
 def score_rows(
     engine: Engine, store: ImageStore, row_ids: Ids, processes: Processes, title: str = "score"
 ) -> ScoredRows:
-    """All rows at once, in memory, on every process."""
-    batches = split_batches(engine, row_ids, processes)
+    """All rows at once, in memory, on every process; of several squares of a picture the means."""
+    batches = split_batches(engine, store, row_ids, processes)
     scored = score_batches(engine, store, batches, processes)
     first = processes.is_first
     parts = list(track(scored, title, len(row_ids), shown=first, unit="images", size=len))

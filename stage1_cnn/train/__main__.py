@@ -5,8 +5,8 @@ Writes: artifacts/members/<backbone>/<fold>/weights.safetensors,
     artifacts/members/<backbone>/<fold>/member.json,
     artifacts/members/<backbone>/<fold>/history.csv,
     artifacts/members/<backbone>/<fold>/train.sums.json
-Params: seed, data.root, images.size, images.equalize, weights, sampling, loss, optimizer,
-    schedule, ema, augment, network, backbones.<backbone>
+Params: seed, data.root, images.size, images.mode, images.equalize, weights, sampling, loss,
+    optimizer, schedule, ema, augment, network, backbones.<backbone>
 """
 
 import sys

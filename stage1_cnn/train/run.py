@@ -12,7 +12,7 @@ from features.core.files import digest_bytes, digest_json, write_text
 from features.core.manifest import LearnRows, Manifest, count_classes, read_manifest
 from features.core.members import MemberId
 from features.core.sums import write_sums
-from features.pixels.store import open_store
+from features.crops.crop_store import open_member_store
 from features.runtime.costs import Measured, record_seconds
 from features.runtime.interruption import Interruption
 from features.runtime.locks import hold
@@ -66,7 +66,8 @@ def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: RunLim
         check_image_size(settings)
         train = read_manifest(MANIFEST, "train")
         rows = choose_rows(train, fold, settings.sampling, params.seed)
-        store = open_store(train, Path(params.data.root), params.images)
+        shown = (settings.images.mode, settings.image_size)
+        store = open_member_store(train, Path(params.data.root), params.images, *shown)
         _log.info(
             "train %s-%d: %s, %d rows, on %s%s",
             backbone, fold, describe_model(asked.model, settings.model), len(rows.row_ids),

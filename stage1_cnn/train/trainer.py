@@ -62,7 +62,8 @@ class Trainer:
         self.network = self._build_network()
         self.normalise = build_normaliser(self.network, settings, self.device)
         self.augment = Augmenter(settings.augment, settings.image_size, seed)
-        self._faces = loader.train.faces if settings.augment.self_blend else None
+        blends = settings.augment.self_blend and settings.images.mode == "square"
+        self._faces = loader.train.faces if blends else None
         self.optimizer = build_optimizer(self.network, optimizer)
         self.scheduler = build_scheduler(
             self.optimizer, optimizer.lr, schedule, steps_per_epoch, self.total

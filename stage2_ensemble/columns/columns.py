@@ -55,6 +55,9 @@ class MemberColumns:
     extras: npt.NDArray[np.float32] | None = None
     """`(n, f)`: what is known of the pictures besides: `stage2_ensemble.columns.extras`."""
     extra_names: tuple[str, ...] = ()
+    crop_logits: tuple[Floats | None, ...] = ()
+    """Of each backbone that scores several crops of a picture `(n, 2)`: the highest of their
+    corrected log-odds, and the standard deviation; empty where none does."""
 
     def __len__(self) -> int:
         return len(self.row_ids)
@@ -66,6 +69,9 @@ class MemberColumns:
             if isinstance(value, np.ndarray):
                 values[name] = value[positions]
         values["embeddings"] = tuple(array[positions] for array in self.embeddings)
+        values["crop_logits"] = tuple(
+            None if array is None else array[positions] for array in self.crop_logits
+        )
         return type(self)(**values)
 
     def without(self, backbone: str) -> Self:
@@ -83,6 +89,7 @@ class MemberColumns:
             logits=self.logits[:, kept],
             embeddings=tuple(self.embeddings[i] for i in kept if self.embeddings),
             digests=tuple(self.digests[i] for i in kept if self.digests),
+            crop_logits=tuple(self.crop_logits[i] for i in kept if self.crop_logits),
         )
 
 
@@ -186,7 +193,19 @@ def _build_parts(
         "row_ids": dumps[0].row_ids[positions],
         "logits": np.stack([dump.corrected_logits[positions] for dump in dumps], axis=1),
         "digests": tuple(dump.member.digest for dump in dumps),
+        "crop_logits": gather_crop_logits(
+            [dump.corrected_crop_logits for dump in dumps], positions
+        ),
     }
+
+
+def gather_crop_logits(
+    found: Sequence[Floats | None], positions: Ids | slice = slice(None)
+) -> tuple[Floats | None, ...]:
+    """Those rows of each member's, as `MemberColumns` has them."""
+    if all(array is None for array in found):
+        return ()
+    return tuple(None if array is None else array[positions] for array in found)
 
 
 def build_fold_columns(

@@ -2,7 +2,9 @@
 
 | name | what it is |
 |---|---|
-| `logit:<backbone>` | log-odds of its member, corrected to the classes of train |
+| `logit:<backbone>` | log-odds of its member, corrected to the classes of train; means of crops |
+| `logit_max:<backbone>` | the highest of its crops' log-odds, corrected |
+| `logit_spread:<backbone>` | standard deviation of its crops' log-odds |
 | `spread` | standard deviation of these log-odds over the backbones |
 | `margin` | the highest of them minus the lowest |
 | `distance:<backbone>` | log-odds by the distances of its embedding to the means of both classes |
@@ -209,19 +211,21 @@ def _build_all(
     if len(backbones) > 1:
         names += ["spread", "margin"]
         values.append(_measure_spread(logits))
-    wanted = [i for i, own in enumerate(axes) if components or own.distance is not None]
-    applied = apply_all(
-        [axes[i].projection for i in wanted], [columns.embeddings[i] for i in wanted]
-    )
-    for i, rows in zip(wanted, applied, strict=True):
-        backbone, own = backbones[i], axes[i]
+    for backbone, of_crops in zip(backbones, columns.crop_logits, strict=False):
+        if of_crops is not None:
+            names += [f"logit_max:{backbone}", f"logit_spread:{backbone}"]
+            values.append(of_crops)
+    wanted = [i for i, own in enumerate(axes) if components or (own.distance and distances is None)]
+    found = apply_all([axes[i].projection for i in wanted], [columns.embeddings[i] for i in wanted])
+    applied = dict(zip(wanted, found, strict=True))
+    for i, (backbone, own) in enumerate(zip(backbones, axes, strict=True)):
         if own.distance is not None:
             names.append(f"distance:{backbone}")
-            found = own.distance.score(rows) if distances is None else distances[i]
-            values.append(found[:, None])
+            known = own.distance.score(applied[i]) if distances is None else distances[i]
+            values.append(known[:, None])
         if components:
-            names += [f"pca:{backbone}:{j}" for j in range(rows.shape[1])]
-            values.append(rows)
+            names += [f"pca:{backbone}:{j}" for j in range(applied[i].shape[1])]
+            values.append(applied[i])
     if columns.extras is not None:
         names += columns.extra_names
         values.append(columns.extras)

@@ -72,7 +72,7 @@ def list_blocks(names: Sequence[str]) -> dict[str, list[int]]:
 def find_block(name: str) -> str:
     """The block of a column."""
     kind, _, rest = name.partition(":")
-    if kind in ("logit", "distance", "pca"):
+    if kind in ("logit", "logit_max", "logit_spread", "distance", "pca"):
         return BACKBONE + rest.partition(":")[0]
     if kind == START:
         return START

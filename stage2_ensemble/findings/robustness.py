@@ -13,7 +13,12 @@ from features.artifacts.perturbed import FACTS, STAGE, Perturbed, Variant, read_
 from features.core.auc import AucEstimate, compare_aucs, measure_auc
 from features.core.manifest import Ids, Manifest, count_classes
 from features.errors import StaleArtifactError
-from stage2_ensemble.columns.columns import Floats, HeldOutColumns, Labels
+from stage2_ensemble.columns.columns import (
+    Floats,
+    HeldOutColumns,
+    Labels,
+    gather_crop_logits,
+)
 from stage2_ensemble.columns.extras import build_extras
 from stage2_ensemble.fitted.ensemble import SecondStage
 from stage2_ensemble.measures.resampling import index_groups
@@ -71,6 +76,10 @@ def build_columns(
             member.correction.apply(np.asarray(perturbed.logits[i][place]))
             for i, member in zip(chosen, members, strict=True)
         ]
+        of_crops = [
+            member.correction.apply_to_crops(None if found is None else np.asarray(found[place]))
+            for member, (*_, found) in (perturbed.member_arrays[i] for i in chosen)
+        ]
         columns.append(
             HeldOutColumns(
                 fold=fold,
@@ -81,6 +90,7 @@ def build_columns(
                 digests=tuple(member.digest for member in members),
                 extras=extras.values,
                 extra_names=extras.names,
+                crop_logits=gather_crop_logits(of_crops),
             )
         )
     return columns

@@ -138,6 +138,10 @@ def describe_column(name: str) -> str:
     match kind:
         case "logit":
             return f"log-odds of {rest}"
+        case "logit_max":
+            return f"highest log-odds of a crop, {rest}"
+        case "logit_spread":
+            return f"spread of log-odds over crops, {rest}"
         case "distance":
             return f"nearness to class means, {rest}"
         case "pca":

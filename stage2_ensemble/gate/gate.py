@@ -8,8 +8,8 @@ on the rest where nothing is to be learned, so the best simple combiner alone is
 not learn from it must be no worse than the simple one: `stage2_ensemble.gate.unseen`.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -21,7 +21,7 @@ from stage2_ensemble.columns.columns import FoldColumns
 from stage2_ensemble.columns.tuning_half import mark_untuned
 from stage2_ensemble.gate.differences import compare_fold_aucs
 from stage2_ensemble.gate.out_of_fold import BEST_SIMPLE, Judged
-from stage2_ensemble.gate.unseen import UnseenGain, leave_domains_out
+from stage2_ensemble.gate.unseen import Unseen, UnseenGain, leave_domains_out
 from stage2_ensemble.models.candidates import GATED, list_fittable
 from stage2_ensemble.models.combiners import Mean
 
@@ -53,11 +53,20 @@ class Verdict:
     unseen: tuple[UnseenGain, ...] = ()
     """The same difference on domains that neither side learned from, of what has won on the rows
     of all domains; none where fewer than two are known."""
+    unknown: Mapping[str, str] = field(default_factory=dict)
+    """Kinds of domains that it could not be tried on, and why."""
 
     @property
     def ships(self) -> bool:
         """Whether it may ship."""
         return self.outcome == WON
+
+    def weigh(self, unseen: Unseen, margin: float) -> Self:
+        """What has won, on domains that nobody learned from: worse than the margin stays home."""
+        gains = unseen.gains[self.name]
+        worse = [WORSE[gain.kind] for gain in gains if gain.difference < -margin]
+        outcome = worse[0] if worse else self.outcome
+        return replace(self, outcome=outcome, unseen=gains, unknown=unseen.unknown)
 
     def describe(self) -> str:
         """`lightgbm: +0.0031 [-0.0002, +0.0064] against the best simple one: too few …`."""
@@ -101,16 +110,18 @@ def hold_gate(
             compare_fold_aucs(folds, judged.scores[name], judged.scores[other], level, seed, masks)
             for other in (BEST_SIMPLE, Mean.name)
         )
-        outcome, unseen = UNDECIDED, tuple[UnseenGain, ...]()
+        outcome = UNDECIDED
         if min(gain.low, over_mean.low) > gate.margin:
-            unseen = leave_domains_out(folds, name, settings, seed, masks, gate.pseudo_sources)
-            worse = [WORSE[u.kind] for u in unseen if u.difference < -gate.margin]
-            outcome = worse[0] if worse else WON
+            outcome = WON
         elif min(gain.high, over_mean.high) <= gate.margin:
             outcome = LOST
         bounds = (gain.low, gain.high, over_mean.low)
-        verdicts.append(Verdict(name, gain.difference, *bounds, outcome, unseen))
-    return verdicts
+        verdicts.append(Verdict(name, gain.difference, *bounds, outcome))
+    winners = [verdict.name for verdict in verdicts if verdict.ships]
+    if not winners:
+        return verdicts
+    unseen = leave_domains_out(folds, winners, settings, seed, masks, gate.pseudo_sources)
+    return [v.weigh(unseen, gate.margin) if v.ships else v for v in verdicts]
 
 
 def choose_shipped(verdicts: Sequence[Verdict], simple: str) -> str:
@@ -127,12 +138,11 @@ def describe_choice(verdicts: Sequence[Verdict], gate_choice: str, shipped: str)
             f"the gate chose {gate_choice}; {shipped} ships because gate.ship names it"
         )
     for verdict in verdicts:
-        kinds = {gain.kind for gain in verdict.unseen}
-        if verdict.ships and "sources of reals" not in kinds:
-            sentences.append(
-                f"how {verdict.name} does on other sources of reals is not known: "
-                "data.columns.source names fewer than two, or none that could be left out"
-            )
+        if verdict.ships:
+            sentences += [
+                f"how {verdict.name} does on other {kind} is not known: {why}"
+                for kind, why in verdict.unknown.items()
+            ]
     return sentences
 
 

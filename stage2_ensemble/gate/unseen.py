@@ -1,4 +1,4 @@
-"""A candidate against the best simple combiner on domains that neither of them learned from.
+"""Candidates against the best simple combiner on domains that none of them learned from.
 
 Left out are, one after the other, generators of fakes; sources of reals; and both at once. The rows
 of a domain are not learned from, and scored against rows of the other class that were not learned
@@ -6,7 +6,7 @@ from either. Every domain counts the same. The interval resamples domains and, w
 few domains say little about others, however many rows they have.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, Self
 
@@ -18,10 +18,10 @@ from features.settings.stacking import Stack
 from stage2_ensemble.columns.columns import Floats, FoldColumns, Mask
 from stage2_ensemble.columns.pseudo_sources import cluster_reals
 from stage2_ensemble.gate.differences import draw_within, subtract_aucs
-from stage2_ensemble.models.best_simple import split_inner
-from stage2_ensemble.models.candidates import fit_candidates
+from stage2_ensemble.models.best_simple import BestSimple, split_inner
+from stage2_ensemble.models.candidates import Model, fit_candidates
 
-Unseen = Literal[
+Kind = Literal[
     "generators",
     "sources of reals",
     "clusters of reals",
@@ -30,6 +30,10 @@ Unseen = Literal[
 ]
 LEAST = 2
 """Domains of a kind: with one alone, nothing would be left to learn from."""
+FEW = "names fewer than two"
+GONE = "without some of them a fold has rows of one class alone to learn from"
+MIXED = "their groups hold rows of others, too, so that none is left that nobody learned from"
+"""Why domains of a kind could not be left out."""
 RESAMPLES = 1000
 LEVEL = 0.95
 
@@ -38,7 +42,7 @@ LEVEL = 0.95
 class UnseenGain:
     """AUC of a candidate minus that of the best simple combiner, the mean over unseen domains."""
 
-    kind: Unseen
+    kind: Kind
     domains: int
     difference: float
     low: float
@@ -58,6 +62,16 @@ class UnseenGain:
         return cls(**values)
 
 
+@dataclass(frozen=True)
+class Unseen:
+    """What is known of candidates on domains that they did not learn from."""
+
+    gains: Mapping[str, tuple[UnseenGain, ...]]
+    """By candidate, one of each kind of domains that could be left out."""
+    unknown: Mapping[str, str]
+    """Kinds that could not be left out, and why."""
+
+
 class _Turn(NamedTuple):
     """What is left out at a time; empty: of that class, some rows of all domains."""
 
@@ -75,44 +89,49 @@ class _Domain(NamedTuple):
 
 def leave_domains_out(
     folds: Sequence[FoldColumns],
-    name: str,
+    names: Sequence[str],
     settings: Stack,
     seed: int,
     masks: Sequence[Mask],
     pseudo_sources: int | None = None,
-) -> tuple[UnseenGain, ...]:
-    """The gain of the candidate on each kind of domains of which there are two or more.
+) -> Unseen:
+    """The gains of these candidates on each kind of domains of which there are two or more.
 
-    Only rows of `masks`, one a fold, are scored. Where no sources are named and `pseudo_sources`
-    says how many, clusters of the reals' embeddings stand for them.
+    Only rows of `masks`, one a fold, are scored; models are single fits. Where no sources are named
+    and `pseudo_sources` says how many, clusters of the reals' embeddings stand for them.
     """
-    kinds: list[Unseen] = []
+    once = settings.model_copy(update={"bags": 1})
+    generators = _list_domains(folds, "domains", 1)
     sources = _list_domains(folds, "sources", 0)
-    source_kind: Unseen = "sources of reals"
-    both: Unseen = "generators and sources of reals"
+    unknown = {}
+    if len(generators) < LEAST:
+        unknown["generators"] = f"data.columns.generator {FEW}"
+    if len(sources) < LEAST:
+        unknown["sources of reals"] = f"data.columns.source {FEW}"
+    of_reals: tuple[Kind, Kind] = ("sources of reals", "generators and sources of reals")
     if not sources and pseudo_sources:
         folds = cluster_reals(folds, pseudo_sources, settings, seed)
         sources = _list_domains(folds, "sources", 0)
-        source_kind, both = "clusters of reals", "generators and clusters of reals"
-    generators = _list_domains(folds, "domains", 1)
-    if len(generators) >= LEAST:
-        kinds.append("generators")
-    if len(sources) >= LEAST:
-        kinds.append(source_kind)
-    if len(kinds) == 2:
-        kinds.append(both)
-    gains = []
-    for kind in kinds:
-        turns = _list_turns(kind, generators, sources, settings.inner_folds)
-        title = f"gate: {name}, {kind} left out"
-        domains = [
-            domain
-            for place, turn in enumerate(track(turns, title, len(turns), unit="parts"))
-            for domain in _score_turn(folds, name, turn, place, settings, seed, masks)
-        ]
-        if len(domains) >= LEAST:
-            gains.append(_average(kind, domains, seed))
-    return tuple(gains)
+        of_reals = ("clusters of reals", "generators and clusters of reals")
+    turns = _list_turns(of_reals, generators, sources, settings.inner_folds)
+    gains: dict[str, list[UnseenGain]] = {name: [] for name in names}
+    for kind, own in turns.items():
+        found: dict[str, list[_Domain]] = {name: [] for name in names}
+        reason = MIXED
+        for place, turn in enumerate(track(own, f"gate: {kind} left out", len(own), unit="parts")):
+            rest, out = _cut(folds, turn, place, once, seed, masks)
+            if any(len(np.unique(columns.labels)) < 2 for columns in rest):
+                reason = GONE
+                continue
+            models, simple = fit_candidates(names, rest, once, seed)
+            for name in names:
+                found[name] += _score_domains(out, models[name], simple, turn, seed)
+        if len(found[names[0]]) < LEAST:
+            unknown[kind] = reason
+            continue
+        for name, domains in found.items():
+            gains[name].append(_average(kind, domains, seed))
+    return Unseen({name: tuple(own) for name, own in gains.items()}, unknown)
 
 
 def _list_domains(folds: Sequence[FoldColumns], field: str, label: int) -> list[str]:
@@ -129,29 +148,35 @@ def _list_domains(folds: Sequence[FoldColumns], field: str, label: int) -> list[
 
 
 def _list_turns(
-    kind: Unseen, generators: Sequence[str], sources: Sequence[str], most: int
-) -> list[_Turn]:
-    """At most `most` turns, or as many as domains; the largest ones are in different turns."""
+    of_reals: tuple[Kind, Kind], generators: Sequence[str], sources: Sequence[str], most: int
+) -> dict[Kind, list[_Turn]]:
+    """By kind at most `most` turns, or as many as domains; the largest are in different turns.
+
+    `of_reals`: what domains of reals are called, and both kinds at once.
+    """
     ours = [tuple(generators[i::most]) for i in range(min(most, len(generators)))]
     theirs = [tuple(sources[i::most]) for i in range(min(most, len(sources)))]
-    if kind == "generators":
-        return [_Turn(own, ()) for own in ours]
-    if not kind.startswith("generators"):
-        return [_Turn((), own) for own in theirs]
-    count = max(len(ours), len(theirs))
-    return [_Turn(ours[i % len(ours)], theirs[i % len(theirs)]) for i in range(count)]
+    turns: dict[Kind, list[_Turn]] = {}
+    if len(ours) >= LEAST:
+        turns["generators"] = [_Turn(own, ()) for own in ours]
+    if len(theirs) >= LEAST:
+        turns[of_reals[0]] = [_Turn((), own) for own in theirs]
+    if len(turns) == 2:
+        count = max(len(ours), len(theirs))
+        pairs = [_Turn(ours[i % len(ours)], theirs[i % len(theirs)]) for i in range(count)]
+        turns[of_reals[1]] = pairs
+    return turns
 
 
-def _score_turn(
+def _cut(
     folds: Sequence[FoldColumns],
-    name: str,
     turn: _Turn,
     place: int,
     settings: Stack,
     seed: int,
     masks: Sequence[Mask],
-) -> Iterator[_Domain]:
-    """Fits both sides without the turn's domains; what came of each of them."""
+) -> tuple[list[FoldColumns], list[FoldColumns]]:
+    """The rows of each fold that are learned from in a turn, and those that are scored, if any."""
     inner_folds = split_inner(folds, settings.inner_folds, seed)
     rest, out = [], []
     for columns, inner, mask in zip(folds, inner_folds, masks, strict=True):
@@ -167,23 +192,24 @@ def _score_turn(
         learned = ~left & ~np.isin(columns.groups, columns.groups[other])
         scored = mask & (left | other) & ~np.isin(columns.groups, columns.groups[learned])
         rest.append(columns.take(learned))
-        out.append(columns.take(scored))
-    if any(len(np.unique(columns.labels)) < 2 for columns in rest):
-        return
-    models, simple = fit_candidates([name], rest, settings, seed)
+        if scored.any():
+            out.append(columns.take(scored))
+    return rest, out
+
+
+def _score_domains(
+    out: Sequence[FoldColumns], model: Model, simple: BestSimple, turn: _Turn, seed: int
+) -> Iterator[_Domain]:
+    """What came of both sides on each domain of a turn."""
     found: dict[str, list[tuple[float, Floats]]] = {}
     for columns in out:
-        if len(columns):
-            sides = (models[name].score(columns), simple.score(columns))
-            for domain, rows in _list_domain_rows(columns, turn):
-                if len(np.unique(columns.labels[rows])) == 2:
-                    found.setdefault(domain, []).append(_subtract(columns, sides, rows, seed))
+        sides = (model.score(columns), simple.score(columns))
+        for domain, rows in _list_domain_rows(columns, turn):
+            if len(np.unique(columns.labels[rows])) == 2:
+                found.setdefault(domain, []).append(_subtract(columns, sides, rows, seed))
     for domain, by_fold in found.items():
-        yield _Domain(
-            domain,
-            float(np.mean([difference for difference, _ in by_fold])),
-            np.mean([drawn for _, drawn in by_fold], axis=0),
-        )
+        difference = float(np.mean([difference for difference, _ in by_fold]))
+        yield _Domain(domain, difference, np.mean([drawn for _, drawn in by_fold], axis=0))
 
 
 def _find_left_out(columns: FoldColumns, turn: _Turn) -> Mask:
@@ -224,7 +250,7 @@ def _subtract(
     return difference, np.nan_to_num(drawn, nan=difference)
 
 
-def _average(kind: Unseen, domains: Sequence[_Domain], seed: int) -> UnseenGain:
+def _average(kind: Kind, domains: Sequence[_Domain], seed: int) -> UnseenGain:
     """The mean over domains, and its interval: domains are drawn, each with drawn groups."""
     differences = np.array([domain.difference for domain in domains])
     drawn = np.stack([domain.drawn for domain in domains])

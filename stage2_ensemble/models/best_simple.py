@@ -30,6 +30,9 @@ from stage2_ensemble.decisions.calibrators import Platt
 from stage2_ensemble.models.combiners import COMBINERS, Combiner, Mean
 
 Array = npt.NDArray[Any]
+Combiners = Mapping[str, Combiner]
+Fitted = Mapping[tuple[int, ...], Combiners]
+"""By the inner folds that the combiners did not learn from."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ class Start:
 
     best: BestSimple
     """Fitted on all rows: for new ones."""
+    combiners: Combiners
+    """All of them, fitted on all rows."""
     crossed: Mapping[int, Floats]
     """By fold `(n,)` log-odds of the rows themselves. Those of a row are by the combiner that the
     rows of the other inner folds would choose, choice, fit and scale included: nothing in them
@@ -111,11 +116,6 @@ class _Rows:
         return [values[self.folds == place] for place in np.unique(self.folds)]
 
 
-Combiners = Mapping[str, Combiner]
-Fitted = Mapping[tuple[int, ...], Combiners]
-"""By the inner folds that the combiners did not learn from."""
-
-
 def pick_simple(folds: Sequence[FoldColumns], settings: Stack, seed: int) -> BestSimple:
     """What all rows choose; of equal combiners the simplest, as rows too few to be cut do."""
     rows, inner_folds = _cut_rows(folds, settings, seed)
@@ -128,9 +128,10 @@ def pick_simple(folds: Sequence[FoldColumns], settings: Stack, seed: int) -> Bes
 def fit_start(folds: Sequence[FoldColumns], settings: Stack, seed: int) -> Start:
     """`pick_simple`, and the same within the rows; takes three times as long."""
     rows, inner_folds = _cut_rows(folds, settings, seed)
+    combiners = _fit_all(rows)
     if inner_folds is None:
         best = BestSimple(Mean())
-        return Start(best, {columns.fold: best.score(columns) for columns in folds})
+        return Start(best, combiners, {columns.fold: best.score(columns) for columns in folds})
     fitted = _fit_without(rows, inner_folds, 1)
     if inner_folds.max() > 1:
         fitted |= _fit_without(rows, inner_folds, 2)
@@ -140,9 +141,9 @@ def fit_start(folds: Sequence[FoldColumns], settings: Stack, seed: int) -> Start
         scores = _score_left_out(rows.take(~own), inner_folds[~own], fitted, inner)
         chosen = _choose(rows.take(~own), scores, fitted[inner,])
         crossed[own] = chosen.scale_scores(chosen.combiner.score(rows.logits[own]))
-    best = _choose(rows, _score_left_out(rows, inner_folds, fitted), _fit_all(rows))
+    best = _choose(rows, _score_left_out(rows, inner_folds, fitted), combiners)
     by_fold = zip(folds, rows.split(crossed), strict=True)
-    return Start(best, {columns.fold: values for columns, values in by_fold})
+    return Start(best, combiners, {columns.fold: values for columns, values in by_fold})
 
 
 def _cut_rows(

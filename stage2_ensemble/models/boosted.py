@@ -5,14 +5,15 @@ columns know beyond it. Where they know nothing there are no trees, and the scor
 combiner. With two leaves the model is a sum of curves, one a column.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import lightgbm
 import numpy as np
+from lightgbm import Booster
 
-from features.core.manifest import Ids
 from features.errors import AlignmentError
 from features.settings.stacking import Stack
 from stage2_ensemble.columns.columns import (
@@ -20,18 +21,28 @@ from stage2_ensemble.columns.columns import (
     FoldColumns,
     InnerFolds,
     Labels,
+    Mask,
     MemberColumns,
     check_fittable,
 )
 from stage2_ensemble.columns.feature_matrix import Basis, FeatureMatrix, Matrix, fit_basis
 from stage2_ensemble.models.best_simple import BestSimple, Start, fit_start
 
+Options = dict[str, object]
 STOP_AFTER = 30
 """Rounds without a lower weighted log loss that end the search for the number of rounds."""
+LEFT_OUT = 20_000
+"""Rows that are enough to measure the loss on: of more rows not every inner fold has its turn."""
 EFFECTIVE_BETA = 0.9999
 """For `class_weight: effective`: 1 - 1/(rows after which further ones add little)."""
 FEWEST_LEAVES = 20
 """That `min_data_in_leaf` leaves room for: of 60 rows, 20 a leaf would let nothing split."""
+TOGETHER_L2 = 10.0
+"""Times `stack.lambda_l2`: of trees that look at columns together."""
+ALL = 1 - 1e-6
+"""`feature_fraction` of all columns; at 1 LightGBM would keep those of the last tree before."""
+BIN_ROWS = 20_000
+"""Rows that the bins of a column are found on; more take longer and move no bin that matters."""
 SERIAL_ROWS = 10_000
 """Fewer rows are learned by one thread: threads that wait for each other take longer, on a machine
 with other work ten times as long."""
@@ -75,9 +86,10 @@ class Boosted:
             rows, labels, weight=weights, init_score=begin, params=options, free_raw_data=False
         )
         inner_folds = [basis[columns.fold].inner_folds for columns in folds]
-        rounds = find_rounds(data, inner_folds, options, settings.max_rounds)
-        bags = range(settings.bags if rounds else 0)
-        boosters = [lightgbm.train(options | {"seed": seed + bag}, data, rounds) for bag in bags]
+        steps = list_steps(settings)
+        rounds = find_rounds(data, inner_folds, options, settings.max_rounds, steps)
+        bags = range(settings.bags if sum(rounds) else 0)
+        boosters = [grow_trees(data, options | {"seed": seed + bag}, steps, rounds) for bag in bags]
         return cls(start.best, table, tuple(boosters))
 
     def score(self, columns: MemberColumns) -> Floats:
@@ -130,38 +142,96 @@ def predict_mean(boosters: Sequence[lightgbm.Booster], rows: Matrix) -> Floats:
     return np.asarray(np.mean(sums, axis=0, dtype=np.float64))
 
 
+def list_steps(settings: Stack) -> list[Options]:
+    """Options of the kinds of trees that follow each other.
+
+    First trees that look at one column each. Then those that let columns act together: they see all
+    columns, since of any two a half of them holds both in a quarter of the trees, and are held back
+    more, since they can fit more. Both were chosen by `benchmarks.stacker_study`.
+    """
+    curves: Options = {
+        "num_leaves": 2,
+        "feature_fraction": settings.feature_fraction,
+        "lambda_l2": settings.lambda_l2,
+    }
+    together: Options = {
+        "num_leaves": settings.num_leaves,
+        "feature_fraction": ALL,
+        "lambda_l2": TOGETHER_L2 * settings.lambda_l2,
+    }
+    return [curves, together] if settings.num_leaves > 2 else [curves]
+
+
+def grow_trees(
+    data: lightgbm.Dataset, options: Options, steps: Sequence[Options], rounds: Sequence[int]
+) -> Booster:
+    """So many rounds of each step."""
+    each = {name: np.repeat([step[name] for step in steps], rounds).tolist() for name in steps[0]}
+    follow = lightgbm.reset_parameter(**each)
+    return lightgbm.train(options, data, sum(rounds), callbacks=[follow])
+
+
 def find_rounds(
     data: lightgbm.Dataset,
     inner_folds: Sequence[InnerFolds | None],
-    options: dict[str, object],
+    options: Options,
     most: int,
-) -> int:
-    """Rounds, 0 to `most`, with the lowest weighted log loss over all inner folds.
+    steps: Sequence[Options],
+) -> list[int]:
+    """Rounds of each step, one after the other, 0 to `most` of each.
 
+    Those with the lowest weighted log loss over the inner folds; from the second step on none
+    unless the loss falls by more than its standard error (noise has two chances to look good).
     `data` holds the rows of all folds, with the log-odds that boosting begins at; `inner_folds`
     those of each fold. They are those of the distances, so a row that is left out has distances by
-    models that did not see it. 0 where the rows cannot be cut.
+    models that did not see it. 0 where the rows cannot be cut, or no column can.
     """
     known = [own for own in inner_folds if own is not None]
-    if len(known) < len(inner_folds):
-        return 0
+    data.construct()
+    bins = [data.feature_num_bin(place) for place in range(data.num_feature())]
+    if len(known) < len(inner_folds) or not any(bins):
+        return [0] * len(steps)
     inner = np.concatenate(known)
-    splits = [
-        (np.flatnonzero(inner != one), np.flatnonzero(inner == one)) for one in np.unique(inner)
-    ]
-    stop = lightgbm.early_stopping(STOP_AFTER, verbose=False)
-    found = lightgbm.cv(options, data, most, folds=splits, callbacks=[stop])
-    losses = np.asarray(found["valid binary_logloss-mean"])
-    begin = np.mean([_measure_loss(data, left_out) for _, left_out in splits])
-    return len(losses) if losses[-1] < begin else 0
+    left_out = [inner == one for one in np.unique(inner)]
+    enough = max(2, math.ceil(LEFT_OUT / len(inner) * len(left_out)))
+    boosters = [_leave_out(data, rows, options) for rows in left_out[:enough]]
+    return [_boost(boosters, step, most, place > 0) for place, step in enumerate(steps)]
 
 
-def _measure_loss(data: lightgbm.Dataset, rows: Ids) -> float:
-    """Weighted log loss of where boosting begins."""
-    labels, begin = np.asarray(data.get_label()), np.asarray(data.get_init_score())
-    weights = data.get_weight()  # none where all are 1
-    losses = np.logaddexp(0.0, np.where(labels, -begin, begin))[rows]
-    return float(np.average(losses, weights=None if weights is None else np.asarray(weights)[rows]))
+def _leave_out(data: lightgbm.Dataset, left_out: Mask, options: Options) -> Booster:
+    """A booster without trees, which learns from the other rows and measures those left out."""
+    booster = lightgbm.Booster(options, data.subset(np.flatnonzero(~left_out).tolist()))
+    booster.add_valid(data.subset(np.flatnonzero(left_out).tolist()), "left out")
+    return booster
+
+
+def _boost(boosters: Sequence[Booster], step: Options, most: int, doubted: bool) -> int:
+    """Adds trees to all boosters for as long as it lowers their mean loss; how many rounds.
+
+    If `doubted`, none where the loss falls by no more than its standard error over the boosters.
+    """
+    begun = [booster.current_iteration() for booster in boosters]
+    for booster in boosters:
+        booster.reset_parameter(step)
+    losses = [_measure_losses(boosters)]
+    best = 0
+    while len(losses) <= most and len(losses) - best <= STOP_AFTER:
+        for booster in boosters:
+            booster.update()
+        losses.append(_measure_losses(boosters))
+        best = int(np.argmin(np.mean(losses, axis=1)))
+    gains = losses[0] - losses[best]
+    if doubted and gains.mean() <= gains.std(ddof=1) / np.sqrt(len(gains)):
+        best = 0
+    for booster, count in zip(boosters, begun, strict=True):
+        while booster.current_iteration() > count + best:
+            booster.rollback_one_iter()
+    return best
+
+
+def _measure_losses(boosters: Sequence[Booster]) -> Floats:
+    """`(k,)` weighted log loss of the rows that each booster leaves out."""
+    return np.array([booster.eval_valid()[0][2] for booster in boosters])
 
 
 def gather_rows(folds: Sequence[FoldColumns], settings: Stack) -> tuple[Labels, Floats, float]:
@@ -194,19 +264,17 @@ def weigh_rows(labels: Labels, weights: Floats, class_weight: str | float) -> tu
     return weights * class_weights[labels], shift
 
 
-def build_options(settings: Stack, seed: int, shape: tuple[int, int]) -> dict[str, object]:
+def build_options(settings: Stack, seed: int, shape: tuple[int, int]) -> Options:
     """LightGBM's parameters for `(rows, columns)`; it gives the same model with any threads."""
     return {
         "objective": "binary",
         "metric": "binary_logloss",
         "learning_rate": settings.learning_rate,
-        "num_leaves": settings.num_leaves,
-        "feature_fraction": settings.feature_fraction,
         "min_data_in_leaf": min(settings.min_data_in_leaf, max(1, shape[0] // FEWEST_LEAVES)),
-        "lambda_l2": settings.lambda_l2,
+        "bin_construct_sample_cnt": BIN_ROWS,
         "seed": seed,
         "deterministic": True,
-        "force_row_wise": True,
+        "force_col_wise": True,
         "num_threads": count_threads(shape[0]),
         "verbosity": -1,
     }

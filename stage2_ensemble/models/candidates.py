@@ -58,6 +58,8 @@ def fit_candidate(
     """
     for columns in folds:
         check_fittable(columns)
+    if name in COMBINERS and start:
+        return Pooled(start.combiners[name])
     if name in COMBINERS:
         logits, labels, weights = (
             np.concatenate([getattr(columns, part) for columns in folds])

@@ -38,6 +38,7 @@ class Forest:
             "bagging_freq": 1,
             "bagging_fraction": 0.632,
             "num_leaves": 63,
+            "lambda_l2": settings.lambda_l2,
             "feature_fraction": 1.0,
             "feature_fraction_bynode": min(1.0, rows.shape[1] ** -0.5),
         }

@@ -13,7 +13,7 @@ from PIL import Image
 from features.errors import ImageProblem
 from features.pixels.decoding import decode_square
 from features.pixels.kernels import PLAIN
-from features.pixels.reading import read_picture
+from features.pixels.reading import read_content
 from features.settings.images import Images
 
 HEATS = ((0, 114, 178), (213, 94, 0))
@@ -71,7 +71,7 @@ class Pictures:
     def _read(self, path: str) -> npt.NDArray[np.uint8] | None:
         if path not in self._kept:
             try:
-                content = read_picture(self.root, path, self.trusted)
+                content = read_content(self.root, path, self.trusted)
                 self._kept[path] = decode_square(content.data, self.images, PLAIN)
             except (ImageProblem, OSError):
                 self._kept[path] = None

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from features.artifacts.gradcam import read_gradcam
 from features.core.files import digest_json, read_json, read_sealed, write_text
@@ -33,6 +32,7 @@ from stage2_ensemble.gallery.facts import FACTS, FORM
 from stage2_ensemble.report.model_card import build_card
 from stage2_ensemble.report.pictures import PICTURE_FORMATS, PictureFormat, Pictures, encode_heats
 from stage2_ensemble.report.questions import Answer, answer_questions
+from stage2_ensemble.report.templates import render_html
 from stage2_ensemble.results.form import Metrics, has_val, name_shipped
 from stage2_ensemble.results.metrics_file import read_metrics
 from stage2_ensemble.sentences.rules import list_rules
@@ -190,16 +190,10 @@ def describe_gallery(gallery: Mapping[str, Any], mapless: Sequence[str] = ()) ->
 
 def render_page(page: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     """The whole file. Text is escaped by the template, data by `escape_json`."""
-    environment = Environment(
-        loader=FileSystemLoader(PAGE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     script = (PAGE / "report.js").read_text(encoding="utf-8")
     digest = hashlib.sha256(script.encode()).digest()
-    return environment.get_template("report.html").render(
+    return render_html(
+        PAGE / "report.html",
         **page,
         style=(PAGE / "report.css").read_text(encoding="utf-8"),
         script=script,

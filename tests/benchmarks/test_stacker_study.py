@@ -2,9 +2,8 @@
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
-from benchmarks.stacker_study import FRESH, KINDS, make_world, run_world, tell
+from benchmarks.stacker_study import FIELDS, KINDS, make_world, run_world, tell
 
 
 def test_worlds_differ_by_kind_and_draw_alone():
@@ -15,14 +14,29 @@ def test_worlds_differ_by_kind_and_draw_alone():
         assert 0.7 < learn.labels.mean() < 0.9
 
 
-def test_a_strong_signal_is_found_and_told(capsys):
-    rows = run_world("strong", 0, ["stumps", "15 leaves from zero"])
-    assert [row["variant"] for row in rows] == ["stumps", "15 leaves from zero"]
-    stumps = rows[0]
-    assert stumps["outcome"] == "won"
-    assert stumps["auc"] > stumps["simple"] + 0.005
-    tell(pd.DataFrame(rows), Console(width=120))
-    said = capsys.readouterr().out
-    assert "stumps" in said
-    assert "100%" in said
-    assert FRESH == 10_000
+def test_a_strong_signal_is_found_and_told():
+    rows = run_world("strong", 0, ["default", "from zero"])
+    assert [(row["kind"], row["variant"]) for row in rows] == [
+        ("strong", "default"),
+        ("strong", "from zero"),
+    ]
+    default = rows[0]
+    assert default["ships"] == "lightgbm"
+    assert default["shipped"] == default["added"] > 0.005
+    table = tell(pd.DataFrame(rows))
+    assert "| strong | 1 | default | +0.0" in table
+    assert "1 of 1" in table
+
+
+def test_the_table_counts_worlds():
+    lines = [
+        ("noise", world, "default", ships, 0.9, added, added if ships else 0.0)
+        for world, (ships, added) in enumerate(
+            [("lightgbm", -0.01), ("", -0.02), ("lightgbm", 0.02), ("", 0.04)]
+        )
+    ]
+    line = tell(pd.DataFrame(lines, columns=FIELDS)).splitlines()[-1]
+    assert line.startswith("| noise | 4 | default | +0.0075 ± ")
+    assert "| 1: 25.0% [0.6%, 80.6%] |" in line  # Clopper and Pearson's interval
+    assert "| 1 of 2 |" in line
+    assert "| 0.0125 ± " in line  # 0.01 was lost, and 0.04 not won

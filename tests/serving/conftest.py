@@ -19,7 +19,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def bundle(project: Path) -> Path:
-    return make_bundle(project, project.parent / "ensemble")
+    return make_bundle(project, project.parent / "ensemble", neighbours=8)
 
 
 @pytest.fixture(scope="session")

@@ -42,8 +42,8 @@ def make_project(folder: Path) -> Path:
     return folder
 
 
-def make_bundle(project: Path, out: Path, samples: int = 4) -> Path:
+def make_bundle(project: Path, out: Path, samples: int = 4, neighbours: int = 0) -> Path:
     """The bundle of a project."""
     with chdir(project):
-        bundle(out, samples)
+        bundle(out, samples, neighbours)
     return out

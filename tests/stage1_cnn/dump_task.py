@@ -44,6 +44,7 @@ def make_project(folder: Path, **changes) -> None:
             Image.fromarray(image).resize((STORED, STORED)).save(path)
             content = path.read_bytes()
             facts.append((f"{role}/{i}.png", len(content), hashlib.sha256(content).hexdigest()))
+        table["width"] = table["height"] = STORED
         table["path"], table["bytes"], table["sha256"] = zip(*facts, strict=True)
         place = folder / "artifacts" / "manifest" / f"{role}.parquet"
         manifests[role] = write_manifest(table, role, place)

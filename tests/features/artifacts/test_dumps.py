@@ -57,6 +57,17 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_what_crops_say_apart_comes_back_and_only_log_odds_are_corrected(tmp_path: Path) -> None:
+    peaks = np.arange(12, dtype=np.float32).reshape(6, 2)
+    write_dump(replace(make_dump(SCORED), crop_logits=peaks), TRAIN, tmp_path)
+    found = read_dump(tmp_path, TRAIN, "net", 0)
+    np.testing.assert_array_equal(found.crop_logits, peaks)
+    np.testing.assert_array_equal(found.corrected_crop_logits, peaks - [1.5, 0])
+    for wrong, error in ((peaks[:5], AlignmentError), (peaks * np.nan, NotFiniteError)):
+        with pytest.raises(error):
+            write_dump(replace(make_dump(SCORED), crop_logits=wrong), TRAIN, tmp_path)
+
+
 def test_a_dump_comes_back_as_it_was(folder: Path) -> None:
     wanted, found = make_dump(SCORED), read_dump(folder, TRAIN, "net", 0)
     assert found.member == MEMBER

@@ -164,8 +164,9 @@ def test_a_killed_worker_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from features.caching import filling
 from features.pixels import cache as image_cache, scanning as scans
-image_cache.BLOCK, image_cache.COMMIT_SECONDS = 2, 0.0
+image_cache.BLOCK, filling.COMMIT_SECONDS = 2, 0.0
 sys.path[:0] = {tests!r}
 from test_cache import NAMES, read
 really_scan, seen = scans.scan_file, []

@@ -145,7 +145,7 @@ from features.pixels.kernels import find_kernels
 from features.pixels.scanning import scan_file
 from features.settings.images import Images, Limits
 import torchvision.io
-find_kernels().resize(np.zeros((32, 32, 3), np.uint8), 16)
+find_kernels().resize(np.zeros((32, 32, 3), np.uint8), 16, 16)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 assert not scan_file(Path(sys.argv[1]), "a", Limits(), Images(size=64))[0].problem
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

@@ -179,7 +179,7 @@ def test_a_jpeg_becomes_the_pixels_that_pillow_makes(mode: str, options: dict) -
     with Image.fromarray(found[:, :64]) as square:
         halved = square.resize((32, 32), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(
-        find_kernels().resize(found[:, :64].copy(), 32), np.asarray(halved)
+        find_kernels().resize(found[:, :64].copy(), 32, 32), np.asarray(halved)
     )
 
 

@@ -24,18 +24,18 @@ SHAPES = [
 @pytest.mark.parametrize(("height", "width", "size"), SHAPES)
 def test_resizing_gives_the_bits_of_torch(height: int, width: int, size: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    with_torch, plain = (k.resize(pixels, size) for k in (find_kernels(), PLAIN))
+    with_torch, plain = (k.resize(pixels, size, size) for k in (find_kernels(), PLAIN))
     assert find_kernels() is not PLAIN
     np.testing.assert_array_equal(plain, with_torch)
 
 
 def test_white_stays_white_and_pictures_that_were_turned_are_resized_alike() -> None:
     white = np.full((301, 77, 3), 255, np.uint8)
-    assert (PLAIN.resize(white, 48) == 255).all()
+    assert (PLAIN.resize(white, 48, 48) == 255).all()
     lying = np.random.default_rng(1).integers(0, 256, (60, 90, 3), np.uint8)
     turned = lying.transpose(1, 0, 2)[::-1]
     np.testing.assert_array_equal(
-        PLAIN.resize(turned, 32), PLAIN.resize(np.ascontiguousarray(turned), 32)
+        PLAIN.resize(turned, 32, 32), PLAIN.resize(np.ascontiguousarray(turned), 32, 32)
     )
 
 

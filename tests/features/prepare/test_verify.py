@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 from made_data import prepare_params
 
+from features.core.manifest import read_manifest
+from features.crops.picture_cache import PictureCache
+from features.crops.picture_store import open_pictures
 from features.errors import ManifestError
 from features.pixels.cache import ImageCache
 from features.prepare.run import run
@@ -23,7 +26,8 @@ def test_what_has_not_changed_is_told_in_one_line(
 ) -> None:
     with caplog.at_level("INFO", "forgerystack"):
         verify_data(prepare_params(data), prepared)
-    assert caplog.messages[-1].startswith("prepare: 32 files read again, 0 changed; 0 damaged")
+    assert caplog.messages[-2] == "prepare: 32 files read again, 0 changed"
+    assert caplog.messages[-1].startswith("prepare: 0 damaged blocks in")
 
 
 @pytest.mark.fault(
@@ -49,15 +53,18 @@ def test_damaged_blocks_of_the_store_are_forgotten(
     prepared: Path, data: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     params = prepare_params(data)
-    path = ImageCache(params.images).pixels_path
-    content = bytearray(path.read_bytes())
-    content[7] ^= 255
-    path.write_bytes(content)
+    open_pictures(read_manifest(prepared, "train"), data, params.images, None)
+    caches = [ImageCache(params.images), PictureCache(params.images, None)]
+    for path in (caches[0].pixels_path, caches[1].pictures_path):
+        content = bytearray(path.read_bytes())
+        content[7] ^= 255
+        path.write_bytes(content)
     with caplog.at_level("INFO", "forgerystack"):
         verify_data(params, prepared)
-    assert "1 damaged blocks" in caplog.messages[-1]
+    told = [f"prepare: 1 damaged blocks in {cache.folder}" for cache in caches]
+    assert set(told) <= set(caplog.messages)
     caplog.clear()
     run(params, prepared)
     with caplog.at_level("INFO", "forgerystack"):
         verify_data(params, prepared)
-    assert "0 damaged blocks" in caplog.messages[-1]
+    assert all("0 damaged blocks" in line for line in caplog.messages[-2:])

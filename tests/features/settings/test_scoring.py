@@ -47,7 +47,38 @@ def test_what_cannot_be_dumped_is_told_with_its_place(override: str, problem: st
     assert any(found.startswith(problem) for found in caught.value.problems)
 
 
-def test_the_stage_alone_knows_of_no_backbones_but_of_the_stores_size() -> None:
-    assert check(DumpParams, "dump.backbones.trial.tta=six")
+CROP = "backbones.large.images.mode=crop"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["dump.crops=4"], "dump.crops 4: no backbone has images.mode crop"),
+        ([CROP, "dump.backbones.small.crops=4"], "dump.backbones.small.crops 4: its images.mode is "
+         "square"),
+        ([CROP, "dump.image_size=65"], "dump.image_size 65 is above images.size 64"),
+        (["images.mode=crops"], "images.mode: must be 'square', 'fit' or 'crop'"),
+        (["backbones.small.images.size=64"], "backbones.small.images.size: unknown"),
+    ],
+)  # fmt: skip
+def test_crops_are_for_backbones_that_crop(overrides: list[str], problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_all_params(apply_overrides(yaml.safe_load(SETTINGS), overrides))
+    assert any(found.startswith(problem) for found in caught.value.problems), caught.value.problems
+
+
+def test_a_crop_has_any_size_and_whole_and_crops_stand_side_by_side() -> None:
+    overrides = [CROP, "backbones.large.image_size=224", "dump.crops=4"]
+    overrides += ["dump.backbones.large.image_size=384"]
+    params = check_all_params(apply_overrides(yaml.safe_load(SETTINGS), overrides))
+    modes = [params.resolve_backbone(name).images.mode for name in ("small", "large")]
+    assert modes == ["square", "crop"]
+    assert params.resolve_member("large", "crop").image_size == 384
+
+
+def test_the_stage_alone_knows_the_stores_size_and_the_members_mode() -> None:
+    assert check(DumpParams, "dump.backbones.trial.tta=six", "dump.crops=4")
+    params = check(DumpParams, "dump.image_size=65")
+    assert params.resolve_member("small", "crop").image_size == 65
     with pytest.raises(ConfigError, match=r"above images\.size 64"):
-        check(DumpParams, "dump.image_size=65")
+        params.resolve_member("small", "fit")

@@ -9,18 +9,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from tiny_project import make_bundle
 
 from features.core.files import digest_file
 from features.errors import BundleError, StaleArtifactError
+from features.settings.images import Geometry
 from features.settings.sections import load_params
 from serving import Ensemble
 from serving.bundle import members as bundled
 from serving.bundle import run as module
 from serving.bundle.settings import BundleParams
 from serving.format.facts import find_limit
+from serving.reading.pictures import name_picture
 from serving.scoring.needs import Needs
+from stage1_cnn.dump.onnx import OnnxEngine
+from stage1_cnn.dump.parts import build_engine
+from stage1_cnn.networks.member import Member, read_member
 
 
 @pytest.fixture
@@ -51,7 +57,7 @@ def test_nothing_in_it_is_pickled_and_everything_is_sealed(bundle: Path) -> None
     assert sums.keys() == files - {"MANIFEST.json"}
     assert all(digest_file(bundle / name) == digest for name, digest in sums.items())
     endings = {Path(name).suffix for name in files}
-    assert endings <= {".json", ".onnx", ".npy", ".txt", ".md", ".jpg", ".png"}
+    assert endings <= {".json", ".onnx", ".npy", ".txt", ".md", ".jpg", ".png", ".webp"}
     for path in bundle.rglob("*.npy"):
         np.load(path, allow_pickle=False)
 
@@ -64,10 +70,11 @@ def test_samples_travel_with_what_they_are(bundle: Path, ensemble: Ensemble, pro
         assert (bundle / sample.file).read_bytes() == original.read_bytes()
 
 
-def test_without_samples_none_travel(project: Path, tmp_path: Path) -> None:
+def test_no_picture_travels_unasked(project: Path, tmp_path: Path) -> None:
     out = make_bundle(project, tmp_path / "none", samples=0)
-    assert not (out / "samples").exists()
-    assert Ensemble.load(out).facts.samples == ()
+    assert not [path for path in out.rglob("*") if path.suffix in (".png", ".jpg", ".webp")]
+    facts = Ensemble.load(out).facts
+    assert (facts.samples, facts.neighbours) == ((), 0)
 
 
 def test_what_is_there_and_no_bundle_is_left_alone(project: Path, tmp_path: Path) -> None:
@@ -121,6 +128,19 @@ def test_members_that_were_trained_again_are_refused(copy: Path) -> None:
             module.open_members(params, stale)
 
 
+def test_members_that_see_no_square_are_refused(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_cropping(*where: object) -> Member:
+        member = read_member(*where)
+        settings = member.settings.model_copy(update={"images": Geometry(mode="crop")})
+        return replace(member, settings=settings)
+
+    monkeypatch.setattr(module, "read_member", read_cropping)
+    with pytest.raises(BundleError, match=r"has images\.mode crop, and a bundle shows one square"):
+        make_bundle(copy, copy / "ensemble")
+
+
 def test_an_ensemble_that_looks_at_files_cannot_be_bundled(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +158,25 @@ def test_pictures_are_resized_and_refused_as_the_project_says(copy: Path, tmp_pa
     large = np.zeros((100, 100, 3), np.uint8)
     (row,) = Ensemble.load(out).label([large])
     assert row.status == "100 x 100 pixels, above max_pixels 4000"
+
+
+def test_a_dump_by_onnx_runtime_has_the_bits_of_the_bundle(
+    project: Path, ensemble: Ensemble, pictures: list[Path]
+) -> None:
+    """Whatever the batches: the graph is the same."""
+    folder = project / "artifacts/members/noise/0"
+    torch_engine = build_engine(read_member(folder, "noise", 0), folder, 48, torch.device("cpu"))
+    given = [name_picture(path, 0) for path in pictures]
+    squares = np.concatenate([ensemble.reader.read(picture) for picture in given])
+    pixels = torch.from_numpy(squares)
+    torch_engine(pixels)
+    wanted = [found.numpy() for found in OnnxEngine(torch_engine, pixels)(pixels)]
+    member = ensemble.scorer.get_member("noise-0")
+    for size in (1, 7, len(squares)):
+        batches = [squares[i : i + size] for i in range(0, len(squares), size)]
+        scores = zip(*map(member.score, batches), strict=True)
+        for own, part in zip(wanted, scores, strict=True):
+            np.testing.assert_array_equal(own, np.concatenate(part))
 
 
 def test_large_log_odds_may_differ_by_a_share_of_them() -> None:

@@ -1,6 +1,8 @@
 """Two bundles on the same pictures: flips, differences, and who is right."""
 
 import json
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,23 @@ def test_flips_are_counted_by_direction_and_the_largest_differences_come_first()
     assert found.flips == {("fake", "real"): 1, ("real", "fake"): 2}
     assert [pair.first.name for pair in found.largest] == ["0", "3"]
     assert found.judged is None
+
+
+@pytest.mark.parametrize("shown", [0, 3])
+def test_many_pairs_are_not_kept(shown: int) -> None:
+    def come() -> Iterator[Pair]:
+        for i in range(5000):
+            yield Pair(row(str(i), 0.5, i), row(str(i), 0.5, -1))
+
+    tracemalloc.start()
+    found = compare_pairs(come(), None, shown)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (found.rows, [pair.first.name for pair in found.largest]) == (
+        5000,
+        ["4999", "4998", "4997"][:shown],
+    )
+    assert peak < 100_000
 
 
 def test_a_picture_that_one_cannot_read_counts_for_neither() -> None:

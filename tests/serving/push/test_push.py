@@ -21,6 +21,7 @@ def test_a_dry_run_lists_all_files_with_their_sizes_and_sends_nothing(
         size, name = f"{path.stat().st_size:,}", path.relative_to(bundle).as_posix()
         assert any(line.split() == [size, name] for line in caplog.messages)
     assert f"push: {len(files)} files" in caplog.text
+    assert "4 pictures of val and 8 thumbnails of training pictures go along" in caplog.text
     assert "nothing was sent" in caplog.text
 
 

@@ -11,7 +11,7 @@ from video_files import draw_frames, write_video
 
 from features.errors import ImageProblem, PictureError
 from features.pixels.decoding import decode_square
-from features.pixels.reading import read_picture
+from features.pixels.reading import read_content
 from features.prepare.video_rows import list_frames
 from features.settings.data import Data
 from serving import Ensemble
@@ -89,7 +89,7 @@ def test_frames_come_from_all_over_a_video(
     assert len(squares) == len(listed) == looked_at
     images = ensemble.facts.pixels.build_images(str(tmp_path))
     for square, path in zip(squares, listed["path"], strict=True):
-        content = read_picture(tmp_path, path).data
+        content = read_content(tmp_path, path).data
         np.testing.assert_array_equal(square, decode_square(content, images))
 
 

@@ -11,6 +11,7 @@ from PIL import Image, PngImagePlugin
 
 from features.errors import PictureError
 from serving.format.facts import RateFacts, ValRates
+from serving.format.neighbours import read_neighbours
 from serving.scoring.scorer import Scorer
 from serving.sheet.blocks import share_blocks
 from serving.sheet.copies import COPIES
@@ -145,6 +146,45 @@ def test_shares_of_blocks_add_up_to_the_score(ensemble, content, facts, name):
     assert shares.base + sum(shares.blocks.values()) == pytest.approx(log_odds, abs=1e-4)
     page = render_sheet(replace(facts, shares=shares))
     assert f"starts at log-odds {shares.base:+.2f}" in page
+
+
+def test_the_nearest_of_train_are_shown_by_class(ensemble, project, facts):
+    own = read_neighbours(ensemble.bundle.folder).facts.pictures[0]
+    picture = project / "data/demo/trainset" / own.name
+    near = gather_facts(ensemble, picture.read_bytes(), "a.png").near
+    assert [one.picture.label for one in near] == ["real"] * 4 + ["fake"] * 4
+    for part in (near[:4], near[4:]):
+        similarities = [one.similarity for one in part]
+        assert similarities == sorted(similarities, reverse=True)
+    first = max(near, key=lambda one: one.similarity)
+    assert first.picture == own
+    text = read_text(render_sheet(replace(facts, near=near)))
+    assert "Of 8 training pictures that came with the bundle" in text
+    assert f"{own.name} : the same (similarity 1.00)" in text
+    assert "It proves nothing" in text
+
+
+def test_names_of_training_pictures_stay_text(facts):
+    first = facts.near[0]
+    hostile = replace(first, picture=first.picture.model_copy(update={"name": HOSTILE}))
+    page = render_sheet(replace(facts, near=(hostile,)))
+    assert "<img src=x" not in page
+    assert "&lt;img src=x" in page
+
+
+def test_without_training_pictures_there_is_no_section(facts):
+    assert "Training pictures" not in read_text(render_sheet(replace(facts, near=())))
+
+
+@pytest.mark.parametrize(
+    ("similarity", "told"),
+    [(1.0, "the same"), (0.7, "near"), (0.5, "usual distance"), (0.1, "far")],
+)
+def test_distances_are_told_in_words(facts, similarity, told):
+    near = (replace(facts.near[0], similarity=similarity, usual=(0.4, 0.6)),)
+    text = read_text(render_sheet(replace(facts, near=near)))
+    assert f"{near[0].picture.name} : {told} (similarity {similarity:.2f})" in text
+    assert ("All are far" in text) == (told == "far")
 
 
 def test_what_is_no_sum_shows_no_shares(facts):

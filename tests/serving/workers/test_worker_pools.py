@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from live_service import list_workers
 
 from serving.workers.bounding import bound_worker
 from serving.workers.pools import WorkerLostError, WorkerPool
@@ -77,6 +78,20 @@ def test_a_worker_that_was_killed_while_it_waited_is_not_missed() -> None:
 
     (first, second), losses = use_pool(use)
     assert first != second
+    assert losses == []
+
+
+def test_whoever_goes_while_a_worker_starts_leaves_none_behind() -> None:
+    async def use(pool: WorkerPool) -> list[int]:
+        for _ in range(3):
+            asked = asyncio.create_task(pool.run(measure, b""))
+            await asyncio.sleep(0.02)
+            asked.cancel()
+        await pool.run(measure, b"")
+        return list_workers(os.getpid())
+
+    workers, losses = use_pool(use)
+    assert len(workers) == 1
     assert losses == []
 
 

@@ -22,7 +22,7 @@ def project(task, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_manifest(manifest.table, "train", tmp_path / "artifacts/manifest/train.parquet")
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(SETTINGS))
-    monkeypatch.setattr(compare, "open_store", lambda *_: store)
+    monkeypatch.setattr(compare.MemberStores, "open", lambda *_: store)
     return tmp_path
 
 

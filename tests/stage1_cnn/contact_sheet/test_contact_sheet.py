@@ -93,3 +93,17 @@ def test_command_writes_where_it_is_told_to(project):
     main("small", rows=2, views=1, out=Path("there/sheet.png"))
     assert Image.open("there/sheet.png").format == "PNG"
     assert not Path("artifacts/contact_sheets").exists()
+
+
+def test_of_crops_each_draw_shows_another_square_of_the_same_pixels(project):
+    crop = ["backbones.small.images.mode=crop", "backbones.small.image_size=16"]
+    main("small", rows=2, views=5, overrides=crop, out=Path("sheet.png"))
+    sheet = np.asarray(Image.open("sheet.png"))
+    lines, columns = ((sheet == COLOURS[0]).all(2).any(axis) for axis in (1, 0))
+    top, lefts = (
+        np.flatnonzero(lines)[-1] + 1 - FRAME - 16,
+        np.flatnonzero(np.diff(columns * 1) == 1),
+    )
+    squares = [sheet[top : top + 16, left + 1 + FRAME : left + 17 + FRAME] for left in lefts[-6:]]
+    assert all(square.shape == (16, 16, 3) for square in squares)
+    assert len({square.tobytes() for square in squares}) > 3

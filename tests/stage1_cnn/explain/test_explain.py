@@ -14,6 +14,7 @@ from features.artifacts.gradcam import read_gradcam
 from features.core.files import write_array, write_sealed
 from features.core.manifest import read_manifest
 from features.errors import IntegrityError, MissingArtifactError, StaleArtifactError
+from features.settings.images import Geometry
 from features.settings.learning import Network
 from features.settings.sections import load_params
 from stage1_cnn.explain import run as explain
@@ -113,7 +114,7 @@ def test_an_empty_gallery_has_no_maps(tmp_path):
 
 
 def test_without_backbones_there_are_no_maps_and_no_picture_is_opened(tmp_path, monkeypatch):
-    monkeypatch.setattr(explain, "open_store", None)
+    monkeypatch.setattr(explain.MemberStores, "open", None)
     run(read_params(names=()), tmp_path)
     found = read_gradcam(tmp_path, read_val().digest, ROWS)
     assert (found.maps, found.layers) == ({}, {})
@@ -154,3 +155,15 @@ def test_both_sides_of_a_row_are_scaled_together():
     real, fake = scale_maps(signed).swapaxes(0, 1)
     assert fake.tolist() == [[[255, 0], [128, 0]], [[0, 0], [0, 0]], [[0, 0], [0, 0]]]
     assert real.tolist() == [[[0, 64], [0, 0]], [[0, 0], [0, 0]], [[0, 0], [0, 255]]]
+
+
+@pytest.mark.parametrize("mode", ["fit", "crop"])
+def test_members_of_another_geometry_show_whole_pictures(tmp_path, mode, monkeypatch):
+    make_project(tmp_path, images=Geometry(mode=mode))
+    monkeypatch.chdir(tmp_path)
+    write_gallery(ROWS)
+    run(read_params("dump.image_size=40", names=["net"]), tmp_path / "out")
+    maps = read_gradcam(tmp_path / "out", read_val().digest, ROWS).maps["net"]
+    assert maps.shape == (5, 2, explain.MOST_SIDE, explain.MOST_SIDE)
+    dark = (maps.max(axis=1) == 0).mean(axis=(1, 2))
+    assert (dark > 0.2).all() if mode == "crop" else (dark < 0.2).all()

@@ -22,7 +22,7 @@ from features.forensics.columns import COLUMNS, measure_images
 from features.pixels.store import open_store
 from features.runtime.interruption import Interruption
 from features.runtime.locks import hold
-from features.settings.images import Images
+from features.settings.images import Geometry, Images
 from features.settings.perturb import PerturbParams
 from features.settings.sections import load_params
 from stage1_cnn.perturb import run as perturb
@@ -277,3 +277,18 @@ def test_a_signal_ends_the_command_with_75_and_the_same_one_goes_on(tmp_path, ex
     assert not out.exists()
     found = run(out)
     assert found == expected
+
+
+def test_members_that_see_crops_and_squares_are_asked_about_the_same_changes(tmp_path, monkeypatch):
+    make_project(tmp_path, images=Geometry(mode="crop"))
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(yaml.safe_dump({**PARAMS, **OTHERS}))
+    run(tmp_path / "out")
+    dump(tmp_path / "dumps")
+    found = read_perturbed(tmp_path / "out", read_val())
+    wanted = read_dump(tmp_path / "dumps", read_val(), "net", 0)
+    ids = found.row_ids
+    np.testing.assert_allclose(found.logits[0][0], wanted.logits[ids], atol=1e-5)
+    np.testing.assert_allclose(found.crop_logits[0][0], wanted.crop_logits[ids], atol=1e-5)
+    for changed in found.crop_logits[0][1:]:
+        assert np.abs(changed - found.crop_logits[0][0]).max() > 1e-3

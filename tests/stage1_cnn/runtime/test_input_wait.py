@@ -5,6 +5,8 @@ import pytest
 import torch
 from small_task import keep_pixels, make_pixels
 
+from features.crops.crop_store import CropStore
+from features.crops.picture_store import FilePictures
 from features.pixels.store import FileStore
 from features.settings.images import Images
 from stage1_cnn.runtime.input_wait import InputWait, advise_batch, advise_input
@@ -63,6 +65,9 @@ def test_advice_names_what_helps(tmp_path):
     labels = np.array([0, 1])
     kept = keep_pixels(tmp_path / "pixels.bin", make_pixels(labels))
     assert "images.store_dir is slower than the device" in advise_input(0.43, kept)
+    native = (np.full((1000, 2), 1000, np.int32), Images(size=256, store="none"), None)
+    pictures = FilePictures(tmp_path, ["a.png"] * 1000, [""] * 1000, *native)
+    assert "keeps them decoded, 3.0 GB" in advise_input(0.43, CropStore(pictures, 224))
 
 
 @pytest.mark.parametrize(("used", "said"), [(20, True), (60, False)])

@@ -98,6 +98,7 @@ def test_held_out_columns_carry_no_labels(shared_world):
         "backbones",
         "row_ids",
         "logits",
+        "crop_logits",
         "embeddings",
         "digests",
         "extras",

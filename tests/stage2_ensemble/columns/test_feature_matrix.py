@@ -62,6 +62,28 @@ def columns():
 # --- which columns there are
 
 
+def add_crops(columns, backbone="net-b"):
+    """What this backbone says of several crops: a highest log-odds and a spread of each row."""
+    rows = np.arange(len(columns), dtype=np.float64)
+    peaks = np.stack([rows, rows / 10], axis=1)
+    return replace(columns, crop_logits=tuple(
+        peaks if name == backbone else None for name in columns.backbones
+    ))  # fmt: skip
+
+
+def test_what_crops_say_apart_are_columns_of_their_backbone(columns):
+    crops = add_crops(columns)
+    table, rows = fit(crops)
+    assert table.names == (*POOLED, "logit_max:net-b", "logit_spread:net-b", *DISTANCES)
+    np.testing.assert_allclose(rows[:, 5:7], crops.crop_logits[1], rtol=1e-6)
+    np.testing.assert_array_equal(table.build(crops.take(np.arange(9)))[:, 5:7], rows[:9, 5:7])
+    assert fit(crops, columns=("*", "!logit_*"))[0].names == (*POOLED, *DISTANCES)
+    assert "logit_max:net-b" in fit(crops.without("net-a"))[0].names
+    assert "logit_max:net-b" not in fit(crops.without("net-b"))[0].names
+    with pytest.raises(AlignmentError, match="no logit_max:net-b"):
+        table.build(columns)
+
+
 def test_columns_are_named_after_what_they_hold(columns):
     table, rows = fit(add_extras(columns))
     assert table.names == (*POOLED, *DISTANCES, *EXTRAS)

@@ -161,8 +161,9 @@ def test_every_forensic_column_is_of_its_family():
 
 def test_backbones_come_first_and_odd_names_are_theirs():
     names = ["logit:file", "spread", "distance:file", "pca:spread:0", "forensic:ela:mean"]
+    names += ["logit_max:file", "logit_spread:file"]
     assert list(list_blocks(names).items()) == [
-        ("backbone:file", [0, 2]),
+        ("backbone:file", [0, 2, 5, 6]),
         ("backbone:spread", [3]),
         ("disagreement", [1]),
         ("forensic:ela", [4]),

@@ -51,10 +51,10 @@ def ledger(monkeypatch) -> Ledger:
             return columns.logits[:, self.place]
 
     def fit(names, rest, settings, seed):
-        assert names == [NAME]
         noted.learned.append(list_rows(rest))
         noted.scored.append(set())
-        return {NAME: Side(0)}, Side(1)
+        assert settings.bags == 1
+        return {name: Side(place) for place, name in enumerate(names)}, Side(1)
 
     monkeypatch.setattr(unseen, "fit_candidates", fit)
     return noted
@@ -85,8 +85,13 @@ def name_rows(
 
 def leave(folds, settings=SETTINGS, masks=None, **rest) -> dict[str, UnseenGain]:
     masks = masks or [np.ones(len(c), bool) for c in folds]
-    gains = leave_domains_out(folds, NAME, settings, 0, masks, **rest)
-    return {gain.kind: gain for gain in gains}
+    found = leave_domains_out(folds, [NAME], settings, 0, masks, **rest)
+    return {gain.kind: gain for gain in found.gains[NAME]}
+
+
+def list_unknown(folds, **rest) -> dict[str, str]:
+    masks = [np.ones(len(c), bool) for c in folds]
+    return leave_domains_out(folds, [NAME], SETTINGS, 0, masks, **rest).unknown
 
 
 def count_pairs(fakes, reals) -> float:
@@ -192,7 +197,7 @@ def test_equal_sides_differ_by_nothing(ledger):
 def test_the_same_seed_gives_the_same_figures(ledger):
     columns = name_rows(draw_columns(), 3, 3)
     masks = [np.ones(200, bool)]
-    found = [leave_domains_out([columns], NAME, SETTINGS, seed, masks) for seed in (0, 0, 1)]
+    found = [leave_domains_out([columns], [NAME], SETTINGS, seed, masks) for seed in (0, 0, 1)]
     assert found[0] == found[1] != found[2]
 
 
@@ -323,6 +328,46 @@ def test_held_out_rows_are_no_domains(ledger):
         leave([hold_out(columns)])
 
 
+def test_several_candidates_share_the_turns(ledger):
+    columns = name_rows(draw_columns(), 2, 2)
+    found = leave_domains_out([columns], [NAME, "other"], SETTINGS, 0, [np.ones(200, bool)])
+    turns = len(ledger.learned)
+    assert (
+        found.gains[NAME]
+        == leave_domains_out([columns], [NAME], SETTINGS, 0, [np.ones(200, bool)]).gains[NAME]
+    )
+    assert len(ledger.learned) == 2 * turns
+    assert {gain.difference for gain in found.gains["other"]} == {0.0}  # it is the simple side
+
+
+def test_what_could_not_be_left_out_is_named_with_the_reason(ledger):
+    assert list_unknown([name_rows(draw_columns(), 2, 2)]) == {}
+    assert list_unknown([name_rows(draw_columns(), 1)]) == {
+        "generators": "data.columns.generator names fewer than two",
+        SOURCES: "data.columns.source names fewer than two",
+    }
+    assert list_unknown([name_rows(draw_columns(), 2, 1)]).keys() == {SOURCES}
+
+
+def test_groups_that_mix_all_domains_leave_nothing_to_score(ledger):
+    """Each group holds reals and fakes of both generators and both sources."""
+    columns = name_rows(draw_columns(reals=80, fakes=80), 2, 2)
+    places = [np.flatnonzero(columns.labels == label) for label in (0, 1)]
+    groups = np.empty(160, np.int64)
+    for own in places:
+        groups[own] = np.arange(80) // 2
+    unknown = list_unknown([replace(columns, groups=groups)])
+    assert unknown.keys() == {BOTH}
+    assert unknown[BOTH].startswith("their groups hold rows of others")
+
+
+def test_a_class_that_would_be_gone_is_the_reason(ledger):
+    two = name_rows(draw_columns(0), 2)
+    one = replace(two, fold=1, domains=np.where(two.labels == 1, "gen 0", "").astype(object))
+    unknown = list_unknown([two, one])
+    assert unknown["generators"].startswith("without some of them a fold has rows of one class")
+
+
 # --- clusters in place of sources
 
 
@@ -352,8 +397,10 @@ def test_clusters_are_off_unless_asked_for(ledger, clustered):
 
 
 def test_clusters_stand_for_sources_and_are_called_clusters(ledger, clustered):
-    found = leave([name_rows(draw_columns(), 2)], pseudo_sources=4)
+    folds = [name_rows(draw_columns(), 2)]
+    found = leave(folds, pseudo_sources=4)
     assert clustered == [4]
+    assert list_unknown(folds, pseudo_sources=4).keys() == {SOURCES}
     together = "generators and clusters of reals"
     assert list(found) == [GENERATORS, "clusters of reals", together]
     assert found["clusters of reals"].domains == 4

@@ -24,12 +24,14 @@ from stage2_ensemble.explanations.contributions import explain_model
 from stage2_ensemble.models import boosted
 from stage2_ensemble.models.best_simple import fit_start, pick_simple
 from stage2_ensemble.models.boosted import (
+    ALL,
     EFFECTIVE_BETA,
     Boosted,
     FoldModels,
     build_options,
     find_rounds,
     gather_rows,
+    list_steps,
     weigh_rows,
 )
 
@@ -319,27 +321,28 @@ def prepare(folds, settings, components=False, parts=None):
     return data, parts or [basis[c.fold].inner_folds for c in folds], options
 
 
-def search_rounds(folds, settings, components=False, parts=None) -> int:
+def search_rounds(folds, settings, components=False, parts=None, steps=None) -> list[int]:
     data, parts, options = prepare(folds, settings, components, parts)
-    return find_rounds(data, parts, options, settings.max_rounds)
+    return find_rounds(data, parts, options, settings.max_rounds, steps or list_steps(settings))
 
 
 def test_rows_that_stop_the_boosting_are_not_learned_from(monkeypatch):
     folds = [draw_grouped(0), draw_grouped(1, seed=50)]
-    cuts, fitted, real, train = [], [], lightgbm.cv, lightgbm.train
+    taken, fitted, subset, train = [], [], lightgbm.Dataset.subset, lightgbm.train
 
-    def watch_cv(options, data, rounds, folds, **rest):
-        cuts.extend(folds)
-        return real(options, data, rounds, folds=folds, **rest)
+    def watch_subset(data, rows):
+        taken.append(rows)
+        return subset(data, rows)
 
-    def watch_train(options, data, *rest):
+    def watch_train(options, data, *rest, **named):
         fitted.append(data.num_data())
-        return train(options, data, *rest)
+        return train(options, data, *rest, **named)
 
-    monkeypatch.setattr(lightgbm, "cv", watch_cv)
+    monkeypatch.setattr(lightgbm.Dataset, "subset", watch_subset)
     monkeypatch.setattr(lightgbm, "train", watch_train)
     Boosted.fit(folds, change(bags=2), 0)
     groups = np.concatenate([c.groups for c in folds])
+    cuts = [(taken[i], np.array(taken[i + 1])) for i in range(0, len(taken), 2)]
     assert len(cuts) == SETTINGS.inner_folds  # every part has its turn
     assert sorted(i for _, left_out in cuts for i in left_out) == list(range(400))
     for learned, left_out in cuts:
@@ -370,33 +373,73 @@ def test_rounds_are_those_of_the_lowest_weighted_loss(components, class_weight):
     data.construct()
     labels, weights, begin = data.get_label(), data.get_weight(), data.get_init_score()
     weights = np.ones(300) if weights is None else weights
-    rows, losses = data.get_data(), np.zeros(41)
+    rows, losses, step = data.get_data(), np.zeros(41), {"num_leaves": 7, "feature_fraction": 0.5}
     for part in range(3):
         learn, held = np.flatnonzero(parts != part), np.flatnonzero(parts == part)
-        booster = lightgbm.train(options, data.subset(learn.tolist()), 40)
+        booster = lightgbm.train(options | step, data.subset(learn.tolist()), 40)
         for k in range(41):
             trees = booster.predict(rows[held], num_iteration=k, raw_score=True) if k else 0.0
             odds = begin[held] + trees
             losses[k] += log_loss(labels[held], expit(odds), sample_weight=weights[held]) / 3
-    assert search_rounds([columns], settings, components) == int(np.argmin(losses)) < 40
+    (rounds,) = search_rounds([columns], settings, components, steps=[step])
+    assert rounds == int(np.argmin(losses)) < 40
 
 
 def test_rounds_are_none_without_signal_and_more_with_it():
-    settings = change(max_rounds=60)
+    settings = change(max_rounds=60, num_leaves=2)
     rows = draw_columns(reals=300, fakes=300, hidden=0.0)
-    mute = change(max_rounds=60, columns=("forensic:*",))
+    mute = settings.model_copy(update={"columns": ("forensic:*",)})
     found = [search_rounds([add_mark(rows, 0.0, seed)], mute) for seed in range(5)]
-    assert 0 in found
-    assert max(found) <= 3
-    assert 5 < search_rounds([add_mark(rows, 1.0)], settings) <= 60
-    assert 0 < search_rounds([add_mark(rows, 1.0)], change(max_rounds=3)) <= 3
+    assert [0] in found
+    assert max(found) <= [6]
+    assert 5 < search_rounds([add_mark(rows, 1.0)], settings)[0] <= 60
+    (rounds,) = search_rounds([add_mark(rows, 1.0)], settings.model_copy(update={"max_rounds": 3}))
+    assert 0 < rounds <= 3
 
 
 def test_a_fold_that_cannot_be_cut_gives_no_rounds(columns):
     folds = [columns, draw_columns(1, seed=50)]
     parts = fit_basis(folds, SETTINGS, 0)[0].inner_folds
-    assert search_rounds(folds, SETTINGS, parts=[parts, None]) == 0
-    assert search_rounds(folds, SETTINGS, parts=[parts, parts]) > 0
+    assert search_rounds(folds, SETTINGS, parts=[parts, None]) == [0, 0]
+    assert sum(search_rounds(folds, SETTINGS, parts=[parts, parts])) > 0
+
+
+# --- curves, then trees that look at columns together
+
+
+def draw_pair(rows: int, seed: int) -> FoldColumns:
+    """A column that says much, but only of rows where another one is high."""
+    columns = draw_columns(reals=rows, fakes=rows, hidden=0.0, seed=seed)
+    switch, mark = np.random.default_rng([8, seed]).normal(size=(2, 2 * rows))
+    mark += 1.5 * (2 * columns.labels - 1) * np.where(switch > 0, 1, -0.5)
+    extras = np.stack([switch, mark], axis=1).astype(np.float32)
+    return replace(columns, extras=extras, extra_names=("forensic:switch", "forensic:mark"))
+
+
+PAIR = SETTINGS.model_copy(update={"max_rounds": 100, "learning_rate": 0.1, "num_leaves": 15})
+
+
+def test_what_columns_tell_together_is_found_after_the_curves():
+    learn, fresh = draw_pair(400, 0), draw_pair(1000, 7)
+    together = Boosted.fit([learn], PAIR, 0)
+    curves = Boosted.fit([learn], PAIR.model_copy(update={"num_leaves": 2}), 0)
+    aucs = [
+        roc_auc_score(fresh.labels, side.score(hold_out(fresh)))
+        for side in (together.start, curves, together)
+    ]
+    assert aucs[2] > max(aucs[:2]) + 0.01
+
+
+def test_trees_of_more_leaves_follow_the_curves():
+    learn = draw_pair(400, 0)
+    curves, together = search_rounds([learn], PAIR)
+    (booster,) = Boosted.fit([learn], PAIR, 0).boosters
+    leaves = [tree["num_leaves"] for tree in booster.dump_model()["tree_info"]]
+    assert curves > 0
+    assert together > 0
+    assert leaves[:curves] == [2] * curves
+    assert len(leaves) == curves + together
+    assert 2 < max(leaves[curves:]) <= 15
 
 
 # --- bags
@@ -415,10 +458,14 @@ def test_bags_are_averaged(columns):
 
 
 def test_settings_reach_lightgbm():
-    values = {"num_leaves": 5, "min_data_in_leaf": 7, "lambda_l2": 0.5}
-    values |= {"learning_rate": 0.3, "feature_fraction": 0.7}
-    options = build_options(change(**values), 3, (1000, 10))
+    values = {"min_data_in_leaf": 7, "learning_rate": 0.3}
+    settings = change(**values, num_leaves=5, feature_fraction=0.7, lambda_l2=0.5)
+    options = build_options(settings, 3, (1000, 10))
     assert {name: options[name] for name in values} == values
+    assert list_steps(settings) == [
+        {"num_leaves": 2, "feature_fraction": 0.7, "lambda_l2": 0.5},
+        {"num_leaves": 5, "feature_fraction": ALL, "lambda_l2": 5.0},
+    ]
     assert (options["seed"], options["deterministic"]) == (3, True)
 
 

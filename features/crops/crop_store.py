@@ -1,0 +1,134 @@
+"""Squares that networks see of pictures that keep their shape."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from features.core.manifest import Ids, Manifest
+from features.crops.picture_store import PictureStore, open_pictures
+from features.crops.places import Corners, centre_corners, draw_corners, list_grid
+from features.pixels.decoding import Pixels
+from features.pixels.store import ImageStore, open_store
+from features.settings.images import Images, Mode
+
+
+class FittedStore:
+    """Of each picture the square in its middle, mirrored where the picture is smaller."""
+
+    def __init__(self, pictures: PictureStore, size: int) -> None:
+        self.pictures, self.size = pictures, size
+
+    def __len__(self) -> int:
+        return len(self.pictures.sizes)
+
+    def select(self, row_ids: Ids) -> Self:
+        """The images of `row_ids` as rows 0 … k - 1; cheap to send to another process."""
+        selected = copy.copy(self)
+        selected.pictures = self.pictures.select(row_ids)
+        return selected
+
+    def gather(self, row_ids: Ids, out: Pixels | None = None) -> Pixels:
+        """`(b, size, size, 3)` uint8. Raises `ValueError` for rows that cannot be read."""
+        return self.cut(row_ids, centre_corners(self.pictures.sizes[row_ids], self.size), out)
+
+    def cut(self, row_ids: Ids, corners: Corners, out: Pixels | None = None) -> Pixels:
+        """`(b, size, size, 3)` uint8: a square of the picture of each row, from its corner on."""
+        shape = (len(row_ids), self.size, self.size, 3)
+        squares = np.empty(shape, np.uint8) if out is None else out
+        self.pictures.cut(row_ids, corners, squares)
+        return squares
+
+
+class CropStore(FittedStore):
+    """Of each picture a square of its own pixels: that in the middle, or one that is drawn."""
+
+    def draw(self, row_ids: Ids, uniform: npt.NDArray[np.float64]) -> Corners:
+        """`(b, 2)` corners of a square of each row, by numbers `(b, 2)` of 0 … 1."""
+        return draw_corners(self.pictures.sizes[row_ids], self.size, uniform)
+
+
+class SquareGrid(NamedTuple):
+    """The squares of some rows, those of a row one after the other."""
+
+    row_ids: Ids
+    """`(m,)`: the row of each square."""
+    corners: Corners
+    """`(m, 2)`."""
+    counts: Ids
+    """`(b,)`: squares of each row."""
+
+
+class GridStore(CropStore):
+    """Of each picture up to `most` squares of its own pixels, on a grid: what is scored of it."""
+
+    def __init__(self, pictures: PictureStore, size: int, most: int) -> None:
+        super().__init__(pictures, size)
+        self.most = most
+
+    def count_squares(self, row_ids: Ids) -> Ids:
+        """`(b,)`: squares of each row."""
+        return np.array([len(corners) for corners in self._list_corners(row_ids)], np.int64)
+
+    def list_squares(self, row_ids: Ids) -> SquareGrid:
+        """All squares of these rows."""
+        corners = list(self._list_corners(row_ids))
+        counts = np.array([len(own) for own in corners], np.int64)
+        places = np.concatenate([np.empty((0, 2), np.int32), *corners])
+        return SquareGrid(np.repeat(row_ids, counts), places, counts)
+
+    def _list_corners(self, row_ids: Ids) -> Iterator[Corners]:
+        for height, width in self.pictures.sizes[row_ids].tolist():
+            yield list_grid(height, width, self.size, self.most)
+
+
+def lay_grid(store: ImageStore, most: int, side: int | None = None) -> ImageStore:
+    """What is scored of pictures: of a `CropStore` at most so many squares of each, of `side`
+    pixels if that is given; other stores stay what they are.
+    """
+    if not isinstance(store, CropStore):
+        return store
+    return GridStore(store.pictures, side or store.size, most)
+
+
+def count_squares(store: ImageStore, row_ids: Ids) -> int:
+    """Squares that are scored of these rows in all."""
+    if isinstance(store, GridStore):
+        return int(store.count_squares(row_ids).sum())
+    return len(row_ids)
+
+
+def open_member_store(
+    manifest: Manifest, root: Path, images: Images, mode: Mode, side: int
+) -> ImageStore:
+    """What a member of this mode, whose network sees `side` pixels, gets of a manifest's pictures.
+
+    Raises as `open_store`.
+    """
+    if mode == "square":
+        return open_store(manifest, root, images)
+    if mode == "fit":
+        return FittedStore(open_pictures(manifest, root, images, images.size), images.size)
+    return CropStore(open_pictures(manifest, root, images, None), side)
+
+
+@dataclass
+class MemberStores:
+    """What members of several modes get of one manifest's pictures; each store is opened once."""
+
+    manifest: Manifest
+    root: Path
+    images: Images
+    _opened: dict[tuple[Mode, int], ImageStore] = field(default_factory=dict, repr=False)
+
+    def open(self, mode: Mode, side: int) -> ImageStore:
+        """As `open_member_store`."""
+        key = (mode, side if mode == "crop" else 0)
+        if key not in self._opened:
+            where = (self.manifest, self.root, self.images)
+            self._opened[key] = open_member_store(*where, mode, side)
+        return self._opened[key]

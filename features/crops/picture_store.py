@@ -1,0 +1,192 @@
+"""Pictures in their own shape by `row_id`: squares out of the cache, or out of the files."""
+
+import mmap
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from features.core.manifest import READABLE, Ids, Manifest
+from features.crops.picture_cache import PictureCache, read_picture
+from features.crops.places import Corners, Sizes, reflect
+from features.errors import ImageProblem, ManifestError
+from features.pixels.decoding import Pixels, fit_shape
+from features.pixels.store import ADVICE, SAMPLED_BLOCKS, check_sample, keep_pixels
+from features.runtime.memory import count_workers
+from features.settings.images import Images
+
+
+class PictureStore(Protocol):
+    """Pictures of one role, each `(h, w, 3)` uint8."""
+
+    sizes: Sizes
+    """`(n, 2)`: height and width; 0 for rows that cannot be read."""
+
+    def select(self, row_ids: Ids) -> "PictureStore":
+        """The pictures of `row_ids` as rows 0 … k - 1; cheap to send to another process."""
+        ...
+
+    def cut(self, row_ids: Ids, corners: Corners, out: Pixels) -> None:
+        """Fills `out`, `(b, s, s, 3)`, with squares of the pictures of `row_ids`.
+
+        Raises `ValueError` for rows that cannot be read.
+        """
+        ...
+
+
+def cut_square(picture: Pixels, corner: Corners, out: Pixels) -> None:
+    """Fills `out`, `(s, s, 3)`, from `corner` on; beyond the border the picture is mirrored."""
+    (top, left), side = corner.tolist(), len(out)
+    height, width = picture.shape[:2]
+    if 0 <= top <= height - side and 0 <= left <= width - side:
+        out[:] = picture[top : top + side, left : left + side]
+    else:
+        out[:] = picture[reflect(top, side, height)[:, None], reflect(left, side, width)]
+
+
+class RawPictures:
+    """Decoded pictures, memory-mapped."""
+
+    def __init__(self, path: Path, places: Ids, sizes: Sizes) -> None:
+        self._path, self._places, self.sizes = path, places, sizes
+        self._map: mmap.mmap | bytes = b""  # an empty file cannot be mapped
+        if path.stat().st_size:
+            with open(path, "rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return RawPictures, (self._path, self._places, self.sizes)
+
+    def select(self, row_ids: Ids) -> "RawPictures":
+        """The pictures of `row_ids` as rows 0 … k - 1; cheap to send to another process."""
+        return RawPictures(self._path, self._places[row_ids], self.sizes[row_ids])
+
+    def cut(self, row_ids: Ids, corners: Corners, out: Pixels) -> None:
+        """Reads no more than the lines of each square."""
+        places = self._places[row_ids]
+        if (places < 0).any():
+            raise ValueError("rows that cannot be read have no pixels")
+        shapes = self.sizes[row_ids]
+        self._announce(places, shapes, corners, out.shape[1])
+        for i, (place, (height, width)) in enumerate(zip(places, shapes.tolist(), strict=True)):
+            pixels = np.frombuffer(self._map, np.uint8, height * width * 3, place)
+            cut_square(pixels.reshape(height, width, 3), corners[i], out[i])
+
+    def _announce(self, places: Ids, shapes: Sizes, corners: Corners, side: int) -> None:
+        """Lets the disk fetch the lines of all squares at once, as `RawStore` does."""
+        if not isinstance(self._map, mmap.mmap) or not hasattr(mmap, "MADV_WILLNEED"):
+            return
+        tops, lines = np.maximum(corners[:, 0], 0), shapes[:, 1].astype(np.int64) * 3
+        starts = places + tops * lines
+        stops = places + np.minimum(tops + side, shapes[:, 0]) * lines
+        for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
+            page = start // mmap.PAGESIZE * mmap.PAGESIZE
+            self._map.madvise(mmap.MADV_WILLNEED, page, stop - page)
+
+
+@dataclass
+class FilePictures:
+    """Pictures decoded at each use, by threads on all cores; each once for all its squares."""
+
+    root: Path
+    paths: list[str]
+    sha256s: list[str]
+    sizes: Sizes
+    images: Images
+    longest: int | None
+    """Their longest side; `None`: their own."""
+    _threads: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(count_workers()), repr=False
+    )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        values = (self.root, self.paths, self.sha256s, self.sizes, self.images, self.longest)
+        return _open_alone, values
+
+    def select(self, row_ids: Ids) -> "FilePictures":
+        """The pictures of `row_ids` as rows 0 … k - 1; cheap to send to another process."""
+        paths, sha256s = ([values[i] for i in row_ids] for values in (self.paths, self.sha256s))
+        values = (self.sizes[row_ids], self.images, self.longest, self._threads)
+        return FilePictures(self.root, paths, sha256s, *values)
+
+    def cut(self, row_ids: Ids, corners: Corners, out: Pixels) -> None:
+        """Raises `ManifestError` for a file that has changed."""
+        rows, places = np.unique(row_ids, return_inverse=True)
+
+        def decode(number: int) -> None:
+            picture = self._read(int(rows[number]))
+            for i in np.flatnonzero(places == number):
+                cut_square(picture, corners[i], out[i])
+
+        for _ in self._threads.map(decode, range(len(rows))):
+            pass
+
+    def _read(self, row: int) -> Pixels:
+        path = self.paths[row]
+        if not self.sizes[row].all():
+            raise ValueError("rows that cannot be read have no pixels")
+        try:
+            return read_picture(self.root, path, self.sha256s[row], self.images, self.longest)
+        except ImageProblem as problem:
+            raise ManifestError(path, [str(problem)], ADVICE) from None
+
+
+def _open_alone(*values: object) -> FilePictures:
+    """In one process of many, which decodes by itself."""
+    return FilePictures(*values, ThreadPoolExecutor(1))  # type: ignore[arg-type, call-arg]
+
+
+def open_pictures(
+    manifest: Manifest, root: Path, images: Images, longest: int | None
+) -> PictureStore:
+    """The pictures of a manifest; decodes first what `images.store` keeps and is not there yet.
+
+    `longest`: as of `PictureCache`. Raises `StaleArtifactError` where a sample of the files is not
+    what the manifest says.
+    """
+    check_sample(manifest, root)
+    table = manifest.table
+    paths, sha256s = list(table["path"]), list(table["sha256"])
+    readable = table["status"].to_numpy() == READABLE
+    sizes = measure_sizes(manifest, longest)
+    needed = sizes.astype(np.int64).prod(axis=1) * 3
+    with PictureCache(images, longest) as cache:
+        places = cache.find_places(sha256s, needed)
+        missing = _find_missing(sha256s, places, readable)
+        if not keep_pixels(images, len(missing), int(needed[missing].sum())):
+            return FilePictures(root, paths, sha256s, sizes, images, longest)
+        if cache.drop_damaged(_sample_places(places)):
+            cache.drop_damaged()  # where one is, others may be
+            missing = _find_missing(sha256s, cache.find_places(sha256s, needed), readable)
+        if len(missing):
+            title = f"decode {manifest.role}"
+            problems = cache.fill(root, table.iloc[missing], needed[missing], title)
+            if problems:
+                raise ManifestError(f"{manifest.role} images", problems, ADVICE)
+        return RawPictures(cache.pictures_path, cache.find_places(sha256s, needed), sizes)
+
+
+def measure_sizes(manifest: Manifest, longest: int | None) -> Sizes:
+    """`(n, 2)` height and width of each picture, upright; 0 for rows that cannot be read."""
+    table = manifest.table
+    readable = table["status"].to_numpy() == READABLE
+    sizes = np.where(readable[:, None], table[["height", "width"]].to_numpy(np.int32), 0)
+    kinds, places = np.unique(sizes, axis=0, return_inverse=True)
+    fitted = [fit_shape(h, w, longest) if h else (0, 0) for h, w in kinds.tolist()]
+    return np.array(fitted, np.int32).reshape(-1, 2)[places.ravel()]
+
+
+def _find_missing(sha256s: list[str], places: Ids, readable: Ids) -> Ids:
+    """One row of each content that is not there."""
+    rows = np.flatnonzero(readable & (places < 0))
+    _, first = np.unique(np.array(sha256s, object)[rows], return_index=True)
+    return rows[np.sort(first)]
+
+
+def _sample_places(places: Ids) -> Ids:
+    known = np.unique(places[places >= 0])
+    rng = np.random.default_rng(0)
+    # The last one too: a file that was cut lacks it.
+    return np.concatenate([rng.permutation(known)[:SAMPLED_BLOCKS], known[-1:]])
