@@ -1,12 +1,11 @@
 """Videos of a list or a class folder into rows, one for each frame that is looked at."""
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from joblib import Parallel, delayed
 
 from features.core.trusted import find_trusted
 from features.errors import ImageProblem, ManifestError
@@ -36,12 +35,11 @@ def list_frames(rows: pd.DataFrame, data: Data) -> pd.DataFrame:
     if not len(videos) or not data.has_pictures:
         return rows
     import_av()
-    find = partial(_find_times, Path(data.root), data, find_trusted(data.trusted))
-    paths = rows["path"].iloc[videos].tolist()
-    with ThreadPoolExecutor(count_workers()) as threads:
-        found = list(
-            track(threads.map(find, paths), "look into videos", len(videos), unit="videos")
-        )
+    where = (Path(data.root), data, find_trusted(data.trusted))
+    work = Parallel(n_jobs=count_workers(), prefer="threads", return_as="generator")(
+        delayed(_find_times)(*where, path) for path in rows["path"].iloc[videos]
+    )
+    found = list(track(work, "look into videos", len(videos), unit="videos"))
     times: list[list[float | None]] = [[None]] * len(rows)
     for row, moments in zip(videos, found, strict=True):
         times[row] = moments

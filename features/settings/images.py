@@ -127,5 +127,9 @@ class PreparedImages(Images, Faces, extra="ignore"):
     """What `prepare` reads of `images`."""
 
 
-class ImagesSection(PreparedImages, Geometry, extra="forbid"):
-    """The whole section, whose `mode` is that of backbones that override none."""
+class TrainedImages(Images, Geometry, extra="ignore"):
+    """What members read of `images`; its `mode` is that of backbones that override none."""
+
+
+class ImagesSection(PreparedImages, TrainedImages, extra="forbid"):
+    """The whole section."""
