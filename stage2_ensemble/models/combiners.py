@@ -15,7 +15,6 @@ from scipy.special import log_expit, logit, logsumexp
 
 from features.core.auc import find_auc, rank_scores
 from stage2_ensemble.columns.columns import Floats, Labels
-from stage2_ensemble.decisions.newton import fit_log_odds
 from stage2_ensemble.models.gaps import Standards, fill_gaps, share_known
 
 KNOTS = 1001
@@ -141,15 +140,15 @@ class Logistic:
     standards_: Standards
 
     def fit(self, logits: Floats, labels: Labels, weights: Floats) -> Self:
-        """As scikit-learn's `LogisticRegression`; coefficients are of logits as they come."""
+        """scikit-learn's `LogisticRegression`; coefficients are of logits as they come."""
+        from sklearn.linear_model import LogisticRegression  # late: scoring does without
+
         self.standards_ = Standards.measure(logits)
         mean, scale = self.standards_.means, self.standards_.scales
         scaled = (self.standards_.fill(logits) - mean) / scale
-        columns = np.column_stack([scaled, np.ones(len(scaled))])
-        penalties = np.append(np.ones(len(mean)), 0.0) / weights.sum()
-        *coefficients, intercept = fit_log_odds(columns, labels, weights, penalties=penalties)
-        self.coefficients_ = coefficients / scale
-        self.intercept_ = float(intercept - mean @ self.coefficients_)
+        model = LogisticRegression().fit(scaled, labels, weights)
+        self.coefficients_ = model.coef_[0] / scale
+        self.intercept_ = float(model.intercept_[0] - mean @ self.coefficients_)
         return self
 
     def score(self, logits: Floats) -> Floats:
