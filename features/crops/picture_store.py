@@ -11,9 +11,8 @@ import numpy as np
 from features.core.manifest import READABLE, Ids, Manifest
 from features.crops.picture_cache import PictureCache, decode_known
 from features.crops.places import Corners, Sizes, reflect
-from features.errors import ManifestError
+from features.errors import ImageProblem, ManifestError
 from features.pixels.decoding import Pixels, fit_shape, limit_shape
-from features.pixels.reading import ImageProblem
 from features.pixels.store import ADVICE, SAMPLED_BLOCKS, FileChange, check_sample, keep_pixels
 from features.runtime.memory import count_workers
 from features.settings.images import Images
