@@ -44,6 +44,7 @@ STAGES: Mapping[str, tuple[str, ...]] = {
     "train": ("stage1_cnn.train", *MEMBER),
     "dump": ("stage1_cnn.dump", *MEMBER),
     "perturb": ("stage1_cnn.perturb",),
+    "tiers": ("stage1_cnn.tiers",),
     "stack": ("stage2_ensemble.stack",),
     "evaluate": ("stage2_ensemble.evaluate",),
     "gallery": ("stage2_ensemble.gallery",),

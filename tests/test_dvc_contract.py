@@ -30,6 +30,13 @@ STAGES = PIPELINE["stages"]
 AUCS = ("features/core/auc.py", "features/core/number_text.py")
 OF_CORE = (*AUCS, "features/core/members.py")
 SUMS, TRUSTED = "features/core/sums.py", "features/core/trusted.py"
+OF_CHANGED = {
+    *(*AUCS, SUMS, "features/forensics/__main__.py", "features/forensics/run.py"),
+    *("features/forensics/measuring.py", "features/forensics/settings.py"),
+    *("stage1_cnn/augment/augmenter.py", "stage1_cnn/augment/mixing.py"),
+    *("stage1_cnn/augment/self_blend.py", "stage1_cnn/dump/__main__.py"),
+    *("stage1_cnn/damage/chains.py", "stage1_cnn/damage/squares.py", "stage1_cnn/dump/run.py"),
+}
 ROOM_MATES = {
     "inputs": {*OF_CORE, SUMS, "features/core/manifest.py"},
     "prepare": {*OF_CORE},
@@ -37,21 +44,16 @@ ROOM_MATES = {
     "forensics": {*OF_CORE, SUMS},
     "dump": {SUMS},
     "outside": {SUMS, "features/lists/class_folders.py", "features/lists/label_file.py"},
-    "perturb": {
-        *(*AUCS, SUMS, "features/forensics/__main__.py", "features/forensics/run.py"),
-        *("features/forensics/measuring.py", "features/forensics/settings.py"),
-        *("stage1_cnn/augment/augmenter.py", "stage1_cnn/augment/mixing.py"),
-        *("stage1_cnn/augment/self_blend.py", "stage1_cnn/dump/__main__.py"),
-        "stage1_cnn/dump/run.py",
-    },
+    "perturb": OF_CHANGED,
+    "tiers": {*OF_CHANGED, "stage1_cnn/perturb/__main__.py", "stage1_cnn/perturb/run.py"},
     "stack": {TRUSTED},
     "evaluate": {TRUSTED, "features/artifacts/gradcam.py", "features/artifacts/row_blocks.py"},
     "gallery": {
         TRUSTED,
         *("features/artifacts/gradcam.py", "features/artifacts/null_model.py"),
         "features/artifacts/row_blocks.py",
-        *("features/artifacts/perturbed.py", "stage2_ensemble/decisions/units.py"),
-        "stage2_ensemble/findings/called_fake.py",
+        *("features/artifacts/perturbed.py", "stage2_ensemble/findings/called_fake.py"),
+        "stage2_ensemble/decisions/units.py",
         *("stage2_ensemble/findings/corrected_labels.py", "stage2_ensemble/findings/domains.py"),
         *("stage2_ensemble/findings/final_run.py", "stage2_ensemble/findings/promises.py"),
         *("stage2_ensemble/findings/outside.py", "stage2_ensemble/findings/rule_checks.py"),
@@ -186,19 +188,22 @@ def test_what_changes_no_result_is_no_dependency():
 @pytest.mark.parametrize(
     ("changed", "stages"),
     [
-        ("features/pixels/decoding.py", "prepare forensics train dump perturb explain report"),
-        ("features/crops/places.py", "train dump perturb explain"),
-        ("features/caching/filling.py", "prepare forensics train dump perturb explain"),
+        (
+            "features/pixels/decoding.py",
+            "prepare forensics train dump perturb tiers explain report",
+        ),
+        ("features/crops/places.py", "train dump perturb tiers explain"),
+        ("features/caching/filling.py", "prepare forensics train dump perturb tiers explain"),
         ("features/prepare/near_duplicates.py", "prepare"),
         ("features/lists/class_folders.py", "prepare outside"),
-        ("features/forensics/dct.py", "forensics perturb"),
+        ("features/forensics/dct.py", "forensics perturb tiers"),
         ("features/null_model/model.py", "null_model"),
         ("features/outside/matching.py", "outside"),
         ("features/artifacts/outside.py", "outside stack evaluate gallery label report"),
         ("features/settings/stacking.py", "inputs stack evaluate gallery label report"),
-        ("stage1_cnn/augment/mixing.py", "train perturb"),
+        ("stage1_cnn/augment/mixing.py", "train perturb tiers"),
         ("stage1_cnn/losses/focal.py", "train"),
-        ("stage1_cnn/dump/views.py", "dump perturb"),
+        ("stage1_cnn/dump/views.py", "dump perturb tiers"),
         ("stage2_ensemble/gate/gate.py", "stack evaluate gallery label report"),
         ("stage2_ensemble/charts/curves.py", "evaluate report"),
         ("stage2_ensemble/gallery/choosing.py", "gallery report"),

@@ -89,7 +89,7 @@ def test_the_last_answer_learns_from_val_and_quotes_the_run_before(project):
     project.write_params(params)
     stages = ["inputs", "prepare", "null_model", "forensics", "outside"]
     stages += ["train@resnet-0", "dump@resnet-0"]
-    stages += ["perturb", "stack", "evaluate", "label", "gallery", "explain", "report"]
+    stages += ["perturb", "tiers", "stack", "evaluate", "label", "gallery", "explain", "report"]
     assert sorted(project.repro()) == sorted(stages)
     after, folder = project.digest(), project.folder / "artifacts"
     weights = "artifacts/members/resnet/0/weights.safetensors"

@@ -1,6 +1,8 @@
-"""What members say of perturbed val pictures, on the disk; checked on write and on read.
+"""What members say of perturbed pictures, on the disk; checked on write and on read.
 
-`<folder>/perturbed.json` names the val manifest, the members, the variants and the sha256 of each
+Of val, or of rows of train that none of the members has learned from.
+
+`<folder>/perturbed.json` names the manifest, the members, the variants and the sha256 of each
 array beside it: `row_ids.npy` int64 `(n,)` strictly increasing, `forensics.npy` float32
 `(v, n, c)`, and for each member `<backbone>-<fold>.logits.npy` float32 `(v, n)` and
 `<backbone>-<fold>.embeddings.npy` float16 `(v, n, d)`, and where it scores several crops of a
@@ -30,7 +32,8 @@ from features.errors import AlignmentError, NotFiniteError, StaleArtifactError
 
 STAGE = "perturb"
 FACTS = "perturbed.json"
-NONE = "none"
+CLEAN = "clean"
+"""The tier of pictures as they are."""
 KINDS = ("logits", "embeddings", "crop_logits")
 """Arrays of a member; the last one where it scores several crops of a picture."""
 Array = npt.NDArray[Any]
@@ -46,20 +49,27 @@ _FORM = {
 
 
 class Variant(NamedTuple):
-    """One perturbation at one strength; `NONE`, without a strength, changes nothing."""
+    """One perturbation at one strength; or a tier, which has none, by its name."""
 
     perturbation: str
     strength: float | None
 
     @property
     def name(self) -> str:
-        """`jpeg 75`."""
-        return NONE if self.strength is None else f"{self.perturbation} {self.strength:g}"
+        """`jpeg 75`, `web`."""
+        if self.is_tier:
+            return self.perturbation
+        return f"{self.perturbation} {self.strength:g}"
+
+    @property
+    def is_tier(self) -> bool:
+        """Whether it is done to files, or nothing to none: robust AUC is the mean over these."""
+        return self.strength is None
 
 
 @dataclass(frozen=True)
 class Perturbed:
-    """`v` variants of `n` val rows; `NONE` comes first. Without rows the tuples are empty."""
+    """`v` variants of `n` rows. Without rows the tuples are empty."""
 
     row_ids: Ids
     variants: tuple[Variant, ...] = ()
@@ -99,18 +109,22 @@ class Perturbed:
         return arrays
 
 
-def check_perturbed(found: Perturbed, val: Manifest) -> None:
-    """Raises `AlignmentError` for rows or shapes that do not fit, `NotFiniteError`."""
+def check_perturbed(found: Perturbed, manifest: Manifest) -> None:
+    """Raises `LeakageError` for rows of train that one of the members has learned from,
+    `AlignmentError` for rows or shapes that do not fit, `NotFiniteError`.
+    """
     ids = found.row_ids
-    known = val.rows_to_dump(0)
-    if (np.diff(ids) <= 0).any() or not np.isin(ids, known).all():
-        raise AlignmentError("perturbed rows", f"{len(ids)}", "readable val rows, increasing")
-    wanted = (len(found.variants), len(ids))
+    for member in found.members:
+        manifest.check_not_learned(ids, member.fold)
+        if (np.diff(ids) <= 0).any() or not np.isin(ids, manifest.rows_to_dump(member.fold)).all():
+            wanted = f"readable {manifest.role} rows, increasing"
+            raise AlignmentError("perturbed rows", f"{len(ids)}", wanted)
+    shape = (len(found.variants), len(ids))
     for name, array in found.list_arrays().items():
         if name == "row_ids":
             continue
-        if array.shape[:2] != wanted:
-            raise AlignmentError(f"variants and rows of perturbed {name}", array.shape, wanted)
+        if array.shape[:2] != shape:
+            raise AlignmentError(f"variants and rows of perturbed {name}", array.shape, shape)
         finite = np.ones(len(ids), bool)
         for variant in array:  # one by one: embeddings of all may be large
             finite &= np.isfinite(variant.reshape(len(ids), -1)).all(axis=1)
@@ -119,13 +133,13 @@ def check_perturbed(found: Perturbed, val: Manifest) -> None:
 
 
 def write_perturbed(
-    found: Perturbed, val: Manifest, folder: Path, files: Mapping[str, Path] | None = None
+    found: Perturbed, manifest: Manifest, folder: Path, files: Mapping[str, Path] | None = None
 ) -> None:
     """Checks and writes; the JSON comes last.
 
     `files` are `.npy` of some of its arrays, by name: they are linked, not written again.
     """
-    check_perturbed(found, val)
+    check_perturbed(found, manifest)
     digests = {}
     for name, array in found.list_arrays().items():
         path = folder / f"{name}.npy"
@@ -135,7 +149,7 @@ def write_perturbed(
             write_array(path, array)
         digests[name] = digest_file(path)
     facts = {
-        "manifest": val.digest,
+        "manifest": manifest.digest,
         "rows": len(found),
         "note": found.note,
         "variants": [list(variant) for variant in found.variants],
@@ -146,24 +160,27 @@ def write_perturbed(
     write_sealed(folder / FACTS, facts)
 
 
-def read_perturbed(folder: Path, val: Manifest) -> Perturbed:
+def read_perturbed(folder: Path, manifest: Manifest, stage: str = STAGE) -> Perturbed:
     """Reads what `write_perturbed` wrote; all but the row ids is memory-mapped.
 
-    Raises `MissingArtifactError`, `StaleArtifactError` if it was made of another val manifest,
-    `IntegrityError`, or as `check_perturbed`.
+    `stage`: what makes it. Raises `MissingArtifactError`, `StaleArtifactError` if it was made of
+    another manifest, `IntegrityError`, or as `check_perturbed`.
     """
     path = folder / FACTS
-    facts = read_sealed(path, STAGE, _FORM)
-    if facts["manifest"] != val.digest:
-        versions = (f"manifest {facts['manifest'][:8]}", f"manifest {val.digest[:8]}")
-        raise StaleArtifactError(path, *versions, STAGE)
+    facts = read_sealed(path, stage, _FORM)
+    if facts["manifest"] != manifest.digest:
+        versions = (f"manifest {facts['manifest'][:8]}", f"manifest {manifest.digest[:8]}")
+        raise StaleArtifactError(path, *versions, stage)
     if not facts["rows"]:
         return Perturbed(np.empty(0, np.int64), note=facts["note"])
     members = tuple(
         MemberId(**{**values, "correction": Correction(**values["correction"])})
         for values in facts["members"]
     )
-    arrays = {name: _read_array(folder, name, facts["sha256"]) for name in facts["sha256"]}
+    arrays = {
+        name: read_array(folder / f"{name}.npy", digest, stage, mapped=True)
+        for name, digest in facts["sha256"].items()
+    }
     found = Perturbed(
         np.asarray(arrays["row_ids"]),
         tuple(Variant(*variant) for variant in facts["variants"]),
@@ -174,10 +191,5 @@ def read_perturbed(folder: Path, val: Manifest) -> Perturbed:
         arrays["forensics"],
         tuple(arrays.get(f"{member.name}.crop_logits") for member in members),
     )
-    check_perturbed(found, val)
+    check_perturbed(found, manifest)
     return found
-
-
-def _read_array(folder: Path, name: str, digests: Mapping[str, str]) -> Array:
-    path = folder / f"{name}.npy"
-    return read_array(path, digests[name], STAGE, mapped=True)

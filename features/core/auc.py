@@ -6,7 +6,7 @@ hold rows of both classes. An interval says how an AUC moves with the rows it is
 with the training of what is measured.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -87,11 +87,18 @@ def measure_auc(
     Ten groups are few: where half of a score's variance is shared within a group, such an interval
     held the AUC in 84 to 89 of 100 cases; where a tenth is, in 94.
     """
-    checked, values = _check_rows(labels, scores)
-    if 0 in count_classes(checked):
+    return _estimate(labels, [scores], groups, level)
+
+
+def _estimate(
+    labels: npt.ArrayLike, scores: Sequence[npt.ArrayLike], groups: Ids, level: float
+) -> AucEstimate:
+    checked = [_check_rows(labels, values) for values in scores]
+    if 0 in count_classes(checked[0][0]):
         return AucEstimate(None)
     numbers = np.unique(groups, return_inverse=True)[1]
-    parts = _take_apart(checked, values, numbers, numbers.max() + 1)
+    values = [values for _, values in checked]
+    parts = _take_apart(checked[0][0], values, numbers, numbers.max() + 1)
     if not parts.is_bounded:
         return AucEstimate(parts.auc)
     low, high = _find_bounds(parts, level)
@@ -99,6 +106,17 @@ def measure_auc(
         limit = _limit_faultless(parts, level)
         low, high = min(low, limit), max(high, 1 - limit)
     return AucEstimate(parts.auc, low, high)
+
+
+def average_aucs(
+    labels: npt.ArrayLike, scores: Sequence[npt.ArrayLike], groups: Ids, level: float = LEVEL
+) -> AucEstimate:
+    """The mean of the AUCs of several scores of the same `(n,)` rows, with its interval.
+
+    The mean of structural components moves the mean as a single score's moves its AUC; so the
+    interval is that of `measure_auc`, and holds how the scores depend on each other.
+    """
+    return _estimate(labels, scores, groups, level)
 
 
 def compare_aucs(
@@ -127,7 +145,7 @@ def compare_aucs(
         if 0 in count_classes(checked[kept]):
             return AucEstimate(None)
         count = numbers.max() + 1
-        both.append(_take_apart(checked[kept], values[kept], numbers[kept], count))
+        both.append(_take_apart(checked[kept], [values[kept]], numbers[kept], count))
     one, other = both
     difference = one.auc - other.auc
     if not (one.is_bounded and other.is_bounded):
@@ -150,10 +168,15 @@ def _check_rows(
     return checked, values
 
 
-def _take_apart(labels: npt.NDArray[np.int64], scores: Floats, groups: Ids, count: int) -> _Parts:
-    """`groups` are numbers below `count`; both classes are there. O(n log n)."""
+def _take_apart(
+    labels: npt.NDArray[np.int64], scores: Sequence[Floats], groups: Ids, count: int
+) -> _Parts:
+    """Of the mean over `scores`; `groups` are numbers below `count`; both classes are there.
+
+    O(n log n).
+    """
     is_fake = labels == 1
-    placements = _find_placements(is_fake, scores)
+    placements = np.mean([_find_placements(is_fake, values) for values in scores], axis=0)
     auc = float(placements[is_fake].mean())
     errors, sizes, as_rows = [], [], 0.0
     for held in (is_fake, ~is_fake):

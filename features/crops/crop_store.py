@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from features.core.manifest import Ids, Manifest
-from features.crops.picture_store import PictureStore, open_pictures
+from features.crops.picture_store import PictureStore, open_changed_pictures, open_pictures
 from features.crops.places import Corners, centre_corners, draw_corners, list_grid
 from features.pixels.decoding import Pixels
-from features.pixels.store import ImageStore, open_store
+from features.pixels.store import FileChange, ImageStore, open_changed, open_store
 from features.settings.images import Images, Mode
 
 
@@ -103,17 +103,28 @@ def count_squares(store: ImageStore, row_ids: Ids) -> int:
 
 
 def open_member_store(
-    manifest: Manifest, root: Path, images: Images, mode: Mode, side: int
+    manifest: Manifest,
+    root: Path,
+    images: Images,
+    mode: Mode,
+    side: int,
+    change: FileChange | None = None,
 ) -> ImageStore:
     """What a member of this mode, whose network sees `side` pixels, gets of a manifest's pictures.
 
-    Raises as `open_store`.
+    `change`: what is done to files first; they are decoded at each use then. Raises as
+    `open_store`.
     """
+    where = (manifest, root, images)
     if mode == "square":
-        return open_store(manifest, root, images)
-    if mode == "fit":
-        return FittedStore(open_pictures(manifest, root, images, images.size), images.size)
-    return CropStore(open_pictures(manifest, root, images, None), side)
+        return open_store(*where) if change is None else open_changed(*where, change)
+    longest = images.size if mode == "fit" else None
+    pictures: PictureStore
+    if change is None:
+        pictures = open_pictures(*where, longest)
+    else:
+        pictures = open_changed_pictures(*where, longest, change)
+    return FittedStore(pictures, images.size) if mode == "fit" else CropStore(pictures, side)
 
 
 @dataclass
@@ -123,6 +134,8 @@ class MemberStores:
     manifest: Manifest
     root: Path
     images: Images
+    change: FileChange | None = None
+    """What is done to files first."""
     _opened: dict[tuple[Mode, int], ImageStore] = field(default_factory=dict, repr=False)
 
     def open(self, mode: Mode, side: int) -> ImageStore:
@@ -130,5 +143,5 @@ class MemberStores:
         key = (mode, side if mode == "crop" else 0)
         if key not in self._opened:
             where = (self.manifest, self.root, self.images)
-            self._opened[key] = open_member_store(*where, mode, side)
+            self._opened[key] = open_member_store(*where, mode, side, self.change)
         return self._opened[key]

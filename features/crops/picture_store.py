@@ -9,12 +9,11 @@ from typing import Protocol
 import numpy as np
 
 from features.core.manifest import READABLE, Ids, Manifest
-from features.crops.picture_cache import PictureCache, read_picture
+from features.crops.picture_cache import PictureCache, decode_known
 from features.crops.places import Corners, Sizes, reflect
-from features.errors import ManifestError
-from features.pixels.decoding import Pixels, fit_shape
-from features.pixels.reading import ImageProblem
-from features.pixels.store import ADVICE, SAMPLED_BLOCKS, check_sample, keep_pixels
+from features.errors import ImageProblem, ManifestError
+from features.pixels.decoding import Pixels, fit_shape, limit_shape
+from features.pixels.store import ADVICE, SAMPLED_BLOCKS, FileChange, check_sample, keep_pixels
 from features.runtime.memory import count_workers
 from features.settings.images import Images
 
@@ -98,18 +97,19 @@ class FilePictures:
     images: Images
     longest: int | None
     """Their longest side; `None`: their own."""
+    change: FileChange | None = None
     _threads: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(count_workers()), repr=False
     )
 
     def __reduce__(self) -> tuple[object, ...]:
         values = (self.root, self.paths, self.sha256s, self.sizes, self.images, self.longest)
-        return _open_alone, values
+        return _open_alone, (*values, self.change)
 
     def select(self, row_ids: Ids) -> "FilePictures":
         """The pictures of `row_ids` as rows 0 … k - 1; cheap to send to another process."""
         paths, sha256s = ([values[i] for i in row_ids] for values in (self.paths, self.sha256s))
-        values = (self.sizes[row_ids], self.images, self.longest, self._threads)
+        values = (self.sizes[row_ids], self.images, self.longest, self.change, self._threads)
         return FilePictures(self.root, paths, sha256s, *values)
 
     def cut(self, row_ids: Ids, corners: Corners, out: Pixels) -> None:
@@ -129,7 +129,9 @@ class FilePictures:
         if not self.sizes[row].all():
             raise ValueError("rows that cannot be read have no pixels")
         try:
-            return read_picture(self.root, path, self.sha256s[row], self.images, self.longest)
+            sha256 = self.sha256s[row]
+            change = self.change and self.change.bind(sha256)
+            return decode_known(self.root, path, sha256, self.images, self.longest, change)
         except ImageProblem as problem:
             raise ManifestError(path, [str(problem)], ADVICE) from None
 
@@ -169,13 +171,27 @@ def open_pictures(
         return RawPictures(cache.pictures_path, cache.find_places(sha256s, needed), sizes)
 
 
-def measure_sizes(manifest: Manifest, longest: int | None) -> Sizes:
-    """`(n, 2)` height and width of each picture, upright; 0 for rows that cannot be read."""
+def open_changed_pictures(
+    manifest: Manifest, root: Path, images: Images, longest: int | None, change: FileChange
+) -> FilePictures:
+    """The pictures of a manifest, each changed as a file before anything else."""
+    paths, sha256s = (list(manifest.table[name]) for name in ("path", "sha256"))
+    sizes = measure_sizes(manifest, longest, change.longest)
+    return FilePictures(root, paths, sha256s, sizes, images, longest, change)
+
+
+def measure_sizes(manifest: Manifest, longest: int | None, most: int | None = None) -> Sizes:
+    """`(n, 2)` height and width of each picture, upright; 0 for rows that cannot be read.
+
+    `most`: the longest side that files are made smaller to first.
+    """
     table = manifest.table
     readable = table["status"].to_numpy() == READABLE
     sizes = np.where(readable[:, None], table[["height", "width"]].to_numpy(np.int32), 0)
     kinds, places = np.unique(sizes, axis=0, return_inverse=True)
-    fitted = [fit_shape(h, w, longest) if h else (0, 0) for h, w in kinds.tolist()]
+    fitted = [
+        fit_shape(*limit_shape(h, w, most), longest) if h else (0, 0) for h, w in kinds.tolist()
+    ]
     return np.array(fitted, np.int32).reshape(-1, 2)[places.ravel()]
 
 

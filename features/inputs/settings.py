@@ -11,7 +11,7 @@ from features.settings.data import Data, PrepareParams
 from features.settings.demo import DemoSection
 from features.settings.images import ImagesSection
 from features.settings.members import Outside, find_member_problems
-from features.settings.perturb import PerturbSection
+from features.settings.perturb import PerturbSection, find_tier_problems
 from features.settings.report import Report
 from features.settings.scoring import DumpParams
 from features.settings.sections import Place, validate_params
@@ -51,6 +51,8 @@ class AllParams(CompareParams, PrepareParams, DumpParams, extra="forbid"):
         problems = find_member_problems(self.backbones, self.outside)
         if self.backbones and not self.data.has_pictures:
             problems.append("backbones: there are no pictures to train on (data.train.images)")
+        members = (self.backbones, self.outside)
+        problems += find_tier_problems(self.decision.tiers, self.perturb, *members)
         if problems:
             raise ValueError("\n".join(problems))
         return self

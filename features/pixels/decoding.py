@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from features.errors import DeviceMemoryError
+from features.errors import DeviceMemoryError, ImageProblem
 from features.pixels.colours import check_deep_colours, has_deep_colours, paint_rgb
 from features.pixels.kernels import Kernels, find_kernels
 from features.pixels.opening import name_format, open_image, report_damage
-from features.pixels.reading import ImageProblem
 from features.runtime.memory import measure_free_memory, take_turn
 from features.settings.images import NO_LIMITS, Images, Limits
+from features.videos.addresses import Box, cut_box
 
 # Odd palettes and EXIF blocks are noted in the manifest; Pillow's warnings name no file.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -26,6 +26,8 @@ warnings.filterwarnings("ignore", "The image decoding and encoding capabilities 
 
 Pixels = npt.NDArray[np.uint8]
 Made = TypeVar("Made")
+Change = Callable[[Pixels], Pixels]
+"""Of a file's pixels, `(h, w, 3)`, before they are resized; their size may change."""
 EQUALIZED = {"format": "JPEG", "quality": 90, "subsampling": 2}
 """How `images.equalize` saves every image: as most cameras and web sites do."""
 PIXEL_BYTES = {"JPEG": 12, "WEBP": 18, "AVIF": 12, "JPEG2000": 21}
@@ -57,17 +59,29 @@ class Picture:
     equalized_bytes: int
 
 
-def decode_square(content: bytearray, images: Images, kernels: Kernels | None = None) -> Pixels:
+def decode_square(
+    content: bytearray,
+    images: Images,
+    kernels: Kernels | None = None,
+    change: Change | None = None,
+) -> Pixels:
     """`(size, size, 3)`, the same to the bit wherever it is decoded. Raises `ImageProblem`."""
-    return decode_picture(content, NO_LIMITS, images, kernels).square
+    return decode_picture(content, NO_LIMITS, images, kernels, change=change).square
 
 
 def decode_picture(
-    content: bytearray, limits: Limits, images: Images, kernels: Kernels | None = None
+    content: bytearray,
+    limits: Limits,
+    images: Images,
+    kernels: Kernels | None = None,
+    box: Box | None = None,
+    change: Change | None = None,
 ) -> Picture:
-    """Decodes and resizes; pictures that take more memory than a worker's share in turn.
+    """Decodes, takes the part in `box`, and resizes; pictures that take more memory than a worker's
+    share in turn.
 
-    `kernels`: those of `find_kernels`, unless others are given; the pixels are the same.
+    `kernels`: those of `find_kernels`, unless others are given; the pixels are the same. `change`:
+    what happens to the file's pixels in between.
 
     Raises `ImageProblem`, or `DeviceMemoryError` where the machine has too little for this size.
     """
@@ -75,15 +89,33 @@ def decode_picture(
 
     def make() -> Picture:
         decoded = decode_pixels(content, header, kernels)
-        height, width = decoded.pixels.shape[:2]
-        square, equalized_bytes = make_square(decoded.pixels, images, kernels)
+        pixels = cut_box(decoded.pixels, box)
+        height, width = pixels.shape[:2]
+        pixels = pixels if change is None else change(pixels)
+        square, equalized_bytes = make_square(pixels, images, kernels)
         return Picture(header, width, height, decoded.notes, square, equalized_bytes)
 
     return _make_in_turn(header, len(content), images, make)
 
 
+def decode_whole(
+    content: bytearray, limits: Limits, images: Images, kernels: Kernels | None = None
+) -> Pixels:
+    """`(h, w, 3)`, upright. Raises as `decode_picture`."""
+    header = open_image(content, limits)
+
+    def make() -> Pixels:
+        return decode_pixels(content, header, kernels).pixels
+
+    return _make_in_turn(header, len(content), images, make)
+
+
 def decode_unsquared(
-    content: bytearray, images: Images, longest: int | None, kernels: Kernels | None = None
+    content: bytearray,
+    images: Images,
+    longest: int | None,
+    kernels: Kernels | None = None,
+    change: Change | None = None,
 ) -> Pixels:
     """`(h, w, 3)` in the picture's own shape, its longest side `longest`, or as it is (`None`).
 
@@ -93,6 +125,7 @@ def decode_unsquared(
 
     def make() -> Pixels:
         pixels = decode_pixels(content, header, kernels).pixels
+        pixels = pixels if change is None else change(pixels)
         height, width = fit_shape(pixels.shape[0], pixels.shape[1], longest)
         return _resize(pixels, height, width, images.equalize, kernels)[0]
 
@@ -106,6 +139,13 @@ def fit_shape(height: int, width: int, longest: int | None) -> tuple[int, int]:
     most = max(height, width)
     height, width = (max(1, (2 * side * longest + most) // (2 * most)) for side in (height, width))
     return height, width
+
+
+def limit_shape(height: int, width: int, most: int | None) -> tuple[int, int]:
+    """The same where the longest side is at most `most`; smaller pictures keep their shape."""
+    if most is None or max(height, width) <= most:
+        return height, width
+    return fit_shape(height, width, most)
 
 
 def _make_in_turn(header: Image.Image, size: int, images: Images, make: Callable[[], Made]) -> Made:

@@ -3,29 +3,45 @@
 import logging
 import mmap
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from features.core.files import digest_bytes
 from features.core.manifest import READABLE, Ids, Manifest
 from features.core.trusted import ANYWHERE
-from features.errors import ManifestError, StaleArtifactError
+from features.errors import ImageProblem, ManifestError, StaleArtifactError
 from features.pixels.cache import BLOCK, ImageCache
-from features.pixels.decoding import Pixels, decode_square
-from features.pixels.reading import ImageProblem, read_inside
+from features.pixels.decoding import Change, Pixels, decode_square
+from features.pixels.reading import read_content
 from features.runtime.memory import count_workers
 from features.settings.images import NO_LIMITS, Images
+from features.videos.addresses import name_file
 
 _log = logging.getLogger("forgerystack")
 SHARE = 0.5
 """`images.store: auto` keeps pixels where they take at most this share of the free disk."""
 SAMPLED = 1000
 SAMPLED_BLOCKS = 4
+ChangePixels = Callable[[str, Pixels], Pixels]
 ADVICE = "It was readable when `prepare` ran. Run: dvc repro -f prepare"
+
+
+class FileChange(NamedTuple):
+    """What is done to the pixels of files before anything else."""
+
+    apply: ChangePixels
+    """A file's sha256 and its pixels `(h, w, 3)` to other pixels; safe in several threads."""
+    longest: int | None = None
+    """Larger pictures get this longest side, as `fit_shape` has it; others keep their shape."""
+
+    def bind(self, sha256: str) -> Change:
+        """What is done to the file of this sha256."""
+        return partial(self.apply, sha256)
 
 
 class ImageStore(Protocol):
@@ -103,12 +119,13 @@ class FileStore:
     paths: list[str]
     sha256s: list[str]
     images: Images
+    change: FileChange | None = None
     _threads: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(count_workers()), repr=False
     )
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _open_alone, (self.root, self.paths, self.sha256s, self.images)
+        return _open_alone, (self.root, self.paths, self.sha256s, self.images, self.change)
 
     @property
     def size(self) -> int:
@@ -121,7 +138,7 @@ class FileStore:
     def select(self, row_ids: Ids) -> "FileStore":
         """The images of `row_ids` as rows 0 … k - 1; cheap to send to another process."""
         paths, sha256s = ([values[i] for i in row_ids] for values in (self.paths, self.sha256s))
-        return FileStore(self.root, paths, sha256s, self.images, self._threads)
+        return FileStore(self.root, paths, sha256s, self.images, self.change, self._threads)
 
     def gather(self, row_ids: Ids, out: Pixels | None = None) -> Pixels:
         """`(b, size, size, 3)` uint8. Raises `ManifestError` for a file that has changed."""
@@ -134,17 +151,26 @@ class FileStore:
     def _decode(self, row: int) -> Pixels:
         path = self.paths[row]
         try:
-            content = read_inside(self.root, path, ANYWHERE)
-            if digest_bytes(content) != self.sha256s[row]:
+            content = read_content(self.root, path, ANYWHERE)
+            if content.sha256 != self.sha256s[row]:
                 raise ImageProblem("its content is another one")
-            return decode_square(content, self.images)
+            change = self.change and self.change.bind(self.sha256s[row])
+            return decode_square(content.data, self.images, change=change)
         except ImageProblem as problem:
             raise ManifestError(path, [str(problem)], ADVICE) from None
 
 
-def _open_alone(root: Path, paths: list[str], sha256s: list[str], images: Images) -> FileStore:
+def _open_alone(
+    root: Path, paths: list[str], sha256s: list[str], images: Images, change: FileChange | None
+) -> FileStore:
     """In one process of many, which decodes by itself."""
-    return FileStore(root, paths, sha256s, images, ThreadPoolExecutor(1))
+    return FileStore(root, paths, sha256s, images, change, ThreadPoolExecutor(1))
+
+
+def open_changed(manifest: Manifest, root: Path, images: Images, change: FileChange) -> FileStore:
+    """The images of a manifest, each changed as a file before it becomes a square."""
+    table = manifest.table
+    return FileStore(root, list(table["path"]), list(table["sha256"]), images, change)
 
 
 def open_store(manifest: Manifest, root: Path, images: Images) -> ImageStore:
@@ -215,7 +241,7 @@ def check_sample(manifest: Manifest, root: Path) -> None:
     sample = known.sample(min(SAMPLED, len(known)), random_state=0)
     for path, size in zip(sample["path"], sample["bytes"], strict=True):
         try:
-            found = (root / path).stat().st_size
+            found = (root / name_file(path)).stat().st_size
         except OSError:
             found = -1
         if found != size:

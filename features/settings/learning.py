@@ -205,10 +205,15 @@ Fractions = Annotated[tuple[Fraction, Fraction], AfterValidator(_check_order)]
 class Augment(Section):
     """Random changes, each with its chance; ranges are drawn from evenly.
 
-    In this order: self-blending, crop, flips and turns, colour, rescaling, blur, noise, JPEG,
-    cut-out; mixup or cutmix last, on whole batches.
+    In this order: the web's damage, self-blending, crop, flips and turns, colour, rescaling, blur,
+    noise, JPEG, cut-out; mixup or cutmix last, on whole batches. All but the first are done on the
+    device.
     """
 
+    web: Probability = 0.0
+    """One to four things that happen to pictures on the web, in random order: saved as JPEG once or
+    twice, saved as WebP, resized, resized and saved, blurred, noisy, in other colours, framed by a
+    screenshot, cut. Of the pixels that are learned from, on the processor's cores."""
     self_blend: Probability = 0.0
     """A real image blended with a changed copy of itself becomes a fake (Shiohara and Yamasaki,
     CVPR 2022). It imitates face swaps."""

@@ -46,6 +46,9 @@ class Decision(Section):
     review: Annotated[float, Field(gt=0, lt=0.5)] | None = None
     """At most this share of reals is called fake and at most this share of fakes real; rows for
     which that cannot be promised are left to a person. null: every row gets a label."""
+    tiers: tuple[str, ...] = ()
+    """Names of `perturb.tiers`: the threshold is the one that does best in the worst of them and of
+    pictures as they are, so that a target holds in all. Thresholds of units know no tiers."""
 
     @field_validator("threshold", mode="before")
     @classmethod
@@ -66,18 +69,28 @@ class Decision(Section):
             problems.append(f"target has no meaning for threshold {self.threshold}; set it to null")
         if self.threshold != "cost" and self.cost_fake != self.cost_real:
             problems.append(f"costs have no meaning for threshold {self.threshold}; say cost")
+        if self.tiers and isinstance(self.threshold, float):
+            problems.append("tiers have no meaning for a threshold that is a score")
+        if self.tiers and self.review is not None:
+            problems.append("tiers have no meaning with review, whose labels follow no threshold")
+        if len(set(self.tiers)) < len(self.tiers):
+            problems.append("tiers: a name stands there twice")
         if problems:
             raise ValueError("\n".join(problems))
         return self
 
 
 class Label(Section):
-    """What the probabilities of final labels assume."""
+    """What the probabilities of final labels assume, and what a unit's score is."""
 
     prior: Literal["train", "estimate"] | Share = "train"
     """Share of fakes among the rows to be labelled: that of train, a known number, or estimated
     from their scores. It shifts probabilities, and thresholds that depend on the class shares; it
     changes no order."""
+    unit_pooling: Literal["mean", "top_k", "auto"] = "mean"
+    """What the score of a unit (a video, a person) is: the mean of its rows' log-odds, or that of
+    the `unit_top_k` highest. `auto`: what has the higher AUC on units of train, out of fold."""
+    unit_top_k: PositiveInt = 3
 
     @field_validator("prior", mode="before")
     @classmethod

@@ -19,6 +19,7 @@ from features.settings.training import MemberSettings, TrainParams
 from stage1_cnn.augment.augmenter import Augmenter
 from stage1_cnn.augment.distortions import to_pixels
 from stage1_cnn.augment.mixing import mix_batch
+from stage1_cnn.damage.squares import SquareDamage
 from stage1_cnn.networks.network import settle_network
 from stage1_cnn.networks.normalise import Normaliser
 from stage1_cnn.sampling.loader import draw_squares
@@ -56,21 +57,24 @@ def make_views(
     settings: MemberSettings,
     count: int,
     draw: Callable[[int], Pixels] | None = None,
+    faces: npt.NDArray[np.float64] | None = None,
 ) -> list[View]:
     """The images as stored, uint8 `(n, s, s, 3)`, and `count` draws of each.
 
     All in the size that the network sees. Mixing takes its pairs from these images alone. `draw`:
     what a draw begins with in place of the stored images, by the first place among all draws.
+    `faces` are those of the manifest.
     """
     augment, size, seed = settings.augment, settings.image_size, settings.seed
     # Without statistics it only resizes: its output stays in grey levels.
     fit = Normaliser((0.0,) * 3, (1 / 255,) * 3, size, torch.device("cpu"))
-    change = Augmenter(augment, size, seed)
+    change, damage = Augmenter(augment, size, seed), SquareDamage(augment.web, seed)
     views = [View("stored", to_pixels(fit(pixels)).numpy(), labels.astype(np.float64))]
     for number in range(count):
         first = number * len(labels)
-        drawn = pixels.copy() if draw is None else draw(first)
-        changed, changed_labels = change(torch.from_numpy(drawn), labels, first)
+        squares = pixels.copy() if draw is None else draw(first)
+        damage.apply(squares, first)
+        changed, changed_labels = change(torch.from_numpy(squares), labels, first, faces)
         planes, given = fit(changed), torch.from_numpy(changed_labels)
         fakeness = given.double()
         if augment.mixup + augment.cutmix > 0:
@@ -141,7 +145,8 @@ def run(
     if isinstance(store, CropStore):
         draw = partial(cut_drawn, store, row_ids, params.seed)
     labels = train.labels[row_ids].astype(np.int64)
-    columns = make_views(store.gather(row_ids), labels, settings, views, draw)
+    faces = train.faces[row_ids] if settings.images.mode == "square" else None
+    columns = make_views(store.gather(row_ids), labels, settings, views, draw, faces)
     with write_atomic(path) as file:
         draw_sheet(list(train.table["img_name"].iloc[row_ids]), columns).save(file, "PNG")
     _log.info("contact sheet: %s", path)

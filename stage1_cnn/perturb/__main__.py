@@ -29,12 +29,10 @@ def main(
 ) -> None:
     """Score perturbed val pictures. Cut off, the same command goes on."""
     params, in_file = (load_params(PerturbParams, given) for given in (overrides, None))
-    from stage1_cnn.perturb.run import OUT, run, select_perturb_settings
+    from stage1_cnn.perturb.run import OUT, run
     from stage1_cnn.runtime.runs import RunLimits, resolve_out_dir
 
-    folder = resolve_out_dir(
-        out, OUT, select_perturb_settings(params), select_perturb_settings(in_file)
-    )
+    folder = resolve_out_dir(out, OUT, params.select_settings(), in_file.select_settings())
     run(params, folder, RunLimits(read_resume_dir(overrides), max_minutes))
 
 

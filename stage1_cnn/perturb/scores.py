@@ -46,13 +46,13 @@ class Work:
 
     row_ids: Ids
     variants: tuple[Variant, ...]
-    stores: tuple[ImageStore, ...]
-    """What there is to see of the pictures. First comes the whole of each as a square, whose
-    forensic features are measured."""
+    stores: tuple[tuple[ImageStore, ...], ...]
+    """Of each variant what there is to see of the pictures, as they are or of damaged files. First
+    comes the whole of each as a square, whose forensic features are measured."""
     members: tuple[MemberId, ...]
     engines: tuple[Engine, ...]
     places: tuple[int, ...]
-    """Which of `stores` each member sees."""
+    """Which store of each variant a member sees."""
 
     def __len__(self) -> int:
         """Pictures: rows of each variant, one variant after the other."""
@@ -66,7 +66,7 @@ def open_work_blocks(work: Work, folder: Path) -> RowBlocks:
     for member, engine, place in zip(work.members, work.engines, work.places, strict=True):
         layouts[f"{member.name}.logits"] = (np.float32, shape)
         layouts[f"{member.name}.embeddings"] = (np.float16, (*shape, find_width(engine)))
-        if isinstance(work.stores[place], GridStore):
+        if isinstance(work.stores[0][place], GridStore):
             layouts[f"{member.name}.crop_logits"] = (np.float32, (*shape, 2))
     layouts["forensics"] = (np.float32, (*shape, len(COLUMNS)))
     return RowBlocks(folder, "perturbed", len(work), layouts)
@@ -93,10 +93,10 @@ def score_work(
 ) -> None:
     """Scores the pictures that `blocks` lack. Raises `Stopped`."""
     missing = sum(stop - start for start, stop in blocks.list_missing())
-    most = max([1, *(store.most for store in work.stores if isinstance(store, GridStore))])
+    most = max([1, *(store.most for store in work.stores[0] if isinstance(store, GridStore))])
     size = max(1, min(find_batch_size(engine) for engine in work.engines) // most)
     task = ScoreTask(len(work), "perturb", "pictures", "perturbed pictures")
-    with open_measure(missing * work.stores[0].size ** 2) as measure:
+    with open_measure(missing * work.stores[0][0].size ** 2) as measure:
 
         def score(start: int, stop: int) -> Iterator[Arrays]:
             return score_steps(work, split_steps(start, stop, len(work.row_ids), size), measure)
@@ -122,7 +122,7 @@ def score_steps(work: Work, steps: Sequence[tuple[int, int]], measure: Measure) 
         start, stop = steps[number]
         variant, first = divmod(start, rows)
         ids = work.row_ids[first : first + stop - start]
-        loaded = [load_rows(store, ids, device) for store in work.stores]
+        loaded = [load_rows(store, ids, device) for store in work.stores[variant]]
         tensors = tuple(tensor for found in loaded for tensor in found.tensors)
         return Loaded(tensors, (work.variants[variant], ids, [found.rest for found in loaded]))
 

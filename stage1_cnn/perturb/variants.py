@@ -1,4 +1,4 @@
-"""Pictures as the world changes them: each variant a fixed function of a row's pixels and id.
+"""Squares as the world changes them: each variant a fixed function of a row's pixels and id.
 
 It is the same for all members, on any device, and does not depend on the rows beside it.
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor
 
-from features.artifacts.perturbed import NONE, Variant
+from features.artifacts.perturbed import CLEAN, Variant
 from features.core.manifest import Ids
 from features.settings.perturb import PerturbSection
 from stage1_cnn.augment import distortions, jpeg
@@ -21,13 +21,14 @@ Change = Callable[[Tensor, float, Ids], Tensor]
 
 
 def list_variants(section: PerturbSection) -> tuple[Variant, ...]:
-    """`NONE` and every perturbation at each of its strengths; empty if there is none."""
-    listed = [Variant(name, s) for name, found in section.strengths.items() for s in found]
-    return (Variant(NONE, None), *listed) if listed else ()
+    """`CLEAN`, the tiers, every perturbation at each of its strengths; empty if there is none."""
+    listed = [Variant(name, None) for name in section.tiers]
+    listed += [Variant(name, s) for name, found in section.strengths.items() for s in found]
+    return (Variant(CLEAN, None), *listed) if listed else ()
 
 
 def perturb_pixels(pixels: Tensor, row_ids: Ids, variant: Variant) -> Tensor:
-    """Pixels uint8 `(b, s, s, 3)` of these rows to as many others."""
+    """Pixels uint8 `(b, s, s, 3)` of these rows to as many others; those of a tier stay."""
     if variant.strength is None or not len(pixels):
         return pixels
     return CHANGES[variant.perturbation](pixels, variant.strength, row_ids).contiguous()

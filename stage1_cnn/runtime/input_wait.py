@@ -66,8 +66,11 @@ class _DeviceMark:
         return float(earlier._event.elapsed_time(self._event)) / 1000
 
 
-def advise_input(share: float, store: ImageStore) -> str:
-    """What helps a device that waits for pictures this share of the time; empty if it does not."""
+def advise_input(share: float, store: ImageStore, damaged: float) -> str:
+    """What helps a device that waits for pictures this share of the time; empty if it does not.
+
+    `damaged`: the share of pictures that `augment.web` changes first.
+    """
     if share < MUCH:
         return ""
     if isinstance(store, FittedStore):
@@ -80,6 +83,9 @@ def advise_input(share: float, store: ImageStore) -> str:
     if is_decoded_anew:
         cause = f"each is decoded anew at every use, on {cpu_count()} cores"
         remedy = f"images.store raw keeps them decoded, {size} in images.store_dir"
+    elif damaged:
+        cause = f"augment.web damages {100 * damaged:.0f} % of them, on {cpu_count()} cores"
+        remedy = "lower it, or have more cores"
     else:
         cause = "the disk of images.store_dir is slower than the device"
         remedy = f"take a faster disk for it, or more memory, which keeps what was read ({size})"

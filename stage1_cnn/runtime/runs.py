@@ -6,7 +6,7 @@ from pathlib import Path
 from features.errors import ConfigError
 from stage1_cnn.runtime.options import SAVE_MINUTES
 
-COMPUTING = ("torch", "torchvision", "timm", "numpy")
+COMPUTING = ("torch", "torchvision", "timm", "numpy", "pillow")
 """Packages whose versions results depend on."""
 
 

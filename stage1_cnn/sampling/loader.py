@@ -22,6 +22,7 @@ from features.pixels.store import ImageStore
 from features.settings.learning import Sampling
 from features.settings.training import MemberSettings
 from stage1_cnn.augment.augmenter import draw_uniform
+from stage1_cnn.damage.squares import SquareDamage
 from stage1_cnn.sampling.samplers import Candidates, build_batches
 from stage1_cnn.scoring.feeding import Loaded, feed, gather_pixels
 from stage1_cnn.scoring.processes import Processes
@@ -110,6 +111,7 @@ class BatchLoader:
         self.candidates = list_candidates(train, rows, settings.sampling)
         self.batch_size = min(settings.schedule.batch_size, len(rows.row_ids))
         self.batches = build_batches(self.candidates, settings.sampling, self.batch_size, seed)
+        self.damage = SquareDamage(settings.augment.web, seed)
 
     def __len__(self) -> int:
         """Steps of one epoch."""
@@ -132,10 +134,9 @@ class BatchLoader:
         corners = None
         if isinstance(self.store, CropStore):
             corners = draw_squares(self.store, rows, self.seed, first)
-        tensors = (
-            gather_pixels(self.store, rows, self.processes.device, corners),
-            torch.from_numpy(self.train.weights[rows].astype(np.float32)),
-        )
+        pixels = gather_pixels(self.store, rows, self.processes.device, corners)
+        self.damage.apply(pixels.numpy(), first)
+        tensors = (pixels, torch.from_numpy(self.train.weights[rows].astype(np.float32)))
         return Loaded(tensors, (self.train.labels[rows].astype(np.int64), rows, first, drawn))
 
 

@@ -253,7 +253,9 @@ def _log_epoch(row: Row, trainer: Trainer, epochs: int, pace: EpochPace) -> None
 def _log_advice(row: Row, trainer: Trainer, store: ImageStore, pace: EpochPace) -> None:
     """Once, after the first epoch: how the device could be used better."""
     if row["epoch"] == 1 and pace.seconds >= LONG:
-        for advice in (advise_input(pace.waiting_share, store), advise_batch(trainer.device)):
+        damaged = trainer.settings.augment.web
+        waiting = advise_input(pace.waiting_share, store, damaged)
+        for advice in (waiting, advise_batch(trainer.device)):
             if advice:
                 _log.info("%s", advice)
 

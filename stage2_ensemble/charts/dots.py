@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
+from features.artifacts.perturbed import CLEAN
 from features.core.number_text import format_percent
 from stage2_ensemble.charts.style import (
     BLUE,
@@ -23,7 +25,12 @@ from stage2_ensemble.explanations.contributions import BACKBONE
 from stage2_ensemble.findings.tables import Entry, list_scorers, list_subgroups
 from stage2_ensemble.results.form import ValMetrics, title_member
 from stage2_ensemble.sentences.intervals import format_change, format_interval
-from stage2_ensemble.sentences.other_data import describe_gap, describe_variant, find_worst
+from stage2_ensemble.sentences.other_data import (
+    describe_gap,
+    describe_robust,
+    describe_variant,
+    find_worst,
+)
 from stage2_ensemble.sentences.scorers import describe_null_model
 
 if TYPE_CHECKING:
@@ -201,33 +208,49 @@ def describe_blocks(metrics: ValMetrics) -> str:
 
 
 def draw_robustness(_: ValMetrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
-    """AUC by strength of each perturbation: what ships, the mean, the best single network."""
-    table = tables["robustness"]
-    names = [name for name in table["perturbation"].unique() if name != "none"]
-    rows = -(-len(names) // 2)
+    """AUC by tier and by strength of each perturbation: what ships, the mean, the best single
+    network.
+    """
+    parts = _split_panels(tables["robustness"])
+    rows = -(-len(parts) // 2)
     figure = build_figure(1.0 + 1.75 * rows)
     panels = figure.subplots(rows, 2, sharey=True, squeeze=False).ravel()
-    clean = table[table["perturbation"] == "none"].set_index("scorer")
-    for axes, name in zip(panels, names, strict=False):
-        own = table[table["perturbation"] == name]
-        strengths = list(dict.fromkeys(own["strength"]))
+    for axes, (name, table) in zip(panels, parts.items(), strict=False):
+        ticks = list(dict.fromkeys(table["tick"]))
         for number, (scorer, (label, colour, marker, dashes)) in enumerate(SHOWN.items()):
-            lines = [clean.loc[[scorer]], own[own["scorer"] == scorer]]
-            values = pd.concat(lines)
+            values = table[table["scorer"] == scorer]
             places = [place + 0.12 * (number - 1) for place in range(len(values))]
             axes.plot(places, values["auc"], dashes, marker=marker, color=colour, markersize=4,
                       linewidth=1.2, label=label)  # fmt: skip
             axes.vlines(places, values["auc_low"], values["auc_high"], color=colour, linewidth=1)
         axes.set_title(name, loc="left")
-        axes.set_xticks(range(len(strengths) + 1), ["none", *(f"{s:g}" for s in strengths)])
+        axes.set_xticks(range(len(ticks)), ticks)
         axes.tick_params(axis="x", labelsize=9.5)
-    for axes in panels[len(names) :]:
+    for axes in panels[len(parts) :]:
         axes.set_visible(False)
     for axes in panels[::2]:
         axes.set_ylabel("AUC")
     handles, labels = panels[0].get_legend_handles_labels()
     draw_legend(figure, handles, labels, columns=3)
     return figure
+
+
+def _split_panels(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The rows of each panel with their `tick`: the tiers, and each perturbation by strength.
+
+    Pictures as they are stand first in all of them.
+    """
+    ticks = [
+        perturbation if np.isnan(strength) else f"{strength:g}"
+        for perturbation, strength in zip(table["perturbation"], table["strength"], strict=True)
+    ]
+    table = table.assign(tick=ticks)
+    tiers, rest = table[table["strength"].isna()], table[table["strength"].notna()]
+    clean = tiers[tiers["perturbation"] == CLEAN]
+    found = {"tiers": tiers} if len(tiers) > len(clean) else {}
+    for name, own in rest.groupby("perturbation", sort=False):
+        found[str(name)] = pd.concat([clean, own])
+    return found
 
 
 def has_robustness(tables: Mapping[str, pd.DataFrame]) -> bool:
@@ -239,6 +262,8 @@ def describe_robustness(metrics: ValMetrics) -> str:
     """The same in words."""
     robustness = metrics["robustness"]
     text = f"On {robustness['rows']:,} rows of val."
+    if robustness["robust"]:
+        text += f" Robust AUC {describe_robust(robustness)}."
     if worst := find_worst(robustness):
         text += f" What ships loses most under {describe_variant(worst)}."
     return text

@@ -24,6 +24,8 @@ from stage2_ensemble.decisions.prior_shift import Prior, estimate_prior, keep_tr
 from stage2_ensemble.decisions.scored_rows import ChoiceRows, RowScores
 from stage2_ensemble.decisions.threshold import DRAWS, Threshold, choose_threshold
 
+NOTHING: Mapping[str, Mapping[str, ChoiceRows]] = {}
+
 
 @dataclass(frozen=True)
 class DecisionRule:
@@ -77,12 +79,14 @@ def fit_rules(
     train: float,
     targets: RowScores | None = None,
     seed: int = 0,
+    tiers: Mapping[str, Mapping[str, ChoiceRows]] = NOTHING,
 ) -> DecisionRules:
     """Calibrates every scorer, finds the class shares, chooses thresholds.
 
     `rows`: by scorer, weighted to the share `train`. `targets`: the rows to be labelled that can be
-    read, with log-odds of what ships as they come; for `label.prior: estimate`. Raises
-    `ConfigError` for a `decision.review` that the rows cannot promise.
+    read, with log-odds of what ships as they come; for `label.prior: estimate`. `tiers`: by tier
+    `rows` as they come back from the web, for `decision.tiers`; thresholds alone follow them.
+    Raises `ConfigError` for a `decision.review` that the rows cannot promise.
     """
     calibrations = {
         name: choose_calibration(choice_rows, seed=seed) for name, choice_rows in rows.items()
@@ -99,7 +103,11 @@ def fit_rules(
     scorers = {}
     for name, choice_rows in fitted.items():
         draws = DRAWS if name == shipped else 0
-        threshold = choose_threshold(choice_rows, decision, prior.value, draws, seed)
+        damaged = {
+            tier: own[name].with_log_odds(calibrations[name].apply(own[name].log_odds))
+            for tier, own in tiers.items()
+        }
+        threshold = choose_threshold(choice_rows, decision, prior.value, draws, seed, damaged)
         scorers[name] = DecisionRule(calibrations[name], threshold)
     band = None if decision.review is None else fit_band(fitted[shipped], decision.review)
     return DecisionRules(scorers, prior, band, held_out)

@@ -11,7 +11,7 @@ from features.core.number_text import format_figure
 from features.runtime.terminal import build_console
 from stage2_ensemble.results.form import FinalMetrics, Metrics, ValMetrics, has_val
 from stage2_ensemble.sentences.intervals import NOT_RELIABLE, format_interval
-from stage2_ensemble.sentences.other_data import describe_gap
+from stage2_ensemble.sentences.other_data import describe_gap, describe_short_robust
 from stage2_ensemble.sentences.scorers import describe_null_model, describe_worth
 from stage2_ensemble.sentences.without_val import describe_earlier
 
@@ -37,7 +37,7 @@ def print_closing(
 def list_closing(
     metrics: Metrics, report_path: Path | None, labels_path: Path
 ) -> list[tuple[str, str]]:
-    """At most eight pairs of a name and what there is to say; `metrics` as in `metrics.json`."""
+    """At most nine pairs of a name and what there is to say; `metrics` as in `metrics.json`."""
     found = _list_last(metrics) if not has_val(metrics) else _list_val(metrics)
     report = [("report", str(report_path))] if report_path else []
     return [*found, *report, ("labels", str(labels_path))]
@@ -56,6 +56,8 @@ def _list_val(metrics: ValMetrics) -> Iterator[tuple[str, str]]:
     yield "ships", f"{val['shipped']}, AUC {format_interval(val['stack'])}"
     simple = (("mean", val["mean"]), ("best single", val["best_single"]))
     yield "beside it", ", ".join(f"{name} {format_interval(values)}" for name, values in simple)
+    if metrics["robustness"]["robust"]:
+        yield "robust", describe_short_robust(metrics["robustness"])
     yield "null model", describe_null_model(val["null_model"])
     rates = (f"{k.upper()} {format_interval(promises[k], 'realised')}" for k in ("fpr", "tpr"))
     yield "threshold", ", ".join(rates)

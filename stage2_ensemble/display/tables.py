@@ -1,6 +1,6 @@
 """Tables of `metrics.json`, built once for the terminal, the page and the model card."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from features.core.number_text import NO_VALUE, format_figure, format_percent
@@ -20,6 +20,7 @@ from stage2_ensemble.results.form import (
     title_backbone,
     title_member,
 )
+from stage2_ensemble.results.robustness import Robustness
 from stage2_ensemble.results.scores import Comparison, Generator, list_combiners, list_domains
 from stage2_ensemble.sentences.intervals import (
     FEW_GROUPS,
@@ -32,6 +33,7 @@ from stage2_ensemble.sentences.scorers import (
     METRIC_TITLES,
     describe_corrections,
     describe_mixed,
+    describe_poolings,
     explain_shipped,
 )
 
@@ -193,6 +195,7 @@ def build_units(metrics: ValMetrics) -> TextTable | None:
         return None
     counts, members = units["counts"], units["members"]
     notes = [describe_mixed(counts)] if counts["mixed"] else []
+    notes.append(describe_poolings(units["poolings"]))
     if not units["stack"]["reliable"]:
         notes.append(f"{MARK} {FEW}")
     last = list(members)[-1]
@@ -206,7 +209,10 @@ def build_units(metrics: ValMetrics) -> TextTable | None:
 
 
 def build_robustness(metrics: ValMetrics) -> TextTable:
-    """What ships under each variant, its change and rates; the AUCs of the others beside."""
+    """What ships in each tier, and the mean of these; then under each perturbation.
+
+    With its change and rates; the AUCs of the others stand beside.
+    """
     found, shipped = metrics["robustness"], metrics["val"]["shipped"]
     others = [name for name in SCORERS if name != "stack"]
     names = ("AUC [95 %]", "change", "FPR", "TPR", *(n.replace("_", "\n") for n in others))
@@ -215,15 +221,24 @@ def build_robustness(metrics: ValMetrics) -> TextTable:
     for variant in found["variants"]:
         scorers = variant["scorers"]
         values = scorers["stack"]
-        name = "as it is" if variant["strength"] is None else name_variant(variant)
+        name = name_variant(variant)
         figures = (values["fpr"], values["tpr"], *(scorers[other]["auc"] for other in others))
         change = format_gap(values, "change")
         rows.append(Row((name, format_interval(values), change, *map(format_figure, figures))))
+        if found["tiers"] and name == found["tiers"][-1]:
+            rows.append(_build_robust(found, others))
     counts = f"{found['reals']} real and {found['fakes']} fake val rows"
     note = f"AUC, change and rates at its threshold: what ships ({shipped})"
     if found["rows"] and not found["reliable"]:
         note += f"; {FEW}"
     return TextTable(f"perturbed pictures: {found['note'] or counts}", columns, tuple(rows), note)
+
+
+def _build_robust(found: Robustness, others: Sequence[str]) -> Row:
+    """The means over tiers."""
+    beside = (format_figure(found["robust"][name]["auc"]) for name in others)
+    auc = format_interval(found["robust"]["stack"])
+    return Row(("robust (mean)", auc, "", "", "", *beside), True, ends_section=True)
 
 
 def build_blocks(metrics: ValMetrics) -> TextTable:

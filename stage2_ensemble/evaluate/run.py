@@ -202,8 +202,9 @@ def _measure(
     plots |= build_plots(scores, ensemble.shipped, val) | tabulate_shipped(shipped)
     evaluation = tabulate_evaluation(ensemble, uncalibrated, val, null.scores)
     plots |= tabulate_rows(evaluation, ensemble.rules.band is not None)
-    robustness, table = read_robustness(PERTURBED, ensemble, val, extras.names)
-    whole = cast(ValMetrics, {**metrics, **reasons, "robustness": robustness})
+    changed, table = read_robustness(PERTURBED, ensemble, val, extras.names)
+    metrics["promises"] |= changed.promises
+    whole = cast(ValMetrics, {**metrics, **reasons, "robustness": changed.robustness})
     return whole, plots | tabulate_dots(whole) | table, evaluation
 
 

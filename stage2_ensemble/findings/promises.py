@@ -5,6 +5,7 @@ which rows stand in val and, for shares, of which rows the promise was made on, 
 chosen here.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,19 @@ def _check_prior(val: ValRows, prior: Prior) -> PromiseValues:
     if prior.source != "estimate":
         return _compare("share of fakes", Share(prior.value), share)
     return _compare("share of fakes", Share(prior.value, prior.em_low, prior.em_high), share)
+
+
+def check_tier(val: ValRows, threshold: Threshold, tier: str) -> dict[str, PromiseValues]:
+    """What the threshold promised of one of its tiers, by `fpr_<tier>` and `tpr_<tier>`.
+
+    `val` has calibrated log-odds of damaged files, at the class shares of train.
+    """
+    rates = threshold.tiers[tier]
+    entries = _check_rates(val, replace(threshold, fpr=rates.fpr, tpr=rates.tpr))
+    return {
+        f"{name}_{tier}": {**entry, "title": f"{entry['title']}, {tier}"}
+        for name, entry in entries.items()
+    }
 
 
 def _check_rates(val: ValRows, threshold: Threshold) -> dict[str, PromiseValues]:

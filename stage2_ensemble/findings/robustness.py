@@ -5,24 +5,34 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from features.artifacts.perturbed import FACTS, STAGE, Perturbed, Variant, read_perturbed
-from features.core.auc import AucEstimate, compare_aucs, measure_auc
+from features.artifacts.perturbed import (
+    CLEAN,
+    FACTS,
+    STAGE,
+    Perturbed,
+    Variant,
+    read_perturbed,
+)
+from features.core.auc import AucEstimate, average_aucs, compare_aucs, measure_auc
 from features.core.manifest import Ids, Manifest, count_classes
 from features.errors import StaleArtifactError
-from stage2_ensemble.columns.columns import (
-    Floats,
-    HeldOutColumns,
-    Labels,
-    gather_crop_logits,
-)
-from stage2_ensemble.columns.extras import build_extras
+from stage2_ensemble.columns.columns import Floats, HeldOutColumns, Labels
+from stage2_ensemble.columns.tiers import build_member_parts
+from stage2_ensemble.decisions.scored_rows import ValRows
+from stage2_ensemble.findings.promises import check_tier
 from stage2_ensemble.fitted.ensemble import SecondStage
 from stage2_ensemble.measures.resampling import index_groups
-from stage2_ensemble.results.form import Counts, Robustness, VariantMetrics, VariantScores
+from stage2_ensemble.results.robustness import (
+    Counts,
+    RobustAuc,
+    Robustness,
+    VariantMetrics,
+    VariantScores,
+)
 
 SCORERS = ("stack", "mean", "best_single")
 """`stack` is what ships."""
@@ -33,18 +43,27 @@ COLUMNS = ("perturbation", "strength", "scorer", *VALUES, "rows", "title")
 """Of `robustness.csv`."""
 
 
+class ChangedFindings(NamedTuple):
+    """What val shows on changed pictures."""
+
+    robustness: Robustness
+    """Of `metrics.json`."""
+    promises: dict[str, Any]
+    """What the threshold promised of tiers that it was chosen by, and what came of it."""
+
+
 def read_robustness(
     folder: Path, ensemble: SecondStage, val: Manifest, names: Sequence[str]
-) -> tuple[Robustness, dict[str, pd.DataFrame]]:
-    """`robustness` of `metrics.json`, and its table by the name of its file.
+) -> tuple[ChangedFindings, dict[str, pd.DataFrame]]:
+    """What is measured, and its table by the name of its file.
 
     `names`: of the columns in `Extras` that the ensemble sees of val as it is. Raises as
     `read_perturbed`, or `StaleArtifactError` for scores of other members or columns.
     """
     perturbed = read_perturbed(folder, val)
     check_scored_by(ensemble, perturbed, folder)
-    metrics = measure_robustness(ensemble, perturbed, val, names)
-    return metrics, {"robustness": tabulate_robustness(metrics)}
+    found = measure_robustness(ensemble, perturbed, val, names)
+    return found, {"robustness": tabulate_robustness(found.robustness)}
 
 
 def check_scored_by(ensemble: SecondStage, perturbed: Perturbed, folder: Path) -> None:
@@ -65,50 +84,33 @@ def build_columns(
     ensemble: SecondStage, perturbed: Perturbed, place: int, table: pd.DataFrame
 ) -> list[HeldOutColumns]:
     """Columns of one variant, one per active fold. `table`: the manifest's rows, of their files."""
-    assert perturbed.forensics is not None
-    extras = build_extras(perturbed.names, perturbed.forensics[place], table, ensemble.file_codes)
-    places = {(m.backbone, m.fold): i for i, m in enumerate(perturbed.members)}
-    columns = []
-    for fold in ensemble.folds:
-        chosen = [places[backbone, fold] for backbone in ensemble.backbones]
-        members = [perturbed.members[i] for i in chosen]
-        logits = [
-            member.correction.apply(np.asarray(perturbed.logits[i][place]))
-            for i, member in zip(chosen, members, strict=True)
-        ]
-        of_crops = [
-            member.correction.apply_to_crops(None if found is None else np.asarray(found[place]))
-            for member, (*_, found) in (perturbed.member_arrays[i] for i in chosen)
-        ]
-        columns.append(
-            HeldOutColumns(
-                fold=fold,
-                backbones=ensemble.backbones,
-                row_ids=perturbed.row_ids,
-                logits=np.stack(logits, axis=1),
-                embeddings=tuple(perturbed.embeddings[i][place] for i in chosen),
-                digests=tuple(member.digest for member in members),
-                extras=extras.values,
-                extra_names=extras.names,
-                crop_logits=gather_crop_logits(of_crops),
-            )
-        )
-    return columns
+    known = (ensemble.backbones, ensemble.file_codes)
+    return [
+        HeldOutColumns(**build_member_parts(perturbed, place, table, fold, *known))
+        for fold in ensemble.folds
+    ]
 
 
 def measure_robustness(
     ensemble: SecondStage, perturbed: Perturbed, val: Manifest, names: Sequence[str]
-) -> Robustness:
-    """Rows, and of each variant and scorer AUC, change and rates at the scorer's threshold."""
+) -> ChangedFindings:
+    """Rows, of each variant and scorer AUC, change and rates at its threshold, and robust AUCs."""
     ids = perturbed.row_ids
     labels, groups = val.labels[ids], val.groups[ids]
     reals, fakes = count_classes(labels)
     counts = Counts(rows=len(ids), reals=reals, fakes=fakes)
     if not len(ids):
-        return {**counts, "groups": 0, "reliable": False, "note": perturbed.note, "variants": []}
+        nothing: Robustness = {
+            **counts, "groups": 0, "reliable": False, "note": perturbed.note,
+            "variants": [], "tiers": [], "robust": {},
+        }  # fmt: skip
+        return ChangedFindings(nothing, {})
     table = val.table.iloc[ids]
     variants: list[VariantMetrics] = []
     plain: dict[str, Floats] = {}
+    by_tier: dict[str, dict[str, Floats]] = {}
+    promises: dict[str, Any] = {}
+    rule = ensemble.rules.scorers[ensemble.shipped]
     for place, variant in enumerate(perturbed.variants):
         columns = build_columns(ensemble, perturbed, place, table)
         if columns[0].extra_names != tuple(names):
@@ -116,14 +118,46 @@ def measure_robustness(
             raise StaleArtifactError(f"artifacts/perturbed/{FACTS}", *versions, STAGE)
         scores = score_columns(ensemble, columns)
         plain = plain or scores
+        if variant.is_tier:
+            by_tier[variant.name] = scores
         variants.append(measure_variant(ensemble, variant, scores, plain, labels, groups))
+        if variant.name in rule.threshold.tiers:
+            log_odds = rule.calibration.apply(ensemble.score(ensemble.shipped, columns))
+            rows = ValRows(row_ids=ids, log_odds=log_odds, groups=groups, labels=labels)
+            promises |= check_tier(rows, rule.threshold, variant.name)
+    tiers = list(by_tier) if len(by_tier) > 1 else []
+    robust = {
+        scorer: measure_robust(labels, {t: by_tier[t][scorer] for t in tiers}, groups)
+        for scorer in (SCORERS if tiers else ())
+    }
     numbered = index_groups(labels, groups)
-    return {
+    found: Robustness = {
         **counts,
         "groups": numbered.count,
         "reliable": numbered.reliable,
         "note": "",
         "variants": variants,
+        "tiers": tiers,
+        "robust": robust,
+    }
+    return ChangedFindings(found, promises)
+
+
+def measure_robust(labels: Labels, tiers: Mapping[str, Floats], groups: Ids) -> RobustAuc:
+    """Of one scorer's log-odds `(n,)` in each tier."""
+    mean = average_aucs(labels, list(tiers.values()), groups)
+    found = {name: measure_auc(labels, scores, groups) for name, scores in tiers.items()}
+    worst = min(found, key=lambda name: found[name].auc or 0.0)
+    lowest = found[worst]
+    assert lowest.auc is not None  # both classes are there
+    return {
+        "auc": mean.auc,
+        "auc_low": mean.low,
+        "auc_high": mean.high,
+        "worst": worst,
+        "worst_auc": lowest.auc,
+        "worst_auc_low": lowest.low,
+        "worst_auc_high": lowest.high,
     }
 
 
@@ -153,7 +187,7 @@ def measure_variant(
         auc = measure_auc(labels, scores[scorer], groups)
         assert auc.auc is not None  # both classes are there
         change = AucEstimate(None)
-        if variant.strength is not None:
+        if variant.name != CLEAN:
             change = compare_aucs(labels, groups, scores[scorer], plain[scorer])
         called = scores[scorer] >= ensemble.rules.find_threshold(name)
         scorers[scorer] = VariantScores(
@@ -191,5 +225,5 @@ def tabulate_robustness(robustness: Robustness) -> pd.DataFrame:
 
 
 def name_variant(variant: VariantMetrics) -> str:
-    """`jpeg 75`."""
+    """`jpeg 75`, `web`."""
     return Variant(variant["perturbation"], variant["strength"]).name

@@ -4,13 +4,15 @@ A fitted model has seen its rows' labels, so choices and thresholds use these sc
 that a candidate does with labels happens inside each training split, on inner folds of that split.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from features.artifacts.perturbed import CLEAN
 from features.settings.stacking import Stack
-from stage2_ensemble.columns.columns import Floats, FoldColumns
+from stage2_ensemble.columns.columns import Floats, FoldColumns, MemberColumns
+from stage2_ensemble.columns.tiers import TierColumns
 from stage2_ensemble.models.best_simple import split_inner
 from stage2_ensemble.models.candidates import SIMPLE, fit_candidates, list_fittable
 
@@ -18,14 +20,19 @@ BEST_SIMPLE = "best simple"
 """Not a candidate: the simple combiner that each training split would have chosen."""
 
 
+Scores = dict[str, list[Floats]]
+"""By candidate and `BEST_SIMPLE`; one array `(n,)` for each fold."""
+
+
 @dataclass(frozen=True)
 class Judged:
     """Out-of-fold scores, averaged over the repeats."""
 
-    scores: dict[str, list[Floats]]
-    """By candidate and `BEST_SIMPLE`; one array `(n,)` for each fold."""
+    scores: Scores
     picks: dict[str, int]
     """How often each simple combiner was chosen."""
+    tiers: dict[str, Scores] = field(default_factory=dict)
+    """By tier, of the rows that were scored under it."""
 
 
 def judge_candidates(
@@ -33,16 +40,24 @@ def judge_candidates(
     settings: Stack,
     seed: int,
     advance: Callable[[], None] = lambda: None,
+    tiers: Sequence[Mapping[str, TierColumns]] = (),
 ) -> Judged:
     """Every candidate on all rows: each is scored by models that its group had no part in.
 
     Boosted models are single fits, with another seed in each repeat; what ships is averaged over
     `stack.bags`, which does it no harm. `advance` is called after each of `repeats` times
-    `inner_folds` inner folds.
+    `inner_folds` inner folds. `tiers`: of each fold some of its rows under tiers, which the same
+    models score as the rows themselves.
     """
     names = list_fittable(folds, settings)
     once = settings.model_copy(update={"bags": 1})
-    scores = {name: [np.zeros(len(c)) for c in folds] for name in (*names, BEST_SIMPLE)}
+    shown: list[Mapping[str, MemberColumns]] = [{CLEAN: columns} for columns in folds]
+    if tiers:
+        shown = [{**own, **others} for own, others in zip(shown, tiers, strict=True)]
+    scores: dict[str, Scores] = {
+        tier: {name: [np.zeros(len(own[tier])) for own in shown] for name in (*names, BEST_SIMPLE)}
+        for tier in shown[0]
+    }
     picks = dict.fromkeys(SIMPLE, 0)
     for repeat in range(settings.repeats):
         own = seed + 1000 * repeat
@@ -51,9 +66,13 @@ def judge_candidates(
             rest = [c.take(inner != held_out) for c, inner in zip(folds, inner_folds, strict=True)]
             models, best = fit_candidates(names, rest, once, own)
             picks[best.name] += 1
+            outside = [c.row_ids[i == held_out] for c, i in zip(folds, inner_folds, strict=True)]
             for name, model in (*models.items(), (BEST_SIMPLE, best)):
-                for columns, inner, total in zip(folds, inner_folds, scores[name], strict=True):
-                    out = inner == held_out
-                    total[out] += model.score(columns.take(out)) / settings.repeats
+                for place, ids in enumerate(outside):
+                    for tier, columns in shown[place].items():
+                        out = np.isin(columns.row_ids, ids)
+                        found = model.score(columns.take(out)) / settings.repeats
+                        scores[tier][name][place][out] += found
             advance()
-    return Judged(scores, picks)
+    clean = scores.pop(CLEAN)
+    return Judged(clean, picks, scores)

@@ -14,7 +14,7 @@ from features.core.number_text import format_bounds
 from features.settings.members import OutsideScores
 from stage2_ensemble.display.layout import TextTable
 from stage2_ensemble.report.questions import Answer
-from stage2_ensemble.results.form import Metrics, has_val, name_shipped
+from stage2_ensemble.results.form import Metrics, ValMetrics, has_val, name_shipped
 from stage2_ensemble.sentences.called_fake import list_called_fake
 from stage2_ensemble.sentences.outside import LEARNED, UNCHECKED
 
@@ -74,8 +74,7 @@ def escape(text: str) -> str:
 
 def build_head(metrics: Metrics, backbones: Sequence[str], name: str, dataset: str) -> str:
     """The YAML between the dashes."""
-    val = metrics["val"]
-    results = [] if val is None else list(_list_results(val["stack"], dataset))
+    results = list(_list_results(metrics, dataset)) if has_val(metrics) else []
     return str(
         ModelCardData(
             library_name="forgerystack",
@@ -88,19 +87,30 @@ def build_head(metrics: Metrics, backbones: Sequence[str], name: str, dataset: s
     )
 
 
-def _list_results(stack: Mapping[str, Any], dataset: str) -> Iterator[EvalResult]:
+def _list_results(metrics: ValMetrics, dataset: str) -> Iterator[EvalResult]:
+    """Headline figures on val, and robust AUC on val as it comes back from the web."""
+    stack, robustness = metrics["val"]["stack"], metrics["robustness"]
     for ours, theirs in HEADLINES.items():
-        yield EvalResult(
-            task_type="image-classification",
-            dataset_type=dataset,
-            dataset_name=dataset,
-            dataset_split="val",
-            metric_type=theirs,
-            metric_value=round(stack[ours], 6),
-            metric_name=f"{theirs} {format_bounds(stack[f'{ours}_low'], stack[f'{ours}_high'])}"
-            if stack[f"{ours}_low"] is not None
-            else theirs,
-        )
+        yield _build_result(stack, ours, theirs, dataset)
+    if robustness["robust"]:
+        tiers = f"mean over {', '.join(robustness['tiers'])}"
+        yield _build_result(robustness["robust"]["stack"], "auc", HEADLINES["auc"], dataset, tiers)
+
+
+def _build_result(
+    values: Mapping[str, Any], ours: str, theirs: str, dataset: str, config: str | None = None
+) -> EvalResult:
+    bounds = values[f"{ours}_low"], values[f"{ours}_high"]
+    return EvalResult(
+        task_type="image-classification",
+        dataset_type=dataset,
+        dataset_name=dataset,
+        dataset_config=config,
+        dataset_split="val",
+        metric_type=theirs,
+        metric_value=round(values[ours], 6),
+        metric_name=theirs if bounds[0] is None else f"{theirs} {format_bounds(*bounds)}",
+    )
 
 
 def describe_network(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Literal
 
 from stage2_ensemble.gate.gate import Verdict, describe_choice
 from stage2_ensemble.models.candidates import GATED
-from stage2_ensemble.results.form import Metrics, ValMetrics, VariantMetrics, has_val
+from stage2_ensemble.results.form import Metrics, ValMetrics, has_val
+from stage2_ensemble.results.robustness import VariantMetrics
 from stage2_ensemble.results.scores import list_domains
 from stage2_ensemble.sentences.backbones import list_spare
 from stage2_ensemble.sentences.called_fake import NO_SOURCES, describe_worst, is_any_worse
@@ -23,6 +24,7 @@ from stage2_ensemble.sentences.other_data import (
     NO_UNSEEN,
     describe_variant,
     explain_gap,
+    explain_robust,
     find_worst,
 )
 from stage2_ensemble.sentences.outside import list_optimistic
@@ -71,6 +73,8 @@ def _say_how_good(metrics: ValMetrics) -> Answer:
         f"{stack['groups']:,} groups, on which nothing was fitted or chosen. "
         "Brackets are 95 % intervals.",
     ]
+    if metrics["robustness"]["robust"]:
+        reasons.append(explain_robust(metrics["robustness"]))
     if not stack["reliable"]:
         reasons.append(f"{FEW_GROUPS.capitalize()}: {NOT_RELIABLE}.")
     reasons.append(

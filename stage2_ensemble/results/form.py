@@ -4,17 +4,19 @@ from typing import Any, Literal, NotRequired, final
 
 from typing_extensions import TypedDict, TypeIs
 
+from stage2_ensemble.results.robustness import Robustness
 from stage2_ensemble.results.scores import (
     Auc,
     CalibrationError,
     CalledFakeByClass,
     ClassCounts,
-    Counted,
+    CountedUnits,
     Domains,
     Figure,
     Generator,
     HeadlineScorers,
     Scorers,
+    UnitScores,
 )
 
 DECLARED = "declared"
@@ -48,6 +50,13 @@ class Rate(TypedDict):
     high: Figure
 
 
+class RatePair(TypedDict):
+    """Both rates of a threshold in one tier, on rows of train."""
+
+    fpr: Rate
+    tpr: Rate
+
+
 class ThresholdChoice(TypedDict):
     """The threshold on log-odds and what it was chosen by, on rows of train."""
 
@@ -60,6 +69,8 @@ class ThresholdChoice(TypedDict):
     fpr: Rate
     tpr: Rate
     note: str
+    tiers: dict[str, RatePair]
+    """Of `decision.tiers`: the threshold does best in the worst of them and `clean`."""
 
 
 class ThresholdCheck(ThresholdChoice):
@@ -131,66 +142,12 @@ class LeftOutOnVal(LeftOut):
     val_auc_high: Figure
 
 
-class VariantScores(TypedDict):
-    """A scorer on changed pictures; the change is against the same pictures as they are."""
-
-    auc: float
-    auc_low: Figure
-    auc_high: Figure
-    change: Figure
-    change_low: Figure
-    change_high: Figure
-    fpr: float
-    tpr: float
-
-
-class VariantMetrics(TypedDict):
-    """One kind and strength of change; `none` is the pictures as they are."""
-
-    perturbation: str
-    strength: Figure
-    scorers: dict[str, VariantScores]
-
-
-class Counts(ClassCounts):
-    """Rows of each class and of both."""
-
-    rows: int
-
-
-class Robustness(Counted, Counts):
-    """What scorers are worth on changed pictures."""
-
-    note: str
-    variants: list[VariantMetrics]
-
-
 class CorrectedCounts(ClassCounts):
     """Labels that somebody has looked at."""
 
     to_real: int
     to_fake: int
     confirmed: int
-
-
-class UnitCounts(ClassCounts):
-    """Units, and those with rows of both classes, which are left out."""
-
-    mixed: int
-
-
-@final
-class CountedUnits(TypedDict):
-    """Units on which nothing could be measured."""
-
-    counts: UnitCounts
-
-
-@final
-class UnitScores(Scorers):
-    """By unit (`data.columns.unit`): a video, a person."""
-
-    counts: UnitCounts
 
 
 @final

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
+from features.artifacts.perturbed import CLEAN
 from features.core.number_text import format_figure
 from stage2_ensemble.findings.domains import ADJECTIVES
 from stage2_ensemble.findings.robustness import SCORERS, name_variant
-from stage2_ensemble.results.form import Robustness, ValMetrics, VariantMetrics, VariantScores
+from stage2_ensemble.results.form import ValMetrics
+from stage2_ensemble.results.robustness import Robustness, VariantMetrics, VariantScores
 from stage2_ensemble.results.scores import Comparison, Gap, Generator, list_domains
 from stage2_ensemble.sentences.intervals import (
     INTERVALS,
@@ -61,7 +63,7 @@ def find_worst(robustness: Robustness) -> VariantMetrics | None:
     measured = [
         variant
         for variant in robustness["variants"]
-        if variant["perturbation"] != "none" and variant["scorers"]["stack"]["change"] is not None
+        if variant["perturbation"] != CLEAN and variant["scorers"]["stack"]["change"] is not None
     ]
     return min(measured, key=lambda v: v["scorers"]["stack"]["change"] or 0.0, default=None)
 
@@ -75,13 +77,45 @@ def describe_variant(variant: VariantMetrics) -> str:
     )
 
 
+def describe_robust(robustness: Robustness, scorer: str = "stack") -> str:
+    """`0.812 [0.790, 0.834], the mean over clean, web, hard; lowest 0.712 [0.680, 0.744], hard`."""
+    values = robustness["robust"][scorer]
+    return (
+        f"{format_interval(values)}, the mean over {', '.join(robustness['tiers'])}; "
+        f"lowest {format_interval(values, 'worst_auc')}, {values['worst']}"
+    )
+
+
+def describe_short_robust(robustness: Robustness) -> str:
+    """Within a line: `AUC 0.812 [0.790, 0.834], lowest 0.712 [0.680, 0.744] (hard)`."""
+    values = robustness["robust"]["stack"]
+    lowest = format_interval(values, "worst_auc")
+    return f"AUC {format_interval(values)}, lowest {lowest} ({values['worst']})"
+
+
+def explain_robust(robustness: Robustness) -> str:
+    """Robust AUC of what ships in whole sentences."""
+    return (
+        f"Robust AUC {describe_robust(robustness)}: as files come back from the web (perturb."
+        f"tiers), on {robustness['reals']:,} reals and {robustness['fakes']:,} fakes of val."
+    )
+
+
 def list_robustness(robustness: Robustness, shipped: str) -> list[str]:
-    """The rows, what hurts most of what ships, and which scorer holds best, a line each."""
+    """Robust AUCs, the rows, what hurts most of what ships, and which scorer holds best, a line
+    each.
+    """
     if not robustness["rows"]:
         return [f"robustness: nothing is measured: {robustness['note']}"]
     plain, *changed = robustness["variants"]
     stack = plain["scorers"]["stack"]
     lines = [
+        f"robust AUC of {'what ships' if scorer == 'stack' else scorer}: "
+        f"{describe_robust(robustness, scorer)}"
+        for scorer in robustness["robust"]
+        if scorer != shipped  # `stack` is that one
+    ]
+    lines += [
         f"robustness, on {robustness['reals']} reals and {robustness['fakes']} fakes of val: AUC "
         f"{format_interval(stack)} of what ships with pictures as they are, {_name_rates(stack)}"
     ]

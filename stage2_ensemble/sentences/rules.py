@@ -44,6 +44,8 @@ def list_rules(metrics: ValMetrics) -> list[str]:
         estimated = f"no estimate from their scores alone: {estimate['reason']}"
     place = format_figure(threshold["value"], threshold["low"], threshold["high"])
     note = f"; {threshold['note']}" if threshold["note"] else ""
+    if threshold["tiers"]:
+        note = f" in the worst of clean, {', '.join(threshold['tiers'])}{note}"
     return [
         f"calibration: {calibration['name']}, chosen on {calibration['chosen_on']} rows "
         f"({calibration['reason']}); ECE {before} before, {after} after",

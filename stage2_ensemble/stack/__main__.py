@@ -1,7 +1,7 @@
 """Fits the second stage on rows that no member learned from, and chooses what ships.
 
 Reads: artifacts/manifest/train.parquet, artifacts/manifest/test.parquet, artifacts/dumps,
-    artifacts/outside, artifacts/forensics
+    artifacts/outside, artifacts/forensics, artifacts/tiers
 Writes: artifacts/stackers/MANIFEST.json, artifacts/stackers/ensemble.json,
     artifacts/stackers/models
 Params: seed, folds.active, backbones, outside, stack, gate, decision, label

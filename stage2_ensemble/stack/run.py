@@ -25,9 +25,12 @@ from stage2_ensemble.columns.columns import (
     read_train_columns,
 )
 from stage2_ensemble.columns.extras import FileCodes, learn_file_codes, read_extras
+from stage2_ensemble.columns.tiers import FoldTiers, TierColumns, read_fold_tiers, take_tier
+from stage2_ensemble.decisions.poolings import choose_pooling
 from stage2_ensemble.decisions.rules import DecisionRules, fit_rules
 from stage2_ensemble.decisions.scored_rows import ChoiceRows, RowScores
 from stage2_ensemble.decisions.units import (
+    Pooling,
     TrainUnits,
     describe_train,
     merge_choice_rows,
@@ -36,7 +39,7 @@ from stage2_ensemble.decisions.units import (
 from stage2_ensemble.fitted.bundle import write_ensemble
 from stage2_ensemble.fitted.ensemble import SecondStage, average_scores
 from stage2_ensemble.gate.gate import check_ship, choose_shipped, describe_choice, hold_gate
-from stage2_ensemble.gate.out_of_fold import judge_candidates
+from stage2_ensemble.gate.out_of_fold import Scores, judge_candidates
 from stage2_ensemble.gate.without import leave_backbones_out
 from stage2_ensemble.models.best_simple import measure_fold_aucs
 from stage2_ensemble.models.candidates import Model, fit_candidates, list_fittable
@@ -44,7 +47,10 @@ from stage2_ensemble.models.candidates import Model, fit_candidates, list_fittab
 MANIFEST = Path("artifacts/manifest")
 DUMPS = Path("artifacts/dumps")
 FORENSICS = Path("artifacts/forensics")
+TIERS = Path("artifacts/tiers")
 OUT = Path("artifacts/stackers")
+ChoiceColumns = FoldColumns | CalibrationColumns | TierColumns
+"""Labelled rows of train."""
 _log = logging.getLogger("forgerystack")
 
 
@@ -61,6 +67,10 @@ class TargetRows:
         log_odds = average_scores(model, self.columns)
         return RowScores(row_ids=self.columns[0].row_ids, log_odds=log_odds, groups=self.groups)
 
+    def merge(self, scored: RowScores, pooling: Pooling) -> RowScores:
+        """Their units, `scored` being all of the rows."""
+        return merge_rows(scored, self.units, pooling)
+
 
 def fit_ensemble(
     folds: Sequence[FoldColumns],
@@ -71,40 +81,42 @@ def fit_ensemble(
     targets: TargetRows | None = None,
     file_codes: FileCodes | None = None,
     units: TrainUnits | None = None,
+    tiers: Sequence[FoldTiers] = (),
 ) -> SecondStage:
     """Judges every candidate, fits it on all fold rows, and decides what ships.
 
     With calibration rows, rules are chosen on the ensemble's own scores of them: a mean of
     several models is distributed unlike one of them. Without, on out-of-fold scores. `train_share`:
     of fakes in train. `targets` serve `label.prior: estimate` alone. With `units` there are
-    rules of units, too.
+    rules of units, too. `tiers`: of each fold rows as they come back from the web, for
+    `decision.tiers`; nothing but thresholds follows from them.
     """
     settings, seed, wanted = params.stack, params.seed, params.gate.ship
     names = list_fittable(folds, settings)
     check_ship(wanted, names)
     parts = settings.repeats * settings.inner_folds
     with show_progress("judge candidates", parts, "parts of the rows") as meter:
-        judged = judge_candidates(folds, settings, seed, meter.advance)
+        inside = [own.inside for own in tiers]
+        judged = judge_candidates(folds, settings, seed, meter.advance, inside)
     verdicts = hold_gate(folds, judged, settings, params.gate, seed)
     models, best = fit_candidates(names, folds, settings, seed)
     gate_choice = choose_shipped(verdicts, best.name)
     shipped = gate_choice if wanted == "auto" else wanted
-    spared = len(calibration[0]) > 0
-    if spared:
-        scores = {name: average_scores(model, calibration) for name, model in models.items()}
-        rows = _gather_rows(calibration[:1], scores, train_share)
-    else:
-        scores = {name: np.concatenate(judged.scores[name]) for name in models}
-        rows = _gather_rows(folds, scores, train_share)
-    rows |= _gather_members(folds, train_share)
+    rows = _gather_scored(folds, calibration, judged.scores, models, train_share)
     scored = targets.score(models[shipped]) if targets else None
+    damaged = {
+        tier: _gather_scored(*take_tier(tiers, tier), out_of_fold, models, train_share)
+        for tier, out_of_fold in judged.tiers.items()
+    }
     fitting = (shipped, params.decision, params.label)
-    rules = fit_rules(rows, *fitting, train_share, scored, seed)
-    by_unit = _merge_units(rows, units) if units else None
-    unit_rules = None
-    if units and by_unit:
-        merged = merge_rows(scored, targets.units) if targets and scored else None
-        unit_rules = fit_rules(by_unit, *fitting, units.share, merged, seed)
+    rules = fit_rules(rows, *fitting, train_share, scored, seed, damaged)
+    pooling = unit_rules = None
+    if units:
+        of_shipped = {shipped: np.concatenate(judged.scores[shipped])}
+        own = _gather_rows(folds, of_shipped, train_share)[shipped]
+        pooling = choose_pooling(params.label, own, units)
+        merged = targets.merge(scored, pooling.chosen) if targets and scored else None
+        unit_rules = _fit_unit_rules(rows, units, pooling.chosen, merged, shipped, params)
     return SecondStage(
         backbones=folds[0].backbones,
         folds=tuple(columns.fold for columns in folds),
@@ -117,25 +129,53 @@ def fit_ensemble(
         picks=judged.picks,
         verdicts=tuple(verdicts),
         rules=rules,
-        rule_rows="calibration" if spared else "out-of-fold",
+        rule_rows="calibration" if len(calibration[0]) else "out-of-fold",
         file_codes=file_codes,
         unit_rules=unit_rules,
+        unit_pooling=pooling,
         without=leave_backbones_out(folds, shipped, settings, seed),
     )
 
 
-def _merge_units(rows: Mapping[str, ChoiceRows], units: TrainUnits) -> dict[str, ChoiceRows] | None:
-    """Each scorer's rows by unit; `None` if any lacks units of a class."""
+def _fit_unit_rules(
+    rows: Mapping[str, ChoiceRows],
+    units: TrainUnits,
+    pooling: Pooling,
+    targets: RowScores | None,
+    shipped: str,
+    params: StackParams,
+) -> DecisionRules | None:
+    """Rules on each scorer's rows by unit; `None` if any scorer lacks units of a class."""
     merged = {}
     for name, choice_rows in rows.items():
-        found = merge_choice_rows(choice_rows, units)
+        found = merge_choice_rows(choice_rows, units, pooling)
         if found is None:
             return None
         merged[name] = found
-    return merged
+    settings = (shipped, params.decision, params.label)
+    return fit_rules(merged, *settings, units.share, targets, params.seed)
 
 
-def _gather_members(folds: Sequence[FoldColumns], train_share: float) -> dict[str, ChoiceRows]:
+def _gather_scored(
+    inside: Sequence[ChoiceColumns],
+    calibration: Sequence[ChoiceColumns],
+    out_of_fold: Scores,
+    models: Mapping[str, Model],
+    train_share: float,
+) -> dict[str, ChoiceRows]:
+    """Each scorer's rows: a candidate's calibration rows with the ensemble's own scores, if there
+    are any, or else its fold rows with out-of-fold ones; a member's fold rows.
+    """
+    if len(calibration[0]):
+        scores = {name: average_scores(model, calibration) for name, model in models.items()}
+        rows = _gather_rows(calibration[:1], scores, train_share)
+    else:
+        scores = {name: np.concatenate(out_of_fold[name]) for name in models}
+        rows = _gather_rows(inside, scores, train_share)
+    return rows | _gather_members(inside, train_share)
+
+
+def _gather_members(folds: Sequence[ChoiceColumns], train_share: float) -> dict[str, ChoiceRows]:
     """Each member's fold rows, which it did not learn from."""
     rows: dict[str, ChoiceRows] = {}
     for columns in folds:
@@ -146,7 +186,7 @@ def _gather_members(folds: Sequence[FoldColumns], train_share: float) -> dict[st
 
 
 def _gather_rows(
-    parts: Sequence[FoldColumns] | Sequence[CalibrationColumns],
+    parts: Sequence[ChoiceColumns],
     scores: Mapping[str, Floats],
     train_share: float,
 ) -> dict[str, ChoiceRows]:
@@ -178,8 +218,11 @@ def run(params: StackParams, dumps: Path = DUMPS, out: Path = OUT) -> SecondStag
     reals, fakes = count_classes(train.labels)
     share = fakes / (reals + fakes)
     targets = _read_targets(params, dumps, train.digest, codes)
-    units = describe_train(train)
-    ensemble = fit_ensemble(folds, calibration, params, train.digest, share, targets, codes, units)
+    units, chosen = describe_train(train), params.decision.tiers
+    tiers = [read_fold_tiers(TIERS, train, own, chosen, codes) for own in folds] if chosen else []
+    ensemble = fit_ensemble(
+        folds, calibration, params, train.digest, share, targets, codes, units, tiers
+    )
     write_ensemble(ensemble, out)
     _log_choice(ensemble, params.gate)
     _log_rules(ensemble.rules, ensemble)
@@ -220,11 +263,12 @@ def _log_choice(ensemble: SecondStage, gate: Gate) -> None:
 
 
 def _log_units(ensemble: SecondStage, units: TrainUnits | None) -> None:
-    if units is None or ensemble.unit_rules is None:
+    pooling = ensemble.unit_pooling
+    if units is None or pooling is None or ensemble.unit_rules is None:
         _log.info("stack: no rules of units: too few of them have rows of one class only")
         return
     note = f", without {units.mixed} of both classes" if units.mixed else ""
-    _log.info("stack: by unit, the mean of its rows' log-odds%s:", note)
+    _log.info("stack: by unit%s: %s", note, pooling.describe())
     _log_rules(ensemble.unit_rules, ensemble)
 
 
@@ -239,7 +283,8 @@ def _log_rules(rules: DecisionRules, ensemble: SecondStage) -> None:
     _log.info("stack: share of fakes %s: %s", format_figure(rules.prior.value), rules.prior.reason)
     place = format_figure(threshold.value, threshold.low, threshold.high)
     note = f"; {threshold.note}" if threshold.note else ""
-    _log.info("stack: threshold %s by %s%s", place, threshold.policy, note)
+    where = f" in the worst of clean, {', '.join(threshold.tiers)}" if threshold.tiers else ""
+    _log.info("stack: threshold %s by %s%s%s", place, threshold.policy, where, note)
     if rules.band:
         _log.info(
             "stack: review promises that %g of each class are called wrong at most",

@@ -33,7 +33,7 @@ SETTINGS = {
     "schedule": Schedule(epochs=10, warmup_epochs=0.5, batch_size=16),
     "network": Network(dropout=0.2, drop_path=0.1),
     "model": "test_convnext",
-    "augment": Augment(hflip=0.5, mixup=0.5),
+    "augment": Augment(hflip=0.5, web=0.5, mixup=0.5),
     "ema": Ema(half_life_epochs=0.5),
 }
 

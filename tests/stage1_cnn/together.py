@@ -36,7 +36,7 @@ JOBS = {
     },
     "mixed": {
         "schedule": Schedule(epochs=2, warmup_epochs=0.5, batch_size=32),
-        "augment": Augment(hflip=0.5, mixup=0.5, cutmix=0.5, self_blend=0.2, noise=0.3),
+        "augment": Augment(hflip=0.5, mixup=0.5, cutmix=0.5, self_blend=0.2, noise=0.3, web=0.3),
         "loss": Loss(label_smoothing=0.1),
     },
 }

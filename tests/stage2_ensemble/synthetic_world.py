@@ -29,8 +29,9 @@ from features.core.manifest import (
     write_manifest,
 )
 from features.core.members import Correction, MemberId
-from stage1_cnn.perturb.sample import draw_sample
+from stage1_cnn.perturb.sample import draw_sample, draw_train_sample
 from stage2_ensemble.columns.columns import CalibrationColumns, FoldColumns, HeldOutColumns
+from stage2_ensemble.columns.tiers import TierColumns
 from stage2_ensemble.decisions.calibration import Calibration
 from stage2_ensemble.decisions.calibrators import Identity
 from stage2_ensemble.decisions.prior_shift import keep_train
@@ -131,6 +132,7 @@ def draw_rows(labels: np.ndarray, groups: np.ndarray, folds: np.ndarray, seed: i
             "quant_mean": np.zeros(n),
             "equalized_bytes": np.zeros(n, np.int64),
             "notes": "",
+            "face": "",
             "sha256": "0" * 64,
             "status": READABLE,
         }
@@ -202,6 +204,16 @@ def hold_out(columns: FoldColumns) -> HeldOutColumns:
 def spare(columns: FoldColumns) -> CalibrationColumns:
     """The same rows as ones that no model learns from."""
     return CalibrationColumns(
+        **vars(hold_out(columns)),
+        labels=columns.labels,
+        weights=columns.weights,
+        groups=columns.groups,
+    )
+
+
+def as_tier(columns: FoldColumns) -> TierColumns:
+    """The same rows as if they were under a tier that changes nothing."""
+    return TierColumns(
         **vars(hold_out(columns)),
         labels=columns.labels,
         weights=columns.weights,
@@ -345,8 +357,11 @@ def write_member_dump(world: World, backbone: str, fold: int, role: str, **chang
 
 
 PERTURBED_ROWS = 200
-VARIANTS = (Variant("none", None), Variant("jpeg", 75.0), Variant("noise", 8.0))
-STRENGTH_LEFT = {"none": 1.0, "jpeg": 0.9, "noise": 0.0}
+VARIANTS = (
+    *(Variant("clean", None), Variant("web", None)),
+    *(Variant("jpeg", 75.0), Variant("noise", 8.0)),
+)
+STRENGTH_LEFT = {"clean": 1.0, "web": 0.5, "jpeg": 0.9, "noise": 0.0}
 """What is left of each member's signal."""
 
 
@@ -356,26 +371,46 @@ def write_perturbed_val(world: World, **changes: str) -> None:
     `changes` replace fields of each `MemberId`. Embeddings stay as they are.
     """
     val, ids = world.val, draw_sample(world.val, PERTURBED_ROWS, 0)
+    found = perturb_rows(world, val, ids, VARIANTS, world.plan.active, **changes)
+    write_perturbed(found, val, world.root / "artifacts" / "perturbed")
+
+
+def write_perturbed_train(world: World, names: Iterable[str] = ("web",), **changes: str) -> None:
+    """The same of rows of each fold and calibration rows under tiers."""
+    variants = tuple(Variant(name, None) for name in names)
+    for fold in world.plan.active:
+        ids = draw_train_sample(world.train, fold, "all", 0)
+        found = perturb_rows(world, world.train, ids, variants, (fold,), **changes)
+        write_perturbed(found, world.train, world.root / "artifacts" / "tiers" / str(fold))
+
+
+def perturb_rows(
+    world: World,
+    manifest: Manifest,
+    ids: np.ndarray,
+    variants: tuple[Variant, ...],
+    folds: Iterable[int],
+    **changes: str,
+) -> Perturbed:
+    """What dumps say of rows, less the signal that each variant takes away."""
     members, logits, embeddings = [], [], []
     for backbone in world.plan.strengths if len(ids) else ():
-        for fold in world.plan.active:
+        for fold in folds:
             folder = world.root / "artifacts" / "dumps" / backbone / str(fold)
-            dump = read_dump(folder, val, backbone, fold)
+            dump = read_dump(folder, manifest, backbone, fold)
             places = np.searchsorted(dump.row_ids, ids)
-            signal = np.where(world.truth["val"][ids] == 1, 1.0, -1.0)
+            signal = np.where(world.truth[manifest.role][ids] == 1, 1.0, -1.0)
             strength = world.plan.strengths[backbone]
-            lost = [strength * signal * (1 - share) for share in STRENGTH_LEFT.values()]
+            lost = [strength * signal * (1 - STRENGTH_LEFT[v.perturbation]) for v in variants]
             members.append(replace(dump.member, **changes))
             logits.append((dump.logits[places] - np.stack(lost)).astype(np.float32))
-            embeddings.append(np.stack([dump.embeddings[places]] * len(VARIANTS)))
+            embeddings.append(np.stack([dump.embeddings[places]] * len(variants)))
     if not members:
-        found = Perturbed(ids, note="there are no rows")
-    else:
-        values = np.load(world.root / "artifacts" / "forensics" / "val.npy")[ids]
-        forensics = np.stack([values] * len(VARIANTS))
-        parts = (tuple(members), tuple(logits), tuple(embeddings))
-        found = Perturbed(ids, VARIANTS, *parts, FORENSICS, forensics)
-    write_perturbed(found, val, world.root / "artifacts" / "perturbed")
+        return Perturbed(ids, note="there are no rows")
+    values = np.load(world.root / "artifacts" / "forensics" / f"{manifest.role}.npy")[ids]
+    forensics = np.stack([values] * len(variants))
+    parts = (tuple(members), tuple(logits), tuple(embeddings))
+    return Perturbed(ids, variants, *parts, FORENSICS, forensics)
 
 
 def replace_val(world: World, table: pd.DataFrame) -> None:

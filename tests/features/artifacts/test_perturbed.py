@@ -25,7 +25,7 @@ def draw_perturbed(**changes):
     members = tuple(MemberId("net", k, str(k) * 64, "t" * 64, Correction(0.5)) for k in (0, 1))
     found = Perturbed(
         IDS,
-        (Variant("none", None), Variant("jpeg", 75.0), Variant("blur", 0.01)),
+        (Variant("clean", None), Variant("jpeg", 75.0), Variant("blur", 0.01)),
         members,
         tuple(rng.normal(size=(3, 4)).astype(np.float32) for _ in members),
         tuple(rng.normal(size=(3, 4, 5)).astype(np.float16) for _ in members),

@@ -8,7 +8,7 @@ from scipy.special import logit
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from features.core.auc import AucEstimate, compare_aucs, find_auc, measure_auc
+from features.core.auc import AucEstimate, average_aucs, compare_aucs, find_auc, measure_auc
 
 ROWS = st.lists(
     st.tuples(st.integers(0, 1), st.integers(-3, 3), st.integers(0, 4)), min_size=4, max_size=30
@@ -399,3 +399,34 @@ def test_a_difference_without_a_class_is_none():
 def test_description(estimate, text):
     assert estimate.describe() == text
     assert AucEstimate.from_metrics(estimate.to_metrics() | {"ap": 1}) == estimate
+
+
+def test_a_mean_over_tiers_counts_that_they_are_of_the_same_rows():
+    rng = np.random.default_rng(3)
+    labels, groups = np.repeat([0, 1], 200), np.arange(400) // 2
+    scores = [labels * 1.5 + rng.normal(size=400) for _ in range(3)]
+    single = [measure_auc(labels, own, groups) for own in scores]
+    mean = average_aucs(labels, scores, groups)
+    assert mean.auc == pytest.approx(np.mean([one.auc for one in single]))
+    assert average_aucs(labels, scores[:1], groups) == single[0]
+    same = average_aucs(labels, [scores[0]] * 3, groups)
+    assert (same.low, same.high) == pytest.approx((single[0].low, single[0].high))
+    # Scores that err apart from each other average out, as independent samples would.
+    widths = [one.high - one.low for one in (mean, *single)]
+    assert widths[0] == pytest.approx(np.mean(widths[1:]) / np.sqrt(3), rel=0.15)
+
+
+def test_the_interval_of_a_mean_holds_the_true_mean():
+    """95 of 100 times, with tiers that share most of their error."""
+    true = [norm.cdf(distance / np.sqrt(2)) for distance in (2.0, 1.0)]
+    held = []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        labels, shared = np.repeat([0, 1], 60), rng.normal(size=120)
+        tiers = [
+            labels * distance + np.sqrt(0.8) * shared + np.sqrt(0.2) * rng.normal(size=120)
+            for distance in (2.0, 1.0)
+        ]
+        found = average_aucs(labels, tiers, np.arange(120))
+        held.append(found.low <= np.mean(true) <= found.high)
+    assert 0.92 <= np.mean(held) <= 0.98

@@ -10,6 +10,7 @@ from features.core.files import digest_file
 from features.core.manifest import write_manifest
 from features.settings.learning import Augment
 from stage1_cnn.contact_sheet.__main__ import main
+from stage1_cnn.contact_sheet.damages import SIDE, fit_cell
 from stage1_cnn.contact_sheet.run import (
     COLOURS,
     FRAME,
@@ -18,6 +19,7 @@ from stage1_cnn.contact_sheet.run import (
     make_views,
     name_label,
 )
+from stage1_cnn.damage.chains import DAMAGES
 
 PRESETS = Path(__file__).parents[3] / "presets"
 FRAME_PIXELS = 4 * FRAME * (SIZE + FRAME)
@@ -93,6 +95,16 @@ def test_command_writes_where_it_is_told_to(project):
     main("small", rows=2, views=1, out=Path("there/sheet.png"))
     assert Image.open("there/sheet.png").format == "PNG"
     assert not Path("artifacts/contact_sheets").exists()
+
+
+def test_damages_are_shown_one_by_one_and_in_tiers(project):
+    main("small", fold=1, rows=4, damages=True)
+    sheet = Image.open("artifacts/contact_sheets/damages-1.png")
+    columns = 1 + len(DAMAGES) + 2
+    assert sheet.width > columns * SIDE
+    cell = fit_cell(np.full((600, 300, 3), 7, np.uint8))
+    assert cell.shape == (256, 256, 3)
+    assert (cell[:, 70:180] == 7).all()
 
 
 def test_of_crops_each_draw_shows_another_square_of_the_same_pixels(project):

@@ -1,5 +1,6 @@
 """The stage on a small project: what it scores is what dumps and forensics say, cut off or not."""
 
+import io
 import logging
 import os
 import signal
@@ -11,27 +12,31 @@ import numpy as np
 import pytest
 import yaml
 from dump_task import COUNTS, PARAMS, dump, make_project, read_files
+from PIL import Image
 
 from features.artifacts import row_blocks
 from features.artifacts.dumps import read_dump
 from features.artifacts.perturbed import Variant, read_perturbed
 from features.artifacts.row_blocks import RowBlocks
 from features.core.manifest import read_manifest, write_manifest
-from features.errors import ConfigError, LockedError, Stopped
+from features.errors import ConfigError, LockedError, ManifestError, Stopped
 from features.forensics.columns import COLUMNS, measure_images
+from features.pixels.decoding import decode_square
 from features.pixels.store import open_store
 from features.runtime.interruption import Interruption
 from features.runtime.locks import hold
 from features.settings.images import Geometry, Images
-from features.settings.perturb import PerturbParams
+from features.settings.perturb import PERTURBATIONS, PerturbParams, Tier
 from features.settings.sections import load_params
 from stage1_cnn.perturb import run as perturb
 from stage1_cnn.perturb import scores
+from stage1_cnn.perturb.tiers import damage_file
 from stage1_cnn.runtime.runs import RunLimits
 from stage1_cnn.scoring import rows
 
 STRENGTHS = {"jpeg": [50], "blur": [], "noise": [20.0], "rescale": [], "crop": [0.5]}
-SECTION = {"rows": 20, **STRENGTHS, "brightness": []}
+TIERS = {"web": {"side": 40, "noise": 4.0, "jpeg": 60}}
+SECTION = {"rows": 20, "tiers": TIERS, **STRENGTHS, "brightness": []}
 OTHERS = {
     "seed": 0,
     "perturb": SECTION,
@@ -39,7 +44,7 @@ OTHERS = {
     "outside": {},
     "folds": {"active": [0]},
 }
-VARIANTS = 4
+VARIANTS = 5
 STEPS = VARIANTS * 3
 """Batches of 8 of 20 rows."""
 
@@ -89,7 +94,7 @@ def test_pictures_as_they_are_have_the_scores_of_the_dump(tmp_path, overrides):
         read_dump(tmp_path / "dumps", val, "net", 0),
     )
     assert found.members == (wanted.member,)
-    assert found.variants[0] == Variant("none", None)
+    assert found.variants[0] == Variant("clean", None)
     assert np.bincount(val.labels[found.row_ids]).tolist() == [10, 10]
     ids = found.row_ids
     np.testing.assert_allclose(found.logits[0][0], wanted.logits[ids], atol=1e-5)
@@ -110,6 +115,36 @@ def test_forensic_features_are_those_of_the_perturbed_pixels(tmp_path):
     assert level[places["noise"]] > level[0] > level[places["crop"]]
 
 
+def test_a_tier_is_done_to_the_file_before_it_becomes_a_square(tmp_path):
+    """Its squares are those of a folder of files that somebody has damaged so."""
+    run(tmp_path / "out", "images.size=32")
+    val = read_val()
+    found = read_perturbed(tmp_path / "out", val)
+    tier = Tier(**TIERS["web"])
+    for row in found.row_ids[:4]:
+        path, sha256 = val.table.loc[row, ["path", "sha256"]]
+        picture = damage_file(tier, sha256, np.asarray(Image.open(f"data/{path}")))
+        assert picture.shape == (40, 40, 3)
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "PNG")
+        square = decode_square(bytearray(file.getvalue()), Images(size=32))
+        (place,) = np.flatnonzero(found.row_ids == row)
+        wanted = measure_images(square[None])
+        np.testing.assert_array_equal(found.forensics[1, place], wanted[0])
+
+
+def test_a_file_that_has_changed_since_is_refused(tmp_path, monkeypatch):
+    make_project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(yaml.safe_dump({**PARAMS, **OTHERS}))
+    path = Path("data") / read_val().table["path"].iloc[0]
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ManifestError, match="its content is another one"):
+        run(tmp_path / "out", "perturb.rows=all", f"data.root={tmp_path / 'data'}")
+
+
 def test_neither_processes_nor_batches_change_a_picture(tmp_path, monkeypatch, expected):
     monkeypatch.setattr(scores, "MANY", 0)
     monkeypatch.setattr(rows, "CPU_BATCH", 7)
@@ -125,7 +160,7 @@ def test_neither_processes_nor_batches_change_a_picture(tmp_path, monkeypatch, e
     "override",
     [
         "perturb.rows=0",
-        f"perturb={ {name: [] for name in SECTION if name != 'rows'} }",
+        f"perturb={ {name: [] for name in PERTURBATIONS} | {'tiers': {}} }",
         "outside={clip: {}}",
         "backbones={}",
     ],
@@ -135,7 +170,7 @@ def test_nothing_to_do_is_said_and_kept(tmp_path, caplog, override):
     run(tmp_path / "out", override)
     found = read_perturbed(tmp_path / "out", read_val())
     assert len(found) == 0
-    about = ("perturb.rows is 0", "perturb lists no strengths", "detectors from outside cannot")
+    about = ("perturb.rows is 0", "perturb lists neither", "detectors from outside cannot")
     assert found.note.startswith(about)
     assert f"nothing is measured: {found.note}" in caplog.text
 
@@ -204,7 +239,7 @@ def test_told_to_stop_it_keeps_every_batch_and_goes_on(tmp_path, monkeypatch, ex
     with monkeypatch.context() as patch:
         patch.setattr(Interruption, "find_reason", find_reason)
         patch.setattr(row_blocks, "SAVE_SECONDS", 1e9)
-        with pytest.raises(Stopped, match=r"after 28 of 80 perturbed pictures \(SIGTERM\)"):
+        with pytest.raises(Stopped, match=r"after 28 of 100 perturbed pictures \(SIGTERM\)"):
             run(tmp_path / "out")
         assert run(tmp_path / "out") == expected
     assert len(asked) == STEPS
@@ -238,6 +273,8 @@ def test_a_second_run_into_the_same_folder_is_refused(tmp_path):
         ({"blur": [0.01, 0.01]}, "a strength stands there twice"),
         ({"crop": [1.5]}, "less than or equal to 1"),
         ({"gamma": [2]}, "gamma: unknown"),
+        ({"tiers": {"blur": {"jpeg": 50}}}, "blur: this name stands for something else"),
+        ({"tiers": {"none": {}}}, "it changes nothing"),
     ],
 )
 def test_settings_that_make_no_sense_are_told(section, told):
@@ -273,7 +310,7 @@ def test_a_signal_ends_the_command_with_75_and_the_same_one_goes_on(tmp_path, ex
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False,
     )  # fmt: skip
     assert stopped.returncode == 75, stopped.stdout
-    assert "after 20 of 80 perturbed pictures (SIGTERM)" in stopped.stdout
+    assert "after 20 of 100 perturbed pictures (SIGTERM)" in stopped.stdout
     assert not out.exists()
     found = run(out)
     assert found == expected

@@ -7,13 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
-from features.artifacts.perturbed import Variant
-from features.settings.perturb import PerturbSection
+from features.artifacts.perturbed import CLEAN, Variant
+from features.settings.perturb import TAKEN, PerturbSection
 from stage1_cnn.perturb.variants import CHANGES, list_variants, perturb_pixels
 
 SIDE = 40
 IDS = np.array([3, 4, 90, 1 << 33])
 VARIANTS = list_variants(PerturbSection())
+CHANGED = [variant for variant in VARIANTS if not variant.is_tier]
 
 
 def draw_pixels(count=4):
@@ -36,10 +37,11 @@ def measure_distance(found):
 
 
 def test_every_field_is_a_perturbation_and_the_picture_as_it_is_comes_first():
-    assert set(CHANGES) == set(PerturbSection.model_fields) - {"rows"}
-    assert VARIANTS[0] == Variant("none", None)
-    assert [v.name for v in VARIANTS[1:4]] == ["jpeg 90", "jpeg 75", "jpeg 50"]
-    empty = dict.fromkeys(CHANGES, ())
+    assert set(CHANGES) == set(PerturbSection.model_fields) - {"rows", "tiers"}
+    names = ["clean", "web", "hard", "jpeg 90", "jpeg 75", "jpeg 50"]
+    assert [v.name for v in VARIANTS[:6]] == names
+    assert TAKEN[0] == CLEAN  # no tier may have its name
+    empty = dict.fromkeys(CHANGES, ()) | {"tiers": {}}
     assert list_variants(PerturbSection(**empty)) == ()
     assert list_variants(PerturbSection(**(empty | {"blur": (0.01,)})))[1:] == (
         Variant("blur", 0.01),
@@ -54,7 +56,7 @@ def test_a_strength_of_nothing_changes_nothing(name, strength):
     assert torch.equal(change(Variant(name, strength)), draw_pixels())
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: v.name)
+@pytest.mark.parametrize("variant", CHANGED, ids=lambda v: v.name)
 def test_a_rows_pixels_do_not_depend_on_the_batch(variant):
     whole = change(variant)
     assert whole.shape == (4, SIDE, SIDE, 3)

@@ -58,16 +58,17 @@ def test_on_a_gpu_the_time_is_the_devices_own(monkeypatch):
 
 def test_advice_names_what_helps(tmp_path):
     files = FileStore(tmp_path, ["a.png"] * 1000, [""] * 1000, Images(size=256, store="none"))
-    assert advise_input(0.05, files) == ""
-    text = advise_input(0.43, files)
+    assert advise_input(0.05, files, 0.5) == ""
+    text = advise_input(0.43, files, 0.0)
     assert "43 % of the time" in text
     assert "images.store raw keeps them decoded, 0.2 GB" in text
     labels = np.array([0, 1])
     kept = keep_pixels(tmp_path / "pixels.bin", make_pixels(labels))
-    assert "images.store_dir is slower than the device" in advise_input(0.43, kept)
+    assert "images.store_dir is slower than the device" in advise_input(0.43, kept, 0.0)
+    assert "augment.web damages 50 % of them" in advise_input(0.43, kept, 0.5)
     native = (np.full((1000, 2), 1000, np.int32), Images(size=256, store="none"), None)
     pictures = FilePictures(tmp_path, ["a.png"] * 1000, [""] * 1000, *native)
-    assert "keeps them decoded, 3.0 GB" in advise_input(0.43, CropStore(pictures, 224))
+    assert "keeps them decoded, 3.0 GB" in advise_input(0.43, CropStore(pictures, 224), 0.0)
 
 
 @pytest.mark.parametrize(("used", "said"), [(20, True), (60, False)])

@@ -33,7 +33,8 @@ def run(finished):
 
 def make_robustness() -> pd.DataFrame:
     rows = []
-    for place, (name, strength) in enumerate([("none", np.nan), ("jpeg", 90.0), ("blur", 1.5)]):
+    variants = [("clean", np.nan), ("web", np.nan), ("jpeg", 90.0), ("blur", 1.5)]
+    for place, (name, strength) in enumerate(variants):
         auc, change = 0.9 - 0.1 * place, -0.1 * place
         values = {"auc": auc, "auc_low": auc - 0.1, "auc_high": auc + 0.05, "change": change}
         values |= {"change_low": change - 0.05, "change_high": change + 0.05, "rows": 300}

@@ -214,3 +214,69 @@ def test_a_given_score_is_the_threshold_at_the_share_of_the_rows_to_be_labelled(
 def test_a_score_outside_0_and_1_is_refused(value):
     with pytest.raises(ValidationError):
         Decision(threshold=value)
+
+
+# --- the worst of several tiers
+
+
+TIERS = st.lists(ROWS, min_size=2, max_size=3)
+
+
+@given(tiers=TIERS, decision=st.sampled_from(POLICIES), prior=st.sampled_from([0.1, 0.5, 0.8]))
+@settings(max_examples=300, deadline=None)
+def test_the_threshold_is_the_best_one_for_the_worst_tier(tiers, decision, prior):
+    for rows in tiers:
+        assume({label for label, _, weight in rows if weight} == {0, 1})
+    columns = ([np.array(c) for c in zip(*rows, strict=True)] for rows in tiers)
+    clean, *others = (as_choice(labels, odds, weights=w) for labels, odds, w in columns)
+    damaged = {f"tier {i}": rows for i, rows in enumerate(others)}
+    found = choose_threshold(clean, decision, prior, draws=0, tiers=damaged)
+    values = np.unique([score for rows in tiers for _, score, weight in rows if weight])
+    tried = [values[0], *((values[:-1] + values[1:]) / 2), np.nextafter(values[-1], np.inf)]
+    if decision.threshold == "fpr":
+        target = Fraction(decision.target)
+        kept = [t for t in tried if all(measure(rows, t)[0] <= target for rows in tiers)]
+        assert found.value == min(kept)
+    elif decision.threshold == "tpr":
+        target = Fraction(decision.target)
+        kept = [t for t in tried if all(measure(rows, t)[1] >= target for rows in tiers)]
+        assert found.value == max(kept)
+    else:
+        worst = {t: min(rate(rows, t, decision, Fraction(prior)) for rows in tiers) for t in tried}
+        assert float(worst[found.value]) == pytest.approx(float(max(worst.values())), abs=1e-9)
+
+
+def test_a_target_holds_in_the_worst_tier_where_one_of_clean_rows_alone_did_not():
+    clean = draw_choice(2000, seed=1)
+    lifted = clean.with_log_odds(clean.log_odds + 3)  # as a damage that looks like a forgery
+    decision = Decision(threshold="fpr", target=0.05)
+    alone = choose_threshold(clean, decision, draws=0)
+    called = alone.call(lifted.log_odds)[lifted.labels == 0]
+    assert called.mean() > 0.2
+    found = choose_threshold(clean, decision, draws=50, tiers={"web": lifted})
+    assert found.tiers["web"].fpr.value <= 0.05
+    assert found.fpr.value < 0.02
+    assert found.low <= found.value <= found.high
+    assert Threshold.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def test_tiers_that_are_the_rows_themselves_change_nothing():
+    rows = draw_choice(300, seed=2)
+    for decision in POLICIES:
+        alone = choose_threshold(rows, decision, draws=0)
+        found = choose_threshold(rows, decision, draws=0, tiers={"web": rows})
+        assert found.value == alone.value
+        assert found.tiers["web"] == (alone.fpr, alone.tpr)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"threshold": 0.5}, "no meaning for a threshold that is a score"),
+        ({"review": 0.02}, "no meaning with review"),
+        ({"tiers": ("web", "web")}, "stands there twice"),
+    ],
+)
+def test_tiers_that_would_do_nothing_are_refused(values, told):
+    with pytest.raises(ValidationError, match=told):
+        Decision(**{"tiers": ("web",), **values})

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from sklearn.metrics import roc_auc_score
 from synthetic_world import PERTURBED_ROWS, VARIANTS, write_perturbed_val
 
@@ -18,10 +19,16 @@ from features.settings.sections import load_params
 from stage1_cnn.perturb.sample import draw_sample
 from stage2_ensemble.columns.columns import read_held_out
 from stage2_ensemble.columns.extras import read_extras
+from stage2_ensemble.display.closing import list_closing
 from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.findings.robustness import COLUMNS, SCORERS, build_columns
 from stage2_ensemble.fitted.bundle import read_ensemble
+from stage2_ensemble.report.model_card import build_head
+from stage2_ensemble.report.questions import answer_questions
+from stage2_ensemble.results.metrics_file import read_metrics
 from stage2_ensemble.sentences.intervals import format_interval
+from stage2_ensemble.sentences.log import list_log_lines
+from stage2_ensemble.sentences.other_data import describe_robust
 from stage2_ensemble.summary import run as summary
 
 TABLE = "artifacts/plots/robustness.csv"
@@ -51,7 +58,7 @@ def test_the_fixed_form(done):
         assert tuple(variant["scorers"]) == SCORERS
         for values in variant["scorers"].values():
             assert values["auc_low"] <= values["auc"] <= values["auc_high"]
-            if variant["strength"] is None:
+            if variant["perturbation"] == "clean":
                 assert values["change"] is values["change_low"] is values["change_high"] is None
             else:
                 assert values["change_low"] <= values["change"] <= values["change_high"]
@@ -70,12 +77,12 @@ def test_pictures_as_they_are_have_the_figures_of_val(done):
 
 
 def test_a_change_is_paired_with_the_same_rows(done):
-    _, jpeg, noise = read_robustness()["variants"]
+    *_, jpeg, noise = read_robustness()["variants"]
     ensemble = read_ensemble(evaluate.STACKERS)
     perturbed = read_perturbed(evaluate.PERTURBED, done.val)
     ids = perturbed.row_ids
     labels, groups = done.val.labels[ids], done.val.groups[ids]
-    for place, variant in ((1, jpeg), (2, noise)):
+    for place, variant in ((2, jpeg), (3, noise)):
         columns = build_columns(ensemble, perturbed, place, done.val.table.iloc[ids])
         scores = ensemble.rules.read("mean", ensemble.score("mean", columns))
         wanted = compare_aucs(labels, groups, scores, read_scores(done)["mean"])
@@ -86,11 +93,42 @@ def test_a_change_is_paired_with_the_same_rows(done):
 
 
 def test_members_that_noise_blinds_drop_for_sure_and_a_little_jpeg_costs_little(done):
-    _, jpeg, noise = (v["scorers"] for v in read_robustness()["variants"])
+    *_, jpeg, noise = (v["scorers"] for v in read_robustness()["variants"])
     for scorer in ("mean", "best_single"):
         assert noise[scorer]["change_high"] < -0.2
         assert noise[scorer]["auc_low"] < 0.5 < noise[scorer]["auc_high"]
         assert -0.1 < jpeg[scorer]["change"] < 0
+
+
+def test_robust_auc_is_the_mean_over_tiers_and_narrower_than_their_worst(done):
+    found = read_robustness()
+    assert found["tiers"] == ["clean", "web"]
+    for scorer, values in found["robust"].items():
+        clean, web = (v["scorers"][scorer] for v in found["variants"][:2])
+        assert values["auc"] == pytest.approx((clean["auc"] + web["auc"]) / 2)
+        assert values["auc_low"] < values["auc"] < values["auc_high"]
+        # Both tiers are of the same rows: their errors do not average out as those of two samples.
+        width = values["auc_high"] - values["auc_low"]
+        assert width > (clean["auc_high"] - clean["auc_low"]) / np.sqrt(2)
+        assert (values["worst"], values["worst_auc"]) == ("web", web["auc"])
+        assert values["worst_auc_low"] == web["auc_low"]
+
+
+def test_robust_auc_stands_beside_auc_wherever_figures_are_read(done, capsys, caplog):
+    metrics = read_metrics(evaluate.OUT / "metrics.json")
+    text = describe_robust(metrics["robustness"])
+    assert text.startswith(format_interval(metrics["robustness"]["robust"]["stack"]))
+    closing = dict(list_closing(metrics, None, evaluate.OUT / "labels.csv"))
+    assert closing["robust"].startswith(f"AUC {text.partition(',')[0]}")
+    assert any(text in line for line in list_log_lines(metrics, {}))
+    assert text in " ".join(answer_questions(metrics, (), "mean")[0].reasons)
+    head = yaml.safe_load(build_head(metrics, ["net"], "name", "data").strip())
+    results = head["model-index"][0]["results"]
+    robust = [r for r in results if r["dataset"].get("config") == "mean over clean, web"]
+    value = metrics["robustness"]["robust"]["stack"]["auc"]
+    assert robust[0]["metrics"][0]["value"] == pytest.approx(value, abs=1e-6)
+    summary.run()
+    assert "robust (mean)" in capsys.readouterr().out
 
 
 def test_the_table_is_long_and_holds_the_same(done):
@@ -117,7 +155,7 @@ def test_the_log_names_what_hurts_and_what_holds(enter, caplog):
     assert "of what ships with pictures as they are, FPR 0." in first
     start = "evaluate: what ships under "
     under = [m.removeprefix(start) for m in caplog.messages if m.startswith(start)]
-    assert [m.partition(":")[0] for m in under] == ["noise 8", "jpeg 75"]
+    assert [m.partition(":")[0] for m in under] == ["noise 8", "web", "jpeg 75"]
     (best,) = [m for m in caplog.messages if m.startswith("evaluate: lowest AUC ")]
     assert "(noise 8)" in best
     assert best.endswith(": stack holds best")  # its embeddings still tell
@@ -129,9 +167,9 @@ def test_the_summary_has_the_table(done, monkeypatch, capsys):
     text = capsys.readouterr().out
     assert "perturbed pictures: 100 real and 100 fake val rows" in text
     assert max(map(len, text.splitlines())) <= 80
-    for name in ("as it is", "jpeg 75", "noise 8"):
+    for name in ("clean", "jpeg 75", "noise 8"):
         assert name in text
-    values = read_robustness()["variants"][2]["scorers"]["stack"]
+    values = read_robustness()["variants"][3]["scorers"]["stack"]
     assert format_interval(values) in text
 
 

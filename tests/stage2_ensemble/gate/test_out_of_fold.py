@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
-from synthetic_world import draw_columns, draw_grouped, hold_out, list_groups
+from synthetic_world import as_tier, draw_columns, draw_grouped, hold_out, list_groups
 
 from features.errors import LeakageError, ManifestError
 from features.settings.stacking import Stack
@@ -235,3 +235,21 @@ def test_combiners_are_judged_with_row_weights(folds):
 def test_held_out_columns_are_not_judged_on(folds):
     with pytest.raises(LeakageError, match="HeldOutColumns"):
         judge_candidates([folds[0], hold_out(folds[1])], SETTINGS, 0)
+
+
+# --- rows as they come back from the web
+
+
+def test_rows_under_a_tier_are_scored_by_the_models_that_score_the_rows_themselves(folds):
+    """A tier that changes nothing gives some of the rows the very scores that they have."""
+    rng, once = np.random.default_rng(0), BARE.model_copy(update={"repeats": 2})
+    places = [np.sort(rng.permutation(len(columns))[:90]) for columns in folds]
+    tiers = [
+        {"web": as_tier(columns.take(own))} for columns, own in zip(folds, places, strict=True)
+    ]
+    judged = judge_candidates(folds, once, 0, tiers=tiers)
+    assert judge_candidates(folds, once, 0).tiers == {}
+    for name, by_fold in judged.scores.items():
+        found = judged.tiers["web"][name]
+        for own, scores, rows in zip(places, by_fold, found, strict=True):
+            np.testing.assert_allclose(rows, scores[own], rtol=1e-12)

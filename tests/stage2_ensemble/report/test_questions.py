@@ -104,10 +104,11 @@ def test_every_doubt_is_listed(metrics):
     mild = bounds | {"auc": 0.9, "change": -0.001, "change_low": -0.01, "change_high": 0.01}
     metrics["robustness"] = {
         "variants": [
-            {"perturbation": "none", "strength": None, "scorers": {"stack": {"auc": 0.9}}},
+            {"perturbation": "clean", "strength": None, "scorers": {"stack": {"auc": 0.9}}},
             {"perturbation": "blur", "strength": 1.0, "scorers": {"stack": mild}},
             {"perturbation": "jpeg", "strength": 50, "scorers": {"stack": worst}},
-        ]
+        ],
+        "robust": {},
     }
     answer, text = say(metrics, 2)
     assert answer.short == "There are 4 reasons for doubt"

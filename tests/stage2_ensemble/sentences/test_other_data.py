@@ -12,7 +12,8 @@ def test_no_scorer_is_best_where_intervals_overlap():
             name: {"auc": a, "auc_low": a - 0.03, "auc_high": a + 0.03} for name, a in aucs.items()
         }
         scorers = {name: values | found for name, found in bounds.items()}
-        return {"perturbation": "jpeg", "strength": strength, "scorers": scorers}
+        kind = "jpeg" if strength else "clean"
+        return {"perturbation": kind, "strength": strength, "scorers": scorers}
 
     variants = [
         draw_variant(None, stack=0.9, mean=0.9, best_single=0.8),
@@ -20,6 +21,7 @@ def test_no_scorer_is_best_where_intervals_overlap():
         draw_variant(50, stack=0.65, mean=0.75, best_single=0.5),
     ]
     found = {"rows": 20, "reals": 10, "fakes": 10, "note": "", "variants": variants}
+    found |= {"tiers": [], "robust": {}}
     assert list_robustness(found, "lightgbm")[-1] == (
         "lowest AUC 0.650 [0.620, 0.680] of stack (jpeg 50), 0.700 [0.670, 0.730] of mean "
         "(jpeg 75), 0.500 [0.470, 0.530] of best_single (jpeg 50): intervals overlap, no order "

@@ -15,6 +15,7 @@ from synthetic_world import (
     write_member_dump,
     write_noise_features,
     write_params,
+    write_perturbed_train,
     write_perturbed_val,
 )
 
@@ -278,3 +279,38 @@ def test_an_ensemble_of_other_members_is_stale(enter):
     write_params(world, backbones={"net-a": {}, "net-b": {}})
     with pytest.raises(StaleArtifactError, match=r"(?s)net_c.*dvc repro stack"):
         evaluate.run(load_params(MembersParams))
+
+
+# --- thresholds by tiers
+
+
+@pytest.mark.parametrize("plan", ["one fold", "three folds"])
+def test_a_threshold_by_tiers_keeps_its_promise_on_damaged_val(enter, plan):
+    """The web's damage takes half of the members' signal, and so lifts reals."""
+    world = enter(plan)
+    alone = read_json(evaluate.OUT / "metrics.json", "evaluate")
+    assert alone["threshold"]["tiers"] == {}
+    assert "fpr_web" not in alone["promises"]
+    write_perturbed_train(world)
+    write_params(world, decision={"threshold": "fpr", "target": 0.1, "tiers": ["web"]})
+    ensemble = stack.run(load_params(StackParams))
+    found = evaluate.run(load_params(MembersParams))
+    chosen = found["threshold"]["tiers"]["web"]
+    assert chosen["fpr"]["value"] <= 0.1
+    clean, web = (v["scorers"]["stack"]["fpr"] for v in found["robustness"]["variants"][:2])
+    assert clean < web
+    promise = found["promises"]["fpr_web"]
+    assert promise["title"] == "FPR at the threshold, web"
+    assert promise["realised"] == pytest.approx(web)
+    assert promise["verdict"] in ("kept", "missed by chance")
+    assert found["val"]["shipped"] == alone["val"]["shipped"]
+    assert found["val"]["stack"]["auc"] == alone["val"]["stack"]["auc"]  # thresholds alone follow
+    for rule in ensemble.rules.scorers.values():
+        assert set(rule.threshold.tiers) == {"web"}
+
+
+def test_without_scores_under_tiers_it_names_the_stage(enter):
+    world = enter("one fold")
+    write_params(world, decision={"threshold": "fpr", "target": 0.1, "tiers": ["web"]})
+    with pytest.raises(MissingArtifactError, match="dvc repro tiers"):
+        stack.run(load_params(StackParams))

@@ -1,0 +1,1 @@
+"""Stage `tiers`: damaged files of train, scored by members that did not learn from them."""
