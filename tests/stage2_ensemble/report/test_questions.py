@@ -10,7 +10,8 @@ from stage2_ensemble.gate.gate import Verdict
 from stage2_ensemble.report.questions import answer_questions
 
 LOST = Verdict("lightgbm", -0.01, -0.02, 0.003, -0.02, "lost")
-WON = Verdict("lightgbm", 0.02, 0.01, 0.03, 0.01, "won")
+UNKNOWN = {"sources of reals": "data.columns.source names fewer than two"}
+WON = Verdict("lightgbm", 0.02, 0.01, 0.03, 0.01, "won", unknown=UNKNOWN)
 
 
 @pytest.fixture
