@@ -203,6 +203,8 @@ def tell(found: pd.DataFrame) -> str:
         "| world | worlds | variant | adds | ships wrongly | ships where better | regret |",
         "|---|---|---|---|---|---|---|",
     ]
+    places = {name: place for place, name in enumerate((*KINDS, *VARIANTS))}
+    found = found.sort_values(["kind", "variant"], key=lambda names: names.map(places))
     for (kind, variant), own in found.groupby(["kind", "variant"], sort=False):
         ships, better = own["ships"].fillna("") != "", own["added"] > Gate().margin
         wrong = int((ships & (own["shipped"] < 0)).sum())

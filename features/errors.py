@@ -24,6 +24,10 @@ def list_ids(row_ids: Iterable[int]) -> str:
     return f"{shown}{' …' if len(ids) > SHOWN else ''} ({len(ids)} rows)"
 
 
+class ImageProblem(Exception):
+    """Why one image or video cannot be used; its text goes to the quarantine list."""
+
+
 class PipelineError(Exception):
     """Something that the user can mend: bad input, a missing stage, a stale file."""
 

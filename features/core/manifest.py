@@ -60,6 +60,7 @@ SCHEMA: Mapping[str, str] = {
     "quant_mean": "double",
     "equalized_bytes": "int64",
     "notes": "string",
+    "face": "string",
     "sha256": "string",
     "status": "string",
 }
@@ -97,6 +98,8 @@ class Manifest:
     (0 4:4:4, 1 4:2:2, 2 4:2:0, -1 else), `quant_tables` a short digest of its quantisation tables,
     `quant_mean` the mean of the luminance table (0 else), `equalized_bytes` of the re-encoded image
     (0 without `images.equalize`), `notes` words such as `animated`, joined by `;`.
+    `face` is where the face is in the row's picture, `0.2,0.1,0.6,0.7`: left, top, width and height
+    as shares of its sides (empty: none was looked for, or found).
     """
 
     role: Role
@@ -135,6 +138,15 @@ class Manifest:
     def groups(self) -> Ids:
         """`(n,)`: rows that must stay together share a number."""
         return self.table["group"].to_numpy(np.int64)
+
+    @cached_property
+    def faces(self) -> npt.NDArray[np.float64]:
+        """`(n, 4)` left, top, width and height as shares of the sides; NaN where there is none."""
+        found = np.full((len(self), 4), np.nan)
+        for row, text in enumerate(self.table["face"]):
+            if text:
+                found[row] = [float(share) for share in text.split(",")]
+        return found
 
     @cached_property
     def has_pictures(self) -> bool:

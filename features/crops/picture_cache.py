@@ -17,11 +17,12 @@ from joblib import delayed
 
 from features.caching.filling import run_tasks
 from features.caching.indexed_folder import ASKED, IndexedFolder, mark_values
-from features.core.files import digest_bytes, name_place
+from features.core.files import name_place
 from features.core.manifest import Ids
 from features.core.trusted import ANYWHERE
+from features.errors import ImageProblem
 from features.pixels.decoding import Change, Pixels, decode_unsquared
-from features.pixels.reading import ImageProblem, read_inside
+from features.pixels.reading import read_content
 from features.runtime.progress import show_progress
 from features.settings.images import Images
 
@@ -172,7 +173,7 @@ def write_block(
             zip(block.paths, block.sha256s, block.sizes, strict=True)
         ):
             try:
-                content = np.ascontiguousarray(read_picture(root, name, sha256, images, longest))
+                content = np.ascontiguousarray(decode_known(root, name, sha256, images, longest))
                 if content.nbytes != size:
                     raise ImageProblem("it decodes to another size")
             except ImageProblem as problem:
@@ -183,7 +184,7 @@ def write_block(
     return WrittenBlock(block, checksum, problems)
 
 
-def read_picture(
+def decode_known(
     root: Path,
     path: str,
     sha256: str,
@@ -191,8 +192,8 @@ def read_picture(
     longest: int | None,
     change: Change | None = None,
 ) -> Pixels:
-    """`(h, w, 3)` of the file of this sha256, changed first; raises `ImageProblem`."""
-    content = read_inside(root, path, ANYWHERE)
-    if digest_bytes(content) != sha256:
+    """`(h, w, 3)` of the picture of this sha256, changed first; raises `ImageProblem`."""
+    content = read_content(root, path, ANYWHERE)
+    if content.sha256 != sha256:
         raise ImageProblem("its content is another one")
-    return decode_unsquared(content, images, longest, change=change)
+    return decode_unsquared(content.data, images, longest, change=change)

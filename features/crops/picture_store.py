@@ -9,11 +9,10 @@ from typing import Protocol
 import numpy as np
 
 from features.core.manifest import READABLE, Ids, Manifest
-from features.crops.picture_cache import PictureCache, read_picture
+from features.crops.picture_cache import PictureCache, decode_known
 from features.crops.places import Corners, Sizes, reflect
-from features.errors import ManifestError
+from features.errors import ImageProblem, ManifestError
 from features.pixels.decoding import Pixels, fit_shape, limit_shape
-from features.pixels.reading import ImageProblem
 from features.pixels.store import ADVICE, SAMPLED_BLOCKS, FileChange, check_sample, keep_pixels
 from features.runtime.memory import count_workers
 from features.settings.images import Images
@@ -132,7 +131,7 @@ class FilePictures:
         try:
             sha256 = self.sha256s[row]
             change = self.change and self.change.bind(sha256)
-            return read_picture(self.root, path, sha256, self.images, self.longest, change)
+            return decode_known(self.root, path, sha256, self.images, self.longest, change)
         except ImageProblem as problem:
             raise ManifestError(path, [str(problem)], ADVICE) from None
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from features.pixels.reading import ImageProblem
+from features.errors import ImageProblem
 
 STRIP = 1 << 20
 """Pixels that are converted at a time: of 50 million no copy is made in any other mode."""

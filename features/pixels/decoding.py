@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from features.errors import DeviceMemoryError
+from features.errors import DeviceMemoryError, ImageProblem
 from features.pixels.colours import check_deep_colours, has_deep_colours, paint_rgb
 from features.pixels.kernels import Kernels, find_kernels
 from features.pixels.opening import name_format, open_image, report_damage
-from features.pixels.reading import ImageProblem
 from features.runtime.memory import measure_free_memory, take_turn
 from features.settings.images import NO_LIMITS, Images, Limits
+from features.videos.addresses import Box, cut_box
 
 # Odd palettes and EXIF blocks are noted in the manifest; Pillow's warnings name no file.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -66,7 +66,7 @@ def decode_square(
     change: Change | None = None,
 ) -> Pixels:
     """`(size, size, 3)`, the same to the bit wherever it is decoded. Raises `ImageProblem`."""
-    return decode_picture(content, NO_LIMITS, images, kernels, change).square
+    return decode_picture(content, NO_LIMITS, images, kernels, change=change).square
 
 
 def decode_picture(
@@ -74,9 +74,11 @@ def decode_picture(
     limits: Limits,
     images: Images,
     kernels: Kernels | None = None,
+    box: Box | None = None,
     change: Change | None = None,
 ) -> Picture:
-    """Decodes and resizes; pictures that take more memory than a worker's share in turn.
+    """Decodes, takes the part in `box`, and resizes; pictures that take more memory than a worker's
+    share in turn.
 
     `kernels`: those of `find_kernels`, unless others are given; the pixels are the same. `change`:
     what happens to the file's pixels in between.
@@ -87,10 +89,23 @@ def decode_picture(
 
     def make() -> Picture:
         decoded = decode_pixels(content, header, kernels)
-        height, width = decoded.pixels.shape[:2]
-        pixels = decoded.pixels if change is None else change(decoded.pixels)
+        pixels = cut_box(decoded.pixels, box)
+        height, width = pixels.shape[:2]
+        pixels = pixels if change is None else change(pixels)
         square, equalized_bytes = make_square(pixels, images, kernels)
         return Picture(header, width, height, decoded.notes, square, equalized_bytes)
+
+    return _make_in_turn(header, len(content), images, make)
+
+
+def decode_whole(
+    content: bytearray, limits: Limits, images: Images, kernels: Kernels | None = None
+) -> Pixels:
+    """`(h, w, 3)`, upright. Raises as `decode_picture`."""
+    header = open_image(content, limits)
+
+    def make() -> Pixels:
+        return decode_pixels(content, header, kernels).pixels
 
     return _make_in_turn(header, len(content), images, make)
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from PIL import AvifImagePlugin, Image, UnidentifiedImageError
 
+from features.errors import ImageProblem
 from features.pixels.png_chunks import drop_texts
-from features.pixels.reading import ImageProblem
 from features.settings.images import FORMATS, Limits
 
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # files are decoded side by side

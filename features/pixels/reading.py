@@ -1,21 +1,93 @@
 """Content of files: only regular files inside the data root or a trusted folder are opened."""
 
 import functools
+import hashlib
+import io
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
+from PIL import Image
+
+from features.core.files import digest_bytes
 from features.core.trusted import leads_into
+from features.errors import ImageProblem
+from features.pixels.decoding import decode_pixels
+from features.pixels.opening import open_image
+from features.settings.images import NO_LIMITS
+from features.videos.addresses import Address, cut_box, parse_address
+from features.videos.frames import read_frames
 
 OUTSIDE = "a link leads outside the data root, and into no folder of data.trusted"
 
 
-class ImageProblem(Exception):
-    """Why one image cannot be used; its text goes to the quarantine list."""
+class Content(NamedTuple):
+    """An image file, and the sha256 by which the picture is known."""
+
+    data: bytearray
+    sha256: str
+
+
+def read_content(root: Path, path: str, trusted: tuple[str, ...] = ()) -> Content:
+    """The file at the address `path`, or a PNG of the pixels of a frame or a part.
+
+    Raises `ImageProblem` as `read_inside`.
+    """
+    address = parse_address(path)
+    if address.time is None:
+        content = read_inside(root, address.file, trusted)
+        digest = digest_part(digest_bytes(content), address)
+        if address.box is None:
+            return Content(content, digest)
+        pixels = decode_pixels(content, open_image(content, NO_LIMITS)).pixels
+    else:
+        with open_inside(root, address.file, trusted) as file:
+            digest = digest_part(hash_file(file), address)
+            (frame,) = read_frames(file, [address.time], NO_LIMITS)
+            pixels = frame.pixels
+    png = io.BytesIO()
+    part = np.ascontiguousarray(cut_box(pixels, address.box))
+    Image.fromarray(part).save(png, "PNG", compress_level=1)
+    return Content(bytearray(png.getvalue()), digest)
+
+
+def digest_picture(root: Path, path: str, trusted: tuple[str, ...] = ()) -> str:
+    """The sha256 that `read_content` gives; nothing is decoded."""
+    address = parse_address(path)
+    with open_inside(root, address.file, trusted) as file:
+        return digest_part(hash_file(file), address)
+
+
+def hash_file(file: io.BufferedReader) -> str:
+    """sha256 of all of it."""
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_part(sha256: str, address: Address) -> str:
+    """By which a picture is known: that of its file, or of that and which part it is."""
+    return digest_bytes(f"{sha256}{address.part}".encode()) if address.part else sha256
 
 
 def read_inside(root: Path, path: str, trusted: tuple[str, ...] = ()) -> bytearray:
-    """The file's content; raises `ImageProblem` for what is no regular file inside `root`.
+    """The file's content; raises `ImageProblem` as `open_inside`."""
+    with open_inside(root, path, trusted) as file:
+        content = bytearray(os.fstat(file.fileno()).st_size)
+        size = file.readinto(content)
+    if size != len(content):
+        raise ImageProblem("it changed while it was read")
+    return content
+
+
+@contextmanager
+def open_inside(
+    root: Path, path: str, trusted: tuple[str, ...] = ()
+) -> Iterator[io.BufferedReader]:
+    """The file, to read; raises `ImageProblem` for what is no regular file inside `root`, or empty.
 
     Links are followed as long as they stay inside or lead into a folder of `trusted`, as
     `find_trusted` gives them; nothing else than a regular file is opened.
@@ -29,17 +101,13 @@ def read_inside(root: Path, path: str, trusted: tuple[str, ...] = ()) -> bytearr
             raise ImageProblem("no regular file")
         # Both flags matter only if somebody swaps the file right now.
         with open(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-            content = bytearray(os.fstat(file.fileno()).st_size)
-            size = file.readinto(content)
+            if not os.fstat(file.fileno()).st_size:
+                raise ImageProblem("empty file")
+            yield file
     except FileNotFoundError:
         raise ImageProblem("missing") from None
     except OSError as error:
         raise ImageProblem(f"cannot be read: {error.strerror}") from error
-    if not content:
-        raise ImageProblem("empty file")
-    if size != len(content):
-        raise ImageProblem("it changed while it was read")
-    return content
 
 
 @functools.lru_cache(maxsize=4096)  # half a million files lie in a few folders

@@ -12,15 +12,15 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from features.core.files import digest_bytes
 from features.core.manifest import READABLE, Ids, Manifest
 from features.core.trusted import ANYWHERE
-from features.errors import ManifestError, StaleArtifactError
+from features.errors import ImageProblem, ManifestError, StaleArtifactError
 from features.pixels.cache import BLOCK, ImageCache
 from features.pixels.decoding import Change, Pixels, decode_square
-from features.pixels.reading import ImageProblem, read_inside
+from features.pixels.reading import read_content
 from features.runtime.memory import count_workers
 from features.settings.images import NO_LIMITS, Images
+from features.videos.addresses import name_file
 
 _log = logging.getLogger("forgerystack")
 SHARE = 0.5
@@ -151,11 +151,11 @@ class FileStore:
     def _decode(self, row: int) -> Pixels:
         path = self.paths[row]
         try:
-            content = read_inside(self.root, path, ANYWHERE)
-            if digest_bytes(content) != self.sha256s[row]:
+            content = read_content(self.root, path, ANYWHERE)
+            if content.sha256 != self.sha256s[row]:
                 raise ImageProblem("its content is another one")
             change = self.change and self.change.bind(self.sha256s[row])
-            return decode_square(content, self.images, change=change)
+            return decode_square(content.data, self.images, change=change)
         except ImageProblem as problem:
             raise ManifestError(path, [str(problem)], ADVICE) from None
 
@@ -241,7 +241,7 @@ def check_sample(manifest: Manifest, root: Path) -> None:
     sample = known.sample(min(SAMPLED, len(known)), random_state=0)
     for path, size in zip(sample["path"], sample["bytes"], strict=True):
         try:
-            found = (root / path).stat().st_size
+            found = (root / name_file(path)).stat().st_size
         except OSError:
             found = -1
         if found != size:

@@ -7,7 +7,8 @@ Writes: artifacts/manifest/train.parquet, artifacts/manifest/val.parquet,
     artifacts/manifest/duplicates.csv, artifacts/manifest/summary.json,
     artifacts/manifest/prepare.sums.json,
     artifacts/manifest/summary.md
-Params: seed, data, split, folds, images.size, images.equalize
+Params: seed, data, split, folds, images.size, images.equalize, images.faces,
+    images.face_count, images.face_margin
 """
 
 from typing import Annotated

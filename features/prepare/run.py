@@ -24,13 +24,14 @@ from features.core.manifest import (
 )
 from features.core.sums import write_sums
 from features.core.trusted import find_trusted
-from features.errors import ManifestError
+from features.errors import ManifestError, PictureError
 from features.lists.class_folders import read_role
 from features.lists.label_file import check_hold_out, list_group_keys
 from features.pixels.cache import ImageCache
 from features.pixels.facts import Scan
 from features.pixels.store import keep_pixels
 from features.pixels.thumbnails import Thumbnails
+from features.prepare.face_rows import count_missed, list_faces
 from features.prepare.label_overrides import count_overrides, override_labels
 from features.prepare.roles import find_held, settle_val, split_roles
 from features.prepare.same_pictures import (
@@ -43,6 +44,7 @@ from features.prepare.same_pictures import (
     list_pairs,
 )
 from features.prepare.summary import build_markdown, describe_lost, summarise
+from features.prepare.video_rows import list_frames
 from features.settings.data import PrepareParams
 from features.splits.folds import check_classes
 from features.splits.groups import build_groups
@@ -87,16 +89,17 @@ def _read_tables(params: PrepareParams) -> tuple[pd.DataFrame, int, dict[Role, l
             listed = read_role(params.data, params.split.hold_out, role)
             if role == "train":
                 check_hold_out(listed.rows, params.split.hold_out)
-        except ManifestError as error:
+            rows = list_faces(list_frames(listed.rows, params.data), params)
+        except (ManifestError, PictureError) as error:
             problems.append(str(error))
             continue
         for note in listed.notes:
             _log.info("prepare: %s: %s", role, note)
-        tables.append(listed.rows.assign(role=role))
+        tables.append(rows.assign(role=role))
         repeated += listed.repeated
         read_as[role] = listed.notes
     if problems:
-        raise ManifestError("label files", problems)
+        raise ManifestError("label files", list(dict.fromkeys(problems)))
     return override_labels(pd.concat(tables, ignore_index=True), params), repeated, read_as
 
 
@@ -179,8 +182,7 @@ def group_rows(rows: pd.DataFrame, params: PrepareParams, same: SamePictures) ->
     Units of test link nothing here: a new test list must not change the folds of train.
     """
     keys = rows[list_group_keys(params.data)]
-    if "unit" in keys:
-        keys = keys.assign(unit=rows["unit"].mask(rows["role"] == "test", ""))
+    keys = keys.assign(unit=rows["unit"].mask(rows["role"] == "test", ""))
     return rows.assign(group=build_groups(keys, same.links))
 
 
@@ -223,6 +225,8 @@ def run(params: PrepareParams, out: Path = OUT) -> None:
     summary["read as"] = read_as
     summary["repeated lines dropped"] = repeated
     summary["same pictures"] = count_pairs(pairs, same, dropped)
+    if params.images.faces != "none":
+        summary["no face found"] = {role: count_missed(rows) for role, rows in roles.items()}
     if params.data.label_overrides is not None:
         summary["label overrides"] = overrides
     write_json(out / "summary.json", summary)

@@ -12,6 +12,7 @@ from features.core.manifest import HELD_OUT, READABLE, ROLES, Ids
 from features.errors import ManifestError
 from features.pixels.thumbnails import Thumbnails
 from features.prepare.near_duplicates import NO_LINKS, Cut, link_near
+from features.prepare.video_rows import are_of_one_file, spread_over_files
 from features.splits.groups import build_groups
 from features.splits.names import link_repeated, screen_repeated
 
@@ -60,6 +61,9 @@ def find_same_pictures(rows: pd.DataFrame, thumbnails: Thumbnails | None) -> Sam
             "correlation": np.concatenate([np.ones(len(exact)), near.correlation]),
         }
     )
+    one, other = (rows[["role", "path"]].iloc[pairs[side]] for side in ("first", "second"))
+    is_known = are_of_one_file(one, other)  # frames of one video are alike, and no finding
+    pairs = pairs[~is_known].reset_index(drop=True)
     links = pairs[["first", "second"]].to_numpy(np.int64)
     pictures = build_groups(pd.DataFrame(index=range(len(rows))), links)
     return SamePictures(pairs, pictures, near.cuts)
@@ -131,7 +135,7 @@ def apply_policy(
     rows: pd.DataFrame, same: SamePictures, policy: Literal["drop_train", "report", "error"]
 ) -> Mask:
     """`(n,)` train rows to drop. Raises `ManifestError` with the pairs where policy is `error`."""
-    leaks = find_leaks(rows, same.pictures)
+    leaks = spread_over_files(rows, find_leaks(rows, same.pictures))
     if policy == "error" and leaks.any():
         listed = list_pairs(rows, same, leaks)
         crossing = (listed["first_role"] == "train") & (listed["second_role"] == "val")

@@ -117,7 +117,7 @@ def _list_roles(summary: Mapping[str, Any]) -> list[str]:
     lines = _format_table(("role", *keys), rows)
     if any(summary[role]["units"] for role in ROLES):
         counts = ", ".join(f"{summary[role]['units']:,} in {role}" for role in ROLES)
-        lines += ["", f"Units (data.columns.unit): {counts}."]
+        lines += ["", f"Units (videos, or data.columns.unit): {counts}."]
     if held := summary["val"]["held out"]:
         lines += ["", f"{held:,} of the val rows are held out from train (split.hold_out)."]
     return lines
@@ -215,6 +215,8 @@ def _list_notes(summary: Mapping[str, Any], params: PrepareParams) -> list[str]:
         for role in ROLES
         for note, n in summary[role]["notes"].items()
     ]
+    missed = summary.get("no face found", {})
+    lines += [f"- {r}: no face was found in {n:,} images: taken whole" for r, n in missed.items()]
     if params.data.final:
         lines.append("- data.final is true: the rows of val are in train, and none is held out")
     spared = summary["folds"]["calibration"]

@@ -1,6 +1,5 @@
 """Whether all files are still what `prepare` saw, byte by byte: `prepare --verify`."""
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +9,9 @@ from joblib import Parallel, delayed
 from features.core.manifest import READABLE, ROLES, read_manifest
 from features.core.trusted import ANYWHERE
 from features.crops.picture_cache import PictureCache
-from features.errors import ManifestError
+from features.errors import ImageProblem, ManifestError
 from features.pixels.cache import ImageCache
-from features.pixels.reading import ImageProblem, read_inside
+from features.pixels.reading import digest_picture
 from features.runtime.progress import track
 from features.settings.data import PrepareParams
 
@@ -25,7 +24,7 @@ def compare_files(root: Path, paths: Sequence[str], sha256s: Sequence[str]) -> l
     problems = []
     for path, wanted in zip(paths, sha256s, strict=True):
         try:
-            found = hashlib.sha256(read_inside(root, path, ANYWHERE)).hexdigest()
+            found = digest_picture(root, path, ANYWHERE)
         except ImageProblem as problem:
             problems.append(f"{path}: {problem}")
         else:

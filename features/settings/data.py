@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
-from features.settings.images import Images, Limits
+from features.settings.images import Limits, PreparedImages
 from features.settings.sections import Place, Section, StageParams
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -194,7 +194,7 @@ class PrepareParams(StageParams):
     data: Data
     split: Split
     folds: Folds
-    images: Images
+    images: PreparedImages
 
     @model_validator(mode="after")
     def _check_blend(self) -> Self:

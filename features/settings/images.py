@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from features.settings.sections import Place, Section, StageParams
 
@@ -24,17 +24,35 @@ class Limits(Section):
     """Images with a shorter side, in pixels, are quarantined."""
     max_aspect: Annotated[float, Field(ge=1)] = 20.0
     """Images whose long side is more than so many times the short one are quarantined."""
+    video_frames: PositiveInt = 16
+    """Of each video so many are looked at, evenly spread over its length; all of a shorter one."""
+    max_video_frames: PositiveInt = 250_000
+    """Videos of more frames are quarantined."""
+    max_video_seconds: PositiveFloat = 7200.0
+    """Longer videos are quarantined."""
 
     def find_problem(self, kind: str, width: int, height: int) -> str:
         """Why an image of this format and size is not used, or an empty string."""
-        if kind not in self.formats:
+        if kind in FORMATS and kind not in self.formats:
             return f"format {kind} is none of {', '.join(self.formats)}"
+        return self.find_size_problem(width, height)
+
+    def find_size_problem(self, width: int, height: int) -> str:
+        """Why an image, or a frame of a video, of this size is not used, or an empty string."""
         if width * height > self.max_pixels:
             return f"{width} x {height} pixels, above max_pixels {self.max_pixels}"
         if min(width, height) < self.min_side:
             return f"{width} x {height} pixels: a side below min_side {self.min_side}"
         if max(width, height) > self.max_aspect * min(width, height):
             return f"{width} x {height} pixels: longer than max_aspect {self.max_aspect:g} allows"
+        return ""
+
+    def find_video_problem(self, frames: int, seconds: float) -> str:
+        """Why a video with at least so many frames and seconds is not used, or an empty string."""
+        if frames > self.max_video_frames:
+            return f"a video of more frames than max_video_frames {self.max_video_frames}"
+        if seconds > self.max_video_seconds:
+            return f"a video longer than max_video_seconds {self.max_video_seconds:g}"
         return ""
 
 
@@ -66,6 +84,18 @@ class Geometry(Section):
     draws a square of `image_size` from it, scoring takes several on a fixed grid."""
 
 
+class Faces(Section):
+    """Whether the faces in pictures are rows."""
+
+    faces: Literal["none", "crop", "both"] = "none"
+    """`crop`: a square around each face stands in place of the picture; `both`: beside it, the rows
+    of one picture being a unit. A picture in which no face is found stays whole."""
+    face_count: Literal["largest", "all"] = "largest"
+    """Which faces of a picture; all of one are a unit."""
+    face_margin: Annotated[float, Field(ge=0, le=2)] = 0.3
+    """Around a face, on each side, as a share of its longer side."""
+
+
 class Images(StageParams):
     """How images are kept: what all stages read of `images`."""
 
@@ -93,5 +123,13 @@ class Images(StageParams):
         return self.model_dump(mode="json", include={"size", "equalize"})
 
 
-class ImagesSection(Images, Geometry, extra="forbid"):
-    """The whole section, whose `mode` is that of backbones that override none."""
+class PreparedImages(Images, Faces, extra="ignore"):
+    """What `prepare` reads of `images`."""
+
+
+class TrainedImages(Images, Geometry, extra="ignore"):
+    """What members read of `images`; its `mode` is that of backbones that override none."""
+
+
+class ImagesSection(PreparedImages, TrainedImages, extra="forbid"):
+    """The whole section."""

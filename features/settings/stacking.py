@@ -81,12 +81,16 @@ class Decision(Section):
 
 
 class Label(Section):
-    """What the probabilities of final labels assume."""
+    """What the probabilities of final labels assume, and what a unit's score is."""
 
     prior: Literal["train", "estimate"] | Share = "train"
     """Share of fakes among the rows to be labelled: that of train, a known number, or estimated
     from their scores. It shifts probabilities, and thresholds that depend on the class shares; it
     changes no order."""
+    unit_pooling: Literal["mean", "top_k", "auto"] = "mean"
+    """What the score of a unit (a video, a person) is: the mean of its rows' log-odds, or that of
+    the `unit_top_k` highest. `auto`: what has the higher AUC on units of train, out of fold."""
+    unit_top_k: PositiveInt = 3
 
     @field_validator("prior", mode="before")
     @classmethod
@@ -130,7 +134,7 @@ class Stack(Section):
     learning_rate: PositiveFloat = 0.05
     num_leaves: Annotated[int, Field(ge=2)] = 15
     """Of the trees that look at columns together, and follow those that look at one column each, if
-    that lowers the loss for sure. 2: there are none, and the model is a sum of curves."""
+    that clearly lowers the loss. 2: there are none, and the model is a sum of curves."""
     min_data_in_leaf: PositiveInt = 20
     """At most rows / 20."""
     feature_fraction: Annotated[float, Field(gt=0, le=1)] = 0.5

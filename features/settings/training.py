@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, NonNegativeInt, model_validator
 
 from features.errors import ConfigError
-from features.settings.images import DataRoot, Geometry, ImagesSection
+from features.settings.images import DataRoot, Geometry, TrainedImages
 from features.settings.learning import (
     LOSS_KINDS,
     Augment,
@@ -89,7 +89,7 @@ class TrainParams(TrainingSections, StageParams):
 
     seed: NonNegativeInt
     data: DataRoot
-    images: ImagesSection
+    images: TrainedImages
     weights: Weights
     backbones: Annotated[dict[BackboneName, Backbone], Field(min_length=1)]
 

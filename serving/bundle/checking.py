@@ -10,8 +10,8 @@ import numpy as np
 
 from features.core.manifest import READABLE, Ids, Manifest
 from features.core.trusted import ANYWHERE
-from features.errors import ManifestError
-from features.pixels.reading import ImageProblem, read_inside
+from features.errors import ImageProblem, ManifestError
+from features.pixels.reading import read_content
 from serving.format.facts import PixelFacts
 from serving.reading.pictures import GivenPicture
 from serving.reading.squares import SquareReader
@@ -62,7 +62,7 @@ def read_row_files(
     found, problems = [], []
     for path in manifest.table["path"].iloc[row_ids]:
         try:
-            found.append(read(read_inside(root, path, ANYWHERE)))
+            found.append(read(read_content(root, path, ANYWHERE).data))
         except ImageProblem as problem:
             problems.append(f"{path}: {problem}")
     if problems:

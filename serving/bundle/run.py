@@ -13,6 +13,7 @@ from features.errors import BundleError, StaleArtifactError
 from features.forensics.columns import COLUMNS
 from features.runtime.progress import track
 from features.settings.images import Limits
+from features.videos.addresses import name_file
 from serving.bundle.checking import CheckedPictures, read_checked
 from serving.bundle.members import TorchMember, open_member, write_bundled_member
 from serving.bundle.neighbours import bundle_neighbours, choose_neighbour_rows
@@ -55,6 +56,10 @@ def run(params: BundleParams, out: Path, samples: int, neighbours: int = 0) -> N
 
     Raises `BundleError`, `StaleArtifactError`, or as the readers of the project's files.
     """
+    if params.images.faces != "none":
+        problem = f"images.faces is {params.images.faces}, and a bundle looks at whole pictures"
+        advice = "The stage `label` scores faces: dvc repro label"
+        raise BundleError("the ensemble", [problem], advice)
     second_stage = read_ensemble(STACKERS)
     check_members(second_stage, params.names, params.folds.active)
     _check_shipped(second_stage, list(params.outside))
@@ -176,7 +181,8 @@ def write_samples(
     samples = []
     for i, row in enumerate(checked.row_ids[: len(log_odds)]):
         name = str(checked.manifest.table["img_name"].iloc[row])
-        file = f"{SAMPLES}/{i}{Path(name).suffix.lower()}"
+        suffix = Path(name).suffix.lower() if name_file(name) == name else ".png"
+        file = f"{SAMPLES}/{i}{suffix}"
         with write_atomic(folder / file) as target:
             target.write(checked.contents[i])
         label = {0: REAL, 1: FAKE}.get(int(checked.manifest.labels[row]), "")

@@ -19,10 +19,9 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from features.errors import PictureError
-from features.pixels.reading import ImageProblem
+from features.errors import ImageProblem, PictureError
 from features.runtime.memory import count_workers
-from serving.ensemble.rows import LabelledPicture, average_frames, build_rows
+from serving.ensemble.rows import LabelledPicture, build_rows, pool_frames
 from serving.format.facts import BundleFacts
 from serving.format.files import Bundle, open_bundle
 from serving.reading.pictures import AnyPicture, GivenPicture, name_picture
@@ -120,7 +119,8 @@ class Ensemble:
                 problems.append(str(problem))
         stops = np.array(may_stop, bool)
         scores = self.scorer.score(self._stack(squares), with_members, stops)
-        found = average_frames(scores, [len(own) for own in squares])
+        pooling = self.scorer.second_stage.pooling
+        found = pool_frames(scores, [len(own) for own in squares], pooling)
         names = [(picture.name, picture.is_unit) for picture in pictures]
         return build_rows(self.scorer.second_stage, names, problems, found, with_members)
 

@@ -9,6 +9,7 @@ from features.core.manifest import READABLE
 from serving.scoring.scorer import SquareScores
 from stage2_ensemble.columns.columns import Floats
 from stage2_ensemble.decisions.rules import DecisionRules, answer_calibrated
+from stage2_ensemble.decisions.units import Pooling, number_units
 from stage2_ensemble.fitted.ensemble import SecondStage
 
 
@@ -36,18 +37,14 @@ class LabelledPicture:
         return self.status == READABLE
 
 
-def average_frames(scores: SquareScores, counts: Sequence[int]) -> SquareScores:
-    """Means over the frames of each picture, which have so many squares, one after the other."""
+def pool_frames(scores: SquareScores, counts: Sequence[int], pooling: Pooling) -> SquareScores:
+    """One score for each picture, whose frames have so many squares, one after the other."""
     if all(count == 1 for count in counts):
         return scores
-    starts = np.cumsum([0, *counts[:-1]])
-
-    def average(values: Floats) -> Floats:
-        return np.asarray(np.add.reduceat(values, starts) / counts)
-
-    members = {name: average(values) for name, values in scores.members.items()}
-    early = scores.early.take(starts) if scores.early else None
-    return SquareScores(average(scores.log_odds), members, early)
+    units = number_units(np.repeat(np.arange(len(counts)), counts))
+    members = {name: pooling.pool(units, values) for name, values in scores.members.items()}
+    early = scores.early.take(units.first) if scores.early else None
+    return SquareScores(pooling.pool(units, scores.log_odds), members, early)
 
 
 def build_rows(

@@ -4,8 +4,7 @@ import logging
 from pathlib import Path
 
 from features.core.files import write_text
-from features.errors import PictureError
-from features.pixels.reading import ImageProblem
+from features.errors import ImageProblem, PictureError
 from serving.ensemble.ensemble import Ensemble
 from serving.format.folders import check_file_name
 from serving.reading.pictures import read_file

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from features.pixels.reading import ImageProblem
+from features.errors import ImageProblem
 
-Content = bytearray | npt.NDArray[np.uint8] | Iterator[npt.NDArray[np.uint8]]
-"""Of a file, or pixels `(h, w, 3)`, or frames, each such pixels."""
+Content = bytearray | npt.NDArray[np.uint8] | Iterator[npt.NDArray[np.uint8]] | Path
+"""Of a file, or pixels `(h, w, 3)`, or frames, each such pixels, or where a video lies."""
 AnyPicture = str | PathLike[str] | bytes | bytearray | npt.NDArray[np.uint8] | Image.Image
 """A path, a file's content, pixels `(h, w, 3)` of RGB or `(h, w)` of grey, or Pillow's image."""
 

@@ -12,10 +12,11 @@ from typing import Protocol
 
 from features.errors import PictureError
 from features.lists.folders import Skipped, walk_files
+from features.videos.frames import is_video
 from serving.reading.archives import TAR_ENDINGS, TarSource
 from serving.reading.pictures import GivenPicture, read_file
 from serving.reading.tables import PARQUET_ENDINGS, ParquetSource
-from serving.reading.videos import VIDEO_ENDINGS, VideoSource
+from serving.reading.videos import VideoSource
 
 
 class Source(Protocol):
@@ -82,6 +83,6 @@ def _open_file(name: str, path: Path, alone: bool) -> Source:
         return TarSource(path, prefix)
     if ending.endswith(PARQUET_ENDINGS):
         return ParquetSource(path, prefix)
-    if ending.endswith(VIDEO_ENDINGS):
+    if is_video(name):
         return VideoSource(path, name)
     return FileSource(name, path)

@@ -1,16 +1,18 @@
 """Content into squares, as `prepare` makes them: without torch, to the same bits."""
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 
-from features.errors import DeviceMemoryError
+from features.errors import DeviceMemoryError, ImageProblem
 from features.pixels.decoding import decode_picture, make_square
 from features.pixels.kernels import PLAIN
-from features.pixels.reading import ImageProblem
 from features.settings.images import Images, Limits
 from serving.format.facts import PixelFacts
 from serving.format.folders import LOCKS
 from serving.reading.pictures import GivenPicture
+from serving.reading.videos import read_video
 
 
 class SquareReader:
@@ -35,13 +37,14 @@ class SquareReader:
             return square[None]
         if isinstance(content, np.ndarray):
             return self._shrink(content)[None]
-        frames = [self._shrink(frame) for frame in content]
+        given = read_video(content, self._limits) if isinstance(content, Path) else content
+        frames = [self._shrink(frame) for frame in given]
         if not frames:
             raise ImageProblem("no frames")
         return np.stack(frames)
 
     def _shrink(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         height, width = pixels.shape[:2]
-        if problem := self._limits.find_problem(self._limits.formats[0], width, height):
+        if problem := self._limits.find_size_problem(width, height):
             raise ImageProblem(problem)
         return make_square(pixels, self._images, PLAIN)[0]

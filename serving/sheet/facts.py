@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from features.core.files import digest_bytes
-from features.errors import PictureError
+from features.errors import ImageProblem, PictureError
 from features.pixels.decoding import decode_pixels
 from features.pixels.kernels import PLAIN
 from features.pixels.opening import open_image
-from features.pixels.reading import ImageProblem
 from serving.ensemble.ensemble import Ensemble
 from serving.ensemble.rows import LabelledPicture
 from serving.format.facts import BundleFacts

@@ -2,7 +2,7 @@
 
 import functools
 
-from features.pixels.reading import ImageProblem
+from features.errors import ImageProblem
 from serving.format.facts import PixelFacts
 from serving.reading.pictures import GivenPicture
 from serving.reading.squares import SquareReader

@@ -137,14 +137,17 @@ class Augmenter:
     def __init__(self, augment: Augment, size: int, seed: int) -> None:
         self.augment, self.size, self.seed = augment, size, seed
 
-    def __call__(self, images: Tensor, labels: Ints, first_draw: int) -> tuple[Tensor, Ints]:
+    def __call__(
+        self, images: Tensor, labels: Ints, first_draw: int, faces: Floats | None = None
+    ) -> tuple[Tensor, Ints]:
         """Images uint8 `(b, s, s, 3)`, s at least `size`, on any device; labels `(b,)` on the host.
 
-        `first_draw` is the place of the first row in the sequence of all draws. Returns uint8
+        `first_draw` is the place of the first row in the sequence of all draws, `faces` `(b, 4)` as
+        `blend_with_self` takes them. Returns uint8
         `(b, s, s, 3)`, or `(b, size, size, 3)` with crops, and labels, 1 where a real was blended
         with itself. `images` may be changed in place.
         """
-        images, labels = self._blend_reals(images, labels, first_draw)
+        images, labels = self._blend_reals(images, labels, first_draw, faces)
         if self.augment.crop_min_area < 1:
             images = self._crop(images, first_draw)
         self._change(images, TURNS, first_draw)
@@ -152,14 +155,17 @@ class Augmenter:
         self._change(images, FILES, first_draw)
         return images, labels
 
-    def _blend_reals(self, images: Tensor, labels: Ints, first_draw: int) -> tuple[Tensor, Ints]:
+    def _blend_reals(
+        self, images: Tensor, labels: Ints, first_draw: int, faces: Floats | None
+    ) -> tuple[Tensor, Ints]:
         if not self.augment.self_blend:
             return images, labels
         uniform = self._draw(_BLEND_STREAM, first_draw, len(images), 1 + self_blend.DRAWS)
         chosen = np.flatnonzero((labels == 0) & (uniform[:, 0] < self.augment.self_blend))
         if len(chosen):
             planes = to_planes(take_rows(images, chosen))
-            blended, _ = self_blend.blend_with_self(planes, uniform[chosen, 1:])
+            own = None if faces is None else faces[chosen]
+            blended, _ = self_blend.blend_with_self(planes, uniform[chosen, 1:], own)
             put_rows(images, chosen, to_pixels(blended))
             labels = labels.copy()
             labels[chosen] = 1

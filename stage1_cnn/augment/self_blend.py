@@ -2,8 +2,8 @@
 
 Shiohara and Yamasaki, "Detecting Deepfakes with Self-Blended Images", CVPR 2022. What a network
 can find is what face swaps share: a soft seam, and statistics that differ on its two sides. The
-paper's mask is the hull of facial landmarks; here it is an ellipse or a polygon around the centre,
-so nothing has to be detected and the images need not be faces.
+paper's mask is the hull of facial landmarks; here it is an ellipse or a polygon in the box of the
+face where one is known, and else around the centre: images need not be faces.
 
 The paper changes the statistics of either the source or the whole target, and then shows the
 changed target as a real too. Here only the source is changed: a real stays as it is, and nothing
@@ -52,6 +52,8 @@ FIELD = 4
 """Points a side of the grid whose random shifts bend the mask."""
 BEND = 0.05
 """Standard deviation of these shifts, in sides of the image."""
+FACE_SHARE = 0.4
+"""Added to a half axis of 0.3 … 0.7: within the box of a face it is 0.7 … 1.1 of the face's own."""
 SEAM = (0.006, 0.035)
 """Standard deviation of the blur of the mask, in sides of the image: about what the box-like
 kernels of 5 … 25 pixels in the paper's code do at 224 pixels."""
@@ -71,15 +73,18 @@ class UniformColumns:
         return low + (high - low) * self._uniform[:, first : self._next]
 
 
-def blend_with_self(planes: Tensor, uniform: Floats) -> tuple[Tensor, Tensor]:
+def blend_with_self(
+    planes: Tensor, uniform: Floats, faces: Floats | None = None
+) -> tuple[Tensor, Tensor]:
     """Square planes `(b, 3, s, s)`, float32 of 0 … 255; `uniform` `(b, DRAWS)` within 0 … 1.
 
+    `faces` `(b, 4)` are left, top, width and height of faces in sides; NaN where none is known.
     Returns the blended planes and the share of the source in each pixel, `(b, 1, s, s)`. Where it
     is 0 the planes are as they came, to the bit.
     """
     columns = UniformColumns(uniform)
     source = move(change_statistics(planes, columns), columns)
-    share = draw_mask(columns, planes)
+    share = draw_mask(columns, planes, faces)
     return planes + share * (source - planes), share
 
 
@@ -131,10 +136,10 @@ def _list_places(planes: Tensor) -> tuple[Tensor, Tensor]:
     return places[None, None, :], places[None, :, None]
 
 
-def draw_mask(columns: UniformColumns, planes: Tensor) -> Tensor:
+def draw_mask(columns: UniformColumns, planes: Tensor, faces: Floats | None) -> Tensor:
     """`(b, 1, s, s)`, 0 … the blend ratio; exactly 0 a few widths of the seam from the shape."""
     side = planes.shape[2]
-    x, y = _bend_places(columns, planes)
+    x, y = _bend_places(columns, planes, faces)
     outline = torch.where(
         per_row(columns.take(0, 1)[:, 0], planes) < 0.5,
         torch.hypot(x, y),
@@ -146,7 +151,9 @@ def draw_mask(columns: UniformColumns, planes: Tensor) -> Tensor:
     return blur(inside, sigmas, SEAM[1] * side).clamp_(0, 1) * per_row(ratios, planes)
 
 
-def _bend_places(columns: UniformColumns, planes: Tensor) -> tuple[Tensor, Tensor]:
+def _bend_places(
+    columns: UniformColumns, planes: Tensor, faces: Floats | None
+) -> tuple[Tensor, Tensor]:
     """x and y `(b, s, s)` in which the outline is a unit circle, moved, stretched and bent."""
     count, side = len(planes), planes.shape[2]
     x, y = _list_places(planes)
@@ -155,11 +162,21 @@ def _bend_places(columns: UniformColumns, planes: Tensor) -> tuple[Tensor, Tenso
     shifts = columns.take(-limit, limit, 2 * FIELD**2).reshape(count, 2, FIELD, FIELD)
     field = send(np.ascontiguousarray(shifts), planes.device).to(planes.dtype)
     field = interpolate(field, (side, side), mode="bicubic", align_corners=True)
-    centre_x, centre_y = columns.take(-0.15, 0.15, 2).T
-    half_width, half_height = columns.take(0.3, 0.7, 2).T
-    x = (x + field[:, 0] - per_row(centre_x, planes)) / per_row(half_width, planes)
-    y = (y + field[:, 1] - per_row(centre_y, planes)) / per_row(half_height, planes)
+    centres, halves = _place_outline(columns, faces)
+    x = (x + field[:, 0] - per_row(centres[:, 0], planes)) / per_row(halves[:, 0], planes)
+    y = (y + field[:, 1] - per_row(centres[:, 1], planes)) / per_row(halves[:, 1], planes)
     return x, y
+
+
+def _place_outline(columns: UniformColumns, faces: Floats | None) -> tuple[Floats, Floats]:
+    """`(b, 2)` centres and half axes, x and y, of the outline; a side is 2 long."""
+    shifts, sizes = columns.take(-0.15, 0.15, 2), columns.take(0.3, 0.7, 2)
+    if faces is None:
+        return shifts, sizes
+    is_known = ~np.isnan(faces[:, :1])
+    middles, halves = 2 * faces[:, :2] + faces[:, 2:] - 1, faces[:, 2:]
+    centres = np.where(is_known, middles + shifts * halves, shifts)
+    return centres, np.where(is_known, halves * (sizes + FACE_SHARE), sizes)
 
 
 def _measure_polygon(columns: UniformColumns, x: Tensor, y: Tensor) -> Tensor:

@@ -57,11 +57,13 @@ def make_views(
     settings: MemberSettings,
     count: int,
     draw: Callable[[int], Pixels] | None = None,
+    faces: npt.NDArray[np.float64] | None = None,
 ) -> list[View]:
     """The images as stored, uint8 `(n, s, s, 3)`, and `count` draws of each.
 
     All in the size that the network sees. Mixing takes its pairs from these images alone. `draw`:
     what a draw begins with in place of the stored images, by the first place among all draws.
+    `faces` are those of the manifest.
     """
     augment, size, seed = settings.augment, settings.image_size, settings.seed
     # Without statistics it only resizes: its output stays in grey levels.
@@ -72,7 +74,7 @@ def make_views(
         first = number * len(labels)
         squares = pixels.copy() if draw is None else draw(first)
         damage.apply(squares, first)
-        changed, changed_labels = change(torch.from_numpy(squares), labels, first)
+        changed, changed_labels = change(torch.from_numpy(squares), labels, first, faces)
         planes, given = fit(changed), torch.from_numpy(changed_labels)
         fakeness = given.double()
         if augment.mixup + augment.cutmix > 0:
@@ -143,7 +145,8 @@ def run(
     if isinstance(store, CropStore):
         draw = partial(cut_drawn, store, row_ids, params.seed)
     labels = train.labels[row_ids].astype(np.int64)
-    columns = make_views(store.gather(row_ids), labels, settings, views, draw)
+    faces = train.faces[row_ids] if settings.images.mode == "square" else None
+    columns = make_views(store.gather(row_ids), labels, settings, views, draw, faces)
     with write_atomic(path) as file:
         draw_sheet(list(train.table["img_name"].iloc[row_ids]), columns).save(file, "PNG")
     _log.info("contact sheet: %s", path)

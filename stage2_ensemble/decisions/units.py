@@ -1,6 +1,7 @@
 """Units (videos, persons) in place of rows.
 
-A unit's score is the mean of its rows' log-odds, before calibration.
+A unit's score is pooled from its rows' log-odds, before calibration: their mean, or that of the few
+highest, for videos of which a part is forged.
 
 A unit whose rows are of both classes, such as a person with real and fake pictures, has no label:
 it is left out wherever labels count.
@@ -41,6 +42,34 @@ class Units:
 
 
 @dataclass(frozen=True)
+class Pooling:
+    """How log-odds of a unit's rows become one."""
+
+    top: int | None = None
+    """The mean of so many highest ones; `None`: of all."""
+
+    @property
+    def name(self) -> str:
+        """`mean`, or `top_3`."""
+        return "mean" if self.top is None else f"top_{self.top}"
+
+    def pool(self, units: Units, log_odds: Floats) -> Floats:
+        """`(u,)` of `(n,)` rows. NaN, of rows without a score, are left out; NaN where all are."""
+        known = ~np.isnan(log_odds)
+        numbers, values = units.numbers[known], log_odds[known]
+        if self.top is not None:
+            order = np.lexsort((-values, numbers))
+            numbers, values = numbers[order], values[order]
+            ranks = np.arange(len(numbers)) - np.searchsorted(numbers, numbers)
+            numbers, values = numbers[ranks < self.top], values[ranks < self.top]
+        counts = np.bincount(numbers, minlength=len(units.counts))
+        pooled = np.full(len(counts), np.nan)
+        sums = np.bincount(numbers, values, len(counts))
+        np.divide(sums, counts, out=pooled, where=counts > 0)
+        return pooled
+
+
+@dataclass(frozen=True)
 class TrainUnits:
     """What `stack` knows of the units of train."""
 
@@ -74,17 +103,17 @@ def describe_train(train: Manifest) -> TrainUnits | None:
     return TrainUnits(train.units, fakes / (reals + fakes), int((labels == MIXED).sum()))
 
 
-def merge_rows(rows: RowScores, units: Ids) -> RowScores:
-    """A row for each unit: its mean log-odds, with id and group of its first row."""
+def merge_rows(rows: RowScores, units: Ids, pooling: Pooling) -> RowScores:
+    """A row for each unit: its pooled log-odds, with id and group of its first row."""
     found = number_units(units)
     return RowScores(
         row_ids=rows.row_ids[found.first],
-        log_odds=found.average(rows.log_odds),
+        log_odds=pooling.pool(found, rows.log_odds),
         groups=rows.groups[found.first],
     )
 
 
-def merge_choice_rows(rows: ChoiceRows, units: TrainUnits) -> ChoiceRows | None:
+def merge_choice_rows(rows: ChoiceRows, units: TrainUnits, pooling: Pooling) -> ChoiceRows | None:
     """A row for each unit of one class, with its rows' mean weight; `None` unless of both classes.
 
     Weighted to the share of fakes among units of train.
@@ -96,7 +125,7 @@ def merge_choice_rows(rows: ChoiceRows, units: TrainUnits) -> ChoiceRows | None:
         return None
     merged = ChoiceRows(
         row_ids=rows.row_ids[found.first][kept],
-        log_odds=found.average(rows.log_odds)[kept],
+        log_odds=pooling.pool(found, rows.log_odds)[kept],
         groups=rows.groups[found.first][kept],
         labels=labels[kept],
         weights=found.average(rows.weights)[kept],

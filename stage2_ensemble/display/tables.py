@@ -33,6 +33,7 @@ from stage2_ensemble.sentences.scorers import (
     METRIC_TITLES,
     describe_corrections,
     describe_mixed,
+    describe_poolings,
     explain_shipped,
 )
 
@@ -194,6 +195,7 @@ def build_units(metrics: ValMetrics) -> TextTable | None:
         return None
     counts, members = units["counts"], units["members"]
     notes = [describe_mixed(counts)] if counts["mixed"] else []
+    notes.append(describe_poolings(units["poolings"]))
     if not units["stack"]["reliable"]:
         notes.append(f"{MARK} {FEW}")
     last = list(members)[-1]

@@ -1,8 +1,8 @@
 """The shape of each column that LightGBM leans on: what it adds to the log-odds, by its value.
 
-With two leaves the model is a sum of such curves, and they are all there is to know of it. With
-more leaves columns act together, and a curve is the mean over rows (partial dependence: Friedman,
-"Greedy function approximation", Annals of Statistics 29, 2001).
+Where no tree looks at columns together the model is a sum of such curves, and they are all there is
+to know of it. Else a curve is the mean over rows (partial dependence: Friedman, "Greedy function
+approximation", Annals of Statistics 29, 2001).
 """
 
 from collections.abc import Sequence

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from features.core.auc import compare_aucs
+from features.core.auc import compare_aucs, measure_auc
 from features.core.manifest import Ids, Manifest, count_classes, find_headline_rows
 from features.runtime.progress import track
 from stage2_ensemble.columns.columns import Floats, Labels
@@ -135,10 +135,20 @@ def measure_units(
     kept = labels != MIXED
     reals, fakes = count_classes(labels)
     counts = {"reals": reals, "fakes": fakes, "mixed": int(np.sum(~kept))}
-    rules = ensemble.unit_rules
-    if rules is None or not reals or not fakes:
+    rules, choice = ensemble.unit_rules, ensemble.unit_pooling
+    if rules is None or choice is None or not reals or not fakes:
         return {"counts": counts}
-    means = {name: units.average(found[rows])[kept] for name, found in scores.items()}
+    pooled = {n: choice.chosen.pool(units, found[rows])[kept] for n, found in scores.items()}
     groups = val.groups[rows][units.first][kept]
-    read = rules.read_all(means)
-    return {"counts": counts, **measure_scorers(ensemble, rules, read, labels[kept], groups)}
+    read = rules.read_all(pooled)
+    measured = measure_scorers(ensemble, rules, read, labels[kept], groups)
+    shipped = scores[ensemble.shipped][rows]
+    poolings = {
+        pooling.name: {
+            **measure_auc(labels[kept], pooling.pool(units, shipped)[kept], groups).to_metrics(),
+            "out_of_fold": out_of_fold.to_metrics(),
+            "used": pooling == choice.chosen,
+        }
+        for pooling, out_of_fold in choice.judged.items()
+    }
+    return {"counts": counts, **measured, "poolings": poolings}

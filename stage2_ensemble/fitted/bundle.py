@@ -18,6 +18,7 @@ from features.errors import IntegrityError
 from stage2_ensemble.columns.feature_matrix import Axes, FeatureMatrix
 from stage2_ensemble.columns.projection import Distance, Projection
 from stage2_ensemble.decisions.conformal import Band
+from stage2_ensemble.decisions.poolings import PoolingChoice
 from stage2_ensemble.decisions.prior_shift import Prior
 from stage2_ensemble.decisions.rules import DecisionRule, DecisionRules
 from stage2_ensemble.decisions.scored_rows import ChoiceRows
@@ -50,6 +51,7 @@ _FORM = {
     "verdicts": list,
     "rules": dict,
     "unit_rules": dict | None,
+    "unit_pooling": dict | None,
     "rule_rows": str,
     "file_codes": dict | None,
     "models": dict,
@@ -72,6 +74,7 @@ def write_ensemble(ensemble: SecondStage, folder: Path) -> None:
         "rules": _write_rules(ensemble.rules, folder / HELD_OUT),
         "unit_rules": ensemble.unit_rules
         and _write_rules(ensemble.unit_rules, folder / UNITS_HELD_OUT),
+        "unit_pooling": ensemble.unit_pooling and ensemble.unit_pooling.to_json(),
         "rule_rows": ensemble.rule_rows,
         "file_codes": ensemble.file_codes,
         "models": {
@@ -159,6 +162,7 @@ def read_ensemble(folder: Path) -> SecondStage:
         verdicts=tuple(Verdict.from_json(values) for values in facts["verdicts"]),
         rules=reader.read_rules(facts["rules"], HELD_OUT),
         unit_rules=facts["unit_rules"] and reader.read_rules(facts["unit_rules"], UNITS_HELD_OUT),
+        unit_pooling=facts["unit_pooling"] and PoolingChoice.from_json(facts["unit_pooling"]),
         rule_rows=facts["rule_rows"],
         file_codes=facts["file_codes"],
         without={name: reader.read_without(name, w) for name, w in facts["without"].items()},

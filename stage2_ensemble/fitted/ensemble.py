@@ -13,7 +13,9 @@ import numpy as np
 from features.errors import AlignmentError, StaleArtifactError
 from stage2_ensemble.columns.columns import Floats, MemberColumns, check_same_rows
 from stage2_ensemble.columns.extras import FileCodes
+from stage2_ensemble.decisions.poolings import PoolingChoice
 from stage2_ensemble.decisions.rules import DecisionRules
+from stage2_ensemble.decisions.units import Pooling
 from stage2_ensemble.gate.gate import Verdict
 from stage2_ensemble.gate.without import Without
 from stage2_ensemble.models.candidates import Model
@@ -49,6 +51,13 @@ class SecondStage:
     """By backbone, what is lost without it; empty where there is one alone."""
     unit_rules: DecisionRules | None = None
     """Of the same scorers, for units in place of rows, where train has units."""
+    unit_pooling: PoolingChoice | None = None
+    """What their scores are pooled by."""
+
+    @property
+    def pooling(self) -> Pooling:
+        """Of units; the mean where train has none."""
+        return self.unit_pooling.chosen if self.unit_pooling else Pooling()
 
     def score(self, name: str, columns: Sequence[MemberColumns]) -> Floats:
         """`(n,)` scores of one candidate as they come: the mean of its log-odds over the folds.

@@ -13,6 +13,7 @@ from features.artifacts.outside import locate_outside
 from features.core.files import write_text
 from features.core.manifest import READABLE, Manifest, read_manifest
 from features.settings.members import MembersParams
+from features.videos.addresses import name_file
 from stage2_ensemble.columns.columns import Floats, HeldOutColumns, read_held_out
 from stage2_ensemble.columns.extras import read_extras
 from stage2_ensemble.decisions.conformal import FAKE, REAL, REVIEW
@@ -60,24 +61,39 @@ def label_rows(ensemble: SecondStage, uncalibrated: Floats, test: Manifest) -> p
 def label_units(ensemble: SecondStage, uncalibrated: Floats, test: Manifest) -> pd.DataFrame:
     """One row per unit, in the order of first rows: `unit, rows, score, label, log_odds`.
 
-    `rows`: its images that can be read, whose mean log-odds are read as those of units; a unit
+    `rows`: its images that can be read, whose pooled log-odds are read as those of units; a unit
     without any is treated as such an image is. An image without a unit is one by its own name.
     There is no row where train has no units, or test no images.
     """
     if ensemble.unit_rules is None:
         return pd.DataFrame(columns=UNIT_COLUMNS)
     units = number_units(test.units)
-    readable = np.isfinite(uncalibrated)
-    shares = units.average(readable.astype(np.float64))
-    means = np.full(len(shares), np.nan)
-    np.divide(
-        units.average(np.where(readable, uncalibrated, 0.0)), shares, out=means, where=shares > 0
-    )
+    pooled = ensemble.pooling.pool(units, uncalibrated)
     first = test.table.iloc[units.first]
-    answers = answer_rows(ensemble.unit_rules, ensemble.shipped, means)
+    answers = answer_rows(ensemble.unit_rules, ensemble.shipped, pooled)
     names = first["unit"].where(first["unit"] != "", first["img_name"]).to_numpy()
-    rows = np.rint(shares * units.counts).astype(np.int64)
+    rows = np.bincount(units.numbers, np.isfinite(uncalibrated)).astype(np.int64)
     return answers.assign(unit=names, rows=rows)[UNIT_COLUMNS]
+
+
+def answer_list(ensemble: SecondStage, uncalibrated: Floats, test: Manifest) -> pd.DataFrame:
+    """One row per entry of the test list, in its order: `img_name, y_pred`.
+
+    A picture's is the score of its row; frames of a video, and faces, are pooled and read as units
+    are.
+    """
+    table = test.table
+    names = table["img_name"].map(name_file)
+    entries = number_units(pd.factorize(names)[0])
+    scores = answer_rows(ensemble.rules, ensemble.shipped, uncalibrated)["score"].to_numpy()
+    scores = scores[entries.first]
+    has_parts = np.bincount(entries.numbers, table["img_name"] != names) > 0
+    if has_parts.any():
+        rules = ensemble.unit_rules or ensemble.rules
+        pooled = ensemble.pooling.pool(entries, uncalibrated)[has_parts]
+        scores[has_parts] = answer_rows(rules, ensemble.shipped, pooled)["score"]
+    first = names.iloc[entries.first].to_numpy()
+    return pd.DataFrame({"img_name": first, "y_pred": scores})
 
 
 def run(params: MembersParams, out: Path = OUT) -> None:
@@ -90,7 +106,7 @@ def run(params: MembersParams, out: Path = OUT) -> None:
     columns = read_held_out(DUMPS, test, *members, extras, locate_outside(params.outside))
     uncalibrated = score_test_rows(ensemble, columns, test)
     labels = label_rows(ensemble, uncalibrated, test)
-    submission = labels[["img_name", "score"]].rename(columns={"score": "y_pred"})
+    submission = answer_list(ensemble, uncalibrated, test)
     write_text(out / "labels.csv", labels.to_csv(index=False, float_format=DIGITS))
     write_text(out / "prediction.txt", submission.to_csv(index=False, float_format=DIGITS))
     units = label_units(ensemble, uncalibrated, test)

@@ -2,7 +2,8 @@
 
 Boosting begins at that combiner's log-odds (LightGBM's `init_score`), so the trees learn what the
 columns know beyond it. Where they know nothing there are no trees, and the scores are those of the
-combiner. With two leaves the model is a sum of curves, one a column.
+combiner. First come trees that look at one column each: a sum of curves. Where columns tell more
+together, trees of more leaves follow.
 """
 
 import math

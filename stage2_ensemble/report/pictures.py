@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from features.errors import ImageProblem
 from features.pixels.decoding import decode_square
 from features.pixels.kernels import PLAIN
-from features.pixels.reading import ImageProblem, read_inside
+from features.pixels.reading import read_content
 from features.settings.images import Images
 
 HEATS = ((0, 114, 178), (213, 94, 0))
@@ -70,8 +71,8 @@ class Pictures:
     def _read(self, path: str) -> npt.NDArray[np.uint8] | None:
         if path not in self._kept:
             try:
-                content = read_inside(self.root, path, self.trusted)
-                self._kept[path] = decode_square(content, self.images, PLAIN)
+                content = read_content(self.root, path, self.trusted)
+                self._kept[path] = decode_square(content.data, self.images, PLAIN)
             except (ImageProblem, OSError):
                 self._kept[path] = None
         return self._kept[path]

@@ -10,11 +10,13 @@ from stage2_ensemble.results.scores import (
     CalibrationError,
     CalledFakeByClass,
     ClassCounts,
+    CountedUnits,
     Domains,
     Figure,
     Generator,
     HeadlineScorers,
     Scorers,
+    UnitScores,
 )
 
 DECLARED = "declared"
@@ -146,26 +148,6 @@ class CorrectedCounts(ClassCounts):
     to_real: int
     to_fake: int
     confirmed: int
-
-
-class UnitCounts(ClassCounts):
-    """Units, and those with rows of both classes, which are left out."""
-
-    mixed: int
-
-
-@final
-class CountedUnits(TypedDict):
-    """Units on which nothing could be measured."""
-
-    counts: UnitCounts
-
-
-@final
-class UnitScores(Scorers):
-    """By unit (`data.columns.unit`): a video, a person."""
-
-    counts: UnitCounts
 
 
 @final

@@ -6,7 +6,7 @@ so entries are dictionaries with types, and no objects.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal, NotRequired, get_args
+from typing import Any, Literal, NotRequired, final, get_args
 
 from typing_extensions import TypedDict
 
@@ -130,6 +130,35 @@ class Scorers(TypedDict):
     shipped: str
     differences: dict[str, ScoreDifference]
     """What ships minus `mean` and minus `best_single`; nothing for itself."""
+
+
+class UnitCounts(ClassCounts):
+    """Units, and those with rows of both classes, which are left out."""
+
+    mixed: int
+
+
+@final
+class CountedUnits(TypedDict):
+    """Units on which nothing could be measured."""
+
+    counts: UnitCounts
+
+
+class PoolingFigures(Auc):
+    """Of what ships on units of val, their rows' log-odds being pooled so."""
+
+    out_of_fold: Auc
+    """On units of train, by which `label.unit_pooling: auto` chooses."""
+    used: bool
+
+
+@final
+class UnitScores(Scorers):
+    """By unit: a video, a person."""
+
+    counts: UnitCounts
+    poolings: dict[str, PoolingFigures]
 
 
 class HeadlineScorers(Scorers):

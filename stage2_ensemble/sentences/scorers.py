@@ -9,18 +9,19 @@ from stage2_ensemble.measures.metrics import RATES, name_false_positives
 from stage2_ensemble.models.candidates import GATED
 from stage2_ensemble.results.form import (
     CorrectedCounts,
-    CountedUnits,
     Promise,
-    UnitCounts,
-    UnitScores,
     ValMetrics,
     title_member,
 )
 from stage2_ensemble.results.scores import (
     Auc,
+    CountedUnits,
     HeadlineScorers,
     NullModelAuc,
+    PoolingFigures,
     ScoreDifference,
+    UnitCounts,
+    UnitScores,
     list_combiners,
 )
 from stage2_ensemble.sentences.intervals import (
@@ -165,6 +166,16 @@ def describe_mixed(counts: UnitCounts) -> str:
     return f"{mixed} with rows of both classes left out" if mixed else ""
 
 
+def describe_poolings(poolings: Mapping[str, PoolingFigures]) -> str:
+    """AUCs of what ships by each way to pool a unit's rows, and which one is used."""
+    found = [
+        f"{name}{' (used)' if values['used'] else ''} {format_interval(values)}, "
+        f"out of fold {format_interval(values['out_of_fold'])}"
+        for name, values in poolings.items()
+    ]
+    return f"AUC of what ships by how a unit's rows are pooled: {'; '.join(found)}"
+
+
 def list_units(units: UnitScores | CountedUnits, metrics: ValMetrics) -> Iterator[str]:
     """Members and what ships on units, or that nothing could be measured."""
     counts = units["counts"]
@@ -177,6 +188,7 @@ def list_units(units: UnitScores | CountedUnits, metrics: ValMetrics) -> Iterato
     for name, values in (*units["members"].items(), ("what ships", units["stack"])):
         doubt = "" if values["reliable"] else f" ({NOT_RELIABLE})"
         yield f"val AUC by unit {format_interval(values)}{doubt} {title_member(name, metrics)}"
+    yield describe_poolings(units["poolings"])
 
 
 def describe_corrections(counts: CorrectedCounts) -> str:

@@ -26,9 +26,11 @@ from stage2_ensemble.columns.columns import (
 )
 from stage2_ensemble.columns.extras import FileCodes, learn_file_codes, read_extras
 from stage2_ensemble.columns.tiers import FoldTiers, TierColumns, read_fold_tiers, take_tier
+from stage2_ensemble.decisions.poolings import choose_pooling
 from stage2_ensemble.decisions.rules import DecisionRules, fit_rules
 from stage2_ensemble.decisions.scored_rows import ChoiceRows, RowScores
 from stage2_ensemble.decisions.units import (
+    Pooling,
     TrainUnits,
     describe_train,
     merge_choice_rows,
@@ -65,6 +67,10 @@ class TargetRows:
         log_odds = average_scores(model, self.columns)
         return RowScores(row_ids=self.columns[0].row_ids, log_odds=log_odds, groups=self.groups)
 
+    def merge(self, scored: RowScores, pooling: Pooling) -> RowScores:
+        """Their units, `scored` being all of the rows."""
+        return merge_rows(scored, self.units, pooling)
+
 
 def fit_ensemble(
     folds: Sequence[FoldColumns],
@@ -98,16 +104,19 @@ def fit_ensemble(
     shipped = gate_choice if wanted == "auto" else wanted
     rows = _gather_scored(folds, calibration, judged.scores, models, train_share)
     scored = targets.score(models[shipped]) if targets else None
-    fitting = (shipped, params.decision, params.label)
     damaged = {
         tier: _gather_scored(*take_tier(tiers, tier), out_of_fold, models, train_share)
         for tier, out_of_fold in judged.tiers.items()
     }
+    fitting = (shipped, params.decision, params.label)
     rules = fit_rules(rows, *fitting, train_share, scored, seed, damaged)
-    unit_rules = None
-    if units and (by_unit := _merge_units(rows, units)):
-        merged = merge_rows(scored, targets.units) if targets and scored else None
-        unit_rules = fit_rules(by_unit, *fitting, units.share, merged, seed)
+    pooling = unit_rules = None
+    if units:
+        of_shipped = {shipped: np.concatenate(judged.scores[shipped])}
+        own = _gather_rows(folds, of_shipped, train_share)[shipped]
+        pooling = choose_pooling(params.label, own, units)
+        merged = targets.merge(scored, pooling.chosen) if targets and scored else None
+        unit_rules = _fit_unit_rules(rows, units, pooling.chosen, merged, shipped, params)
     return SecondStage(
         backbones=folds[0].backbones,
         folds=tuple(columns.fold for columns in folds),
@@ -123,19 +132,28 @@ def fit_ensemble(
         rule_rows="calibration" if len(calibration[0]) else "out-of-fold",
         file_codes=file_codes,
         unit_rules=unit_rules,
+        unit_pooling=pooling,
         without=leave_backbones_out(folds, shipped, settings, seed),
     )
 
 
-def _merge_units(rows: Mapping[str, ChoiceRows], units: TrainUnits) -> dict[str, ChoiceRows] | None:
-    """Each scorer's rows by unit; `None` if any lacks units of a class."""
+def _fit_unit_rules(
+    rows: Mapping[str, ChoiceRows],
+    units: TrainUnits,
+    pooling: Pooling,
+    targets: RowScores | None,
+    shipped: str,
+    params: StackParams,
+) -> DecisionRules | None:
+    """Rules on each scorer's rows by unit; `None` if any scorer lacks units of a class."""
     merged = {}
     for name, choice_rows in rows.items():
-        found = merge_choice_rows(choice_rows, units)
+        found = merge_choice_rows(choice_rows, units, pooling)
         if found is None:
             return None
         merged[name] = found
-    return merged
+    settings = (shipped, params.decision, params.label)
+    return fit_rules(merged, *settings, units.share, targets, params.seed)
 
 
 def _gather_scored(
@@ -245,11 +263,12 @@ def _log_choice(ensemble: SecondStage, gate: Gate) -> None:
 
 
 def _log_units(ensemble: SecondStage, units: TrainUnits | None) -> None:
-    if units is None or ensemble.unit_rules is None:
+    pooling = ensemble.unit_pooling
+    if units is None or pooling is None or ensemble.unit_rules is None:
         _log.info("stack: no rules of units: too few of them have rows of one class only")
         return
     note = f", without {units.mixed} of both classes" if units.mixed else ""
-    _log.info("stack: by unit, the mean of its rows' log-odds%s:", note)
+    _log.info("stack: by unit%s: %s", note, pooling.describe())
     _log_rules(ensemble.unit_rules, ensemble)
 
 

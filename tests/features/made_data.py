@@ -131,6 +131,7 @@ def make_rows(labels: Sequence[int], prefix: str = "t", **columns: Any) -> pd.Da
         "generator": "",
         "source": "",
         "unit": "",
+        "face": "",
         **columns,
     }
     scans = [Scan("", 8, 8, 100 + i, "PNG", "RGB", sha256=f"{prefix}-{i}") for i in range(n)]

@@ -56,6 +56,7 @@ def make_table(labels, folds):
         "quant_mean": 0.0,
         "equalized_bytes": 0,
         "notes": "",
+        "face": "",
         "sha256": [f"{i:064x}" for i in range(n)],
         "status": READABLE,
     }

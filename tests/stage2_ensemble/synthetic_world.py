@@ -132,6 +132,7 @@ def draw_rows(labels: np.ndarray, groups: np.ndarray, folds: np.ndarray, seed: i
             "quant_mean": np.zeros(n),
             "equalized_bytes": np.zeros(n, np.int64),
             "notes": "",
+            "face": "",
             "sha256": "0" * 64,
             "status": READABLE,
         }

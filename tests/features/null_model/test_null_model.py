@@ -63,6 +63,7 @@ def draw_table(n, seed, fakes=0.7, **columns):
             "quant_mean": rng.choice([3.5, 8.0], n),
             "equalized_bytes": np.int64(0),
             "notes": rng.choice(["", "rotated"], n),
+            "face": "",
             "sha256": "0" * 64,
             "status": "ok",
         }

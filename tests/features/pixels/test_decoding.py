@@ -15,10 +15,9 @@ import pytest
 from made_data import decode_image, draw_noise, encode, make_exif
 from PIL import Image
 
-from features.errors import DeviceMemoryError
+from features.errors import DeviceMemoryError, ImageProblem
 from features.pixels import decoding
 from features.pixels.decoding import Decoded, Pixels, decode_square
-from features.pixels.reading import ImageProblem
 from features.runtime import memory
 from features.settings.images import NO_LIMITS, Images, Limits
 

@@ -15,12 +15,12 @@ from PIL import Image
 
 from features.core.files import digest_bytes
 from features.core.manifest import Manifest
-from features.errors import ManifestError, StaleArtifactError
+from features.errors import ImageProblem, ManifestError, StaleArtifactError
 from features.pixels import cache, decoding, store
 from features.pixels.cache import ImageCache
 from features.pixels.decoding import make_square
 from features.pixels.kernels import find_kernels
-from features.pixels.reading import ImageProblem, read_inside
+from features.pixels.reading import read_inside
 from features.pixels.scanning import scan_file
 from features.pixels.store import FileStore, RawStore, open_store
 from features.settings.images import NO_LIMITS, Images

@@ -7,9 +7,9 @@ import pytest
 from made_data import draw_noise, encode
 from PIL import Image
 
+from features.errors import ImageProblem
 from features.pixels.decoding import decode_picture
 from features.pixels.kernels import PLAIN, Kernels, find_kernels
-from features.pixels.reading import ImageProblem
 from features.settings.images import NO_LIMITS, Images
 
 # One side or both larger, smaller or the same; whole ratios and others; ratios at which weights

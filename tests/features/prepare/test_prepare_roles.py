@@ -180,7 +180,7 @@ def test_units_of_test_group_its_rows_and_none_of_train(tmp_path: Path) -> None:
     assert len(set(val.groups)) == 1
     assert test.groups.tolist() == [0, 1, 2, 2]
     text = (tmp_path / "out/summary.md").read_text()
-    assert "Units (data.columns.unit): 11 in train, 1 in val, 3 in test." in text
+    assert "Units (videos, or data.columns.unit): 11 in train, 1 in val, 3 in test." in text
 
 
 @pytest.mark.parametrize("val", [True, False])

@@ -5,14 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from video_files import draw_frames, write_video
 
-from features.errors import PictureError
-from features.pixels.reading import ImageProblem
+from features.errors import ImageProblem, PictureError
+from features.pixels.decoding import decode_square
+from features.pixels.reading import read_content
+from features.prepare.video_rows import list_frames
+from features.settings.data import Data
 from serving import Ensemble
 from serving.reading.pictures import GivenPicture
 from serving.reading.sources import open_sources
-from serving.reading.videos import FRAMES, read_frames
 
 
 def make_frames(count: int) -> list[np.ndarray]:
@@ -72,29 +76,26 @@ def test_without_pyav_it_says_what_to_install(
         list(source.open())
 
 
-def write_video(path: Path, count: int) -> None:
-    """Grey frames, each a little brighter than the one before."""
-    av = pytest.importorskip("av")
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        for i in range(count):
-            pixels = np.full((64, 96, 3), 20 + 200 * i // count, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        container.mux(stream.encode())
+@pytest.mark.parametrize(("count", "looked_at"), [(160, 16), (5, 5)])
+def test_frames_come_from_all_over_a_video(
+    ensemble: Ensemble, tmp_path: Path, count: int, looked_at: int
+) -> None:
+    """The very frames, and so the very squares, that `prepare` takes."""
+    write_video(tmp_path / "clip.mp4", draw_frames(0, count))
+    (source,) = open_sources([str(tmp_path / "clip.mp4")])
+    squares = ensemble.reader.read(next(source.open()))
+    rows = pd.DataFrame({"img_name": ["clip.mp4"], "path": ["clip.mp4"], "unit": [""]})
+    listed = list_frames(rows, Data(root=str(tmp_path)))
+    assert len(squares) == len(listed) == looked_at
+    images = ensemble.facts.pixels.build_images(str(tmp_path))
+    for square, path in zip(squares, listed["path"], strict=True):
+        content = read_content(tmp_path, path).data
+        np.testing.assert_array_equal(square, decode_square(content, images))
 
 
-@pytest.mark.parametrize(("count", "looked_at"), [(160, FRAMES), (5, 5)])
-def test_frames_come_from_all_over_a_video(tmp_path: Path, count: int, looked_at: int) -> None:
-    write_video(tmp_path / "clip.mp4", count)
-    found = [frame.mean() for frame in read_frames(tmp_path / "clip.mp4")]
-    assert len(found) == looked_at
-    wanted = [20 + 200 * int((i + 0.5) * count / looked_at) // count for i in range(looked_at)]
-    np.testing.assert_allclose(found, wanted, atol=8)
-
-
-def test_a_damaged_video_has_a_problem(tmp_path: Path) -> None:
+def test_a_damaged_video_has_a_problem(ensemble: Ensemble, tmp_path: Path) -> None:
     pytest.importorskip("av")
     (tmp_path / "clip.mp4").write_bytes(b"no video at all" * 99)
+    (source,) = open_sources([str(tmp_path / "clip.mp4")])
     with pytest.raises(ImageProblem, match="no video that can be read"):
-        list(read_frames(tmp_path / "clip.mp4"))
+        ensemble.reader.read(next(source.open()))

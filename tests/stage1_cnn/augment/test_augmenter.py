@@ -95,6 +95,20 @@ def test_self_blended_reals_become_fakes_and_fakes_stay_as_they_are():
     assert became.sum() / 200 == pytest.approx(0.4, abs=0.08)
 
 
+def test_reals_are_blended_within_their_own_faces():
+    images, labels = make_pictures(60, SIDE), np.arange(60) % 3 // 2
+    faces = np.full((60, 4), np.nan)
+    faces[::2] = 0.7, 0.7, 0.2, 0.2  # down on the right
+    blend = Augmenter(Augment(**NONE, self_blend=0.7), SIDE, 11)
+    plain, _ = blend(images.clone(), labels, 0)
+    found, _ = blend(images.clone(), labels, 0, faces)
+    assert torch.equal(found[1::2], plain[1::2])
+    half = SIDE // 2
+    assert torch.equal(found[::2, :half, :half], images[::2, :half, :half])
+    assert not torch.equal(plain[::2, :half, :half], images[::2, :half, :half])
+    assert (found[::2] != images[::2]).flatten(1).any(1).sum() > 5
+
+
 @pytest.mark.parametrize(("least", "aspect"), [(0.1, 4 / 3), (0.9, 4 / 3), (0.02, 2.0)])
 def test_boxes_have_the_area_and_aspect_that_was_asked_for(least, aspect):
     rng, side = np.random.default_rng(0), 500

@@ -70,6 +70,21 @@ def test_masks_differ_in_place_and_form(blended):
     assert (overlaps - torch.eye(COUNT)).max() < 0.97
 
 
+def test_masks_lie_in_the_box_of_the_face_where_one_is_known(blended):
+    planes, _, plain = blended
+    faces = np.tile([0.6, 0.1, 0.2, 0.3], (COUNT, 1))  # up on the right
+    faces[::2] = np.nan
+    _, share = blend_with_self(planes, draw_uniform(3, 1, 0, COUNT, DRAWS), faces)
+    assert torch.equal(share[::2], plain[::2])
+    masks = (share[1::2, 0] > 0).float()
+    places = torch.arange(SIDE) / SIDE
+    across, down = masks.sum(1), masks.sum(2)
+    middle_x, middle_y = ((m * places).sum(1) / m.sum(1) for m in (across, down))
+    assert ((middle_x > 0.55) & (middle_x < 0.85)).all()
+    assert ((middle_y > 0.1) & (middle_y < 0.4)).all()
+    assert masks.mean((1, 2)).max() < 0.25  # the face is a sixteenth of the picture
+
+
 def test_sources_move_a_little_and_no_border_comes_into_the_picture():
     place = torch.arange(SIDE * 2.0).expand(COUNT, 1, SIDE, SIDE * 2)[..., SIDE // 2 : -SIDE // 2]
     columns = UniformColumns(draw_uniform(4, 1, 0, COUNT, DRAWS))

@@ -12,7 +12,7 @@ from features.settings.images import Geometry
 from features.settings.learning import Augment, Schedule
 from stage1_cnn.sampling.loader import BatchLoader
 from stage1_cnn.scoring.processes import Processes
-from stage1_cnn.train.fold_metrics import judge_fold
+from stage1_cnn.train.fold_metrics import judge_unseen
 from stage1_cnn.train.loop import train_network
 
 SIDE, CPU = 32, torch.device("cpu")
@@ -89,5 +89,5 @@ def test_a_network_learns_from_squares_with_every_augmentation(task):
     trained = [train_network(settings, store, manifest, rows, 0, processes) for _ in range(2)]
     for name, value in trained[0].state.items():
         assert torch.equal(value, trained[1].state[name]), name
-    figures = judge_fold(trained[0], settings, store, manifest, 0, processes)
+    figures = judge_unseen(trained[0], settings, store, manifest, manifest.fold_rows(0), processes)
     assert set(figures) == {"raw", "ema"}

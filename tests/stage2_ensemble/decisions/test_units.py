@@ -16,12 +16,14 @@ from features.null_model import run as null_model
 from features.null_model.settings import NullParams
 from features.settings.members import MembersParams
 from features.settings.sections import load_params
-from features.settings.stacking import StackParams
+from features.settings.stacking import Label, StackParams
 from stage2_ensemble.columns.columns import read_held_out
 from stage2_ensemble.columns.extras import read_extras
+from stage2_ensemble.decisions.poolings import PoolingChoice, choose_pooling
 from stage2_ensemble.decisions.scored_rows import ChoiceRows
 from stage2_ensemble.decisions.units import (
     MIXED,
+    Pooling,
     TrainUnits,
     describe_train,
     merge_choice_rows,
@@ -57,7 +59,7 @@ def test_units_stand_in_the_order_of_their_first_rows():
 def test_a_unit_is_a_row_with_means_and_one_of_both_classes_is_left_out():
     rows = make_rows([1, 0, 1, 0, 1], [1.0, 2.0, 5.0, -3.0, 4.0])
     units = TrainUnits(np.array([7, 3, 7, 9, 3]), share=0.25, mixed=1)
-    merged = merge_choice_rows(rows, units)
+    merged = merge_choice_rows(rows, units, Pooling())
     assert merged.row_ids.tolist() == [0, 3]
     assert merged.log_odds.tolist() == [3.0, -3.0]
     assert merged.groups.tolist() == [0, 30]
@@ -67,7 +69,48 @@ def test_a_unit_is_a_row_with_means_and_one_of_both_classes_is_left_out():
 
 def test_units_of_one_class_alone_are_no_rows_to_choose_on():
     rows = make_rows([1, 0, 1], [1.0, 2.0, 5.0])
-    assert merge_choice_rows(rows, TrainUnits(np.array([0, 1, 1]), 0.5, 1)) is None
+    assert merge_choice_rows(rows, TrainUnits(np.array([0, 1, 1]), 0.5, 1), Pooling()) is None
+
+
+@pytest.mark.parametrize(
+    ("top", "pooled"),
+    [(None, [3.0, 2.5, np.nan]), (1, [5.0, 4.0, np.nan]), (2, [4.0, 2.5, np.nan])],
+)
+def test_rows_without_a_score_are_left_out_of_their_unit(top, pooled):
+    units = number_units(np.array([7, 3, 7, 3, 3, 9, 7]))
+    values = np.array([3.0, 4.0, 5.0, np.nan, 1.0, np.nan, 1.0])
+    np.testing.assert_array_equal(Pooling(top).pool(units, values), pooled)
+
+
+def make_units(forged_rows: int) -> tuple[ChoiceRows, TrainUnits]:
+    """40 units of 8 rows, of which so many tell that a fake is one."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(40) % 2, 8).astype(np.int8)
+    place = np.tile(np.arange(8), 40)
+    log_odds = rng.normal(size=320) + 1.5 * (labels == 1) * (place < forged_rows)
+    units = np.repeat(np.arange(40), 8)
+    rows = ChoiceRows(row_ids=np.arange(320), log_odds=log_odds, groups=units, labels=labels,
+                      weights=np.ones(320))  # fmt: skip
+    return rows, TrainUnits(units, 0.5, 0)
+
+
+@pytest.mark.parametrize(("forged_rows", "best"), [(8, "mean"), (2, "top_2")])
+def test_auto_pools_as_units_of_train_say(forged_rows, best):
+    rows, units = make_units(forged_rows)
+    choice = choose_pooling(Label(unit_pooling="auto", unit_top_k=2), rows, units)
+    assert choice.chosen.name == best
+    aucs = {pooling.name: found.auc for pooling, found in choice.judged.items()}
+    assert max(aucs, key=aucs.get) == best
+    means = rows.log_odds.reshape(40, 8).mean(axis=1)
+    assert aucs["mean"] == pytest.approx(roc_auc_score(np.arange(40) % 2, means))
+    assert PoolingChoice.from_json(choice.to_json()) == choice
+    told = choose_pooling(Label(unit_pooling="top_k"), rows, units)
+    assert told.chosen == Pooling(3)
+
+
+def test_of_equal_poolings_auto_takes_the_mean():
+    rows, units = make_units(8)
+    assert choose_pooling(Label(unit_pooling="auto", unit_top_k=8), rows, units).chosen == Pooling()
 
 
 @pytest.fixture
@@ -94,7 +137,7 @@ def test_metrics_by_unit_are_those_of_mean_log_odds(world):
     metrics = read_json(evaluate.OUT / "metrics.json", "evaluate")
     units, val = metrics["units"], metrics["val"]
     assert units["counts"] == {"reals": 60, "fakes": 90, "mixed": 1}
-    assert set(units) == set(val) - {"null_model"} | {"counts"}
+    assert set(units) == set(val) - {"null_model"} | {"counts", "poolings"}
     assert set(units["members"]) == set(val["members"])
     assert set(units["stack"]) == set(val["stack"])
     assert units["stack"]["groups"] == 150
@@ -190,6 +233,64 @@ def test_the_share_of_fakes_is_estimated_among_units(enter):
     ensemble = stack.run(load_params(StackParams))
     prior = ensemble.unit_rules.prior
     assert prior.train == pytest.approx(describe_train(world.train).share)
+
+
+def test_a_unit_may_be_pooled_from_its_highest_rows(enter, caplog):
+    world = enter("units")
+    before = pd.read_csv("artifacts/unit_labels.csv", keep_default_na=False)
+    write_params(world, label={"unit_pooling": "top_k", "unit_top_k": 1})
+    with caplog.at_level(logging.INFO, logger="forgerystack"):
+        ensemble = stack.run(load_params(StackParams))
+        metrics = evaluate.run(load_params(MembersParams))
+        label.run(load_params(MembersParams))
+    assert ensemble.pooling == read_ensemble(stack.OUT).pooling == Pooling(1)
+    poolings = metrics["units"]["poolings"]
+    assert {name: found["used"] for name, found in poolings.items()} == {
+        "mean": False,
+        "top_1": True,
+    }
+    assert poolings["top_1"]["auc"] == pytest.approx(metrics["units"]["stack"]["auc"])
+    assert poolings["mean"]["out_of_fold"]["auc_low"] < poolings["mean"]["out_of_fold"]["auc"]
+    assert "top_1 of its rows' log-odds; out-of-fold AUC of units mean 0." in caplog.text
+    assert "by how a unit's rows are pooled: mean " in caplog.text
+    rows = pd.read_csv("artifacts/labels.csv", keep_default_na=False)
+    after = pd.read_csv("artifacts/unit_labels.csv", keep_default_na=False)
+    assert not np.array_equal(before["log_odds"], after["log_odds"])
+    names = [unit or name for unit, name in zip(TEST_UNITS, rows["img_name"], strict=True)]
+    highest = rows["log_odds"].where(rows["status"] == "ok").groupby(names, sort=False).max()
+    known = (after["rows"] > 0).to_numpy()
+    assert (
+        highest.to_numpy()[known].argsort().tolist() == after["log_odds"][known].argsort().tolist()
+    )
+
+
+def test_a_submission_has_a_line_for_each_video_and_picture(enter):
+    world = enter("units")
+    entries = ["a.mp4", "a.mp4", "b.png", "c.mp4", "c.mp4", "c.mp4"]
+    frames = [f"{name}#t={i}" if name != "b.png" else name for i, name in enumerate(entries)]
+    table = world.test.table
+    table = table.assign(img_name=(frames + table["img_name"].tolist()[6:]))
+    path = world.root / "artifacts/manifest/test.parquet"
+    changed = replace(world, test=write_manifest(table, "test", path))
+    write_noise_features(world.root, changed.test)
+    for backbone in world.plan.strengths:
+        for fold in world.plan.active:
+            write_member_dump(changed, backbone, fold, "test")
+    label.run(load_params(MembersParams))
+    rows = pd.read_csv("artifacts/labels.csv", keep_default_na=False)
+    answers = pd.read_csv("artifacts/prediction.txt", keep_default_na=False)
+    assert rows["img_name"].tolist() == table["img_name"].tolist()
+    assert answers["img_name"].tolist()[:3] == ["a.mp4", "b.png", "c.mp4"]
+    assert len(answers) == len(rows) - 3
+    scores = dict(zip(answers["img_name"], answers["y_pred"], strict=True))
+    assert scores["b.png"] == rows["score"][2]
+    ensemble = read_ensemble(label.STACKERS)
+    members = (ensemble.backbones, ensemble.folds, ensemble.train_digest)
+    extras = read_extras(label.FORENSICS, changed.test)
+    columns = read_held_out(label.DUMPS, changed.test, *members, extras)
+    raw = label.score_test_rows(ensemble, columns, changed.test)
+    wanted = expit(ensemble.unit_rules.read(ensemble.shipped, np.nanmean(raw[3:6], keepdims=True)))
+    assert scores["c.mp4"] == pytest.approx(wanted[0])
 
 
 def test_the_summary_has_a_table_of_units(world, monkeypatch, capsys):
