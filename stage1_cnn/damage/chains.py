@@ -97,7 +97,7 @@ def _cut(pixels: Pixels, random: Random) -> Pixels:
             start = min(start + 1, room)
         boxes.append((start, max(side - start - end, LEAST_SIDE)))
     (top, height), (left, width) = boxes
-    return steps.cut_box(pixels, top, left, height, width)
+    return steps.cut_rectangle(pixels, top, left, height, width)
 
 
 DAMAGES: dict[str, Damage] = {

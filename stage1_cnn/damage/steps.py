@@ -85,7 +85,7 @@ def frame(pixels: Pixels, margins: tuple[int, int, int, int], grey: int, bar: in
     return framed
 
 
-def cut_box(pixels: Pixels, top: int, left: int, height: int, width: int) -> Pixels:
+def cut_rectangle(pixels: Pixels, top: int, left: int, height: int, width: int) -> Pixels:
     """A box of the picture; where `top` or `left` is no multiple of 8, off the grid of a JPEG."""
     return np.ascontiguousarray(pixels[top : top + height, left : left + width])
 

@@ -15,7 +15,7 @@ from features.artifacts.outside import locate_outside
 from features.core.manifest import Ids, count_classes, read_manifest
 from features.core.number_text import format_figure
 from features.runtime.progress import show_progress
-from features.settings.stacking import Gate, StackParams
+from features.settings.stacking import Gate, Stack, StackParams
 from stage2_ensemble.columns.columns import (
     CalibrationColumns,
     Floats,
@@ -39,7 +39,7 @@ from stage2_ensemble.decisions.units import (
 from stage2_ensemble.fitted.bundle import write_ensemble
 from stage2_ensemble.fitted.ensemble import SecondStage, average_scores
 from stage2_ensemble.gate.gate import check_ship, choose_shipped, describe_choice, hold_gate
-from stage2_ensemble.gate.out_of_fold import Scores, judge_candidates
+from stage2_ensemble.gate.out_of_fold import Judged, Scores, judge_candidates
 from stage2_ensemble.gate.without import leave_backbones_out
 from stage2_ensemble.models.best_simple import measure_fold_aucs
 from stage2_ensemble.models.candidates import Model, fit_candidates, list_fittable
@@ -94,10 +94,7 @@ def fit_ensemble(
     settings, seed, wanted = params.stack, params.seed, params.gate.ship
     names = list_fittable(folds, settings)
     check_ship(wanted, names)
-    parts = settings.repeats * settings.inner_folds
-    with show_progress("judge candidates", parts, "parts of the rows") as meter:
-        inside = [own.inside for own in tiers]
-        judged = judge_candidates(folds, settings, seed, meter.advance, inside)
+    judged = _judge(folds, settings, seed, tiers)
     verdicts = hold_gate(folds, judged, settings, params.gate, seed)
     models, best = fit_candidates(names, folds, settings, seed)
     gate_choice = choose_shipped(verdicts, best.name)
@@ -135,6 +132,15 @@ def fit_ensemble(
         unit_pooling=pooling,
         without=leave_backbones_out(folds, shipped, settings, seed),
     )
+
+
+def _judge(
+    folds: Sequence[FoldColumns], settings: Stack, seed: int, tiers: Sequence[FoldTiers]
+) -> Judged:
+    parts = settings.repeats * settings.inner_folds
+    with show_progress("judge candidates", parts, "parts of the rows") as meter:
+        inside = [own.inside for own in tiers]
+        return judge_candidates(folds, settings, seed, meter.advance, inside)
 
 
 def _fit_unit_rules(

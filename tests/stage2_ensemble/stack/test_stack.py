@@ -298,7 +298,7 @@ def test_a_threshold_by_tiers_keeps_its_promise_on_damaged_val(enter, plan):
     chosen = found["threshold"]["tiers"]["web"]
     assert chosen["fpr"]["value"] <= 0.1
     clean, web = (v["scorers"]["stack"]["fpr"] for v in found["robustness"]["variants"][:2])
-    assert clean < web
+    assert clean <= web
     promise = found["promises"]["fpr_web"]
     assert promise["title"] == "FPR at the threshold, web"
     assert promise["realised"] == pytest.approx(web)
