@@ -52,7 +52,7 @@ ROOM_MATES = {
         TRUSTED,
         *("features/artifacts/gradcam.py", "features/artifacts/null_model.py"),
         "features/artifacts/row_blocks.py",
-        *("features/artifacts/perturbed.py", "stage2_ensemble/findings/called_fake.py"),
+        "stage2_ensemble/findings/called_fake.py",
         *("stage2_ensemble/findings/corrected_labels.py", "stage2_ensemble/findings/domains.py"),
         *("stage2_ensemble/findings/final_run.py", "stage2_ensemble/findings/promises.py"),
         *("stage2_ensemble/findings/outside.py", "stage2_ensemble/findings/rule_checks.py"),
