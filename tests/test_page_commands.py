@@ -57,20 +57,20 @@ def test_every_command_of_the_guide_runs(clone, page):
 def check_experiments(clone: Project, said: dict[str, str]) -> None:
     """What the page says of its commands."""
     runs = [text for command, text in said.items() if command.startswith("dvc exp run")]
-    rate, leaves = (set(re.findall(r"^Running stage '(\S+)'", text, re.M)) for text in runs)
+    rate, f1 = (set(re.findall(r"^Running stage '(\S+)'", text, re.M)) for text in runs)
     assert {"train@resnet-0", "dump@resnet-0", "stack", "evaluate"} <= rate
     assert not {"demo", "prepare", "train@efficientnet-0", "dump@efficientnet-0"} & rate
-    assert {"stack", "evaluate"} <= leaves
-    assert not [stage for stage in leaves if stage.startswith(("train", "dump"))]
+    assert {"stack", "evaluate"} <= f1
+    assert not [stage for stage in f1 if stage.startswith(("train", "dump"))]
     table = [line.strip("| ").split("|") for line in said["make experiments"].splitlines()]
     columns, _, *rows = [[cell.strip() for cell in line] for line in table if len(line) > 1]
-    settings = ["stack.num_leaves", "backbones.resnet.optimizer.lr"]
+    settings = ["decision.threshold", "backbones.resnet.optimizer.lr"]
     assert set(columns) <= {"Experiment", "val.mean.auc", "val.stack.auc", *settings}
     by_name = {
         re.sub(r".*\[(.*)\]", r"\1", row[0]): dict(zip(columns, row, strict=True)) for row in rows
     }
-    assert [by_name["leaves"][name] for name in settings] == ["7", "-"]
-    assert [by_name["rate"][name] for name in settings] == ["-", "0.001"]
+    assert [by_name["f1"][name] for name in settings] == ["f1", "-"]
+    assert [by_name["rate"][name] for name in settings] == ["balanced_accuracy", "0.001"]
     (told,) = [text for command, text in said.items() if command.startswith("dvc metrics diff")]
     assert re.search(r"^\| val\.stack\.auc_high +\| [\d.]+ +\| [\d.]+ +\|", told, re.M)
     assert all("index.html" in text for command, text in said.items() if "dvc plots" in command)
