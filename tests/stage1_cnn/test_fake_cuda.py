@@ -217,7 +217,9 @@ def start_training(**changes):
     settings = settings.model_copy(update={"ema": Ema()})  # a copy of what pretends cannot be made
     labels = np.arange(ROWS) % 2
     rows = LearnRows(0, np.arange(ROWS), "")
-    table = pd.DataFrame({"label": labels, "weight": 1.0, "draw_weight": 1.0, "fold": 0})
+    table = pd.DataFrame(
+        {"label": labels, "weight": 1.0, "draw_weight": 1.0, "fold": 0, "face": ""}
+    )
     manifest = Manifest("train", table, digest="")
     loader = BatchLoader(None, manifest, rows, settings, 0, Processes(CUDA))
     batch = TrainBatch(
