@@ -144,6 +144,7 @@ def test_two_processes_stop_and_one_goes_on(project, whole):
     "all end, with an exit code that is not 0",
     "Disks, signals, kills",
 )
+@pytest.mark.faults
 def test_when_one_of_two_processes_is_killed_all_end(project):
     training = start(project, "killed", "--processes", "2")
     wait_for_epoch(project, "killed", training)

@@ -289,6 +289,7 @@ def run_signalled(out, count, number):
     )  # fmt: skip
 
 
+@pytest.mark.faults
 def test_after_sigkill_and_sigterm_the_same_command_ends_it(tmp_path, expected):
     out = tmp_path / "out"
     assert run_signalled(out, 3, signal.SIGKILL).returncode == -signal.SIGKILL

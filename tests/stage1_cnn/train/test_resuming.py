@@ -4,7 +4,7 @@ import pytest
 from programs import run_program
 
 LIVES = 20
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.faults
 
 
 @pytest.mark.fault("SIGKILL at any step", "goes on", "Disks, signals, kills")

@@ -278,7 +278,7 @@ def read_members(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_cut_off_the_same_command_ends_with_the_bytes_of_each_alone(inside, capfd):
     training = start(inside, "--backbone", "long", "--json")
     wait_until(lambda: '"epoch 2/20' in read_said(inside) or training.poll() is not None)
@@ -302,7 +302,7 @@ def test_cut_off_the_same_command_ends_with_the_bytes_of_each_alone(inside, capf
     assert list_changes(["train@short-0", "train@long-0"]) == {}
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_one_that_fails_stops_no_other_and_only_what_changed_is_trained(inside, capfd, caplog):
     kept = inside.read_params()
     params = inside.read_params()
