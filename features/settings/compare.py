@@ -48,8 +48,8 @@ class Compare(Section):
     fold: NonNegativeInt = 0
     """Nobody learns from this fold; all are judged on it."""
     hold_out: dict[Literal["generator", "source"], Domains] = Field(default_factory=dict)
-    """Domains that nobody learns from either: all are judged on them, with the fold's rows of a
-    class that they lack."""
+    """Domains that nobody learns from either: all are judged on what the fold holds of them, and on
+    its rows of a class that they lack."""
     rows: Annotated[tuple[PositiveInt | None, ...], Field(min_length=1)] = (None,)
     """Rows to learn from; null: all but those of `fold`, or what `sampling.limit_rows` leaves."""
     take: Literal["random", "first"] = "random"

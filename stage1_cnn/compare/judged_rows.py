@@ -1,7 +1,7 @@
 """The rows that all runs of a comparison are judged on, and what none of them may learn from.
 
 judged = choose_judged(params.compare, train)
-rows = judged.leave_out(train, train.rows_to_learn(params.compare.fold))
+rows = judged.leave_out(train.rows_to_learn(params.compare.fold))
 judged.check_unknown_to(rows, train)             # raises LeakageError
 """
 
@@ -23,14 +23,13 @@ class JudgedRows:
 
     row_ids: Ids
     name: str
-    """`fold 0`, or `generator splice` where a domain is left out."""
+    """`fold 0`, or `generator splice of fold 0` where a domain is left out."""
     unseen: Ids
-    """Groups of the domain that is left out: no row of theirs is learned from, of any fold."""
+    """Rows of the domain that is left out: none is learned from, of any fold."""
 
-    def leave_out(self, train: Manifest, rows: LearnRows) -> LearnRows:
-        """`rows` without those of the groups that hold a row of the domain."""
-        barred = np.isin(train.groups[rows.row_ids], self.unseen)
-        return replace(rows, row_ids=rows.row_ids[~barred])
+    def leave_out(self, rows: LearnRows) -> LearnRows:
+        """`rows` without those of the domain."""
+        return replace(rows, row_ids=np.setdiff1d(rows.row_ids, self.unseen))
 
     def check_unknown_to(self, rows: LearnRows, train: Manifest) -> None:
         """Raises `LeakageError` with the judged rows whose group is learned from."""
@@ -40,10 +39,11 @@ class JudgedRows:
 
 
 def choose_judged(compare: Compare, train: Manifest) -> JudgedRows:
-    """Fold `compare.fold`, or the domain that `compare.hold_out` names.
+    """Fold `compare.fold`, or what it holds of the domain that `compare.hold_out` names.
 
-    A class that the domain lacks, such as reals of a generator, comes from the fold. Raises
-    `ConfigError` with all problems: no such fold or domain, a class without rows.
+    A class that the domain lacks, such as reals of a generator, is that of the fold. Nobody learns
+    from a group of the fold, so not from the original of a judged fake either. Raises `ConfigError`
+    with all problems: no such fold or domain, a class without rows.
     """
     known = sorted({int(f) for f in train.folds} - {NO_FOLD})
     if compare.fold not in known:
@@ -52,7 +52,7 @@ def choose_judged(compare: Compare, train: Manifest) -> JudgedRows:
     if not compare.hold_out:
         judged = JudgedRows(fold, f"fold {compare.fold}", np.empty(0, np.int64))
     else:
-        judged = _leave_domain_out(compare.hold_out, train, fold)
+        judged = _leave_domain_out(compare.hold_out, train, compare.fold)
     reals, fakes = count_classes(train.labels[judged.row_ids])
     if not reals or not fakes:
         problem = f"{judged.name} has {reals} real and {fakes} fake rows; both are needed"
@@ -61,7 +61,7 @@ def choose_judged(compare: Compare, train: Manifest) -> JudgedRows:
 
 
 def _leave_domain_out(
-    wanted: Mapping[Any, Sequence[str]], train: Manifest, fold: Ids
+    wanted: Mapping[Any, Sequence[str]], train: Manifest, fold: int
 ) -> JudgedRows:
     problems = []
     inside = np.zeros(len(train), bool)
@@ -79,8 +79,9 @@ def _leave_domain_out(
                 problems.append(f"compare.hold_out.{column}: no row has {value!r}{advice}")
     if problems:
         raise ConfigError("params.yaml", problems)
-    own = np.flatnonzero(inside).astype(np.int64)
-    missing = [label for label, rows in enumerate(count_classes(train.labels[own])) if not rows]
-    others = fold[np.isin(train.labels[fold], missing)]
+    counts = count_classes(train.labels[inside])
+    lacking = [label for label, rows in enumerate(counts) if not rows]
+    rows = train.fold_rows(fold)
+    judged = rows[inside[rows] | np.isin(train.labels[rows], lacking)]
     name = " and ".join(f"{column} {', '.join(values)}" for column, values in wanted.items())
-    return JudgedRows(np.union1d(own, others), name, np.unique(train.groups[own]))
+    return JudgedRows(judged, f"{name} of fold {fold}", np.flatnonzero(inside).astype(np.int64))

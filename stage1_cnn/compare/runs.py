@@ -144,10 +144,10 @@ def _take_subsets(
     compare = params.compare
     problems = []
     sampling = params.resolve_backbone(params.compared_backbone).sampling
-    known = judged.leave_out(train, train.rows_to_learn(compare.fold))
+    known = judged.leave_out(train.rows_to_learn(compare.fold))
     everything = limit_rows(known, sampling, params.seed)
     available = len(everything.row_ids)
-    left_out = f"fold {compare.fold}" + (f" and {judged.name}" if compare.hold_out else "")
+    left_out = f"fold {compare.fold}" + (" and compare.hold_out" if compare.hold_out else "")
     order = order_rows(everything, compare.take, params.seed)
     subsets = {}
     for size in compare.rows:

@@ -49,27 +49,37 @@ def test_without_a_domain_the_fold_judges(train):
 
 
 def test_fakes_of_a_new_generator_meet_the_folds_reals(train):
-    judged, runs = choose(train, "{generator: splice}", fold=1)
-    assert judged.name == "generator splice"
+    judged, runs = choose(train, "{generator: splice}")
+    assert judged.name == "generator splice of fold 0"
     table = train.table.iloc[judged.row_ids]
+    assert set(table["fold"]) == {0}
     fakes = table[table["label"] == 1]
     assert set(fakes["generator"]) == {"splice"}
-    assert len(fakes) == 4
-    reals = table[table["label"] == 0]
-    assert set(reals["fold"]) == {1}
-    assert len(reals) == 8
+    assert count_classes(train.labels[judged.row_ids]) == (8, 4)
     learned = train.table.iloc[runs[0].rows.row_ids]
-    assert "splice" not in set(learned["generator"])
+    assert set(learned["generator"]) == {"", "gan", "diffusion"}
     assert not set(learned["group"]) & set(table["group"])
-    # the reals that they were made of went with them
-    assert len(learned) == 160 - 40 - 20
+
+
+def test_groups_that_mix_all_generators_still_learn(train):
+    judged, runs = choose(train, "{generator: diffusion}")
+    learned = train.table.iloc[runs[0].rows.row_ids]
+    assert len(learned) == 120 - 24
+    assert "diffusion" not in set(learned["generator"])
+    assert count_classes(train.labels[judged.row_ids]) == (8, 8)
 
 
 def test_a_source_of_both_classes_judges_alone(train):
     judged, runs = choose(train, "{source: [phone]}")
     assert set(train.table["source"].iloc[judged.row_ids]) == {"phone"}
-    assert count_classes(train.labels[judged.row_ids]) == (16, 64)
+    assert count_classes(train.labels[judged.row_ids]) == (4, 16)
     assert set(train.table["source"].iloc[runs[0].rows.row_ids]) == {"studio"}
+
+
+def test_a_fold_without_the_domain_cannot_judge(train):
+    problem = "generator splice of fold 1 has 8 real and 0 fake rows; both are needed"
+    with pytest.raises(ConfigError, match=problem):
+        choose(train, "{generator: splice}", fold=1)
 
 
 def test_all_domains_that_are_not_there_are_told_together(train):
