@@ -122,6 +122,8 @@ def _live(
         atexit._clear()
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        # Python 3.11 takes bytecode that a limit has cut short for whole, in every later child.
+        sys.dont_write_bytecode = True
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(output)
