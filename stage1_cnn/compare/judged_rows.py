@@ -48,11 +48,11 @@ def choose_judged(compare: Compare, train: Manifest) -> JudgedRows:
     known = sorted({int(f) for f in train.folds} - {NO_FOLD})
     if compare.fold not in known:
         raise ConfigError("params.yaml", [f"compare.fold {compare.fold}: train has folds {known}"])
-    fold = train.fold_rows(compare.fold)
-    if not compare.hold_out:
-        judged = JudgedRows(fold, f"fold {compare.fold}", np.empty(0, np.int64))
-    else:
-        judged = _leave_domain_out(compare.hold_out, train, compare.fold)
+    judged = JudgedRows(
+        train.fold_rows(compare.fold), f"fold {compare.fold}", np.empty(0, np.int64)
+    )
+    if compare.hold_out:
+        judged = _leave_domain_out(compare.hold_out, train, judged)
     reals, fakes = count_classes(train.labels[judged.row_ids])
     if not reals or not fakes:
         problem = f"{judged.name} has {reals} real and {fakes} fake rows; both are needed"
@@ -61,7 +61,7 @@ def choose_judged(compare: Compare, train: Manifest) -> JudgedRows:
 
 
 def _leave_domain_out(
-    wanted: Mapping[Any, Sequence[str]], train: Manifest, fold: int
+    wanted: Mapping[Any, Sequence[str]], train: Manifest, fold: JudgedRows
 ) -> JudgedRows:
     problems = []
     inside = np.zeros(len(train), bool)
@@ -81,7 +81,7 @@ def _leave_domain_out(
         raise ConfigError("params.yaml", problems)
     counts = count_classes(train.labels[inside])
     lacking = [label for label, rows in enumerate(counts) if not rows]
-    rows = train.fold_rows(fold)
+    rows = fold.row_ids
     judged = rows[inside[rows] | np.isin(train.labels[rows], lacking)]
     name = " and ".join(f"{column} {', '.join(values)}" for column, values in wanted.items())
-    return JudgedRows(judged, f"{name} of fold {fold}", np.flatnonzero(inside).astype(np.int64))
+    return JudgedRows(judged, f"{name} of {fold.name}", np.flatnonzero(inside).astype(np.int64))
