@@ -14,7 +14,7 @@ from features.core.manifest import Ids, Manifest, read_manifest
 from features.core.trusted import ANYWHERE
 from features.pixels.decoding import Pixels, decode_pixels
 from features.pixels.opening import open_image
-from features.pixels.reading import read_inside
+from features.pixels.reading import read_content
 from features.settings.images import NO_LIMITS
 from features.settings.perturb import Tier, Tiers
 from features.settings.training import TrainParams
@@ -30,7 +30,8 @@ _log = logging.getLogger("forgerystack")
 
 def read_pictures(train: Manifest, root: Path, row_ids: Ids) -> list[Pixels]:
     """The files' own pixels, each `(h, w, 3)`."""
-    contents = [read_inside(root, p, ANYWHERE) for p in train.table["path"].iloc[row_ids]]
+    paths = train.table["path"].iloc[row_ids]
+    contents = [read_content(root, path, ANYWHERE).data for path in paths]
     return [decode_pixels(c, open_image(c, NO_LIMITS)).pixels for c in contents]
 
 
