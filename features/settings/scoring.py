@@ -34,6 +34,10 @@ class Scoring(Section):
         """Squares of a picture at most, where it has several."""
         return self.crops or MOST_CROPS
 
+    def choose_side(self, trained: int) -> int:
+        """Side in pixels that a network sees which was trained with `trained`."""
+        return self.image_size or trained
+
 
 class DumpSection(Scoring):
     """The section `dump`: its own values, and what backbones override of them.

@@ -43,7 +43,7 @@ class TorchMember:
 
 def open_member(member: Member, folder: Path, scoring: Scoring) -> TorchMember:
     """From the folder that its training wrote."""
-    side = scoring.image_size or member.settings.image_size
+    side = scoring.choose_side(member.settings.image_size)
     engine = build_engine(member, folder, side, torch.device("cpu"))
     return TorchMember(member, TorchEngine(engine.network, engine.normalise), scoring)
 

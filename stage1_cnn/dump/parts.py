@@ -46,7 +46,7 @@ class Task:
     @property
     def side(self) -> int:
         """Of those that it scores."""
-        return self.scoring.image_size or self.trained_side
+        return self.scoring.choose_side(self.trained_side)
 
     def describe_crops(self) -> str:
         """`, up to 9 crops a picture`, where there are any."""

@@ -68,7 +68,7 @@ def open_task(params: DumpParams, backbone: str, fold: int, member_dir: Path) ->
     check_member(member, manifests["train"], fold)
     mode = member.settings.images.mode
     scoring = params.resolve_member(backbone, mode)
-    side = scoring.image_size or member.settings.image_size
+    side = scoring.choose_side(member.settings.image_size)
     check_other_size(member.settings, side)
     how = (Path(params.data.root), params.images, mode, side)
     stores = {role: open_member_store(rows, *how) for role, rows in manifests.items()}

@@ -71,7 +71,7 @@ def read_members(params: ChangedParams, folds: tuple[int, ...]) -> list[tuple[Me
         for fold in folds:
             member = read_member(MEMBERS / backbone / str(fold), backbone, fold)
             scoring = params.resolve_member(backbone, member.settings.images.mode)
-            check_other_size(member.settings, scoring.image_size or member.settings.image_size)
+            check_other_size(member.settings, scoring.choose_side(member.settings.image_size))
             members.append((member, scoring))
     return members
 
@@ -84,7 +84,7 @@ def open_work(params: ChangedParams, question: Question, processes: Processes) -
     geometries: list[tuple[Mode, int, int]] = [("square", 0, 1)]
     places: list[int] = []
     for member, scoring in members:
-        mode, side = member.settings.images.mode, scoring.image_size or member.settings.image_size
+        mode, side = member.settings.images.mode, scoring.choose_side(member.settings.image_size)
         seen = geometries[0] if mode == "square" else (mode, side, scoring.most_crops)
         if seen not in geometries:
             geometries.append(seen)
@@ -96,7 +96,7 @@ def open_work(params: ChangedParams, question: Question, processes: Processes) -
     engines: list[Engine] = []
     for (member, scoring), place in zip(members, places, strict=True):
         folder = MEMBERS / member.id.backbone / str(member.id.fold)
-        side = scoring.image_size or member.settings.image_size
+        side = scoring.choose_side(member.settings.image_size)
         store = stores[0][place]
         plain = build_engine(member, folder, side, processes.device)
         images = len(VIEWS[scoring.tta]) * len(variants) * count_squares(store, row_ids)
