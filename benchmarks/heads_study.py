@@ -42,9 +42,9 @@ from stage1_cnn.train.fold_metrics import judge_unseen
 from stage1_cnn.train.loop import train_network
 
 KINDS = ("contents", "cue", "uneven")
-SIDE, SOURCES, LEARNED, GROUPS = 32, 10, 6, 40
+SIDE, SOURCES, LEARNED, GROUPS = 32, 10, 6, 30
 """Pixels; sources, and those that are learned from; reals of each, with up to four fakes."""
-ARTEFACT, CONTENTS, TINT, NOISE = 5.0, 40.0, 30.0, 4.0
+ARTEFACT, CONTENTS, TINT, NOISE = 2.5, 40.0, 30.0, 6.0
 """Grey levels."""
 GEND = {"alignment": 0.1, "uniformity": 0.5}
 """The weights of the paper."""
