@@ -44,7 +44,7 @@ class DrawCounter:
         if self._groups is not None:
             groups = self._groups[positions]
             paired = np.isin(groups, np.intersect1d(groups[is_real], groups[~is_real]))
-            self._paired += np.count_nonzero(paired)
+            self._paired += int(paired.sum())
         rows, times = np.unique(positions, return_counts=True)
         before, labels = self._counts[rows], self._labels[rows]
         now = before + times

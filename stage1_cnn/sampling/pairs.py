@@ -49,10 +49,11 @@ class PairedDraws(Passes):
         begin = max(0, math.floor((first - 1) / per_batch))
         end = math.ceil((first + self.size + 1) / per_batch)
         reals_before, reals = count_reals(share, begin * size, size, end - begin + 1)
-        fakes_before, fakes = begin * size - reals_before, np.arange(len(reals)) * size - reals
-        own, other, before, others_before = fakes, reals, fakes_before, reals_before
-        if self._are_real:
-            own, other, before, others_before = reals, fakes, reals_before, fakes_before
+        fakes: Ints = np.arange(len(reals)) * size - reals
+        of_reals, of_fakes = (reals_before, reals), (begin * size - reals_before, fakes)
+        (before, own), (others_before, other) = (
+            (of_reals, of_fakes) if self._are_real else (of_fakes, of_reals)
+        )
         draws = first - before + np.arange(self.size)
         batch = np.searchsorted(own, draws, side="right") - 1
         own_count, other_count = np.diff(own)[batch], np.diff(other)[batch]

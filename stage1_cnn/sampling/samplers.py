@@ -100,7 +100,7 @@ def build_batches(
         draws[c] = PairedDraws(
             strata[c], groups, draws[1 - c], shares[0], batch_size, [seed, 0, c], are_real=c == 0
         )
-    return Batches(Mixture(*draws, shares[0]), steps, batch_size)
+    return Batches(Mixture(draws[0], draws[1], shares[0]), steps, batch_size)
 
 
 def weigh_draws(candidates: Candidates, sampling: Sampling) -> Floats:
