@@ -159,9 +159,7 @@ def main() -> None:
     parser.add_argument("--variants", default=",".join(VARIANTS))
     parser.add_argument("--out", type=Path, default=Path("heads_study.csv"))
     parser.add_argument("--table", action="store_true", help="run nothing, print what is there")
-    parser.add_argument(
-        "--quick", action="store_true", help="one small world of each kind, no file"
-    )
+    parser.add_argument("--quick", action="store_true", help="a small world of each kind, no file")
     given = parser.parse_args()
     logging.disable(logging.INFO)
     if given.quick:
