@@ -37,7 +37,7 @@ from features.core.manifest import Manifest, write_manifest
 from features.pixels.store import RawStore
 from features.runtime.terminal import build_console
 from features.settings.compare import CompareParams
-from stage1_cnn.compare.statistics import RunScores, summarise_runs
+from stage1_cnn.compare.statistics import MEASURES, RunScores, summarise_runs
 from stage1_cnn.compare.table import build_grids, list_verdicts, print_report
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.train.fold_metrics import judge_unseen
@@ -74,7 +74,8 @@ SETTINGS: dict[str, Any] = {
     "backbones": {"resnet": {"model": "test_resnet"}},
     "compare": {"backbone": "resnet", "variants": VARIANTS},
 }
-FIELDS = ("kind", "variant", "world", "weights", "auc", "accuracy", "balanced_accuracy", "log_loss")
+FIELDS = ("kind", "variant", "world", "rows", "weights", *MEASURES)
+"""Of a line of results."""
 
 
 def make_world(kind: str, seed: int, groups: int, folder: Path) -> tuple[Manifest, RawStore]:
@@ -127,10 +128,9 @@ def run_world(kind: str, seed: int, names: list[str], groups: int = GROUPS) -> l
             trained = train_network(settings, store, train, rows, seed, processes)
             judged = judge_unseen(trained, settings, store, train, unseen, processes)
             for weights, figures in judged.items():
-                shown = {field: figures[field] for field in FIELDS[4:]}
-                found.append(
-                    {"kind": kind, "variant": name, "world": seed, "weights": weights, **shown}
-                )
+                place = (kind, name, seed, len(rows.row_ids), weights)
+                line = (*place, *(figures[measure] for measure in MEASURES))
+                found.append(dict(zip(FIELDS, line, strict=True)))
     return found
 
 
@@ -138,14 +138,14 @@ def tell(found: list[dict[str, Any]]) -> None:
     """Prints means, differences and verdicts of each kind."""
     console = build_console()
     for kind in dict.fromkeys(row["kind"] for row in found):
-        runs: dict[tuple[str, int], dict[str, dict[str, float | None]]] = {}
+        runs: dict[tuple[str, int, int], dict[str, dict[str, float | None]]] = {}
         for row in found:
             if row["kind"] == kind:
-                figures = {field: float(row[field]) for field in FIELDS[4:]}
-                own = runs.setdefault((row["variant"], int(row["world"])), {})
-                own[row["weights"]] = dict(figures)
-        names = [name for name in VARIANTS if any(variant == name for variant, _ in runs)]
-        scores = [RunScores(0, variant, world, by) for (variant, world), by in runs.items()]
+                place = (row["variant"], int(row["world"]), int(row["rows"]))
+                figures: dict[str, float | None] = {m: float(row[m]) for m in MEASURES}
+                runs.setdefault(place, {})[row["weights"]] = figures
+        names = [name for name in VARIANTS if any(name == variant for variant, _, _ in runs)]
+        scores = [RunScores(rows, name, world, by) for (name, world, rows), by in runs.items()]
         entries = summarise_runs(scores, names)
         console.rule(kind)
         print_report(build_grids(entries, names[0]), list_verdicts(entries, names[0]), [], console)

@@ -165,9 +165,8 @@ class Trainer:
                 logits, embeddings = call(some)
                 by_row = self.loss.measure(logits, wanted)
                 loss = (by_row * counted).sum()
-                if (
-                    embeddings is not None
-                ):  # among the rows of this slice, for its share of the batch
+                if embeddings is not None:
+                    # Among the rows of this slice, for its share of the batch.
                     share, settings = len(some) / self.batch_size, self.settings.loss
                     loss = loss + share * measure_hypersphere(settings, embeddings, wanted, counted)
                 seen.append(by_row.detach())
