@@ -94,7 +94,7 @@ def open_inside(
     """
     folder, name = os.path.split(path)
     try:
-        place = os.path.join(_resolve_folder(root, folder, trusted), name)
+        place = os.path.join(_resolve_folder(root.absolute(), folder, trusted), name)
         if stat.S_ISLNK(os.lstat(place).st_mode):
             place = _resolve_inside(root, path, trusted)
         if not stat.S_ISREG(os.lstat(place).st_mode):
