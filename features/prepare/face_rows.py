@@ -16,8 +16,7 @@ from features.faces.centerface import Detector
 from features.faces.crops import choose_crops, write_shares
 from features.faces.known import FaceIndex, FoundFaces
 from features.pixels.decoding import Pixels, decode_whole
-from features.pixels.reading import open_inside, read_inside
-from features.pixels.scanning import read_state
+from features.pixels.reading import open_inside, read_inside, read_state
 from features.runtime.memory import count_workers
 from features.runtime.progress import track
 from features.settings.data import PrepareParams

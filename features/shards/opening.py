@@ -1,0 +1,129 @@
+"""A file in a shard, opened by its place: one read of a tar, one row group of a table.
+
+A few shards stay open in each process. Each read names its place, so threads share a descriptor, and
+so do processes that were forked; what guards the tables is made anew in these.
+"""
+
+import functools
+import io
+import os
+import threading
+from typing import Any, NamedTuple
+
+from features.errors import ImageProblem, PictureError
+from features.shards.names import AT, ShardMember
+from features.shards.tables import open_image_table
+
+OpenedFile = io.BufferedReader | io.BytesIO
+OPEN = 16
+"""Tars that stay open."""
+GROUPS = 4
+"""Row groups that stay in memory."""
+REPLACED = "the shard ends before it: it was cut, or is another one now"
+
+
+class Identity(NamedTuple):
+    """By which a file that was replaced under its name is told."""
+
+    place: str
+    inode: int
+    size: int
+    mtime: int
+
+
+class _Descriptor:
+    """Closed when nobody holds it any more: neither the cache nor a reader."""
+
+    number = -1
+
+    def __init__(self, place: str) -> None:
+        # Both flags matter only if somebody swaps the file right now.
+        self.number = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+    def __del__(self) -> None:
+        if self.number >= 0:
+            os.close(self.number)
+
+
+class _Extent(io.RawIOBase):
+    """Some bytes of a file, as a file."""
+
+    def __init__(self, descriptor: _Descriptor, start: int, size: int) -> None:
+        self._descriptor, self._start, self._size, self._position = descriptor, start, size, 0
+
+    def readable(self) -> bool:
+        """True: `io` asks before it reads."""
+        return True
+
+    def seekable(self) -> bool:
+        """True: decoders of videos seek."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """From the first byte of the extent, the position, or its end."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def tell(self) -> int:
+        """Bytes from the first one."""
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Fills `buffer` as far as there are bytes."""
+        view = memoryview(buffer).cast("B")
+        wanted = min(len(view), max(0, self._size - self._position))
+        content = os.pread(self._descriptor.number, wanted, self._start + self._position)
+        view[: len(content)] = content
+        self._position += len(content)
+        return len(content)
+
+
+def open_member(place: str, state: os.stat_result, member: ShardMember) -> OpenedFile:
+    """A file in the shard at `place`, a path without links, whose state is that of now.
+
+    Raises `ImageProblem`, and `OSError` as the system does.
+    """
+    identity = Identity(place, state.st_ino, state.st_size, state.st_mtime_ns)
+    if member.kind != AT:
+        return io.BytesIO(_read_cell(identity, member.first, member.second))
+    if member.first + member.second > state.st_size:
+        raise ImageProblem(REPLACED)
+    extent = _Extent(_open_shard(identity), member.first, member.second)
+    return io.BufferedReader(extent)
+
+
+@functools.lru_cache(maxsize=OPEN)
+def _open_shard(identity: Identity) -> _Descriptor:
+    return _Descriptor(identity.place)
+
+
+def _read_cell(identity: Identity, group: int, row: int) -> bytes:
+    with _tables:
+        cells = _read_group(identity, group)
+    if row >= len(cells):
+        raise ImageProblem(REPLACED)
+    return cells[row].as_py() or b""
+
+
+@functools.lru_cache(maxsize=GROUPS)
+def _read_group(identity: Identity, group: int) -> Any:
+    """Contents of a row group's files, `pyarrow` binaries."""
+    try:
+        with open_image_table(identity.place) as table:
+            return table.read_contents(group)
+    except PictureError as error:
+        raise ImageProblem(f"cannot be read: {error.problems[0]}") from None
+
+
+_tables = threading.Lock()
+"""Held while a row group is read: threads that want the same one wait for it."""
+
+
+def _forget_tables() -> None:
+    global _tables
+    _tables = threading.Lock()
+    _read_group.cache_clear()
+
+
+os.register_at_fork(after_in_child=_forget_tables)
