@@ -1,4 +1,4 @@
-"""What one shard holds: the pictures in a tar archive or a Parquet table, and the columns beside them.
+"""What one shard holds: the pictures in a tar archive or a Parquet table, and columns beside them.
 
 In a tar, as WebDataset writes it, `KEY.cls` is the target of `KEY.jpg`, and the fields of
 `KEY.json` are columns; a Parquet table has its own.

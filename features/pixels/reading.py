@@ -104,7 +104,7 @@ def open_inside(root: Path, path: str, trusted: tuple[str, ...] = ()) -> Iterato
             file: OpenedFile = open_member(place, state, member)
         else:
             # Both flags matter only if somebody swaps the file right now.
-            file = open(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+            file = os.fdopen(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
         with file:
             if not measure_file(file):
                 raise ImageProblem("empty file")

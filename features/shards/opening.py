@@ -1,7 +1,7 @@
 """A file in a shard, opened by its place: one read of a tar, one row group of a table.
 
-A few shards stay open in each process. Each read names its place, so threads share a descriptor, and
-so do processes that were forked; what guards the tables is made anew in these.
+A few shards stay open in each process. Each read names its place, so threads share a descriptor,
+and so do forked processes; what guards the tables is made anew in these.
 """
 
 import functools

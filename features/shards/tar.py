@@ -81,7 +81,7 @@ def list_files(path: Path) -> Iterator[PackedFile]:
                     yield PackedFile(member.name, member.offset_data, member.size)
                 elif not member.isdir():
                     odd.append(member.name)
-            end = archive.offset  # type: ignore[attr-defined]
+            end = archive.offset
         file.seek(end)
         _check_end(path, file.read(tarfile.BLOCKSIZE), last)
         if odd:

@@ -177,7 +177,7 @@ def test_columns_of_lists_are_fields_of_samples(data: Path, tmp_path: Path) -> N
     params = prepare_params(
         data, data=settings, split={"hold_out": {"made_by": ["splice"]}, "val_fraction": 0.3}
     )
-    with pytest.raises(ManifestError, match="0 fakes, but both are needed"):
+    with pytest.raises(ManifestError, match="0 fakes were carved out of train"):
         run(params, tmp_path / "out")
     run(prepare_params(data, data=settings, split={"val_fraction": 0.3}), tmp_path / "out")
     tables = [read_manifest(tmp_path / "out", role).table for role in ("train", "val")]
