@@ -56,8 +56,8 @@ class _ClassFolders:
 def read_role(data: Data, hold_out: Mapping[str, Sequence[str]], role: Role) -> ListedRows:
     """Rows of a role from its list, or from its shards or folders where `labels` is null.
 
-    Columns as `features.lists.label_file.read_rows` gives them, `hold:<column>` in train alone.
-    Raises `ManifestError` with all problems.
+    Columns as `features.lists.label_file.read_listed_rows` gives them, `hold:<column>` in train
+    alone. Raises `ManifestError` with all problems.
     """
     files: RoleFiles = getattr(data, role)
     columns = tuple(hold_out) if role == "train" else ()

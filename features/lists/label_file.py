@@ -63,17 +63,17 @@ def read_labels(
 ) -> ListedRows:
     """Rows of one label file; its pictures are `packed` in shards, or files below `files.images`.
 
-    As `read_rows` in all else.
+    As `read_listed_rows` in all else.
     """
     if files.labels is None:
         raise ValueError("there is no label file to read")
     path = Path(data.root) / files.labels
     wanted = [data.columns.name, data.columns.target] if labelled else [data.columns.name]
     with open_table(path, wanted) as table:
-        return read_rows(table, path, data, files, labelled, hold_out, packed)
+        return read_listed_rows(table, path, data, files, labelled, hold_out, packed)
 
 
-def read_rows(
+def read_listed_rows(
     table: Table,
     path: Path,
     data: Data,

@@ -19,7 +19,7 @@ from features.lists.file_names import ODD_NAME, TEXT, find_path_problem, is_utf8
 from features.lists.folders import LITTER
 from features.shards.names import AT, MEDIA_ENDINGS, PARQUET, ROW, ShardMember
 from features.shards.tables import ImageTable, open_image_table
-from features.shards.tar import PackedFile, list_files
+from features.shards.tar import PackedFile, list_tar
 
 LONGEST = 1 << 20
 """Bytes of a `.cls` or `.json` file."""
@@ -94,7 +94,7 @@ def list_shard(place: str, shard: str, wanted: Wanted) -> ListedShard:
 def _list_tar(file: BinaryIO, shard: str, wanted: Wanted, found: _Found) -> None:
     facts: dict[str, dict[str, str]] = {}
     skipped = 0
-    for packed in list_files(Path(file.name)):
+    for packed in list_tar(Path(file.name)):
         name = str(PurePosixPath(packed.name))  # ./a.jpg is a.jpg
         if _is_litter(name):
             skipped += 1

@@ -15,7 +15,7 @@ from features.core.trusted import find_trusted
 from features.errors import ImageProblem, ManifestError
 from features.lists.csv_blocks import BLOCK, KEPT, Problems, RecordBlock, Table
 from features.lists.file_names import TEXT
-from features.lists.label_file import ListedRows, read_rows
+from features.lists.label_file import ListedRows, read_listed_rows
 from features.lists.pictures import PackedPictures
 from features.lists.shard_files import find_shards
 from features.lists.shard_listing import ListedShard, Wanted, list_shard
@@ -73,7 +73,7 @@ def read_packed(
     if not len(packed.names):
         raise ManifestError(str(source), ["there is no picture in the shards"])
     table = _build_table(packed, data.columns.name)
-    listed = read_rows(table, source, data, files, labelled, hold_out)
+    listed = read_listed_rows(table, source, data, files, labelled, hold_out)
     rows = listed.rows.sort_values("img_name", ignore_index=True)
     return listed._replace(rows=rows.assign(line=0))
 

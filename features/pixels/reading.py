@@ -22,7 +22,7 @@ from features.pixels.decoding import decode_pixels
 from features.pixels.opening import open_image
 from features.settings.images import NO_LIMITS
 from features.shards.names import AT, parse_member
-from features.shards.opening import OpenedFile, open_member
+from features.shards.opening import OpenedFile, open_packed
 from features.videos.addresses import Address, cut_box, name_file, parse_address
 from features.videos.frames import read_frames
 
@@ -101,7 +101,7 @@ def open_inside(root: Path, path: str, trusted: tuple[str, ...] = ()) -> Iterato
     place, state = locate_file(root, member.shard if member else path, trusted)
     try:
         if member:
-            file: OpenedFile = open_member(place, state, member)
+            file: OpenedFile = open_packed(place, state, member)
         else:
             # Both flags matter only if somebody swaps the file right now.
             file = os.fdopen(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")

@@ -79,7 +79,7 @@ class _Extent(io.RawIOBase):
         return len(content)
 
 
-def open_member(place: str, state: os.stat_result, member: ShardMember) -> OpenedFile:
+def open_packed(place: str, state: os.stat_result, member: ShardMember) -> OpenedFile:
     """A file in the shard at `place`, a path without links, whose state is that of now.
 
     Raises `ImageProblem`, and `OSError` as the system does.

@@ -1,6 +1,6 @@
 """Tar archives: their files in order, and where the bytes of each are.
 
-for file in list_files(Path("train-000.tar")): ...   # PackedFile("real/a.jpg", 1536, 20480)
+for file in list_tar(Path("train-000.tar")): ...   # PackedFile("real/a.jpg", 1536, 20480)
 """
 
 import os
@@ -58,7 +58,7 @@ def report_tar(path: Path) -> Iterator[None]:
         raise PictureError(str(path), [f"no whole tar archive: {error}; {COPY}"]) from error
 
 
-def list_files(path: Path) -> Iterator[PackedFile]:
+def list_tar(path: Path) -> Iterator[PackedFile]:
     """Regular files, by their headers alone, in the order of the archive.
 
     Raises `PictureError`: for links, devices and files with holes, for an archive that is

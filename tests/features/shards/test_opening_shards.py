@@ -13,7 +13,7 @@ from features.errors import ImageProblem
 from features.pixels.reading import open_inside, read_inside
 from features.shards import opening
 from features.shards.names import AT, ROW, ShardMember, name_shard, parse_member
-from features.shards.tar import list_files
+from features.shards.tar import list_tar
 
 CONTENTS = {f"{i:02d}.png": bytes([i]) * (1000 + i) for i in range(12)}
 
@@ -45,7 +45,7 @@ def addresses(tmp_path: Path) -> list[str]:
         names = [*CONTENTS][half::2]
         path = write_tar(tmp_path / f"{half}.tar", {name: CONTENTS[name] for name in names})
         found += [
-            str(ShardMember(path.name, AT, f.offset, f.size, f.name)) for f in list_files(path)
+            str(ShardMember(path.name, AT, f.offset, f.size, f.name)) for f in list_tar(path)
         ]
     write_image_table(tmp_path / "x.parquet", [*CONTENTS.values()], {}, group=5)
     places = ((i // 5, i % 5, name) for i, name in enumerate(CONTENTS))
