@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from features.errors import PictureError
 from features.lists.csv_blocks import KEPT
-from features.lists.file_names import ODD_NAME, TEXT, find_path_problem, is_utf8
+from features.lists.file_names import MAX_NAME_BYTES, ODD_NAME, TEXT, find_path_problem, is_utf8
 from features.lists.folders import LITTER
 from features.shards.names import AT, MEDIA_ENDINGS, PARQUET, ROW, ShardMember
 from features.shards.tables import ImageTable, open_image_table
@@ -180,7 +180,9 @@ def _list_table(place: str, shard: str, wanted: Wanted, found: _Found) -> None:
             for column in wanted.columns:
                 found.columns[column] += texts.pop(0) if column in columns else [""] * count
         found.has_words = bool(table.find_class_names(wanted.target))
-    is_odd = pc.match_substring_regex(pa.array(found.names, TEXT), ODD_NAME)
+    texts = pa.array(found.names, TEXT)
+    is_long = pc.greater(pc.binary_length(texts), MAX_NAME_BYTES)
+    is_odd = pc.or_(pc.match_substring_regex(texts, ODD_NAME), is_long)
     if len({*found.names}) < len(found.names) or pc.any(is_odd).as_py():
         found.names = [str(row) for row in range(len(places))]
         found.notes.append(_NUMBERED)

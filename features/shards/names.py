@@ -54,7 +54,7 @@ def parse_member(text: str) -> ShardMember | None:
     return ShardMember(shard, kind, int(first), int(second), name)
 
 
-def name_shard(text: str) -> str:
-    """The file on the disk: the shard of a member, or the path itself."""
-    member = parse_member(text)
-    return member.shard if member else text
+def title_file(path: str) -> str:
+    """What a file is called for people: in a shard as if that were a folder."""
+    member = parse_member(path)
+    return f"{member.shard}/{member.name}" if member else path

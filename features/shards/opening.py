@@ -8,6 +8,7 @@ import functools
 import io
 import os
 import threading
+from collections import OrderedDict
 from typing import Any, NamedTuple
 
 from features.errors import ImageProblem, PictureError
@@ -17,12 +18,12 @@ from features.shards.tables import open_image_table
 OpenedFile = io.BufferedReader | io.BytesIO
 OPEN = 16
 """Tars that stay open."""
-GROUPS = 4
-"""Row groups that stay in memory."""
+KEPT_BYTES = 1 << 29
+"""Of row groups that stay in memory, beside the one that was read last."""
 REPLACED = "the shard ends before it: it was cut, or is another one now"
 
 
-class Identity(NamedTuple):
+class ShardState(NamedTuple):
     """By which a file that was replaced under its name is told."""
 
     place: str
@@ -84,46 +85,62 @@ def open_packed(place: str, state: os.stat_result, member: ShardMember) -> Opene
 
     Raises `ImageProblem`, and `OSError` as the system does.
     """
-    identity = Identity(place, state.st_ino, state.st_size, state.st_mtime_ns)
+    found = ShardState(place, state.st_ino, state.st_size, state.st_mtime_ns)
     if member.kind != AT:
-        return io.BytesIO(_read_cell(identity, member.first, member.second))
+        return io.BytesIO(_read_cell(found, member.first, member.second))
     if member.first + member.second > state.st_size:
         raise ImageProblem(REPLACED)
-    extent = _Extent(_open_shard(identity), member.first, member.second)
+    extent = _Extent(_open_shard(found), member.first, member.second)
     return io.BufferedReader(extent)
 
 
 @functools.lru_cache(maxsize=OPEN)
-def _open_shard(identity: Identity) -> _Descriptor:
-    return _Descriptor(identity.place)
+def _open_shard(state: ShardState) -> _Descriptor:
+    return _Descriptor(state.place)
 
 
-def _read_cell(identity: Identity, group: int, row: int) -> bytes:
-    with _tables:
-        cells = _read_group(identity, group)
+class _RowGroups:
+    """Contents of the row groups that were read last, as `pyarrow` binaries.
+
+    Threads that want one of them wait until it is there, and share it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[ShardState, int], Any] = OrderedDict()
+        self._size = 0
+
+    def read(self, state: ShardState, group: int) -> Any:
+        """`(n,)`. Raises `ImageProblem`."""
+        key = (state, group)
+        with self._lock:
+            if key not in self._kept:
+                try:
+                    with open_image_table(state.place) as table:
+                        self._kept[key] = table.read_contents(group)
+                except PictureError as error:
+                    raise ImageProblem(f"cannot be read: {error.problems[0]}") from None
+                self._size += self._kept[key].nbytes
+            self._kept.move_to_end(key)
+            while self._size > KEPT_BYTES and len(self._kept) > 1:
+                self._size -= self._kept.popitem(last=False)[1].nbytes
+            return self._kept[key]
+
+
+_groups = _RowGroups()
+
+
+def _read_cell(state: ShardState, group: int, row: int) -> bytes:
+    cells = _groups.read(state, group)
     if row >= len(cells):
         raise ImageProblem(REPLACED)
     return cells[row].as_py() or b""
 
 
-@functools.lru_cache(maxsize=GROUPS)
-def _read_group(identity: Identity, group: int) -> Any:
-    """Contents of a row group's files, `pyarrow` binaries."""
-    try:
-        with open_image_table(identity.place) as table:
-            return table.read_contents(group)
-    except PictureError as error:
-        raise ImageProblem(f"cannot be read: {error.problems[0]}") from None
+def _start_anew() -> None:
+    """In a forked process: a thread that is not there may have held the lock."""
+    global _groups
+    _groups = _RowGroups()
 
 
-_tables = threading.Lock()
-"""Held while a row group is read: threads that want the same one wait for it."""
-
-
-def _forget_tables() -> None:
-    global _tables
-    _tables = threading.Lock()
-    _read_group.cache_clear()
-
-
-os.register_at_fork(after_in_child=_forget_tables)
+os.register_at_fork(after_in_child=_start_anew)

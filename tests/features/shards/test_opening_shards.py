@@ -12,7 +12,7 @@ from made_shards import write_image_table, write_tar
 from features.errors import ImageProblem
 from features.pixels.reading import open_inside, read_inside
 from features.shards import opening
-from features.shards.names import AT, ROW, ShardMember, name_shard, parse_member
+from features.shards.names import AT, ROW, ShardMember, parse_member, title_file
 from features.shards.tar import list_tar
 
 CONTENTS = {f"{i:02d}.png": bytes([i]) * (1000 + i) for i in range(12)}
@@ -33,7 +33,7 @@ CONTENTS = {f"{i:02d}.png": bytes([i]) * (1000 + i) for i in range(12)}
 )  # fmt: skip
 def test_an_address_is_what_a_member_was_written_as(text: str, member: ShardMember | None) -> None:
     assert parse_member(text) == member
-    assert name_shard(text) == (member.shard if member else text)
+    assert title_file(text) == (f"{member.shard}/{member.name}" if member else text)
     assert member is None or str(member) == text
 
 
@@ -44,9 +44,7 @@ def addresses(tmp_path: Path) -> list[str]:
     for half in (0, 1):
         names = [*CONTENTS][half::2]
         path = write_tar(tmp_path / f"{half}.tar", {name: CONTENTS[name] for name in names})
-        found += [
-            str(ShardMember(path.name, AT, f.offset, f.size, f.name)) for f in list_tar(path)
-        ]
+        found += [str(ShardMember(path.name, AT, f.offset, f.size, f.name)) for f in list_tar(path)]
     write_image_table(tmp_path / "x.parquet", [*CONTENTS.values()], {}, group=5)
     places = ((i // 5, i % 5, name) for i, name in enumerate(CONTENTS))
     return found + [str(ShardMember("x.parquet", ROW, *place)) for place in places]
