@@ -103,7 +103,7 @@ def _list_tar(file: BinaryIO, shard: str, wanted: Wanted, found: _Found) -> None
             found.problems += [f"{name!r} {problem}"] if problem else []
             found.names.append(name)
             found.addresses.append(str(ShardMember(shard, AT, packed.offset, packed.size, name)))
-        elif name.lower().endswith((".cls", ".json")):
+        elif wanted.columns and name.lower().endswith((".cls", ".json")):
             stem, _, ending = name.rpartition(".")
             own = facts.setdefault(stem, {})
             _read_facts(file, packed, ending.lower(), wanted, own, found)
@@ -141,7 +141,7 @@ def _read_facts(
     found: _Found,
 ) -> None:
     """Adds to `own` what a `.cls` or `.json` file says; the former has the last word."""
-    if not wanted.columns or (ending == "cls" and not wanted.target):
+    if ending == "cls" and not wanted.target:
         return
     if packed.size > LONGEST:
         found.problems.append(f"{packed.name!r} has more than {LONGEST:,} bytes")
@@ -198,8 +198,8 @@ def _read_texts(table: ImageTable, column: str, cells: pa.Array) -> list[str]:
         known = dict(enumerate(names))
         return [known.get(value, "") for value in cells.to_pylist()]
     try:
-        texts = pc.fill_null(pc.cast(cells, TEXT), "")
-    except (pa.ArrowException, ValueError) as error:
+        texts = pc.fill_null(pc.cast(cells, TEXT), "").to_pylist()
+    except (pa.ArrowException, ValueError) as error:  # ValueError: text that is no UTF-8
         problem = f"column {column!r} cannot be read as text: {error}"
         raise PictureError(str(table.path), [problem]) from error
-    return [*map(str.strip, texts.to_pylist())]
+    return [*map(str.strip, texts)]

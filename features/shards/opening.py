@@ -73,11 +73,10 @@ class _Extent(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Fills `buffer` as far as there are bytes."""
         view = memoryview(buffer).cast("B")
-        wanted = min(len(view), max(0, self._size - self._position))
-        content = os.pread(self._descriptor.number, wanted, self._start + self._position)
-        view[: len(content)] = content
-        self._position += len(content)
-        return len(content)
+        view = view[: max(0, self._size - self._position)]
+        count = os.preadv(self._descriptor.number, [view], self._start + self._position)
+        self._position += count
+        return count
 
 
 def open_packed(place: str, state: os.stat_result, member: ShardMember) -> OpenedFile:

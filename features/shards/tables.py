@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 NAME_COLUMNS = ("img_name", "file_name", "name", "path", "id", "__key__")
 """Columns that may name a picture, where the column of pictures itself does not."""
-LARGEST_GROUP = 1 << 30
-"""Bytes of pictures in a row group: all of it is read for one of them."""
+LARGEST_GROUP, FEW = 1 << 30, 100
+"""Bytes of pictures in a row group, all of which is read for one of them; and as many rows as
+Hugging Face puts into one."""
 TOGETHER = 64
 """Rows that are in memory at a time where a table is read from its start to its end."""
 
@@ -78,10 +79,8 @@ class ImageTable:
             group = facts.row_group(number)
             size = sum(group.column(place).total_uncompressed_size for place in places)
             if size > LARGEST_GROUP:
-                problem = (
-                    f"row group {number} has {size / 1e9:.1f} GB of pictures, all of which are"
-                )
-                problem += f" read for one of them: write it with {TOGETHER} rows a group"
+                what = f"row group {number} has {size / 1e9:.1f} GB of pictures"
+                problem = f"{what}, all of which are read for one: write it with {FEW} rows a group"
                 raise PictureError(str(self.path), [problem])
             rows.append(group.num_rows)
         return rows
@@ -92,7 +91,7 @@ class ImageTable:
         try:
             names = json.loads(written)["info"]["features"][column]["names"]
             return [str(name) for name in names]
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             return []
 
 

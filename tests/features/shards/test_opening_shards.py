@@ -60,8 +60,8 @@ def test_a_file_is_one_read_of_an_open_shard(
     tmp_path: Path, addresses: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads, opened = [], []
-    pread, open_file = os.pread, os.open
-    monkeypatch.setattr(os, "pread", lambda *a: reads.append(a[1:]) or pread(*a))
+    preadv, open_file = os.preadv, os.open
+    monkeypatch.setattr(os, "preadv", lambda *a: reads.append(a[1:]) or preadv(*a))
     monkeypatch.setattr(os, "open", lambda *a: opened.append(a[0]) or open_file(*a))
     for address in addresses[:12]:
         assert read_whole(tmp_path, address)
