@@ -13,7 +13,7 @@ from features.videos.frames import VIDEO_ENDINGS
 
 TAR, PARQUET = ".tar", ".parquet"
 SHARD_ENDINGS = (TAR, PARQUET)
-COMPRESSED_ENDINGS = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+COMPRESSED_ENDINGS = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 """Of archives whose files cannot be opened one by one."""
 UNPACK = "files in a compressed archive cannot be opened one by one: unpack it (gunzip)"
 PICTURE_ENDINGS = (
