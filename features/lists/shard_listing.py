@@ -99,8 +99,9 @@ def _list_tar(file: BinaryIO, shard: str, wanted: Wanted, found: _Found) -> None
         if _is_litter(name):
             skipped += 1
         elif name.lower().endswith(MEDIA_ENDINGS):
-            problem = find_path_problem(name) if is_utf8(name) else "is no valid UTF-8, rename it"
-            found.problems += [f"{name!r} {problem}"] if problem else []
+            if problem := find_path_problem(name) if is_utf8(name) else "is no valid UTF-8":
+                found.problems.append(f"{name!r} {problem}")
+                continue
             found.names.append(name)
             found.addresses.append(str(ShardMember(shard, AT, packed.offset, packed.size, name)))
         elif wanted.columns and name.lower().endswith((".cls", ".json")):
@@ -108,7 +109,7 @@ def _list_tar(file: BinaryIO, shard: str, wanted: Wanted, found: _Found) -> None
             own = facts.setdefault(stem, {})
             _read_facts(file, packed, ending.lower(), wanted, own, found)
         if len(found.problems) >= KEPT:
-            return
+            break
     if skipped:
         found.notes.append("hidden files, and what systems leave in archives, are skipped")
     for name in found.names:
@@ -155,15 +156,16 @@ def _read_facts(
     if not isinstance(values, dict):
         return  # of another kind: a caption, a list of boxes
     if len(found.fields) < MOST_FIELDS:
-        found.fields.update(dict.fromkeys(values))
+        found.fields.update(dict.fromkeys(filter(is_utf8, values)))
     for column in wanted.columns:
         if column not in values or (ending == "json" and column in own):
             continue
         value = values[column]
-        if isinstance(value, dict | list):
+        text = "" if value is None else str(value).strip()
+        if isinstance(value, dict | list) or not is_utf8(text):
             found.problems.append(f"{packed.name!r}: {column} is no single value")
         else:
-            own[column] = "" if value is None else str(value).strip()
+            own[column] = text
 
 
 def _list_table(place: str, shard: str, wanted: Wanted, found: _Found) -> None:
