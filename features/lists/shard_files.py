@@ -31,9 +31,7 @@ def find_shards(root: Path, images: str, trusted: tuple[str, ...]) -> dict[str, 
         raise ManifestError(str(root / images), [f"{name}: {UNPACK}" for name in packed])
     shards = {str(folder / e.name): e for e in chosen if _ends(e.name, SHARD_ENDINGS)}
     if not is_whole and not shards:
-        advice = (
-            "It names .tar or .parquet files below data.root; * and ? stand for any characters."
-        )
+        advice = "It names .tar or .parquet files below data.root; * and ? fit any characters."
         raise ManifestError(str(root / images), ["no file is called so"], advice)
     return dict(sorted(shards.items()))
 

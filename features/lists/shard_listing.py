@@ -25,6 +25,7 @@ LONGEST = 1 << 20
 """Bytes of a `.cls` or `.json` file."""
 MOST_FIELDS = 1000
 """Names of fields that are remembered of a shard."""
+_LITTERED = "hidden files, and what systems leave in archives, are skipped"
 _NUMBERED = "pictures are called by the numbers of their rows: no column has plain names, each once"
 
 
@@ -93,11 +94,12 @@ def list_shard(place: str, shard: str, wanted: Wanted) -> ListedShard:
 
 def _list_tar(file: BinaryIO, shard: str, wanted: Wanted, found: _Found) -> None:
     facts: dict[str, dict[str, str]] = {}
-    skipped = 0
     for packed in list_tar(Path(file.name)):
         name = str(PurePosixPath(packed.name))  # ./a.jpg is a.jpg
+        if len(found.problems) >= KEPT:
+            break
         if _is_litter(name):
-            skipped += 1
+            found.notes[:] = [_LITTERED]
         elif name.lower().endswith(MEDIA_ENDINGS):
             if problem := find_path_problem(name) if is_utf8(name) else "is no valid UTF-8":
                 found.problems.append(f"{name!r} {problem}")
@@ -108,10 +110,6 @@ def _list_tar(file: BinaryIO, shard: str, wanted: Wanted, found: _Found) -> None
             stem, _, ending = name.rpartition(".")
             own = facts.setdefault(stem, {})
             _read_facts(file, packed, ending.lower(), wanted, own, found)
-        if len(found.problems) >= KEPT:
-            break
-    if skipped:
-        found.notes.append("hidden files, and what systems leave in archives, are skipped")
     for name in found.names:
         own = _find_facts(facts, name)
         for column, cells in found.columns.items():

@@ -1,5 +1,6 @@
 """Shards that are not read as they are: what is wrong with which of them."""
 
+import gzip
 import io
 import json
 import tarfile
@@ -56,8 +57,6 @@ def add_long_header(path: Path) -> None:
 
 
 def compress(path: Path) -> None:
-    import gzip
-
     path.write_bytes(gzip.compress(path.read_bytes()))
 
 
@@ -74,7 +73,7 @@ def compress(path: Path) -> None:
         (lambda path: cut(path, 1536), "cut short after 'a.png', the end is missing"),
         (lambda path: spoil(path, 1536), "damaged after 'a.png', there is no header"),
         (lambda path: spoil(path, 0), "no whole tar archive"),
-        (add_long_header, r"no whole tar archive: a header of 3,000,\d+ bytes"),
+        (add_long_header, "no whole tar archive: a header of 3,000,"),
         (compress, "compressed (gzip); files in a compressed archive cannot be opened one by one"),
         (lambda path: path.write_bytes(b""), "no whole tar archive"),
     ],
@@ -86,12 +85,7 @@ def test_a_damaged_tar_is_named_with_what_is_wrong(
     spoil(write_tar(tmp_path / "shards/0.tar", FILES))
     error = refuse(tmp_path)
     assert error.count == 1
-    start = error.problems[0]
-    import re
-
-    assert re.match(
-        rf"shards/0\.tar: {problem if chr(92) in problem else re.escape(problem)}", start
-    ), start
+    assert error.problems[0].startswith(f"shards/0.tar: {problem}")
 
 
 @pytest.mark.parametrize(
