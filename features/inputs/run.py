@@ -12,6 +12,7 @@ from features.errors import ManifestError
 from features.inputs.contents import KnownContents, keep_contents
 from features.inputs.pictures import describe_pictures, find_change
 from features.inputs.settings import AllParams, check_all_params
+from features.lists.shard_files import find_shards, names_shards
 from features.runtime.unused import PLACES, set_unused_aside
 from features.settings.data import Data
 from features.settings.members import Outside
@@ -39,8 +40,7 @@ def describe_inputs(data: Data, contents: KnownContents) -> dict[str, Any]:
     facts: dict[str, Any] = {"root": data.root}
     problems = []
     for role, files in data.roles.items():
-        if files.images is not None and not (images := Path(data.root) / files.images).is_dir():
-            problems.append(f"data.{role}.images: no folder {images}")
+        problems += _find_image_problems(data, role, files.images)
         if files.labels is None:
             facts[role] = {"images": files.images}
         elif (labels := Path(data.root) / files.labels).is_file():
@@ -61,6 +61,20 @@ def describe_inputs(data: Data, contents: KnownContents) -> dict[str, Any]:
             found = describe_pictures(Path(data.root), files.images, trusted, contents)
             facts[role]["pictures"] = found
     return facts
+
+
+def _find_image_problems(data: Data, role: str, images: str | None) -> list[str]:
+    """Where there is neither a folder nor a shard, or shards that cannot be read."""
+    if images is None:
+        return []
+    place = Path(data.root) / images
+    if not place.is_dir() and not names_shards(images):
+        return [f"data.{role}.images: no folder {place}"]
+    try:
+        find_shards(Path(data.root), images, find_trusted(data.trusted))
+    except ManifestError as error:
+        return [f"data.{role}.images: {place}: {problem}" for problem in error.problems]
+    return []
 
 
 def describe_outside(outside: Outside) -> dict[str, Any]:

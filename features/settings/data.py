@@ -19,8 +19,10 @@ class RoleFiles(Section):
     JSON. It may lie anywhere. `null`: there is no list, and `images` holds a folder of each class
     (`test`: the images themselves)."""
     images: str | None
-    """Folder that the names of the list are relative to, below `data.root`. `null`, in all roles:
-    there are lists and no pictures, for scores from outside alone."""
+    """Folder that the names of the list are relative to, below `data.root`; or shards: a folder of
+    `.tar` or `.parquet` files, or a pattern of their names, `shards/train-*.tar`. Without a list
+    they say themselves what is real. `null`, in all roles: there are lists and no pictures, for
+    scores from outside alone."""
 
     @field_validator("images")
     @classmethod
