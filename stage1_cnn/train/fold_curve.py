@@ -12,6 +12,7 @@ from features.core.auc import Floats
 from features.core.manifest import Ids, Manifest
 from features.pixels.store import ImageStore
 from features.settings.training import MemberSettings
+from stage1_cnn.networks.low_rank import merge_low_rank
 from stage1_cnn.networks.network import build_network
 from stage1_cnn.scoring.engines import build_torch_engine
 from stage1_cnn.scoring.processes import Processes
@@ -58,7 +59,7 @@ class Curve:
         for name, network in (("raw", last), ("ema", ema)):
             if network is None:
                 continue
-            self.engine.network.load_state_dict(network.state_dict())
+            self.engine.network.load_state_dict(merge_low_rank(network))
             log_odds = self._score()
             if np.isfinite(log_odds).all():
                 figures = measure_figures(self._labels, log_odds, self._groups)

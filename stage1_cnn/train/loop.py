@@ -20,6 +20,8 @@ from features.runtime.interruption import Interruption
 from features.runtime.progress import Meter, show_progress, track
 from features.settings.training import MemberSettings
 from stage1_cnn.networks.devices import tell_memory
+from stage1_cnn.networks.low_rank import merge_low_rank
+from stage1_cnn.networks.tuned import ParameterCount, count_weights
 from stage1_cnn.runtime.input_wait import InputWait, advise_batch, advise_input
 from stage1_cnn.runtime.session import Session
 from stage1_cnn.sampling.draws import DrawCounter
@@ -46,7 +48,7 @@ class Trained:
     """The last weights."""
     ema_state: dict[str, Tensor] | None
     """Their moving average, if there is one."""
-    parameters: int
+    parameters: ParameterCount
     history: list[Row] = field(default_factory=list)
     seconds: float = 0.0
     """That this run took for `images` of all `total` that are learned from."""
@@ -149,11 +151,10 @@ def train_network(
         _take_steps(trainer, loader, progress, session, measure_curve)
     seconds = time.perf_counter() - start
     averaged = None if trainer.ema is None else _copy_state(trainer.ema.module)
-    parameters = sum(p.numel() for p in trainer.network.parameters())
     return Trained(
         last_state=_copy_state(trainer.network),
         ema_state=averaged,
-        parameters=parameters,
+        parameters=count_weights(trainer.network),
         history=progress.history,
         seconds=seconds,
         images=(trainer.total - first) * loader.batch_size,
@@ -162,7 +163,7 @@ def train_network(
 
 
 def _copy_state(network: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().cpu() for name, value in network.state_dict().items()}
+    return {name: value.detach().cpu() for name, value in merge_low_rank(network).items()}
 
 
 def _take_steps(

@@ -16,7 +16,7 @@ from small_task import keep_pixels, make_pixels, make_settings, make_table
 from features.core.manifest import Manifest, write_manifest
 from features.errors import Stopped
 from features.runtime.interruption import Interruption
-from features.settings.learning import Augment, Ema, Loss, Optimizer, Sampling, Schedule
+from features.settings.learning import Augment, Ema, Loss, Network, Optimizer, Sampling, Schedule
 from stage1_cnn.losses.cross_entropy import CrossEntropy
 from stage1_cnn.runtime.checkpoints import Checkpoints
 from stage1_cnn.runtime.session import Session
@@ -33,6 +33,11 @@ JOBS = {
         "loss": Loss(kind="class_mean"),
         "sampling": Sampling(mode="natural"),
         "optimizer": Optimizer(lr=3e-3, clip_grad=1.0, frozen_epochs=0.5),
+    },
+    "few": {
+        "schedule": Schedule(epochs=2, warmup_epochs=0.5, batch_size=30),
+        "optimizer": Optimizer(tune="lora", lr=1e-2, lora_rank=4),
+        "network": Network(checkpointing=True),
     },
     "mixed": {
         "schedule": Schedule(epochs=2, warmup_epochs=0.5, batch_size=32),

@@ -47,7 +47,8 @@ def find_problems(*overrides: str) -> list[str]:
         (
             "backbones.large.optimizer.learning_rate=1",
             "backbones.large.optimizer.learning_rate: unknown; known: backbone_lr_scale, "
-            "clip_grad, clip_mode, frozen_epochs, layer_decay, lr, momentum, name, weight_decay",
+            "clip_grad, clip_mode, frozen_epochs, layer_decay, lora_alpha, lora_layers, lora_rank, "
+            "lr, momentum, name, tune, weight_decay",
         ),
         (
             "backbones.large.schedule.epoch=1",
