@@ -104,16 +104,16 @@ class Optimizer(Section):
     """Which weights learn, and how: passed to `timm.optim.create_optimizer_v2`."""
 
     tune: Tune = "all"
-    """Beside the head: `all` weights, none (`head`), scales and shifts of norms (`norm`), or low-rank
-    updates of weights (`lora`), which are merged in the end. Batch norm goes on with its statistics
-    for `all` and `norm` alone."""
+    """What learns beside the head: `all` weights, none (`head`), scales and shifts of norms
+    (`norm`), or low-rank updates of weights (`lora`), which are merged in the end. Statistics of
+    batch norm go on for `all` and `norm` alone."""
     lora_rank: PositiveInt = 8
     lora_alpha: PositiveFloat = 16.0
     """An update counts alpha / rank."""
     lora_layers: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    """Patterns of names of linear layers and convolutions, such as `*.mlp.fc1`; null: the linear layers
-    of attention, and in networks without it those that see one pixel at a time, 1 × 1 convolutions
-    too."""
+    """Patterns of names of linear layers and convolutions, such as `*.mlp.fc1`; null: the linear
+    layers of attention, or in networks without it whatever sees one pixel at a time, 1 × 1
+    convolutions too."""
     name: str = "adamw"
     lr: PositiveFloat = 1e-3
     weight_decay: NonNegativeFloat = 0.05
@@ -197,8 +197,8 @@ class Network(Section):
     compile: bool = False
     """Whether `torch.compile` translates the network first, which takes a minute."""
     checkpointing: bool = False
-    """Computes layers again on the way back instead of keeping what they gave: less memory, about a
-    third more time, the same weights. Not every network can."""
+    """Computes layers again on the way back instead of keeping what they gave: less memory, about
+    a third more time, the same weights. Not every network can."""
     sync_bn: bool = True
     """Batch norm over the batches of all GPUs, so that their number changes no result."""
 

@@ -153,9 +153,9 @@ def find_conflicts(settings: MemberSettings) -> list[str]:
         ),
         f"schedule.epochs {epochs} and schedule.images {images}: set one of them, and the other "
         "one to null": (epochs is None) == (images is None),
-        f"optimizer.frozen_epochs {frozen:g} of schedule.epochs {epochs}: the head alone would learn; "
-        "say so by optimizer.tune head, and set frozen_epochs to 0": (
-            0 < frozen and (tune == "head" or frozen >= (epochs or math.inf))
+        f"optimizer.frozen_epochs {frozen:g} of schedule.epochs {epochs}: the head alone would "
+        "learn. Say so by optimizer.tune head, and set frozen_epochs to 0": (
+            frozen > 0 and (tune == "head" or frozen >= (epochs or math.inf))
         ),
         f"loss.kind {loss.kind} cannot learn from mixed labels: set augment.mixup and "
         "augment.cutmix to 0": mixes and not kind.mixes_labels,

@@ -1,7 +1,7 @@
 """Low-rank updates: a weight W is used as W + alpha / rank · U D, and U and D alone learn.
 
-Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models" (ICLR 2022). An update belongs to the
-weight, not to the layer: whatever reads the weight sees it, and the merged network is the same one.
+Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models" (ICLR 2022). An update belongs to
+the weight, not to the layer: whatever reads the weight sees it, and merging changes no answer.
 
 add_low_rank(network, settings)
 state = merge_low_rank(network)   # of a plain network of timm
@@ -25,7 +25,7 @@ ATTENTION = ("*attn.qkv", "*attn.[qkv]", "*attn.kv", "*attn.[qkv]_proj", "*attn.
 
 
 class LowRank(nn.Module):
-    """The update of one weight, of a linear layer or a convolution; zero as long as none learned."""
+    """The update of the weight of a linear layer or a convolution; zero until it learns."""
 
     def __init__(self, weight: Tensor, rank: int, alpha: float) -> None:
         super().__init__()
@@ -50,7 +50,8 @@ def add_low_rank(network: nn.Module, settings: MemberSettings) -> None:
     for name in _choose_layers(network, settings):
         layer = network.get_submodule(name)
         update = LowRank(layer.get_parameter("weight"), optimizer.lora_rank, optimizer.lora_alpha)
-        parametrize.register_parametrization(layer, "weight", update)
+        # Its shape is right, and trying it out takes a device that computes: counting has none.
+        parametrize.register_parametrization(layer, "weight", update, unsafe=True)
 
 
 def merge_low_rank(network: nn.Module) -> dict[str, Tensor]:
@@ -79,7 +80,11 @@ def _choose_layers(network: nn.Module, settings: MemberSettings) -> list[str]:
         and min(layer.weight.flatten(1).shape) > rank
     }
     if patterns is None:
-        pointwise = [name for name, layer in layers.items() if layer.weight[0].numel() == layer.weight.shape[1]]
+        pointwise = [
+            name
+            for name, layer in layers.items()
+            if layer.weight[0].numel() == layer.weight.shape[1]
+        ]
         chosen = _match(layers, ATTENTION) or pointwise
         missed = [] if chosen else ["null"]
     else:

@@ -1,6 +1,5 @@
 """Which weights of a network learn, by `optimizer.tune`; the others stay as they were loaded."""
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -32,7 +31,7 @@ def prepare_tuning(network: nn.Module, settings: MemberSettings) -> None:
     tune = settings.optimizer.tune
     if tune == "lora":
         add_low_rank(network, settings)
-    if tune == "norm" and not any(_iterate_norm_parameters(network)):
+    if tune == "norm" and not _list_norm_parameters(network):
         raise ConfigError("backbones", [f"optimizer.tune norm: {settings.model} has no norms"])
     set_learning(network, tune)
     if settings.network.checkpointing:
@@ -52,7 +51,7 @@ def set_learning(network: nn.Module, tune: Tune) -> None:
                 module.eval()
     head.train().requires_grad_(True)
     if tune == "norm":
-        for parameter in _iterate_norm_parameters(network):
+        for parameter in _list_norm_parameters(network):
             parameter.requires_grad_(True)
     for module in network.modules():
         if tune == "lora" and isinstance(module, LowRank):
@@ -70,11 +69,10 @@ def _count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _iterate_norm_parameters(network: nn.Module) -> Iterator[nn.Parameter]:
+def _list_norm_parameters(network: nn.Module) -> list[nn.Parameter]:
     """Scales and shifts. Norms have their name in common, and no class: torch and timm have 40."""
-    for module in network.modules():
-        if "Norm" in type(module).__name__:
-            yield from (p for p in module.parameters(recurse=False) if p.ndim == 1)
+    norms = [module for module in network.modules() if "Norm" in type(module).__name__]
+    return [p for norm in norms for p in norm.parameters(recurse=False) if p.ndim == 1]
 
 
 def _switch_checkpointing(network: Any, model: str) -> None:

@@ -24,8 +24,7 @@ DECAYS: dict[str, dict[str, Any]] = {
 
 
 def build_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
-    """The optimiser of what learns, with weight decay for matrices only and a learning rate for each
-    layer.
+    """Of what learns: with weight decay for matrices only and a learning rate for each layer.
 
     Raises `ConfigError` for a name that timm does not know.
     """
@@ -93,4 +92,3 @@ def clip_gradients(network: nn.Module, settings: Optimizer) -> None:
         spared = set(find_head(network).parameters()) if mode == "agc" else set()
         parameters = [p for p in network.parameters() if p.requires_grad and p not in spared]
         dispatch_clip_grad(parameters, settings.clip_grad, mode=mode)
-

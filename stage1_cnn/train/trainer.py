@@ -260,8 +260,8 @@ def _check_shares(settings: MemberSettings, batch: int, processes: Processes) ->
 
 
 def _check_lengths(settings: MemberSettings, steps_per_epoch: int, total: int) -> None:
-    """Raises `ConfigError` for an average that would still hold the untrained weights, and where the
-    backbone would never learn.
+    """Raises `ConfigError` for an average that would still hold the untrained weights, and for a
+    frozen start that never ends.
 
     With `schedule.epochs` that was found when the settings were read.
     """
@@ -271,12 +271,13 @@ def _check_lengths(settings: MemberSettings, steps_per_epoch: int, total: int) -
     half_life, frozen = settings.ema.half_life_epochs, settings.optimizer.frozen_epochs
     if half_life is not None and 3 * half_life > epochs:
         problems.append(
-            f"ema.half_life_epochs {half_life} is more than a third of the training, {epochs:.2g} epochs"
+            f"ema.half_life_epochs {half_life} is more than a third of the training, "
+            f"{epochs:.2g} epochs"
         )
-    if 0 < frozen and frozen >= epochs:
+    if frozen > 0 and frozen >= epochs:
         problems.append(
-            f"optimizer.frozen_epochs {frozen:g}: the training has {epochs:.2g} epochs; if the head alone "
-            "should learn, set optimizer.tune head"
+            f"optimizer.frozen_epochs {frozen:g}: the training has {epochs:.2g} epochs. If the "
+            "head alone should learn, set optimizer.tune head"
         )
     if problems:
         raise ConfigError("params.yaml", problems)

@@ -32,7 +32,9 @@ def list_learning(network):
 )
 def test_the_head_alone_learns(model, head):
     network = prepare(model, "head")
-    assert list_learning(network) == {n for n, _ in network.named_parameters() if n.startswith(head)}
+    assert list_learning(network) == {
+        n for n, _ in network.named_parameters() if n.startswith(head)
+    }
 
 
 @pytest.mark.parametrize(
@@ -48,7 +50,9 @@ def test_the_head_alone_learns(model, head):
 def test_scales_and_shifts_of_norms_learn(model, some):
     network = prepare(model, "norm")
     found = list_learning(network)
-    heads = tuple(n for n in found if "norm" not in n and n.startswith(("head", "fc", "classifier")))
+    heads = tuple(
+        n for n in found if "norm" not in n and n.startswith(("head", "fc", "classifier"))
+    )
     assert some <= found
     assert heads
     assert all(network.get_parameter(name).ndim == 1 for name in found - set(heads))

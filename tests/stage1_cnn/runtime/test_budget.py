@@ -53,9 +53,22 @@ def make_params(*models):
 @pytest.mark.parametrize(
     ("folds", "limit", "line"),
     [
-        (2, 200_000_000, "2 networks × 2 folds, 102.7 M learned, 102.7 M stored of 200 M (budget.parameters)"),
-        (4, 200_000_000, "2 networks × 4 folds, 205.3 M learned, 205.3 M stored of 200 M (budget.parameters): 5.3 M above"),
-        (1, None, "2 networks × 1 fold, 51.3 M learned, 51.3 M stored, no limit (budget.parameters)"),
+        (
+            2,
+            200_000_000,
+            "2 networks × 2 folds, 102.7 M learned, 102.7 M stored of 200 M (budget.parameters)",
+        ),
+        (
+            4,
+            200_000_000,
+            "2 networks × 4 folds, 205.3 M learned, 205.3 M stored of 200 M (budget.parameters): "
+            "5.3 M above",
+        ),
+        (
+            1,
+            None,
+            "2 networks × 1 fold, 51.3 M learned, 51.3 M stored, no limit (budget.parameters)",
+        ),
     ],
 )
 def test_all_networks_are_held_against_the_limit(folds, limit, line):

@@ -41,11 +41,11 @@ def list_entries(network, kind):
 def test_the_weights_that_are_named_move_and_no_others(task):
     plain = build_network(make_settings())
     norms = list_entries(plain, nn.BatchNorm2d)
-    named = {f"{n}.weight" for n, m in plain.named_modules() if n.endswith("conv2")}
+    named = {f"{n}.weight" for n, m in plain.named_modules() if n.endswith("downsample.1")}
     head = {"fc.weight", "fc.bias"}
     changed = {}
     for name in ("head", "norm", "lora"):
-        optimizer = tune(name, lora_layers=("*.conv2",))
+        optimizer = tune(name, lora_layers=("*.downsample.1",))
         trainer, loader = start(task, model="test_resnet", optimizer=optimizer)
         before = copy_state(trainer.network)
         advance(trainer, loader, 0, 3)
@@ -59,22 +59,23 @@ def test_a_resumed_training_of_few_weights_goes_on_as_if_nothing_had_been(task, 
     frozen = 0.0 if name == "head" else 0.3  # two steps of seven
     changes = {
         "model": "test_resnet",
-        "optimizer": tune(name, frozen_epochs=frozen, lora_layers=("*.conv2",)),
+        "optimizer": tune(name, frozen_epochs=frozen, lora_layers=("*.downsample.1",)),
         "network": Network(dropout=0.2, checkpointing=True),
     }
     through, loader = start(task, **changes)
     advance(through, loader, 0, 5)
     first, _ = start(task, **changes)
     advance(first, loader, 0, 3)
+    state = copy.deepcopy(first.state_dict())
     second, _ = start(task, seed=7, **changes)
-    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    second.load_state_dict(state)
     advance(second, loader, 3, 5)
     assert equal(second.network.state_dict(), through.network.state_dict())
     assert equal(second.ema.module.state_dict(), through.ema.module.state_dict())
 
 
-@pytest.mark.parametrize("model", ["test_resnet", "test_vit"])
-def test_layers_that_are_computed_again_change_no_byte(task, model):
+@pytest.mark.parametrize(("model", "name"), [("test_resnet", "layer2.0"), ("test_vit", "blocks.1")])
+def test_layers_that_are_computed_again_change_no_byte(task, model, name):
     """Batch norm counts a batch once, and what dropout leaves out is the same again."""
     states = []
     for again in (False, True):
@@ -82,8 +83,8 @@ def test_layers_that_are_computed_again_change_no_byte(task, model):
         schedule = Schedule(epochs=8, batch_size=16, accumulate=2)
         trainer, loader = start(task, model=model, network=network, schedule=schedule)
         calls = []
-        trainer.network.get_submodule({"test_resnet": "layer2.0", "test_vit": "blocks.1"}[model]
-        ).register_forward_hook(lambda *_, calls=calls: calls.append(1))  # fmt: skip
+        layer = trainer.network.get_submodule(name)
+        layer.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
         advance(trainer, loader, 0, 3)
         assert len(calls) == 3 * 2 * (2 if again else 1)
         states.append(trainer.network.state_dict())
@@ -93,18 +94,17 @@ def test_layers_that_are_computed_again_change_no_byte(task, model):
 def test_few_weights_learn_and_what_is_kept_is_a_plain_network_for_all_that_read_it(task, tmp_path):
     manifest, store = task
     settings = make_settings(
-        model="test_vit",
-        optimizer=tune("lora", lr=1e-2, lora_layers=("*.qkv", "*.proj", "*.fc?")),
-        schedule=Schedule(epochs=12, warmup_epochs=0.5, batch_size=16),
-        ema=Ema(half_life_epochs=0.3),
+        model="test_efficientnet_gn",
+        optimizer=tune("lora", lr=1e-2, lora_rank=8),
+        schedule=Schedule(epochs=5, warmup_epochs=0.5, batch_size=16),
     )
     rows = manifest.rows_to_learn(0)
     trained = train_network(settings, store, manifest, rows, 0, ALONE)
-    assert trained.history[-1]["loss"] < 0.9 * trained.history[0]["loss"]
+    assert trained.history[-1]["loss"] < trained.history[0]["loss"] / 2
     plain = build_network(settings, load=False)
     assert trained.parameters.stored == sum(p.numel() for p in plain.parameters())
     assert trained.parameters.learned < trained.parameters.stored / 4
-    identity = MemberId("vit", 0, "", manifest.digest, Correction())
+    identity = MemberId("gn", 0, "", manifest.digest, Correction())
     member = Member(identity, settings, 120, 24, 96, *trained.parameters)
     loaded = load_network(tmp_path, write_member(trained.state, member, tmp_path))
     pixels = torch.from_numpy(store.gather(manifest.fold_rows(0)))
