@@ -107,9 +107,12 @@ def _read_tables(params: PrepareParams) -> tuple[pd.DataFrame, int, dict[Role, l
 
 def _read_lists(params: PrepareParams, role: Role) -> ListedRows:
     """Rows of a role, of all its lists. Raises `ManifestError` with the problems of all of them."""
+    parts = split_by_list(params.data, role)
+    if len(parts) == 1:
+        return read_role(parts[0], params.split.hold_out, role)
     lists: dict[str, ListedRows] = {}
     problems = []
-    for data in split_by_list(params.data, role):
+    for data in parts:
         files: RoleFiles = getattr(data, role)
         try:
             lists[str(files.labels)] = read_role(data, params.split.hold_out, role)
@@ -117,8 +120,6 @@ def _read_lists(params: PrepareParams, role: Role) -> ListedRows:
             problems.append(str(error))
     if problems:
         raise ManifestError(f"lists of {role}", problems)
-    if len(lists) == 1:
-        return next(iter(lists.values()))
     rows = pd.concat([listed.rows for listed in lists.values()], ignore_index=True)
     place = np.repeat(list(lists), [len(listed.rows) for listed in lists.values()])
     twice = [

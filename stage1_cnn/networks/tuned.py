@@ -53,20 +53,24 @@ def set_learning(network: nn.Module, tune: Tune) -> None:
     if tune == "norm":
         for parameter in _list_norm_parameters(network):
             parameter.requires_grad_(True)
-    for module in network.modules():
-        if tune == "lora" and isinstance(module, LowRank):
-            module.requires_grad_(True)
+    if tune == "lora":
+        for update in _list_updates(network):
+            update.requires_grad_(True)
 
 
 def count_weights(network: nn.Module) -> ParameterCount:
     """Of a network that `prepare_tuning` made ready."""
-    updates = sum(_count(m) for m in network.modules() if isinstance(m, LowRank))
+    updates = sum(map(_count, _list_updates(network)))
     learned = sum(p.numel() for p in network.parameters() if p.requires_grad)
     return ParameterCount(_count(network) - updates, learned)
 
 
 def _count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _list_updates(network: nn.Module) -> list[LowRank]:
+    return [module for module in network.modules() if isinstance(module, LowRank)]
 
 
 def _list_norm_parameters(network: nn.Module) -> list[nn.Parameter]:

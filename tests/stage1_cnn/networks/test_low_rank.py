@@ -48,7 +48,8 @@ def score(network):
 
 
 @pytest.mark.parametrize(
-    "model", ["test_vit", "test_maxvit", "test_convnext", "test_resnet", "test_efficientnet"]
+    "model",
+    ["test_vit", "test_maxvit", "test_convnext", "test_resnet", "test_efficientnet", "test_nfnet"],
 )
 def test_the_merged_network_is_the_one_that_learned(model):
     network = build(model)
