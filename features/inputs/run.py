@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from features.core.files import digest_file, write_json
-from features.core.manifest import ROLES
 from features.core.trusted import find_trusted
 from features.errors import ManifestError
 from features.inputs.contents import KnownContents, keep_contents
@@ -106,9 +105,8 @@ def _read_earlier(out: Path) -> dict[str, Any]:
 
 def tell_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
     """Says which roles have other pictures than `before`, so that `prepare` runs again."""
-    for name in sorted(before.keys() & after.keys()):
-        if name.partition("/")[0] not in ROLES:
-            continue
+    roles = {name for name in after if name.partition("/")[0] in ("train", "val", "test")}
+    for name in sorted(roles & before.keys()):
         seen, found = (facts[name].get("pictures") for facts in (before, after))
         if seen and found and (change := find_change(seen, found)):
             _log.info("inputs: data.%s has %s: prepare runs again", name, change)

@@ -4,7 +4,7 @@ from copy import deepcopy
 
 from features.settings.training import MemberSettings, TrainParams
 from stage1_cnn.networks.network import build_on_meta, settle_network
-from stage1_cnn.networks.tuned import ParameterCount, count_weights, prepare_tuning
+from stage1_cnn.tuning.learned import ParameterCount, count_weights, prepare_tuning
 
 
 def count_parameters(settings: MemberSettings) -> ParameterCount:

@@ -12,12 +12,12 @@ from features.core.auc import Floats
 from features.core.manifest import Ids, Manifest
 from features.pixels.store import ImageStore
 from features.settings.training import MemberSettings
-from stage1_cnn.networks.low_rank import merge_low_rank
 from stage1_cnn.networks.network import build_network
 from stage1_cnn.scoring.engines import build_torch_engine
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.scoring.rows import score_batches
 from stage1_cnn.train.fold_metrics import Figures, measure_figures
+from stage1_cnn.tuning.low_rank import merge_low_rank
 
 KEPT = ("auc", "log_loss")
 """Of the figures on the sample."""

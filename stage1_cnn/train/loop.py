@@ -20,8 +20,6 @@ from features.runtime.interruption import Interruption
 from features.runtime.progress import Meter, show_progress, track
 from features.settings.training import MemberSettings
 from stage1_cnn.networks.devices import tell_memory
-from stage1_cnn.networks.low_rank import merge_low_rank
-from stage1_cnn.networks.tuned import ParameterCount, count_weights
 from stage1_cnn.runtime.input_wait import InputWait, advise_batch, advise_input
 from stage1_cnn.runtime.session import Session
 from stage1_cnn.sampling.draws import DrawCounter
@@ -29,6 +27,8 @@ from stage1_cnn.sampling.loader import BatchLoader
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.train.correction import build_member_loss
 from stage1_cnn.train.trainer import Trainer
+from stage1_cnn.tuning.learned import ParameterCount, count_weights
+from stage1_cnn.tuning.low_rank import merge_low_rank
 
 _log = logging.getLogger("forgerystack")
 Row = dict[str, Any]

@@ -23,12 +23,12 @@ from stage1_cnn.losses.row_loss import RowLoss
 from stage1_cnn.networks.devices import choose_precision, read_later, send
 from stage1_cnn.networks.network import Classifier, build_network
 from stage1_cnn.networks.normalise import build_normaliser
-from stage1_cnn.networks.tuned import LEARNS_STATISTICS, prepare_tuning, set_learning
 from stage1_cnn.sampling.loader import BatchLoader, TrainBatch
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.train.buffers import BufferCopy
 from stage1_cnn.train.ema import build_ema
 from stage1_cnn.train.optimisers import build_optimizer, build_scheduler, clip_gradients
+from stage1_cnn.tuning.learned import LEARNS_STATISTICS, prepare_tuning, set_learning
 
 _log = logging.getLogger("forgerystack")
 

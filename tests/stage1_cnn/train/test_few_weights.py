@@ -12,11 +12,11 @@ from features.core.members import Correction, MemberId
 from features.errors import ConfigError
 from features.settings.learning import Ema, Network, Optimizer, Schedule
 from stage1_cnn.dump.onnx import TOLERANCE, OnnxEngine
-from stage1_cnn.networks.low_rank import merge_low_rank
 from stage1_cnn.networks.member import Member, load_network, write_member
 from stage1_cnn.networks.network import build_network
 from stage1_cnn.scoring.engines import build_torch_engine
 from stage1_cnn.train.loop import train_network
+from stage1_cnn.tuning.low_rank import merge_low_rank
 
 
 def tune(name, **changes):

@@ -4,8 +4,8 @@ from small_task import make_settings
 from features.errors import ConfigError
 from features.settings.learning import Network, Optimizer
 from stage1_cnn.networks.network import build_network
-from stage1_cnn.networks.tuned import count_weights, prepare_tuning
 from stage1_cnn.runtime.budget import count_parameters
+from stage1_cnn.tuning.learned import count_weights, prepare_tuning
 
 
 def make(model, tune="all", **network):

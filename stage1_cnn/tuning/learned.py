@@ -7,8 +7,8 @@ from torch import nn
 from features.errors import ConfigError
 from features.settings.learning import Tune
 from features.settings.training import MemberSettings
-from stage1_cnn.networks.low_rank import LowRank, add_low_rank
 from stage1_cnn.networks.network import find_head
+from stage1_cnn.tuning.low_rank import LowRank, add_low_rank
 
 LEARNS_STATISTICS: frozenset[Tune] = frozenset({"all", "norm"})
 """Where batch norm goes on with its statistics. Elsewhere its weights do not learn, and statistics

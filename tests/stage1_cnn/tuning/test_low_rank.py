@@ -8,8 +8,8 @@ from torch import nn
 
 from features.errors import ConfigError
 from features.settings.learning import Optimizer
-from stage1_cnn.networks.low_rank import LowRank, add_low_rank, merge_low_rank
 from stage1_cnn.networks.network import build_network, find_head
+from stage1_cnn.tuning.low_rank import LowRank, add_low_rank, merge_low_rank
 
 SIDE = 64
 
