@@ -178,6 +178,23 @@ def test_the_average_forgets_the_untrained_weights(overrides: list[str], problem
     assert [line for line in found if problem in line]
 
 
+@pytest.mark.parametrize(
+    ("overrides", "backbones"),
+    [
+        (["optimizer.frozen_epochs=5.9"], []),
+        (["optimizer.frozen_epochs=6"], ["small"]),  # large trains for 12 epochs
+        (["optimizer.tune=head", "optimizer.frozen_epochs=1"], ["small", "large"]),
+    ],
+)
+def test_a_frozen_start_ends(overrides: list[str], backbones: list[str]) -> None:
+    if not backbones:
+        check(*overrides)
+        return
+    found = find_problems(*overrides)
+    assert all("optimizer.tune head" in line for line in found)
+    assert [line.rpartition("(")[2] for line in found] == [f"backbone {b})" for b in backbones]
+
+
 @pytest.mark.parametrize(("size", "fits"), [(64, True), (65, False)])
 def test_no_backbone_asks_for_more_pixels_than_the_store_holds(size: int, fits: bool) -> None:
     override = f"backbones.small.image_size={size}"
