@@ -31,6 +31,9 @@ class Sampling(Section):
     row."""
     real_per_fake: PositiveFloat = 1.0
     """Reals drawn for each fake; natural draws and a weight column have their own ratio."""
+    pairs: bool = False
+    """Fakes and reals of one group come in the same batch, as far as the draws allow: each row is
+    drawn as often as without. For `balanced` and `undersample`."""
     weights: Literal["column", "generator"] = "column"
     """For `weighted`. `column`: `data.columns.draw_weight`. `generator`: every generator of a class
     as often as any other one, the classes in the ratio `real_per_fake`."""
@@ -82,6 +85,17 @@ class Loss(Section):
     """For `focal`: weight of fakes, that of reals being 1 - alpha."""
     tau: PositiveFloat = 1.0
     """For `logit_adjusted`: how much of the classes' log-odds is added."""
+    alignment: NonNegativeFloat = 0.0
+    """What it costs that embeddings of a class lie apart on the unit sphere (Wang and
+    Isola, ICML 2020), for `network.head` cosine. GenD (2025): 0.1. Measured among the rows that a
+    process computes at once."""
+    uniformity: NonNegativeFloat = 0.0
+    """What it costs that embeddings of whatever class lie together there. GenD: 0.5."""
+
+    @property
+    def sees_embeddings(self) -> bool:
+        """Whether more is minimised than a function of the logits."""
+        return self.alignment > 0 or self.uniformity > 0
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
@@ -188,6 +202,9 @@ class Network(Section):
 
     input: Literal["rgb", "srm", "rgb+srm"] = "rgb"
     """What it sees: the picture, its noise under fixed high-pass filters (SRM), or both."""
+    head: Literal["linear", "cosine"] = "linear"
+    """`cosine`: logits are scaled cosines between the embedding and a direction for each class, so
+    the length of the embedding says nothing."""
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Chance that a residual branch is left out (stochastic depth), of the last one."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from features.errors import ConfigError
 from features.settings.learning import Network
 from features.settings.training import MemberSettings
+from stage1_cnn.networks.cosine_head import set_cosine_head
 from stage1_cnn.networks.model_names import resolve_model_name
 from stage1_cnn.networks.pretrained import create_pretrained
 
@@ -29,6 +30,13 @@ def build_network(settings: MemberSettings, load: bool = True) -> nn.Module:
     of the first layer. Raises `ConfigError` for a network that timm does not know, or that cannot
     be built with these settings; `WeightsError`.
     """
+    network = _create_network(settings, load)
+    if settings.network.head == "cosine":
+        set_cosine_head(network, settings.model)
+    return network
+
+
+def _create_network(settings: MemberSettings, load: bool) -> nn.Module:
     settings = settings.model_copy(update={"model": resolve_model_name(settings.model)})
     arguments = _find_arguments(settings)
     try:
@@ -177,15 +185,19 @@ def extract_features(network: Any, images: Tensor, precision: torch.dtype) -> An
 
 
 class Classifier(nn.Module):
-    """What learns: images to logits `(b, 2)`, float32. The head computes in float32, as it does
-    wherever the network is asked later.
+    """What learns: images to logits `(b, 2)`, float32, and with `embeds` the embeddings `(b, d)`
+    that the last layer has seen, else `None`. The head computes in float32, as it does wherever
+    the network is asked later.
     """
 
-    def __init__(self, network: nn.Module, precision: torch.dtype) -> None:
+    def __init__(self, network: nn.Module, precision: torch.dtype, embeds: bool = False) -> None:
         super().__init__()
-        self.network, self.precision = network, precision
+        self.network, self.precision, self.embeds = network, precision, embeds
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         network: Any = self.network
-        logits: Tensor = network.forward_head(extract_features(network, images, self.precision))
-        return logits
+        features = extract_features(network, images, self.precision)
+        if not self.embeds:
+            return network.forward_head(features), None
+        embeddings = network.forward_head(features, pre_logits=True)
+        return network.get_classifier()(embeddings), embeddings

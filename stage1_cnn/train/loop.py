@@ -224,7 +224,8 @@ def _show_steps(trainer: Trainer, images: int) -> AbstractContextManager[Meter]:
 
 def _count_draws(loader: BatchLoader, steps: int) -> DrawCounter:
     """What the first `steps` have drawn, counted anew: the draws are a function of the step."""
-    counter = DrawCounter(loader.candidates.labels, loader.processes.world)
+    candidates = loader.candidates
+    counter = DrawCounter(candidates.labels, loader.processes.world, candidates.groups)
     for step in track(range(steps), "count draws so far", steps, unit="steps"):
         counter.count(loader.batches.batch(step))
         if (step + 1) % len(loader) == 0:
@@ -241,11 +242,12 @@ def _describe_bad_steps(trainer: Trainer, progress: Progress) -> NotFiniteError:
 
 def _log_epoch(row: Row, trainer: Trainer, epochs: int, pace: EpochPace) -> None:
     _log.info(
-        "epoch %d/%d: loss %.4f, lr %.2e%s%s, %.0f %% reals drawn%s, %.0f images/s, "
+        "epoch %d/%d: loss %.4f, lr %.2e%s%s, %.0f %% reals drawn%s%s, %.0f images/s, "
         "%.0f %% of the time waiting for pictures",
         row["epoch"], epochs, row["loss"], row["lr"], _describe_curve(row),
         f", EMA decay {row['ema_decay']:.4f}" if "ema_decay" in row else "",
         100 * row["real_share"],
+        f", {100 * row['paired_share']:.0f} % in pairs" if "paired_share" in row else "",
         f", {row['skipped']:.0f} steps skipped" if row["skipped"] else "",
         pace.images / pace.seconds, 100 * pace.waiting_share,
     )  # fmt: skip

@@ -19,6 +19,7 @@ from features.errors import ConfigError
 from features.settings.training import MemberSettings
 from stage1_cnn.augment.augmenter import Augmenter
 from stage1_cnn.augment.mixing import BLOCK, mix_batch
+from stage1_cnn.losses.hypersphere import measure_hypersphere
 from stage1_cnn.losses.row_loss import RowLoss
 from stage1_cnn.networks.devices import choose_precision, read_later, send
 from stage1_cnn.networks.network import Classifier, build_network
@@ -74,7 +75,7 @@ class Trainer:
         self.step = 0
         self.bad_rows: Ids = np.empty(0, np.int64)
         """Rows of the latest skipped step whose own loss was no number."""
-        self._forward: Callable[[Tensor], Tensor] | None = None
+        self._forward: Callable[[Tensor], tuple[Tensor, Tensor | None]] | None = None
 
     def _build_network(self) -> nn.Module:
         network = build_network(self.settings)
@@ -90,7 +91,8 @@ class Trainer:
         """Sets which weights learn, and what is called; both change when a frozen phase ends."""
         frozen = self.step < self.frozen_steps
         set_learning(self.network, "head" if frozen else self.settings.optimizer.tune)
-        called: nn.Module = Classifier(self.network, self.precision)
+        embeds = self.settings.loss.sees_embeddings
+        called: nn.Module = Classifier(self.network, self.precision, embeds)
         self._hold_back: Callable[[], AbstractContextManager] = nullcontext
         if self.processes.world > 1:
             # Before the new one: as long as the old one lives, it adds gradients up as well.
@@ -150,8 +152,13 @@ class Trainer:
         for i, (some, wanted, counted) in enumerate(zip(*slices, strict=True)):
             # Gradients travel once, with the last slice.
             with self._hold_back() if i < last else nullcontext():
-                by_row = self.loss.measure(call(some), wanted)
+                logits, embeddings = call(some)
+                by_row = self.loss.measure(logits, wanted)
                 loss = (by_row * counted).sum()
+                if embeddings is not None:
+                    # Among the rows of this slice, for its share of the batch.
+                    share, settings = len(some) / self.batch_size, self.settings.loss
+                    loss = loss + share * measure_hypersphere(settings, embeddings, wanted, counted)
                 seen.append(by_row.detach())
                 total = total + loss.detach()
                 if i == last:
@@ -242,12 +249,15 @@ def _sync_statistics(
 
 def _check_shares(settings: MemberSettings, batch: int, processes: Processes) -> None:
     """Raises `ConfigError` where a batch of so many rows cannot be shared out to the processes."""
-    parts = settings.schedule.accumulate
+    parts, least = settings.schedule.accumulate, 1 + settings.loss.sees_embeddings
     problems = []
-    if batch < processes.world * parts:
+    if batch < processes.world * parts * least:
+        pairs = (
+            ", which loss.alignment and loss.uniformity want two rows each of" if least > 1 else ""
+        )
         problems.append(
             f"a batch of {batch} is too small for {processes.world} processes × "
-            f"schedule.accumulate {parts}"
+            f"schedule.accumulate {parts}{pairs}"
         )
     mixes = settings.augment.mixup + settings.augment.cutmix > 0
     if mixes and processes.world > 1 and batch % (BLOCK * processes.world):
