@@ -111,9 +111,23 @@ class Loss(Section):
         return self
 
 
-class Optimizer(Section):
-    """Passed to `timm.optim.create_optimizer_v2`."""
+Tune = Literal["all", "head", "norm", "lora"]
 
+
+class Optimizer(Section):
+    """Which weights learn, and how: passed to `timm.optim.create_optimizer_v2`."""
+
+    tune: Tune = "all"
+    """What learns beside the head: `all` weights, none (`head`), scales and shifts of norms
+    (`norm`), or low-rank updates of weights (`lora`), which are merged in the end. Statistics of
+    batch norm go on for `all` and `norm` alone."""
+    lora_rank: PositiveInt = 8
+    lora_alpha: PositiveFloat = 16.0
+    """An update counts alpha / rank."""
+    lora_layers: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Patterns of names of linear layers and convolutions, such as `*.mlp.fc1`; null: the linear
+    layers of attention, or in networks without it whatever sees one pixel at a time, 1 × 1
+    convolutions too."""
     name: str = "adamw"
     lr: PositiveFloat = 1e-3
     weight_decay: NonNegativeFloat = 0.05
@@ -124,7 +138,7 @@ class Optimizer(Section):
     backbone_lr_scale: PositiveFloat = 1.0
     """Learning rate of all but the head, as a multiple of `lr`."""
     frozen_epochs: NonNegativeFloat = 0.0
-    """For so many epochs only the head learns; `schedule.epochs` or more: it alone learns."""
+    """For so many epochs, fewer than there are, only the head learns."""
     clip_grad: PositiveFloat | None = None
     """Largest gradient, in the sense of `clip_mode`."""
     clip_mode: Literal["norm", "value", "agc"] = "norm"
@@ -199,6 +213,9 @@ class Network(Section):
     """Of convolutions and products; `auto`: float32 on a CPU, bfloat16 or float16 on a GPU."""
     compile: bool = False
     """Whether `torch.compile` translates the network first, which takes a minute."""
+    checkpointing: bool = False
+    """Computes layers again on the way back instead of keeping what they gave: less memory, about
+    a third more time, the same weights. Not every network can."""
     sync_bn: bool = True
     """Batch norm over the batches of all GPUs, so that their number changes no result."""
 

@@ -144,6 +144,7 @@ def find_conflicts(settings: MemberSettings) -> list[str]:
     kind, frozen = LOSS_KINDS[loss.kind], settings.optimizer.frozen_epochs
     epochs, images = settings.schedule.epochs, settings.schedule.images
     mixes = settings.augment.mixup + settings.augment.cutmix > 0
+    tune, frozen = settings.optimizer.tune, settings.optimizer.frozen_epochs
     even = sampling.mode in ("balanced", "undersample") and sampling.real_per_fake == 1
     found = {
         f"ema.half_life_epochs {ema.half_life_epochs} is more than a third of schedule.epochs "
@@ -152,6 +153,10 @@ def find_conflicts(settings: MemberSettings) -> list[str]:
         ),
         f"schedule.epochs {epochs} and schedule.images {images}: set one of them, and the other "
         "one to null": (epochs is None) == (images is None),
+        f"optimizer.frozen_epochs {frozen:g} of schedule.epochs {epochs}: the head alone would "
+        "learn. Say so by optimizer.tune head, and set frozen_epochs to 0": (
+            frozen > 0 and (tune == "head" or frozen >= (epochs or math.inf))
+        ),
         f"loss.kind {loss.kind} cannot learn from mixed labels: set augment.mixup and "
         "augment.cutmix to 0": mixes and not kind.mixes_labels,
         f"loss.kind {loss.kind} changes nothing where sampling.mode {sampling.mode} draws both "

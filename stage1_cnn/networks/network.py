@@ -147,6 +147,12 @@ def fit_image_size(network: Any, settings: MemberSettings, side: int) -> None:
         network.set_input_size(img_size=(side, side))
 
 
+def find_head(network: Any) -> nn.Module:
+    """What turns the embedding into logits."""
+    head = network.get_classifier()
+    return nn.ModuleList(head) if isinstance(head, tuple) else head
+
+
 def get_normalisation(network: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel of RGB in 0 … 1, from the network's own config."""
     config = timm.data.resolve_model_data_config(network)

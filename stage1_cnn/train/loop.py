@@ -27,6 +27,8 @@ from stage1_cnn.sampling.loader import BatchLoader
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.train.correction import build_member_loss
 from stage1_cnn.train.trainer import Trainer
+from stage1_cnn.tuning.learned import ParameterCount, count_weights
+from stage1_cnn.tuning.low_rank import merge_low_rank
 
 _log = logging.getLogger("forgerystack")
 Row = dict[str, Any]
@@ -46,7 +48,7 @@ class Trained:
     """The last weights."""
     ema_state: dict[str, Tensor] | None
     """Their moving average, if there is one."""
-    parameters: int
+    parameters: ParameterCount
     history: list[Row] = field(default_factory=list)
     seconds: float = 0.0
     """That this run took for `images` of all `total` that are learned from."""
@@ -149,11 +151,10 @@ def train_network(
         _take_steps(trainer, loader, progress, session, measure_curve)
     seconds = time.perf_counter() - start
     averaged = None if trainer.ema is None else _copy_state(trainer.ema.module)
-    parameters = sum(p.numel() for p in trainer.network.parameters())
     return Trained(
         last_state=_copy_state(trainer.network),
         ema_state=averaged,
-        parameters=parameters,
+        parameters=count_weights(trainer.network),
         history=progress.history,
         seconds=seconds,
         images=(trainer.total - first) * loader.batch_size,
@@ -162,7 +163,7 @@ def train_network(
 
 
 def _copy_state(network: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().cpu() for name, value in network.state_dict().items()}
+    return {name: value.detach().cpu() for name, value in merge_low_rank(network).items()}
 
 
 def _take_steps(

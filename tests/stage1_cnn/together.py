@@ -46,6 +46,11 @@ JOBS = {
         "sampling": Sampling(mode="natural"),
         "optimizer": Optimizer(lr=3e-3, clip_grad=1.0, frozen_epochs=0.5),
     },
+    "few": {
+        "schedule": Schedule(epochs=2, warmup_epochs=0.5, batch_size=30),
+        "optimizer": Optimizer(tune="lora", lr=1e-2, lora_rank=4),
+        "network": Network(checkpointing=True),
+    },
     "mixed": {
         "schedule": Schedule(epochs=2, warmup_epochs=0.5, batch_size=32),
         "augment": Augment(hflip=0.5, mixup=0.5, cutmix=0.5, self_blend=0.2, noise=0.3, web=0.3),
