@@ -57,7 +57,7 @@ def test_networks_with_another_last_layer_are_refused_by_name(model):
 def test_it_comes_back_from_a_file(tmp_path):
     network = build_network(make()).eval()
     identity = MemberId("net", 0, "", "m", Correction(0.0))
-    member = Member(identity, make(), 2, 1, 1, 0)
+    member = Member(identity, make(), 2, 1, 1, 0, 0)
     write_member(network.state_dict(), member, tmp_path)
     again = load_network(tmp_path, read_member(tmp_path, "net", 0))
     images = torch.randn(2, 3, SIZE, SIZE)
