@@ -141,7 +141,7 @@ class TrainParams(TrainingSections, StageParams):
 def find_conflicts(settings: MemberSettings) -> list[str]:
     """What the sections of one backbone ask for together and cannot have."""
     sampling, loss, ema = settings.sampling, settings.loss, settings.ema
-    kind, frozen = LOSS_KINDS[loss.kind], settings.optimizer.frozen_epochs
+    kind = LOSS_KINDS[loss.kind]
     epochs, images = settings.schedule.epochs, settings.schedule.images
     mixes = settings.augment.mixup + settings.augment.cutmix > 0
     tune, frozen = settings.optimizer.tune, settings.optimizer.frozen_epochs
@@ -167,8 +167,8 @@ def find_conflicts(settings: MemberSettings) -> list[str]:
         ),
         "loss.alignment and loss.uniformity act on directions of embeddings: set network.head to "
         "cosine": loss.sees_embeddings and settings.network.head != "cosine",
-        f"loss.alignment and loss.uniformity change nothing where optimizer.frozen_epochs {frozen} "
-        "lets the head alone learn": loss.sees_embeddings and frozen >= (epochs or math.inf),
+        "loss.alignment and loss.uniformity change nothing where optimizer.tune head lets the head "
+        "alone learn": loss.sees_embeddings and tune == "head",
     }
     return [text for text, is_so in found.items() if is_so]
 

@@ -91,7 +91,7 @@ def test_all_conflicts_are_told_at_once():
         "compare.variants.far={sampling: {mode: natural, pairs: true}}",
         "compare.variants.sphere.loss.uniformity=0.5",
         "compare.variants.stuck={loss: {alignment: 0.1}, network: {head: cosine}, optimizer: "
-        "{frozen_epochs: 3}}",
+        "{tune: head}}",
         "backbones.other.image_size=64",
     )
     starts = ["backbones.other.image_size 64"] + [
