@@ -32,6 +32,7 @@ OF_CORE = (*AUCS, "features/core/members.py")
 SUMS, TRUSTED = "features/core/sums.py", "features/core/trusted.py"
 OF_CHANGED = {
     *(*AUCS, SUMS, "features/forensics/__main__.py", "features/forensics/run.py"),
+    "stage1_cnn/dump/embedded_parts.py",
     *("features/forensics/measuring.py", "features/forensics/settings.py"),
     *("stage1_cnn/augment/augmenter.py", "stage1_cnn/augment/mixing.py"),
     *("stage1_cnn/augment/self_blend.py", "stage1_cnn/dump/__main__.py"),
@@ -42,7 +43,7 @@ ROOM_MATES = {
     "prepare": {*OF_CORE},
     "null_model": {"features/core/members.py", SUMS, TRUSTED},
     "forensics": {*OF_CORE, SUMS},
-    "dump": {SUMS},
+    "dump": {SUMS, "stage1_cnn/frozen/head.py"},
     "outside": {SUMS, "features/lists/class_folders.py", "features/lists/label_file.py"},
     "perturb": OF_CHANGED,
     "tiers": {*OF_CHANGED, "stage1_cnn/perturb/__main__.py", "stage1_cnn/perturb/run.py"},
@@ -202,7 +203,7 @@ def test_what_changes_no_result_is_no_dependency():
         ("features/settings/stacking.py", "inputs stack evaluate gallery label report"),
         ("stage1_cnn/augment/mixing.py", "train perturb tiers"),
         ("stage1_cnn/losses/focal.py", "train"),
-        ("stage1_cnn/dump/views.py", "dump perturb tiers"),
+        ("stage1_cnn/scoring/views.py", "dump perturb tiers"),
         ("stage2_ensemble/gate/gate.py", "stack evaluate gallery label report"),
         ("stage2_ensemble/charts/curves.py", "evaluate report"),
         ("stage2_ensemble/gallery/choosing.py", "gallery report"),

@@ -47,11 +47,24 @@ class Overrides(Section):
     network: Network | None = None
 
 
+Kind = Literal["trained", "frozen"]
+Pooling = Literal["token", "mean", "max"]
+
+
 class Backbone(Overrides):
     """One entry of `backbones`: the network, and what it overrides of the global sections."""
 
+    kind: Kind = "trained"
+    """`frozen`: pretrained weights stay as they are, the network runs once over all pictures, and
+    its head is fitted in closed form."""
     model: str
     """Name of a timm network, such as `resnet50`."""
+    pooling: Pooling | None = None
+    """Of a frozen network: the class token, or the mean or highest value over all places. null:
+    what the network's own head sees; of a `layer` the mean."""
+    layer: NonNegativeInt | None = None
+    """Of a frozen network: a block or stage below the last one, counted from 0, as timm's
+    `forward_intermediates` counts them."""
     pretrained: bool | str = False
     """`true` (timm's own weights), a file or a folder below `weights.root`, or `hf-hub:NAME`."""
     image_size: Annotated[int, Field(ge=16)] | Literal["own"] | None = None
@@ -72,10 +85,19 @@ class TrainingSections(Section):
     network: Network
 
 
+LEARNING = ("loss", "optimizer", "schedule", "ema", "augment")
+"""Sections that say how weights change. Those of a frozen network stay, so it has the defaults."""
+OF_FROZEN = {"input", "precision"}
+"""Fields of `network` that say what a frozen network is shown, and how it computes."""
+
+
 class MemberSettings(TrainingSections):
     """Everything that one member's training is made of, resolved."""
 
+    kind: Kind = "trained"
     model: str
+    pooling: Pooling | None = None
+    layer: int | None = None
     pretrained: bool | str
     image_size: int
     own_size: bool = False
@@ -102,7 +124,7 @@ class TrainParams(TrainingSections, StageParams):
 
     def _find_problems(self, name: str) -> list[str]:
         settings = self.resolve_backbone(name)
-        problems = []
+        problems = [f"backbones.{name}: {p}" for p in find_kind_problems(self.backbones[name])]
         if settings.image_size > self.images.size and settings.images.mode != "crop":
             problems.append(
                 f"backbones.{name}.image_size {settings.image_size} is above images.size "
@@ -125,10 +147,14 @@ class TrainParams(TrainingSections, StageParams):
             section, override, kind = getattr(self, key), getattr(entry, key), field.annotation
             assert kind is not None
             given = override.model_dump(exclude_unset=True) if override else {}
-            merged[key] = kind(**{**section.model_dump(include=set(kind.model_fields)), **given})
+            common = section.model_dump(include=_list_common(entry.kind, key, kind))
+            merged[key] = kind(**{**common, **given})
         is_own = entry.image_size == "own"
         return MemberSettings(
+            kind=entry.kind,
             model=entry.model,
+            pooling=entry.pooling,
+            layer=entry.layer,
             pretrained=entry.pretrained,
             image_size=self.images.size if is_own else entry.image_size or self.images.size,
             own_size=is_own,
@@ -136,6 +162,33 @@ class TrainParams(TrainingSections, StageParams):
             seed=self.seed,
             **merged,
         )
+
+
+def _list_common(kind: Kind, name: str, section: type[Section]) -> set[str]:
+    """Fields of a global section that a backbone of this kind takes over."""
+    if kind == "frozen" and name in LEARNING:
+        return set()
+    return OF_FROZEN if kind == "frozen" and name == "network" else set(section.model_fields)
+
+
+def find_kind_problems(entry: Backbone) -> list[str]:
+    """What an entry of `backbones` sets that its kind has no use for, or lacks."""
+    if entry.kind == "trained":
+        return [
+            f"{field} is a matter of frozen networks, and this one is trained: kind: frozen"
+            for field in ("pooling", "layer")
+            if getattr(entry, field) is not None
+        ]
+    unused = [section for section in LEARNING if getattr(entry, section) is not None]
+    given = entry.network.model_fields_set if entry.network else set[str]()
+    unused += [f"network.{field}" for field in sorted(given - OF_FROZEN)]
+    problems = [f"{name}: a frozen network has no use for it, take it out" for name in unused]
+    if entry.pretrained is False:
+        problems.append(
+            "pretrained false: a frozen network that has learned nothing tells nothing; name its "
+            "weights"
+        )
+    return problems
 
 
 def find_conflicts(settings: MemberSettings) -> list[str]:

@@ -18,7 +18,7 @@ from serving.scoring.members import BundledMember, MemberScores
 from serving.scoring.torch_network import SETTINGS
 from serving.scoring.views import SQUARE_VIEWS, Squares
 from stage1_cnn.dump.parts import build_engine
-from stage1_cnn.dump.views import view_images
+from stage1_cnn.scoring.views import view_images
 from stage1_cnn.graphs.exporting import export_graph
 from stage1_cnn.graphs.pixel_graph import PixelGraph
 from stage1_cnn.networks.member import Member
@@ -102,6 +102,7 @@ def _describe(source: TorchMember) -> MemberFacts:
         tta=source.scoring.tta,
         width=width,
         parameters=member.parameters,
+        frozen=settings.kind == "frozen",
         operations=counter.get_total_flops() * len(SQUARE_VIEWS[source.scoring.tta]),
         pretrained=pretrained,
         licence=(config.license or "") if known and config is not None else "",

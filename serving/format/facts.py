@@ -75,6 +75,9 @@ class MemberFacts(Section):
     width: int
     """Length of its embeddings."""
     parameters: int
+    """That were learned: of a frozen encoder those of its head."""
+    frozen: bool = False
+    """Its encoder is the one of `pretrained`, as it was."""
     operations: int
     """Multiplications and additions for one picture, over all views."""
     pretrained: str

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from features.errors import ConfigError
-from features.settings.learning import Network
 from features.settings.training import MemberSettings
+from stage1_cnn.networks.frozen_network import freeze_network
 from stage1_cnn.networks.model_names import resolve_model_name
 from stage1_cnn.networks.pretrained import create_pretrained
 
@@ -25,6 +25,8 @@ _OPTIONAL = {"drop_path_rate": "drop_path", "drop_rate": "dropout"}
 def build_network(settings: MemberSettings, load: bool = True) -> nn.Module:
     """The backbone with a two-class head; with its pretrained weights unless `load` is off.
 
+    Of a frozen one the head is still to be fitted, and says nothing.
+
     Where `network.input` asks for six channels, timm repeats and rescales the pretrained weights
     of the first layer. Raises `ConfigError` for a network that timm does not know, or that cannot
     be built with these settings; `WeightsError`.
@@ -33,8 +35,9 @@ def build_network(settings: MemberSettings, load: bool = True) -> nn.Module:
     arguments = _find_arguments(settings)
     try:
         if load and settings.pretrained is not False:
-            return create_pretrained(settings, arguments)
-        return timm.create_model(settings.model, pretrained=False, **arguments)
+            network = create_pretrained(settings, arguments)
+        else:
+            network = timm.create_model(settings.model, pretrained=False, **arguments)
     except TypeError as error:
         refused = [name for name in _OPTIONAL if name in arguments and name in str(error)]
         if not refused:
@@ -42,10 +45,11 @@ def build_network(settings: MemberSettings, load: bool = True) -> nn.Module:
         setting = _OPTIONAL[refused[0]]
         problem = f"network.{setting}: {settings.model} does not take it; set it to 0"
         raise ConfigError("backbones", [problem]) from error
+    return freeze_network(network, settings) if settings.kind == "frozen" else network
 
 
-# By model, side and network section: all that the shapes depend on.
-_on_meta: dict[tuple[str, int, Network], nn.Module] = {}
+# By all that the shapes depend on.
+_on_meta: dict[tuple[object, ...], nn.Module] = {}
 
 
 def build_on_meta(settings: MemberSettings) -> nn.Module:
@@ -53,7 +57,8 @@ def build_on_meta(settings: MemberSettings) -> nn.Module:
 
     It takes no memory and no random numbers. Raises `ConfigError` as `build_network`.
     """
-    key = (settings.model, settings.image_size, settings.network)
+    frozen = (settings.kind, settings.pooling, settings.layer)
+    key = (settings.model, settings.image_size, settings.network, *frozen)
     if key not in _on_meta:
         with torch.device("meta"):
             _on_meta[key] = build_network(settings, load=False).eval()
@@ -61,7 +66,11 @@ def build_on_meta(settings: MemberSettings) -> nn.Module:
 
 
 def _find_arguments(settings: MemberSettings) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"num_classes": 2, "in_chans": CHANNELS[settings.network.input]}
+    classes = 0 if settings.kind == "frozen" else 2
+    arguments: dict[str, Any] = {
+        "num_classes": classes,
+        "in_chans": CHANNELS[settings.network.input],
+    }
     config = timm.get_pretrained_cfg(settings.model)
     if config is not None and config.fixed_input_size:
         arguments["img_size"] = settings.image_size
@@ -132,6 +141,7 @@ def fit_image_size(network: Any, settings: MemberSettings, side: int) -> None:
     config = timm.get_pretrained_cfg(settings.model)
     if side == settings.image_size or config is None or not config.fixed_input_size:
         return
+    network = network.encoder if settings.kind == "frozen" else network
     if not hasattr(network, "set_input_size"):
         raise ValueError(f"it was trained for {settings.image_size} and is of that size for good")
     with warnings.catch_warnings():

@@ -19,7 +19,7 @@ from features.settings.perturb import ChangedParams
 from features.settings.scoring import Scoring
 from stage1_cnn.dump.onnx import choose_engine
 from stage1_cnn.dump.parts import build_engine
-from stage1_cnn.dump.views import VIEWS, view_images
+from stage1_cnn.scoring.views import VIEWS, view_images
 from stage1_cnn.networks.devices import pick_device, prepare_device
 from stage1_cnn.networks.member import Member, read_member
 from stage1_cnn.networks.network import check_other_size

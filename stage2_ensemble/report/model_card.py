@@ -47,11 +47,12 @@ def build_card(
     )
     shipped = name_shipped(metrics)
     name = f"forgerystack on {Path(source).name}"
+    learned = metrics.get("frozen", {}) if has_val(metrics) else {}
     return environment.get_template(NAME).render(
         head=Markdown(build_head(metrics, list(backbones), name, Path(source).name)),
         name=name,
         shipped=shipped,
-        networks=[describe_network(key, values) for key, values in backbones.items()],
+        networks=[describe_network(*entry, learned.get(entry[0])) for entry in backbones.items()],
         detectors=[describe_declared(key, values) for key, values in outside.items()],
         unchecked=UNCHECKED,
         answers=answers,
@@ -113,16 +114,19 @@ def _build_result(
     )
 
 
-def describe_network(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """A backbone as `params.yaml` has it."""
+def describe_network(name: str, settings: Mapping[str, Any], learned: int | None) -> dict[str, Any]:
+    """A backbone as `params.yaml` has it; `learned`: parameters of the head of a frozen one."""
     pretrained = settings.get("pretrained")
+    start = "timm's weights" if pretrained is True else str(pretrained)
+    if settings.get("kind") == "frozen":
+        head = "its head" if learned is None else f"a head of {learned:,} parameters"
+        start += f", frozen: {head} alone was learned"
     return {
         "name": name,
         "model": str(settings["model"]),
         "size": settings.get("image_size") or "images.size",
-        "start": "from scratch" if not pretrained else "timm's weights"
-        if pretrained is True else str(pretrained),
-    }  # fmt: skip
+        "start": start if pretrained else "from scratch",
+    }
 
 
 def describe_declared(name: str, settings: OutsideScores) -> dict[str, str]:

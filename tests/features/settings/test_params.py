@@ -340,3 +340,33 @@ def test_sections_that_cannot_be_had_together_are_told(overrides: list[str], pro
     assert any(problem in found for found in find_problems(*overrides))
     assert check("loss={kind: logit_adjusted}", "sampling.mode=natural")
     assert check("loss={kind: logit_adjusted, class_weight: 2}")
+
+
+FROZEN = "backbones.small={kind: frozen, model: test_vit, pretrained: true}"
+
+
+def test_a_frozen_network_takes_over_no_setting_of_how_weights_change() -> None:
+    settings = check(
+        FROZEN, "augment.self_blend=0.5", "loss.kind=focal", "loss.label_smoothing=0",
+        "network.dropout=0.5", "network.input=srm", "sampling.mode=natural",
+    )  # fmt: skip
+    small, large = (settings.resolve_backbone(name) for name in ("small", "large"))
+    assert (large.augment.self_blend, large.loss.kind, large.network.dropout) == (0.5, "focal", 0.5)
+    assert (small.augment.self_blend, small.loss.kind) == (0, "cross_entropy")
+    assert small.network.dropout == 0
+    assert (small.network.input, small.sampling.mode) == ("srm", "natural")
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("backbones.small.loss.kind=focal", "loss: a frozen network has no use for it, take it out"),
+        ("backbones.small.augment.hflip=0", "augment: a frozen network has no use for it"),
+        ("backbones.small.network.dropout=0", "network.dropout: a frozen network has no use for"),
+        ("backbones.small.pretrained=false", "pretrained false: a frozen network that has learned"),
+        ("backbones.large.pooling=mean", "pooling is a matter of frozen networks, and this one is"),
+        ("backbones.large.layer=2", "layer is a matter of frozen networks, and this one is trained"),
+    ],
+)
+def test_what_a_kind_of_network_has_no_use_for_is_told(override: str, problem: str) -> None:
+    assert any(problem in found for found in find_problems(FROZEN, override))
