@@ -18,11 +18,11 @@ from serving.scoring.members import BundledMember, MemberScores
 from serving.scoring.torch_network import SETTINGS
 from serving.scoring.views import SQUARE_VIEWS, Squares
 from stage1_cnn.dump.parts import build_engine
-from stage1_cnn.scoring.views import view_images
 from stage1_cnn.graphs.exporting import export_graph
 from stage1_cnn.graphs.pixel_graph import PixelGraph
 from stage1_cnn.networks.member import Member
 from stage1_cnn.scoring.engines import TorchEngine
+from stage1_cnn.scoring.views import view_images
 
 _log = logging.getLogger("forgerystack")
 

@@ -14,14 +14,14 @@ from features.crops.crop_store import GridStore, count_squares, lay_grid
 from features.pixels.store import ImageStore
 from features.runtime.interruption import Interruption
 from features.settings.scoring import Scoring
-from stage1_cnn.scoring.filling import ScoreTask, fill_blocks
 from stage1_cnn.dump.onnx import choose_engine
-from stage1_cnn.scoring.views import VIEWS, view_images
 from stage1_cnn.networks.member import Member, load_network
 from stage1_cnn.networks.network import fit_image_size
 from stage1_cnn.scoring.engines import Engine, TorchEngine, build_torch_engine
+from stage1_cnn.scoring.filling import ScoreTask, fill_blocks
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.scoring.rows import CPU_BATCH, ScoredRows, score_batches, split_batches
+from stage1_cnn.scoring.views import VIEWS, view_images
 
 PLAIN = "plain"
 """The part that holds fold k, scored as the member was trained: to look at only."""

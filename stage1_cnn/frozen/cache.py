@@ -50,7 +50,7 @@ _log = logging.getLogger("forgerystack")
 
 
 def identify_encoder(network: FrozenNetwork, settings: MemberSettings) -> str:
-    """Digest of all that the axes of its embeddings depend on: weights, and what is read of them."""
+    """Digest of all that the axes of its embeddings depend on: weights, and what is read of it."""
     content = hashlib.sha256()
     for name, value in network.encoder.state_dict().items():
         content.update(name.encode())
@@ -113,10 +113,10 @@ def embed_rows(
     processes: Processes,
     interruption: Interruption,
 ) -> Embedded:
-    """The embeddings of all readable rows of `manifest`, in every process; `store` has the pictures.
+    """The embeddings of all readable rows of `manifest`, in every process.
 
-    What the cache lacks is computed, by `engine`. Raises `Stopped`, with all that was computed kept, and
-    `DeviceMemoryError`.
+    What the cache lacks is computed by `engine`, of the pictures of `store`. Raises `Stopped`, with
+    all that was computed kept, and `DeviceMemoryError`.
     """
     laid = encoding.lay_grid(store)
     readable = np.flatnonzero((manifest.table["status"] == READABLE).to_numpy()).astype(np.int64)
@@ -140,9 +140,7 @@ def embed_rows(
 
 
 @contextmanager
-def _open_blocks(
-    folder: Path, key: dict[str, Any], shape: tuple[int, int]
-) -> Iterator[RowBlocks]:
+def _open_blocks(folder: Path, key: dict[str, Any], shape: tuple[int, int]) -> Iterator[RowBlocks]:
     """What is there of the embeddings; nobody else fills them meanwhile."""
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "lock")

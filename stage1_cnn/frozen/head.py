@@ -18,7 +18,7 @@ from features.splits.folds import split_evenly
 from stage1_cnn.frozen.embedded import Head, Singles
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
-"""Variances of the weights' normal prior (scikit-learn's `C`) that are tried, the strictest first."""
+"""Variances of the weights' normal prior (scikit-learn's `C`) to choose from, strictest first."""
 ALONE = 1e-2
 """The one that is taken where the rows are too few to choose."""
 INNER = 5

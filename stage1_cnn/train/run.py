@@ -49,9 +49,7 @@ def describe_member(
     """What is written beside the weights; the digest of the weights is filled in on writing."""
     candidates = list_candidates(train, rows, settings.sampling)
     correction = compute_correction(settings, candidates, train.weights[rows.row_ids])
-    identity = MemberId(
-        backbone, rows.fold, "", rows.manifest_digest, correction, trained.encoder
-    )
+    identity = MemberId(backbone, rows.fold, "", rows.manifest_digest, correction, trained.encoder)
     reals, fakes = count_classes(candidates.labels)
     return Member(identity, settings, len(rows.row_ids), reals, fakes, trained.parameters)
 

@@ -120,9 +120,7 @@ def _fit_axes(columns: FoldColumns, settings: Stack, seed: int) -> FoldBasis:
     if crossed is None:
         return FoldBasis(tuple(Axes(own, None) for own in projections), inner_folds, None)
     applied = apply_all(projections, columns.embeddings)
-    found = map_parallel(
-        lambda rows: _fit_distance(rows, labels, columns.groups, crossed), applied
-    )
+    found = map_parallel(lambda rows: _fit_distance(rows, labels, columns.groups, crossed), applied)
     axes = tuple(Axes(own, model) for own, (model, _) in zip(projections, found, strict=True))
     return FoldBasis(axes, inner_folds, [distances for _, distances in found])
 

@@ -25,8 +25,8 @@ from synthetic_world import (
 from features.core.manifest import count_classes
 from features.settings.stacking import Stack
 from stage2_ensemble.columns import basis
-from stage2_ensemble.columns.columns import FoldColumns
 from stage2_ensemble.columns.basis import FoldBasis
+from stage2_ensemble.columns.columns import FoldColumns
 from stage2_ensemble.fitted.bundle import read_ensemble
 from stage2_ensemble.gate import out_of_fold
 from stage2_ensemble.gate.out_of_fold import BEST_SIMPLE, judge_candidates

@@ -51,7 +51,7 @@ def test_a_frozen_encoder_has_one_projection_and_distance_in_all_folds(folds):
 
 
 def test_its_distances_are_by_models_that_did_not_see_the_row(folds):
-    """A label turned round moves the distances of other inner folds, in both folds, never its own."""
+    """Labels turned round move the distances of the other inner folds, in both folds."""
     before = fit_basis(folds, SETTINGS, 0)
     parts = {fold: before[fold].inner_folds for fold in (0, 1)}
     turned = parts[0] == 0
