@@ -203,7 +203,7 @@ def test_what_changes_no_result_is_no_dependency():
         ("features/settings/stacking.py", "inputs stack evaluate gallery label report"),
         ("stage1_cnn/augment/mixing.py", "train perturb tiers"),
         ("stage1_cnn/losses/focal.py", "train"),
-        ("stage1_cnn/scoring/views.py", "dump perturb tiers"),
+        ("stage1_cnn/scoring/views.py", "train dump perturb tiers"),
         ("stage2_ensemble/gate/gate.py", "stack evaluate gallery label report"),
         ("stage2_ensemble/charts/curves.py", "evaluate report"),
         ("stage2_ensemble/gallery/choosing.py", "gallery report"),

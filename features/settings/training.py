@@ -147,7 +147,7 @@ class TrainParams(TrainingSections, StageParams):
             section, override, kind = getattr(self, key), getattr(entry, key), field.annotation
             assert kind is not None
             given = override.model_dump(exclude_unset=True) if override else {}
-            common = section.model_dump(include=_list_common(entry.kind, key, kind))
+            common = section.model_dump(include=_list_common(entry.kind, key, section))
             merged[key] = kind(**{**common, **given})
         is_own = entry.image_size == "own"
         return MemberSettings(
@@ -164,11 +164,11 @@ class TrainParams(TrainingSections, StageParams):
         )
 
 
-def _list_common(kind: Kind, name: str, section: type[Section]) -> set[str]:
+def _list_common(kind: Kind, name: str, section: Section) -> set[str]:
     """Fields of a global section that a backbone of this kind takes over."""
     if kind == "frozen" and name in LEARNING:
         return set()
-    return OF_FROZEN if kind == "frozen" and name == "network" else set(section.model_fields)
+    return OF_FROZEN if kind == "frozen" and name == "network" else set(type(section).model_fields)
 
 
 def find_kind_problems(entry: Backbone) -> list[str]:

@@ -74,7 +74,8 @@ class Embedded:
         for start in range(0, len(row_ids), BLOCK):
             part, counts = self._take(row_ids[start : start + BLOCK])
             if counts is not None:
-                part = np.add.reduceat(part, np.cumsum(counts) - counts, axis=0) / counts[:, None]
+                sums = np.add.reduceat(part, np.cumsum(counts) - counts, axis=0)
+                part = (sums / counts[:, None]).astype(np.float32)
             found[start : start + BLOCK] = part
         return found
 

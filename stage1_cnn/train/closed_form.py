@@ -54,8 +54,8 @@ def fit_member(
     candidates = list_candidates(train, rows, settings.sampling)
     masses = weigh_draws(candidates, settings.sampling) * train.weights[rows.row_ids]
     known = _average_finite(embedded, rows.row_ids, settings)
-    groups = train.groups[rows.row_ids]
-    fitted = fit_head(known, candidates.labels, masses, groups, seed)
+    labels, groups = train.labels[rows.row_ids], train.groups[rows.row_ids]
+    fitted = fit_head(known, labels, masses, groups, seed)
     _log.info(
         "head of %d weights on %d rows in %.1f s, C = %g",
         fitted.parameters, len(known), time.perf_counter() - began, fitted.strength,

@@ -182,6 +182,7 @@ def _build_parts(
 ) -> dict[str, object]:
     """Values of the common fields; with a slice the embeddings stay memory-mapped."""
     parts: dict[str, object] = {}
+    of_crops = [dump.corrected_crop_logits for dump in dumps]
     embeddings = [dump.embeddings for dump in dumps]
     if isinstance(positions, slice):
         parts["embeddings"] = tuple(array[positions] for array in embeddings)
@@ -197,9 +198,7 @@ def _build_parts(
         "logits": np.stack([dump.corrected_logits[positions] for dump in dumps], axis=1),
         "digests": tuple(dump.member.digest for dump in dumps),
         "encoders": tuple(dump.member.encoder for dump in dumps),
-        "crop_logits": gather_crop_logits(
-            [dump.corrected_crop_logits for dump in dumps], positions
-        ),
+        "crop_logits": gather_crop_logits(of_crops, positions),
     }
 
 
