@@ -146,8 +146,9 @@ class TrainParams(TrainingSections, StageParams):
         for key, field in TrainingSections.model_fields.items():
             section, override, kind = getattr(self, key), getattr(entry, key), field.annotation
             assert kind is not None
+            known = set(kind.model_fields)
             given = override.model_dump(exclude_unset=True) if override else {}
-            common = section.model_dump(include=_list_common(entry.kind, key, section))
+            common = section.model_dump(include=_list_common(entry.kind, key, known))
             merged[key] = kind(**{**common, **given})
         is_own = entry.image_size == "own"
         return MemberSettings(
@@ -164,11 +165,11 @@ class TrainParams(TrainingSections, StageParams):
         )
 
 
-def _list_common(kind: Kind, name: str, section: Section) -> set[str]:
-    """Fields of a global section that a backbone of this kind takes over."""
+def _list_common(kind: Kind, name: str, fields: set[str]) -> set[str]:
+    """Of the `fields` of a global section those that a backbone of this kind takes over."""
     if kind == "frozen" and name in LEARNING:
         return set()
-    return OF_FROZEN if kind == "frozen" and name == "network" else set(type(section).model_fields)
+    return OF_FROZEN if kind == "frozen" and name == "network" else fields
 
 
 def find_kind_problems(entry: Backbone) -> list[str]:
