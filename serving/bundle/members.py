@@ -19,7 +19,10 @@ from serving.scoring.torch_network import SETTINGS
 from serving.scoring.views import SQUARE_VIEWS, Squares
 from stage1_cnn.dump.parts import build_engine
 from stage1_cnn.graphs.exporting import export_graph
+from stage1_cnn.graphs.extending import extend_graph
 from stage1_cnn.graphs.pixel_graph import PixelGraph
+from stage1_cnn.networks.frozen_network import FrozenNetwork
+from stage1_cnn.networks.graph_encoder import has_graph
 from stage1_cnn.networks.member import Member
 from stage1_cnn.scoring.engines import TorchEngine
 from stage1_cnn.scoring.views import view_images
@@ -58,9 +61,7 @@ def write_bundled_member(
     (bundle / MEMBERS).mkdir(exist_ok=True)
     facts = _describe(source)
     try:
-        graph = PixelGraph(source.engine.network, source.engine.normalise, resized_from=size)
-        blank = torch.zeros(2, size, size, 3, dtype=torch.uint8)
-        export_graph(graph, blank, bundle / facts.file, external_data=False)
+        _write_graph(source.engine, size, bundle / facts.file)
         parity = _measure_parity(source, BundledMember(bundle, facts), squares)
         reason = "" if parity.agrees else f"its log-odds are off by {parity.log_odds:.2g}"
     except Exception as error:  # whatever it is, torch can do it
@@ -81,15 +82,26 @@ def write_bundled_member(
     return facts.model_copy(update={"kind": "torch", "file": file, "reason": reason})
 
 
+def _write_graph(engine: TorchEngine, size: int, path: Path) -> None:
+    """Raises whatever an exporter does."""
+    if isinstance(engine.network, FrozenNetwork) and has_graph(engine.network):
+        extend_graph(engine.network, engine.side, size, path)
+        return
+    graph = PixelGraph(engine.network, engine.normalise, resized_from=size)
+    blank = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    export_graph(graph, blank, path, external_data=False)
+
+
 def _describe(source: TorchMember) -> MemberFacts:
     """As a graph, until it proves to be none."""
     member, settings = source.member, source.member.settings
     blank = torch.zeros(1, source.engine.side, source.engine.side, 3, dtype=torch.uint8)
     with FlopCounterMode(display=False) as counter:
         width = source.engine(blank)[1].shape[1]
-    config = timm.get_pretrained_cfg(settings.model)
+    config = timm.get_pretrained_cfg(settings.model) if settings.graph is None else None
     known = settings.pretrained is True and config is not None
-    pretrained = settings.model if settings.pretrained is True else settings.pretrained or ""
+    named = settings.pretrained is True or settings.graph is not None
+    pretrained = settings.model if named else settings.pretrained or ""
     return MemberFacts(
         backbone=member.id.backbone,
         fold=member.id.fold,

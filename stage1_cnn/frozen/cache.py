@@ -45,6 +45,8 @@ from stage1_cnn.scoring.views import view_images
 FOLDER = "embeddings"
 CODE = ("frozen", "networks", "scoring")
 """Rooms of stage 1 that say what an embedding is: a change there makes them anew."""
+OF_GRAPHS = ("onnxruntime",)
+"""What computes besides where the encoder is an ONNX file."""
 ARRAY = "rows"
 _log = logging.getLogger("forgerystack")
 
@@ -56,7 +58,8 @@ def identify_encoder(network: FrozenNetwork, settings: MemberSettings) -> str:
         content.update(name.encode())
         content.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     facts = settings.model_dump(
-        mode="json", include={"model", "pooling", "layer", "image_size", "images", "network"}
+        mode="json",
+        include={"model", "pooling", "layer", "graph", "image_size", "images", "network"},
     )
     return digest_json([content.hexdigest(), facts])
 
@@ -100,7 +103,9 @@ class Encoding:
             "images": self.images.pixel_settings,
             "pictures": digest_bytes("\n".join(manifest.table["sha256"]).encode()),
             "code": _digest_rooms(),
-            "versions": list_versions(COMPUTING),
+            "versions": list_versions(
+                (*COMPUTING, *OF_GRAPHS) if self.settings.graph else COMPUTING
+            ),
             **describe_engines([engine]),
         }
 

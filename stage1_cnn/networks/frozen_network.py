@@ -75,7 +75,7 @@ def pool_features(features: Tensor, pooling: Pooling, prefix: int) -> Tensor:
 
 
 def freeze_network(encoder: Any, settings: MemberSettings) -> FrozenNetwork:
-    """`encoder`, a network of timm without a classifier, under a head that says nothing yet.
+    """`encoder`, a network of timm without a classifier or a graph, under a head that says nothing.
 
     Raises `ConfigError` where it has no such layer or pooling.
     """
@@ -84,6 +84,9 @@ def freeze_network(encoder: Any, settings: MemberSettings) -> FrozenNetwork:
         problem = f"layer {settings.layer}: of {settings.model} timm gives no layer but the last"
         raise ConfigError("backbones", [problem], "Leave it out, or take another network")
     network = FrozenNetwork(encoder, settings.layer, settings.pooling)
+    if settings.graph is not None:
+        assert settings.width is not None
+        return _add_head(network, settings.width, encoder.content.device)
     device = next(encoder.parameters()).device
     channels = 6 if settings.network.input == "rgb+srm" else 3
     black = torch.zeros(1, channels, settings.image_size, settings.image_size, device=device)
@@ -99,9 +102,14 @@ def freeze_network(encoder: Any, settings: MemberSettings) -> FrozenNetwork:
             raise
         problem = f"{named}: {settings.model} cannot do it ({error})"
         raise ConfigError("backbones", [problem]) from error
+    return _add_head(network, embedding.shape[1], device)
+
+
+def _add_head(network: FrozenNetwork, width: int, device: torch.device) -> FrozenNetwork:
+    """A head for embeddings of this width that says nothing."""
     with torch.device(device):
-        network.head = nn.Linear(embedding.shape[1], 2).requires_grad_(False)
-    set_head(network, torch.zeros(embedding.shape[1]), 0.0)
+        network.head = nn.Linear(width, 2).requires_grad_(False)
+    set_head(network, torch.zeros(width), 0.0)
     return network.eval()
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from features.errors import ConfigError
 from features.settings.training import MemberSettings
 from stage1_cnn.networks.frozen_network import freeze_network
+from stage1_cnn.networks.graph_encoder import GraphEncoder, load_encoder, settle_graph
 from stage1_cnn.networks.model_names import resolve_model_name
 from stage1_cnn.networks.pretrained import create_pretrained
 
@@ -31,6 +32,9 @@ def build_network(settings: MemberSettings, load: bool = True) -> nn.Module:
     of the first layer. Raises `ConfigError` for a network that timm does not know, or that cannot
     be built with these settings; `WeightsError`.
     """
+    if settings.graph is not None:
+        encoder = load_encoder(settings) if load else GraphEncoder(settings.graph)
+        return freeze_network(encoder, settings)
     settings = settings.model_copy(update={"model": resolve_model_name(settings.model)})
     arguments = _find_arguments(settings)
     try:
@@ -57,7 +61,7 @@ def build_on_meta(settings: MemberSettings) -> nn.Module:
 
     It takes no memory and no random numbers. Raises `ConfigError` as `build_network`.
     """
-    frozen = (settings.kind, settings.pooling, settings.layer)
+    frozen = (settings.kind, settings.pooling, settings.layer, settings.width)
     key = (settings.model, settings.image_size, settings.network, *frozen)
     if key not in _on_meta:
         with torch.device("meta"):
@@ -82,11 +86,13 @@ def _find_arguments(settings: MemberSettings) -> dict[str, Any]:
 
 def settle_network(settings: MemberSettings) -> MemberSettings:
     """`settings` with the name that timm has for the network today, and with the side that timm
-    names for it where `own_size` asks for that.
+    names for it where `own_size` asks for that; of an ONNX file with what its graph says.
 
     Raises `ConfigError` for a network that timm does not know, and where the images are kept
-    smaller than that side.
+    smaller than that side, or as `settle_graph`.
     """
+    if settings.graph is not None:
+        return settle_graph(settings)
     settings = settings.model_copy(update={"model": resolve_model_name(settings.model)})
     if not settings.own_size:
         return settings
@@ -115,8 +121,11 @@ def check_other_size(settings: MemberSettings, side: int) -> None:
 
 def _find_size_problem(settings: MemberSettings, side: int) -> str:
     """Sends one picture without values through a network without values, on torch's meta device:
-    no weights are read.
+    no weights are read. A graph sees what it was settled for.
     """
+    if settings.graph is not None:
+        seen = f"{settings.model} was settled for {settings.image_size} pixels"
+        return "" if side == settings.image_size else f"image_size {side}: {seen}"
     try:
         with torch.device("meta"), torch.inference_mode():
             if side == settings.image_size:
@@ -138,8 +147,10 @@ def fit_image_size(network: Any, settings: MemberSettings, side: int) -> None:
     Those whose weights belong to places in the picture have them interpolated, by timm. Raises
     `ValueError` for a network that cannot.
     """
+    if side == settings.image_size:
+        return
     config = timm.get_pretrained_cfg(settings.model)
-    if side == settings.image_size or config is None or not config.fixed_input_size:
+    if config is None or not config.fixed_input_size:
         return
     network = network.encoder if settings.kind == "frozen" else network
     if not hasattr(network, "set_input_size"):

@@ -376,3 +376,26 @@ def test_a_frozen_network_takes_over_no_setting_of_how_weights_change() -> None:
 )
 def test_what_a_kind_of_network_has_no_use_for_is_told(override: str, problem: str) -> None:
     assert any(problem in found for found in find_problems(FROZEN, override))
+
+
+ONNX = "backbones.small={kind: frozen, model: clip.onnx, graph: {output: embeds}}"
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("backbones.small.kind=trained", "model clip.onnx: an ONNX file cannot be trained"),
+        ("backbones.small.graph=null", "graph: model clip.onnx needs it, and its output at least"),
+        ("backbones.small.model=test_vit", "graph is a matter of ONNX files, and model test_vit"),
+        ("backbones.small.pretrained=true", "pretrained: an ONNX file holds its weights, take it"),
+        ("backbones.small.layer=1", "layer: of an ONNX file an inner layer is another graph.out"),
+        ("backbones.small.network.input=srm", "network.input: an ONNX file sees colours"),
+        (
+            "backbones.small.graph={output: e, dtype: uint8, mean: [0.5, 0.5, 0.5]}",
+            "graph.mean and graph.std: grey levels of uint8 are given as they are",
+        ),
+    ],
+)
+def test_what_an_onnx_file_cannot_have_is_told(override: str, problem: str) -> None:
+    check(ONNX)
+    assert any(problem in found for found in find_problems(ONNX, override))
