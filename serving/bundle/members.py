@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode
 
 from features.settings.scoring import Scoring
+from serving.bundle.extending import extend_graph
 from serving.format.facts import MemberFacts, Parity, find_limit
 from serving.format.files import MEMBERS
 from serving.scoring.members import BundledMember, MemberScores
@@ -19,7 +20,6 @@ from serving.scoring.torch_network import SETTINGS
 from serving.scoring.views import SQUARE_VIEWS, Squares
 from stage1_cnn.dump.parts import build_engine
 from stage1_cnn.graphs.exporting import export_graph
-from stage1_cnn.graphs.extending import extend_graph
 from stage1_cnn.graphs.pixel_graph import PixelGraph
 from stage1_cnn.networks.frozen_network import FrozenNetwork
 from stage1_cnn.networks.graph_encoder import has_graph

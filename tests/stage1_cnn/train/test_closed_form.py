@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from dump_task import dump
+from dump_task import MEMBER, dump
 from frozen_task import fit_member_of, make_frozen_project
+from graph_files import write_graph
 
 from features.artifacts.dumps import read_dump
 from features.core.manifest import ROLES, read_manifest
@@ -160,8 +161,7 @@ def test_several_squares_of_a_picture_are_scored_as_a_network_scores_them(tmp_pa
 
 
 def dump_from(member, out):
-    from dump_task import MEMBER
-
+    """What a member in another folder says of val."""
     shutil.copytree(MEMBER, out.parent / "kept")
     shutil.rmtree(MEMBER)
     shutil.copytree(member, MEMBER)
@@ -171,3 +171,23 @@ def dump_from(member, out):
         shutil.rmtree(MEMBER)
         shutil.copytree(out.parent / "kept", MEMBER)
     return read(out)
+
+
+def test_an_onnx_file_is_a_member_like_any_other(tmp_path):
+    write_graph(Path("quarters.onnx"))
+    entry = (
+        "{kind: frozen, model: quarters.onnx, image_size: 32, "
+        "graph: {output: embeds, mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25]}}"
+    )
+    member = fit_member_of(0, f"backbones.net={entry}", out=tmp_path / "member")
+    found = dump_from(member, tmp_path / "out")
+    assert found.embeddings.shape == (40, 12)
+    assert read_member(member, "net", 0).parameters == 13
+    engine = build_torch_engine(
+        load_network(member, read_member(member, "net", 0)),
+        read_member(member, "net", 0).settings,
+        torch.device("cpu"),
+    )
+    val = read_manifest(Path("artifacts/manifest"), "val")
+    pixels = open_store(val, Path("data"), Images(size=48, store="none")).gather(found.row_ids)
+    np.testing.assert_allclose(found.logits, engine(torch.from_numpy(pixels))[0], atol=1e-5)

@@ -45,12 +45,15 @@ def extend_graph(network: FrozenNetwork, side: int, resized_from: int, path: Pat
     del graph.node[:], graph.input[:], graph.output[:]
     graph.node.extend(nodes)
     graph.initializer.extend(building.weights)
-    shape = ["batch", resized_from, resized_from, 3]
-    graph.input.append(helper.make_tensor_value_info(INPUT, TensorProto.UINT8, shape))
-    width = network.head.in_features  # type: ignore[union-attr]
-    for name, length in zip(OUTPUTS, (["batch"], ["batch", width]), strict=True):
-        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, length))
+    side, width = resized_from, read_head(network)[0].shape[0]
+    graph.input.append(_declare(INPUT, TensorProto.UINT8, "batch", side, side, 3))
+    graph.output.append(_declare(OUTPUTS[0], TensorProto.FLOAT, "batch"))
+    graph.output.append(_declare(OUTPUTS[1], TensorProto.FLOAT, "batch", width))
     onnx.save(model, path)
+
+
+def _declare(name: str, kind: int, *shape: int | str) -> Any:
+    return helper.make_tensor_value_info(name, kind, shape)
 
 
 class _Building:
@@ -85,7 +88,7 @@ class _Building:
             planes = self.add("Round", [planes])
         else:
             mean, std = (
-                self.keep((GREY_LEVELS * np.float32(values)).reshape(3, 1, 1))
+                self.keep((GREY_LEVELS * np.array(values, np.float32)).reshape(3, 1, 1))
                 for values in (settings.mean, settings.std)
             )
             planes = self.add("Div", [self.add("Sub", [planes, mean]), std])
@@ -101,7 +104,7 @@ class _Building:
             found = self._pool(found, network, rank)
         width = np.array([-1, len(weight)], np.int64)
         embeddings = self.add("Reshape", [found, self.keep(width)], OUTPUTS[1])
-        head = [self.keep(weight.cpu().numpy()[:, None]), self.keep(np.float32([bias]))]
+        head = [self.keep(weight.cpu().numpy()[:, None]), self.keep(np.array([bias], np.float32))]
         log_odds = self.add("Gemm", [embeddings, *head])
         self.add("Reshape", [log_odds, self.keep(np.array([-1], np.int64))], OUTPUTS[0])
 
@@ -115,8 +118,10 @@ class _Building:
             found, axis = self.add("Reshape", [found, columns]), 2
         elif network.num_prefix_tokens:
             bounds = (network.num_prefix_tokens, np.iinfo(np.int64).max, 1)
-            found = self.add("Slice", [found, *(self.keep(np.int64([n])) for n in bounds)])
+            found = self.add(
+                "Slice", [found, *(self.keep(np.array([n], np.int64)) for n in bounds)]
+            )
         kind = "ReduceMean" if network.pooling == "mean" else "ReduceMax"
         if self.version >= AXES_ARE_INPUTS:
-            return self.add(kind, [found, self.keep(np.int64([axis]))], keepdims=0)
+            return self.add(kind, [found, self.keep(np.array([axis], np.int64))], keepdims=0)
         return self.add(kind, [found], axes=[axis], keepdims=0)

@@ -7,7 +7,7 @@ from graph_files import write_graph
 from small_task import make_settings
 
 from features.settings.training import Graph, Weights
-from stage1_cnn.graphs.extending import extend_graph
+from serving.bundle.extending import extend_graph
 from stage1_cnn.graphs.sessions import open_session, score_pixels
 from stage1_cnn.networks.frozen_network import set_head
 from stage1_cnn.networks.network import build_network, settle_network
