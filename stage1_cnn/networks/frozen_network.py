@@ -46,6 +46,7 @@ class FrozenNetwork(nn.Module):
     def _extract_layer(self, images: Tensor) -> Tensor:
         extract = self.encoder.forward_intermediates
         options: dict[str, Any] = {"indices": [self.layer], "intermediates_only": True}
+        options["stop_early"] = True  # what lies above is not computed
         known = inspect.signature(extract).parameters
         if "return_prefix_tokens" in known and self.num_prefix_tokens:
             options |= {"return_prefix_tokens": True, "output_fmt": "NLC"}
