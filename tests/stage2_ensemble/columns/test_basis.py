@@ -13,6 +13,7 @@ from stage2_ensemble.columns import feature_matrix
 from stage2_ensemble.columns.basis import fit_basis, list_shared
 from stage2_ensemble.columns.feature_matrix import FeatureMatrix
 from stage2_ensemble.columns.projection import Projection
+from stage2_ensemble.evaluate.run import count_learned
 from stage2_ensemble.models import candidates
 
 SETTINGS = Stack(inner_folds=3, pca_components=3)
@@ -104,3 +105,8 @@ def test_where_all_encoders_are_frozen_a_model_of_one_fold_has_nothing_of_its_ow
     assert "lightgbm_pca" in candidates.list_fittable([columns], settings)
     frozen = replace(columns, encoders=("a", "b", "c"))
     assert "lightgbm_pca" not in candidates.list_fittable([frozen], settings)
+
+
+def test_of_a_frozen_encoder_the_head_alone_was_learned(folds):
+    assert count_learned(folds[0]) == {BACKBONES[FROZEN]: folds[0].embeddings[FROZEN].shape[1] + 1}
+    assert count_learned(draw_columns(0)) == {}

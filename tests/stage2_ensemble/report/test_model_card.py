@@ -22,6 +22,7 @@ BACKBONES = {
     "a": {"model": "resnet18", "pretrained": True},
     "b": {"model": "vit", "pretrained": "w.safetensors", "image_size": 224},
     "c": {"model": "test_resnet"},
+    "d": {"model": "vit", "pretrained": True, "kind": "frozen"},
 }
 
 
@@ -58,6 +59,9 @@ def test_it_says_what_it_was_made_of(metrics):
     assert "| a | resnet18 | images.size | timm's weights |" in text
     assert "| b | vit | 224 | w.safetensors |" in text
     assert "from scratch" in text
+    assert "| d | vit | images.size | timm's weights, frozen: its head alone was learned |" in text
+    metrics["frozen"] = {"d": 513}
+    assert "frozen: a head of 513 parameters alone was learned" in build(metrics)
     assert "**How good?** AUC 0.9." in text
     assert f"{metrics['val']['stack']['auc']:.3f} \\[" in text
     assert "Limits" in text
