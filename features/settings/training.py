@@ -49,8 +49,6 @@ class Overrides(Section):
 
 Kind = Literal["trained", "frozen"]
 Pooling = Literal["token", "mean", "max"]
-
-
 GRAPH_ENDING = ".onnx"
 
 
@@ -151,6 +149,9 @@ class TrainParams(TrainingSections, StageParams):
     def _find_problems(self, name: str) -> list[str]:
         settings = self.resolve_backbone(name)
         problems = [f"backbones.{name}: {p}" for p in find_kind_problems(self.backbones[name])]
+        if settings.graph is not None and settings.network.input != "rgb":
+            found = f"network.input {settings.network.input}"
+            problems.append(f"backbones.{name}: {found}: an ONNX file sees colours, set it to rgb")
         if settings.image_size > self.images.size and settings.images.mode != "crop":
             problems.append(
                 f"backbones.{name}.image_size {settings.image_size} is above images.size "
@@ -231,9 +232,6 @@ def _find_graph_problems(entry: Backbone) -> list[str]:
         f"graph: model {entry.model} needs it, and its output at least": entry.graph is None,
         "pretrained: an ONNX file holds its weights, take it out": entry.pretrained is not False,
         "layer: of an ONNX file an inner layer is another graph.output": entry.layer is not None,
-        "network.input: an ONNX file sees colours, take it out": (
-            entry.network is not None and entry.network.input != "rgb"
-        ),
     }
     if (graph := entry.graph) is not None:
         plain = Graph(output=graph.output)

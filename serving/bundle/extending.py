@@ -117,10 +117,9 @@ class _Building:
             columns = self.keep(np.array([0, 0, -1], np.int64))
             found, axis = self.add("Reshape", [found, columns]), 2
         elif network.num_prefix_tokens:
-            bounds = (network.num_prefix_tokens, np.iinfo(np.int64).max, 1)
-            found = self.add(
-                "Slice", [found, *(self.keep(np.array([n], np.int64)) for n in bounds)]
-            )
+            start, stop = network.num_prefix_tokens, np.iinfo(np.int64).max
+            bounds = [self.keep(np.array([n], np.int64)) for n in (start, stop, axis)]
+            found = self.add("Slice", [found, *bounds])
         kind = "ReduceMean" if network.pooling == "mean" else "ReduceMax"
         if self.version >= AXES_ARE_INPUTS:
             return self.add(kind, [found, self.keep(np.array([axis], np.int64))], keepdims=0)

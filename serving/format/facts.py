@@ -57,7 +57,7 @@ class MemberFacts(Section):
     backbone: str
     fold: int
     model: str
-    """timm's name."""
+    """timm's name, or that of an ONNX file."""
     kind: Literal["onnx", "torch"]
     """`torch`: ONNX could not hold it, so it is here as safetensors, and needs torch and timm."""
     file: str

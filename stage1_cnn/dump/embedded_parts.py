@@ -1,7 +1,7 @@
 """The parts of a dump of a frozen encoder: embeddings out of their cache, scored by the head."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from features.core.manifest import Ids, Role
 from features.runtime.interruption import Interruption
@@ -41,23 +41,40 @@ def build_embedded_parts(
     task: Task, images: Images, processes: Processes, interruption: Interruption
 ) -> list[Part]:
     """The rows of each role that the member may be asked about. Raises `Stopped`."""
-    member, fold = task.member, task.member.id.fold
-
-    def embed(name: str, role: Role, row_ids: Ids, scoring: Scoring) -> EmbeddedPart:
-        encoding = Encoding(member.settings, member.id.encoder, scoring, images)
-        network = load_network(task.member_dir, member)
-        assert isinstance(network, FrozenNetwork)
-        weight, bias = read_head(network)
-        engine = encoding.build_engine(network, processes)
-        manifest, store = task.manifests[role], task.stores[role]
-        embedded = embed_rows(encoding, engine, manifest, store, processes, interruption)
-        return EmbeddedPart(name, engine, embedded, Head(weight.cpu().numpy(), bias), row_ids)
-
-    parts: list[Part] = [
-        embed(role, role, manifest.rows_to_dump(fold), task.scoring)
-        for role, manifest in task.manifests.items()
-    ]
+    rows = {role: rows.rows_to_dump(task.member.id.fold) for role, rows in task.manifests.items()}
+    parts = _embed(task, task.scoring, images, rows, processes, interruption)
     if not task.is_plain:
         plain = task.scoring.model_copy(update={"tta": "none", "image_size": None})
-        parts.append(embed(PLAIN, "train", task.manifests["train"].fold_rows(fold), plain))
-    return parts
+        fold_rows: dict[Role, Ids] = {
+            "train": task.manifests["train"].fold_rows(task.member.id.fold)
+        }
+        (part,) = _embed(task, plain, images, fold_rows, processes, interruption)
+        parts.append(replace(part, name=PLAIN))
+    return list(parts)
+
+
+def _embed(
+    task: Task,
+    scoring: Scoring,
+    images: Images,
+    rows: Mapping[Role, Ids],
+    processes: Processes,
+    interruption: Interruption,
+) -> list[EmbeddedPart]:
+    network = load_network(task.member_dir, task.member)
+    assert isinstance(network, FrozenNetwork)
+    weight, bias = read_head(network)
+    encoding = Encoding(task.member.settings, task.member.id.encoder, scoring, images)
+    engine, head = encoding.build_engine(network, processes), Head(weight.numpy(), bias)
+    return [
+        EmbeddedPart(
+            role,
+            engine,
+            embed_rows(
+                encoding, engine, task.manifests[role], task.stores[role], processes, interruption
+            ),
+            head,
+            row_ids,
+        )
+        for role, row_ids in rows.items()
+    ]

@@ -43,8 +43,11 @@ from stage1_cnn.scoring.rows import find_batch_size, find_width
 from stage1_cnn.scoring.views import view_images
 
 FOLDER = "embeddings"
-CODE = ("frozen", "networks", "scoring")
-"""Rooms of stage 1 that say what an embedding is: a change there makes them anew."""
+CODE = (
+    *("features/crops", "features/pixels"),
+    *("stage1_cnn/frozen", "stage1_cnn/networks", "stage1_cnn/scoring"),
+)
+"""Rooms that say what an embedding is: a change there makes them anew."""
 OF_GRAPHS = ("onnxruntime",)
 """What computes besides where the encoder is an ONNX file."""
 ARRAY = "rows"
@@ -191,6 +194,6 @@ def _map(folder: Path, shape: tuple[int, int]) -> Singles:
 
 
 def _digest_rooms() -> str:
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     files = sorted(path for room in CODE for path in (root / room).glob("*.py"))
     return digest_json([digest_file(path) for path in files])

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from features.core.manifest import Ids
 from features.errors import ManifestError
 from features.splits.folds import split_evenly
-from stage1_cnn.frozen.embedded import Head, Singles
+from stage1_cnn.frozen.embedded import BLOCK, Head, Singles
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Variances of the weights' normal prior (scikit-learn's `C`) to choose from, strictest first."""
@@ -57,18 +57,28 @@ def fit_head(
     if len(np.unique(labels)) < 2:
         raise ManifestError("train", ["a head would be fitted on rows of one class alone"])
     weights = weights / weights.mean()
-    mean = np.average(embeddings, axis=0, weights=weights)
-    spread = np.sqrt(np.average((embeddings - mean) ** 2, axis=0, weights=weights))
-    spread[spread < 1e-6 * np.maximum(1, np.abs(mean))] = np.inf  # says nothing: no weight
-    rows = ((embeddings - mean) / spread).astype(np.float32)
+    mean, spread = _measure_spread(embeddings, weights)
+    rows = embeddings - mean
+    rows /= spread
     with threadpool_limits(1, "blas"):  # sums of several threads depend on their number
         losses = _measure_losses(rows, labels, weights, groups, seed)
         strength = STRENGTHS[int(np.argmin(losses))] if len(losses) else ALONE
         weight, bias = _fit_path(rows, labels, weights, [strength], 1e-6)[0]
-    folded = weight / spread
-    return FittedHead(
-        Head(folded.astype(np.float32), float(bias - folded @ mean)), strength, losses
-    )
+    folded = (weight / spread).astype(np.float32)
+    shift = float(folded.astype(np.float64) @ mean.astype(np.float64))
+    return FittedHead(Head(folded, bias - shift), strength, losses)
+
+
+def _measure_spread(embeddings: Singles, weights: Floats) -> tuple[Singles, Singles]:
+    """Weighted mean and standard deviation `(d,)`, block by block; infinite where nothing varies,
+    so that the value gets no weight.
+    """
+    blocks = [slice(i, i + BLOCK) for i in range(0, len(embeddings), BLOCK)]
+    mean = sum(weights[b] @ embeddings[b].astype(np.float64) for b in blocks) / weights.sum()
+    squares = sum(weights[b] @ (embeddings[b] - mean) ** 2 for b in blocks)
+    spread = np.sqrt(squares / weights.sum())
+    spread[spread < 1e-6 * np.maximum(1, np.abs(mean))] = np.inf
+    return mean.astype(np.float32), spread.astype(np.float32)
 
 
 def _measure_losses(

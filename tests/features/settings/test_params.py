@@ -389,7 +389,7 @@ ONNX = "backbones.small={kind: frozen, model: clip.onnx, graph: {output: embeds}
         ("backbones.small.model=test_vit", "graph is a matter of ONNX files, and model test_vit"),
         ("backbones.small.pretrained=true", "pretrained: an ONNX file holds its weights, take it"),
         ("backbones.small.layer=1", "layer: of an ONNX file an inner layer is another graph.out"),
-        ("backbones.small.network.input=srm", "network.input: an ONNX file sees colours"),
+        ("network.input=srm", "network.input srm: an ONNX file sees colours, set it to rgb"),
         (
             "backbones.small.graph={output: e, dtype: uint8, mean: [0.5, 0.5, 0.5]}",
             "graph.mean and graph.std: grey levels of uint8 are given as they are",
