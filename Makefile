@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Only relative paths here: $(CURDIR) breaks on a space.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo setup test test-faults fault-page fuzz lint format bench gpu-check experiments carry lock audit clean clean-all
+.PHONY: help demo setup test test-faults test-scale fault-page fuzz lint format bench gpu-check experiments carry lock audit clean clean-all
 
 # Stage commands say `python -m …`, so the venv comes first in PATH.
 IN_VENV := PATH="$$(pwd)/.venv/bin:$$PATH"
@@ -31,6 +31,10 @@ test: ## Set up if needed and run all tests.
 test-faults: ## Kill, fill up and damage every stage, again and again (20 minutes).
 	@sh setup.sh
 	$(IN_VENV) python -m pytest -m faults -n 2 --durations=20
+
+test-scale: ## Between several clones and machines (5 minutes).
+	@sh setup.sh
+	$(IN_VENV) python -m pytest -m scale -n 2 --durations=20
 
 fault-page: ## Write docs/faults.md from the marks of the tests.
 	@sh setup.sh

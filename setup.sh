@@ -99,9 +99,11 @@ is_usable() {
         grep -qsF "$(pwd -P)/.venv/bin/python" .venv/bin/pip
 }
 
-# The lock names the sha256 of every file: another one is refused.
+# The lock names the sha256 of every file: another one is refused. Python keeps the bytecode of what
+# it imports, unless it may not: then every command would compile torch anew.
 install_with_uv() {
-    .venv/bin/uv pip install --python "$python" --require-hashes -r requirements.lock &&
+    .venv/bin/uv pip install --python "$python" ${PYTHONDONTWRITEBYTECODE:+--compile-bytecode} \
+        --require-hashes -r requirements.lock &&
         .venv/bin/uv pip install --python "$python" --no-deps --no-build-isolation -e .
 }
 

@@ -99,7 +99,6 @@ class Project:
         self.env |= {
             "PYTHON": str(fakes / "python"),
             "PYTHONPATH": str(fakes),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "FAKE_LOG": str(self.log),
             "REAL_DVC": str(Path(sys.executable).with_name("dvc")),
             "SKIP_DISK_CHECK": "1",
@@ -391,6 +390,11 @@ def test_uv_is_tried_once_more(project: Project) -> None:
     assert result.returncode == 0, result.stdout
     assert "trying once more" in result.stdout
     assert project.installs()[1:] == [UV_INSTALLS[0], *UV_INSTALLS]
+
+
+def test_bytecode_that_commands_may_not_keep_is_made_at_once(project: Project) -> None:
+    project.setup(PYTHONDONTWRITEBYTECODE="1")
+    assert "--compile-bytecode" in project.installs()[1]
 
 
 def test_failed_installation_leaves_no_stamp(project: Project) -> None:

@@ -1,7 +1,6 @@
 """Faces that were found: a run that was killed, or runs again, looks at no picture twice."""
 
 import json
-import sqlite3
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from features.caching.indexed_folder import IndexedFolder
 
 FORM = 1
 """Counts up when the detector, or what it is shown, changes."""
@@ -31,29 +32,18 @@ class FoundFaces(NamedTuple):
     """`(k, 5)` as `Detector.detect` gives them."""
 
 
-class FaceIndex:
+class FaceIndex(IndexedFolder):
     """By the address of a picture, as long as its file has the same state. A context manager."""
 
     def __init__(self, store_dir: str) -> None:
-        self._path = Path(store_dir) / f"faces-{FORM}.sqlite"
-
-    def __enter__(self) -> "FaceIndex":
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._open()
-        except sqlite3.DatabaseError:  # damaged: all is looked at again
-            self._path.unlink()
-            self._open()
-        return self
-
-    def _open(self) -> None:
-        self._index = sqlite3.connect(self._path)
-        self._index.execute(_SCHEMA)
+        super().__init__(Path(store_dir) / f"faces-{FORM}", _SCHEMA, [])
         self._committed = time.monotonic()
 
-    def __exit__(self, *_: object) -> None:
-        self._index.commit()
-        self._index.close()
+    def __exit__(self, *error: object) -> None:
+        try:
+            self.commit()
+        finally:
+            super().__exit__(*error)
 
     def find(self, place: str, state: State) -> FoundFaces | None:
         """`None` for a picture that nobody has looked at since it was written."""
@@ -72,5 +62,5 @@ class FaceIndex:
         ]
         self._index.executemany("INSERT OR REPLACE INTO found VALUES (?, ?, ?, ?, ?, ?)", rows)
         if time.monotonic() - self._committed > COMMIT_SECONDS:
-            self._index.commit()
+            self.commit()
             self._committed = time.monotonic()

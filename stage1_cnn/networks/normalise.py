@@ -41,7 +41,10 @@ def extract_noise(images: Tensor) -> Tensor:
     Each map is the mean over the colours of one filter's residual, cut off at ±`TRUNCATION` grey
     levels and divided by `SPREAD`: a variance of about one. Channels-last where `images` are.
     """
-    kernels, scale = _build_kernels(images.device)
+    # What is built while a graph is recorded belongs to the graph, and is not kept.
+    is_recording = torch.compiler.is_exporting()
+    build_kernels = _build_kernels.__wrapped__ if is_recording else _build_kernels
+    kernels, scale = build_kernels(images.device)
     # bfloat16 has steps of a whole grey level above 128: the noise itself would be lost.
     with torch.autocast(images.device.type, enabled=False):
         maps = conv2d(pad(images, (2, 2, 2, 2), mode="reflect"), kernels)

@@ -71,9 +71,7 @@ class Threshold:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """The inverse of `to_json`."""
-        tiers = {
-            name: TierRates(**_read_rates(rates)) for name, rates in values.get("tiers", {}).items()
-        }
+        tiers = {name: TierRates(**_read_rates(rates)) for name, rates in values["tiers"].items()}
         return cls(**{**values, **_read_rates(values), "tiers": tiers})
 
 

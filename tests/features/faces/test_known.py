@@ -29,7 +29,7 @@ def test_a_picture_is_known_as_long_as_its_file_stays(tmp_path: Path) -> None:
 def test_a_damaged_index_is_begun_anew(tmp_path: Path) -> None:
     with FaceIndex(str(tmp_path)) as index:
         index.add(["/a.png"], (10, 99), [FoundFaces(64, 48, FACES)])
-    (path,) = tmp_path.glob("*.sqlite")
+    (path,) = tmp_path.rglob("*.sqlite")
     path.write_bytes(b"no database" * 100)
     with FaceIndex(str(tmp_path)) as index:
         assert index.find("/a.png", (10, 99)) is None

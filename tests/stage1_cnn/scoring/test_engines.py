@@ -8,6 +8,7 @@ from small_task import SIZE, make_settings
 from features.settings.learning import Network
 from stage1_cnn.dump import onnx
 from stage1_cnn.dump.onnx import OnnxEngine, choose_engine
+from stage1_cnn.networks import normalise
 from stage1_cnn.networks.network import build_network
 from stage1_cnn.scoring.engines import build_torch_engine
 from stage1_cnn.scoring.processes import Processes
@@ -44,6 +45,13 @@ def test_onnx_runtime_agrees_with_torch_for_batches_of_any_size(kind, side):
             assert found.dtype == expected.dtype == torch.float32
             torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
         assert torch.equal(pixels, before)
+
+
+def test_filters_of_a_recorded_graph_are_not_kept():
+    engine, pixels = build(network=Network(input="srm")), draw_pixels(2)
+    normalise._build_kernels.cache_clear()
+    faster = OnnxEngine(engine, pixels)
+    torch.testing.assert_close(engine(pixels)[0], faster(pixels)[0], atol=1e-4, rtol=1e-4)
 
 
 def test_a_transformer_too_and_the_export_says_nothing(capfd, caplog):
