@@ -177,7 +177,8 @@ def run(
             scores, pace = score_parts(parts, kept.path, processes, interruption)
         if processes.is_first:
             write_dumps(task, parts, scores, out)
-            if out == OUT / backbone / str(fold):  # no trial
+            # Neither a trial, nor embeddings that other folds have paid for.
+            if out == OUT / backbone / str(fold) and task.member.settings.kind == "trained":
                 total = sum(len(part.row_ids) for part in parts if part.name != PLAIN)
                 measured = Measured(task.member.id.digest, pace.seconds, pace.images, total)
                 record_seconds("dump", backbone, fold, measured)
