@@ -155,6 +155,20 @@ class WorkerKilledError(PipelineError):
         )
 
 
+class LostProcessError(PipelineError):
+    """Of several processes of one training or dump, some no longer answer the others."""
+
+    def __init__(self, lost: Sequence[str], seconds: float) -> None:
+        if lost:
+            what = f"{' and '.join(lost)} ended (and said why, if it could) or hangs"
+        else:
+            what = "A process was slow, all are there"
+        super().__init__(
+            f"{what}: no answer for {seconds:g} s (FORGERYSTACK_PROCESS_TIMEOUT), so all end. What "
+            "was saved is kept: the same command goes on"
+        )
+
+
 class LockedError(PipelineError):
     """Another process works on the same files."""
 

@@ -26,6 +26,7 @@ TRUSTED = {"git", "grep", "cp", "mv", "mkdir", "cd", "export", "tar", "unzip", "
     "pip",
     "curl",
     "openssl",
+    "torchrun",
 }
 """Programs of which nothing is checked."""
 BLOCK = re.compile(

@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,11 +16,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from features.errors import Stopped
+from features.errors import LostProcessError, Stopped
 from stage1_cnn.networks.devices import pick_device, prepare_device
+from stage1_cnn.scoring.roll_call import is_of_connection, open_roll_call, read_timeout
 
-TIMEOUT = timedelta(minutes=10)
-"""A process that waits for the others so long gives up, and all end."""
 Value = TypeVar("Value")
 
 
@@ -106,7 +104,8 @@ class Processes:
 def join_processes() -> Iterator[Processes]:
     """This process and those that `torchrun` started beside it; leaves them at the end.
 
-    Raises `ConfigError` for a device that is not there, or that they would have to share.
+    Raises `ConfigError` for a device that is not there, or that they would have to share,
+    `LostProcessError` where another one hangs or is dead.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     device = pick_device(int(os.environ.get("LOCAL_RANK", "0")), world)
@@ -114,12 +113,21 @@ def join_processes() -> Iterator[Processes]:
     if world == 1:
         yield Processes(device)
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
-    host = dist.new_group(backend="gloo", timeout=TIMEOUT)
+    calls = open_roll_call()
+    backend, timeout = "nccl" if device.type == "cuda" else "gloo", read_timeout()
+    dist.init_process_group(
+        backend, store=calls.store, rank=calls.rank, world_size=world, timeout=timeout
+    )
+    host = dist.new_group(backend="gloo", timeout=timeout)
     try:
-        yield Processes(device, dist.get_rank(), world, host)
+        yield Processes(device, calls.rank, world, host)
     except Stopped:
         dist.destroy_process_group()
         raise
-    # After an error of one process the others still wait for it, and leaving would wait for them.
+    except RuntimeError as error:
+        # After an error of one process the others still wait for it, and leaving would wait for
+        # them: neither leaves.
+        if is_of_connection(error):
+            raise LostProcessError(calls.find_lost(), timeout.total_seconds()) from error
+        raise
     dist.destroy_process_group()
