@@ -24,6 +24,7 @@ from features.artifacts.row_blocks import Arrays, RowBlocks
 from features.core.files import digest_bytes, digest_file, digest_json, write_json
 from features.core.manifest import READABLE, Manifest
 from features.crops.crop_store import lay_grid
+from features.errors import ConfigError
 from features.pixels.store import ImageStore
 from features.runtime.interruption import Interruption
 from features.runtime.run_folder import list_versions
@@ -48,8 +49,6 @@ CODE = (
     *("stage1_cnn/frozen", "stage1_cnn/networks", "stage1_cnn/scoring"),
 )
 """Rooms that say what an embedding is: a change there makes them anew."""
-OF_GRAPHS = ("onnxruntime",)
-"""What computes besides where the encoder is an ONNX file."""
 ARRAY = "rows"
 _log = logging.getLogger("forgerystack")
 
@@ -106,9 +105,7 @@ class Encoding:
             "images": self.images.pixel_settings,
             "pictures": digest_bytes("\n".join(manifest.table["sha256"]).encode()),
             "code": _digest_rooms(),
-            "versions": list_versions(
-                (*COMPUTING, *OF_GRAPHS) if self.settings.graph else COMPUTING
-            ),
+            "versions": list_versions(COMPUTING),
             **describe_engines([engine]),
         }
 
@@ -121,10 +118,11 @@ def embed_rows(
     processes: Processes,
     interruption: Interruption,
 ) -> Embedded:
-    """The embeddings of all readable rows of `manifest`, in every process.
+    """The embeddings of all readable rows of `manifest`, in every process of one machine.
 
     What the cache lacks is computed by `engine`, of the pictures of `store`. Raises `Stopped`, with
-    all that was computed kept, and `DeviceMemoryError`.
+    all that was computed kept, `DeviceMemoryError`, and `ConfigError` on another machine that does
+    not share the folder.
     """
     laid = encoding.lay_grid(store)
     readable = np.flatnonzero((manifest.table["status"] == READABLE).to_numpy()).astype(np.int64)
@@ -190,6 +188,10 @@ def _map(folder: Path, shape: tuple[int, int]) -> Singles:
     if not shape[0]:  # nothing cannot be mapped
         return np.empty(shape, np.float32)
     path = folder / f"{ARRAY}.embeddings.npy"
+    if not path.is_file():
+        problem = f"{path} is not on this machine"
+        advice = "Let a frozen encoder run on one machine, or share the folder"
+        raise ConfigError("images.store_dir", [problem], advice)
     return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
