@@ -28,8 +28,10 @@ def extend_graph(network: FrozenNetwork, side: int, resized_from: int, path: Pat
     """Writes `network`, whose encoder is a graph, as one from bytes of pixels to scores.
 
     `resized_from`: the side of the squares that it will get; `side`: of those that it sees. Raises
-    `ValueError` for a graph whose batches are of one size for good.
+    `ValueError` for a graph that wants batches of one size, or pictures one by one.
     """
+    if network.encoder.quantises_batches:
+        raise ValueError("it quantises by the batch, so pictures must come one by one")
     model = onnx.load_from_string(network.encoder.content.cpu().numpy().tobytes())
     graph = model.graph
     held = {weight.name for weight in graph.initializer}

@@ -20,6 +20,9 @@ from features.settings.training import Graph, MemberSettings
 TYPES = {"float32": "tensor(float)", "float16": "tensor(float16)", "uint8": "tensor(uint8)"}
 """ONNX Runtime's names of `graph.dtype`."""
 GREY_LEVELS = 255
+BY_BATCH = b"DynamicQuantizeLinear"
+"""Names an operation whose scale is that of a whole batch: what is said of a picture would depend
+on those beside it."""
 
 
 class Value(NamedTuple):
@@ -46,6 +49,7 @@ class GraphEncoder(nn.Module):
         self.pretrained_cfg = {"mean": graph.mean, "std": graph.std}
         self.register_buffer("content", torch.empty(0, dtype=torch.uint8))
         self._session: Any = None
+        self._one_by_one = False
 
     def forward_features(self, images: Tensor) -> Tensor:
         """The named output, float32, of normalised RGB `(b, 3, h, w)`."""
@@ -55,6 +59,7 @@ class GraphEncoder(nn.Module):
         (given,) = session.get_inputs()
         array = self._convert(images)
         size = given.shape[0] if isinstance(given.shape[0], int) else max(1, len(array))
+        size = 1 if self._one_by_one else size
         parts = [
             session.run([self.graph.output], {given.name: array[i : i + size]})[0]
             for i in range(0, len(array), size)
@@ -64,6 +69,11 @@ class GraphEncoder(nn.Module):
     def forward_head(self, features: Tensor, pre_logits: bool = True) -> Tensor:
         """An embedding as it is."""
         return features
+
+    @property
+    def quantises_batches(self) -> bool:
+        """Pictures must come one by one."""
+        return BY_BATCH in self.content.cpu().numpy().tobytes()
 
     def _convert(self, images: Tensor) -> np.ndarray:
         planes = images.detach().float().cpu()
@@ -76,6 +86,7 @@ class GraphEncoder(nn.Module):
     def _open(self) -> Any:
         if self._session is None:
             self._session = _open_session(self.content.cpu().numpy().tobytes())
+            self._one_by_one = self.quantises_batches
         return self._session
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *rest: Any) -> None:

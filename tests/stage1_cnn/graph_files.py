@@ -18,8 +18,26 @@ def reduce_rows(opset: int):
     return helper.make_node("ReduceMax", ["rows"], ["first"], axes=[1], keepdims=1)
 
 
+def quantise(is_on: bool):
+    """Values in 256 steps between the lowest and the highest of the whole batch."""
+    if not is_on:
+        return [helper.make_node("Identity", ["flat"], ["mixed"])]
+    parts = ["whole", "step", "zero"]
+    return [
+        helper.make_node("DynamicQuantizeLinear", ["flat"], parts),
+        helper.make_node("DequantizeLinear", parts, ["mixed"]),
+    ]
+
+
 def write_graph(
-    path: Path, layout="NCHW", dtype="float32", side=32, batch="batch", width=WIDTH, opset=14
+    path: Path,
+    layout="NCHW",
+    dtype="float32",
+    side=32,
+    batch="batch",
+    width=WIDTH,
+    opset=14,
+    quantised=False,
 ) -> None:
     """Outputs `maps` `(b, 3, 2, 2)`, `tokens` `(b, 5, 3)` and `embeds` `(b, width)`."""
     shape = [batch, 3, side, side] if layout == "NCHW" else [batch, side, side, 3]
@@ -37,7 +55,8 @@ def write_graph(
         reduce_rows(opset),
         helper.make_node("Concat", ["first", "rows"], ["tokens"], axis=1),
         helper.make_node("Flatten", ["maps"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "mixing"], ["embeds"]),
+        *quantise(quantised),
+        helper.make_node("MatMul", ["mixed", "mixing"], ["embeds"]),
     ]  # fmt: skip
     weights = [
         numpy_helper.from_array(MIXING[:, :width], "mixing"),

@@ -51,12 +51,15 @@ def test_scores_are_those_of_the_member(tmp_path, output, pooling, layout, dtype
         np.testing.assert_allclose(got, expected.numpy(), **tolerance)
 
 
-def test_a_graph_of_one_batch_size_is_refused(tmp_path):
-    write_graph(tmp_path / "quarters.onnx", batch=1)
+@pytest.mark.parametrize(
+    ("changes", "said"), [({"batch": 1}, "of one size"), ({"quantised": True}, "one by one")]
+)
+def test_a_graph_without_batches_of_any_size_is_refused(tmp_path, changes, said):
+    write_graph(tmp_path / "quarters.onnx", **changes)
     settings = make_settings(
         kind="frozen", model="quarters.onnx", weights=Weights(root=str(tmp_path)),
         graph=Graph(output="embeds"),
     )  # fmt: skip
     network = build_network(settle_network(settings))
-    with pytest.raises(ValueError, match="of one size"):
+    with pytest.raises(ValueError, match=said):
         extend_graph(network, 32, 48, tmp_path / "whole.onnx")

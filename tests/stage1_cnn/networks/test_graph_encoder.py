@@ -92,6 +92,15 @@ def test_all_that_does_not_fit_the_file_is_told_at_once(tmp_path, changes, probl
         assert any(problem in found for found in caught.value.problems)
 
 
+def test_a_picture_does_not_depend_on_those_beside_it_though_its_batch_is_quantised(tmp_path):
+    write_graph(tmp_path / "quarters.onnx", quantised=True)
+    settings = settle_network(choose(tmp_path))
+    engine = build_torch_engine(build_network(settings), settings, torch.device("cpu"))
+    dark = np.concatenate([PIXELS[:1], np.zeros_like(PIXELS)])
+    alone, beside = (engine(torch.from_numpy(pixels))[1][0] for pixels in (PIXELS[:1], dark))
+    torch.testing.assert_close(alone, beside, rtol=0, atol=0)
+
+
 def test_what_is_no_graph_is_told(tmp_path):
     (tmp_path / "quarters.onnx").write_bytes(b"no graph")
     with pytest.raises(ConfigError, match="ONNX Runtime cannot load it"):
