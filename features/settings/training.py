@@ -74,7 +74,7 @@ class Backbone(Overrides):
 
     kind: Kind = "trained"
     """`frozen`: pretrained weights stay as they are, the network runs once over all pictures, and
-    its head is fitted in closed form."""
+    its head is a logistic regression on what it says of them."""
     model: str
     """Name of a timm network, such as `resnet50`; of a frozen one also an ONNX file, `NAME.onnx`,
     below `weights.root`."""

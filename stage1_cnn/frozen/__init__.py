@@ -1,1 +1,1 @@
-"""Members whose encoder stays as it is: embeddings, computed once, and heads in closed form."""
+"""Members whose encoder stays as it is: embeddings, computed once, and their heads."""

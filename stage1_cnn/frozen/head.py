@@ -1,4 +1,4 @@
-"""The head of a frozen encoder in closed form: logistic regression on standardised embeddings.
+"""The head of a frozen encoder: logistic regression on standardised embeddings.
 
 fitted = fit_head(embeddings, labels, weights, groups, seed=0)
 fitted.head.score(embeddings)

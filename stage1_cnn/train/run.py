@@ -28,7 +28,7 @@ from stage1_cnn.runtime.runs import COMPUTING, RunLimits
 from stage1_cnn.runtime.session import Session
 from stage1_cnn.sampling.loader import choose_rows, list_candidates
 from stage1_cnn.scoring.processes import Processes, join_processes
-from stage1_cnn.train.closed_form import fit_member
+from stage1_cnn.train.frozen_member import fit_member
 from stage1_cnn.train.correction import compute_correction
 from stage1_cnn.train.fold_curve import build_curve
 from stage1_cnn.train.fold_metrics import Figures, judge_unseen
@@ -39,7 +39,7 @@ OUT = Path("artifacts/members")
 SUMS = "train.sums.json"
 """Seals the curve of a training; weights have their digest in `member.json`."""
 NO_EPOCHS = ["epoch", "loss"]
-"""Columns of the curve of a head that was fitted in closed form: it has no rows."""
+"""Columns of the curve of a head, which was fitted at once: it has no rows."""
 _log = logging.getLogger("forgerystack")
 
 

@@ -1,4 +1,4 @@
-"""Heads in closed form, on embeddings that are made up."""
+"""Heads on embeddings that are made up."""
 
 import numpy as np
 import pytest
