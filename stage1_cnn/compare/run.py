@@ -38,8 +38,8 @@ from stage1_cnn.networks.devices import pick_device, prepare_device
 from stage1_cnn.networks.network import settle_network
 from stage1_cnn.runtime.session import Session
 from stage1_cnn.scoring.processes import Processes
-from stage1_cnn.train.frozen_member import fit_member
 from stage1_cnn.train.fold_metrics import judge_unseen
+from stage1_cnn.train.frozen_member import fit_member
 from stage1_cnn.train.loop import train_network
 
 MANIFEST = Path("artifacts/manifest")

@@ -28,10 +28,10 @@ from stage1_cnn.runtime.runs import COMPUTING, RunLimits
 from stage1_cnn.runtime.session import Session
 from stage1_cnn.sampling.loader import choose_rows, list_candidates
 from stage1_cnn.scoring.processes import Processes, join_processes
-from stage1_cnn.train.frozen_member import fit_member
 from stage1_cnn.train.correction import compute_correction
 from stage1_cnn.train.fold_curve import build_curve
 from stage1_cnn.train.fold_metrics import Figures, judge_unseen
+from stage1_cnn.train.frozen_member import fit_member
 from stage1_cnn.train.loop import Trained, train_network
 
 MANIFEST = Path("artifacts/manifest")
