@@ -42,7 +42,7 @@ fault-page: ## Write docs/faults.md from the marks of the tests.
 
 FUZZ_COUNT = 10000
 
-fuzz: ## Spoil 10,000 pictures of each format, and label files, and read them (FUZZ_COUNT=n).
+fuzz: ## Spoil 10,000 pictures of each format, label files and shards, and read them (FUZZ_COUNT=n).
 	@sh setup.sh
 	FORGERYSTACK_FUZZ=$(FUZZ_COUNT) $(IN_VENV) python -m pytest -q -s \
 		tests/features/pixels/test_fuzz_images.py tests/features/lists/test_fuzz_lists.py

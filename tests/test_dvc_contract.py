@@ -30,8 +30,9 @@ STAGES = PIPELINE["stages"]
 AUCS = ("features/core/auc.py", "features/core/number_text.py")
 OF_CORE = (*AUCS, "features/core/members.py")
 SUMS, TRUSTED = "features/core/sums.py", "features/core/trusted.py"
+TAR = "features/shards/tar.py"
 OF_CHANGED = {
-    *(*AUCS, SUMS, "features/forensics/__main__.py", "features/forensics/run.py"),
+    *(*AUCS, SUMS, TAR, "features/forensics/__main__.py", "features/forensics/run.py"),
     "stage1_cnn/dump/embedded_parts.py",
     *("features/forensics/measuring.py", "features/forensics/settings.py"),
     *("stage1_cnn/augment/augmenter.py", "stage1_cnn/augment/mixing.py"),
@@ -42,9 +43,14 @@ ROOM_MATES = {
     "inputs": {*OF_CORE, SUMS, "features/core/manifest.py"},
     "prepare": {*OF_CORE},
     "null_model": {"features/core/members.py", SUMS, TRUSTED},
-    "forensics": {*OF_CORE, SUMS},
-    "dump": {SUMS, "stage1_cnn/frozen/head.py"},
-    "outside": {SUMS, "features/lists/class_folders.py", "features/lists/label_file.py"},
+    "forensics": {*OF_CORE, SUMS, TAR},
+    "train": {TAR},
+    "dump": {SUMS, TAR, "stage1_cnn/frozen/head.py"},
+    "outside": {
+        *(SUMS, "features/lists/class_folders.py", "features/lists/label_file.py"),
+        *("features/lists/shard_files.py", "features/lists/shard_listing.py"),
+        "features/lists/shards.py",
+    },
     "perturb": OF_CHANGED,
     "tiers": {*OF_CHANGED, "stage1_cnn/perturb/__main__.py", "stage1_cnn/perturb/run.py"},
     "stack": {TRUSTED},
@@ -61,10 +67,10 @@ ROOM_MATES = {
         "stage2_ensemble/explanations/shapes.py",
         *("stage2_ensemble/findings/scorers.py", "stage2_ensemble/results/metrics_file.py"),
     },
-    "explain": {*AUCS, SUMS},
+    "explain": {*AUCS, SUMS, TAR},
     "label": {TRUSTED},
     "report": {
-        *("features/artifacts/null_model.py", "features/artifacts/row_blocks.py"),
+        *("features/artifacts/null_model.py", "features/artifacts/row_blocks.py", TAR),
         *("features/pixels/cache.py", "features/pixels/facts.py", "features/pixels/scanning.py"),
         *("features/pixels/store.py", "features/pixels/thumbnails.py"),
         "stage2_ensemble/findings/called_fake.py",
@@ -196,6 +202,7 @@ def test_what_changes_no_result_is_no_dependency():
         ("features/caching/filling.py", "prepare forensics train dump perturb tiers explain"),
         ("features/prepare/near_duplicates.py", "prepare"),
         ("features/lists/class_folders.py", "prepare outside"),
+        ("features/shards/tar.py", "prepare forensics train dump perturb tiers explain report"),
         ("features/forensics/dct.py", "forensics perturb tiers"),
         ("features/null_model/model.py", "null_model"),
         ("features/outside/matching.py", "outside"),

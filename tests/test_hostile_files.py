@@ -100,7 +100,7 @@ def test_nothing_in_the_project_unpickles_files():
 )
 def test_weights_with_a_hostile_header_are_refused(tmp_path, header):
     settings = make_settings()
-    member = Member(MemberId("net", 0, "", "", Correction()), settings, 2, 1, 1, 1)
+    member = Member(MemberId("net", 0, "", "", Correction()), settings, 2, 1, 1, 1, 1)
     member = write_member(build_network(settings).state_dict(), member, tmp_path)
     (tmp_path / WEIGHTS).write_bytes(header)
     with pytest.raises(IntegrityError, match=r"weights\.safetensors is damaged.*train@net-0"):

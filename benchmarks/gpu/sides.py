@@ -141,7 +141,8 @@ class Limit(SameStep):
         trainer, (images, labels, _) = self.trainer, self.ready
         assert trainer.ema is not None
         trainer.optimizer.zero_grad()
-        loss = cross_entropy(Classifier(trainer.network, trainer.precision)(images), labels)
+        logits, _ = Classifier(trainer.network, trainer.precision)(images)
+        loss = cross_entropy(logits, labels)
         trainer.scaler.scale(loss).backward()
         trainer.scaler.step(trainer.optimizer)
         trainer.scaler.update()

@@ -13,6 +13,7 @@ from features.crops.picture_cache import PictureCache, decode_known
 from features.crops.places import Corners, Sizes, reflect
 from features.errors import ImageProblem, ManifestError
 from features.pixels.decoding import Pixels, fit_shape, limit_shape
+from features.pixels.reading import order_reads
 from features.pixels.store import ADVICE, SAMPLED_BLOCKS, FileChange, check_sample, keep_pixels
 from features.runtime.memory import count_workers
 from features.settings.images import Images
@@ -164,6 +165,7 @@ def open_pictures(
             cache.drop_damaged()  # where one is, others may be
             missing = _find_missing(sha256s, cache.find_places(sha256s, needed), readable)
         if len(missing):
+            missing = missing[order_reads(table["path"].iloc[missing].tolist())]
             title = f"decode {manifest.role}"
             problems = cache.fill(root, table.iloc[missing], needed[missing], title)
             if problems:

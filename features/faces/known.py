@@ -19,8 +19,8 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS found (
     place TEXT PRIMARY KEY, bytes INTEGER, mtime INTEGER, width INTEGER, height INTEGER, faces TEXT)
 """
-State = tuple[int, int]
-"""Size and modification time of a file."""
+State = tuple[int | None, int]
+"""Of a file, as `features.pixels.reading.read_state` gives it."""
 
 
 class FoundFaces(NamedTuple):
@@ -47,7 +47,9 @@ class FaceIndex(IndexedFolder):
 
     def find(self, place: str, state: State) -> FoundFaces | None:
         """`None` for a picture that nobody has looked at since it was written."""
-        query = "SELECT width, height, faces FROM found WHERE place = ? AND bytes = ? AND mtime = ?"
+        query = (
+            "SELECT width, height, faces FROM found WHERE place = ? AND bytes IS ? AND mtime = ?"
+        )
         row = self._index.execute(query, (place, *state)).fetchone()
         if row is None:
             return None

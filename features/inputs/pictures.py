@@ -14,6 +14,7 @@ import numpy as np
 from features.core.trusted import leads_into
 from features.inputs.contents import KnownContents
 from features.lists.folders import Skipped, walk_files
+from features.lists.shard_files import find_shards
 
 ALL = 100_000
 """Pictures whose contents are all compared."""
@@ -24,13 +25,15 @@ SAMPLED = 10_000
 def describe_pictures(
     root: Path, images: str, trusted: tuple[str, ...], contents: KnownContents
 ) -> dict[str, Any]:
-    """How many files lie below `root`/`images`, and sha256 of their names and of what they hold.
+    """How many files lie below `root`/`images`, or shards that it names, and sha256 of their names
+    and of what they hold.
 
     Wherever they were copied to, and whenever, they are the same. As in `prepare`, links to folders
     are followed only into `trusted` ones, and what lies neither there nor below `root` is not
     opened.
     """
-    found = dict(sorted(walk_files(root / images, "", Skipped(trusted))))
+    shards = find_shards(root, images, trusted)
+    found = shards or dict(sorted(walk_files(root / images, "", Skipped(trusted))))
     names = compared = list(found)
     if len(names) > ALL:
         chosen = np.random.default_rng(0).choice(len(names), SAMPLED, replace=False)
@@ -43,6 +46,7 @@ def describe_pictures(
     digests = contents.digest([found[name].path for name in opened])
     facts = zip(opened, digests, strict=True)
     return {
+        "kind": "shards" if shards else "pictures",
         "files": len(names),
         "names": _digest(names),
         "contents": _digest([f"{name}\0{digest}" for name, digest in facts]),
@@ -51,11 +55,12 @@ def describe_pictures(
 
 def find_change(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     """In words what `describe_pictures` sees now and did not see before; empty if nothing."""
+    noun = after["kind"]
     if before["files"] != after["files"]:
-        return f"{after['files']:,} pictures instead of {before['files']:,}"
+        return f"{after['files']:,} {noun} instead of {before['files']:,}"
     if before["names"] != after["names"]:
-        return "pictures of other names"
-    return "other pictures of the same names" if before != after else ""
+        return f"{noun} of other names"
+    return f"other {noun} of the same names" if before != after else ""
 
 
 def _digest(lines: list[str]) -> str:

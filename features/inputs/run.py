@@ -12,8 +12,10 @@ from features.errors import ManifestError
 from features.inputs.contents import KnownContents, keep_contents
 from features.inputs.pictures import describe_pictures, find_change
 from features.inputs.settings import AllParams, check_all_params
+from features.lists.folders import split_by_list
+from features.lists.shard_files import find_shards, names_shards
 from features.runtime.unused import PLACES, set_unused_aside
-from features.settings.data import Data
+from features.settings.data import Data, RoleFiles
 from features.settings.members import Outside
 
 OUT = Path("artifacts/inputs.json")
@@ -37,14 +39,15 @@ def describe_inputs(data: Data, contents: KnownContents) -> dict[str, Any]:
     Raises `ManifestError` with every file or folder that is not there.
     """
     facts: dict[str, Any] = {"root": data.root}
-    problems = []
-    for role, files in data.roles.items():
-        if files.images is not None and not (images := Path(data.root) / files.images).is_dir():
-            problems.append(f"data.{role}.images: no folder {images}")
+    problems: list[str] = []
+    lists = _split_roles(data, problems)
+    for name, files in lists.items():
+        role = name.partition("/")[0]
+        problems += _find_image_problems(data, role, files.images)
         if files.labels is None:
-            facts[role] = {"images": files.images}
+            facts[name] = {"images": files.images}
         elif (labels := Path(data.root) / files.labels).is_file():
-            facts[role] = {"labels": files.labels, **_describe_file(labels)}
+            facts[name] = {"labels": files.labels, **_describe_file(labels)}
         else:
             problems.append(f"data.{role}.labels: no file {labels}")
     if data.label_overrides is not None:
@@ -56,11 +59,39 @@ def describe_inputs(data: Data, contents: KnownContents) -> dict[str, Any]:
     if problems:
         raise ManifestError("data", problems, "What you do not have is set to null.")
     trusted = find_trusted(data.trusted)
-    for role, files in data.roles.items():
+    for name, files in lists.items():
         if files.images is not None and Path(data.root) != WATCHED:
             found = describe_pictures(Path(data.root), files.images, trusted, contents)
-            facts[role]["pictures"] = found
+            facts[name]["pictures"] = found
     return facts
+
+
+def _split_roles(data: Data, problems: list[str]) -> dict[str, RoleFiles]:
+    """The files of each role by its name; of a role with several lists by `role/list`."""
+    found: dict[str, RoleFiles] = {}
+    for role in data.roles:
+        try:
+            parts = [part.roles[role] for part in split_by_list(data, role)]
+        except ManifestError as error:
+            problems += [f"data.{role}.labels: {problem}" for problem in error.problems]
+            continue
+        for files in parts:
+            found[role if files == data.roles[role] else f"{role}/{files.labels}"] = files
+    return found
+
+
+def _find_image_problems(data: Data, role: str, images: str | None) -> list[str]:
+    """Where there is neither a folder nor a shard, or shards that cannot be read."""
+    if images is None:
+        return []
+    place = Path(data.root) / images
+    if not place.is_dir() and not names_shards(images):
+        return [f"data.{role}.images: no folder {place}"]
+    try:
+        find_shards(Path(data.root), images, find_trusted(data.trusted))
+    except ManifestError as error:
+        return [f"data.{role}.images: {place}: {problem}" for problem in error.problems]
+    return []
 
 
 def describe_outside(outside: Outside) -> dict[str, Any]:
@@ -88,10 +119,11 @@ def _read_earlier(out: Path) -> dict[str, Any]:
 
 def tell_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
     """Says which roles have other pictures than `before`, so that `prepare` runs again."""
-    for role in sorted({"train", "val", "test"} & before.keys() & after.keys()):
-        seen, found = (facts[role].get("pictures") for facts in (before, after))
+    roles = {name for name in after if name.partition("/")[0] in ("train", "val", "test")}
+    for name in sorted(roles & before.keys()):
+        seen, found = (facts[name].get("pictures") for facts in (before, after))
         if seen and found and (change := find_change(seen, found)):
-            _log.info("inputs: data.%s has %s: prepare runs again", role, change)
+            _log.info("inputs: data.%s has %s: prepare runs again", name, change)
 
 
 def run(values: Mapping[str, Any], out: Path = OUT) -> AllParams:

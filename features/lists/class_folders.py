@@ -28,8 +28,10 @@ from features.lists.folders import (
     walk_files,
 )
 from features.lists.label_file import ListedRows, list_group_keys, read_labels
+from features.lists.shards import list_packed, read_packed
 from features.settings.data import ClassNames, Data, RoleFiles
 from features.settings.sections import suggest_name
+from features.shards.names import parse_member
 
 BENCHMARKS = {"0_real": 0, "1_fake": 1, "nature": 0, "ai": 1}
 """Class folders of CNNDetection, UniversalFakeDetect and GenImage."""
@@ -52,16 +54,31 @@ class _ClassFolders:
 
 
 def read_role(data: Data, hold_out: Mapping[str, Sequence[str]], role: Role) -> ListedRows:
-    """Rows of a role from its list, or from its folders where `labels` is null.
+    """Rows of a role from its list, or from its shards or folders where `labels` is null.
 
-    Columns as `features.lists.label_file.read_labels` gives them, `hold:<column>` in train alone.
-    Raises `ManifestError` with all problems.
+    Columns as `features.lists.label_file.read_listed_rows` gives them, `hold:<column>` in train
+    alone. Raises `ManifestError` with all problems.
     """
     files: RoleFiles = getattr(data, role)
     columns = tuple(hold_out) if role == "train" else ()
+    is_labelled = role != "test"
+    packed = list_packed(data, files, is_labelled, columns)
     if files.labels is not None:
-        return read_labels(data, files, role != "test", columns)
-    return read_folders(data, files, role, columns)
+        listed = read_labels(data, files, is_labelled, columns, packed)
+        return listed if packed else _check_names(listed)
+    if packed is not None:
+        return read_packed(packed, data, files, is_labelled, columns)
+    return _check_names(read_folders(data, files, role, columns))
+
+
+def _check_names(listed: ListedRows) -> ListedRows:
+    """Raises `ManifestError` for files that are called as those in shards are."""
+    paths = listed.rows["path"]
+    marked = paths[paths.str.contains("&member=", regex=False)]
+    if odd := [path for path in marked if parse_member(path)]:
+        problems = [f"{path}: files in shards are called so, rename it" for path in odd]
+        raise ManifestError("files", problems)
+    return listed
 
 
 def read_folders(

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from itertools import chain, compress, repeat
 from operator import itemgetter
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import Any, Protocol, TextIO
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
 
 from features.errors import ManifestError
 from features.lists.targets import clean_text
@@ -46,12 +48,15 @@ class Problems:
 
     noun: str = "line"
     """What is counted: lines of a text, rows of a table, entries of metadata."""
+    name_line: Callable[[int], str] | None = None
+    """What a line is called instead."""
     count: int = 0
     _first: list[tuple[int, str]] = field(default_factory=list)
 
     def add(self, line: int, problem: str) -> None:
         self.count += 1
-        self._first.append((line, f"{self.noun} {line}: {problem}"))
+        place = self.name_line(line) if self.name_line else f"{self.noun} {line}"
+        self._first.append((line, f"{place}: {problem}"))
         if len(self._first) == 2 * KEPT:
             self._sort()
 
@@ -86,10 +91,14 @@ class Table:
     """The rows, in at least one block; cells without spaces around them."""
     notes: list[str]
     """How it was read, where that is not as it stands."""
-    line: int = 1
-    """The line of the header."""
+    where: str = "line 1"
+    """Where the header stands."""
     words: Mapping[str, int] = field(default_factory=dict)
     """Labels by what this form of list calls its classes."""
+    advice: str = "A header that names the columns is needed."
+    """Where columns lack."""
+    has_addresses: bool = False
+    """The last column says where pictures are; names are no paths."""
 
 
 @contextmanager
@@ -135,7 +144,8 @@ def _read_text(file: TextIO, wanted: Sequence[str], path: Path) -> Table:
     def iterate(problems: Problems) -> Iterator[RecordBlock]:
         return iterate_records(records, len(names), problems)
 
-    return Table(names, iterate, notes, before if commented else before + 1)
+    where = f"line {before if commented else before + 1}"
+    return Table(names, iterate, notes, where)
 
 
 def _choose_delimiter(line: str, wanted: Sequence[str]) -> str:
@@ -203,6 +213,19 @@ def _build_block(cells: list[str], lines: list[int], width: int) -> RecordBlock:
         keep[blank] = False
         block.keep(keep)
     return block
+
+
+def join_blocks(blocks: list[dict[str, Any]]) -> pd.DataFrame:
+    """Arrays of several blocks as one table; column by column, so that no more than one of them is
+    there twice."""
+    columns: dict[str, Any] = {}
+    for name in list(blocks[0]):
+        parts = [block.pop(name) for block in blocks]
+        is_text = isinstance(parts[0], pa.Array)
+        columns[name] = pa.concat_arrays(parts) if is_text else np.concatenate(parts)
+        if is_text:
+            columns[name] = pd.Series(columns[name], dtype="str")
+    return pd.DataFrame(columns, copy=False)
 
 
 def check_file(path: Path) -> None:

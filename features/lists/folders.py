@@ -7,6 +7,7 @@ from pathlib import Path
 
 from features.core.trusted import leads_into
 from features.errors import ManifestError
+from features.settings.data import Data, RoleFiles
 
 LITTER = {
     *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin"),
@@ -90,3 +91,28 @@ def scan_folder(folder: Path, prefix: str, skipped: Skipped) -> list[os.DirEntry
     litter = [e.name for e in found if e.name[0] == "." or e.name.lower() in LITTER]
     skipped.litter += [prefix + name for name in litter]
     return [e for e in found if e.name not in litter] if litter else found
+
+
+def split_by_list(data: Data, role: str) -> list[Data]:
+    """`data`, or where `labels` of the role holds a `*`, one for each list that it stands for.
+
+    In order of names; a `*` of `images` becomes what that of `labels` stood for. Raises
+    `ManifestError` where no list is called so.
+    """
+    files: RoleFiles = getattr(data, role)
+    if files.labels is None or "*" not in files.labels:
+        return [data]
+    above, _, below = files.labels.partition("*")
+    folder, _, begin = above.rpartition("/")
+    end = below.partition("/")[0]
+    found = []
+    for name in sorted(entry.name for entry in scan_folder(Path(data.root), folder, Skipped())):
+        if not name.startswith(begin) or not name[len(begin) :].endswith(end):
+            continue
+        star = name[len(begin) : len(name) - len(end)]
+        one = {key: text and text.replace("*", star) for key, text in files.model_dump().items()}
+        if (Path(data.root) / one["labels"]).is_file():
+            found.append(data.model_copy(update={role: RoleFiles(**one)}))
+    if not found:
+        raise ManifestError(f"data.{role}.labels", [f"no list is called {files.labels}"])
+    return found

@@ -15,9 +15,9 @@ import pyarrow as pa
 from features.core.manifest import NO_LABEL
 from features.errors import SHOWN, ManifestError
 from features.lists.advice import TARGETS, choose_column, suggest_classes, suggest_columns
-from features.lists.csv_blocks import Problems, RecordBlock, Table
+from features.lists.csv_blocks import Problems, RecordBlock, Table, join_blocks
 from features.lists.file_names import TEXT, read_names
-from features.lists.pictures import FoundPictures, find_pictures
+from features.lists.pictures import FoundPictures, PackedPictures, find_pictures
 from features.lists.tables import ORIGINAL, open_table
 from features.lists.targets import TargetLabels
 from features.settings.data import Data, RoleFiles
@@ -48,14 +48,41 @@ class _Layout:
     """Columns of the result to the places that they are copied from, as are `numbers`."""
     targets: TargetLabels
     folder: PurePosixPath
+    address: int
+    """The place of addresses, where names are no paths."""
     unknown: dict[str, int] = field(default_factory=dict)
     """Targets that are of no class, with their number."""
 
 
 def read_labels(
-    data: Data, files: RoleFiles, labelled: bool, hold_out: Sequence[str] = ()
+    data: Data,
+    files: RoleFiles,
+    labelled: bool,
+    hold_out: Sequence[str] = (),
+    packed: PackedPictures | None = None,
 ) -> ListedRows:
-    """Rows of one label file.
+    """Rows of one label file; its pictures are `packed` in shards, or files below `files.images`.
+
+    As `read_listed_rows` in all else.
+    """
+    if files.labels is None:
+        raise ValueError("there is no label file to read")
+    path = Path(data.root) / files.labels
+    wanted = [data.columns.name, data.columns.target] if labelled else [data.columns.name]
+    with open_table(path, wanted) as table:
+        return read_listed_rows(table, path, data, files, labelled, hold_out, packed)
+
+
+def read_listed_rows(
+    table: Table,
+    path: Path,
+    data: Data,
+    files: RoleFiles,
+    labelled: bool,
+    hold_out: Sequence[str] = (),
+    packed: PackedPictures | None = None,
+) -> ListedRows:
+    """Rows of the table that was read from `path`.
 
     Columns: `line` (its number in the file), `img_name` (as the list has it), `path` (relative to
     the data root), `label` (-1 where not `labelled`), `weight`, `draw_weight`, `generator`,
@@ -63,21 +90,19 @@ def read_labels(
     column of `hold_out`. A file that is not may lack the column of units.
     Raises `ManifestError` with the first bad lines and the count of all.
     """
-    if files.labels is None:
-        raise ValueError("there is no label file to read")
-    path = Path(data.root) / files.labels
     problems, advice = Problems(), ""
-    wanted = [data.columns.name, data.columns.target] if labelled else [data.columns.name]
-    with open_table(path, wanted) as table:
-        layout = _find_columns(table, data, files, labelled, hold_out, path)
-        blocks = [_read_block(b, layout, problems) for b in table.iterate_blocks(problems)]
-    rows, repeated = _drop_repeated(_join_blocks(blocks), problems)
+    folder = "" if packed else files.images or ""
+    layout = _find_columns(table, data, PurePosixPath(folder), labelled, hold_out, path)
+    blocks = [_read_block(b, layout, problems) for b in table.iterate_blocks(problems)]
+    rows, repeated = _drop_repeated(join_blocks(blocks), problems)
     if layout.unknown:
         advice = _advise_classes(layout, data)
-    if files.images is None:  # names that lead elsewhere are never followed
+    if layout.address >= 0:
+        found = FoundPictures(rows["path"], [])
+    elif files.images is None:  # names that lead elsewhere are never followed
         found = FoundPictures(rows["path"].where(rows["path"] != "", rows["img_name"]), [])
     else:
-        found = find_pictures(rows, data, files.images, labelled, problems)
+        found = find_pictures(rows, data, files.images, labelled, problems, packed)
     if problems.count:
         advice = "\n".join(filter(None, [advice, found.advice]))
         raise ManifestError(str(path), problems.list_texts(), advice, count=problems.count)
@@ -117,7 +142,7 @@ def check_hold_out(rows: pd.DataFrame, hold_out: Mapping[str, Sequence[str]]) ->
 def _find_columns(
     table: Table,
     data: Data,
-    files: RoleFiles,
+    folder: PurePosixPath,
     labelled: bool,
     hold_out: Sequence[str],
     path: Path,
@@ -137,7 +162,7 @@ def _find_columns(
         texts |= {column: name for column, name in described.items() if name}
         texts |= {f"group:{column}": column for column in data.group_columns}
         texts |= {f"hold:{column}": column for column in hold_out}
-        texts |= {ORIGINAL: ORIGINAL} if table.words else {}
+        texts |= {ORIGINAL: ORIGINAL} if ORIGINAL in header and table.words else {}
         named = {"weight": columns.weight, "draw_weight": columns.draw_weight}
         numbers = {column: name for column, name in named.items() if name}
         wanted += [columns.target, *numbers.values()]
@@ -154,7 +179,8 @@ def _find_columns(
         },
         texts={**absent, **{column: header.index(name) for column, name in texts.items()}},
         targets=TargetLabels(data.classes, table.words),
-        folder=PurePosixPath(files.images or ""),
+        folder=folder,
+        address=len(header) - 1 if table.has_addresses else -1,
     )
 
 
@@ -163,7 +189,7 @@ def _check_columns(
 ) -> None:
     """Raises `ManifestError` if one is missing, with the lines of `params.yaml` that read what is
     there."""
-    header, where = table.header, f"line {table.line}"
+    header, where = table.header, table.where
     missing = [name for name in wanted if name not in header]
     problems = [f"{where}: no column {name!r}{suggest_name(name, header)}" for name in missing]
     problems += [
@@ -174,7 +200,7 @@ def _check_columns(
     lines = suggest_columns(header, data, labelled) if missing else []
     if lines and labelled:
         lines += _suggest_classes(table, data)
-    advice = "A header that names the columns is needed."
+    advice = table.advice
     if lines:
         advice = "\n".join(["To read it as it is, say in params.yaml:", "data:", *lines])
     raise ManifestError(str(path), problems, advice)
@@ -182,7 +208,10 @@ def _check_columns(
 
 def _read_block(block: RecordBlock, layout: _Layout, problems: Problems) -> dict[str, Any]:
     """Columns of the rows of one block, as arrays of NumPy and of Arrow."""
-    names, paths = read_names(block, layout.name, layout.folder, problems)
+    if layout.address >= 0:
+        names, paths = (pa.array(block.columns[i], TEXT) for i in (layout.name, layout.address))
+    else:
+        names, paths = read_names(block, layout.name, layout.folder, problems)
     labels = np.full(len(names), NO_LABEL, np.int8)
     if layout.target >= 0:
         labels = _read_targets(block, layout, problems)
@@ -247,18 +276,6 @@ def _parse_weight(text: str) -> float:
     except ValueError:
         return 0.0
     return weight if 0 < weight < math.inf else 0.0
-
-
-def _join_blocks(blocks: list[dict[str, Any]]) -> pd.DataFrame:
-    """One table; column by column, so that no more than one of them is there twice."""
-    columns: dict[str, Any] = {}
-    for name in list(blocks[0]):
-        parts = [block.pop(name) for block in blocks]
-        is_text = isinstance(parts[0], pa.Array)
-        columns[name] = pa.concat_arrays(parts) if is_text else np.concatenate(parts)
-        if is_text:
-            columns[name] = pd.Series(columns[name], dtype="str")
-    return pd.DataFrame(columns, copy=False)
 
 
 def _drop_repeated(rows: pd.DataFrame, problems: Problems) -> tuple[pd.DataFrame, int]:

@@ -8,8 +8,8 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
@@ -89,19 +89,66 @@ class FoundPictures:
     advice: str = ""
 
 
-def find_pictures(
-    rows: pd.DataFrame, data: Data, images: str, labelled: bool, problems: Problems
-) -> FoundPictures:
-    """Paths of all rows; those that are no file are found where one picture alone is meant.
+@dataclass(frozen=True)
+class PackedPictures:
+    """The pictures in shards, `(n,)` texts each."""
 
-    `rows` have `line`, `img_name` and `path`, empty where a name leads elsewhere. Adds each name to
-    `problems` that leads elsewhere and means no picture, that may mean several, or, of rows that
-    are `labelled`, means that of another row. A name that means nothing stays as it is: missing.
+    names: pa.Array
+    addresses: pa.Array
+    columns: dict[str, pa.Array]
+    """What stands beside them, as far as it is read."""
+    others: list[str]
+    """Names of columns that are not read."""
+    words: Mapping[str, int]
+    """Labels by what the shards call their classes."""
+    notes: list[str]
+    folder: str
+    """Where they would lie as files."""
+
+    def find_addresses(self, names: pd.Series) -> pd.Series:
+        """Of `names` `(m,)`; the path of a file that is not there for those that are no picture."""
+        wanted = pa.array(names, TEXT)
+        found = self.addresses.take(pc.index_in(wanted, self.names))
+        folder, slash = pa.scalar(self.folder, TEXT), pa.scalar("/", TEXT)
+        missing = pc.binary_join_element_wise(folder, wanted, slash)
+        return pd.Series(pc.coalesce(found, missing), dtype="str")
+
+
+def find_pictures(
+    rows: pd.DataFrame,
+    data: Data,
+    images: str,
+    labelled: bool,
+    problems: Problems,
+    packed: PackedPictures | None = None,
+) -> FoundPictures:
+    """Paths of all rows; those that are no file are found where one picture alone can be meant.
+
+    `rows` have `line`, `img_name` and `path`, empty where a name leads elsewhere; of pictures that
+    are `packed` it is the name alone. Adds each name to `problems` that leads elsewhere and means
+    no picture, that may mean several, or, of rows that are `labelled`, means that of another row. A
+    name that means nothing stays as it is: missing.
     """
-    root = Path(data.root)
-    folder, prefix = root / images, str(PurePosixPath(images) / "-")[:-1]
+    place = Path(data.root) / images
+    if packed is None:
+        prefix = str(PurePosixPath(images) / "-")[:-1]
+        names = _list_pictures(place, find_trusted(data.trusted))
+        return _find_meant(rows, names, prefix, place, labelled, problems)
+    found = _find_meant(rows, packed.names.to_pylist(), "", place, labelled, problems)
+    paths = packed.find_addresses(found.paths)
+    return replace(found, paths=paths, notes=[*packed.notes, *found.notes])
+
+
+def _find_meant(
+    rows: pd.DataFrame,
+    pictures: list[str],
+    prefix: str,
+    place: Path,
+    labelled: bool,
+    problems: Problems,
+) -> FoundPictures:
+    """The `pictures` of `rows`, by paths that begin with `prefix`."""
     paths = rows["path"]
-    pictures = _list_pictures(folder, find_trusted(data.trusted))
     there = pc.is_in(pa.array(paths, TEXT), pa.array([prefix + name for name in pictures], TEXT))
     wanted = np.flatnonzero(~there.to_numpy(zero_copy_only=False))
     back = int(pc.sum(pc.match_substring(pa.array(rows["img_name"], TEXT), "\\")).as_py() or 0)
@@ -133,7 +180,7 @@ def find_pictures(
             mended[row] = prefix + meant[0]
             ways[how] += 1
     notes += [f"pictures found {how}: {n:,}" for how, n in ways.items()]
-    there_lies = _describe_pictures(folder, pictures)
+    there_lies = _describe_pictures(place, pictures)
     if lost:
         notes.append(f"names that are no picture: {len(lost):,}, such as {lost[0]!r}; {there_lies}")
     if mended:

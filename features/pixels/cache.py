@@ -23,7 +23,8 @@ from features.caching.indexed_folder import ASKED, IndexedFolder, mark_values
 from features.core.files import name_place
 from features.core.manifest import Ids
 from features.pixels.facts import Scan
-from features.pixels.scanning import ScannedBlock, read_state, scan_block
+from features.pixels.reading import order_reads, read_state
+from features.pixels.scanning import ScannedBlock, scan_block
 from features.pixels.thumbnails import STORED_SIDE
 from features.runtime.progress import show_progress, track
 from features.settings.images import Images, Limits
@@ -139,7 +140,8 @@ class ImageCache(IndexedFolder):
             known = {place: facts for place, *facts in self._index.execute(query, places)}
             for i, place in enumerate(places, start):
                 size, mtime, pixels = known.get(place, (-1, -1, 0))
-                changed = place not in known or (size, mtime) != read_state(place)
+                seen_size, seen_time = read_state(place)
+                changed = place not in known or mtime != seen_time or seen_size not in (None, size)
                 if changed:
                     unread.append(i)
                 if changed or not pixels:
@@ -157,6 +159,7 @@ class ImageCache(IndexedFolder):
         trusted: tuple[str, ...],
     ) -> dict[int, str]:
         """Reads and records the missing files; returns the problems by position in `paths`."""
+        missing = missing[order_reads([paths[p] for p in missing])]
         (last,) = self._index.execute("SELECT MAX(start) FROM blocks").fetchone()
         first = 0 if last is None else last + BLOCK
         parts = [missing[i : i + BLOCK] for i in range(0, len(missing), BLOCK)]

@@ -14,10 +14,17 @@ from features.core.files import digest_bytes, name_place
 from features.errors import ImageProblem
 from features.pixels.decoding import Pixels, decode_picture, make_square
 from features.pixels.facts import Scan, describe_image
-from features.pixels.reading import digest_part, hash_file, open_inside, read_inside
+from features.pixels.reading import (
+    digest_part,
+    hash_file,
+    measure_file,
+    open_inside,
+    read_inside,
+    read_state,
+)
 from features.pixels.thumbnails import SIDE, hash_thumbnails, shrink_grey, shrink_thumbnails
 from features.settings.images import Images, Limits
-from features.videos.addresses import Address, cut_box, name_file, parse_address
+from features.videos.addresses import Address, cut_box, parse_address
 from features.videos.frames import Frame, is_video, list_times, read_frames
 
 
@@ -71,7 +78,7 @@ def scan_video(
             if any(part.time is None for part in parts):
                 list_times(file, limits)
                 raise ImageProblem("a video that was read as one picture")
-            size, sha256 = os.fstat(file.fileno()).st_size, hash_file(file)
+            size, sha256 = measure_file(file), hash_file(file)
             by_time = itertools.groupby(parts, lambda part: part.time)
             for (_, same), frame in zip(by_time, read_frames(file, times, limits), strict=True):
                 for part in same:
@@ -149,12 +156,3 @@ def scan_block(
         file.write(thumbnails.data)
     checksum = zlib.crc32(thumbnails.data, checksum)
     return ScannedBlock(start, scans, mtimes, hash_thumbnails(grey), checksum)
-
-
-def read_state(place: str) -> tuple[int, int]:
-    """Size and modification time of the file at an address, by which a changed one is told."""
-    try:
-        state = os.stat(name_file(place))
-    except OSError:
-        return -1, -1
-    return state.st_size, state.st_mtime_ns

@@ -2,6 +2,7 @@
 
 import logging
 import mmap
+import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +18,9 @@ from features.core.trusted import ANYWHERE
 from features.errors import ImageProblem, ManifestError, StaleArtifactError
 from features.pixels.cache import BLOCK, ImageCache
 from features.pixels.decoding import Change, Pixels, decode_square
-from features.pixels.reading import read_content
+from features.pixels.reading import read_content, read_state
 from features.runtime.memory import count_workers
 from features.settings.images import NO_LIMITS, Images
-from features.videos.addresses import name_file
 
 _log = logging.getLogger("forgerystack")
 SHARE = 0.5
@@ -240,11 +240,8 @@ def check_sample(manifest: Manifest, root: Path) -> None:
     known = manifest.table[manifest.table["status"] == READABLE]
     sample = known.sample(min(SAMPLED, len(known)), random_state=0)
     for path, size in zip(sample["path"], sample["bytes"], strict=True):
-        try:
-            found = (root / name_file(path)).stat().st_size
-        except OSError:
-            found = -1
-        if found != size:
-            seen = "a missing file" if found < 0 else f"a file of {found} bytes"
+        found, _ = read_state(os.path.join(root, path))
+        if found not in (None, size):
+            seen = "a missing file" if found == -1 else f"a file of {found} bytes"
             text = f"{root / path}: the manifest"
             raise StaleArtifactError(text, f"a file of {size} bytes", seen, "-f prepare")

@@ -16,12 +16,12 @@ from features.faces.centerface import Detector
 from features.faces.crops import choose_crops, write_shares
 from features.faces.known import FaceIndex, FoundFaces
 from features.pixels.decoding import Pixels, decode_whole
-from features.pixels.reading import open_inside, read_inside
-from features.pixels.scanning import read_state
+from features.pixels.reading import open_inside, read_inside, read_state
 from features.runtime.memory import count_workers
 from features.runtime.progress import track
 from features.settings.data import PrepareParams
 from features.settings.images import PreparedImages
+from features.shards.names import title_file
 from features.videos.addresses import Address, Box, parse_address
 from features.videos.frames import read_frames
 
@@ -48,7 +48,7 @@ def list_faces(rows: pd.DataFrame, params: PrepareParams) -> pd.DataFrame:
     places = np.repeat(np.arange(len(rows)), counts)
     listed = rows.iloc[places].reset_index(drop=True)
     boxes = [own.box for group in parts for own in group]
-    files = pd.Series([whole[place].file for place in places], dtype="str")
+    files = pd.Series([title_file(whole[place].file) for place in places], dtype="str")
     is_alone = np.repeat(counts, counts) == 1
     return listed.assign(
         img_name=_add_boxes(listed["img_name"], boxes),

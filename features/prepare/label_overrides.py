@@ -93,7 +93,7 @@ def _read_entries(path: Path, problems: Problems) -> list[Override]:
     with open_table(path, HEADER) as table:
         if table.header != HEADER:
             problem = f"the header is {','.join(table.header)!r}, not {','.join(HEADER)!r}"
-            raise ManifestError(str(path), [f"line {table.line}: {problem}"])
+            raise ManifestError(str(path), [f"{table.where}: {problem}"])
         for block in table.iterate_blocks(problems):
             for line, role, name, *labels, _ in zip(block.lines, *block.columns, strict=True):
                 found = _find_problems(role, dict(zip(HEADER[2:4], labels, strict=True)))

@@ -26,7 +26,8 @@ from features.core.sums import write_sums
 from features.core.trusted import find_trusted
 from features.errors import ManifestError, PictureError
 from features.lists.class_folders import read_role
-from features.lists.label_file import check_hold_out, list_group_keys
+from features.lists.folders import split_by_list
+from features.lists.label_file import ListedRows, check_hold_out, list_group_keys
 from features.pixels.cache import ImageCache
 from features.pixels.facts import Scan
 from features.pixels.store import keep_pixels
@@ -45,9 +46,10 @@ from features.prepare.same_pictures import (
 )
 from features.prepare.summary import build_markdown, describe_lost, summarise
 from features.prepare.video_rows import list_frames
-from features.settings.data import PrepareParams
+from features.settings.data import PrepareParams, RoleFiles
 from features.splits.folds import check_classes
 from features.splits.groups import build_groups
+from features.splits.names import link_repeated
 
 OUT = Path("artifacts/manifest")
 SEALED = ("quarantine.csv", "duplicates.csv", "summary.json")
@@ -86,7 +88,7 @@ def _read_tables(params: PrepareParams) -> tuple[pd.DataFrame, int, dict[Role, l
         if getattr(params.data, role) is None:
             continue
         try:
-            listed = read_role(params.data, params.split.hold_out, role)
+            listed = _read_lists(params, role)
             if role == "train":
                 check_hold_out(listed.rows, params.split.hold_out)
             rows = list_faces(list_frames(listed.rows, params.data), params)
@@ -101,6 +103,33 @@ def _read_tables(params: PrepareParams) -> tuple[pd.DataFrame, int, dict[Role, l
     if problems:
         raise ManifestError("label files", list(dict.fromkeys(problems)))
     return override_labels(pd.concat(tables, ignore_index=True), params), repeated, read_as
+
+
+def _read_lists(params: PrepareParams, role: Role) -> ListedRows:
+    """Rows of a role, of all its lists. Raises `ManifestError` with the problems of all of them."""
+    parts = split_by_list(params.data, role)
+    if len(parts) == 1:
+        return read_role(parts[0], params.split.hold_out, role)
+    lists: dict[str, ListedRows] = {}
+    problems = []
+    for data in parts:
+        files: RoleFiles = getattr(data, role)
+        try:
+            lists[str(files.labels)] = read_role(data, params.split.hold_out, role)
+        except ManifestError as error:
+            problems.append(str(error))
+    if problems:
+        raise ManifestError(f"lists of {role}", problems)
+    rows = pd.concat([listed.rows for listed in lists.values()], ignore_index=True)
+    place = np.repeat(list(lists), [len(listed.rows) for listed in lists.values()])
+    twice = [
+        f"{rows['img_name'][again]!r} stands in {place[first]} and in {place[again]}"
+        for first, again in link_repeated(rows["img_name"])
+    ]
+    if twice:
+        raise ManifestError(f"lists of {role}", twice)
+    notes = [f"{name}: {note}" for name, listed in lists.items() for note in listed.notes]
+    return ListedRows(rows, sum(listed.repeated for listed in lists.values()), notes)
 
 
 def _scan_rows(rows: pd.DataFrame, params: PrepareParams, cache: ImageCache) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from features.pixels.reading import open_inside
 from features.runtime.memory import count_workers
 from features.runtime.progress import track
 from features.settings.data import Data
+from features.shards.names import title_file
 from features.videos.addresses import Address, name_file
 from features.videos.frames import VIDEO_ENDINGS, import_av, list_times
 
@@ -48,7 +49,8 @@ def list_frames(rows: pd.DataFrame, data: Data) -> pd.DataFrame:
     places = np.repeat(np.arange(len(rows)), [len(moments) for moments in times])
     listed = rows.iloc[places].reset_index(drop=True)
     flat = [time for moments in times for time in moments]
-    unit = listed["unit"].where((listed["unit"] != "") | ~is_listed[places], listed["path"])
+    titles = listed["path"].map(title_file)
+    unit = listed["unit"].where((listed["unit"] != "") | ~is_listed[places], titles)
     named = {
         column: pd.Series(
             [str(Address(name, time)) for name, time in zip(listed[column], flat, strict=True)],

@@ -16,11 +16,14 @@ class RoleFiles(Section):
 
     labels: Place | None
     """File with a header: names and, but for `test`, targets; text, Parquet, or DFDC's metadata in
-    JSON. It may lie anywhere. `null`: there is no list, and `images` holds a folder of each class
-    (`test`: the images themselves)."""
+    JSON. It may lie anywhere. With a `*` it stands for several, as `shard_*/labels.csv`, and a `*`
+    of `images` for the same as here. `null`: there is no list, and `images` holds a folder of each
+    class (`test`: the images themselves)."""
     images: str | None
-    """Folder that the names of the list are relative to, below `data.root`. `null`, in all roles:
-    there are lists and no pictures, for scores from outside alone."""
+    """Folder that the names of the list are relative to, below `data.root`; or shards: a folder of
+    `.tar` or `.parquet` files, or a pattern of their names, `shards/train-*.tar`. Without a list
+    they say themselves what is real. `null`, in all roles: there are lists and no pictures, for
+    scores from outside alone."""
 
     @field_validator("images")
     @classmethod
@@ -37,6 +40,8 @@ class RoleFiles(Section):
     def _check_any(self) -> Self:
         if self.labels is None and self.images is None:
             raise ValueError("labels and images are both null: there is nothing to read")
+        if self.labels is not None and self.labels.count("*") > 1:
+            raise ValueError(f"labels {self.labels}: one * is enough for lists of several folders")
         return self
 
 

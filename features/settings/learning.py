@@ -31,6 +31,9 @@ class Sampling(Section):
     row."""
     real_per_fake: PositiveFloat = 1.0
     """Reals drawn for each fake; natural draws and a weight column have their own ratio."""
+    pairs: bool = False
+    """Fakes and reals of one group come in the same batch, as far as the draws allow: each row is
+    drawn as often as without. For `balanced` and `undersample`."""
     weights: Literal["column", "generator"] = "column"
     """For `weighted`. `column`: `data.columns.draw_weight`. `generator`: every generator of a class
     as often as any other one, the classes in the ratio `real_per_fake`."""
@@ -82,6 +85,17 @@ class Loss(Section):
     """For `focal`: weight of fakes, that of reals being 1 - alpha."""
     tau: PositiveFloat = 1.0
     """For `logit_adjusted`: how much of the classes' log-odds is added."""
+    alignment: NonNegativeFloat = 0.0
+    """What it costs that embeddings of a class lie apart on the unit sphere (Wang and
+    Isola, ICML 2020), for `network.head` cosine. GenD (2025): 0.1. Measured among the rows that a
+    process computes at once."""
+    uniformity: NonNegativeFloat = 0.0
+    """What it costs that embeddings of whatever class lie together there. GenD: 0.5."""
+
+    @property
+    def sees_embeddings(self) -> bool:
+        """Whether more is minimised than a function of the logits."""
+        return self.alignment > 0 or self.uniformity > 0
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
@@ -97,9 +111,23 @@ class Loss(Section):
         return self
 
 
-class Optimizer(Section):
-    """Passed to `timm.optim.create_optimizer_v2`."""
+Tune = Literal["all", "head", "norm", "lora"]
 
+
+class Optimizer(Section):
+    """Which weights learn, and how: passed to `timm.optim.create_optimizer_v2`."""
+
+    tune: Tune = "all"
+    """What learns beside the head: `all` weights, none (`head`), scales and shifts of norms
+    (`norm`), or low-rank updates of weights (`lora`), which are merged in the end. Statistics of
+    batch norm go on for `all` and `norm` alone."""
+    lora_rank: PositiveInt = 8
+    lora_alpha: PositiveFloat = 16.0
+    """An update counts alpha / rank."""
+    lora_layers: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Patterns of names of linear layers and convolutions, such as `*.mlp.fc1`; null: the linear
+    layers of attention, or in networks without it whatever sees one pixel at a time, 1 × 1
+    convolutions too."""
     name: str = "adamw"
     lr: PositiveFloat = 1e-3
     weight_decay: NonNegativeFloat = 0.05
@@ -110,7 +138,7 @@ class Optimizer(Section):
     backbone_lr_scale: PositiveFloat = 1.0
     """Learning rate of all but the head, as a multiple of `lr`."""
     frozen_epochs: NonNegativeFloat = 0.0
-    """For so many epochs only the head learns; `schedule.epochs` or more: it alone learns."""
+    """For so many epochs, fewer than there are, only the head learns."""
     clip_grad: PositiveFloat | None = None
     """Largest gradient, in the sense of `clip_mode`."""
     clip_mode: Literal["norm", "value", "agc"] = "norm"
@@ -174,6 +202,9 @@ class Network(Section):
 
     input: Literal["rgb", "srm", "rgb+srm"] = "rgb"
     """What it sees: the picture, its noise under fixed high-pass filters (SRM), or both."""
+    head: Literal["linear", "cosine"] = "linear"
+    """`cosine`: logits are scaled cosines between the embedding and a direction for each class, so
+    the length of the embedding says nothing."""
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Chance that a residual branch is left out (stochastic depth), of the last one."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -182,6 +213,9 @@ class Network(Section):
     """Of convolutions and products; `auto`: float32 on a CPU, bfloat16 or float16 on a GPU."""
     compile: bool = False
     """Whether `torch.compile` translates the network first, which takes a minute."""
+    checkpointing: bool = False
+    """Computes layers again on the way back instead of keeping what they gave: less memory, about
+    a third more time, the same weights. Not every network can."""
     sync_bn: bool = True
     """Batch norm over the batches of all GPUs, so that their number changes no result."""
 

@@ -244,9 +244,10 @@ def _find_graph_problems(entry: Backbone) -> list[str]:
 def find_conflicts(settings: MemberSettings) -> list[str]:
     """What the sections of one backbone ask for together and cannot have."""
     sampling, loss, ema = settings.sampling, settings.loss, settings.ema
-    kind = LOSS_KINDS[loss.kind]
+    kind, frozen = LOSS_KINDS[loss.kind], settings.optimizer.frozen_epochs
     epochs, images = settings.schedule.epochs, settings.schedule.images
     mixes = settings.augment.mixup + settings.augment.cutmix > 0
+    tune, frozen = settings.optimizer.tune, settings.optimizer.frozen_epochs
     even = sampling.mode in ("balanced", "undersample") and sampling.real_per_fake == 1
     found = {
         f"ema.half_life_epochs {ema.half_life_epochs} is more than a third of schedule.epochs "
@@ -255,10 +256,22 @@ def find_conflicts(settings: MemberSettings) -> list[str]:
         ),
         f"schedule.epochs {epochs} and schedule.images {images}: set one of them, and the other "
         "one to null": (epochs is None) == (images is None),
+        f"optimizer.frozen_epochs {frozen:g} of schedule.epochs {epochs}: the head alone would "
+        "learn. Say so by optimizer.tune head, and set frozen_epochs to 0": (
+            frozen > 0 and (tune == "head" or frozen >= (epochs or math.inf))
+        ),
         f"loss.kind {loss.kind} cannot learn from mixed labels: set augment.mixup and "
         "augment.cutmix to 0": mixes and not kind.mixes_labels,
         f"loss.kind {loss.kind} changes nothing where sampling.mode {sampling.mode} draws both "
         "classes alike": even and kind.needs_imbalance and loss.class_weight in ("none", 1),
+        f"sampling.pairs: sampling.mode {sampling.mode} has no classes to draw side by side; "
+        "set it to balanced or undersample": (
+            sampling.pairs and sampling.mode not in ("balanced", "undersample")
+        ),
+        "loss.alignment and loss.uniformity act on directions of embeddings: set network.head to "
+        "cosine": loss.sees_embeddings and settings.network.head != "cosine",
+        f"loss.alignment and loss.uniformity change nothing where optimizer.frozen_epochs {frozen} "
+        "lets the head alone learn": loss.sees_embeddings and frozen >= (epochs or math.inf),
     }
     return [text for text, is_so in found.items() if is_so]
 

@@ -75,9 +75,8 @@ class MemberFacts(Section):
     width: int
     """Length of its embeddings."""
     parameters: int
-    """That were learned: of a frozen encoder those of its head."""
     frozen: bool = False
-    """Its encoder is the one of `pretrained`, as it was."""
+    """Its encoder is the one of `pretrained`, as it was: its head alone was learned."""
     operations: int
     """Multiplications and additions for one picture, over all views."""
     pretrained: str

@@ -7,15 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from features.errors import PictureError
+from features.shards.names import COMPRESSED_ENDINGS, PICTURE_ENDINGS, TAR
+from features.shards.tar import iterate_members, report_tar
 from serving.reading.pictures import GivenPicture, check_content
 
-TAR_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-PICTURE_ENDINGS = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".bmp", ".gif"),
-    *(".tif", ".tiff", ".jp2", ".j2k"),
-)
-"""Of names in an archive that are taken: others are labels and texts that belong to pictures."""
+TAR_ENDINGS = (TAR, *COMPRESSED_ENDINGS)
 
 
 @dataclass(frozen=True)
@@ -41,21 +37,12 @@ class TarSource:
 
     @contextmanager
     def _open(self) -> Iterator[tarfile.TarFile]:
-        try:
-            with tarfile.open(self.path) as archive:
-                yield archive
-        except (tarfile.TarError, OSError, EOFError) as error:
-            raise PictureError(str(self.path), [f"no whole tar archive: {error}"]) from error
+        with report_tar(self.path), tarfile.open(self.path) as archive:
+            yield archive
 
 
 def _list_pictures(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    while (member := archive.next()) is not None:
-        # It keeps a kilobyte of each, and a shard may hold a million.
-        archive.members.clear()  # type: ignore[attr-defined]
-        if _is_picture(member):
+    for member in iterate_members(archive):
+        name = member.name.rpartition("/")[2]
+        if member.isfile() and name[:1] != "." and name.lower().endswith(PICTURE_ENDINGS):
             yield member
-
-
-def _is_picture(member: tarfile.TarInfo) -> bool:
-    name = member.name.rpartition("/")[2]
-    return member.isfile() and name[:1] != "." and name.lower().endswith(PICTURE_ENDINGS)

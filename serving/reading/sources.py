@@ -12,10 +12,11 @@ from typing import Protocol
 
 from features.errors import PictureError
 from features.lists.folders import Skipped, walk_files
+from features.shards.names import PARQUET
 from features.videos.frames import is_video
 from serving.reading.archives import TAR_ENDINGS, TarSource
 from serving.reading.pictures import GivenPicture, read_file
-from serving.reading.tables import PARQUET_ENDINGS, ParquetSource
+from serving.reading.tables import ParquetSource
 from serving.reading.videos import VideoSource
 
 
@@ -81,7 +82,7 @@ def _open_file(name: str, path: Path, alone: bool) -> Source:
     ending, prefix = name.lower(), "" if alone else f"{name}/"
     if ending.endswith(TAR_ENDINGS):
         return TarSource(path, prefix)
-    if ending.endswith(PARQUET_ENDINGS):
+    if ending.endswith(PARQUET):
         return ParquetSource(path, prefix)
     if is_video(name):
         return VideoSource(path, name)

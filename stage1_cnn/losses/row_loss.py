@@ -60,11 +60,13 @@ class RowLoss(ABC):
         A proper loss is minimised by the log-odds at the prevalence π that it sees. Adding
         logit(π of train) - logit(π seen) undoes sampling and weights exactly (Elkan, "The
         foundations of cost-sensitive learning", IJCAI 2001). Label smoothing has an inverse too,
-        but it ties the tails; there the shift alone is applied.
+        but it ties the tails; there the shift alone is applied, as it is where embeddings are
+        held together or apart.
         """
         reals, fakes = self.totals.images
         shift = float(logit(fakes / (reals + fakes)) - logit(self.prevalence))
-        return Correction(shift, approximate=self.settings.label_smoothing > 0)
+        bent = self.settings.label_smoothing > 0 or self.settings.sees_embeddings
+        return Correction(shift, approximate=bent)
 
 
 def split_classes(targets: Tensor, like: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ class FrozenNetwork(nn.Module):
         self.pooling = pooling or (None if layer is None else "mean")
         self.pretrained_cfg = encoder.pretrained_cfg
         self.num_prefix_tokens = int(getattr(encoder, "num_prefix_tokens", 0))
-        self.head: nn.Module = nn.Identity()
+        self.head = nn.Linear(1, 2)
 
     def forward_features(self, images: Tensor) -> Any:
         """Feature maps `(b, c, h, w)`, tokens `(b, n, c)`, or whatever the encoder gives."""
@@ -116,7 +116,7 @@ def _add_head(network: FrozenNetwork, width: int, device: torch.device) -> Froze
 
 def set_head(network: FrozenNetwork, weight: Tensor, bias: float) -> None:
     """Log-odds of fake become embedding · `weight` `(d,)` + `bias`."""
-    head: Any = network.head
+    head = network.head
     with torch.no_grad():
         head.weight.zero_()
         head.bias.zero_()
@@ -126,5 +126,5 @@ def set_head(network: FrozenNetwork, weight: Tensor, bias: float) -> None:
 
 def read_head(network: FrozenNetwork) -> tuple[Tensor, float]:
     """`weight` `(d,)` and bias, as `set_head` left them."""
-    head: Any = network.head
+    head = network.head
     return head.weight[1] - head.weight[0], float(head.bias[1] - head.bias[0])

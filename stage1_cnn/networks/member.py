@@ -25,6 +25,7 @@ _FORM = {
     "reals": int,
     "fakes": int,
     "parameters": int,
+    "learned": int,
     "judged": dict,
     "settings": dict,
 }
@@ -40,6 +41,8 @@ class Member:
     reals: int
     fakes: int
     parameters: int
+    learned: int
+    """Of its parameters and low-rank updates."""
     judged: dict[str, dict[str, float | None]] = field(default_factory=dict)
     """Figures on the fold left out, of the last weights (`raw`) and of their average (`ema`)."""
 
@@ -57,6 +60,7 @@ def write_member(state: dict[str, Tensor], member: Member, folder: Path) -> Memb
         "reals": member.reals,
         "fakes": member.fakes,
         "parameters": member.parameters,
+        "learned": member.learned,
         "judged": member.judged,
         "settings": member.settings.model_dump(),
     }

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from features.errors import ConfigError
 from features.settings.training import MemberSettings
+from stage1_cnn.networks.cosine_head import set_cosine_head
 from stage1_cnn.networks.frozen_network import freeze_network
 from stage1_cnn.networks.graph_encoder import GraphEncoder, load_encoder, settle_graph
 from stage1_cnn.networks.model_names import resolve_model_name
@@ -35,13 +36,21 @@ def build_network(settings: MemberSettings, load: bool = True) -> nn.Module:
     if settings.graph is not None:
         encoder = load_encoder(settings) if load else GraphEncoder(settings.graph)
         return freeze_network(encoder, settings)
+    network = _create_network(settings, load)
+    if settings.kind == "frozen":
+        return freeze_network(network, settings)
+    if settings.network.head == "cosine":
+        set_cosine_head(network, settings.model)
+    return network
+
+
+def _create_network(settings: MemberSettings, load: bool) -> nn.Module:
     settings = settings.model_copy(update={"model": resolve_model_name(settings.model)})
     arguments = _find_arguments(settings)
     try:
         if load and settings.pretrained is not False:
-            network = create_pretrained(settings, arguments)
-        else:
-            network = timm.create_model(settings.model, pretrained=False, **arguments)
+            return create_pretrained(settings, arguments)
+        return timm.create_model(settings.model, pretrained=False, **arguments)
     except TypeError as error:
         refused = [name for name in _OPTIONAL if name in arguments and name in str(error)]
         if not refused:
@@ -49,7 +58,6 @@ def build_network(settings: MemberSettings, load: bool = True) -> nn.Module:
         setting = _OPTIONAL[refused[0]]
         problem = f"network.{setting}: {settings.model} does not take it; set it to 0"
         raise ConfigError("backbones", [problem]) from error
-    return freeze_network(network, settings) if settings.kind == "frozen" else network
 
 
 # By all that the shapes depend on.
@@ -160,6 +168,12 @@ def fit_image_size(network: Any, settings: MemberSettings, side: int) -> None:
         network.set_input_size(img_size=(side, side))
 
 
+def find_head(network: Any) -> nn.Module:
+    """What turns the embedding into logits."""
+    head = network.get_classifier()
+    return nn.ModuleList(head) if isinstance(head, tuple) else head
+
+
 def get_normalisation(network: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel of RGB in 0 … 1, from the network's own config."""
     config = timm.data.resolve_model_data_config(network)
@@ -192,15 +206,19 @@ def extract_features(network: Any, images: Tensor, precision: torch.dtype) -> An
 
 
 class Classifier(nn.Module):
-    """What learns: images to logits `(b, 2)`, float32. The head computes in float32, as it does
-    wherever the network is asked later.
+    """What learns: images to logits `(b, 2)`, float32, and with `embeds` the embeddings `(b, d)`
+    that the last layer has seen, else `None`. The head computes in float32, as it does wherever
+    the network is asked later.
     """
 
-    def __init__(self, network: nn.Module, precision: torch.dtype) -> None:
+    def __init__(self, network: nn.Module, precision: torch.dtype, embeds: bool = False) -> None:
         super().__init__()
-        self.network, self.precision = network, precision
+        self.network, self.precision, self.embeds = network, precision, embeds
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         network: Any = self.network
-        logits: Tensor = network.forward_head(extract_features(network, images, self.precision))
-        return logits
+        features = extract_features(network, images, self.precision)
+        if not self.embeds:
+            return network.forward_head(features), None
+        embeddings = network.forward_head(features, pre_logits=True)
+        return network.get_classifier()(embeddings), embeddings

@@ -1,28 +1,36 @@
 """How many parameters the networks have, counted without making them."""
 
+from copy import deepcopy
+
 from features.settings.training import MemberSettings, TrainParams
+from stage1_cnn.networks.frozen_network import FrozenNetwork
 from stage1_cnn.networks.network import build_on_meta, settle_network
+from stage1_cnn.tuning.learned import ParameterCount, count_frozen, count_weights, prepare_tuning
 
 
-def count_parameters(settings: MemberSettings) -> int:
+def count_parameters(settings: MemberSettings) -> ParameterCount:
     """Parameters of one member's network with its two-class head; no weights are read or drawn.
 
-    Raises `ConfigError` for a network that cannot be built.
+    Raises `ConfigError` for a network that cannot be built, or not learn as the settings ask for.
     """
     network = build_on_meta(settle_network(settings))
-    return sum(parameter.numel() for parameter in network.parameters())
+    if isinstance(network, FrozenNetwork):
+        return count_frozen(network)
+    network = deepcopy(network)
+    prepare_tuning(network, settings)
+    return count_weights(network)
 
 
 def describe_budget(params: TrainParams, folds: int, limit: int | None) -> str:
     """One line about all `backbones`, each trained `folds` times, against `limit` parameters."""
     counts = [count_parameters(params.resolve_backbone(name)) for name in params.backbones]
-    total = folds * sum(counts)
+    stored, learned = (folds * sum(each) for each in zip(*counts, strict=True))
     what = f"{_plural(len(counts), 'network')} × {_plural(folds, 'fold')}"
-    text = f"parameters: {what}, {_millions(total)}"
+    text = f"parameters: {what}, {_millions(learned)} learned, {_millions(stored)} stored"
     if limit is None:
         return f"{text}, no limit (budget.parameters)"
     text = f"{text} of {_millions(limit)} (budget.parameters)"
-    return f"{text}: {_millions(total - limit)} above" if total > limit else text
+    return f"{text}: {_millions(stored - limit)} above" if stored > limit else text
 
 
 def _plural(count: int, noun: str) -> str:

@@ -47,16 +47,17 @@ class TrainBatch:
 
 
 def list_candidates(train: Manifest, rows: LearnRows, sampling: Sampling) -> Candidates:
-    """Labels, weights and generators of the rows that a member learns from."""
+    """Labels, weights, generators and groups of the rows that a member learns from."""
     ids = rows.row_ids
     draw_weights = generators = None
+    groups = train.groups[ids] if sampling.pairs else None
     if sampling.mode == "weighted" and sampling.weights == "column":
         draw_weights = train.draw_weights[ids]
         if (draw_weights == 1).all():  # what `prepare` fills in where no column is named
             draw_weights = None
     elif sampling.mode == "weighted":
         generators = pd.factorize(train.table["generator"].iloc[ids])[0].astype(np.int64)
-    return Candidates(train.labels[ids], draw_weights, generators)
+    return Candidates(train.labels[ids], draw_weights, generators, groups)
 
 
 def order_rows(rows: LearnRows, take: Literal["random", "first"], seed: int) -> Ids:

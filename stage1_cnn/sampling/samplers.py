@@ -8,24 +8,25 @@ batches = build_batches(Candidates(labels), Sampling(mode="balanced"), batch_siz
 rows = batches.batch(step=0)
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from features.core.manifest import Ids
 from features.errors import ConfigError
 from features.settings.learning import Sampling
-
-Ints = npt.NDArray[np.integer]
-Floats = npt.NDArray[np.float64]
-
-CHUNK = 65_536
-"""Rows worked on at once: they stay in the L2 cache, and calls cost next to nothing."""
+from stage1_cnn.sampling.pairs import PairedDraws
+from stage1_cnn.sampling.sequences import (
+    CHUNK,
+    Draws,
+    Floats,
+    Ints,
+    Mixture,
+    Permutations,
+    SystematicDraws,
+    choose_type,
+)
 
 
 @dataclass(frozen=True)
@@ -33,132 +34,14 @@ class Candidates:
     """Rows that may be drawn; all arrays `(m,)`, in the order of the member's rows.
 
     `labels`: 1 = fake, 0 = real. `draw_weights`: positive, `data.columns.draw_weight`.
-    `generators`: equal codes mean the same generator. `None`: there is no such column.
+    `generators`, `groups`: equal codes mean the same one. `None`: there is no such column, or the
+    sampling does not ask for it.
     """
 
     labels: Ints
     draw_weights: Floats | None = None
     generators: Ints | None = None
-
-
-class Draws(Protocol):
-    """An endless sequence of drawn rows, of which any part can be had."""
-
-    def take(self, start: int, stop: int) -> Ids:
-        """Draws `start` … `stop - 1` as positions in the candidates, `(stop - start,)`."""
-        ...
-
-
-class Passes(ABC):
-    """Draws that come in passes of `size`, each pass in an order of its own.
-
-    Holds the order of the last pass: going on is cheap, going back makes it again. All passes share
-    one buffer (400 MB at 1e8 rows), so this is not for several threads at once.
-    """
-
-    def __init__(self, size: int, dtype: np.dtype, key: Sequence[int]) -> None:
-        """`key` with the number of a pass seeds its order."""
-        self.size, self._key = size, key
-        self._order = np.empty(size, dtype)
-        self._held = -1
-
-    def take(self, start: int, stop: int) -> Ids:
-        """See `Draws`."""
-        rows = np.empty(stop - start, np.int64)
-        done = 0
-        while done < len(rows):
-            number, offset = divmod(start + done, self.size)
-            part = self._find_order(number)[offset : offset + len(rows) - done]
-            rows[done : done + len(part)] = part
-            done += len(part)
-        return rows
-
-    def _find_order(self, number: int) -> Ints:
-        if number != self._held:
-            # Interrupted half-way, the buffer must not count as the order that it held.
-            self._held = -1
-            self._fill(self._order, np.random.default_rng([*self._key, number]))
-            self._held = number
-        return self._order
-
-    @abstractmethod
-    def _fill(self, order: Ints, rng: np.random.Generator) -> None:
-        """Writes one pass into `order` `(size,)`."""
-
-
-class Permutations(Passes):
-    """All `rows`, permuted afresh on every pass: none repeats before all of them are drawn."""
-
-    def __init__(self, rows: Ints, key: Sequence[int]) -> None:
-        super().__init__(len(rows), rows.dtype, key)
-        self._rows = rows
-
-    def _fill(self, order: Ints, rng: np.random.Generator) -> None:
-        order[:] = self._rows
-        rng.shuffle(order)
-
-
-class SystematicDraws(Passes):
-    """Passes of `size` draws in proportion to `weights` `(m,)`.
-
-    Systematic sampling (Madow, "On the theory of systematic sampling, II", 1949): the rows lie on
-    a line in random order, each as long as its expected count, and one random offset plus every
-    whole number is a draw. So a row comes as often as expected, rounded down or up.
-    """
-
-    def __init__(self, weights: Floats, size: int, key: Sequence[int]) -> None:
-        super().__init__(size, _choose_type(len(weights)), key)
-        self._weights = weights
-        self._scale = size / float(weights.sum())
-
-    def _fill(self, order: Ints, rng: np.random.Generator) -> None:
-        rows = np.arange(len(self._weights), dtype=order.dtype)
-        rng.shuffle(rows)
-        # On a grid that keeps 1e-5 away from whole numbers: rows of whole expected counts end on
-        # those, up to rounding (1e-7 at 1e8 rows), and must not lose or gain a draw by it.
-        offset = (rng.integers(2**15) + 0.5) / 2**15
-        begin, drawn = 0.0, 0
-        for start in range(0, len(rows), CHUNK):
-            part = rows[start : start + CHUNK]
-            ends = begin + self._stretch(self._weights[part])
-            counts = np.diff(np.ceil(ends - offset), prepend=np.ceil(begin - offset))
-            repeated = np.repeat(part, counts.astype(np.int64))
-            order[drawn : drawn + len(repeated)] = repeated
-            drawn += len(repeated)
-            # Without the whole number, of which 1e8 would leave float64 eight digits.
-            begin = ends[-1] % 1.0
-        rng.shuffle(order)
-
-    def _stretch(self, weights: Floats) -> Floats:
-        """Where rows of these weights end on the line; rounding does not add up over chunks."""
-        sums = np.cumsum(weights)
-        # `sum` adds in pairs, and is 1,000 times as exact as the running total of 65,536 rows.
-        return sums * (self._scale * weights.sum() / sums[-1])
-
-
-class Mixture:
-    """Reals and fakes in an exact ratio, spread evenly (Bresenham's line).
-
-    Draw j is real where floor((j + 1) * share) > floor(j * share). So each batch, and each part of
-    one that a rank or an accumulation step takes, has the ratio to within one row.
-    """
-
-    def __init__(self, reals: Draws, fakes: Draws, share: Fraction) -> None:
-        """`share`: reals among all draws."""
-        self._reals, self._fakes, self._share = reals, fakes, share
-
-    def take(self, start: int, stop: int) -> Ids:
-        """See `Draws`."""
-        share, length = self._share, stop - start
-        # The start is taken off in Python's whole numbers, which do not overflow.
-        before, rest = divmod(start * share.numerator, share.denominator)
-        reals = (rest + np.arange(length + 1) * share.numerator) // share.denominator
-        is_real = np.diff(reals) > 0
-        first, last = before, before + int(reals[-1])
-        rows = np.empty(length, np.int64)
-        rows[is_real] = self._reals.take(first, last)
-        rows[~is_real] = self._fakes.take(start - first, stop - last)
-        return rows
+    groups: Ints | None = None
 
 
 class Batches:
@@ -193,12 +76,12 @@ def build_batches(
     the class that runs out first; both rounded down to whole batches, at least one.
 
     Raises:
-        ConfigError: a class or a column that the mode needs is missing.
+        ConfigError: a class, a column or a pair that is asked for is missing.
     """
     m = len(candidates.labels)
     steps = max(1, m // batch_size)
     if sampling.mode == "natural":
-        everything = np.arange(m, dtype=_choose_type(m))
+        everything = np.arange(m, dtype=choose_type(m))
         return Batches(Permutations(everything, [seed, 0, 0]), steps, batch_size)
     if sampling.mode == "weighted":
         weights = _find_weights(candidates, sampling)
@@ -209,8 +92,15 @@ def build_batches(
     if sampling.mode == "undersample":
         used_up = min(len(rows) / share for rows, share in zip(strata, shares, strict=True))
         steps = max(1, int(used_up) // batch_size)
-    reals, fakes = (Permutations(rows, [seed, 0, c]) for c, rows in enumerate(strata))
-    return Batches(Mixture(reals, fakes, shares[0]), steps, batch_size)
+    draws: list[Draws] = [Permutations(rows, [seed, 0, c]) for c, rows in enumerate(strata)]
+    if sampling.pairs:
+        # The class whose passes are longer follows the other one: what can meet does so then.
+        c = int(len(strata[1]) / shares[1] >= len(strata[0]) / shares[0])
+        groups = _find_pairs(candidates)
+        draws[c] = PairedDraws(
+            strata[c], groups, draws[1 - c], shares[0], batch_size, [seed, 0, c], are_real=c == 0
+        )
+    return Batches(Mixture(draws[0], draws[1], shares[0]), steps, batch_size)
 
 
 def weigh_draws(candidates: Candidates, sampling: Sampling) -> Floats:
@@ -240,11 +130,6 @@ def share_of_reals(sampling: Sampling) -> Fraction:
     return 1 - 1 / (1 + Fraction(ratio).limit_denominator(10_000))
 
 
-def _choose_type(rows: int) -> np.dtype:
-    """Type of row numbers: half the memory where they fit."""
-    return np.dtype(np.int32 if rows < 2**31 else np.int64)
-
-
 def _share_classes(labels: Ints, sampling: Sampling) -> tuple[Fraction, Fraction]:
     """Shares of reals and fakes among the draws; checks that there are rows of both."""
     fakes, rows = int(np.count_nonzero(labels)), len(labels)
@@ -259,7 +144,7 @@ def _share_classes(labels: Ints, sampling: Sampling) -> tuple[Fraction, Fraction
 def _split_classes(labels: Ints) -> tuple[Ints, Ints]:
     """Rows of reals and of fakes; in chunks, since a mask and int64 take nine bytes a row."""
     fakes = int(np.count_nonzero(labels))
-    sizes, dtype = (len(labels) - fakes, fakes), _choose_type(len(labels))
+    sizes, dtype = (len(labels) - fakes, fakes), choose_type(len(labels))
     strata = (np.empty(sizes[0], dtype), np.empty(sizes[1], dtype))
     filled = [0, 0]
     for start in range(0, len(labels), CHUNK):
@@ -269,6 +154,19 @@ def _split_classes(labels: Ints) -> tuple[Ints, Ints]:
             rows[filled[c] : filled[c] + len(found)] = found
             filled[c] += len(found)
     return strata
+
+
+def _find_pairs(candidates: Candidates) -> Ints:
+    """Groups of the candidates, `(m,)`; raises `ConfigError` where none holds both classes."""
+    labels, groups = candidates.labels, candidates.groups
+    assert groups is not None
+    if not np.isin(groups[labels == 0], groups[labels == 1]).any():
+        problem = (
+            f"sampling.pairs: no group of the {len(labels)} images to learn from holds both a real "
+            "and a fake (data.group_columns says what is a group)"
+        )
+        raise ConfigError("params.yaml", [problem])
+    return groups
 
 
 def _find_weights(candidates: Candidates, sampling: Sampling) -> Floats:

@@ -17,6 +17,7 @@ from stage1_cnn.scoring.engines import build_torch_engine
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.scoring.rows import score_batches
 from stage1_cnn.train.fold_metrics import Figures, measure_figures
+from stage1_cnn.tuning.low_rank import merge_low_rank
 
 KEPT = ("auc", "log_loss")
 """Of the figures on the sample."""
@@ -58,7 +59,7 @@ class Curve:
         for name, network in (("raw", last), ("ema", ema)):
             if network is None:
                 continue
-            self.engine.network.load_state_dict(network.state_dict())
+            self.engine.network.load_state_dict(merge_low_rank(network))
             log_odds = self._score()
             if np.isfinite(log_odds).all():
                 figures = measure_figures(self._labels, log_odds, self._groups)

@@ -23,6 +23,7 @@ from stage1_cnn.sampling.samplers import weigh_draws
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.train.fold_metrics import Figures, describe_figures, measure_figures
 from stage1_cnn.train.loop import Trained
+from stage1_cnn.tuning.learned import count_frozen
 
 _log = logging.getLogger("forgerystack")
 
@@ -64,7 +65,7 @@ def fit_member(
     figures = _judge(embedded, fitted.head, train, judged)
     _log.info("fold left out: %s", describe_figures(figures))
     state = {name: value.cpu() for name, value in network.state_dict().items()}
-    trained = Trained(state, None, fitted.parameters, encoder=encoder)
+    trained = Trained(state, None, count_frozen(network), encoder=encoder)
     trained.seconds = time.perf_counter() - start
     trained.images = trained.total = len(known)
     return trained, {"raw": figures}

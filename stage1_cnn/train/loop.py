@@ -27,6 +27,8 @@ from stage1_cnn.sampling.loader import BatchLoader
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.train.correction import build_member_loss
 from stage1_cnn.train.trainer import Trainer
+from stage1_cnn.tuning.learned import ParameterCount, count_weights
+from stage1_cnn.tuning.low_rank import merge_low_rank
 
 _log = logging.getLogger("forgerystack")
 Row = dict[str, Any]
@@ -46,7 +48,7 @@ class Trained:
     """The last weights."""
     ema_state: dict[str, Tensor] | None
     """Their moving average, if there is one."""
-    parameters: int
+    parameters: ParameterCount
     history: list[Row] = field(default_factory=list)
     seconds: float = 0.0
     """That this run took for `images` of all `total` that are learned from."""
@@ -151,11 +153,10 @@ def train_network(
         _take_steps(trainer, loader, progress, session, measure_curve)
     seconds = time.perf_counter() - start
     averaged = None if trainer.ema is None else _copy_state(trainer.ema.module)
-    parameters = sum(p.numel() for p in trainer.network.parameters())
     return Trained(
         last_state=_copy_state(trainer.network),
         ema_state=averaged,
-        parameters=parameters,
+        parameters=count_weights(trainer.network),
         history=progress.history,
         seconds=seconds,
         images=(trainer.total - first) * loader.batch_size,
@@ -164,7 +165,7 @@ def train_network(
 
 
 def _copy_state(network: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().cpu() for name, value in network.state_dict().items()}
+    return {name: value.detach().cpu() for name, value in merge_low_rank(network).items()}
 
 
 def _take_steps(
@@ -225,7 +226,8 @@ def _show_steps(trainer: Trainer, images: int) -> AbstractContextManager[Meter]:
 
 def _count_draws(loader: BatchLoader, steps: int) -> DrawCounter:
     """What the first `steps` have drawn, counted anew: the draws are a function of the step."""
-    counter = DrawCounter(loader.candidates.labels, loader.processes.world)
+    candidates = loader.candidates
+    counter = DrawCounter(candidates.labels, loader.processes.world, candidates.groups)
     for step in track(range(steps), "count draws so far", steps, unit="steps"):
         counter.count(loader.batches.batch(step))
         if (step + 1) % len(loader) == 0:
@@ -242,11 +244,12 @@ def _describe_bad_steps(trainer: Trainer, progress: Progress) -> NotFiniteError:
 
 def _log_epoch(row: Row, trainer: Trainer, epochs: int, pace: EpochPace) -> None:
     _log.info(
-        "epoch %d/%d: loss %.4f, lr %.2e%s%s, %.0f %% reals drawn%s, %.0f images/s, "
+        "epoch %d/%d: loss %.4f, lr %.2e%s%s, %.0f %% reals drawn%s%s, %.0f images/s, "
         "%.0f %% of the time waiting for pictures",
         row["epoch"], epochs, row["loss"], row["lr"], _describe_curve(row),
         f", EMA decay {row['ema_decay']:.4f}" if "ema_decay" in row else "",
         100 * row["real_share"],
+        f", {100 * row['paired_share']:.0f} % in pairs" if "paired_share" in row else "",
         f", {row['skipped']:.0f} steps skipped" if row["skipped"] else "",
         pace.images / pace.seconds, 100 * pace.waiting_share,
     )  # fmt: skip

@@ -11,6 +11,7 @@ from torch import nn
 
 from features.errors import ConfigError
 from features.settings.learning import Optimizer, Schedule
+from stage1_cnn.networks.network import find_head
 
 FUSED = ("adam", "adamw")
 """One kernel a step: 1.5 times as fast on the CPU for small networks."""
@@ -23,7 +24,7 @@ DECAYS: dict[str, dict[str, Any]] = {
 
 
 def build_optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
-    """The optimiser, with weight decay for matrices only and a learning rate for each layer.
+    """Of what learns: with weight decay for matrices only and a learning rate for each layer.
 
     Raises `ConfigError` for a name that timm does not know.
     """
@@ -61,12 +62,6 @@ def _group_parameters(network: nn.Module, settings: Optimizer) -> Iterator[dict[
                 yield {**group, "params": chosen, "lr_scale": scale}
 
 
-def find_head(network: Any) -> nn.Module:
-    """What turns the embedding into logits."""
-    head = network.get_classifier()
-    return nn.ModuleList(head) if isinstance(head, tuple) else head
-
-
 def build_scheduler(
     optimizer: torch.optim.Optimizer,
     lr: float,
@@ -97,11 +92,3 @@ def clip_gradients(network: nn.Module, settings: Optimizer) -> None:
         spared = set(find_head(network).parameters()) if mode == "agc" else set()
         parameters = [p for p in network.parameters() if p.requires_grad and p not in spared]
         dispatch_clip_grad(parameters, settings.clip_grad, mode=mode)
-
-
-def freeze_backbone(network: nn.Module, frozen: bool) -> None:
-    """Whether the head alone learns, and batch norm keeps its statistics; sets the modes."""
-    network.train(not frozen)
-    network.requires_grad_(not frozen)
-    if frozen:
-        find_head(network).requires_grad_(True).train()

@@ -51,7 +51,7 @@ def describe_member(
     correction = compute_correction(settings, candidates, train.weights[rows.row_ids])
     identity = MemberId(backbone, rows.fold, "", rows.manifest_digest, correction, trained.encoder)
     reals, fakes = count_classes(candidates.labels)
-    return Member(identity, settings, len(rows.row_ids), reals, fakes, trained.parameters)
+    return Member(identity, settings, len(rows.row_ids), reals, fakes, *trained.parameters)
 
 
 def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: RunLimits) -> None:

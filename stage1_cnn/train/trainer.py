@@ -19,19 +19,17 @@ from features.errors import ConfigError
 from features.settings.training import MemberSettings
 from stage1_cnn.augment.augmenter import Augmenter
 from stage1_cnn.augment.mixing import BLOCK, mix_batch
+from stage1_cnn.losses.hypersphere import measure_hypersphere
 from stage1_cnn.losses.row_loss import RowLoss
 from stage1_cnn.networks.devices import choose_precision, read_later, send
 from stage1_cnn.networks.network import Classifier, build_network
 from stage1_cnn.networks.normalise import build_normaliser
 from stage1_cnn.sampling.loader import BatchLoader, TrainBatch
 from stage1_cnn.scoring.processes import Processes
+from stage1_cnn.train.buffers import BufferCopy
 from stage1_cnn.train.ema import build_ema
-from stage1_cnn.train.optimisers import (
-    build_optimizer,
-    build_scheduler,
-    clip_gradients,
-    freeze_backbone,
-)
+from stage1_cnn.train.optimisers import build_optimizer, build_scheduler, clip_gradients
+from stage1_cnn.tuning.learned import LEARNS_STATISTICS, prepare_tuning, set_learning
 
 _log = logging.getLogger("forgerystack")
 
@@ -58,7 +56,7 @@ class Trainer:
         _check_shares(settings, self.batch_size, self.processes)
         self.precision = choose_precision(settings.network.precision, self.device)
         self.total = schedule.count_steps(steps_per_epoch, self.batch_size)
-        _check_average(settings, steps_per_epoch, self.total)
+        _check_lengths(settings, steps_per_epoch, self.total)
         self.network = self._build_network()
         self.normalise = build_normaliser(self.network, settings, self.device)
         self.augment = Augmenter(settings.augment, settings.image_size, seed)
@@ -77,11 +75,12 @@ class Trainer:
         self.step = 0
         self.bad_rows: Ids = np.empty(0, np.int64)
         """Rows of the latest skipped step whose own loss was no number."""
-        self._forward: Callable[[Tensor], Tensor] | None = None
+        self._forward: Callable[[Tensor], tuple[Tensor, Tensor | None]] | None = None
 
     def _build_network(self) -> nn.Module:
         network = build_network(self.settings)
-        if self.processes.world > 1:
+        prepare_tuning(network, self.settings)
+        if self.processes.world > 1 and self.settings.optimizer.tune in LEARNS_STATISTICS:
             network = _sync_statistics(network, self.settings, self.device)
         network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.processes.rank:  # dropout must not be the same everywhere
@@ -90,8 +89,10 @@ class Trainer:
 
     def _wrap(self) -> None:
         """Sets which weights learn, and what is called; both change when a frozen phase ends."""
-        freeze_backbone(self.network, self.step < self.frozen_steps)
-        called: nn.Module = Classifier(self.network, self.precision)
+        frozen = self.step < self.frozen_steps
+        set_learning(self.network, "head" if frozen else self.settings.optimizer.tune)
+        embeds = self.settings.loss.sees_embeddings
+        called: nn.Module = Classifier(self.network, self.precision, embeds)
         self._hold_back: Callable[[], AbstractContextManager] = nullcontext
         if self.processes.world > 1:
             # Before the new one: as long as the old one lives, it adds gradients up as well.
@@ -104,14 +105,7 @@ class Trainer:
             )
             self._hold_back = distributed.no_sync
         self._forward = torch.compile(called) if self.settings.network.compile else called
-        # What a forward pass changes beside its output: the statistics of batch norm. By type, so
-        # that a copy of all of them is a few kernels.
-        by_type: dict[torch.dtype, list[Tensor]] = {}
-        for buffer in self.network.buffers():
-            if buffer.numel():
-                by_type.setdefault(buffer.dtype, []).append(buffer)
-        self._buffers = list(by_type.values())
-        self._kept = [[torch.empty_like(b) for b in alike] for alike in self._buffers]
+        self._before, self._counted = BufferCopy(self.network), BufferCopy(self.network)
 
     def advance(self, batch: TrainBatch) -> float | None:
         """One step on this process's share of a batch, on the device; the loss of the whole batch.
@@ -124,14 +118,12 @@ class Trainer:
             self._wrap()
         images, targets, weights = self._prepare(batch)
         row_weights = self.loss.row_weights(targets, weights, self.processes.add)
-        for kept, buffers in zip(self._kept, self._buffers, strict=True):
-            torch._foreach_copy_(kept, buffers)
+        self._before.take()
         self.optimizer.zero_grad()
         loss, by_row = self._descend(images, targets, row_weights)
         self.step += 1
         if not np.isfinite(loss):
-            for kept, buffers in zip(self._kept, self._buffers, strict=True):
-                torch._foreach_copy_(buffers, kept)
+            self._before.put_back()
             self.bad_rows = batch.row_ids[~by_row.isfinite().cpu().numpy()]
             return None
         self._update()
@@ -160,15 +152,30 @@ class Trainer:
         for i, (some, wanted, counted) in enumerate(zip(*slices, strict=True)):
             # Gradients travel once, with the last slice.
             with self._hold_back() if i < last else nullcontext():
-                by_row = self.loss.measure(call(some), wanted)
+                logits, embeddings = call(some)
+                by_row = self.loss.measure(logits, wanted)
                 loss = (by_row * counted).sum()
+                if embeddings is not None:
+                    # Among the rows of this slice, for its share of the batch.
+                    share, settings = len(some) / self.batch_size, self.settings.loss
+                    loss = loss + share * measure_hypersphere(settings, embeddings, wanted, counted)
                 seen.append(by_row.detach())
                 total = total + loss.detach()
                 if i == last:
                     read = read_later(self.processes.add(total))
-                # The processes' gradients are averaged; weights add up over the whole batch.
-                self.scaler.scale(loss * self.processes.world).backward()
+                self._add_gradients(loss)
         return float(read()[0]), torch.cat(seen)
+
+    def _add_gradients(self, loss: Tensor) -> None:
+        # The processes' gradients are averaged; weights add up over the whole batch.
+        scaled = self.scaler.scale(loss * self.processes.world)
+        if not self.settings.network.checkpointing:
+            scaled.backward()
+            return
+        # Layers are computed again, and batch norm would count the same pictures twice.
+        self._counted.take()
+        scaled.backward()
+        self._counted.put_back()
 
     def _update(self) -> None:
         if self.settings.optimizer.clip_grad is not None:
@@ -242,12 +249,15 @@ def _sync_statistics(
 
 def _check_shares(settings: MemberSettings, batch: int, processes: Processes) -> None:
     """Raises `ConfigError` where a batch of so many rows cannot be shared out to the processes."""
-    parts = settings.schedule.accumulate
+    parts, least = settings.schedule.accumulate, 1 + settings.loss.sees_embeddings
     problems = []
-    if batch < processes.world * parts:
+    if batch < processes.world * parts * least:
+        pairs = (
+            ", which loss.alignment and loss.uniformity want two rows each of" if least > 1 else ""
+        )
         problems.append(
             f"a batch of {batch} is too small for {processes.world} processes × "
-            f"schedule.accumulate {parts}"
+            f"schedule.accumulate {parts}{pairs}"
         )
     mixes = settings.augment.mixup + settings.augment.cutmix > 0
     if mixes and processes.world > 1 and batch % (BLOCK * processes.world):
@@ -259,12 +269,25 @@ def _check_shares(settings: MemberSettings, batch: int, processes: Processes) ->
         raise ConfigError("params.yaml", problems)
 
 
-def _check_average(settings: MemberSettings, steps_per_epoch: int, total: int) -> None:
-    """Raises `ConfigError` for an average that would still hold the untrained weights.
+def _check_lengths(settings: MemberSettings, steps_per_epoch: int, total: int) -> None:
+    """Raises `ConfigError` for an average that would still hold the untrained weights, and for a
+    frozen start that never ends.
 
     With `schedule.epochs` that was found when the settings were read.
     """
-    half_life = settings.ema.half_life_epochs if settings.schedule.images else None
-    if half_life is not None and 3 * half_life * steps_per_epoch > total:
-        problem = f"ema.half_life_epochs {half_life} is more than a third of the training, "
-        raise ConfigError("params.yaml", [f"{problem}{total / steps_per_epoch:.2g} epochs"])
+    if settings.schedule.images is None:
+        return
+    epochs, problems = total / steps_per_epoch, []
+    half_life, frozen = settings.ema.half_life_epochs, settings.optimizer.frozen_epochs
+    if half_life is not None and 3 * half_life > epochs:
+        problems.append(
+            f"ema.half_life_epochs {half_life} is more than a third of the training, "
+            f"{epochs:.2g} epochs"
+        )
+    if frozen > 0 and frozen >= epochs:
+        problems.append(
+            f"optimizer.frozen_epochs {frozen:g}: the training has {epochs:.2g} epochs. If the "
+            "head alone should learn, set optimizer.tune head"
+        )
+    if problems:
+        raise ConfigError("params.yaml", problems)

@@ -74,7 +74,7 @@ def sort_by_work(params: TrainParams, names: Sequence[Name]) -> list[Name]:
     work = {}
     for backbone in {name.backbone: None for name in names}:
         settings = settle_network(params.resolve_backbone(backbone))
-        work[backbone] = count_parameters(settings) * settings.image_size**2
+        work[backbone] = count_parameters(settings).stored * settings.image_size**2
     return sorted(names, key=lambda name: -work[name.backbone])
 
 

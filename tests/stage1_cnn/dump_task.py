@@ -51,7 +51,7 @@ def make_project(folder: Path, **changes) -> None:
     torch.manual_seed(0)
     settings = make_settings(**changes)
     identity = MemberId("net", 0, "", manifests["train"].digest, Correction())
-    member = Member(identity, settings, 45, 15, 30, 1)
+    member = Member(identity, settings, 45, 15, 30, 1, 1)
     write_member(build_network(settings).state_dict(), member, folder / MEMBER)
     (folder / "params.yaml").write_text(yaml.safe_dump(PARAMS))
 

@@ -182,6 +182,11 @@ STEPS = {
         "schedule": Schedule(epochs=1, batch_size=ROWS, accumulate=2),
     },
     "float32": {"network": Network(precision="float32")},
+    "sphere": {
+        "network": Network(head="cosine"),
+        "loss": Loss(alignment=0.1, uniformity=0.5),
+        "augment": Augment(mixup=1.0),
+    },
 }
 
 

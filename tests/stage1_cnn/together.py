@@ -16,7 +16,15 @@ from small_task import keep_pixels, make_pixels, make_settings, make_table
 from features.core.manifest import Manifest, write_manifest
 from features.errors import Stopped
 from features.runtime.interruption import Interruption
-from features.settings.learning import Augment, Ema, Loss, Optimizer, Sampling, Schedule
+from features.settings.learning import (
+    Augment,
+    Ema,
+    Loss,
+    Network,
+    Optimizer,
+    Sampling,
+    Schedule,
+)
 from stage1_cnn.losses.cross_entropy import CrossEntropy
 from stage1_cnn.runtime.checkpoints import Checkpoints
 from stage1_cnn.runtime.session import Session
@@ -27,12 +35,21 @@ from stage1_cnn.train.loop import train_network
 
 # Layer norm: rows do not see each other, and parts of a batch are the batch.
 JOBS = {
-    "plain": {"schedule": Schedule(epochs=2, batch_size=30, max_skipped=3)},
+    "plain": {
+        "schedule": Schedule(epochs=2, batch_size=30, max_skipped=3),
+        "sampling": Sampling(pairs=True),
+        "network": Network(head="cosine"),
+    },
     "parts": {
         "schedule": Schedule(epochs=2, warmup_epochs=0.5, batch_size=32, accumulate=3),
         "loss": Loss(kind="class_mean"),
         "sampling": Sampling(mode="natural"),
         "optimizer": Optimizer(lr=3e-3, clip_grad=1.0, frozen_epochs=0.5),
+    },
+    "few": {
+        "schedule": Schedule(epochs=2, warmup_epochs=0.5, batch_size=30),
+        "optimizer": Optimizer(tune="lora", lr=1e-2, lora_rank=4),
+        "network": Network(checkpointing=True),
     },
     "mixed": {
         "schedule": Schedule(epochs=2, warmup_epochs=0.5, batch_size=32),
@@ -59,6 +76,7 @@ def make_task(folder, rank):
     labels = np.array([0, 1, 1, 1, 1] * 32, dtype=np.int8)
     folds = np.repeat(np.arange(4), 40).astype(np.int16)
     table = make_table(labels, folds)
+    table["group"] = np.arange(len(labels)) // 5
     table["weight"] = np.random.default_rng(0).uniform(0.2, 2, len(labels))
     folder = folder / str(rank)
     folder.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ def test_a_picture_is_known_as_long_as_its_file_stays(tmp_path: Path) -> None:
     with FaceIndex(str(tmp_path)) as index:
         assert index.find("/a.png", (10, 99)) is None
         index.add(["/a.png"], (10, 99), [FoundFaces(64, 48, FACES)])
+        index.add(["/x.parquet#row=0,1&member=c"], (None, 7), [FoundFaces(8, 8, none)])
         index.add(["/b.mp4#t=1", "/b.mp4#t=2"], (20, 5), [FoundFaces(8, 8, none)] * 2)
     with FaceIndex(str(tmp_path)) as index:
         found = index.find("/a.png", (10, 99))
@@ -21,6 +22,7 @@ def test_a_picture_is_known_as_long_as_its_file_stays(tmp_path: Path) -> None:
         assert found[:2] == (64, 48)
         np.testing.assert_array_equal(found.faces, FACES)
         assert index.find("/a.png", (10, 100)) is None
+        assert index.find("/x.parquet#row=0,1&member=c", (None, 7)) is not None
         clip = index.find("/b.mp4#t=2", (20, 5))
         assert clip is not None
         assert clip.faces.shape == (0, 5)

@@ -47,7 +47,8 @@ def find_problems(*overrides: str) -> list[str]:
         (
             "backbones.large.optimizer.learning_rate=1",
             "backbones.large.optimizer.learning_rate: unknown; known: backbone_lr_scale, "
-            "clip_grad, clip_mode, frozen_epochs, layer_decay, lr, momentum, name, weight_decay",
+            "clip_grad, clip_mode, frozen_epochs, layer_decay, lora_alpha, lora_layers, lora_rank, "
+            "lr, momentum, name, tune, weight_decay",
         ),
         (
             "backbones.large.schedule.epoch=1",
@@ -175,6 +176,23 @@ def test_the_average_forgets_the_untrained_weights(overrides: list[str], problem
     found = find_problems(*overrides)
     assert all("ema.half_life_epochs" in line for line in found)
     assert [line for line in found if problem in line]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "backbones"),
+    [
+        (["optimizer.frozen_epochs=5.9"], []),
+        (["optimizer.frozen_epochs=6"], ["small"]),  # large trains for 12 epochs
+        (["optimizer.tune=head", "optimizer.frozen_epochs=1"], ["small", "large"]),
+    ],
+)
+def test_a_frozen_start_ends(overrides: list[str], backbones: list[str]) -> None:
+    if not backbones:
+        check(*overrides)
+        return
+    found = find_problems(*overrides)
+    assert all("optimizer.tune head" in line for line in found)
+    assert [line.rpartition("(")[2] for line in found] == [f"backbone {b})" for b in backbones]
 
 
 @pytest.mark.parametrize(("size", "fits"), [(64, True), (65, False)])

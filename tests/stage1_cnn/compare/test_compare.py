@@ -104,3 +104,18 @@ def test_real_networks_are_compared_and_not_trained_twice(project, monkeypatch):
     monkeypatch.delattr(compare, "train_network")
     main(project / "out", overrides=overrides)
     assert (project / "out" / "compare.csv").read_bytes() == before
+
+
+def test_heads_and_pairs_are_variants(project, task):
+    table = task[0].table
+    grouped = table.assign(group=table.index // 5)
+    write_manifest(grouped, "train", project / "artifacts/manifest/train.parquet")
+    variants = {
+        "linear": {"sampling": {"pairs": False}},
+        "pairs": {"sampling": {"pairs": True}},
+        "sphere": {"network": {"head": "cosine"}, "loss": {"alignment": 0.1, "uniformity": 0.5}},
+    }
+    small = ["compare.rows=[null]", "compare.seeds=1", "backbones.resnet.schedule.epochs=1"]
+    main(project / "out", overrides=[*small, f"compare.variants={json.dumps(variants)}"])
+    auc = pd.read_csv(project / "out" / "compare.csv").set_index("entry")["auc"]
+    assert len({auc["linear"], auc["pairs"], auc["sphere"]}) == 3

@@ -88,6 +88,10 @@ def test_all_conflicts_are_told_at_once():
         "compare.variants.both.ema.half_life_epochs=0.5",
         "compare.variants.long.ema={decay: null, half_life_epochs: 2}",
         "compare.variants.mixed={loss: {kind: focal}, augment: {mixup: 0.5}}",
+        "compare.variants.far={sampling: {mode: natural, pairs: true}}",
+        "compare.variants.sphere.loss.uniformity=0.5",
+        "compare.variants.stuck={loss: {alignment: 0.1}, network: {head: cosine}, optimizer: "
+        "{frozen_epochs: 3}}",
         "backbones.other.image_size=64",
     )
     starts = ["backbones.other.image_size 64"] + [
@@ -96,6 +100,9 @@ def test_all_conflicts_are_told_at_once():
             ("both", "half_life_epochs and decay say the same thing"),
             ("long", "ema.half_life_epochs 2.0 is more than a third"),
             ("mixed", "loss.kind focal cannot learn from mixed labels"),
+            ("far", "sampling.pairs: sampling.mode natural has no classes to draw side by side"),
+            ("sphere", "loss.alignment and loss.uniformity act on directions of embeddings"),
+            ("stuck", "loss.alignment and loss.uniformity change nothing where"),
             ("twin", "has the same settings as natural"),
         )
     ]

@@ -121,9 +121,9 @@ def test_a_member_holds_the_file_and_needs_it_no_more(tmp_path):
     write_graph(tmp_path / "quarters.onnx")
     settings = settle_network(choose(tmp_path))
     check_image_size(settings)
-    assert count_parameters(settings) == 2 * 13  # of the head
+    assert count_parameters(settings) == (2 * 13, 13)  # of the head alone
     network = build_network(settings)
-    member = Member(MemberId("net", 0, "", "", Correction()), settings, 1, 1, 0, 13)
+    member = Member(MemberId("net", 0, "", "", Correction()), settings, 1, 1, 0, 26, 13)
     written = write_member(network.state_dict(), member, tmp_path / "member")
     (tmp_path / "quarters.onnx").unlink()
     again = load_network(tmp_path / "member", written)

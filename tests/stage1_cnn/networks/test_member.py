@@ -22,7 +22,7 @@ def written(tmp_path):
     network = build_network(make_settings())
     identity = MemberId("r", 0, "", "abc", Correction(shift=-1.25, gamma=2.0))
     judged = {"raw": {"auc": 0.75, "auc_low": None}}
-    member = Member(identity, make_settings(), 10, 4, 6, 123, judged)
+    member = Member(identity, make_settings(), 10, 4, 6, 123, 7, judged)
     return network, write_member(network.state_dict(), member, tmp_path), tmp_path
 
 
@@ -62,7 +62,7 @@ def test_weights_of_another_network_are_named(written):
     _, member, folder = written
     other = make_settings(model="test_efficientnet")
     with pytest.raises(IntegrityError, match="do not fit test_efficientnet"):
-        load_network(folder, Member(member.id, other, 10, 4, 6, 123))
+        load_network(folder, Member(member.id, other, 10, 4, 6, 123, 7))
 
 
 def test_a_shift_edited_by_hand_is_refused(written):

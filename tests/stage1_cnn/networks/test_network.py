@@ -169,5 +169,5 @@ def test_what_learns_is_the_network_itself(model):
     network = build_network(make(model=model, image_size=224)).eval()
     images = torch.randn(1, 3, 224, 224)
     with torch.inference_mode():
-        wanted, found = network(images), Classifier(network, torch.float32)(images)
+        wanted, found = network(images), Classifier(network, torch.float32)(images)[0]
     assert torch.equal(found, wanted)

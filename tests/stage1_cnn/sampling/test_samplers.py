@@ -16,13 +16,25 @@ REALS, FAKES = 20, 83
 LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1], [REALS, FAKES])).astype(np.int8)
 GENERATORS = np.where(LABELS == 0, 0, np.arange(len(LABELS)) ** 2 % 7 + 5)
 WEIGHTS = np.random.default_rng(1).uniform(0.1, 5, len(LABELS))
-CANDIDATES = Candidates(LABELS, WEIGHTS, GENERATORS)
+GROUPS = np.arange(len(LABELS)) % 41
+CANDIDATES = Candidates(LABELS, WEIGHTS, GENERATORS, GROUPS)
 
 NATURAL, BALANCED = Sampling(mode="natural"), Sampling()
 UNDERSAMPLE = Sampling(mode="undersample")
 COLUMN = Sampling(mode="weighted")
 GENERATOR = Sampling(mode="weighted", weights="generator")
-ALL = [NATURAL, BALANCED, UNDERSAMPLE, COLUMN, GENERATOR, Sampling(real_per_fake=0.3)]
+PAIRS = Sampling(pairs=True)
+FEW_PAIRS = Sampling(mode="undersample", real_per_fake=0.3, pairs=True)
+ALL = [
+    NATURAL,
+    BALANCED,
+    UNDERSAMPLE,
+    COLUMN,
+    GENERATOR,
+    PAIRS,
+    FEW_PAIRS,
+    Sampling(real_per_fake=0.3),
+]
 RATIOS = [
     (1.0, Fraction(1, 2)),
     (0.25, Fraction(1, 5)),

@@ -65,7 +65,7 @@ def test_a_member_says_that_its_encoder_is_shared_and_that_its_head_alone_was_le
     assert first.id.encoder == second.id.encoder != ""
     assert first.id.digest != second.id.digest
     width = load_network(MEMBERS / "0", first).head.in_features
-    assert first.parameters == width + 1
+    assert first.learned == width + 1
     assert first.judged["raw"]["auc"] is not None
     assert pd.read_csv(MEMBERS / "0" / "history.csv").empty
     # What changes weights has no part in it, whatever the global sections say.
@@ -182,7 +182,7 @@ def test_an_onnx_file_is_a_member_like_any_other(tmp_path):
     member = fit_member_of(0, f"backbones.net={entry}", out=tmp_path / "member")
     found = dump_from(member, tmp_path / "out")
     assert found.embeddings.shape == (40, 12)
-    assert read_member(member, "net", 0).parameters == 13
+    assert read_member(member, "net", 0).learned == 13
     engine = build_torch_engine(
         load_network(member, read_member(member, "net", 0)),
         read_member(member, "net", 0).settings,

@@ -1,0 +1,1 @@
+"""Which weights of a network learn: all, its head, norms, low-rank updates."""
