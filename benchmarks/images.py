@@ -42,8 +42,8 @@ from benchmarks.gpu.sides import (
 from features.core.files import digest_bytes
 from features.crops.crop_store import CropStore
 from features.crops.picture_cache import PictureCache
-from features.crops.picture_store import FilePictures, RawPictures, cut_square
-from features.crops.places import draw_corners
+from features.crops.picture_store import FilePictures, RawPictures
+from features.crops.places import cut_square, draw_corners
 from features.pixels.cache import ImageCache
 from features.pixels.store import FileStore, RawStore
 from features.settings.images import NO_LIMITS, Images

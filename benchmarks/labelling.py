@@ -3,16 +3,18 @@
 Run: python -m benchmarks.labelling [--quick]
 
 A bundle of two untrained networks at 224 pixels, of which the mean ships, and JPEGs of photographs
-with grain, 400 x 300 (quality 90). Side by side, with all cores:
+with grain, 400 x 300 (quality 90); then another one, whose networks see four crops of each. Side by
+side, with all cores:
 
 ours      `Ensemble.stream`: files read, decoded, resized, scored, combined, calibrated, into rows
 bare      ONNX Runtime with all threads, batches of 32 squares that lie in memory: log-odds alone
 
-The sides take turns; a ratio is the median over the rounds of pictures/s of ours / bare. The first
+The sides take turns; a ratio is the median over the rounds of squares/s of ours / bare. The first
 score is the wall-clock time of `python -m serving.label` on one picture, best of three.
 """
 
 import argparse
+import itertools
 import os
 import platform
 import statistics
@@ -39,10 +41,11 @@ from features.settings.scoring import Scoring
 from features.settings.training import MemberSettings, Weights
 from serving import Ensemble
 from serving.bundle.members import TorchMember, write_bundled_member
-from serving.ensemble.ensemble import TOGETHER
-from serving.format.facts import FORM, BundleFacts, MemberFacts, PixelFacts
+from serving.format.facts import FORM, BundleFacts, MemberFacts, PixelFacts, Sight
 from serving.format.files import FACTS, SECOND_STAGE, seal_bundle
+from serving.reading.shown import RowSquares
 from serving.reading.sources import list_pictures, open_sources
+from serving.scoring.scorer import TOGETHER
 from stage1_cnn.networks.member import Member
 from stage1_cnn.networks.network import build_network
 from stage1_cnn.scoring.engines import build_torch_engine
@@ -59,6 +62,10 @@ from stage2_ensemble.models.candidates import Pooled
 from stage2_ensemble.models.combiners import Mean
 
 SIZE, BATCH = 224, 32
+SIGHTS = {
+    "labelling": Sight(mode="square", side=SIZE),
+    "labelling_crops": Sight(mode="crop", side=SIZE, most=4),
+}
 MODELS = {"resnet": "resnet18", "mobilenet": "mobilenetv3_small_100"}
 
 
@@ -74,11 +81,11 @@ def make_pictures(folder: Path, count: int) -> Path:
     return folder
 
 
-def make_bundle(folder: Path) -> Path:
+def make_bundle(folder: Path, sees: Sight) -> Path:
     """Of untrained networks and the mean of their log-odds."""
     folder.mkdir()
     torch.manual_seed(0)
-    members = [write_member(name, model, folder) for name, model in MODELS.items()]
+    members = [write_member(name, model, sees, folder) for name, model in MODELS.items()]
     names = ["mean", *(member.name for member in members)]
     write_ensemble(make_second_stage(members, names), folder / SECOND_STAGE)
     facts = BundleFacts(
@@ -95,7 +102,7 @@ def make_bundle(folder: Path) -> Path:
     return folder
 
 
-def write_member(name: str, model: str, folder: Path) -> MemberFacts:
+def write_member(name: str, model: str, sees: Sight, folder: Path) -> MemberFacts:
     """An untrained network as a graph."""
     settings = MemberSettings(
         model=model, pretrained=False, image_size=SIZE, sampling=Sampling(), loss=Loss(),
@@ -105,7 +112,8 @@ def write_member(name: str, model: str, folder: Path) -> MemberFacts:
     engine = build_torch_engine(build_network(settings), settings, torch.device("cpu"))
     member = Member(MemberId(name, 0, name, "train", Correction()), settings, 2, 1, 1, 1)
     squares = np.random.default_rng(0).integers(0, 256, (8, SIZE, SIZE, 3), np.uint8)
-    return write_bundled_member(TorchMember(member, engine, Scoring()), squares, SIZE, folder)
+    rows = RowSquares(squares, np.arange(8), np.ones(8, np.int64))
+    return write_bundled_member(TorchMember(member, engine, Scoring(), sees), rows, folder)
 
 
 def make_second_stage(members: list[MemberFacts], names: list[str]) -> SecondStage:
@@ -143,11 +151,12 @@ def open_bare(bundle: Path) -> list[Any]:
     return [onnxruntime.InferenceSession(path, options) for path in paths]
 
 
-def time_ours(ensemble: Ensemble, pictures: Path) -> float:
-    """Pictures a second."""
+def time_ours(ensemble: Ensemble, pictures: Path, count: int, squares: int) -> float:
+    """Squares a second, of so many pictures with so many squares each."""
+    given = itertools.islice(list_pictures(open_sources([str(pictures)])), count)
     start = time.perf_counter()
-    count = sum(1 for _ in ensemble.stream(list_pictures(open_sources([str(pictures)]))))
-    return count / (time.perf_counter() - start)
+    found = sum(1 for _ in ensemble.stream(given))
+    return found * squares / (time.perf_counter() - start)
 
 
 def time_bare(sessions: list[Any], squares: np.ndarray) -> float:
@@ -157,6 +166,20 @@ def time_bare(sessions: list[Any], squares: np.ndarray) -> float:
         for i in range(0, len(squares), BATCH):
             session.run(["log_odds"], {"pixels": squares[i : i + BATCH]})
     return len(squares) / (time.perf_counter() - start)
+
+
+def time_sides(
+    bundle: Path, pictures: Path, count: int, most: int, rounds: int
+) -> list[tuple[float, float]]:
+    """Squares a second of both sides, by round."""
+    ensemble, sessions = Ensemble.load(bundle), open_bare(bundle)
+    shape = (count * most, SIZE, SIZE, 3)
+    squares = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    time_ours(ensemble, pictures, count, most), time_bare(sessions, squares[:BATCH])
+    return [
+        (time_ours(ensemble, pictures, count, most), time_bare(sessions, squares))
+        for _ in range(rounds)
+    ]
 
 
 def time_first(bundle: Path, picture: Path) -> float:
@@ -176,25 +199,24 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer pictures and rounds")
     quick = parser.parse_args().quick
     count, rounds = (4 * TOGETHER, 3) if quick else (32 * TOGETHER, 5)
+    table = Table("", "ours", "bare graphs", "first score, seconds", "bundle, MB")
+    ratios = {}
     with tempfile.TemporaryDirectory() as folder:
-        bundle = make_bundle(Path(folder) / "ensemble")
         pictures = make_pictures(Path(folder) / "pictures", count)
-        first = time_first(bundle, pictures / "0.jpg")
-        ensemble, sessions = Ensemble.load(bundle), open_bare(bundle)
-        squares = np.random.default_rng(0).integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
-        time_ours(ensemble, pictures), time_bare(sessions, squares[:BATCH])
-        rates = [
-            (time_ours(ensemble, pictures), time_bare(sessions, squares)) for _ in range(rounds)
-        ]
-        size = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
-    ratio = statistics.median(ours / bare for ours, bare in rates)
-    ours, bare = (statistics.median(side) for side in zip(*rates, strict=True))
-    table = Table("", "ours", "bare graphs")
-    table.add_row(f"pictures/s, of {count}", f"{ours:.0f}", f"{bare:.0f}")
-    table.add_row("first score, seconds", f"{first:.1f}", "")
-    table.add_row("bundle, MB", f"{size / 1e6:.0f}", "")
+        for name, sees in SIGHTS.items():
+            own = count // sees.most
+            bundle = make_bundle(Path(folder) / name, sees)
+            first = time_first(bundle, pictures / "0.jpg")
+            rates = time_sides(bundle, pictures, own, sees.most, rounds)
+            size = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
+            ratios[name] = statistics.median(ours / bare for ours, bare in rates)
+            sides = (f"{statistics.median(side):.0f}" for side in zip(*rates, strict=True))
+            table.add_row(
+                f"squares/s, of {own} pictures", *sides, f"{first:.1f}", f"{size / 1e6:.0f}"
+            )
     Console().print(table)
-    print(f"ratio labelling {ratio:.3f}")
+    for name, ratio in ratios.items():
+        print(f"ratio {name} {ratio:.3f}")
 
 
 if __name__ == "__main__":

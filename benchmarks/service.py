@@ -26,8 +26,10 @@ import numpy as np
 import typer
 from PIL import Image
 
+from features.faces.crops import PicturePart
 from features.runtime.memory import count_workers
 from serving import Ensemble
+from serving.reading.shown import join_rows, show_row
 
 BATCH = 16
 FORM = {"content-type": "multipart/form-data; boundary=b"}
@@ -101,14 +103,16 @@ def measure_graphs(bundle: Path, seconds: float) -> float:
     """Squares a second that all cores score, with nothing around them."""
     ensemble = Ensemble.load(bundle)
     side = ensemble.facts.pixels.size
-    squares = np.random.default_rng(0).integers(0, 256, (BATCH, side, side, 3), np.uint8)
-    ensemble.score_squares(squares)
+    noise = np.random.default_rng(0).integers(0, 256, (BATCH, side, side, 3), np.uint8)
+    sights, whole = ensemble.scorer.list_sights(), PicturePart(None, None)
+    rows = join_rows([show_row(ensemble.reader.draw_part(own, whole, sights)) for own in noise])
+    ensemble.score_rows(rows)
     start = time.perf_counter()
 
     def score(_: int) -> int:
         count = 0
         while time.perf_counter() - start < seconds:
-            ensemble.score_squares(squares)
+            ensemble.score_rows(rows)
             count += BATCH
         return count
 

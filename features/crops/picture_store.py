@@ -10,7 +10,7 @@ import numpy as np
 
 from features.core.manifest import READABLE, Ids, Manifest
 from features.crops.picture_cache import PictureCache, decode_known
-from features.crops.places import Corners, Sizes, reflect
+from features.crops.places import Corners, Sizes, cut_square
 from features.errors import ImageProblem, ManifestError
 from features.pixels.decoding import Pixels, fit_shape, limit_shape
 from features.pixels.reading import order_reads
@@ -35,16 +35,6 @@ class PictureStore(Protocol):
         Raises `ValueError` for rows that cannot be read.
         """
         ...
-
-
-def cut_square(picture: Pixels, corner: Corners, out: Pixels) -> None:
-    """Fills `out`, `(s, s, 3)`, from `corner` on; beyond the border the picture is mirrored."""
-    (top, left), side = corner.tolist(), len(out)
-    height, width = picture.shape[:2]
-    if 0 <= top <= height - side and 0 <= left <= width - side:
-        out[:] = picture[top : top + side, left : left + side]
-    else:
-        out[:] = picture[reflect(top, side, height)[:, None], reflect(left, side, width)]
 
 
 class RawPictures:

@@ -1,5 +1,4 @@
-"""Where squares lie that are cut out of a picture, drawn or on a grid; beyond its border it is
-mirrored.
+"""Squares that are cut out of a picture, drawn or on a grid; beyond its border it is mirrored.
 
 A corner is the top and left of a square in pixels of its picture. It is negative where the picture
 is smaller than the square, which then lies around its centre.
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from features.core.manifest import Ids
 
+Pixels = npt.NDArray[np.uint8]
 Sizes = npt.NDArray[np.int32]
 """`(n, 2)`: height and width."""
 Corners = npt.NDArray[np.int32]
@@ -27,6 +27,16 @@ def reflect(start: int, count: int, length: int) -> Ids:
     period = max(1, 2 * (length - 1))
     places = np.arange(start, start + count) % period
     return np.minimum(places, period - places) if length > 1 else np.zeros(count, np.int64)
+
+
+def cut_square(picture: Pixels, corner: Corners, out: Pixels) -> None:
+    """Fills `out`, `(s, s, 3)`, from `corner` on; beyond the border the picture is mirrored."""
+    (top, left), side = corner.tolist(), len(out)
+    height, width = picture.shape[:2]
+    if 0 <= top <= height - side and 0 <= left <= width - side:
+        out[:] = picture[top : top + side, left : left + side]
+    else:
+        out[:] = picture[reflect(top, side, height)[:, None], reflect(left, side, width)]
 
 
 def centre_corners(sizes: Sizes, side: int) -> Corners:

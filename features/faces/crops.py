@@ -1,4 +1,4 @@
-"""Square crops around faces."""
+"""Square crops around faces, and which parts of a picture are rows."""
 
 from typing import NamedTuple
 
@@ -15,15 +15,29 @@ MOST = 8
 """Faces of one picture, largest first."""
 
 
-class FaceCrop(NamedTuple):
-    """A part of a picture, and the face in it."""
+class PicturePart(NamedTuple):
+    """What becomes a row of a picture."""
 
-    box: Box
-    face: Floats
-    """`(4,)` left, top, width and height, in pixels of the picture."""
+    box: Box | None
+    """`None`: all of it."""
+    face: Floats | None
+    """`(4,)` left, top, width and height of the face that it shows, in pixels of the picture;
+    `None` where none was found."""
 
 
-def choose_crops(faces: Floats, width: int, height: int, how: Faces) -> list[FaceCrop]:
+def choose_parts(faces: Floats, width: int, height: int, how: Faces) -> list[PicturePart]:
+    """The crops of `choose_crops`, in place of the picture or after it; without any, the picture.
+
+    The whole shows the largest face.
+    """
+    crops = choose_crops(faces, width, height, how)
+    if not crops:
+        return [PicturePart(None, None)]
+    whole = [PicturePart(None, crops[0].face)] if how.faces == "both" else []
+    return whole + crops
+
+
+def choose_crops(faces: Floats, width: int, height: int, how: Faces) -> list[PicturePart]:
     """Of `(k, 5)` faces, largest first, in a picture of `width` x `height` pixels.
 
     Squares with `how.face_margin` on each side, moved and shrunk to lie within the picture.
@@ -36,7 +50,7 @@ def choose_crops(faces: Floats, width: int, height: int, how: Faces) -> list[Fac
         start_x, start_y = left + wide / 2 - side / 2, top + high / 2 - side / 2
         box = Box(_place(start_x, side, width), _place(start_y, side, height), side, side)
         crops.setdefault(box, face)
-    return [FaceCrop(box, face) for box, face in crops.items()]
+    return [PicturePart(box, face) for box, face in crops.items()]
 
 
 def write_shares(face: Floats, within: Box) -> str:

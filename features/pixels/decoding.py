@@ -98,38 +98,44 @@ def decode_picture(
     return _make_in_turn(header, len(content), images, make)
 
 
-def decode_whole(
-    content: bytearray, limits: Limits, images: Images, kernels: Kernels | None = None
-) -> Pixels:
+def decode_whole(content: bytearray, limits: Limits, images: Images) -> Pixels:
     """`(h, w, 3)`, upright. Raises as `decode_picture`."""
+    return decode_into(content, limits, images, lambda pixels: pixels)
+
+
+def decode_into(
+    content: bytearray,
+    limits: Limits,
+    images: Images,
+    make: Callable[[Pixels], Made],
+    kernels: Kernels | None = None,
+) -> Made:
+    """What `make` makes of the picture, `(h, w, 3)`, upright. As `decode_picture` in all else."""
     header = open_image(content, limits)
 
-    def make() -> Pixels:
-        return decode_pixels(content, header, kernels).pixels
+    def decode() -> Made:
+        return make(decode_pixels(content, header, kernels).pixels)
 
-    return _make_in_turn(header, len(content), images, make)
+    return _make_in_turn(header, len(content), images, decode)
 
 
 def decode_unsquared(
     content: bytearray,
     images: Images,
     longest: int | None,
-    kernels: Kernels | None = None,
     change: Change | None = None,
 ) -> Pixels:
     """`(h, w, 3)` in the picture's own shape, its longest side `longest`, or as it is (`None`).
 
     As `decode_picture` in all else.
     """
-    header = open_image(content, NO_LIMITS)
 
-    def make() -> Pixels:
-        pixels = decode_pixels(content, header, kernels).pixels
+    def make(pixels: Pixels) -> Pixels:
         pixels = pixels if change is None else change(pixels)
         height, width = fit_shape(pixels.shape[0], pixels.shape[1], longest)
-        return _resize(pixels, height, width, images.equalize, kernels)[0]
+        return reshape_picture(pixels, height, width, images.equalize)[0]
 
-    return _make_in_turn(header, len(content), images, make)
+    return decode_into(content, NO_LIMITS, images, make)
 
 
 def fit_shape(height: int, width: int, longest: int | None) -> tuple[int, int]:
@@ -234,12 +240,13 @@ def make_square(
 
     With `images.equalize` the square is saved as every other one is, and decoded again.
     """
-    return _resize(pixels, images.size, images.size, images.equalize, kernels)
+    return reshape_picture(pixels, images.size, images.size, images.equalize, kernels)
 
 
-def _resize(
-    pixels: Pixels, height: int, width: int, equalize: bool, kernels: Kernels | None
+def reshape_picture(
+    pixels: Pixels, height: int, width: int, equalize: bool, kernels: Kernels | None = None
 ) -> tuple[Pixels, int]:
+    """`(height, width, 3)` of `(h, w, 3)`, and the bytes of the equalised file, 0 without one."""
     kernels = kernels or find_kernels()
     fits = pixels.shape[:2] == (height, width)
     resized = pixels if fits else kernels.resize(pixels, height, width)

@@ -123,7 +123,7 @@ def locate_file(root: Path, path: str, trusted: tuple[str, ...] = ()) -> tuple[s
     """
     folder, name = os.path.split(path)
     try:
-        place = os.path.join(_resolve_folder(root, folder, trusted), name)
+        place = os.path.join(_resolve_folder(root.absolute(), folder, trusted), name)
         state = os.lstat(place)
         if stat.S_ISLNK(state.st_mode):
             place = _resolve_inside(root, path, trusted)

@@ -13,7 +13,7 @@ from features.core.manifest import READABLE
 from features.core.trusted import find_trusted
 from features.errors import ImageProblem
 from features.faces.centerface import Detector
-from features.faces.crops import choose_crops, write_shares
+from features.faces.crops import choose_parts, write_shares
 from features.faces.known import FaceIndex, FoundFaces
 from features.pixels.decoding import Pixels, decode_whole
 from features.pixels.reading import open_inside, read_inside, read_state
@@ -64,13 +64,13 @@ def count_missed(rows: pd.DataFrame) -> int:
 
 
 def _choose_rows(found: FoundFaces | None, images: PreparedImages) -> list[_Row]:
-    crops = choose_crops(found.faces, found.width, found.height, images) if found else []
-    rows = [_Row(crop.box, write_shares(crop.face, crop.box)) for crop in crops]
-    if found is None or not crops:
+    if found is None:
         return [_Row(None, "")]
-    if images.faces == "both":
-        picture = Box(0, 0, found.width, found.height)
-        rows.insert(0, _Row(None, write_shares(crops[0].face, picture)))
+    size = (found.width, found.height)
+    rows = []
+    for box, face in choose_parts(found.faces, *size, images):
+        told = "" if face is None else write_shares(face, box or Box(0, 0, *size))
+        rows.append(_Row(box, told))
     return rows
 
 

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from features.settings.images import Images, LinkedData
+from features.settings.images import LinkedData, TrainedImages
 from features.settings.members import MembersParams
 from features.settings.sections import Section
 
@@ -26,4 +26,4 @@ class ReportParams(MembersParams):
     """What `report` reads."""
 
     data: LinkedData
-    images: Images
+    images: TrainedImages

@@ -1,8 +1,7 @@
 """Pictures of val that graphs are held against torch with, some of which travel along."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,55 +11,59 @@ from features.core.manifest import READABLE, Ids, Manifest
 from features.core.trusted import ANYWHERE
 from features.errors import ImageProblem, ManifestError
 from features.pixels.reading import read_content
-from serving.format.facts import PixelFacts
+from features.settings.images import NO_LIMITS
+from serving.format.facts import PixelFacts, Sight
 from serving.reading.pictures import GivenPicture
-from serving.reading.squares import SquareReader
-from serving.scoring.views import Squares
+from serving.reading.reader import PictureReader
+from serving.reading.shown import RowSquares, ShownRows, join_rows
 
 CHECKED = 32
 """Pictures: as many as one batch of a dump."""
+NO_IDS: Ids = np.empty(0, np.int64)
 Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
-class CheckedPictures:
-    """Rows of one manifest with their files' contents and squares."""
+class CheckedRows:
+    """Readable rows of one manifest."""
 
     manifest: Manifest
     row_ids: Ids
-    contents: list[bytearray]
-    squares: Squares
+    shown: ShownRows
+    """Without looking for faces: rows are what was found."""
 
-    def __len__(self) -> int:
-        return len(self.row_ids)
+    def find_squares(self, sight: Sight) -> RowSquares:
+        """What members of a sight see of them."""
+        empty = RowSquares(np.empty((0, sight.side, sight.side, 3), np.uint8), NO_IDS, NO_IDS)
+        return self.shown.by_sight.get(sight, empty)
 
 
-def read_checked(manifest: Manifest, root: Path, facts: PixelFacts) -> CheckedPictures:
-    """Readable rows from all over the manifest, classes in turn.
+def read_checked(
+    manifest: Manifest, root: Path, facts: PixelFacts, sights: Collection[Sight]
+) -> CheckedRows:
+    """Rows from all over the manifest, classes in turn.
 
     Raises `ManifestError` for files that are no longer there or others.
     """
     row_ids = choose_checked_rows(manifest)
-    reader = SquareReader(facts)
+    reader = PictureReader(facts.model_copy(update={"limits": NO_LIMITS}))
 
-    def read(content: bytearray) -> tuple[bytearray, Squares]:
-        return content, reader.read(GivenPicture("", partial(bytearray, content)))
+    def read(content: bytearray) -> ShownRows:
+        return reader.read(GivenPicture("", lambda: content), sights).rows
 
-    found = read_row_files(manifest, row_ids, root, read)
-    empty = np.empty((0, facts.size, facts.size, 3), np.uint8)
-    stacked = np.concatenate([empty, *(squares for _, squares in found)])
-    return CheckedPictures(manifest, row_ids, [content for content, _ in found], stacked)
+    paths = manifest.table["path"].iloc[row_ids]
+    return CheckedRows(manifest, row_ids, join_rows(read_row_files(manifest, paths, root, read)))
 
 
 def read_row_files(
-    manifest: Manifest, row_ids: Ids, root: Path, read: Callable[[bytearray], Found]
+    manifest: Manifest, paths: Iterable[str], root: Path, read: Callable[[bytearray], Found]
 ) -> list[Found]:
-    """What `read` makes of the content of each row's file.
+    """What `read` makes of the content at each address of the manifest's pictures.
 
     Raises `ManifestError` for files that are no longer there, or that it raises `ImageProblem` for.
     """
     found, problems = [], []
-    for path in manifest.table["path"].iloc[row_ids]:
+    for path in paths:
         try:
             found.append(read(read_content(root, path, ANYWHERE).data))
         except ImageProblem as problem:

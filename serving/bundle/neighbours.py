@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from features.errors import BundleError
 from features.pixels.decoding import decode_pixels
 from features.pixels.kernels import PLAIN
 from features.pixels.opening import open_image
-from features.settings.images import Limits
+from features.settings.images import NO_LIMITS
 from features.splits.names import hash_names
 from serving.bundle.checking import read_row_files
 from serving.format.neighbours import (
@@ -60,7 +59,7 @@ def choose_neighbour_rows(train: Manifest, fold: int, count: int) -> Ids:
 
 
 def bundle_neighbours(
-    train: Manifest, rows: Ids, dumps: Sequence[Dump], root: Path, limits: Limits, folder: Path
+    train: Manifest, rows: Ids, dumps: Sequence[Dump], root: Path, folder: Path
 ) -> None:
     """Writes these rows of `train`; `dumps`: of members of one fold.
 
@@ -76,7 +75,7 @@ def bundle_neighbours(
         )
         for number, (name, label) in enumerate(zip(names, labels, strict=True))
     ]
-    thumbnails = read_row_files(train, rows, root, partial(_shrink, limits=limits))
+    thumbnails = read_row_files(train, train.table["path"].iloc[rows], root, _shrink)
     for picture, thumbnail in zip(pictures, thumbnails, strict=True):
         with write_atomic(folder / picture.file) as target:
             target.write(thumbnail)
@@ -103,9 +102,9 @@ def measure_usual(embeddings: Embeddings, labels: Labels) -> dict[str, tuple[flo
     return usual
 
 
-def _shrink(content: bytearray, limits: Limits) -> bytes:
+def _shrink(content: bytearray) -> bytes:
     """The whole picture, in its own shape, as a small WebP. Raises `ImageProblem`."""
-    image = Image.fromarray(decode_pixels(content, open_image(content, limits), PLAIN).pixels)
+    image = Image.fromarray(decode_pixels(content, open_image(content, NO_LIMITS), PLAIN).pixels)
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=QUALITY, method=4)

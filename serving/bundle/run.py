@@ -4,6 +4,7 @@ import logging
 import platform
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from features.errors import BundleError, StaleArtifactError
 from features.forensics.columns import COLUMNS
 from features.runtime.progress import track
 from features.settings.images import Limits
-from features.videos.addresses import name_file
-from serving.bundle.checking import CheckedPictures, read_checked
+from features.videos.addresses import name_file, parse_address
+from serving.bundle.checking import CheckedRows, read_checked, read_row_files
+from serving.bundle.detector import write_detector
 from serving.bundle.members import TorchMember, open_member, write_bundled_member
 from serving.bundle.neighbours import bundle_neighbours, choose_neighbour_rows
 from serving.bundle.rates import read_rates
@@ -22,10 +24,13 @@ from serving.bundle.settings import BundleParams
 from serving.cascade.finding import find_cascade
 from serving.cascade.rows import read_cascade_rows, read_val_rows
 from serving.cascade.telling import describe_cascade
+from serving.ensemble.rows import label_read
 from serving.format.cascade import CASCADE
 from serving.format.facts import FORM, BundleFacts, MemberFacts, PixelFacts, Sample
 from serving.format.files import CARD, FACTS, SAMPLES, SECOND_STAGE, seal_bundle
 from serving.format.folders import write_folder
+from serving.reading.pictures import GivenPicture
+from serving.reading.reader import PictureReader, open_reader
 from serving.scoring.needs import find_needs
 from serving.scoring.scorer import Scorer
 from serving.verify.samples import check_samples
@@ -56,29 +61,25 @@ def run(params: BundleParams, out: Path, samples: int, neighbours: int = 0) -> N
 
     Raises `BundleError`, `StaleArtifactError`, or as the readers of the project's files.
     """
-    if params.images.faces != "none":
-        problem = f"images.faces is {params.images.faces}, and a bundle looks at whole pictures"
-        advice = "The stage `label` scores faces: dvc repro label"
-        raise BundleError("the ensemble", [problem], advice)
     second_stage = read_ensemble(STACKERS)
     check_members(second_stage, params.names, params.folds.active)
     _check_shipped(second_stage, list(params.outside))
-    limits = Limits(**params.data.model_dump(include=set(Limits.model_fields)))
-    pixels = PixelFacts(size=params.images.size, equalize=params.images.equalize, limits=limits)
     members = open_members(params, second_stage)
-    root = Path(params.data.root)
+    root, fold = Path(params.data.root), second_stage.folds[0]
     train, val = (read_manifest(MANIFEST, role) for role in ("train", "val"))
-    checked = read_checked(val if len(val) else train, root, pixels)
-    fold = second_stage.folds[0]
     shown_rows = choose_neighbour_rows(train, fold, neighbours)
     with write_folder(out) as folder:
+        pixels = _describe_pixels(params, folder)
+        sights = list(dict.fromkeys(member.sees for member in members))
+        checked = read_checked(val if len(val) else train, root, pixels, sights)
         written = [
-            write_bundled_member(member, checked.squares, pixels.size, folder)
+            write_bundled_member(member, checked.find_squares(member.sees), folder)
             for member in track(members, "bundle", len(members), unit="networks")
         ]
         _copy_second_stage(folder)
         by_name = {m.member.id.name: m for m in members}
-        scorer = Scorer(second_stage, written, lambda facts: by_name[facts.name])
+        scorer = Scorer(second_stage, written, pixels, lambda facts: by_name[facts.name])
+        reader = open_reader(pixels, folder)
         facts = BundleFacts(
             form=FORM,
             shipped=second_stage.shipped,
@@ -86,7 +87,7 @@ def run(params: BundleParams, out: Path, samples: int, neighbours: int = 0) -> N
             members=tuple(written),
             forensics=tuple(f"forensic:{name}" for name in COLUMNS),
             val=read_rates(second_stage),
-            samples=write_samples(checked, scorer, samples, folder),
+            samples=write_samples(checked, reader, scorer, root, samples, folder),
             neighbours=len(shown_rows),
             versions={"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         )
@@ -94,7 +95,7 @@ def run(params: BundleParams, out: Path, samples: int, neighbours: int = 0) -> N
         _write_cascade(second_stage, written, train, val, folder)
         if len(shown_rows):
             dumps = read_dumps(DUMPS, train, scorer.needs.backbones, fold, train.digest)
-            bundle_neighbours(train, shown_rows, dumps, root, limits, folder)
+            bundle_neighbours(train, shown_rows, dumps, root, folder)
         seal_bundle(folder)
         check_samples(folder)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
@@ -104,6 +105,16 @@ def run(params: BundleParams, out: Path, samples: int, neighbours: int = 0) -> N
         second_stage.shipped, len(written), len(scorer.needed), len(facts.samples),
         facts.neighbours, size / 1e6, out,
     )  # fmt: skip
+
+
+def _describe_pixels(params: BundleParams, folder: Path) -> PixelFacts:
+    """Writes the detector of faces, where rows are faces."""
+    return PixelFacts(
+        size=params.images.size,
+        equalize=params.images.equalize,
+        limits=Limits(**params.data.model_dump(include=set(Limits.model_fields))),
+        faces=write_detector(params.images, folder),
+    )
 
 
 def _write_cascade(
@@ -153,11 +164,8 @@ def open_members(params: BundleParams, second_stage: SecondStage) -> list[TorchM
             if member.id.digest != digest:
                 found = (f"member {digest[:8]}", member.id.digest[:8])
                 raise StaleArtifactError("the ensemble", *found, "stack")
-            if (mode := member.settings.images.mode) != "square":
-                problem = f"{backbone} has images.mode {mode}, and a bundle shows one square to all"
-                advice = "The stage `label` asks such members: dvc repro label"
-                raise BundleError("the ensemble", [problem], advice)
-            members.append(open_member(member, folder, params.dump.resolve_backbone(backbone)))
+            scoring = params.dump.resolve_backbone(backbone)
+            members.append(open_member(member, folder, scoring, params.images.size))
     return members
 
 
@@ -173,18 +181,35 @@ def _copy_second_stage(folder: Path) -> None:
 
 
 def write_samples(
-    checked: CheckedPictures, scorer: Scorer, count: int, folder: Path
+    checked: CheckedRows,
+    reader: PictureReader,
+    scorer: Scorer,
+    root: Path,
+    count: int,
+    folder: Path,
 ) -> tuple[Sample, ...]:
-    """The first `count` pictures, and what the members in torch make of them."""
-    rules, shipped = scorer.second_stage.rules, scorer.second_stage.shipped
-    log_odds = rules.read(shipped, scorer.score(checked.squares[:count]).log_odds)
+    """The first `count` pictures that `checked` rows are of, or parts of, and what the members in
+    torch make of them."""
+    table = checked.manifest.table.iloc[checked.row_ids]
+    first = ~table["path"].map(name_whole).duplicated()
+    table, labels = table[first][:count], checked.manifest.labels[checked.row_ids][first][:count]
+    paths = table["path"].map(name_whole)
+    contents = read_row_files(checked.manifest, paths, root, bytearray)
     samples = []
-    for i, row in enumerate(checked.row_ids[: len(log_odds)]):
-        name = str(checked.manifest.table["img_name"].iloc[row])
-        suffix = Path(name).suffix.lower() if name_file(name) == name else ".png"
-        file = f"{SAMPLES}/{i}{suffix}"
+    for number, (name, path, content) in enumerate(
+        zip(table["img_name"].map(name_whole), paths, contents, strict=True)
+    ):
+        suffix = Path(name).suffix.lower() if name_file(path) == path else ".png"
+        file = f"{SAMPLES}/{number}{suffix}"
         with write_atomic(folder / file) as target:
-            target.write(checked.contents[i])
-        label = {0: REAL, 1: FAKE}.get(int(checked.manifest.labels[row]), "")
-        samples.append(Sample(name=name, file=file, label=label, log_odds=float(log_odds[i])))
+            target.write(content)
+        picture = GivenPicture(name, partial(bytearray, content))
+        [row] = label_read(scorer, [reader.read(picture, scorer.list_sights())])
+        label = {0: REAL, 1: FAKE}.get(int(labels[number]), "")
+        samples.append(Sample(name=name, file=file, label=label, log_odds=row.log_odds))
     return tuple(samples)
+
+
+def name_whole(address: str) -> str:
+    """The picture that a row is, or a part of: a file, or a frame of a video."""
+    return str(parse_address(address)._replace(box=None))

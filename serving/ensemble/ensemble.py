@@ -19,19 +19,20 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from features.errors import ImageProblem, PictureError
+from features.errors import PictureError
+from features.faces.centerface import LONGEST
+from features.faces.crops import PicturePart
 from features.runtime.memory import count_workers
-from serving.ensemble.rows import LabelledPicture, build_rows, pool_frames
+from serving.ensemble.rows import LabelledPicture, label_read
 from serving.format.facts import BundleFacts
 from serving.format.files import Bundle, open_bundle
 from serving.reading.pictures import AnyPicture, GivenPicture, name_picture
-from serving.reading.squares import SquareReader
-from serving.scoring.scorer import SquareScores, open_scorer
-from serving.scoring.views import Squares
+from serving.reading.reader import ReadPicture, open_reader
+from serving.reading.shown import ShownRows, join_rows, show_row
+from serving.scoring.scorer import TOGETHER, EnsembleScores, open_scorer
 
-TOGETHER = 16
-"""Pictures that a thread decodes and scores at a time: batches of 16 to 64 are scored alike fast,
-and fewer take less memory."""
+HELD = 64 << 20
+"""Bytes of squares from which on a thread scores what it has read of its pictures."""
 
 
 class Ensemble:
@@ -40,7 +41,7 @@ class Ensemble:
     def __init__(self, bundle: Bundle, threads: int = 1, max_loss: float | None = None) -> None:
         self.bundle = bundle
         self.scorer = open_scorer(bundle, threads, max_loss)
-        self.reader = SquareReader(bundle.facts.pixels)
+        self.reader = open_reader(bundle.facts.pixels, bundle.folder)
 
     @classmethod
     def load(
@@ -107,30 +108,32 @@ class Ensemble:
     def label_batch(
         self, pictures: Sequence[GivenPicture], with_members: bool = False
     ) -> list[LabelledPicture]:
-        """A row for each picture, all of them decoded and scored together by this thread."""
-        squares, problems, may_stop = [], [], []
+        """A row for each picture, all of them decoded and scored together by this thread.
+
+        Where they are large, in several goes: what is in memory does not grow with them.
+        """
+        sights = self.scorer.list_sights(with_members)
+        rows: list[LabelledPicture] = []
+        read: list[ReadPicture] = []
         for picture in pictures:
-            try:
-                squares.append(self.reader.read(picture))
-                problems.append("")
-                # Rules of a cascade are about single pictures.
-                may_stop += [not picture.is_unit] * len(squares[-1])
-            except ImageProblem as problem:
-                problems.append(str(problem))
-        stops = np.array(may_stop, bool)
-        scores = self.scorer.score(self._stack(squares), with_members, stops)
-        pooling = self.scorer.second_stage.pooling
-        found = pool_frames(scores, [len(own) for own in squares], pooling)
-        names = [(picture.name, picture.is_unit) for picture in pictures]
-        return build_rows(self.scorer.second_stage, names, problems, found, with_members)
+            read.append(self.reader.attempt(picture, sights))
+            if sum(own.rows.nbytes for own in read) > HELD:
+                rows += label_read(self.scorer, read, with_members)
+                read = []
+        return rows + label_read(self.scorer, read, with_members)
 
-    def score_squares(self, squares: Squares, all_members: bool = False) -> SquareScores:
-        """`(n, s, s, 3)` as `reader` makes them, to log-odds as they come."""
-        return self.scorer.score(squares, all_members)
+    def score_rows(self, rows: ShownRows, all_members: bool = False) -> EnsembleScores:
+        """As `reader` makes them, to log-odds as they come."""
+        return self.scorer.score(rows, all_members)
 
-    def _stack(self, squares: Sequence[Squares]) -> Squares:
-        side = self.facts.pixels.size
-        return np.concatenate(squares) if squares else np.empty((0, side, side, 3), np.uint8)
+    def warm_up(self) -> None:
+        """Runs all networks on as many squares as they ever see at a time, and the detector: what
+        memory that takes is taken then."""
+        grey = np.full((LONGEST, LONGEST, 3), 127, np.uint8)
+        self.reader.find_parts(grey)
+        whole, sights = PicturePart(None, None), self.scorer.list_sights(all_members=True)
+        row = show_row(self.reader.draw_part(grey, whole, sights))
+        self.score_rows(join_rows([row] * TOGETHER), all_members=True)
 
 
 def _name_all(pictures: Iterable[AnyPicture]) -> Iterator[GivenPicture]:

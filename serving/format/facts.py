@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from features.core.members import Correction, MemberId
-from features.settings.images import Images, Limits
+from features.settings.images import Faces, Images, Limits, Mode
 from features.settings.scoring import Tta
 from features.settings.sections import Section
 
-FORM = 1
+FORM = 2
 """Counts up when a bundle changes in a way that older code cannot read."""
 TOLERANCE, SHARE = 1e-4, 1e-5
 """Between log-odds of a member in torch and in its graph, and of a sample then and now: so much,
@@ -26,15 +26,40 @@ def find_limit(log_odds: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return np.asarray(TOLERANCE + SHARE * np.abs(log_odds), np.float64)
 
 
+class Sight(Section):
+    """What a member sees of a picture, besides views."""
+
+    mode: Mode
+    side: int
+    """Of its squares, in pixels."""
+    most: int = 1
+    """Squares of a picture at most: more than one of mode `crop` alone."""
+
+
+class FaceFacts(Faces):
+    """Which faces of pictures are rows, and what finds them."""
+
+    file: str
+    """ONNX graph, relative to the bundle; its licence lies beside it."""
+    source: str
+    """Package and version that its weights are of."""
+    licence: str
+    sha256: str
+    """Of the file in that package: the graph here takes pictures of any size."""
+
+
 class PixelFacts(Section):
-    """How a file becomes the square of pixels that all members get."""
+    """How files become pixels."""
 
     size: int
-    """Side in pixels: bilinear and antialiased, whatever shape the picture has."""
+    """Side in pixels of the squares that pictures are stretched to or fitted into: bilinear and
+    antialiased."""
     equalize: bool
-    """The square is saved as a JPEG and decoded again, as those were that were learned from."""
+    """What is cut is saved as a JPEG and decoded again, as that was which was learned from."""
     limits: Limits
     """Files that are refused."""
+    faces: FaceFacts | None = None
+    """`None`: pictures are rows as a whole."""
 
     def build_images(self, store_dir: str) -> Images:
         """For the decoder; large pictures wait for each other by a lock in `store_dir`."""
@@ -42,9 +67,9 @@ class PixelFacts(Section):
 
 
 class Parity(Section):
-    """Largest absolute differences between a member's graph and torch, on so many pictures."""
+    """Largest absolute differences between a member's graph and torch, on so many squares."""
 
-    pictures: int
+    squares: int
     log_odds: float
     embeddings: float
     agrees: bool
@@ -68,8 +93,9 @@ class MemberFacts(Section):
     """sha256 of its weights in the project: which network it is."""
     correction: Correction
     """Turns its raw log-odds into log-odds at the class shares of train."""
+    sees: Sight
     side: int
-    """Of the squares that it sees; they are resized within the graph."""
+    """Of the squares that its network takes; they are resized within the graph."""
     tta: Tta
     """Views of each square whose scores are averaged: `serving.scoring.views`."""
     width: int
@@ -78,7 +104,8 @@ class MemberFacts(Section):
     frozen: bool = False
     """Its encoder is the one of `pretrained`, as it was: its head alone was learned."""
     operations: int
-    """Multiplications and additions for one picture, over all views."""
+    """Multiplications and additions for one picture, over all views; of crops, for as many as
+    checked pictures have on average."""
     pretrained: str
     """Where its training began: a name, a file, or empty where it began at random."""
     licence: str
@@ -137,7 +164,7 @@ class ValRates(Section):
 class BundleFacts(Section):
     """The whole of `bundle.json`."""
 
-    form: Literal[1]
+    form: Literal[2]
     shipped: str
     """The candidate whose labels are given."""
     pixels: PixelFacts

@@ -17,6 +17,8 @@ from serving.ensemble.rows import LabelledPicture
 from serving.format.folders import LOCKS, check_file_name
 from serving.label.rows_file import RowsFile
 from serving.label.tables import (
+    ASKED,
+    FACES,
     describe_labelled,
     read_template,
     write_json_rows,
@@ -28,6 +30,7 @@ from serving.reading.sources import Source, list_pictures, open_sources
 from serving.reading.texts import read_given_text
 
 STDIN = "-"
+NO_FACE = "no face was found, so the whole was looked at"
 _log = logging.getLogger("forgerystack")
 
 
@@ -72,7 +75,9 @@ def run(task: LabelTask) -> None:
         elif get_form() == "json":
             write_json_rows(task.out, rows.read())
         else:
-            write_rows(task.out, rows.read(), members, with_asked=task.max_loss is not None)
+            wanted = {ASKED: task.max_loss is not None, FACES: ensemble.facts.pixels.faces}
+            more = [name for name, is_wanted in wanted.items() if is_wanted]
+            write_rows(task.out, rows.read(), members, more)
         _tell(rows.read(), task.out)
     kept.unlink()
 
@@ -138,10 +143,17 @@ def _say_row(row: LabelledPicture) -> None:
         write_document(describe_labelled(row))
     else:
         known = f"{row.label:<6} {row.score:.4f}" if row.is_readable else "-      -     "
-        _log.info("%s  %s%s", known, row.name, "" if row.is_readable else f": {row.status}")
+        note = row.status if not row.is_readable else NO_FACE if row.faces == 0 else ""
+        _log.info("%s  %s%s", known, row.name, f": {note}" if note else "")
 
 
 def _tell(rows: Iterator[LabelledPicture], out: Path) -> None:
-    counts = Counter(row.label if row.is_readable else "unreadable" for row in rows)
+    counts = Counter[str]()
+    faceless = 0
+    for row in rows:
+        counts[row.label if row.is_readable else "unreadable"] += 1
+        faceless += row.faces == 0
     found = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
+    if faceless:
+        found += f"; in {faceless:,} {NO_FACE}"
     _log.info("label: %s -> %s", found, out)

@@ -14,7 +14,7 @@ from serving.ensemble.rows import LabelledPicture
 from serving.reading.texts import read_given_text
 
 COLUMNS = ("img_name", "score", "label", "log_odds", "status")
-ASKED = "asked"
+ASKED, FACES = "asked", "faces"
 DIGITS = "%.17g"
 """All that a float64 has."""
 
@@ -23,16 +23,17 @@ def write_rows(
     path: Path,
     rows: Iterable[LabelledPicture],
     members: Sequence[str],
-    with_asked: bool = False,
+    more: Sequence[str] = (),
 ) -> None:
-    """CSV: `img_name,score,label,log_odds,status`, a column for each of `members`, and `asked`."""
+    """CSV: `img_name,score,label,log_odds,status`, a column for each of `members`, and `more`, of
+    `ASKED` and `FACES`."""
     with write_atomic(path) as file:
         writer = csv.writer(_Utf8(file), lineterminator="\n")
-        writer.writerow([*COLUMNS, *members, *([ASKED] if with_asked else [])])
+        writer.writerow([*COLUMNS, *members, *more])
         for row in rows:
             numbers = [DIGITS % row.score, row.label, DIGITS % row.log_odds, row.status]
             numbers += [DIGITS % row.members[m] for m in members]
-            writer.writerow([row.name, *numbers, *([row.asked] if with_asked else [])])
+            writer.writerow([row.name, *numbers, *(getattr(row, name) for name in more)])
 
 
 def write_json_rows(path: Path, rows: Iterable[LabelledPicture]) -> None:
@@ -51,6 +52,8 @@ def describe_labelled(row: LabelledPicture) -> dict[str, Any]:
         facts["members"] = {name: None if math.isnan(value) else value for name, value in odds}
     if row.asked:
         facts[ASKED] = row.asked
+    if row.faces is not None:
+        facts[FACES] = row.faces
     return facts
 
 

@@ -1,1 +1,1 @@
-"""Pictures from wherever they lie, and into the squares that members see."""
+"""Pictures from wherever they lie, and into the rows and squares that members see."""

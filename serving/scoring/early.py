@@ -1,4 +1,4 @@
-"""Which squares cheap networks answer alone, by a rule of the bundle's cascade."""
+"""Which rows cheap networks answer alone, by a rule of the bundle's cascade."""
 
 import logging
 from collections.abc import Mapping
@@ -21,21 +21,21 @@ _log = logging.getLogger("forgerystack")
 
 @dataclass(frozen=True)
 class EarlyAnswers:
-    """Of `n` squares."""
+    """Of `n` rows."""
 
     log_odds: Floats
     """`(n,)` calibrated, at the class shares of train; NaN where all members have to be asked."""
     first: tuple[str, ...]
-    """Backbones that saw all squares."""
+    """Backbones that saw all rows."""
     order: tuple[str, ...]
     """Backbones that saw those that are NaN."""
 
     def take(self, positions: Ids) -> Self:
-        """Of the squares at these positions."""
+        """Of the rows at these positions."""
         return replace(self, log_odds=self.log_odds[positions])
 
     def list_asked(self) -> list[tuple[str, ...]]:
-        """By square the backbones that saw it."""
+        """By row the backbones that saw it."""
         return [self.order if np.isnan(value) else self.first for value in self.log_odds]
 
 
@@ -44,7 +44,7 @@ class EarlyStop:
     """A rule, ready to be asked."""
 
     backbones: tuple[str, ...]
-    """Those that see all squares."""
+    """Those that see all rows."""
     order: tuple[str, ...]
     """All that what ships asks, from the cheapest to the dearest."""
     calibration: Calibration

@@ -41,7 +41,7 @@ class BundledMember:
         self._network = _open(folder / facts.file, facts, threads)
 
     def score(self, squares: Squares) -> MemberScores:
-        """`squares`: `(n, s, s, 3)`, of the side that the bundle names."""
+        """`squares`: `(n, s, s, 3)`, of the side that its sight has."""
         views = SQUARE_VIEWS[self.facts.tta]
         found = [self._network(np.ascontiguousarray(view(squares))) for view in views]
         if len(found) == 1:

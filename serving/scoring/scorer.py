@@ -1,4 +1,4 @@
-"""The members and the second stage as one: squares to log-odds."""
+"""The members and the second stage as one: rows of squares to log-odds."""
 
 import logging
 import threading
@@ -10,36 +10,39 @@ import numpy as np
 import numpy.typing as npt
 
 from features.errors import BundleError
-from serving.format.facts import MemberFacts
+from serving.format.facts import MemberFacts, PixelFacts, Sight
 from serving.format.files import SECOND_STAGE, Bundle
+from serving.reading.shown import RowSquares, ShownRows
 from serving.scoring.early import EarlyAnswers, EarlyStop, open_early_stop
 from serving.scoring.members import BundledMember, MemberScores
 from serving.scoring.needs import find_needs
 from serving.scoring.views import Squares
-from stage2_ensemble.columns.columns import Floats, HeldOutColumns, Mask
+from stage1_cnn.scoring.merging import ScoredRows, halve, merge_squares
+from stage2_ensemble.columns.columns import Floats, HeldOutColumns, Mask, gather_crop_logits
 from stage2_ensemble.fitted.bundle import read_ensemble
 from stage2_ensemble.fitted.ensemble import SecondStage
 
 _log = logging.getLogger("forgerystack")
-HALF_MAX = 65_504
-"""float16, in which dumps keep embeddings, ends there."""
+TOGETHER = 16
+"""Squares that a network is asked about at a time, of whatever rows: batches of 16 to 64 are scored
+alike fast, and fewer take less memory."""
 
 
 @dataclass(frozen=True)
-class SquareScores:
-    """What a bundle says of `n` squares: log-odds of fake as they come, `(n,)` each."""
+class EnsembleScores:
+    """What a bundle says of `n` rows: log-odds of fake as they come, `(n,)` each."""
 
     log_odds: Floats
     """Of what ships."""
     members: Mapping[str, Floats] = field(default_factory=dict)
     """Of the members that were asked, by `<backbone>-<fold>`, at the class shares of train."""
     early: EarlyAnswers | None = None
-    """Of squares that only the first networks of a cascade saw; their `log_odds` are NaN."""
+    """Of rows that only the first networks of a cascade saw; their `log_odds` are NaN."""
 
 
 @dataclass(frozen=True)
 class MemberAnswers:
-    """What members say of `n` squares, as the second stage wants it."""
+    """What members say of `n` rows, as the second stage wants it."""
 
     log_odds: Mapping[str, Floats]
     """By `<backbone>-<fold>` `(n,)`, at the class shares of train."""
@@ -62,13 +65,15 @@ class Scorer:
         self,
         second_stage: SecondStage,
         members: Sequence[MemberFacts],
+        pixels: PixelFacts,
         load: Callable[[MemberFacts], AskedMember],
         early: EarlyStop | None = None,
     ) -> None:
-        """`early`: where set, it decides which squares the dear members see."""
+        """`early`: where set, it decides which rows the dear members see."""
         self.second_stage = second_stage
         self.needs = find_needs(second_stage, second_stage.shipped)
         self._facts = {facts.name: facts for facts in members}
+        self._whole = Sight(mode="square", side=pixels.size)
         self._load = load
         self._early = early
         self._loaded: dict[str, AskedMember] = {}
@@ -79,6 +84,11 @@ class Scorer:
         """Members that what ships asks for."""
         return tuple(m for m in self._facts.values() if m.backbone in self.needs.backbones)
 
+    def list_sights(self, all_members: bool = False) -> list[Sight]:
+        """What rows have to show for `score`."""
+        sights = [facts.sees for facts in self._choose(all_members)]
+        return list(dict.fromkeys([*sights, *([self._whole] if self.needs.forensics else [])]))
+
     def get_member(self, name: str) -> AskedMember:
         """The member of this name, loaded once."""
         with self._lock:
@@ -87,56 +97,78 @@ class Scorer:
             return self._loaded[name]
 
     def score(
-        self, squares: Squares, all_members: bool = False, may_stop: Mask | None = None
-    ) -> SquareScores:
-        """`squares`: `(n, s, s, 3)` of the bundle's side.
+        self, rows: ShownRows, all_members: bool = False, may_stop: Mask | None = None
+    ) -> EnsembleScores:
+        """`rows`: as `list_sights` wants them.
 
-        `all_members`: those, too, that what ships does not ask for. `may_stop` `(n,)`: squares
-        that early answers are fit for, where there are any; by default all.
+        `all_members`: those, too, that what ships does not ask for. `may_stop` `(n,)`: rows that
+        early answers are fit for, where there are any; by default all.
         """
-        if not len(squares):
+        if not len(rows):
             asked = self._choose(all_members)
-            return SquareScores(np.empty(0), {facts.name: np.empty(0) for facts in asked})
+            return EnsembleScores(np.empty(0), {facts.name: np.empty(0) for facts in asked})
         if self._early and not all_members:
-            return self._score_early(squares, self._early, may_stop)
-        members = self.ask_members(squares, all_members)
+            return self._score_early(rows, self._early, may_stop)
+        members = self.ask_members(rows, all_members)
         shipped = self.second_stage.score(self.second_stage.shipped, members.columns)
-        return SquareScores(shipped, members.log_odds)
+        return EnsembleScores(shipped, members.log_odds)
 
-    def ask_members(self, squares: Squares, all_members: bool = False) -> MemberAnswers:
-        """As `score`, of at least one square, before the second stage."""
-        return self._answer(squares, self._ask(self._choose(all_members), squares))
+    def ask_members(self, rows: ShownRows, all_members: bool = False) -> MemberAnswers:
+        """As `score`, of at least one row, before the second stage."""
+        return self._answer(rows, self._ask(self._choose(all_members), rows))
+
+    def score_squares(self, name: str, squares: Squares) -> MemberScores:
+        """What the member of this name says of squares `(m, s, s, 3)`, a few at a time."""
+        member = self.get_member(name)
+        starts = range(0, len(squares), TOGETHER)
+        parts = [member.score(squares[start : start + TOGETHER]) for start in starts]
+        return MemberScores(*(np.concatenate(own) for own in zip(*parts, strict=True)))
 
     def _score_early(
-        self, squares: Squares, early: EarlyStop, may_stop: Mask | None
-    ) -> SquareScores:
+        self, rows: ShownRows, early: EarlyStop, may_stop: Mask | None
+    ) -> EnsembleScores:
         first = [facts for facts in self.needed if facts.backbone in early.backbones]
-        found = self._ask(first, squares)
+        found = self._ask(first, rows)
         corrected = {name: self._correct(name, answer) for name, answer in found.items()}
         answers = early.decide(corrected, self.second_stage.rules)
         if may_stop is not None:
             answers.log_odds[~may_stop] = np.nan
         left = np.flatnonzero(np.isnan(answers.log_odds))
-        shipped = np.full(len(squares), np.nan)
+        shipped = np.full(len(rows), np.nan)
         if len(left):
             rest = [facts for facts in self.needed if facts.backbone not in early.backbones]
             known = {name: answer.take(left) for name, answer in found.items()}
-            members = self._answer(squares[left], known | self._ask(rest, squares[left]))
+            late = rows.take(left)
+            members = self._answer(late, known | self._ask(rest, late))
             shipped[left] = self.second_stage.score(self.second_stage.shipped, members.columns)
-        return SquareScores(shipped, early=answers)
+        return EnsembleScores(shipped, early=answers)
 
-    def _ask(self, members: Sequence[MemberFacts], squares: Squares) -> dict[str, MemberScores]:
-        return {facts.name: self.get_member(facts.name).score(squares) for facts in members}
+    def _ask(self, members: Sequence[MemberFacts], rows: ShownRows) -> dict[str, ScoredRows]:
+        return {m.name: self._ask_one(m, rows.by_sight[m.sees]) for m in members}
 
-    def _correct(self, name: str, found: MemberScores) -> Floats:
-        return self._facts[name].correction.apply(found.log_odds)
+    def _ask_one(self, facts: MemberFacts, rows: RowSquares) -> ScoredRows:
+        found = self.score_squares(facts.name, rows.pixels).take(rows.places)
+        if facts.sees.mode == "crop":
+            return merge_squares(rows.counts, found.log_odds, found.embeddings)
+        return ScoredRows(found.log_odds, halve(found.embeddings))
 
-    def _answer(self, squares: Squares, scores: Mapping[str, MemberScores]) -> MemberAnswers:
+    def _correct(self, name: str, found: ScoredRows) -> Floats:
+        return self._facts[name].correction.apply(found.logits)
+
+    def _correct_crops(self, name: str, scores: Mapping[str, ScoredRows]) -> Floats | None:
+        """None of members that were not asked, or that see one square of a picture."""
+        if name not in scores:
+            return None
+        return self._facts[name].correction.apply_to_crops(scores[name].crop_logits)
+
+    def _answer(self, rows: ShownRows, scores: Mapping[str, ScoredRows]) -> MemberAnswers:
         members = {name: self._correct(name, found) for name, found in scores.items()}
-        embeddings = {name: _halve(found.embeddings) for name, found in scores.items()}
-        forensics = _measure_forensics(squares) if self.needs.forensics else None
+        forensics = None
+        if self.needs.forensics:
+            whole = rows.by_sight[self._whole]
+            forensics = _measure_forensics(whole.pixels)[whole.places]
         columns = tuple(
-            self._build_columns(fold, len(squares), members, embeddings, forensics)
+            self._build_columns(fold, len(rows), members, scores, forensics)
             for fold in self.second_stage.folds
         )
         return MemberAnswers(members, columns)
@@ -149,30 +181,26 @@ class Scorer:
         fold: int,
         count: int,
         members: Mapping[str, Floats],
-        embeddings: Mapping[str, npt.NDArray[np.float16]],
+        scores: Mapping[str, ScoredRows],
         forensics: npt.NDArray[np.float32] | None,
     ) -> HeldOutColumns:
         """What the members of one fold say."""
         backbones = self.second_stage.backbones
         names = [f"{backbone}-{fold}" for backbone in backbones]
-        nothing = np.zeros(count)
+        nothing = ScoredRows(np.zeros(count, np.float32), np.zeros((count, 0), np.float16))
+        found = [scores.get(name, nothing) for name in names]
+        crop_logits = [self._correct_crops(name, scores) for name in names]
         return HeldOutColumns(
             fold=fold,
             backbones=backbones,
             row_ids=np.arange(count),
-            logits=np.stack([members.get(name, nothing) for name in names], axis=1),
-            embeddings=tuple(
-                embeddings.get(name, np.zeros((count, 0), np.float16)) for name in names
-            ),
+            logits=np.stack([members.get(name, np.zeros(count)) for name in names], axis=1),
+            embeddings=tuple(own.embeddings for own in found),
             digests=self.second_stage.digests[fold],
             extras=forensics,
             extra_names=_name_forensics() if forensics is not None else (),
+            crop_logits=gather_crop_logits(crop_logits),
         )
-
-
-def _halve(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
-    """As dumps keep them, and the second stage learned from them."""
-    return np.clip(embeddings, -HALF_MAX, HALF_MAX).astype(np.float16)
 
 
 def _measure_forensics(squares: Squares) -> npt.NDArray[np.float32]:
@@ -198,9 +226,11 @@ def open_scorer(bundle: Bundle, threads: int = 1, max_loss: float | None = None)
     second_stage = read_ensemble(bundle.folder / SECOND_STAGE)
     members = bundle.facts.members
     early = None if max_loss is None else open_early_stop(bundle.folder, second_stage, max_loss)
-    scorer = Scorer(
-        second_stage, members, lambda facts: BundledMember(bundle.folder, facts, threads), early
-    )
+
+    def load(facts: MemberFacts) -> BundledMember:
+        return BundledMember(bundle.folder, facts, threads)
+
+    scorer = Scorer(second_stage, members, bundle.facts.pixels, load, early)
     if scorer.needs.forensics and _name_forensics() != bundle.facts.forensics:
         problem = "what ships looks at forensic columns, and this version measures others"
         raise BundleError(str(bundle.folder), [problem], "Install the version that made it.")

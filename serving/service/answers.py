@@ -54,6 +54,9 @@ class PictureAnswer(BaseModel):
     """Probability of being fake, at the share of fakes that the bundle assumes."""
     log_odds: float | None
     """Of `score`."""
+    faces: int | None
+    """Faces that were looked at; 0: none was found, and the whole was looked at. `null` where the
+    bundle looks for none."""
 
 
 class ScoreAnswer(BaseModel):
@@ -85,6 +88,7 @@ def describe_picture(row: LabelledPicture) -> PictureAnswer:
             "label": row.label,
             "score": row.score,
             "log_odds": row.log_odds,
+            "faces": row.faces,
         }
     )
 
@@ -92,7 +96,9 @@ def describe_picture(row: LabelledPicture) -> PictureAnswer:
 def describe_unreadable(name: str, problem: str) -> PictureAnswer:
     """The answer for a picture without a score."""
     status = f"unreadable: {problem}"
-    return PictureAnswer(name=name, status=status, label=None, score=None, log_odds=None)
+    return PictureAnswer(
+        name=name, status=status, label=None, score=None, log_odds=None, faces=None
+    )
 
 
 def describe_body(pictures: int) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Squares that come one by one, scored together."""
+"""Pictures that come one by one, scored together."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -6,32 +6,31 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from serving.ensemble.rows import LabelledPicture
-from serving.scoring.views import Squares
+from serving.reading.reader import ReadPicture
 
-LabelSquares = Callable[[Sequence[str], Sequence[Squares]], list[LabelledPicture]]
-"""Names and squares `(s, s, 3)`, to a row for each."""
+LabelPictures = Callable[[Sequence[ReadPicture]], list[LabelledPicture]]
+"""A row for each."""
 MOST = 16
-"""Squares that are scored together."""
+"""Pictures that are scored together."""
 
 
 class _Waiting(NamedTuple):
-    name: str
-    square: Squares
+    picture: ReadPicture
     row: asyncio.Future[LabelledPicture]
 
 
 class Batcher:
-    """Collects squares for a moment, or while all threads are busy, and scores up to `size`."""
+    """Collects pictures for a moment, or while all threads are busy, and scores up to `size`."""
 
     def __init__(
         self,
-        label_squares: LabelSquares,
+        label_pictures: LabelPictures,
         threads: int,
         note_batch: Callable[[int], None],
         size: int = MOST,
         seconds: float = 0.005,
     ) -> None:
-        self._label_squares = label_squares
+        self._label_pictures = label_pictures
         self._note_batch = note_batch
         self._size, self._seconds = size, seconds
         self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()
@@ -39,10 +38,10 @@ class Batcher:
         self._turns = asyncio.Semaphore(threads)
         self._running: set[asyncio.Task[None]] = set()
 
-    async def label(self, name: str, square: Squares) -> LabelledPicture:
-        """The row of one square `(s, s, 3)`, once its batch is scored."""
+    async def label(self, picture: ReadPicture) -> LabelledPicture:
+        """The row of one picture, once its batch is scored."""
         row: asyncio.Future[LabelledPicture] = asyncio.get_running_loop().create_future()
-        self._waiting.put_nowait(_Waiting(name, square, row))
+        self._waiting.put_nowait(_Waiting(picture, row))
         return await row
 
     async def run(self) -> None:
@@ -74,11 +73,10 @@ class Batcher:
             self._turns.release()
 
     async def _answer(self, batch: Sequence[_Waiting]) -> None:
-        names = [waiting.name for waiting in batch]
-        squares = [waiting.square for waiting in batch]
+        pictures = [waiting.picture for waiting in batch]
         loop = asyncio.get_running_loop()
         try:
-            rows = await loop.run_in_executor(self._threads, self._label_squares, names, squares)
+            rows = await loop.run_in_executor(self._threads, self._label_pictures, pictures)
         except Exception as error:  # theirs who asked
             for waiting in batch:
                 if not waiting.row.done():

@@ -1,6 +1,7 @@
 """All that answers: the bundle, the processes that decode, the threads that score."""
 
 import asyncio
+import functools
 import io
 import logging
 from collections.abc import AsyncIterator, Sequence
@@ -11,10 +12,10 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from features.errors import PictureError
+from features.errors import ImageProblem, PictureError
 from serving.ensemble.ensemble import Ensemble
-from serving.ensemble.rows import LabelledPicture, build_rows
-from serving.scoring.views import Squares
+from serving.ensemble.rows import label_read
+from serving.reading.reader import ReadPicture
 from serving.service.answers import (
     PictureAnswer,
     ScoreAnswer,
@@ -25,7 +26,7 @@ from serving.service.answers import (
 from serving.service.batching import MOST, Batcher
 from serving.service.limits import Admission, Refusal, ServiceLimits
 from serving.service.metrics import Metrics
-from serving.workers.decoding import decode_upload
+from serving.workers.decoding import DecodingPlan, decode_upload
 from serving.workers.explaining import explain_upload
 from serving.workers.pools import WorkerLostError, WorkerPool
 
@@ -88,10 +89,14 @@ class Service:
             facts = self._ensemble.facts
             most = min(self.limits.pixels, facts.pixels.limits.max_pixels)
             limits = facts.pixels.limits.model_copy(update={"max_pixels": most})
-            self._facts = facts.pixels.model_copy(update={"limits": limits}).model_dump_json()
-            self._batcher = Batcher(
-                self._label_squares, self._workers, self.metrics.batches.observe
-            )
+            self._plan = DecodingPlan(
+                bundle=self._bundle,
+                pixels=facts.pixels.model_copy(update={"limits": limits}),
+                sights=tuple(self._ensemble.scorer.list_sights()),
+                file_bytes=self.limits.file_bytes,
+            ).model_dump_json()
+            label = functools.partial(label_read, self._ensemble.scorer)
+            self._batcher = Batcher(label, self._workers, self.metrics.batches.observe)
             self._tasks.append(asyncio.create_task(self._batcher.run()))
             await self._warm_up()
         except Exception as error:
@@ -108,10 +113,9 @@ class Service:
         square = np.zeros((side, side, 3), np.uint8)
         buffer = io.BytesIO()
         Image.fromarray(square).save(buffer, "PNG")
-        content = buffer.getvalue()
-        await asyncio.gather(*(self._decode(content) for _ in range(self._workers)))
-        full = self._workers * MOST
-        await asyncio.gather(*(self._batcher.label("", square) for _ in range(full)))
+        upload = Upload("", buffer.getvalue())
+        read = await asyncio.gather(*(self._decode(upload) for _ in range(self._workers)))
+        await asyncio.gather(*(self._batcher.label(read[0]) for _ in range(self._workers * MOST)))
 
     def _note_loss(self, reason: str) -> None:
         self.metrics.losses.labels(reason).inc()
@@ -130,9 +134,9 @@ class Service:
         """The evidence sheet of a picture, as HTML. Raises `Refusal`, also for one that cannot be
         read."""
         async with self._limit_time():
-            square = await self._decode(upload.content)  # there a broken file costs least
-            if isinstance(square, str):
-                raise Refusal(422, f"unreadable: {square}")
+            read = await self._decode(upload)  # there a broken file costs least
+            if read.problem:
+                raise Refusal(422, f"unreadable: {read.problem}")
             try:
                 return await self._explainer.run(
                     explain_upload,
@@ -155,26 +159,17 @@ class Service:
             raise Refusal(503, reason, retry_after=5) from None
 
     async def _score_upload(self, upload: Upload) -> PictureAnswer:
-        square = await self._decode(upload.content)
-        if isinstance(square, str):
-            return describe_unreadable(upload.name, square)
-        return describe_picture(await self._batcher.label(upload.name, square))
+        read = await self._decode(upload)
+        if read.problem:
+            return describe_unreadable(upload.name, read.problem)
+        return describe_picture(await self._batcher.label(read))
 
-    async def _decode(self, content: bytes) -> Squares | str:
-        """A square, or why there is none."""
-        if not content:
-            return "empty file"
+    async def _decode(self, upload: Upload) -> ReadPicture:
+        """What networks see of a picture; one that cannot be read has a problem."""
         try:
-            return await self._decoders.run(
-                decode_upload, content, self._facts, self.limits.file_bytes
-            )
-        except WorkerLostError as error:
-            return str(error)
-
-    def _label_squares(
-        self, names: Sequence[str], squares: Sequence[Squares]
-    ) -> list[LabelledPicture]:
-        scores = self._ensemble.score_squares(np.stack(squares))
-        second_stage = self._ensemble.scorer.second_stage
-        rows = [(name, False) for name in names]
-        return build_rows(second_stage, rows, [""] * len(names), scores, with_members=False)
+            if not upload.content:
+                raise ImageProblem("empty file")
+            read = await self._decoders.run(decode_upload, upload.content, self._plan)
+        except (ImageProblem, WorkerLostError) as error:
+            return ReadPicture(upload.name, is_unit=False, problem=str(error))
+        return read._replace(name=upload.name)

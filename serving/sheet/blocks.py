@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import logit
 
+from serving.reading.shown import ShownRows
 from serving.scoring.scorer import Scorer
-from serving.scoring.views import Squares
 from stage2_ensemble.columns.columns import HeldOutColumns
 from stage2_ensemble.explanations.contributions import (
     BACKBONE,
@@ -16,24 +16,26 @@ from stage2_ensemble.explanations.contributions import (
     explain_model,
     list_blocks,
 )
+from stage2_ensemble.models.boosted import Boosted
 from stage2_ensemble.models.candidates import Pooled
 
 
 @dataclass(frozen=True)
 class BlockShares:
-    """`base` and the sum of `blocks` are the log-odds of one picture, before calibration."""
+    """`base` and the sum of `blocks` are the log-odds of one row, before calibration."""
 
     base: float
     blocks: dict[str, float]
     """By name in words, from the largest to the smallest."""
 
 
-def share_blocks(scorer: Scorer, square: Squares) -> BlockShares | None:
-    """Of `square` `(s, s, 3)`; `None` where what ships is no sum over columns."""
+def share_blocks(scorer: Scorer, row: ShownRows) -> BlockShares | None:
+    """Of one row; `None` where what ships is no sum over columns."""
     second_stage = scorer.second_stage
     model = second_stage.models[second_stage.shipped]
-    columns: Sequence[HeldOutColumns] = scorer.ask_members(square[None]).columns
-    if isinstance(model, Pooled):
+    columns: Sequence[HeldOutColumns] = scorer.ask_members(row).columns
+    is_simple = isinstance(model, Pooled) or (isinstance(model, Boosted) and not model.boosters)
+    if is_simple:
         # Its contributions are distances from the mean row: here, half way to one that tells
         # nothing, at the class shares of train.
         silent = float(logit(second_stage.rules.prior.train))
@@ -42,7 +44,7 @@ def share_blocks(scorer: Scorer, square: Squares) -> BlockShares | None:
     if found is None:
         return None
     values, base = found.values[0], found.base
-    if isinstance(model, Pooled):
+    if is_simple:
         base += float(found.values[1].sum())
         values = values - found.values[1]
     return _sum_blocks(Contributions(found.names, values[None], base))

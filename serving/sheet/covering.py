@@ -3,6 +3,9 @@
 (Zeiler and Fergus, "Visualizing and understanding convolutional networks", ECCV 2014.) It needs
 scores alone, so it works for graphs as for torch. A patch is no part of a picture either: its edges
 can move a score by themselves.
+
+A place is the same part of the picture whatever a network sees of it. Of several squares those
+alone are scored again that show it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,10 +14,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from features.core.manifest import Ids
 from features.runtime.memory import count_workers
-from serving.ensemble.ensemble import TOGETHER, Ensemble
-from serving.scoring.scorer import SquareScores
-from serving.scoring.views import Squares
+from features.videos.addresses import Box
+from serving.ensemble.ensemble import Ensemble
+from serving.format.facts import MemberFacts
+from serving.reading.canvases import Canvas, Canvases
+from serving.reading.shown import RowSquares, ShownRows
+from serving.scoring.scorer import TOGETHER, EnsembleScores
+from serving.sheet.frames import PictureFrame, frame_part
 from stage2_ensemble.columns.columns import Floats
 
 GRID = 8
@@ -31,35 +39,64 @@ class CoverMap:
     scorer: str
     """A backbone, or `WHOLE`."""
     log_odds: float
-    """Of the picture as it is, calibrated."""
+    """Of the row as it is, calibrated."""
     changes: Floats
     """`(GRID, GRID)`: by how much they are higher than with the place covered."""
+    loudest: PictureFrame | None = None
+    """Of a backbone that sees several squares, the one that speaks loudest for fake."""
 
 
-def cover_squares(square: Squares) -> Squares:
-    """`(s, s, 3)` to `(1 + GRID², s, s, 3)`: as it is, then with each place grey, by lines."""
-    edges = np.linspace(0, len(square), GRID + 1).round().astype(int)
-    covered = np.repeat(square[None], 1 + GRID * GRID, axis=0)
+def cover_places(canvases: Canvases) -> ShownRows:
+    """`1 + GRID²` rows: as it is, then with each place grey, by lines."""
+    return ShownRows(
+        1 + GRID * GRID, {sight: _cover_canvas(canvas) for sight, canvas in canvases.items()}
+    )
+
+
+def _cover_canvas(canvas: Canvas) -> RowSquares:
+    own = canvas._replace(pixels=canvas.pixels.copy())
+    whole = own.cut()
+    squares, places, count = [whole], [np.arange(len(whole))], len(whole)
+    down, across = (_split_side(length) for length in own.pixels.shape[:2])
     for place in range(GRID * GRID):
         y, x = divmod(place, GRID)
-        covered[1 + place, edges[y] : edges[y + 1], edges[x] : edges[x + 1]] = GREY
-    return covered
+        patch = own.pixels[down[y] : down[y + 1], across[x] : across[x + 1]]
+        kept = patch.copy()
+        patch[:] = GREY
+        covered = own.cut()
+        patch[:] = kept
+        changed = (covered != whole).any(axis=(1, 2, 3))
+        squares.append(covered[changed])
+        seen = np.arange(len(whole))
+        seen[changed] = count + np.arange(changed.sum())
+        places.append(seen)
+        count += len(squares[-1])
+    counts = np.full(len(places), len(whole))
+    return RowSquares(np.concatenate(squares), np.concatenate(places), counts)
 
 
-def map_covering(ensemble: Ensemble, square: Squares) -> list[CoverMap]:
+def _split_side(length: int) -> Ids:
+    return np.linspace(0, length, GRID + 1).round().astype(np.int64)
+
+
+def map_covering(ensemble: Ensemble, canvases: Canvases) -> list[CoverMap]:
     """Of what ships, then of each backbone that it asks, the mean over its folds.
 
-    `square`: as the reader makes them.
+    `canvases`: of one row, as the reader draws them.
     """
-    covered = cover_squares(square)
-    batches = [covered[start : start + TOGETHER] for start in range(0, len(covered), TOGETHER)]
+    covered = cover_places(canvases)
+    positions = np.arange(len(covered))
+    batches = [
+        covered.take(positions[start : start + TOGETHER])
+        for start in range(0, len(covered), TOGETHER)
+    ]
     with ThreadPoolExecutor(count_workers()) as pool:
-        scores = list(pool.map(ensemble.score_squares, batches))
-    return list(_build_maps(_read_scores(ensemble, scores)))
+        scores = list(pool.map(ensemble.score_rows, batches))
+    return list(_build_maps(_read_scores(ensemble, scores), _find_loudest(ensemble, canvases)))
 
 
-def _read_scores(ensemble: Ensemble, scores: list[SquareScores]) -> dict[str, Floats]:
-    """Calibrated log-odds of all squares, by what ships and by backbone."""
+def _read_scores(ensemble: Ensemble, scores: list[EnsembleScores]) -> dict[str, Floats]:
+    """Calibrated log-odds of all rows, by what ships and by backbone."""
     second_stage = ensemble.scorer.second_stage
     rules, shipped = second_stage.rules, second_stage.shipped
     parts = [rules.read_all(part.members) for part in scores]
@@ -71,7 +108,26 @@ def _read_scores(ensemble: Ensemble, scores: list[SquareScores]) -> dict[str, Fl
     return found
 
 
-def _build_maps(scores: Mapping[str, Floats]) -> Iterator[CoverMap]:
+def _find_loudest(ensemble: Ensemble, canvases: Canvases) -> dict[str, PictureFrame]:
+    """By backbone that sees several squares, the one of the highest mean over its folds."""
+    by_backbone: dict[str, list[MemberFacts]] = {}
+    for facts in ensemble.scorer.needed:
+        if len(canvases[facts.sees].corners) > 1:
+            by_backbone.setdefault(facts.backbone, []).append(facts)
+    found = {}
+    for backbone, members in by_backbone.items():
+        canvas = canvases[members[0].sees]
+        squares = canvas.cut()
+        scores = [ensemble.scorer.score_squares(m.name, squares).log_odds for m in members]
+        top, left = canvas.corners[np.mean(scores, axis=0).argmax()].tolist()
+        square = Box(left, top, canvas.side, canvas.side)
+        found[backbone] = frame_part(square, *canvas.pixels.shape[:2])
+    return found
+
+
+def _build_maps(
+    scores: Mapping[str, Floats], loudest: Mapping[str, PictureFrame]
+) -> Iterator[CoverMap]:
     for name, log_odds in scores.items():
         changes = (log_odds[0] - log_odds[1:]).reshape(GRID, GRID)
-        yield CoverMap(name, float(log_odds[0]), changes)
+        yield CoverMap(name, float(log_odds[0]), changes, loudest.get(name))

@@ -6,7 +6,7 @@ import numpy as np
 
 from serving.ensemble.ensemble import Ensemble
 from serving.format.neighbours import NeighbourPicture, read_neighbours
-from serving.scoring.views import Squares
+from serving.reading.shown import ShownRows
 from stage2_ensemble.decisions.conformal import FAKE, REAL
 from stage2_ensemble.gallery.neighbours import find_neighbours
 
@@ -27,8 +27,8 @@ class NearPicture:
     """Quartiles of what pictures of its class have to the nearest other one."""
 
 
-def find_near_pictures(ensemble: Ensemble, square: Squares) -> tuple[NearPicture, ...]:
-    """The nearest of reals, then of fakes, to `square` `(s, s, 3)`; none where none travel along.
+def find_near_pictures(ensemble: Ensemble, row: ShownRows) -> tuple[NearPicture, ...]:
+    """The nearest of reals, then of fakes, to one row; none where none travel along.
 
     By the members of one fold that what ships asks, which learned from none of these pictures.
     """
@@ -37,7 +37,7 @@ def find_near_pictures(ensemble: Ensemble, square: Squares) -> tuple[NearPicture
     folder = ensemble.bundle.folder
     pool = read_neighbours(folder)
     facts = pool.facts
-    columns = ensemble.scorer.ask_members(square[None]).columns
+    columns = ensemble.scorer.ask_members(row).columns
     [own] = [c.keep(facts.backbones) for c in columns if c.fold == facts.fold]
     places, similarities = find_neighbours(own.embeddings, pool.embeddings, len(facts.pictures))
     labels = np.array([facts.pictures[place].label for place in places[0]])

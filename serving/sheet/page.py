@@ -14,6 +14,8 @@ from serving.sheet.facts import SheetFacts, gather_facts
 from serving.sheet.neighbours import NearPicture
 from serving.sheet.pictures import SMALL, encode_map, encode_picture, encode_webp
 from serving.sheet.words import (
+    describe_explained,
+    describe_faces,
     describe_known_rates,
     describe_nearness,
     describe_prior,
@@ -48,8 +50,8 @@ def _build_page(facts: SheetFacts) -> dict[str, Any]:
     return {
         "name": shorten_text(facts.row.name),
         "size": f"{width:,} × {height:,} pixels",
-        "picture": encode_picture(facts.pixels),
-        "small_picture": encode_picture(facts.pixels, SMALL),
+        "picture": encode_picture(facts.pixels, frames=facts.faces or ()),
+        "looked_at": describe_faces(facts),
         "label": facts.label,
         "probability": format_probability(facts.row.log_odds),
         "prior": describe_prior(facts.rules),
@@ -58,7 +60,8 @@ def _build_page(facts: SheetFacts) -> dict[str, Any]:
         "rates": describe_known_rates(facts),
         "stability": describe_stability(facts),
         "copies": _list_copies(facts),
-        "maps": [_describe_map(cover_map) for cover_map in facts.maps],
+        "explained": describe_explained(facts),
+        "maps": [_describe_map(cover_map, facts) for cover_map in facts.maps],
         "shipped": facts.bundle.shipped,
         "base": f"{facts.shares.base:+.2f}" if facts.shares else "",
         "bars": _list_bars(facts.shares) if facts.shares else [],
@@ -89,10 +92,13 @@ def _list_copies(facts: SheetFacts) -> list[dict[str, Any]]:
     return rows
 
 
-def _describe_map(cover_map: CoverMap) -> dict[str, Any]:
+def _describe_map(cover_map: CoverMap, facts: SheetFacts) -> dict[str, Any]:
     strongest = float(np.abs(cover_map.changes).max())
+    frames = [cover_map.loudest] if cover_map.loudest else []
     return {
         "title": "all together" if cover_map.scorer == WHOLE else cover_map.scorer,
+        "picture": encode_picture(facts.explained, SMALL, frames),
+        "framed": bool(frames),
         "overlays": encode_map(cover_map),
         "probability": format_probability(cover_map.log_odds),
         "strongest": f"{strongest:.2f}",

@@ -10,6 +10,7 @@ from serving.sheet.facts import SheetFacts
 from serving.sheet.neighbours import NearPicture
 from stage2_ensemble.decisions.conformal import FAKE, REVIEW
 from stage2_ensemble.decisions.rules import DecisionRules
+from stage2_ensemble.decisions.units import Pooling
 from stage2_ensemble.measures.shares import Share
 
 PRIORS = (0.01, 0.1, 0.5)
@@ -72,6 +73,37 @@ def explain_label(facts: SheetFacts) -> str:
     return f"The score is {side} the bundle's threshold, {_write_threshold(facts)}."
 
 
+def describe_faces(facts: SheetFacts) -> str:
+    """What of the picture was looked at, where the bundle looks for faces."""
+    if facts.faces is None:
+        return ""
+    found = f"{len(facts.faces)} faces were found and framed."
+    if len(facts.faces) < 2:
+        found = "1 face was found and framed." if facts.faces else "No face was found."
+    crops = sum(part.box is not None for part in facts.parts)
+    seen = ["the whole picture"] if crops < len(facts.parts) else []
+    if crops:
+        some = "the largest" if crops == 1 else f"{crops} of them"
+        around = some if crops < len(facts.faces) else "it" if crops == 1 else "them"
+        seen.append(f"the {'square' if crops == 1 else 'squares'} around {around}")
+    told = f"{found} Looked at: {' and '.join(seen)}."
+    return told if len(facts.parts) == 1 else f"{told} {_describe_pooling(facts.pooling)}"
+
+
+def _describe_pooling(pooling: Pooling) -> str:
+    which = "all" if pooling.top is None else f"the {pooling.top} highest"
+    return f"The score is the mean of log-odds, of {which} of these."
+
+
+def describe_explained(facts: SheetFacts) -> str:
+    """Which of several parts the sections on causes are about."""
+    if len(facts.parts) == 1:
+        return ""
+    box = facts.parts[facts.loudest].box
+    part = "the whole picture" if box is None else "the square around one face"
+    return f"Shown here, and in the sections below, is what speaks loudest for fake: {part}."
+
+
 def describe_stability(facts: SheetFacts) -> str:
     """Whether the answer lasts."""
     readable = [copy for copy in facts.copies if copy.is_readable]
@@ -109,7 +141,8 @@ def describe_known_rates(facts: SheetFacts) -> str:
     """What the same rules did on pictures whose class is known."""
     if facts.bundle.val is not None:
         val = facts.bundle.val
-        where = f"On pictures that nothing was fitted on ({val.reals:,} reals, {val.fakes:,} fakes)"
+        what = "single faces and pictures" if facts.bundle.pixels.faces else "pictures"
+        where = f"On {what} that nothing was fitted on ({val.reals:,} reals, {val.fakes:,} fakes)"
         return f"{where}: {_describe_val(val)}. Brackets are 95 % intervals."
     rule = facts.rules.scorers[facts.bundle.shipped]
     called, found = _write_share(rule.threshold.fpr), _write_share(rule.threshold.tpr)

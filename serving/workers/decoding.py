@@ -1,31 +1,44 @@
-"""What workers that decode do: the content of a file into a square."""
+"""What workers that decode do: the content of a file into what networks see of it."""
 
 import functools
+from pathlib import Path
 
-from features.errors import ImageProblem
-from serving.format.facts import PixelFacts
+import numpy as np
+
+from features.faces.centerface import LONGEST
+from features.faces.crops import MOST
+from features.settings.sections import Section
+from serving.format.facts import PixelFacts, Sight
 from serving.reading.pictures import GivenPicture
-from serving.reading.squares import SquareReader
-from serving.scoring.views import Squares
+from serving.reading.reader import PictureReader, ReadPicture, open_reader
 from serving.workers.bounding import bound_worker, estimate_decoding
 
 
-def decode_upload(content: bytes, facts: str, file_bytes: int) -> Squares | str:
-    """`(s, s, 3)`, or why the file cannot be read.
+class DecodingPlan(Section):
+    """All that decoding depends on."""
 
-    `facts`: `PixelFacts` as JSON; together with `file_bytes`, the most that `content` has, they say
-    how much memory decoding may take.
-    """
-    reader = _open_reader(facts, file_bytes)
-    try:
-        square: Squares = reader.read(GivenPicture("", lambda: bytearray(content)))[0]
-    except ImageProblem as problem:
-        return str(problem)
-    return square
+    bundle: Path
+    pixels: PixelFacts
+    """Those of the bundle, with limits that may be narrower."""
+    sights: tuple[Sight, ...]
+    file_bytes: int
+    """The most that a content has; with the limits it says how much memory decoding may take."""
+
+
+def decode_upload(content: bytes, plan: str) -> ReadPicture:
+    """What was read of a file, without a name; `plan`: `DecodingPlan` as JSON."""
+    reader, sights = _open_reader(plan)
+    return reader.attempt(GivenPicture("", lambda: bytearray(content)), sights)
 
 
 @functools.cache
-def _open_reader(facts: str, file_bytes: int) -> SquareReader:
-    pixels = PixelFacts.model_validate_json(facts)
-    bound_worker(estimate_decoding(pixels.limits, file_bytes))
-    return SquareReader(pixels)
+def _open_reader(text: str) -> tuple[PictureReader, tuple[Sight, ...]]:
+    """Once in a process; a detector of faces runs before its memory is bounded."""
+    plan = DecodingPlan.model_validate_json(text)
+    reader = open_reader(plan.pixels, plan.bundle)
+    reader.find_parts(np.zeros((LONGEST, LONGEST, 3), np.uint8))
+    squares = sum(sight.most * sight.side**2 * 3 for sight in plan.sights)
+    rows = 1 + MOST if plan.pixels.faces else 1
+    # Squares are there twice, once on their way to the service.
+    bound_worker(estimate_decoding(plan.pixels.limits, plan.file_bytes) + 2 * rows * squares)
+    return reader, plan.sights

@@ -2,8 +2,6 @@
 
 import functools
 
-import numpy as np
-
 from serving.ensemble.ensemble import Ensemble
 from serving.sheet.page import build_sheet
 from serving.workers.bounding import bound_worker, estimate_decoding
@@ -24,7 +22,6 @@ def explain_upload(content: bytes, name: str, bundle: str, file_bytes: int) -> s
 def _load(bundle: str, file_bytes: int) -> Ensemble:
     """Once in a process; all networks run before its memory is bounded."""
     ensemble = Ensemble.load(bundle)
-    pixels = ensemble.facts.pixels
-    ensemble.score_squares(np.zeros((1, pixels.size, pixels.size, 3), np.uint8), all_members=True)
-    bound_worker(HELD * estimate_decoding(pixels.limits, file_bytes))
+    ensemble.warm_up()
+    bound_worker(HELD * estimate_decoding(ensemble.facts.pixels.limits, file_bytes))
     return ensemble

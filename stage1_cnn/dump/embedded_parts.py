@@ -13,8 +13,8 @@ from stage1_cnn.frozen.embedded import Embedded, Head
 from stage1_cnn.networks.frozen_network import FrozenNetwork, read_head
 from stage1_cnn.networks.member import load_network
 from stage1_cnn.scoring.engines import Engine
+from stage1_cnn.scoring.merging import ScoredRows
 from stage1_cnn.scoring.processes import Processes
-from stage1_cnn.scoring.rows import ScoredRows
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ from stage1_cnn.networks.member import Member, load_network
 from stage1_cnn.networks.network import fit_image_size
 from stage1_cnn.scoring.engines import Engine, TorchEngine, build_torch_engine
 from stage1_cnn.scoring.filling import ScoreTask, fill_blocks
+from stage1_cnn.scoring.merging import ScoredRows
 from stage1_cnn.scoring.processes import Processes
-from stage1_cnn.scoring.rows import CPU_BATCH, ScoredRows, score_batches, split_batches
+from stage1_cnn.scoring.rows import CPU_BATCH, score_batches, split_batches
 from stage1_cnn.scoring.views import VIEWS, view_images
 
 PLAIN = "plain"

@@ -35,8 +35,9 @@ from stage1_cnn.networks.member import Member, read_member
 from stage1_cnn.networks.network import check_other_size
 from stage1_cnn.runtime.runs import COMPUTING, RunLimits
 from stage1_cnn.scoring.engines import describe_engines
+from stage1_cnn.scoring.merging import ScoredRows
 from stage1_cnn.scoring.processes import Processes, join_processes
-from stage1_cnn.scoring.rows import ScoredRows, find_width
+from stage1_cnn.scoring.rows import find_width
 
 MANIFEST = Path("artifacts/manifest")
 MEMBERS = Path("artifacts/members")

@@ -15,7 +15,7 @@ from features.core.manifest import Ids
 from features.crops.crop_store import GridStore
 from features.crops.places import Corners
 from features.pixels.store import ImageStore
-from stage1_cnn.scoring.rows import HALF_MAX, ScoredRows, merge_squares
+from stage1_cnn.scoring.merging import ScoredRows, halve, merge_squares
 
 BLOCK = 4096
 """Rows that are looked at together: all of them may not fit into memory."""
@@ -87,8 +87,7 @@ class Embedded:
             if counts is not None:
                 yield merge_squares(counts, log_odds, part)
             else:
-                halves = np.clip(part, -HALF_MAX, HALF_MAX).astype(np.float16)
-                yield ScoredRows(log_odds, halves)
+                yield ScoredRows(log_odds, halve(part))
 
     def _take(self, row_ids: Ids) -> tuple[Singles, Ids | None]:
         """The embeddings of these rows' squares, and how many each row has."""

@@ -6,11 +6,8 @@ scored.logits, scored.embeddings
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -21,35 +18,13 @@ from features.runtime.progress import track
 from stage1_cnn.networks.devices import fixed_algorithms, read_later, tell_memory
 from stage1_cnn.scoring.engines import Engine, Scores
 from stage1_cnn.scoring.feeding import Loaded, feed, gather_pixels
+from stage1_cnn.scoring.merging import HALF_MAX, ScoredRows, merge_squares
 from stage1_cnn.scoring.processes import Processes
 
 CPU_BATCH = 32
 """Images: batches of 16 to 64 are scored alike fast."""
 GPU_PIXELS = 256 * 224 * 224
 """Of one batch on a GPU, however large its images are."""
-HALF_MAX = 65_504
-"""float16 ends there; a larger activation would turn into infinity."""
-
-
-@dataclass(frozen=True)
-class ScoredRows:
-    """What a network says about some rows, in their order."""
-
-    logits: npt.NDArray[np.float32]
-    """Raw log-odds of fake `(n,)`."""
-    embeddings: npt.NDArray[np.float16]
-    """`(n, d)`."""
-    crop_logits: npt.NDArray[np.float32] | None = None
-    """`(n, 2)`: where several squares of a picture are scored, the highest of their log-odds and
-    their standard deviation; the others are means over the squares then."""
-
-    def __len__(self) -> int:
-        return len(self.logits)
-
-    def list_arrays(self) -> list[npt.NDArray[Any]]:
-        """Those that are there, in the order of the fields."""
-        found = (self.logits, self.embeddings, self.crop_logits)
-        return [array for array in found if array is not None]
 
 
 def find_batch_size(engine: Engine) -> int:
@@ -116,21 +91,6 @@ def start_scoring(
     if counts is None:
         return lambda: ScoredRows(*(tensor.numpy() for tensor in read()))
     return lambda: merge_squares(counts, *(tensor.numpy() for tensor in read()))
-
-
-def merge_squares(
-    counts: Ids, log_odds: npt.NDArray[np.float32], embeddings: npt.NDArray[np.float32]
-) -> ScoredRows:
-    """Rows from what is said of their squares, `counts` of each, one row after the other."""
-    starts, said = np.cumsum(counts) - counts, log_odds.astype(np.float64)
-    if not len(counts):
-        return ScoredRows(log_odds, embeddings.astype(np.float16), np.empty((0, 2), np.float32))
-    means = np.add.reduceat(said, starts) / counts
-    squares = np.add.reduceat((said - np.repeat(means, counts)) ** 2, starts)
-    peaks = np.stack([np.maximum.reduceat(said, starts), np.sqrt(squares / counts)], axis=1)
-    centres = np.add.reduceat(embeddings, starts, axis=0) / counts[:, None]
-    halves = np.clip(centres, -HALF_MAX, HALF_MAX).astype(np.float16)
-    return ScoredRows(means.astype(np.float32), halves, peaks.astype(np.float32))
 
 
 def _score_nothing(engine: Engine) -> Scores:

@@ -137,7 +137,9 @@ def _explain_start(simple: BestSimple, columns: MemberColumns) -> Contributions:
 
 
 def _explain_trees(model: Boosted | Forest, columns: MemberColumns) -> Contributions:
-    """The mean over boosters of the sum over their trees."""
+    """The mean over boosters of the sum over their trees; nothing without any."""
+    if not model.boosters:
+        return Contributions((), np.zeros((len(columns), 0)), 0.0)
     rows = model.table.build(columns)
     found = np.zeros((len(rows), len(model.table.names) + 1))
     for booster in model.boosters:

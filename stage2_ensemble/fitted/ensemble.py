@@ -59,6 +59,10 @@ class SecondStage:
         """Of units; the mean where train has none."""
         return self.unit_pooling.chosen if self.unit_pooling else Pooling()
 
+    def choose_rules(self, is_unit: bool) -> DecisionRules:
+        """Those that read rows, or units; of units the same where train has none."""
+        return self.unit_rules if is_unit and self.unit_rules is not None else self.rules
+
     def score(self, name: str, columns: Sequence[MemberColumns]) -> Floats:
         """`(n,)` scores of one candidate as they come: the mean of its log-odds over the folds.
 

@@ -89,7 +89,7 @@ def answer_list(ensemble: SecondStage, uncalibrated: Floats, test: Manifest) -> 
     scores = scores[entries.first]
     has_parts = np.bincount(entries.numbers, table["img_name"] != names) > 0
     if has_parts.any():
-        rules = ensemble.unit_rules or ensemble.rules
+        rules = ensemble.choose_rules(is_unit=True)
         pooled = ensemble.pooling.pool(entries, uncalibrated)[has_parts]
         scores[has_parts] = answer_rows(rules, ensemble.shipped, pooled)["score"]
     first = names.iloc[entries.first].to_numpy()

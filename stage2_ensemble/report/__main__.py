@@ -7,7 +7,7 @@ Reads: artifacts/metrics.json, artifacts/plots, artifacts/evaluate.sums.json,
     artifacts/manifest/prepare.sums.json,
     artifacts/labels.csv, images below data.root
 Writes: artifacts/report.html, artifacts/stackers/MODEL_CARD.md
-Params: backbones, folds.active, outside, data, images.size, images.equalize
+Params: backbones, folds.active, outside, data, images.size, images.mode, images.equalize
 """
 
 from features.runtime.cli import Overrides, run_stage

@@ -11,6 +11,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from features.core.number_text import format_bounds
+from features.settings.images import Mode
 from features.settings.members import OutsideScores
 from stage2_ensemble.display.layout import TextTable
 from stage2_ensemble.report.questions import Answer
@@ -22,6 +23,12 @@ PAGE = Path(__file__).parent
 NAME = "model_card.md"
 HEADLINES = {"auc": "roc_auc", "ap": "average_precision", "balanced_accuracy": "balanced_accuracy"}
 """Names of metrics, ours and Hugging Face's."""
+SEEN: dict[Mode, str] = {
+    "square": "the whole, stretched to a square",
+    "fit": "the whole, fitted into a square",
+    "crop": "crops of its own pixels",
+}
+"""What networks see of a picture, by `images.mode`."""
 SPECIAL = str.maketrans({mark: f"\\{mark}" for mark in "\\`*_{}[]<>#|$"} | {"\n": " ", "\r": " "})
 
 
@@ -33,8 +40,10 @@ def build_card(
     backbones: Mapping[str, Any],
     outside: Mapping[str, OutsideScores],
     source: str,
+    mode: Mode,
 ) -> str:
-    """The card as Markdown. `summary`: of `prepare`; `backbones` and `outside`: of `params.yaml`.
+    """The card as Markdown. `summary`: of `prepare`; `backbones` and `outside`: of `params.yaml`,
+    as is `mode`, that of backbones that name none.
 
     Names that come with the data are shown as they are and mark nothing up.
     """
@@ -52,7 +61,10 @@ def build_card(
         head=Markdown(build_head(metrics, list(backbones), name, Path(source).name)),
         name=name,
         shipped=shipped,
-        networks=[describe_network(*entry, learned.get(entry[0])) for entry in backbones.items()],
+        networks=[
+            describe_network(key, values, mode, learned.get(key))
+            for key, values in backbones.items()
+        ],
         detectors=[describe_declared(key, values) for key, values in outside.items()],
         unchecked=UNCHECKED,
         answers=answers,
@@ -114,18 +126,26 @@ def _build_result(
     )
 
 
-def describe_network(name: str, settings: Mapping[str, Any], learned: int | None) -> dict[str, Any]:
-    """A backbone as `params.yaml` has it; `learned`: parameters of the head of a frozen one."""
+def describe_network(
+    name: str, settings: Mapping[str, Any], mode: Mode, learned: int | None
+) -> dict[str, Any]:
+    """A backbone as `params.yaml` has it; `mode`: unless it has its own, `learned`: parameters of
+    the head of a frozen one.
+    """
     pretrained = settings.get("pretrained")
+    is_frozen = settings.get("kind") == "frozen"
     start = "timm's weights" if pretrained is True else str(pretrained)
-    if settings.get("kind") == "frozen":
+    if not pretrained:
+        start = "an ONNX file" if is_frozen else "from scratch"
+    if is_frozen:
         head = "its head" if learned is None else f"a head of {learned:,} parameters"
         start += f", frozen: {head} alone was learned"
     return {
         "name": name,
         "model": str(settings["model"]),
+        "sees": SEEN[(settings.get("images") or {}).get("mode", mode)],
         "size": settings.get("image_size") or "images.size",
-        "start": start if pretrained else "from scratch",
+        "start": start,
     }
 
 

@@ -1,11 +1,12 @@
 """A tiny project and its bundle: only to be read; copies are to be changed."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from parts_project import make_parts_project, stand_in
 from tiny_project import make_bundle, make_project
 
 from serving import Ensemble
@@ -25,6 +26,39 @@ def bundle(project: Path) -> Path:
 @pytest.fixture(scope="session")
 def ensemble(bundle: Path) -> Ensemble:
     return Ensemble.load(bundle)
+
+
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose rows are pictures and faces."""
+    torch.set_num_threads(1)
+    with stand_in():
+        return make_parts_project(tmp_path_factory.mktemp("parts") / "project")
+
+
+@pytest.fixture(scope="session")
+def parts_bundle(parts: Path) -> Path:
+    with stand_in():
+        return make_bundle(parts, parts.parent / "ensemble", samples=3, neighbours=4)
+
+
+@pytest.fixture(scope="session")
+def parts_ensemble(parts_bundle: Path) -> Ensemble:
+    with stand_in():
+        return Ensemble.load(parts_bundle)
+
+
+@pytest.fixture
+def red_faces() -> Iterator[None]:
+    """What finds the faces of `parts`, also where its bundle is opened again."""
+    with stand_in():
+        yield
+
+
+@pytest.fixture
+def parts_pictures(parts: Path) -> list[Path]:
+    """Those of its test list: four without a face, four with one, four with two, and so on."""
+    return sorted((parts / "data/demo/testset").iterdir())
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """A finished project of two small networks, and the bundle of it: made once for all tests."""
 
+from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -23,18 +25,33 @@ BACKBONES = {
 """One sees resized pixels and is asked about views, the other sees noise."""
 
 
+def read_preset() -> dict[str, Any]:
+    """The settings of tests."""
+    return yaml.safe_load(PRESET.read_text(encoding="utf-8"))
+
+
 def make_project(folder: Path) -> Path:
     """Runs all stages up to labels in `folder`, which is made."""
-    folder.mkdir(parents=True)
-    params = yaml.safe_load(PRESET.read_text(encoding="utf-8"))
+    params = read_preset()
     params["backbones"] = BACKBONES
     params["dump"] = {"tta": "none", "backbones": {"small": {"tta": "six"}}}
     params["stack"]["candidates"] = []
+    return run_stages(folder, params)
+
+
+def run_stages(
+    folder: Path, params: dict[str, Any], change: Callable[[Path], None] | None = None
+) -> Path:
+    """The same with any settings; `change` may alter the data before they are looked at."""
+    folder.mkdir(parents=True)
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     with chdir(folder):
-        for stage in (make_demo, check_inputs, prepare, measure_forensics):
+        make_demo()
+        if change:
+            change(folder / "data/demo")
+        for stage in (check_inputs, prepare, measure_forensics):
             stage()
-        for backbone in BACKBONES:
+        for backbone in params["backbones"]:
             train(backbone)
             dump(backbone)
         stack()

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from features.errors import PictureError
-from features.faces.centerface import THRESHOLD, Detector, _open_session, decode_faces
+from features.faces.centerface import THRESHOLD, Detector, decode_faces
 
 FACES = Path(__file__).parents[3].parent / "shared/data/faces/trainset"
 
@@ -48,7 +48,6 @@ def test_below_the_threshold_there_is_no_face() -> None:
 
 
 def test_without_the_detector_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    _open_session.cache_clear()
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(PictureError, match=r"forgerystack\[faces\]"):
         Detector()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from features.faces.crops import choose_crops, write_shares
+from features.faces.crops import choose_crops, choose_parts, write_shares
 from features.settings.images import Faces
 from features.videos.addresses import Box
 
@@ -33,6 +33,18 @@ def test_a_crop_lies_within_the_picture() -> None:
     assert choose([0, 0, 40, 60, 1], face_margin=0.5) == [Box(0, 0, 120, 120)]
     assert choose([380, 250, 30, 60, 1], face_margin=0.5) == [Box(280, 180, 120, 120)]
     assert choose([0, 50, 200, 200, 1], width=220, face_margin=1.0) == [Box(0, 40, 220, 220)]
+
+
+def test_crops_stand_in_place_of_the_picture_or_after_it() -> None:
+    found = np.array([LARGE, SMALL], np.float32)
+    crops = choose(LARGE, SMALL, face_count="all")
+    for faces, wanted in (("crop", crops), ("both", [None, *crops])):
+        how = Faces.model_validate({"faces": faces, "face_count": "all"})
+        parts = choose_parts(found, 400, 300, how)
+        assert [part.box for part in parts] == wanted
+        assert parts[0].face is not None
+        np.testing.assert_array_equal(parts[0].face, LARGE[:4])
+        assert choose_parts(found[:0], 400, 300, how) == [(None, None)]
 
 
 def test_a_face_is_told_in_shares_of_what_is_shown() -> None:

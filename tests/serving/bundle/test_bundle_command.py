@@ -15,7 +15,6 @@ from tiny_project import make_bundle
 
 from features.core.files import digest_file
 from features.errors import BundleError, StaleArtifactError
-from features.settings.images import Geometry
 from features.settings.sections import load_params
 from serving import Ensemble
 from serving.bundle import members as bundled
@@ -23,10 +22,11 @@ from serving.bundle import run as module
 from serving.bundle.settings import BundleParams
 from serving.format.facts import find_limit
 from serving.reading.pictures import name_picture
+from serving.reading.shown import join_rows
 from serving.scoring.needs import Needs
 from stage1_cnn.dump.onnx import OnnxEngine
 from stage1_cnn.dump.parts import build_engine
-from stage1_cnn.networks.member import Member, read_member
+from stage1_cnn.networks.member import read_member
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_a_bundle_says_what_it_holds(bundle: Path, ensemble: Ensemble) -> None:
         assert member.parity is not None
         assert member.parity.agrees
         assert member.parity.log_odds < 1e-3
-        assert member.parity.pictures == 32
+        assert member.parity.squares == 32
     assert (facts.pixels.size, facts.pixels.equalize) == (48, False)
     assert {"numpy", "onnxruntime", "torch", "python"} <= facts.versions.keys()
 
@@ -128,19 +128,6 @@ def test_members_that_were_trained_again_are_refused(copy: Path) -> None:
             module.open_members(params, stale)
 
 
-def test_members_that_see_no_square_are_refused(
-    copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def read_cropping(*where: object) -> Member:
-        member = read_member(*where)
-        settings = member.settings.model_copy(update={"images": Geometry(mode="crop")})
-        return replace(member, settings=settings)
-
-    monkeypatch.setattr(module, "read_member", read_cropping)
-    with pytest.raises(BundleError, match=r"has images\.mode crop, and a bundle shows one square"):
-        make_bundle(copy, copy / "ensemble")
-
-
 def test_an_ensemble_that_looks_at_files_cannot_be_bundled(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,7 +154,9 @@ def test_a_dump_by_onnx_runtime_has_the_bits_of_the_bundle(
     folder = project / "artifacts/members/noise/0"
     torch_engine = build_engine(read_member(folder, "noise", 0), folder, 48, torch.device("cpu"))
     given = [name_picture(path, 0) for path in pictures]
-    squares = np.concatenate([ensemble.reader.read(picture) for picture in given])
+    (whole,) = sights = ensemble.scorer.list_sights()
+    read = [ensemble.reader.read(picture, sights).rows for picture in given]
+    squares = join_rows(read).by_sight[whole].pixels
     pixels = torch.from_numpy(squares)
     torch_engine(pixels)
     wanted = [found.numpy() for found in OnnxEngine(torch_engine, pixels)(pixels)]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shown_squares import show_squares
 
 from features.core.files import write_json
 from features.errors import BundleError, PictureError
@@ -148,19 +149,20 @@ def make_scorer(ensemble: Ensemble, margin: float, asked: list[str] | None = Non
             asked.append(facts.name)
         return own.get_member(facts.name)
 
-    return Scorer(own.second_stage, ensemble.facts.members, load, early)
+    facts = ensemble.facts
+    return Scorer(own.second_stage, facts.members, facts.pixels, load, early)
 
 
 @pytest.fixture(scope="module")
 def squares(ensemble):
-    return np.random.default_rng(0).integers(0, 256, (6, 48, 48, 3), dtype=np.uint8)
+    return show_squares(np.random.default_rng(0).integers(0, 256, (6, 48, 48, 3), dtype=np.uint8))
 
 
 def test_a_margin_that_no_row_reaches_changes_nothing(ensemble, squares):
     scores = make_scorer(ensemble, math.inf).score(squares)
     assert np.isnan(scores.early.log_odds).all()
     assert scores.early.list_asked() == [ensemble.scorer.needs.backbones] * len(squares)
-    assert scores.log_odds == pytest.approx(ensemble.score_squares(squares).log_odds, abs=1e-9)
+    assert scores.log_odds == pytest.approx(ensemble.score_rows(squares).log_odds, abs=1e-9)
 
 
 def test_where_every_row_stops_the_dear_network_is_not_even_loaded(ensemble, squares):
@@ -170,7 +172,7 @@ def test_where_every_row_stops_the_dear_network_is_not_even_loaded(ensemble, squ
     assert asked == [f"{first}-0"]
     assert scores.early.list_asked() == [(first,)] * len(squares)
     rule = ensemble.scorer.second_stage.rules.scorers[f"{first}-0"]
-    alone = ensemble.score_squares(squares).members[f"{first}-0"]
+    alone = ensemble.score_rows(squares).members[f"{first}-0"]
     assert scores.early.log_odds == pytest.approx(rule.calibration.apply(alone), abs=1e-6)
 
 
@@ -181,7 +183,7 @@ def test_rows_that_go_on_get_the_score_of_all(ensemble, squares):
     late = np.isnan(scores.early.log_odds)
     assert 0 < late.sum() < len(squares)
     assert (late == (np.abs(every) < margin)).all()
-    whole = ensemble.score_squares(squares).log_odds
+    whole = ensemble.score_rows(squares).log_odds
     assert scores.log_odds[late] == pytest.approx(whole[late], abs=1e-5)
 
 

@@ -15,6 +15,7 @@ from features.pixels.reading import read_content
 from features.prepare.video_rows import list_frames
 from features.settings.data import Data
 from serving import Ensemble
+from serving.format.facts import Sight
 from serving.reading.pictures import GivenPicture
 from serving.reading.sources import open_sources
 
@@ -24,16 +25,18 @@ def make_frames(count: int) -> list[np.ndarray]:
     return [rng.integers(0, 256, (64, 96, 3), np.uint8) for _ in range(count)]
 
 
+def list_sights(ensemble: Ensemble) -> list[Sight]:
+    return ensemble.scorer.list_sights()
+
+
 def test_the_score_of_a_video_is_the_mean_of_its_frames(ensemble: Ensemble) -> None:
     frames = make_frames(5)
     given = GivenPicture("clip", lambda: iter(frames), is_unit=True)
     (row, after) = ensemble.label_batch([given, GivenPicture("x", lambda: frames[0])], True)
     singles = ensemble.label(frames)
     stage = ensemble.scorer.second_stage
-    squares = np.concatenate(
-        [ensemble.reader.read(GivenPicture("", lambda f=f: f)) for f in frames]
-    )
-    mean = ensemble.score_squares(squares).log_odds.mean(keepdims=True)
+    read = ensemble.reader.read(given._replace(load=lambda: iter(frames)), list_sights(ensemble))
+    mean = ensemble.score_rows(read.rows).log_odds.mean(keepdims=True)
     assert row.log_odds == pytest.approx(stage.rules.read(stage.shipped, mean)[0])
     assert after.log_odds == pytest.approx(singles[0].log_odds)
     assert row.members.keys() == {"noise-0", "small-0"}
@@ -83,7 +86,8 @@ def test_frames_come_from_all_over_a_video(
     """The very frames, and so the very squares, that `prepare` takes."""
     write_video(tmp_path / "clip.mp4", draw_frames(0, count))
     (source,) = open_sources([str(tmp_path / "clip.mp4")])
-    squares = ensemble.reader.read(next(source.open()))
+    (whole,) = sights = list_sights(ensemble)
+    squares = ensemble.reader.read(next(source.open()), sights).rows.by_sight[whole].pixels
     rows = pd.DataFrame({"img_name": ["clip.mp4"], "path": ["clip.mp4"], "unit": [""]})
     listed = list_frames(rows, Data(root=str(tmp_path)))
     assert len(squares) == len(listed) == looked_at
@@ -98,4 +102,4 @@ def test_a_damaged_video_has_a_problem(ensemble: Ensemble, tmp_path: Path) -> No
     (tmp_path / "clip.mp4").write_bytes(b"no video at all" * 99)
     (source,) = open_sources([str(tmp_path / "clip.mp4")])
     with pytest.raises(ImageProblem, match="no video that can be read"):
-        ensemble.reader.read(next(source.open()))
+        ensemble.reader.read(next(source.open()), list_sights(ensemble))

@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from shown_squares import show_squares
 from synthetic_world import BACKBONES, WIDTH, Plan, build_world
 
 from features.core.members import Correction
 from features.forensics import columns as forensics
-from serving.format.facts import MemberFacts
+from features.settings.images import Limits
+from serving.format.facts import MemberFacts, PixelFacts, Sight
 from serving.scoring.members import MemberScores
 from serving.scoring.needs import find_needs
 from serving.scoring.scorer import Scorer
@@ -20,13 +22,15 @@ from stage2_ensemble.fitted.ensemble import SecondStage
 from stage2_ensemble.stack.__main__ import main as stack
 
 FOLDS, SIDE = (0, 1, 2), 16
+WHOLE = Sight(mode="square", side=SIDE)
+PIXELS = PixelFacts(size=SIDE, equalize=False, limits=Limits())
 
 
 def describe_member(backbone: str, fold: int) -> MemberFacts:
     return MemberFacts(
         backbone=backbone, fold=fold, model="test", kind="onnx", file="", digest="",
-        correction=Correction(shift=0.5), side=SIDE, tta="none", width=WIDTH, parameters=1,
-        operations=1, pretrained="", licence="", parity=None,
+        correction=Correction(shift=0.5), sees=WHOLE, side=SIDE, tta="none", width=WIDTH,
+        parameters=1, operations=1, pretrained="", licence="", parity=None,
     )  # fmt: skip
 
 
@@ -48,7 +52,7 @@ class Said:
 def build_scorer(second_stage: SecondStage) -> tuple[Scorer, list[str]]:
     asked: list[str] = []
     members = [describe_member(b, fold) for fold in second_stage.folds for b in BACKBONES]
-    return Scorer(second_stage, members, lambda facts: Said(facts, asked)), asked
+    return Scorer(second_stage, members, PIXELS, lambda facts: Said(facts, asked)), asked
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +69,7 @@ def ship(second_stage: SecondStage, name: str) -> SecondStage:
 
 
 SQUARES = np.random.default_rng(3).integers(0, 256, (5, SIDE, SIDE, 3), np.uint8)
+ROWS = show_squares(SQUARES)
 
 
 @pytest.mark.parametrize("name", ["mean", "rank_mean", "greedy", "logistic", "best_single"])
@@ -73,7 +78,7 @@ def test_simple_combiners_score_as_the_second_stage_does(
 ) -> None:
     shipped = ship(second_stage, name)
     scorer, _ = build_scorer(shipped)
-    found = scorer.score(SQUARES, all_members=True)
+    found = scorer.score(ROWS, all_members=True)
     columns = [
         HeldOutColumns(
             fold=fold,
@@ -86,12 +91,12 @@ def test_simple_combiners_score_as_the_second_stage_does(
         for fold in FOLDS
     ]
     np.testing.assert_allclose(found.log_odds, shipped.score(name, columns), rtol=1e-12)
-    np.testing.assert_array_equal(scorer.score(SQUARES).log_odds, found.log_odds)
+    np.testing.assert_array_equal(scorer.score(ROWS).log_odds, found.log_odds)
 
 
 def test_members_that_change_nothing_are_not_asked(second_stage: SecondStage) -> None:
     scorer, asked = build_scorer(ship(second_stage, "best_single"))
-    scorer.score(SQUARES)
+    scorer.score(ROWS)
     (backbone,) = scorer.needs.backbones
     assert asked == [f"{backbone}-{fold}" for fold in FOLDS]
     assert not scorer.needs.forensics
@@ -110,17 +115,19 @@ def test_a_boosted_model_asks_all_members_and_the_columns_that_it_was_fitted_wit
     monkeypatch.setattr(forensics, "COLUMNS", names)
     monkeypatch.setattr(forensics, "measure_images", lambda squares: values[: len(squares)])
     scorer, asked = build_scorer(ship(second_stage, "lightgbm"))
-    found = scorer.score(SQUARES).log_odds
+    found = scorer.score(ROWS).log_odds
     assert len(asked) == len(BACKBONES) * len(FOLDS)
     assert np.isfinite(found).all()
     assert len(np.unique(found)) > 1
     # Each picture's score is its own, whatever is scored beside it.
-    np.testing.assert_allclose(scorer.score(SQUARES[:1]).log_odds, found[:1], rtol=1e-12)
+    np.testing.assert_allclose(
+        scorer.score(show_squares(SQUARES[:1])).log_odds, found[:1], rtol=1e-12
+    )
 
 
 def test_no_squares_have_no_scores(second_stage: SecondStage) -> None:
     scorer, asked = build_scorer(second_stage)
-    found = scorer.score(SQUARES[:0], all_members=True)
+    found = scorer.score(show_squares(SQUARES[:0]), all_members=True)
     assert found.log_odds.shape == (0,)
     assert not asked
     assert set(found.members) == {f"{b}-{fold}" for fold in FOLDS for b in BACKBONES}

@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from live_service import hold_workers, wait_until
 from PIL import Image
 
-from serving import Ensemble
+from serving.scoring.scorer import Scorer
 from serving.service.app import build_app
 from serving.service.limits import Admission, Refusal, ServiceLimits
 from serving.service.service import Service
@@ -255,7 +255,7 @@ def test_an_error_of_the_service_is_said_without_what_it_was(
         quiet = TestClient(client.app, base_url="http://127.0.0.1", raise_server_exceptions=False)
         quiet.portal = client.portal
         with monkeypatch.context() as patch:
-            patch.setattr(Ensemble, "score_squares", lambda *_: 1 / 0)
+            patch.setattr(Scorer, "score", lambda *_: 1 / 0)
             answer = quiet.post("/score", files=files)
         assert answer.status_code == 500
         assert answer.json() == {"detail": "an error of the service, which its log tells"}

@@ -8,17 +8,21 @@ import numpy as np
 import pytest
 from browser import find_browser, open_page
 from PIL import Image, PngImagePlugin
+from shown_squares import show_squares
 
 from features.errors import PictureError
 from serving.format.facts import RateFacts, ValRates
 from serving.format.neighbours import read_neighbours
+from serving.reading.shown import show_row
 from serving.scoring.scorer import Scorer
 from serving.sheet.blocks import share_blocks
 from serving.sheet.copies import COPIES
-from serving.sheet.covering import GRID, WHOLE, cover_squares, map_covering
+from serving.sheet.covering import GRID, WHOLE, cover_places, map_covering
 from serving.sheet.facts import gather_facts
 from serving.sheet.page import build_sheet, render_sheet
 from serving.sheet.words import format_probability
+from stage2_ensemble.models.best_simple import BestSimple
+from stage2_ensemble.models.boosted import Boosted
 
 HOSTILE = '<img src=x onerror="document.title=1">\u202e.png'
 
@@ -119,15 +123,25 @@ def test_hostile_names_and_marks_stay_text(ensemble):
     assert "x" * 400 not in page
 
 
+def draw(ensemble, content):
+    """What the networks see of the picture."""
+    pixels = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    [part] = ensemble.reader.find_parts(pixels)
+    return ensemble.reader.draw_part(pixels, part, ensemble.scorer.list_sights())
+
+
 def test_covering_tells_the_places_that_scores_depend_on(ensemble, content, facts):
-    [square] = ensemble.reader.read(_name(content))
-    covered = cover_squares(square)
+    canvases = draw(ensemble, content)
+    covered = cover_places(canvases)
     assert len(covered) == 1 + GRID * GRID
-    maps = {cover_map.scorer: cover_map for cover_map in map_covering(ensemble, square)}
+    maps = {cover_map.scorer: cover_map for cover_map in map_covering(ensemble, canvases)}
     assert list(maps) == [WHOLE, *ensemble.scorer.needs.backbones]
     assert maps[WHOLE].log_odds == pytest.approx(facts.row.log_odds, abs=1e-4)
     place = (2, 5)
-    alone = ensemble.score_squares(covered[1 + place[0] * GRID + place[1]][None])
+    (whole,) = canvases.values()
+    square = whole.pixels.copy()
+    square[12:18, 30:36] = 127
+    alone = ensemble.score_rows(show_squares(square[None]))
     read = ensemble.scorer.second_stage.rules.read(
         ensemble.scorer.second_stage.shipped, alone.log_odds
     )
@@ -138,14 +152,31 @@ def test_covering_tells_the_places_that_scores_depend_on(ensemble, content, fact
 def test_shares_of_blocks_add_up_to_the_score(ensemble, content, facts, name):
     own = ensemble.scorer
     second_stage = replace(own.second_stage, shipped=name)
-    scorer = Scorer(second_stage, ensemble.facts.members, lambda facts: own.get_member(facts.name))
-    [square] = ensemble.reader.read(_name(content))
-    shares = share_blocks(scorer, square)
+    held = ensemble.facts
+    load = own.get_member
+    scorer = Scorer(second_stage, held.members, held.pixels, lambda member: load(member.name))
+    row = show_row(draw(ensemble, content))
+    shares = share_blocks(scorer, row)
     assert shares is not None
-    [log_odds] = scorer.score(square[None]).log_odds
+    [log_odds] = scorer.score(row).log_odds
     assert shares.base + sum(shares.blocks.values()) == pytest.approx(log_odds, abs=1e-4)
     page = render_sheet(replace(facts, shares=shares))
     assert f"starts at log-odds {shares.base:+.2f}" in page
+
+
+def test_a_model_without_trees_has_the_shares_of_its_combiner(ensemble, content):
+    own = ensemble.scorer
+    mean = own.second_stage.models["mean"]
+    treeless = Boosted(BestSimple(mean.combiner), None, ())  # no table: nothing looks at columns
+    facts, load = ensemble.facts, own.get_member
+    found = []
+    for model in (mean, treeless):
+        models = {**own.second_stage.models, "mean": model}
+        second_stage = replace(own.second_stage, models=models, shipped="mean")
+        scorer = Scorer(second_stage, facts.members, facts.pixels, lambda m: load(m.name))
+        found.append(share_blocks(scorer, show_row(draw(ensemble, content))))
+    assert found[0].blocks == pytest.approx(found[1].blocks)
+    assert any(found[0].blocks.values())
 
 
 def test_the_nearest_of_train_are_shown_by_class(ensemble, project, facts):
@@ -189,12 +220,6 @@ def test_distances_are_told_in_words(facts, similarity, told):
 
 def test_what_is_no_sum_shows_no_shares(facts):
     assert "is no sum over columns" in render_sheet(replace(facts, shares=None))
-
-
-def _name(content: bytes):
-    from serving.reading.pictures import name_picture
-
-    return name_picture(content, 0)
 
 
 def test_what_is_no_picture_is_refused(ensemble):

@@ -20,7 +20,12 @@ SUMMARY = {
 }
 BACKBONES = {
     "a": {"model": "resnet18", "pretrained": True},
-    "b": {"model": "vit", "pretrained": "w.safetensors", "image_size": 224},
+    "b": {
+        "model": "vit",
+        "pretrained": "w.safetensors",
+        "image_size": 224,
+        "images": {"mode": "crop"},
+    },
     "c": {"model": "test_resnet"},
     "d": {"model": "vit", "pretrained": True, "kind": "frozen"},
 }
@@ -32,7 +37,7 @@ def metrics(finished):
 
 
 def build(metrics, tables=(), answers=()) -> str:
-    return build_card(metrics, answers, tables, SUMMARY, BACKBONES, {}, "data/my faces")
+    return build_card(metrics, answers, tables, SUMMARY, BACKBONES, {}, "data/my faces", "fit")
 
 
 def test_its_head_is_valid_and_holds_the_figures(metrics):
@@ -56,10 +61,12 @@ def test_its_limits_name_the_worst_source_of_reals_and_the_worst_generator(metri
 def test_it_says_what_it_was_made_of(metrics):
     text = build(metrics, list_tables(metrics), [Answer("How good?", "AUC 0.9", "good", ("r",))])
     assert "| train | 1,200 | 50 | 70 |" in text
-    assert "| a | resnet18 | images.size | timm's weights |" in text
-    assert "| b | vit | 224 | w.safetensors |" in text
+    assert (
+        "| a | resnet18 | the whole, fitted into a square | images.size | timm's weights |" in text
+    )
+    assert "| b | vit | crops of its own pixels | 224 | w.safetensors |" in text
     assert "from scratch" in text
-    assert "| d | vit | images.size | timm's weights, frozen: its head alone was learned |" in text
+    assert "| images.size | timm's weights, frozen: its head alone was learned |" in text
     metrics["frozen"] = {"d": 513}
     assert "frozen: a head of 513 parameters alone was learned" in build(metrics)
     assert "**How good?** AUC 0.9." in text
@@ -70,7 +77,7 @@ def test_it_says_what_it_was_made_of(metrics):
 def test_what_is_declared_of_detectors_from_outside_is_said(metrics):
     declared = {"kind": "probability", "learned_from": "unknown"}
     detectors = {"clip": OutsideScores(scores="/home/me/clip.csv", **declared)}
-    text = build_card(metrics, [], [], SUMMARY, {}, detectors, "data")
+    text = build_card(metrics, [], [], SUMMARY, {}, detectors, "data", "square")
     assert "0 networks and 1 detectors from outside" in text
     assert "| clip | clip.csv | probability | unknown rows, of train maybe |" in text
     assert "it cannot be checked" in text
