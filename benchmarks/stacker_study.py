@@ -45,8 +45,9 @@ from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 from features.settings.stacking import Gate, Stack
+from stage2_ensemble.columns.basis import Basis, fit_basis
 from stage2_ensemble.columns.columns import Floats, FoldColumns
-from stage2_ensemble.columns.feature_matrix import Basis, FeatureMatrix, fit_basis
+from stage2_ensemble.columns.feature_matrix import FeatureMatrix
 from stage2_ensemble.gate.gate import choose_shipped, hold_gate
 from stage2_ensemble.gate.out_of_fold import BEST_SIMPLE, Judged
 from stage2_ensemble.models.best_simple import BestSimple, fit_start, split_inner

@@ -33,6 +33,7 @@ SUMS, TRUSTED = "features/core/sums.py", "features/core/trusted.py"
 TAR = "features/shards/tar.py"
 OF_CHANGED = {
     *(*AUCS, SUMS, TAR, "features/forensics/__main__.py", "features/forensics/run.py"),
+    "stage1_cnn/dump/embedded_parts.py",
     *("features/forensics/measuring.py", "features/forensics/settings.py"),
     *("stage1_cnn/augment/augmenter.py", "stage1_cnn/augment/mixing.py"),
     *("stage1_cnn/augment/self_blend.py", "stage1_cnn/dump/__main__.py"),
@@ -44,7 +45,7 @@ ROOM_MATES = {
     "null_model": {"features/core/members.py", SUMS, TRUSTED},
     "forensics": {*OF_CORE, SUMS, TAR},
     "train": {TAR},
-    "dump": {SUMS, TAR},
+    "dump": {SUMS, TAR, "stage1_cnn/frozen/head.py"},
     "outside": {
         *(SUMS, "features/lists/class_folders.py", "features/lists/label_file.py"),
         *("features/lists/shard_files.py", "features/lists/shard_listing.py"),
@@ -209,7 +210,7 @@ def test_what_changes_no_result_is_no_dependency():
         ("features/settings/stacking.py", "inputs stack evaluate gallery label report"),
         ("stage1_cnn/augment/mixing.py", "train perturb tiers"),
         ("stage1_cnn/losses/focal.py", "train"),
-        ("stage1_cnn/dump/views.py", "dump perturb tiers"),
+        ("stage1_cnn/scoring/views.py", "train dump perturb tiers"),
         ("stage2_ensemble/gate/gate.py", "stack evaluate gallery label report"),
         ("stage2_ensemble/charts/curves.py", "evaluate report"),
         ("stage2_ensemble/gallery/choosing.py", "gallery report"),

@@ -39,6 +39,7 @@ _FORM = {
     "member": str,
     "train_manifest": str,
     "correction": dict,
+    "encoder": str,
     "sha256": dict,
 }
 
@@ -126,6 +127,7 @@ def write_dump(
         "member": dump.member.digest,
         "train_manifest": dump.member.train_digest,
         "correction": asdict(dump.member.correction),
+        "encoder": dump.member.encoder,
         "sha256": digests,
     }
     write_sealed(folder / f"{dump.role}.json", facts)
@@ -149,7 +151,8 @@ def read_dump(folder: Path, manifest: Manifest, backbone: str, fold: int) -> Dum
     names = [*ARRAYS, *({OF_CROPS} & facts["sha256"].keys())]
     arrays = {name: _read_array(folder, manifest.role, name, facts, stage) for name in names}
     correction = Correction(**facts["correction"])
-    member = MemberId(backbone, fold, facts["member"], facts["train_manifest"], correction)
+    learned_from, encoder = facts["train_manifest"], facts["encoder"]
+    member = MemberId(backbone, fold, facts["member"], learned_from, correction, encoder)
     dump = Dump(manifest.role, member, **arrays)
     check_dump(dump, manifest)
     return dump

@@ -74,6 +74,9 @@ class MemberId:
     """Digest of the train manifest that it learned from; empty for a detector from outside."""
     correction: Correction
     """Turns raw logits into log-odds at the class shares of the member's train rows."""
+    encoder: str = ""
+    """Digest of the frozen encoder that gives its embeddings, whose axes are those of all members
+    with this encoder; empty for a trained network, whose axes are its own."""
 
     @property
     def name(self) -> str:

@@ -32,8 +32,13 @@ def describe_run(out: Path, packages: Sequence[str], **facts: Any) -> dict[str, 
 
     `packages` are those that compute: another version of one rounds otherwise.
     """
-    versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    versions = list_versions(packages)
     return {"out": out.as_posix(), "code": digest_code(), "versions": versions, **facts}
+
+
+def list_versions(packages: Sequence[str]) -> dict[str, str]:
+    """Versions of Python and of these packages, by name."""
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
 def digest_code() -> str:

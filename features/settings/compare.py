@@ -22,6 +22,7 @@ from features.settings.training import (
     TrainingSections,
     TrainParams,
     find_conflicts,
+    find_kind_problems,
 )
 
 Domains = Annotated[
@@ -102,6 +103,7 @@ class CompareParams(TrainParams):
         if self.compared_backbone not in self.backbones:
             advice = suggest_name(self.compared_backbone, list(self.backbones))
             return [f"compare.backbone {self.compared_backbone}: unknown{advice}"]
+        entry = self.backbones[self.compared_backbone]
         problems, resolved = [], {}
         for name in self.compare.variants:
             try:
@@ -110,6 +112,7 @@ class CompareParams(TrainParams):
                 found = describe_problems(TrainingSections, error)
             else:
                 found = find_conflicts(resolved[name])
+                found += find_kind_problems(_merge_overrides(entry, self.compare.variants[name]))
             sampling = self.compare.variants[name].sampling
             if sampling and {"limit_rows", "take"} & sampling.model_fields_set:
                 found.append("sampling.limit_rows must be the same for all: use compare.rows")

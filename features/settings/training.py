@@ -4,7 +4,7 @@ import math
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, model_validator
 
 from features.errors import ConfigError
 from features.settings.images import DataRoot, Geometry, TrainedImages
@@ -47,16 +47,50 @@ class Overrides(Section):
     network: Network | None = None
 
 
+Kind = Literal["trained", "frozen"]
+Pooling = Literal["token", "mean", "max"]
+GRAPH_ENDING = ".onnx"
+
+
+class Graph(Section):
+    """Of an encoder that is an ONNX file: what nothing in the file says."""
+
+    output: str
+    """Name of the output that is the embedding, `(b, d)`, or that is pooled: tokens `(b, n, d)` or
+    maps `(b, d, h, w)`."""
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (1.0, 1.0, 1.0)
+    """Of red, green and blue in 0 … 1: what each channel is less, and then divided by."""
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    """Order of the axes of its input."""
+    dtype: Literal["float32", "float16", "uint8"] = "float32"
+    """Of its input; uint8: grey levels of 0 … 255 as they are."""
+    prefix_tokens: NonNegativeInt = 1
+    """Tokens that stand for no place, the class token first."""
+
+
 class Backbone(Overrides):
     """One entry of `backbones`: the network, and what it overrides of the global sections."""
 
+    kind: Kind = "trained"
+    """`frozen`: pretrained weights stay as they are, the network runs once over all pictures, and
+    its head is a logistic regression on what it says of them."""
     model: str
-    """Name of a timm network, such as `resnet50`."""
+    """Name of a timm network, such as `resnet50`; of a frozen one also an ONNX file, `NAME.onnx`,
+    below `weights.root`."""
+    graph: Graph | None = None
+    """Of an ONNX file."""
+    pooling: Pooling | None = None
+    """Of a frozen network: the class token, or the mean or highest value over all places. null:
+    what the network's own head sees; of a `layer` the mean."""
+    layer: NonNegativeInt | None = None
+    """Of a frozen network: a block or stage below the last one, counted from 0, as timm's
+    `forward_intermediates` counts them."""
     pretrained: bool | str = False
     """`true` (timm's own weights), a file or a folder below `weights.root`, or `hf-hub:NAME`."""
     image_size: Annotated[int, Field(ge=16)] | Literal["own"] | None = None
     """Side in pixels that the network sees; `images.size` is the default, and the most but for
-    `images.mode` crop. `own`: what timm names for this network and its weights."""
+    `images.mode` crop. `own`: what timm names for this network and its weights, or the graph."""
 
 
 class TrainingSections(Section):
@@ -72,10 +106,22 @@ class TrainingSections(Section):
     network: Network
 
 
+LEARNING = ("loss", "optimizer", "schedule", "ema", "augment")
+"""Sections that say how weights change. Those of a frozen network stay, so it has the defaults."""
+OF_FROZEN = {"input", "precision"}
+"""Fields of `network` that say what a frozen network is shown, and how it computes."""
+
+
 class MemberSettings(TrainingSections):
     """Everything that one member's training is made of, resolved."""
 
+    kind: Kind = "trained"
     model: str
+    pooling: Pooling | None = None
+    layer: int | None = None
+    graph: Graph | None = None
+    width: int | None = None
+    """Of the embedding of a graph, once it was looked up."""
     pretrained: bool | str
     image_size: int
     own_size: bool = False
@@ -102,7 +148,10 @@ class TrainParams(TrainingSections, StageParams):
 
     def _find_problems(self, name: str) -> list[str]:
         settings = self.resolve_backbone(name)
-        problems = []
+        problems = [f"backbones.{name}: {p}" for p in find_kind_problems(self.backbones[name])]
+        if settings.graph is not None and settings.network.input != "rgb":
+            found = f"network.input {settings.network.input}"
+            problems.append(f"backbones.{name}: {found}: an ONNX file sees colours, set it to rgb")
         if settings.image_size > self.images.size and settings.images.mode != "crop":
             problems.append(
                 f"backbones.{name}.image_size {settings.image_size} is above images.size "
@@ -124,11 +173,17 @@ class TrainParams(TrainingSections, StageParams):
         for key, field in TrainingSections.model_fields.items():
             section, override, kind = getattr(self, key), getattr(entry, key), field.annotation
             assert kind is not None
+            known = set(kind.model_fields)
             given = override.model_dump(exclude_unset=True) if override else {}
-            merged[key] = kind(**{**section.model_dump(include=set(kind.model_fields)), **given})
+            common = section.model_dump(include=_list_common(entry.kind, key, known))
+            merged[key] = kind(**{**common, **given})
         is_own = entry.image_size == "own"
         return MemberSettings(
+            kind=entry.kind,
             model=entry.model,
+            pooling=entry.pooling,
+            layer=entry.layer,
+            graph=entry.graph,
             pretrained=entry.pretrained,
             image_size=self.images.size if is_own else entry.image_size or self.images.size,
             own_size=is_own,
@@ -136,6 +191,54 @@ class TrainParams(TrainingSections, StageParams):
             seed=self.seed,
             **merged,
         )
+
+
+def _list_common(kind: Kind, name: str, fields: set[str]) -> set[str]:
+    """Of the `fields` of a global section those that a backbone of this kind takes over."""
+    if kind == "frozen" and name in LEARNING:
+        return set()
+    return OF_FROZEN if kind == "frozen" and name == "network" else fields
+
+
+def find_kind_problems(entry: Backbone) -> list[str]:
+    """What an entry of `backbones` sets that its kind has no use for, or lacks."""
+    if entry.kind == "trained":
+        problems = [
+            f"{field} is a matter of frozen networks, and this one is trained: kind: frozen"
+            for field in ("pooling", "layer", "graph")
+            if getattr(entry, field) is not None
+        ]
+        if entry.model.endswith(GRAPH_ENDING):
+            problems.append(f"model {entry.model}: an ONNX file cannot be trained: kind: frozen")
+        return problems
+    unused = [section for section in LEARNING if getattr(entry, section) is not None]
+    given = entry.network.model_fields_set if entry.network else set[str]()
+    unused += [f"network.{field}" for field in sorted(given - OF_FROZEN)]
+    problems = [f"{name}: a frozen network has no use for it, take it out" for name in unused]
+    if entry.model.endswith(GRAPH_ENDING):
+        return problems + _find_graph_problems(entry)
+    if entry.graph is not None:
+        problems.append(f"graph is a matter of ONNX files, and model {entry.model} is none")
+    if entry.pretrained is False:
+        problems.append(
+            "pretrained false: a frozen network that has learned nothing tells nothing; name its "
+            "weights"
+        )
+    return problems
+
+
+def _find_graph_problems(entry: Backbone) -> list[str]:
+    found = {
+        f"graph: model {entry.model} needs it, and its output at least": entry.graph is None,
+        "pretrained: an ONNX file holds its weights, take it out": entry.pretrained is not False,
+        "layer: of an ONNX file an inner layer is another graph.output": entry.layer is not None,
+    }
+    if (graph := entry.graph) is not None:
+        plain = Graph(output=graph.output)
+        found["graph.mean and graph.std: grey levels of uint8 are given as they are"] = (
+            graph.dtype == "uint8" and (graph.mean, graph.std) != (plain.mean, plain.std)
+        )
+    return [problem for problem, is_so in found.items() if is_so]
 
 
 def find_conflicts(settings: MemberSettings) -> list[str]:

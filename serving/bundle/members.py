@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from features.settings.scoring import Scoring
 from serving.bundle.checking import CHECKED
+from serving.bundle.extending import extend_graph
 from serving.format.facts import MemberFacts, Parity, Sight, find_limit
 from serving.format.files import MEMBERS
 from serving.reading.shown import RowSquares
@@ -20,11 +21,13 @@ from serving.scoring.members import BundledMember, MemberScores
 from serving.scoring.torch_network import SETTINGS
 from serving.scoring.views import SQUARE_VIEWS, Squares
 from stage1_cnn.dump.parts import build_engine
-from stage1_cnn.dump.views import view_images
 from stage1_cnn.graphs.exporting import export_graph
 from stage1_cnn.graphs.pixel_graph import PixelGraph
+from stage1_cnn.networks.frozen_network import FrozenNetwork
+from stage1_cnn.networks.graph_encoder import has_graph
 from stage1_cnn.networks.member import Member
 from stage1_cnn.scoring.engines import TorchEngine
+from stage1_cnn.scoring.views import view_images
 
 _log = logging.getLogger("forgerystack")
 
@@ -61,9 +64,7 @@ def write_bundled_member(source: TorchMember, rows: RowSquares, bundle: Path) ->
     facts = _describe(source, float(rows.counts.mean()) if len(rows.counts) else 1.0)
     given = source.sees.side
     try:
-        graph = PixelGraph(source.engine.network, source.engine.normalise, resized_from=given)
-        blank = torch.zeros(2, given, given, 3, dtype=torch.uint8)
-        export_graph(graph, blank, bundle / facts.file, external_data=False)
+        _write_graph(source.engine, given, bundle / facts.file)
         parity = _measure_parity(source, BundledMember(bundle, facts), rows.pixels)
         reason = "" if parity.agrees else f"its log-odds are off by {parity.log_odds:.2g}"
     except Exception as error:  # whatever it is, torch can do it
@@ -84,6 +85,16 @@ def write_bundled_member(source: TorchMember, rows: RowSquares, bundle: Path) ->
     return facts.model_copy(update={"kind": "torch", "file": file, "reason": reason})
 
 
+def _write_graph(engine: TorchEngine, given: int, path: Path) -> None:
+    """For squares of `given` pixels. Raises whatever an exporter does."""
+    if isinstance(engine.network, FrozenNetwork) and has_graph(engine.network):
+        extend_graph(engine.network, engine.side, given, path)
+        return
+    graph = PixelGraph(engine.network, engine.normalise, resized_from=given)
+    blank = torch.zeros(2, given, given, 3, dtype=torch.uint8)
+    export_graph(graph, blank, path, external_data=False)
+
+
 def _describe(source: TorchMember, squares: float) -> MemberFacts:
     """As a graph, until it proves to be none; `squares`: of a picture on average."""
     member, settings = source.member, source.member.settings
@@ -91,9 +102,10 @@ def _describe(source: TorchMember, squares: float) -> MemberFacts:
     with FlopCounterMode(display=False) as counter:
         width = source.engine(blank)[1].shape[1]
     operations = counter.get_total_flops() * len(SQUARE_VIEWS[source.scoring.tta]) * squares
-    config = timm.get_pretrained_cfg(settings.model)
+    config = timm.get_pretrained_cfg(settings.model) if settings.graph is None else None
     known = settings.pretrained is True and config is not None
-    pretrained = settings.model if settings.pretrained is True else settings.pretrained or ""
+    named = settings.pretrained is True or settings.graph is not None
+    pretrained = settings.model if named else settings.pretrained or ""
     return MemberFacts(
         backbone=member.id.backbone,
         fold=member.id.fold,
@@ -107,6 +119,7 @@ def _describe(source: TorchMember, squares: float) -> MemberFacts:
         tta=source.scoring.tta,
         width=width,
         parameters=member.parameters,
+        frozen=settings.kind == "frozen",
         operations=round(operations),
         pretrained=pretrained,
         licence=(config.license or "") if known and config is not None else "",

@@ -82,7 +82,7 @@ class MemberFacts(Section):
     backbone: str
     fold: int
     model: str
-    """timm's name."""
+    """timm's name, or that of an ONNX file."""
     kind: Literal["onnx", "torch"]
     """`torch`: ONNX could not hold it, so it is here as safetensors, and needs torch and timm."""
     file: str
@@ -101,6 +101,8 @@ class MemberFacts(Section):
     width: int
     """Length of its embeddings."""
     parameters: int
+    frozen: bool = False
+    """Its encoder is the one of `pretrained`, as it was: its head alone was learned."""
     operations: int
     """Multiplications and additions for one picture, over all views; of crops, for as many as
     checked pictures have on average."""

@@ -1,4 +1,4 @@
-"""Views of each square (test-time augmentation), as `stage1_cnn.dump.views` has them in torch."""
+"""Views of each square (test-time augmentation): those of `stage1_cnn.scoring.views` in torch."""
 
 from collections.abc import Callable
 

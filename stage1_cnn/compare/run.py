@@ -39,6 +39,7 @@ from stage1_cnn.networks.network import settle_network
 from stage1_cnn.runtime.session import Session
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.train.fold_metrics import judge_unseen
+from stage1_cnn.train.frozen_member import fit_member
 from stage1_cnn.train.loop import train_network
 
 MANIFEST = Path("artifacts/manifest")
@@ -59,6 +60,9 @@ def build_executor(
         settings = settle_network(run.settings)
         store = stores.open(settings.images.mode, settings.image_size)
         seed = derive_seed(params.seed, run.seed)
+        if settings.kind == "frozen":
+            what = (settings, store, train, run.rows, judged.row_ids, params.images)
+            return fit_member(*what, processes, interruption, seed)[1]
         trained = train_network(settings, store, train, run.rows, seed, processes, session)
         return judge_unseen(trained, settings, store, train, judged.row_ids, processes)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from stage1_cnn.graphs.exporting import export_graph
 from stage1_cnn.graphs.pixel_graph import PixelGraph
 from stage1_cnn.graphs.sessions import open_session, score_pixels
+from stage1_cnn.networks.graph_encoder import has_graph
 from stage1_cnn.networks.normalise import resize_pixels
 from stage1_cnn.scoring.engines import Engine, Scores, TorchEngine
 from stage1_cnn.scoring.processes import Processes
@@ -58,7 +59,8 @@ def choose_engine(
     What is taken is a matter of these and of the settings, never of the time that anything took.
     """
     fits = engine.device.type == "cpu" and engine.precision == torch.float32
-    if asked == "torch" or not fits or images * engine.side**2 < LEAST_PIXELS:
+    few = images * engine.side**2 < LEAST_PIXELS
+    if asked == "torch" or not fits or few or has_graph(engine.network):
         return engine
     faster, reason = _try_onnx(engine, pixels)
     (failed,) = processes.any(faster is None)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -14,14 +14,15 @@ from features.crops.crop_store import GridStore, count_squares, lay_grid
 from features.pixels.store import ImageStore
 from features.runtime.interruption import Interruption
 from features.settings.scoring import Scoring
-from stage1_cnn.dump.filling import ScoreTask, fill_blocks
 from stage1_cnn.dump.onnx import choose_engine
-from stage1_cnn.dump.views import VIEWS, view_images
 from stage1_cnn.networks.member import Member, load_network
 from stage1_cnn.networks.network import fit_image_size
 from stage1_cnn.scoring.engines import Engine, TorchEngine, build_torch_engine
+from stage1_cnn.scoring.filling import ScoreTask, fill_blocks
+from stage1_cnn.scoring.merging import ScoredRows
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.scoring.rows import CPU_BATCH, score_batches, split_batches
+from stage1_cnn.scoring.views import VIEWS, view_images
 
 PLAIN = "plain"
 """The part that holds fold k, scored as the member was trained: to look at only."""
@@ -59,17 +60,55 @@ class Task:
         return self.scoring.tta == "none" and self.side == self.trained_side
 
 
+class Part(Protocol):
+    """Rows that are scored: those of a role, or `PLAIN`."""
+
+    @property
+    def name(self) -> str:
+        """The role, or `PLAIN`."""
+        ...
+
+    @property
+    def row_ids(self) -> Ids:
+        """Increasing."""
+        ...
+
+    @property
+    def engine(self) -> Engine:
+        """What computes."""
+        ...
+
+    @property
+    def has_crops(self) -> bool:
+        """Several squares of a picture may be scored."""
+        ...
+
+    def score(self, start: int, stop: int, processes: Processes) -> Iterator[ScoredRows]:
+        """Rows `start` … `stop - 1`, batch by batch, in order, on every process."""
+        ...
+
+
 @dataclass(frozen=True)
-class Part:
-    """Rows of one store that one engine scores: those of a role, or `PLAIN`."""
+class EnginePart:
+    """Rows of one store that one engine scores."""
 
     name: str
     engine: Engine
     store: ImageStore
     row_ids: Ids
 
+    @property
+    def has_crops(self) -> bool:
+        """See `Part`."""
+        return isinstance(self.store, GridStore)
 
-def build_parts(task: Task, processes: Processes) -> list[Part]:
+    def score(self, start: int, stop: int, processes: Processes) -> Iterator[ScoredRows]:
+        """See `Part`."""
+        batches = split_batches(self.engine, self.store, self.row_ids[start:stop], processes)
+        return score_batches(self.engine, self.store, batches, processes)
+
+
+def build_engine_parts(task: Task, processes: Processes) -> list[Part]:
     """The rows of each role that the member may be asked about, all for the same engine."""
     fold = task.member.id.fold
     rows = {role: manifest.rows_to_dump(fold) for role, manifest in task.manifests.items()}
@@ -79,14 +118,16 @@ def build_parts(task: Task, processes: Processes) -> list[Part]:
     images = views * sum(count_squares(stores[role], ids) for role, ids in rows.items())
     engine = _build_engine(task, stores["train"], task.side, images, processes)
     averaged = view_images(engine, task.scoring.tta)
-    parts = [Part(role, averaged, stores[role], ids) for role, ids in rows.items()]
+    parts: list[Part] = [
+        EnginePart(role, averaged, stores[role], ids) for role, ids in rows.items()
+    ]
     if not task.is_plain:
         fold_rows, store = task.manifests["train"].fold_rows(fold), stores["train"]
         if task.side != task.trained_side:
             store = lay_grid(store, most, task.trained_side)
             images = count_squares(store, fold_rows)
             engine = _build_engine(task, store, task.trained_side, images, processes)
-        parts.append(Part(PLAIN, engine, store, fold_rows))
+        parts.append(EnginePart(PLAIN, engine, store, fold_rows))
     return parts
 
 
@@ -115,7 +156,7 @@ def open_part_blocks(part: Part, folder: Path, width: int) -> RowBlocks:
         "logits": (np.float32, (rows,)),
         "embeddings": (np.float16, (rows, width)),
     }
-    if isinstance(part.store, GridStore):
+    if part.has_crops:
         layouts["crop_logits"] = (np.float32, (rows, 2))
     return RowBlocks(folder, part.name, rows, layouts)
 
@@ -129,8 +170,7 @@ def score_part(
     """
 
     def score(start: int, stop: int) -> Iterator[Arrays]:
-        batches = split_batches(part.engine, part.store, part.row_ids[start:stop], processes)
-        for scores in score_batches(part.engine, part.store, batches, processes):
+        for scores in part.score(start, stop, processes):
             yield scores.list_arrays()
 
     rows = len(part.row_ids)

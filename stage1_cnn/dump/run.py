@@ -19,8 +19,17 @@ from features.runtime.costs import Measured, record_seconds
 from features.runtime.interruption import Interruption
 from features.runtime.locks import hold
 from features.runtime.run_folder import RunFolder, describe_run
+from features.settings.images import Images
 from features.settings.scoring import DumpParams
-from stage1_cnn.dump.parts import PLAIN, Part, Task, build_parts, open_part_blocks, score_part
+from stage1_cnn.dump.embedded_parts import build_embedded_parts
+from stage1_cnn.dump.parts import (
+    PLAIN,
+    Part,
+    Task,
+    build_engine_parts,
+    open_part_blocks,
+    score_part,
+)
 from stage1_cnn.networks.devices import describe_device
 from stage1_cnn.networks.member import Member, read_member
 from stage1_cnn.networks.network import check_other_size
@@ -98,22 +107,30 @@ class Pace:
 
 
 def score_parts(
-    parts: list[Part], folder: Path, processes: Processes, limits: RunLimits
+    parts: list[Part], folder: Path, processes: Processes, interruption: Interruption
 ) -> tuple[dict[str, RowBlocks], Pace]:
     """The scores of all parts, in `folder`, on the first process. Raises `Stopped`."""
     scores, pace = {}, Pace()
     width = find_width(parts[0].engine)
-    with Interruption(limits.max_minutes) as interruption:
-        for part in parts:
-            blocks = open_part_blocks(part, folder, width) if processes.is_first else None
-            start = time.perf_counter()
-            scored = score_part(part, blocks, processes, interruption)
-            if part.name != PLAIN:
-                pace.seconds += time.perf_counter() - start
-                pace.images += scored
-            if blocks:
-                scores[part.name] = blocks
+    for part in parts:
+        blocks = open_part_blocks(part, folder, width) if processes.is_first else None
+        start = time.perf_counter()
+        scored = score_part(part, blocks, processes, interruption)
+        if part.name != PLAIN:
+            pace.seconds += time.perf_counter() - start
+            pace.images += scored
+        if blocks:
+            scores[part.name] = blocks
     return scores, pace
+
+
+def build_parts(
+    task: Task, images: Images, processes: Processes, interruption: Interruption
+) -> list[Part]:
+    """What is scored of each role, and how. Raises `Stopped`."""
+    if task.member.settings.kind == "frozen":
+        return build_embedded_parts(task, images, processes, interruption)
+    return build_engine_parts(task, processes)
 
 
 def write_dumps(task: Task, parts: list[Part], scores: dict[str, RowBlocks], out: Path) -> None:
@@ -146,22 +163,23 @@ def run(
         else:
             _log.setLevel(logging.WARNING)
         task = open_task(params, backbone, fold, member_dir)
-        parts = build_parts(task, processes)
-        _log.info(
-            "dump %s: %s at %d px%s, tta %s, by %s on %s%s",
-            task.member.id.name, task.member.settings.model, task.side, task.describe_crops(),
-            task.scoring.tta,
-            parts[0].engine.name, describe_device(processes.device),
-            f", {processes.world} processes" if processes.world > 1 else "",
-        )  # fmt: skip
-        key = describe_dump(params, task, parts, out)
-        kept = RunFolder(limits.resume_dir, f"dump-{backbone}-{fold}", key)
-        if processes.is_first:
-            kept.open()
-        scores, pace = score_parts(parts, kept.path, processes, limits)
+        with Interruption(limits.max_minutes) as interruption:
+            parts = build_parts(task, params.images, processes, interruption)
+            _log.info(
+                "dump %s: %s at %d px%s, tta %s, by %s on %s%s",
+                task.member.id.name, task.member.settings.model, task.side, task.describe_crops(),
+                task.scoring.tta, parts[0].engine.name, describe_device(processes.device),
+                f", {processes.world} processes" if processes.world > 1 else "",
+            )  # fmt: skip
+            key = describe_dump(params, task, parts, out)
+            kept = RunFolder(limits.resume_dir, f"dump-{backbone}-{fold}", key)
+            if processes.is_first:
+                kept.open()
+            scores, pace = score_parts(parts, kept.path, processes, interruption)
         if processes.is_first:
             write_dumps(task, parts, scores, out)
-            if out == OUT / backbone / str(fold):  # no trial
+            # Neither a trial, nor embeddings that other folds have paid for.
+            if out == OUT / backbone / str(fold) and task.member.settings.kind == "trained":
                 total = sum(len(part.row_ids) for part in parts if part.name != PLAIN)
                 measured = Measured(task.member.id.digest, pace.seconds, pace.images, total)
                 record_seconds("dump", backbone, fold, measured)

@@ -127,7 +127,10 @@ def run(params: ExplainParams, out: Path = OUT) -> None:
         maps = explain_member(member, folder, side, store, rows)
         members[backbone] = member.id.digest
         if maps is None:
-            _log.info("explain %s: its head tells no places apart, so none are shown", backbone)
+            why = "its head tells no places apart"
+            if member.settings.graph is not None:
+                why = "an ONNX file has no gradients"
+            _log.info("explain %s: %s, so no places are shown", backbone, why)
             continue
         found[backbone] = maps
         places = " × ".join(map(str, maps.shape[2:]))

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from features.errors import ConfigError
-from features.settings.learning import Network
 from features.settings.training import MemberSettings
 from stage1_cnn.networks.cosine_head import set_cosine_head
+from stage1_cnn.networks.frozen_network import freeze_network
+from stage1_cnn.networks.graph_encoder import GraphEncoder, load_encoder, settle_graph
 from stage1_cnn.networks.model_names import resolve_model_name
 from stage1_cnn.networks.pretrained import create_pretrained
 
@@ -26,11 +27,18 @@ _OPTIONAL = {"drop_path_rate": "drop_path", "drop_rate": "dropout"}
 def build_network(settings: MemberSettings, load: bool = True) -> nn.Module:
     """The backbone with a two-class head; with its pretrained weights unless `load` is off.
 
+    Of a frozen one the head is still to be fitted, and says nothing.
+
     Where `network.input` asks for six channels, timm repeats and rescales the pretrained weights
     of the first layer. Raises `ConfigError` for a network that timm does not know, or that cannot
     be built with these settings; `WeightsError`.
     """
+    if settings.graph is not None:
+        encoder = load_encoder(settings) if load else GraphEncoder(settings.graph)
+        return freeze_network(encoder, settings)
     network = _create_network(settings, load)
+    if settings.kind == "frozen":
+        return freeze_network(network, settings)
     if settings.network.head == "cosine":
         set_cosine_head(network, settings.model)
     return network
@@ -52,8 +60,8 @@ def _create_network(settings: MemberSettings, load: bool) -> nn.Module:
         raise ConfigError("backbones", [problem]) from error
 
 
-# By model, side and network section: all that the shapes depend on.
-_on_meta: dict[tuple[str, int, Network], nn.Module] = {}
+# By all that the shapes depend on.
+_on_meta: dict[tuple[object, ...], nn.Module] = {}
 
 
 def build_on_meta(settings: MemberSettings) -> nn.Module:
@@ -61,7 +69,8 @@ def build_on_meta(settings: MemberSettings) -> nn.Module:
 
     It takes no memory and no random numbers. Raises `ConfigError` as `build_network`.
     """
-    key = (settings.model, settings.image_size, settings.network)
+    frozen = (settings.kind, settings.pooling, settings.layer, settings.width)
+    key = (settings.model, settings.image_size, settings.network, *frozen)
     if key not in _on_meta:
         with torch.device("meta"):
             _on_meta[key] = build_network(settings, load=False).eval()
@@ -69,7 +78,11 @@ def build_on_meta(settings: MemberSettings) -> nn.Module:
 
 
 def _find_arguments(settings: MemberSettings) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"num_classes": 2, "in_chans": CHANNELS[settings.network.input]}
+    classes = 0 if settings.kind == "frozen" else 2
+    arguments: dict[str, Any] = {
+        "num_classes": classes,
+        "in_chans": CHANNELS[settings.network.input],
+    }
     config = timm.get_pretrained_cfg(settings.model)
     if config is not None and config.fixed_input_size:
         arguments["img_size"] = settings.image_size
@@ -81,11 +94,13 @@ def _find_arguments(settings: MemberSettings) -> dict[str, Any]:
 
 def settle_network(settings: MemberSettings) -> MemberSettings:
     """`settings` with the name that timm has for the network today, and with the side that timm
-    names for it where `own_size` asks for that.
+    names for it where `own_size` asks for that; of an ONNX file with what its graph says.
 
     Raises `ConfigError` for a network that timm does not know, and where the images are kept
-    smaller than that side.
+    smaller than that side, or as `settle_graph`.
     """
+    if settings.graph is not None:
+        return settle_graph(settings)
     settings = settings.model_copy(update={"model": resolve_model_name(settings.model)})
     if not settings.own_size:
         return settings
@@ -114,8 +129,11 @@ def check_other_size(settings: MemberSettings, side: int) -> None:
 
 def _find_size_problem(settings: MemberSettings, side: int) -> str:
     """Sends one picture without values through a network without values, on torch's meta device:
-    no weights are read.
+    no weights are read. A graph sees what it was settled for.
     """
+    if settings.graph is not None:
+        seen = f"{settings.model} was settled for {settings.image_size} pixels"
+        return "" if side == settings.image_size else f"image_size {side}: {seen}"
     try:
         with torch.device("meta"), torch.inference_mode():
             if side == settings.image_size:
@@ -137,9 +155,12 @@ def fit_image_size(network: Any, settings: MemberSettings, side: int) -> None:
     Those whose weights belong to places in the picture have them interpolated, by timm. Raises
     `ValueError` for a network that cannot.
     """
-    config = timm.get_pretrained_cfg(settings.model)
-    if side == settings.image_size or config is None or not config.fixed_input_size:
+    if side == settings.image_size:
         return
+    config = timm.get_pretrained_cfg(settings.model)
+    if config is None or not config.fixed_input_size:
+        return
+    network = network.encoder if settings.kind == "frozen" else network
     if not hasattr(network, "set_input_size"):
         raise ValueError(f"it was trained for {settings.image_size} and is of that size for good")
     with warnings.catch_warnings():

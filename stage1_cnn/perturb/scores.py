@@ -23,11 +23,11 @@ from features.forensics.batch import Pixels
 from features.forensics.columns import COLUMNS, count_together, measure_images
 from features.pixels.store import ImageStore
 from features.runtime.interruption import Interruption
-from stage1_cnn.dump.filling import ScoreTask, fill_blocks
 from stage1_cnn.networks.devices import tell_memory
 from stage1_cnn.perturb.variants import perturb_pixels
 from stage1_cnn.scoring.engines import Engine
 from stage1_cnn.scoring.feeding import Loaded, feed
+from stage1_cnn.scoring.filling import ScoreTask, fill_blocks
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.scoring.rows import find_batch_size, find_width, load_rows, start_scoring
 

@@ -19,7 +19,6 @@ from features.settings.perturb import ChangedParams
 from features.settings.scoring import Scoring
 from stage1_cnn.dump.onnx import choose_engine
 from stage1_cnn.dump.parts import build_engine
-from stage1_cnn.dump.views import VIEWS, view_images
 from stage1_cnn.networks.devices import pick_device, prepare_device
 from stage1_cnn.networks.member import Member, read_member
 from stage1_cnn.networks.network import check_other_size
@@ -29,6 +28,7 @@ from stage1_cnn.runtime.runs import COMPUTING, RunLimits
 from stage1_cnn.scoring.engines import Engine, describe_engines
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.scoring.rows import CPU_BATCH
+from stage1_cnn.scoring.views import VIEWS, view_images
 
 MEMBERS = Path("artifacts/members")
 

@@ -3,8 +3,9 @@
 from copy import deepcopy
 
 from features.settings.training import MemberSettings, TrainParams
+from stage1_cnn.networks.frozen_network import FrozenNetwork
 from stage1_cnn.networks.network import build_on_meta, settle_network
-from stage1_cnn.tuning.learned import ParameterCount, count_weights, prepare_tuning
+from stage1_cnn.tuning.learned import ParameterCount, count_frozen, count_weights, prepare_tuning
 
 
 def count_parameters(settings: MemberSettings) -> ParameterCount:
@@ -12,7 +13,10 @@ def count_parameters(settings: MemberSettings) -> ParameterCount:
 
     Raises `ConfigError` for a network that cannot be built, or not learn as the settings ask for.
     """
-    network = deepcopy(build_on_meta(settle_network(settings)))
+    network = build_on_meta(settle_network(settings))
+    if isinstance(network, FrozenNetwork):
+        return count_frozen(network)
+    network = deepcopy(network)
     prepare_tuning(network, settings)
     return count_weights(network)
 

@@ -1,6 +1,7 @@
 """What runs a network over pixels."""
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any, Protocol
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from features.settings.training import MemberSettings
 from stage1_cnn.networks.devices import choose_precision, describe_device, tell_memory
+from stage1_cnn.networks.graph_encoder import has_graph
 from stage1_cnn.networks.network import embed
 from stage1_cnn.networks.normalise import Normaliser, build_normaliser
 
@@ -45,6 +47,8 @@ class TorchEngine:
         self.network, self.normalise, self.precision = network, normalise, precision
         self.device, self.side = normalise.device, normalise.size
         self.name = f"torch {torch.__version__} {str(precision).removeprefix('torch.')}"
+        if has_graph(network):
+            self.name = f"ONNX Runtime {version('onnxruntime')}"
 
     @torch.inference_mode()
     def __call__(self, pixels: Tensor) -> Scores:

@@ -54,6 +54,8 @@ class Trained:
     """That this run took for `images` of all `total` that are learned from."""
     images: int = 0
     total: int = 0
+    encoder: str = ""
+    """Of a frozen encoder, as of `MemberId`."""
 
     @property
     def state(self) -> dict[str, Tensor]:

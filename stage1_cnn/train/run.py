@@ -13,6 +13,7 @@ from features.core.manifest import LearnRows, Manifest, count_classes, read_mani
 from features.core.members import MemberId
 from features.core.sums import write_sums
 from features.crops.crop_store import open_member_store
+from features.pixels.store import ImageStore
 from features.runtime.costs import Measured, record_seconds
 from features.runtime.interruption import Interruption
 from features.runtime.locks import hold
@@ -26,16 +27,19 @@ from stage1_cnn.runtime.checkpoints import Checkpoints
 from stage1_cnn.runtime.runs import COMPUTING, RunLimits
 from stage1_cnn.runtime.session import Session
 from stage1_cnn.sampling.loader import choose_rows, list_candidates
-from stage1_cnn.scoring.processes import join_processes
+from stage1_cnn.scoring.processes import Processes, join_processes
 from stage1_cnn.train.correction import compute_correction
 from stage1_cnn.train.fold_curve import build_curve
-from stage1_cnn.train.fold_metrics import judge_unseen
+from stage1_cnn.train.fold_metrics import Figures, judge_unseen
+from stage1_cnn.train.frozen_member import fit_member
 from stage1_cnn.train.loop import Trained, train_network
 
 MANIFEST = Path("artifacts/manifest")
 OUT = Path("artifacts/members")
 SUMS = "train.sums.json"
 """Seals the curve of a training; weights have their digest in `member.json`."""
+NO_EPOCHS = ["epoch", "loss"]
+"""Columns of the curve of a head, which was fitted at once: it has no rows."""
 _log = logging.getLogger("forgerystack")
 
 
@@ -45,7 +49,7 @@ def describe_member(
     """What is written beside the weights; the digest of the weights is filled in on writing."""
     candidates = list_candidates(train, rows, settings.sampling)
     correction = compute_correction(settings, candidates, train.weights[rows.row_ids])
-    identity = MemberId(backbone, rows.fold, "", rows.manifest_digest, correction)
+    identity = MemberId(backbone, rows.fold, "", rows.manifest_digest, correction, trained.encoder)
     reals, fakes = count_classes(candidates.labels)
     return Member(identity, settings, len(rows.row_ids), reals, fakes, *trained.parameters)
 
@@ -80,24 +84,43 @@ def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: RunLim
         if processes.is_first:
             kept.open()
         with Interruption(limits.max_minutes) as interruption:
-            states = Checkpoints(kept.path)
-            session = Session(processes, interruption, states, limits.save_minutes)
-            curve = build_curve(settings, store, train, fold, processes)
-            trained = train_network(settings, store, train, rows, seed, processes, session, curve)
-            interruption.stop_at_once()
-            scorer = curve.engine if curve else None
-            judged = judge_unseen(
-                trained, settings, store, train, train.fold_rows(fold), processes, scorer
-            )
+            if settings.kind == "frozen":
+                trained, judged = fit_member(
+                    settings, store, train, rows, train.fold_rows(fold), params.images, processes,
+                    interruption, seed,
+                )  # fmt: skip
+            else:
+                session = (kept.path, limits.save_minutes, processes, interruption)
+                trained, judged = _train(settings, store, train, rows, seed, *session)
         if processes.is_first:
             member = describe_member(settings, train, rows, backbone, trained)
-            history = pd.DataFrame(trained.history)
+            history = pd.DataFrame(trained.history, columns=None if trained.history else NO_EPOCHS)
             write_text(out / "history.csv", history.to_csv(index=False))
             written = write_member(trained.state, replace(member, judged=judged), out)
             write_sums(out / SUMS, [out / "history.csv"])
             if out == OUT / backbone / str(fold):  # no trial
                 _record(trained, written)
             kept.clear()
+
+
+def _train(
+    settings: MemberSettings,
+    store: ImageStore,
+    train: Manifest,
+    rows: LearnRows,
+    seed: int,
+    folder: Path,
+    save_minutes: float,
+    processes: Processes,
+    interruption: Interruption,
+) -> tuple[Trained, dict[str, Figures]]:
+    """The trained network, and figures on the fold left out; states are kept in `folder`."""
+    session = Session(processes, interruption, Checkpoints(folder), save_minutes)
+    curve = build_curve(settings, store, train, rows.fold, processes)
+    trained = train_network(settings, store, train, rows, seed, processes, session, curve)
+    interruption.stop_at_once()
+    unseen, scorer = train.fold_rows(rows.fold), curve.engine if curve else None
+    return trained, judge_unseen(trained, settings, store, train, unseen, processes, scorer)
 
 
 def _record(trained: Trained, member: Member) -> None:

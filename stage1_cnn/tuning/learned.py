@@ -7,6 +7,7 @@ from torch import nn
 from features.errors import ConfigError
 from features.settings.learning import Tune
 from features.settings.training import MemberSettings
+from stage1_cnn.networks.frozen_network import FrozenNetwork
 from stage1_cnn.networks.network import find_head
 from stage1_cnn.tuning.low_rank import LowRank, add_low_rank
 
@@ -63,6 +64,13 @@ def count_weights(network: nn.Module) -> ParameterCount:
     updates = sum(map(_count, _list_updates(network)))
     learned = sum(p.numel() for p in network.parameters() if p.requires_grad)
     return ParameterCount(_count(network) - updates, learned)
+
+
+def count_frozen(network: FrozenNetwork) -> ParameterCount:
+    """A weight for each value of the embedding and a bias are fitted; an ONNX file has a head alone
+    that can be counted.
+    """
+    return ParameterCount(_count(network), network.head.in_features + 1)
 
 
 def _count(module: nn.Module) -> int:

@@ -52,6 +52,8 @@ class MemberColumns:
     embeddings: tuple[npt.NDArray[np.float16], ...]
     digests: tuple[str, ...] = ()
     """sha256 of each backbone's member: which network it was."""
+    encoders: tuple[str, ...] = ()
+    """As of `MemberId`, of each backbone; empty where all are trained."""
     extras: npt.NDArray[np.float32] | None = None
     """`(n, f)`: what is known of the pictures besides: `stage2_ensemble.columns.extras`."""
     extra_names: tuple[str, ...] = ()
@@ -89,6 +91,7 @@ class MemberColumns:
             logits=self.logits[:, kept],
             embeddings=tuple(self.embeddings[i] for i in kept if self.embeddings),
             digests=tuple(self.digests[i] for i in kept if self.digests),
+            encoders=tuple(self.encoders[i] for i in kept if self.encoders),
             crop_logits=tuple(self.crop_logits[i] for i in kept if self.crop_logits),
         )
 
@@ -179,6 +182,7 @@ def _build_parts(
 ) -> dict[str, object]:
     """Values of the common fields; with a slice the embeddings stay memory-mapped."""
     parts: dict[str, object] = {}
+    of_crops = [dump.corrected_crop_logits for dump in dumps]
     embeddings = [dump.embeddings for dump in dumps]
     if isinstance(positions, slice):
         parts["embeddings"] = tuple(array[positions] for array in embeddings)
@@ -193,9 +197,8 @@ def _build_parts(
         "row_ids": dumps[0].row_ids[positions],
         "logits": np.stack([dump.corrected_logits[positions] for dump in dumps], axis=1),
         "digests": tuple(dump.member.digest for dump in dumps),
-        "crop_logits": gather_crop_logits(
-            [dump.corrected_crop_logits for dump in dumps], positions
-        ),
+        "encoders": tuple(dump.member.encoder for dump in dumps),
+        "crop_logits": gather_crop_logits(of_crops, positions),
     }
 
 

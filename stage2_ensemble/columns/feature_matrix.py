@@ -10,16 +10,16 @@
 | `distance:<backbone>` | log-odds by the distances of its embedding to the means of both classes |
 | `forensic:<name>` | a forensic feature of the picture (`features.forensics`) |
 | `file:<name>` | a fact of its file, where `stack.use_file_facts` asks for them |
-| `pca:<backbone>:<i>` | a principal component of its embedding: for models of one fold alone |
+| `pca:<backbone>:<i>` | a principal component of its embedding |
 
-All but the last mean the same in every fold. A distance uses labels, so rows that a model learns
-from have distances of models that were fitted on other rows: cross-fitted by group.
+All but the last mean the same in every fold, and those of a frozen encoder do too; components of
+trained networks are for models of one fold alone.
 
 Where a detector from outside has no score, or no embedding, its columns are NaN; spread and margin
 are those of the members that have scored the row.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Self
@@ -27,57 +27,17 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from features.core.manifest import count_classes
 from features.errors import AlignmentError, ConfigError
 from features.settings.stacking import Stack
-from features.splits.folds import split_evenly
-from stage2_ensemble.columns.columns import (
-    FoldColumns,
-    InnerFolds,
-    Mask,
-    MemberColumns,
-    check_fittable,
-    count_inner_folds,
-)
-from stage2_ensemble.columns.projection import (
-    Distance,
-    Projection,
-    apply_all,
-    map_parallel,
-    mark_known,
-)
+from stage2_ensemble.columns.basis import Axes, Basis, list_shared
+from stage2_ensemble.columns.columns import FoldColumns, MemberColumns, check_fittable
+from stage2_ensemble.columns.projection import apply_all
 
 Matrix = npt.NDArray[np.float32]
-LEAST_GROUPS = 10
-"""Groups of the rarer class below which a distance would be noise: there is no such column."""
-
-
-@dataclass(frozen=True)
-class Axes:
-    """What was fitted on the embedding of one backbone in one fold."""
-
-    projection: Projection
-    distance: Distance | None
-
-
-@dataclass(frozen=True)
-class FoldBasis:
-    """What was fitted on the embeddings of one fold's rows."""
-
-    axes: tuple[Axes, ...]
-    """Of each backbone."""
-    inner_folds: InnerFolds | None
-    """`(n,)` of the rows, by group; `None` where they cannot be cut."""
-    distances: list[npt.NDArray[np.float64]] | None
-    """Of each backbone `(n,)`, by models of the other inner folds; NaN where it has none."""
-
-
-Basis = Mapping[int, FoldBasis]
-"""By fold: fitted once, for all models that learn from the same rows."""
-
-
-def fit_basis(folds: Sequence[FoldColumns], settings: Stack, seed: int) -> Basis:
-    """On all rows of `folds`."""
-    return {columns.fold: _fit_axes(columns, settings, seed) for columns in folds}
+LEAST_ROWS = 500
+"""Rows of the rarer class that a model needs to see components of embeddings: of each fold, or of
+all folds together where the axes are shared."""
 
 
 @dataclass(frozen=True)
@@ -94,15 +54,17 @@ class FeatureMatrix:
     ) -> tuple[Self, Matrix]:
         """The table, and its rows of `folds`, one fold below the other, distances cross-fitted.
 
-        `components`: with principal components, for one fold alone. `basis` was fitted on the same
+        `components`: with principal components of every backbone, for one fold alone; without it,
+        with those of frozen encoders where there are rows enough. `basis` was fitted on the same
         rows. Raises `ConfigError` where `stack.columns` leaves none.
         """
         axes, parts = {}, []
+        places = _choose_components(folds, components)
         for columns in folds:
             check_fittable(columns)
             own = basis[columns.fold]
             axes[columns.fold] = own.axes
-            parts.append(_build_all(columns, own.axes, own.distances, components))
+            parts.append(_build_all(columns, own.axes, own.distances, places))
         known = parts[0][0]
         if any(names != known for names, _ in parts):  # a distance that one fold cannot have
             shared = set(known).intersection(*(names for names, _ in parts))
@@ -118,8 +80,17 @@ class FeatureMatrix:
         if columns.fold not in self.axes:
             raise AlignmentError("folds of model and members", columns.fold, list(self.axes))
         axes = self.axes[columns.fold]
-        components = any(name.startswith("pca:") for name in self.names)
-        return _take(self.names, *_build_all(columns, axes, None, components))
+        named = {name.split(":")[1] for name in self.names if name.startswith("pca:")}
+        places = [place for place, name in enumerate(self.backbones) if name in named]
+        return _take(self.names, *_build_all(columns, axes, None, places))
+
+
+def _choose_components(folds: Sequence[FoldColumns], components: bool) -> Sequence[int]:
+    """Places of the backbones whose principal components are columns."""
+    if components:
+        return range(len(folds[0].backbones))
+    counts = np.sum([count_classes(columns.labels) for columns in folds], axis=0)
+    return list_shared(folds) if counts.min() >= LEAST_ROWS else ()
 
 
 def choose_names(known: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:
@@ -141,53 +112,6 @@ def choose_names(known: Sequence[str], patterns: Sequence[str]) -> tuple[str, ..
     return names
 
 
-def _fit_axes(columns: FoldColumns, settings: Stack, seed: int) -> FoldBasis:
-    """Axes on all rows, and for each backbone the distances `(n,)` of models of other rows."""
-    check_fittable(columns)
-    labels = columns.labels
-    count = count_inner_folds([columns], settings.inner_folds)
-    inner_folds = None
-    if count > 1:
-        inner_folds = split_evenly(labels, columns.groups, count, seed + columns.fold)
-    crossed = inner_folds if count_inner_folds([columns], LEAST_GROUPS) == LEAST_GROUPS else None
-
-    projections = map_parallel(
-        lambda embeddings: Projection.fit(embeddings, settings.pca_components, seed),
-        columns.embeddings,
-    )
-    if crossed is None:
-        return FoldBasis(tuple(Axes(own, None) for own in projections), inner_folds, None)
-    applied = apply_all(projections, columns.embeddings)
-    found = map_parallel(lambda rows: _fit_distance(rows, columns, crossed), applied)
-    axes = tuple(Axes(own, model) for own, (model, _) in zip(projections, found, strict=True))
-    return FoldBasis(axes, inner_folds, [distances for _, distances in found])
-
-
-def _fit_distance(
-    components: Matrix, columns: FoldColumns, inner_folds: InnerFolds
-) -> tuple[Distance | None, npt.NDArray[np.float64]]:
-    """The distance by all rows, and `(n,)` those of models of the other inner folds.
-
-    Rows of NaN are left out; `None` where too few are left for it not to be noise.
-    """
-    labels, known = columns.labels, mark_known(components)
-    crossed = np.full(len(labels), np.nan)
-    if _count_least(columns, known) < LEAST_GROUPS:
-        return None, crossed
-    for inner in range(int(inner_folds.max()) + 1):
-        rows = known & (inner_folds != inner)
-        if _count_least(columns, rows):
-            model = Distance.fit(components[rows], labels[rows])
-            crossed[inner_folds == inner] = model.score(components[inner_folds == inner])
-    return Distance.fit(components[known], labels[known]), crossed
-
-
-def _count_least(columns: FoldColumns, rows: Mask) -> int:
-    """Groups of the rarer class among `rows` `(n,)`."""
-    chosen = ((columns.labels == label) & rows for label in (0, 1))
-    return min(len(np.unique(columns.groups[own])) for own in chosen)
-
-
 def _measure_spread(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """`(n, 2)` standard deviation and range of each row, of what is there of it."""
     found = np.stack([logits.std(axis=1), np.ptp(logits, axis=1)], axis=1)
@@ -202,9 +126,12 @@ def _build_all(
     columns: MemberColumns,
     axes: Sequence[Axes],
     distances: Sequence[npt.NDArray[np.float64]] | None,
-    components: bool,
+    components: Sequence[int],
 ) -> tuple[tuple[str, ...], Matrix]:
-    """Every column that there is, by name; `distances` in place of those of `axes`."""
+    """Every column that there is, by name; `distances` in place of those of `axes`.
+
+    `components`: places of the backbones whose principal components are among them.
+    """
     backbones, logits = columns.backbones, columns.logits
     names = [f"logit:{backbone}" for backbone in backbones]
     values: list[npt.NDArray[np.floating]] = [logits]
@@ -215,7 +142,11 @@ def _build_all(
         if of_crops is not None:
             names += [f"logit_max:{backbone}", f"logit_spread:{backbone}"]
             values.append(of_crops)
-    wanted = [i for i, own in enumerate(axes) if components or (own.distance and distances is None)]
+    wanted = [
+        place
+        for place, own in enumerate(axes)
+        if place in components or (own.distance and distances is None)
+    ]
     found = apply_all([axes[i].projection for i in wanted], [columns.embeddings[i] for i in wanted])
     applied = dict(zip(wanted, found, strict=True))
     for i, (backbone, own) in enumerate(zip(backbones, axes, strict=True)):
@@ -223,7 +154,7 @@ def _build_all(
             names.append(f"distance:{backbone}")
             known = own.distance.score(applied[i]) if distances is None else distances[i]
             values.append(known[:, None])
-        if components:
+        if i in components:
             names += [f"pca:{backbone}:{j}" for j in range(applied[i].shape[1])]
             values.append(applied[i])
     if columns.extras is not None:

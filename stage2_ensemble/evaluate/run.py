@@ -198,6 +198,8 @@ def _measure(
         metrics["corrected"] = corrected
     if outside:
         metrics["outside"] = _measure_outside(outside, ensemble.folds, val)
+    if frozen := count_learned(columns[0]):
+        metrics["frozen"] = frozen
     reasons, plots = give_reasons(ensemble, columns, uncalibrated[ensemble.shipped], val)
     plots |= build_plots(scores, ensemble.shipped, val) | tabulate_shipped(shipped)
     evaluation = tabulate_evaluation(ensemble, uncalibrated, val, null.scores)
@@ -206,6 +208,15 @@ def _measure(
     metrics["promises"] |= changed.promises
     whole = cast(ValMetrics, {**metrics, **reasons, "robustness": changed.robustness})
     return whole, plots | tabulate_dots(whole) | table, evaluation
+
+
+def count_learned(columns: MemberColumns) -> dict[str, int]:
+    """Parameters of the head of each backbone with a frozen encoder: a weight for each value of its
+    embedding, and a bias.
+    """
+    encoders = columns.encoders or ("",) * len(columns.backbones)
+    named = zip(columns.backbones, encoders, columns.embeddings, strict=True)
+    return {name: rows.shape[1] + 1 for name, encoder, rows in named if encoder}
 
 
 def _measure_outside(

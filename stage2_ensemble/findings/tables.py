@@ -126,7 +126,8 @@ def tabulate_histories(
 ) -> dict[str, pd.DataFrame]:
     """`learning` and `sampler`: a line for each epoch of each member in `folder`.
 
-    A member that was brought without its history is left out.
+    A member that was brought without its history is left out; the head of a frozen encoder was
+    fitted in no epoch.
     """
     found, missing = [], []
     for backbone in backbones:
@@ -134,7 +135,9 @@ def tabulate_histories(
             path = folder / backbone / str(fold) / "history.csv"
             if path.is_file():
                 check_sums(path.with_name("train.sums.json"), f"train@{backbone}-{fold}", path.name)
-                found.append(pd.read_csv(path).assign(backbone=backbone, fold=fold))
+                epochs = pd.read_csv(path)
+                if len(epochs):
+                    found.append(epochs.assign(backbone=backbone, fold=fold))
             else:
                 missing.append(f"{backbone}-{fold}")
     if missing:

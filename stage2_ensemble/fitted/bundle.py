@@ -15,7 +15,8 @@ from features.core.auc import AucEstimate
 from features.core.files import check_form, write_array, write_json, write_text
 from features.core.sums import check_sums, write_sums
 from features.errors import IntegrityError
-from stage2_ensemble.columns.feature_matrix import Axes, FeatureMatrix
+from stage2_ensemble.columns.basis import Axes
+from stage2_ensemble.columns.feature_matrix import FeatureMatrix
 from stage2_ensemble.columns.projection import Distance, Projection
 from stage2_ensemble.decisions.conformal import Band
 from stage2_ensemble.decisions.poolings import PoolingChoice

@@ -17,6 +17,7 @@ from lightgbm import Booster
 
 from features.errors import AlignmentError
 from features.settings.stacking import Stack
+from stage2_ensemble.columns.basis import Basis, fit_basis
 from stage2_ensemble.columns.columns import (
     Floats,
     FoldColumns,
@@ -26,7 +27,7 @@ from stage2_ensemble.columns.columns import (
     MemberColumns,
     check_fittable,
 )
-from stage2_ensemble.columns.feature_matrix import Basis, FeatureMatrix, Matrix, fit_basis
+from stage2_ensemble.columns.feature_matrix import FeatureMatrix, Matrix
 from stage2_ensemble.models.best_simple import BestSimple, Start, fit_start
 
 Options = dict[str, object]

@@ -9,8 +9,9 @@ import numpy as np
 from features.core.manifest import count_classes
 from features.runtime.progress import track
 from features.settings.stacking import Stack
+from stage2_ensemble.columns.basis import Basis, fit_basis, list_shared
 from stage2_ensemble.columns.columns import Floats, FoldColumns, MemberColumns, check_fittable
-from stage2_ensemble.columns.feature_matrix import Basis, fit_basis
+from stage2_ensemble.columns.feature_matrix import LEAST_ROWS
 from stage2_ensemble.models.best_simple import BestSimple, Start, fit_start, pick_simple
 from stage2_ensemble.models.boosted import Boosted, FoldModels
 from stage2_ensemble.models.combiners import COMBINERS, Combiner
@@ -21,8 +22,6 @@ SIMPLE = tuple(COMBINERS)
 GATED = ("lightgbm", "lightgbm_pca", "random_forest")
 """They ship only if they beat the best simple one."""
 CANDIDATES = (*SIMPLE, *GATED)
-LEAST_ROWS = 500
-"""Rows of the rarer class that each fold must hold before a model sees components of embeddings."""
 
 
 class Model(Protocol):
@@ -75,12 +74,17 @@ def fit_candidate(
 
 
 def list_fittable(folds: Sequence[FoldColumns], settings: Stack) -> tuple[str, ...]:
-    """Those that the rows suffice for, simple ones first."""
+    """Those that the rows suffice for, simple ones first.
+
+    `lightgbm_pca` has nothing of its own where all encoders are frozen: `lightgbm` sees their
+    components too, fitted on the rows of all folds.
+    """
     for columns in folds:
         check_fittable(columns)
     fewest = min(min(count_classes(columns.labels)) for columns in folds)
     gated = [name for name in GATED if name in settings.candidates]
-    if fewest < LEAST_ROWS:
+    own = sum(rows.shape[1] > 0 for rows in folds[0].embeddings) - len(list_shared(folds))
+    if fewest < LEAST_ROWS or (folds[0].embeddings and not own):
         gated = [name for name in gated if name != "lightgbm_pca"]
     return (*SIMPLE, *gated)
 

@@ -7,8 +7,9 @@ from typing import Self
 import lightgbm
 
 from features.settings.stacking import Stack
+from stage2_ensemble.columns.basis import Basis, fit_basis
 from stage2_ensemble.columns.columns import Floats, FoldColumns, MemberColumns
-from stage2_ensemble.columns.feature_matrix import Basis, FeatureMatrix, fit_basis
+from stage2_ensemble.columns.feature_matrix import FeatureMatrix
 from stage2_ensemble.models.boosted import build_options, gather_rows, predict_mean
 
 TREES = 200

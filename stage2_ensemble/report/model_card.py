@@ -56,11 +56,15 @@ def build_card(
     )
     shipped = name_shipped(metrics)
     name = f"forgerystack on {Path(source).name}"
+    learned = metrics.get("frozen", {}) if has_val(metrics) else {}
     return environment.get_template(NAME).render(
         head=Markdown(build_head(metrics, list(backbones), name, Path(source).name)),
         name=name,
         shipped=shipped,
-        networks=[describe_network(key, values, mode) for key, values in backbones.items()],
+        networks=[
+            describe_network(key, values, mode, learned.get(key))
+            for key, values in backbones.items()
+        ],
         detectors=[describe_declared(key, values) for key, values in outside.items()],
         unchecked=UNCHECKED,
         answers=answers,
@@ -122,17 +126,27 @@ def _build_result(
     )
 
 
-def describe_network(name: str, settings: Mapping[str, Any], mode: Mode) -> dict[str, Any]:
-    """A backbone as `params.yaml` has it; `mode`: unless it has its own."""
+def describe_network(
+    name: str, settings: Mapping[str, Any], mode: Mode, learned: int | None
+) -> dict[str, Any]:
+    """A backbone as `params.yaml` has it; `mode`: unless it has its own, `learned`: parameters of
+    the head of a frozen one.
+    """
     pretrained = settings.get("pretrained")
+    is_frozen = settings.get("kind") == "frozen"
+    start = "timm's weights" if pretrained is True else str(pretrained)
+    if not pretrained:
+        start = "an ONNX file" if is_frozen else "from scratch"
+    if is_frozen:
+        head = "its head" if learned is None else f"a head of {learned:,} parameters"
+        start += f", frozen: {head} alone was learned"
     return {
         "name": name,
         "model": str(settings["model"]),
         "sees": SEEN[(settings.get("images") or {}).get("mode", mode)],
         "size": settings.get("image_size") or "images.size",
-        "start": "from scratch" if not pretrained else "timm's weights"
-        if pretrained is True else str(pretrained),
-    }  # fmt: skip
+        "start": start,
+    }
 
 
 def describe_declared(name: str, settings: OutsideScores) -> dict[str, str]:

@@ -21,6 +21,8 @@ from stage2_ensemble.results.scores import (
 
 DECLARED = "declared"
 """What the figures of a detector from outside stand on: what is said of it, unchecked."""
+FROZEN = "frozen"
+"""Of a member whose encoder stays as it is, so that its head alone was learned."""
 
 
 class CalibrationChoice(TypedDict):
@@ -201,6 +203,8 @@ class ValMetrics(TypedDict):
     without: dict[str, LeftOutOnVal]
     robustness: Robustness
     outside: NotRequired[dict[str, OutsideFigures]]
+    frozen: NotRequired[dict[str, int]]
+    """By name of a backbone with a frozen encoder the parameters of its head: what was learned."""
     units: NotRequired[UnitScores | CountedUnits]
     corrected: NotRequired[Corrected | CountedLabels]
 
@@ -242,13 +246,19 @@ def has_val(metrics: Metrics) -> TypeIs[ValMetrics]:
 
 
 def title_member(name: str, metrics: ValMetrics) -> str:
-    """`<backbone>-<fold>`, or of a detector from outside its name and that it is declared."""
-    detector = name.rpartition("-")[0]
-    return title_backbone(detector, metrics) if detector in metrics.get("outside", {}) else name
+    """`<backbone>-<fold>`, and that its encoder is frozen; or of a detector from outside its name
+    and that it is declared.
+    """
+    backbone = name.rpartition("-")[0]
+    if backbone in metrics.get("outside", {}):
+        return title_backbone(backbone, metrics)
+    return f"{name} ({FROZEN})" if backbone in metrics.get("frozen", {}) else name
 
 
 def title_backbone(name: str, metrics: ValMetrics) -> str:
-    """Its name; of a detector from outside also that it is declared."""
+    """Its name; also that its encoder is frozen, or that it is from outside, so declared."""
+    if name in metrics.get("frozen", {}):
+        return f"{name} ({FROZEN})"
     return f"{name} ({DECLARED})" if name in metrics.get("outside", {}) else name
 
 

@@ -24,9 +24,9 @@ from synthetic_world import (
 
 from features.core.manifest import count_classes
 from features.settings.stacking import Stack
-from stage2_ensemble.columns import feature_matrix
+from stage2_ensemble.columns import basis
+from stage2_ensemble.columns.basis import FoldBasis
 from stage2_ensemble.columns.columns import FoldColumns
-from stage2_ensemble.columns.feature_matrix import FoldBasis
 from stage2_ensemble.fitted.bundle import read_ensemble
 from stage2_ensemble.gate import out_of_fold
 from stage2_ensemble.gate.out_of_fold import BEST_SIMPLE, judge_candidates
@@ -119,7 +119,7 @@ def test_one_leaking_forensic_column_is_found_out():
 
 def test_class_means_of_all_rows_are_found_out(monkeypatch):
     """Distances of held-out rows by models that were fitted on them, too."""
-    folds, real = draw_shuffled(width=40), feature_matrix._fit_axes
+    folds, real = draw_shuffled(width=40), basis._fit_axes
     settings = ONCE.model_copy(update={"pca_components": 40, "columns": ("distance:*",)})
     assert judge(folds, settings) == set()
     whole = {c.fold: real(c, settings, 0).axes for c in folds}
@@ -130,7 +130,7 @@ def test_class_means_of_all_rows_are_found_out(monkeypatch):
         distances = [a.distance.score(a.projection.apply(e)) for a, e in pairs]
         return FoldBasis(axes, real(columns, settings, seed).inner_folds, distances)
 
-    monkeypatch.setattr(feature_matrix, "_fit_axes", fit_once_for_all)
+    monkeypatch.setattr(basis, "_fit_axes", fit_once_for_all)
     assert judge(folds, settings) == set(GATED)
 
 

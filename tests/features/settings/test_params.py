@@ -358,3 +358,62 @@ def test_sections_that_cannot_be_had_together_are_told(overrides: list[str], pro
     assert any(problem in found for found in find_problems(*overrides))
     assert check("loss={kind: logit_adjusted}", "sampling.mode=natural")
     assert check("loss={kind: logit_adjusted, class_weight: 2}")
+
+
+FROZEN = "backbones.small={kind: frozen, model: test_vit, pretrained: true}"
+
+
+def test_a_frozen_network_takes_over_no_setting_of_how_weights_change() -> None:
+    settings = check(
+        FROZEN, "augment.self_blend=0.5", "loss.kind=focal", "loss.label_smoothing=0",
+        "network.dropout=0.5", "network.input=srm", "sampling.mode=natural",
+    )  # fmt: skip
+    small, large = (settings.resolve_backbone(name) for name in ("small", "large"))
+    assert (large.augment.self_blend, large.loss.kind, large.network.dropout) == (0.5, "focal", 0.5)
+    assert (small.augment.self_blend, small.loss.kind) == (0, "cross_entropy")
+    assert small.network.dropout == 0
+    assert (small.network.input, small.sampling.mode) == ("srm", "natural")
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        (
+            "backbones.small.loss.kind=focal",
+            "loss: a frozen network has no use for it, take it out",
+        ),
+        ("backbones.small.augment.hflip=0", "augment: a frozen network has no use for it"),
+        ("backbones.small.network.dropout=0", "network.dropout: a frozen network has no use for"),
+        ("backbones.small.pretrained=false", "pretrained false: a frozen network that has learned"),
+        ("backbones.large.pooling=mean", "pooling is a matter of frozen networks, and this one is"),
+        (
+            "backbones.large.layer=2",
+            "layer is a matter of frozen networks, and this one is trained",
+        ),
+    ],
+)
+def test_what_a_kind_of_network_has_no_use_for_is_told(override: str, problem: str) -> None:
+    assert any(problem in found for found in find_problems(FROZEN, override))
+
+
+ONNX = "backbones.small={kind: frozen, model: clip.onnx, graph: {output: embeds}}"
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("backbones.small.kind=trained", "model clip.onnx: an ONNX file cannot be trained"),
+        ("backbones.small.graph=null", "graph: model clip.onnx needs it, and its output at least"),
+        ("backbones.small.model=test_vit", "graph is a matter of ONNX files, and model test_vit"),
+        ("backbones.small.pretrained=true", "pretrained: an ONNX file holds its weights, take it"),
+        ("backbones.small.layer=1", "layer: of an ONNX file an inner layer is another graph.out"),
+        ("network.input=srm", "network.input srm: an ONNX file sees colours, set it to rgb"),
+        (
+            "backbones.small.graph={output: e, dtype: uint8, mean: [0.5, 0.5, 0.5]}",
+            "graph.mean and graph.std: grey levels of uint8 are given as they are",
+        ),
+    ],
+)
+def test_what_an_onnx_file_cannot_have_is_told(override: str, problem: str) -> None:
+    check(ONNX)
+    assert any(problem in found for found in find_problems(ONNX, override))

@@ -136,7 +136,7 @@ def test_no_squares_have_no_scores(second_stage: SecondStage) -> None:
 def test_views_are_those_of_dumps() -> None:
     import torch
 
-    from stage1_cnn.dump.views import VIEWS
+    from stage1_cnn.scoring.views import VIEWS
 
     assert SQUARE_VIEWS.keys() == VIEWS.keys()
     for name, views in SQUARE_VIEWS.items():

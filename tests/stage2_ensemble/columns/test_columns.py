@@ -101,6 +101,7 @@ def test_held_out_columns_carry_no_labels(shared_world):
         "crop_logits",
         "embeddings",
         "digests",
+        "encoders",
         "extras",
         "extra_names",
     }

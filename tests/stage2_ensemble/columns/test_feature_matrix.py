@@ -17,13 +17,9 @@ from synthetic_world import (
 
 from features.errors import AlignmentError, ConfigError, LeakageError
 from features.settings.stacking import Stack
-from stage2_ensemble.columns import feature_matrix
-from stage2_ensemble.columns.feature_matrix import (
-    LEAST_GROUPS,
-    FeatureMatrix,
-    choose_names,
-    fit_basis,
-)
+from stage2_ensemble.columns import basis
+from stage2_ensemble.columns.basis import LEAST_GROUPS, fit_basis
+from stage2_ensemble.columns.feature_matrix import FeatureMatrix, choose_names
 from stage2_ensemble.columns.projection import Distance, Projection
 
 SETTINGS = Stack(inner_folds=3, pca_components=3)
@@ -196,7 +192,7 @@ class Spy:
                 spy.scored.append((spy.name(components), self.learned))
                 return super().score(components)
 
-        monkeypatch.setattr(feature_matrix, "Distance", Watched)
+        monkeypatch.setattr(basis, "Distance", Watched)
 
     def name(self, rows) -> set[int]:
         return {self._ids[row.tobytes()] for row in rows}

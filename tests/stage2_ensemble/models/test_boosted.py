@@ -17,8 +17,9 @@ from threadpoolctl import threadpool_limits
 
 from features.errors import AlignmentError, LeakageError
 from features.settings.stacking import Stack
+from stage2_ensemble.columns.basis import fit_basis
 from stage2_ensemble.columns.columns import FoldColumns
-from stage2_ensemble.columns.feature_matrix import FeatureMatrix, fit_basis
+from stage2_ensemble.columns.feature_matrix import FeatureMatrix
 from stage2_ensemble.columns.projection import Distance
 from stage2_ensemble.explanations.contributions import explain_model
 from stage2_ensemble.models import boosted

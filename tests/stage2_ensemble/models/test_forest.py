@@ -11,7 +11,7 @@ from synthetic_world import draw_columns, hold_out, spare
 
 from features.errors import AlignmentError, LeakageError
 from features.settings.stacking import Stack
-from stage2_ensemble.columns.feature_matrix import fit_basis
+from stage2_ensemble.columns.basis import fit_basis
 from stage2_ensemble.models import forest as module
 from stage2_ensemble.models.forest import TREES, Forest
 

@@ -27,6 +27,7 @@ BACKBONES = {
         "images": {"mode": "crop"},
     },
     "c": {"model": "test_resnet"},
+    "d": {"model": "vit", "pretrained": True, "kind": "frozen"},
 }
 
 
@@ -65,6 +66,9 @@ def test_it_says_what_it_was_made_of(metrics):
     )
     assert "| b | vit | crops of its own pixels | 224 | w.safetensors |" in text
     assert "from scratch" in text
+    assert "| images.size | timm's weights, frozen: its head alone was learned |" in text
+    metrics["frozen"] = {"d": 513}
+    assert "frozen: a head of 513 parameters alone was learned" in build(metrics)
     assert "**How good?** AUC 0.9." in text
     assert f"{metrics['val']['stack']['auc']:.3f} \\[" in text
     assert "Limits" in text

@@ -3,10 +3,10 @@ import pytest
 import torch
 from small_task import SIZE, make_settings
 
-from stage1_cnn.dump.views import view_images
 from stage1_cnn.networks.network import build_network
 from stage1_cnn.networks.normalise import resize_pixels
 from stage1_cnn.scoring.engines import build_torch_engine
+from stage1_cnn.scoring.views import view_images
 
 CPU = torch.device("cpu")
 

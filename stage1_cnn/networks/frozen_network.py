@@ -1,0 +1,130 @@
+"""Encoders whose weights stay as they are, under a head of their own.
+
+network = freeze_network(timm.create_model("resnet18", num_classes=0), settings)
+set_head(network, weight, bias)
+"""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from features.errors import ConfigError
+from features.settings.training import MemberSettings, Pooling
+
+
+class FrozenNetwork(nn.Module):
+    """An encoder of timm and a linear head, with the methods of timm's that `embed` calls."""
+
+    def __init__(self, encoder: Any, layer: int | None, pooling: Pooling | None) -> None:
+        """`layer` and `pooling` as of `backbones.NAME`; the head is made by `freeze_network`."""
+        super().__init__()
+        self.encoder, self.layer = encoder, layer
+        self.pooling = pooling or (None if layer is None else "mean")
+        self.pretrained_cfg = encoder.pretrained_cfg
+        self.num_prefix_tokens = int(getattr(encoder, "num_prefix_tokens", 0))
+        self.head = nn.Linear(1, 2)
+
+    def forward_features(self, images: Tensor) -> Any:
+        """Feature maps `(b, c, h, w)`, tokens `(b, n, c)`, or whatever the encoder gives."""
+        if self.layer is not None:
+            return self._extract_layer(images)
+        features = self.encoder.forward_features(images)
+        if self.pooling and getattr(self.encoder, "output_fmt", "NCHW") == "NHWC":
+            return features.permute(0, 3, 1, 2)
+        return features
+
+    def forward_head(self, features: Any, pre_logits: bool = False) -> Tensor:
+        """Embeddings `(b, d)`, or logits `(b, 2)`."""
+        if self.pooling is None:
+            embeddings: Tensor = self.encoder.forward_head(features, pre_logits=True)
+        else:
+            embeddings = pool_features(features, self.pooling, self.num_prefix_tokens)
+        return embeddings if pre_logits else self.head(embeddings)
+
+    def _extract_layer(self, images: Tensor) -> Tensor:
+        extract = self.encoder.forward_intermediates
+        options: dict[str, Any] = {"indices": [self.layer], "intermediates_only": True}
+        options["stop_early"] = True  # what lies above is not computed
+        known = inspect.signature(extract).parameters
+        if "return_prefix_tokens" in known and self.num_prefix_tokens:
+            options |= {"return_prefix_tokens": True, "output_fmt": "NLC"}
+        (found,) = extract(images, **options)
+        if isinstance(found, tuple):
+            tokens, prefix = found
+            return torch.cat([prefix, tokens], dim=1)
+        return found
+
+
+def pool_features(features: Tensor, pooling: Pooling, prefix: int) -> Tensor:
+    """`(b, c)` of maps `(b, c, h, w)` or tokens `(b, n, c)`, `prefix` of which stand for no place.
+
+    Raises `ValueError` where there is no class token, or no place.
+    """
+    if features.ndim == 4:
+        places, tokens = features.flatten(2), None
+    elif features.ndim == 3:
+        places, tokens = features[:, prefix:].transpose(1, 2), features[:, :prefix]
+    else:
+        raise ValueError(f"its features of shape {tuple(features.shape)} are of no places")
+    if pooling == "token":
+        if tokens is None or not prefix:
+            raise ValueError("it has no class token")
+        return tokens[:, 0]
+    return places.mean(dim=2) if pooling == "mean" else places.amax(dim=2)
+
+
+def freeze_network(encoder: Any, settings: MemberSettings) -> FrozenNetwork:
+    """`encoder`, a network of timm without a classifier or a graph, under a head that says nothing.
+
+    Raises `ConfigError` where it has no such layer or pooling.
+    """
+    encoder = encoder.eval().requires_grad_(False)
+    if settings.layer is not None and not hasattr(encoder, "forward_intermediates"):
+        problem = f"layer {settings.layer}: of {settings.model} timm gives no layer but the last"
+        raise ConfigError("backbones", [problem], "Leave it out, or take another network")
+    network = FrozenNetwork(encoder, settings.layer, settings.pooling)
+    if settings.graph is not None:
+        assert settings.width is not None
+        return _add_head(network, settings.width, encoder.content.device)
+    device = next(encoder.parameters()).device
+    channels = 6 if settings.network.input == "rgb+srm" else 3
+    black = torch.zeros(1, channels, settings.image_size, settings.image_size, device=device)
+    try:
+        with torch.inference_mode():
+            embedding = network.forward_head(network.forward_features(black), pre_logits=True)
+        if embedding.ndim != 2:
+            raise ValueError(f"its embedding has the shape {tuple(embedding.shape[1:])}")
+    except (AssertionError, IndexError, ValueError) as error:
+        asked = {"layer": settings.layer, "pooling": settings.pooling}
+        named = ", ".join(f"{name} {value}" for name, value in asked.items() if value is not None)
+        if not named:
+            raise
+        problem = f"{named}: {settings.model} cannot do it ({error})"
+        raise ConfigError("backbones", [problem]) from error
+    return _add_head(network, embedding.shape[1], device)
+
+
+def _add_head(network: FrozenNetwork, width: int, device: torch.device) -> FrozenNetwork:
+    """A head for embeddings of this width that says nothing."""
+    with torch.device(device):
+        network.head = nn.Linear(width, 2).requires_grad_(False)
+    set_head(network, torch.zeros(width), 0.0)
+    return network.eval()
+
+
+def set_head(network: FrozenNetwork, weight: Tensor, bias: float) -> None:
+    """Log-odds of fake become embedding · `weight` `(d,)` + `bias`."""
+    head = network.head
+    with torch.no_grad():
+        head.weight.zero_()
+        head.bias.zero_()
+        head.weight[1] = weight
+        head.bias[1] = bias
+
+
+def read_head(network: FrozenNetwork) -> tuple[Tensor, float]:
+    """`weight` `(d,)` and bias, as `set_head` left them."""
+    head = network.head
+    return head.weight[1] - head.weight[0], float(head.bias[1] - head.bias[0])

@@ -1,0 +1,85 @@
+"""A member with a frozen encoder: no training, but a head fitted on embeddings."""
+
+import logging
+import time
+
+import numpy as np
+import torch
+
+from features.core.manifest import Ids, LearnRows, Manifest
+from features.errors import NotFiniteError
+from features.pixels.store import ImageStore
+from features.runtime.interruption import Interruption
+from features.settings.images import Images
+from features.settings.scoring import Scoring
+from features.settings.training import MemberSettings
+from stage1_cnn.frozen.cache import Encoding, embed_rows, identify_encoder
+from stage1_cnn.frozen.embedded import Embedded, Head, Singles
+from stage1_cnn.frozen.head import fit_head
+from stage1_cnn.networks.frozen_network import FrozenNetwork, set_head
+from stage1_cnn.networks.network import build_network
+from stage1_cnn.sampling.loader import list_candidates
+from stage1_cnn.sampling.samplers import weigh_draws
+from stage1_cnn.scoring.processes import Processes
+from stage1_cnn.train.fold_metrics import Figures, describe_figures, measure_figures
+from stage1_cnn.train.loop import Trained
+from stage1_cnn.tuning.learned import count_frozen
+
+_log = logging.getLogger("forgerystack")
+
+
+def fit_member(
+    settings: MemberSettings,
+    store: ImageStore,
+    train: Manifest,
+    rows: LearnRows,
+    judged: Ids,
+    images: Images,
+    processes: Processes,
+    interruption: Interruption,
+    seed: int,
+) -> tuple[Trained, dict[str, Figures]]:
+    """The encoder under a head that knows `rows`, and figures on `judged`, which it does not know.
+
+    Raises `Stopped`, with the embeddings that were computed kept.
+    """
+    start = time.perf_counter()
+    network = build_network(settings)
+    assert isinstance(network, FrozenNetwork)
+    encoder = identify_encoder(network, settings)
+    encoding = Encoding(settings, encoder, Scoring(), images)
+    engine = encoding.build_engine(network, processes)
+    embedded = embed_rows(encoding, engine, train, store, processes, interruption)
+    interruption.stop_at_once()
+    began = time.perf_counter()
+    candidates = list_candidates(train, rows, settings.sampling)
+    masses = weigh_draws(candidates, settings.sampling) * train.weights[rows.row_ids]
+    known = _average_finite(embedded, rows.row_ids, settings)
+    labels, groups = train.labels[rows.row_ids], train.groups[rows.row_ids]
+    fitted = fit_head(known, labels, masses, groups, seed)
+    _log.info(
+        "head of %d weights on %d rows in %.1f s, C = %g",
+        fitted.parameters, len(known), time.perf_counter() - began, fitted.strength,
+    )  # fmt: skip
+    set_head(network, torch.from_numpy(fitted.head.weight), fitted.head.bias)
+    figures = _judge(embedded, fitted.head, train, judged)
+    _log.info("fold left out: %s", describe_figures(figures))
+    state = {name: value.cpu() for name, value in network.state_dict().items()}
+    trained = Trained(state, None, count_frozen(network), encoder=encoder)
+    trained.seconds = time.perf_counter() - start
+    trained.images = trained.total = len(known)
+    return trained, {"raw": figures}
+
+
+def _average_finite(embedded: Embedded, row_ids: Ids, settings: MemberSettings) -> Singles:
+    """Embeddings of these rows. Raises `NotFiniteError`."""
+    found = embedded.average(row_ids)
+    finite = np.isfinite(found).all(axis=1)
+    if not finite.all():
+        raise NotFiniteError(f"embeddings by {settings.model}", row_ids[~finite])
+    return found
+
+
+def _judge(embedded: Embedded, head: Head, train: Manifest, rows: Ids) -> Figures:
+    log_odds = head.score(embedded.average(rows)).astype(np.float64)
+    return measure_figures(train.labels[rows], log_odds, train.groups[rows])
