@@ -35,7 +35,7 @@ READ = 1 << 22
 """Bytes that are read at a time."""
 Arrays = Sequence[npt.NDArray[Any]]
 """The same rows of each array, in the order of the layouts."""
-Layout = tuple[type[np.floating[Any]], tuple[int, ...]]
+Layout = tuple[type[np.number[Any]], tuple[int, ...]]
 """Type and shape of a whole array. Its first axes are those of the rows, one or several."""
 _log = logging.getLogger("forgerystack")
 

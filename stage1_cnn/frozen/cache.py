@@ -21,7 +21,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from features.artifacts.row_blocks import Arrays, RowBlocks
-from features.core.files import digest_bytes, digest_file, digest_json, write_json
+from features.core.files import digest_bytes, digest_file, digest_json, write_sealed
 from features.core.manifest import READABLE, Manifest
 from features.crops.crop_store import lay_grid
 from features.errors import ConfigError
@@ -32,6 +32,15 @@ from features.settings.images import Images
 from features.settings.scoring import Scoring
 from features.settings.training import MemberSettings
 from stage1_cnn.frozen.embedded import Embedded, Singles, Squares, list_all_squares
+from stage1_cnn.frozen.known import (
+    ARRAY,
+    KEY,
+    LOCK,
+    copy_known,
+    list_relatives,
+    name_squares,
+    open_blocks,
+)
 from stage1_cnn.networks.devices import fixed_algorithms, tell_memory
 from stage1_cnn.networks.frozen_network import FrozenNetwork
 from stage1_cnn.networks.network import fit_image_size
@@ -49,7 +58,6 @@ CODE = (
     *("stage1_cnn/frozen", "stage1_cnn/networks", "stage1_cnn/scoring"),
 )
 """Rooms that say what an embedding is: a change there makes them anew."""
-ARRAY = "rows"
 _log = logging.getLogger("forgerystack")
 
 
@@ -128,36 +136,39 @@ def embed_rows(
     readable = np.flatnonzero((manifest.table["status"] == READABLE).to_numpy()).astype(np.int64)
     squares = list_all_squares(laid, readable)
     count = len(squares.shown)
-    key, shape = encoding.describe(engine, manifest), (count, find_width(engine))
+    key, width = encoding.describe(engine, manifest) | {"squares": count}, find_width(engine)
     folder = Path(encoding.images.store_dir) / FOLDER / digest_json(key)[:16]
+    names = name_squares(manifest, squares)
 
     def score(start: int, stop: int) -> Iterator[Arrays]:
-        places = range(start, stop)
-        return ([part] for part in _embed_squares(engine, laid, squares, places, processes))
+        for part in _embed_squares(engine, laid, squares, range(start, stop), processes):
+            yield [part, names[start : start + len(part)]]
+            start += len(part)
 
     task = ScoreTask(count, f"embed {manifest.role}", "images", f"images of {manifest.role}")
-    with _open_blocks(folder, key, shape) if processes.is_first else nullcontext() as blocks:
+    with _open_blocks(folder, key, width) if processes.is_first else nullcontext() as blocks:
+        copied = copy_known(blocks, names, list_relatives(folder, key, width)) if blocks else 0
         done = fill_blocks(blocks, task, score, processes, interruption)
     _log.info(
-        "embeddings of %s, %s: %s images, %s of them seen now (%s)",
-        encoding.settings.model, manifest.role, f"{count:,}", f"{done:,}", folder,
+        "embeddings of %s, %s: %s images, %s of them seen now, %s known from other lists (%s)",
+        encoding.settings.model, manifest.role, f"{count:,}", f"{done:,}", f"{copied:,}", folder,
     )  # fmt: skip
-    return Embedded(squares, _map(processes.broadcast(folder), shape))
+    return Embedded(squares, _map(processes.broadcast(folder), (count, width)))
 
 
 @contextmanager
-def _open_blocks(folder: Path, key: dict[str, Any], shape: tuple[int, int]) -> Iterator[RowBlocks]:
+def _open_blocks(folder: Path, key: dict[str, Any], width: int) -> Iterator[RowBlocks]:
     """What is there of the embeddings; nobody else fills them meanwhile."""
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "lock")
+    lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=1)
     except Timeout:
         _log.info("embeddings: waiting for another process that works in %s", folder)
         lock.acquire()
     try:
-        write_json(folder / "key.json", key)  # for people
-        yield RowBlocks(folder, ARRAY, shape[0], {"embeddings": (np.float32, shape)})
+        write_sealed(folder / KEY, {"key": key})
+        yield open_blocks(folder, key["squares"], width)
     finally:
         lock.release()
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from features.settings.scoring import Scoring
 from features.settings.training import MemberSettings
 from stage1_cnn.frozen.cache import Encoding, embed_rows, identify_encoder
 from stage1_cnn.frozen.embedded import Embedded, Head, Singles
-from stage1_cnn.frozen.head import fit_head
+from stage1_cnn.frozen.head import FittedHead, fit_head
 from stage1_cnn.networks.frozen_network import FrozenNetwork, set_head
 from stage1_cnn.networks.network import build_network
 from stage1_cnn.sampling.loader import list_candidates
@@ -26,6 +27,54 @@ from stage1_cnn.train.loop import Trained
 from stage1_cnn.tuning.learned import count_frozen
 
 _log = logging.getLogger("forgerystack")
+
+
+@dataclass(frozen=True)
+class EmbeddedTrain:
+    """An encoder, and the embeddings that it gives the rows of train."""
+
+    network: FrozenNetwork
+    encoder: str
+    """As of `identify_encoder`."""
+    rows: Embedded
+
+
+def embed_train(
+    settings: MemberSettings,
+    store: ImageStore,
+    train: Manifest,
+    images: Images,
+    processes: Processes,
+    interruption: Interruption,
+) -> EmbeddedTrain:
+    """Computes what is not there yet. Raises `Stopped`, with all that was computed kept."""
+    network = build_network(settings)
+    assert isinstance(network, FrozenNetwork)
+    encoder = identify_encoder(network, settings)
+    encoding = Encoding(settings, encoder, Scoring(), images)
+    engine = encoding.build_engine(network, processes)
+    embedded = embed_rows(encoding, engine, train, store, processes, interruption)
+    return EmbeddedTrain(network, encoder, embedded)
+
+
+def fit_rows(
+    settings: MemberSettings, train: Manifest, rows: LearnRows, embedded: Embedded, seed: int
+) -> FittedHead:
+    """The head that knows `rows`, weighed as `sampling` would draw them.
+
+    Raises `NotFiniteError`, `ConfigError`, `ManifestError`.
+    """
+    began = time.perf_counter()
+    candidates = list_candidates(train, rows, settings.sampling)
+    masses = weigh_draws(candidates, settings.sampling) * train.weights[rows.row_ids]
+    known = _average_finite(embedded, rows.row_ids, settings)
+    labels, groups = train.labels[rows.row_ids], train.groups[rows.row_ids]
+    fitted = fit_head(known, labels, masses, groups, seed)
+    _log.info(
+        "head of %d weights on %d rows in %.1f s, C = %g",
+        fitted.parameters, len(known), time.perf_counter() - began, fitted.strength,
+    )  # fmt: skip
+    return fitted
 
 
 def fit_member(
@@ -44,30 +93,16 @@ def fit_member(
     Raises `Stopped`, with the embeddings that were computed kept.
     """
     start = time.perf_counter()
-    network = build_network(settings)
-    assert isinstance(network, FrozenNetwork)
-    encoder = identify_encoder(network, settings)
-    encoding = Encoding(settings, encoder, Scoring(), images)
-    engine = encoding.build_engine(network, processes)
-    embedded = embed_rows(encoding, engine, train, store, processes, interruption)
+    embedded = embed_train(settings, store, train, images, processes, interruption)
     interruption.stop_at_once()
-    began = time.perf_counter()
-    candidates = list_candidates(train, rows, settings.sampling)
-    masses = weigh_draws(candidates, settings.sampling) * train.weights[rows.row_ids]
-    known = _average_finite(embedded, rows.row_ids, settings)
-    labels, groups = train.labels[rows.row_ids], train.groups[rows.row_ids]
-    fitted = fit_head(known, labels, masses, groups, seed)
-    _log.info(
-        "head of %d weights on %d rows in %.1f s, C = %g",
-        fitted.parameters, len(known), time.perf_counter() - began, fitted.strength,
-    )  # fmt: skip
-    set_head(network, torch.from_numpy(fitted.head.weight), fitted.head.bias)
-    figures = _judge(embedded, fitted.head, train, judged)
+    head, network = fit_rows(settings, train, rows, embedded.rows, seed).head, embedded.network
+    set_head(network, torch.from_numpy(head.weight), head.bias)
+    figures = _judge(embedded.rows, head, train, judged)
     _log.info("fold left out: %s", describe_figures(figures))
     state = {name: value.cpu() for name, value in network.state_dict().items()}
-    trained = Trained(state, None, count_frozen(network), encoder=encoder)
+    trained = Trained(state, None, count_frozen(network), encoder=embedded.encoder)
     trained.seconds = time.perf_counter() - start
-    trained.images = trained.total = len(known)
+    trained.images = trained.total = len(rows.row_ids)
     return trained, {"raw": figures}
 
 

@@ -1,0 +1,178 @@
+"""What `python -m stage1_cnn.update` does."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from rich.console import Console
+
+from features.core.auc import Floats
+from features.core.files import write_text
+from features.core.manifest import Ids, LearnRows, Manifest, count_classes, read_manifest
+from features.core.number_text import format_figure
+from features.crops.crop_store import open_member_store
+from features.errors import ConfigError, ManifestError
+from features.runtime.interruption import Interruption
+from features.settings.learning import Sampling
+from features.settings.training import MemberSettings, TrainParams
+from stage1_cnn.compare.table import Grid, print_report
+from stage1_cnn.frozen.embedded import Embedded
+from stage1_cnn.networks.network import settle_network
+from stage1_cnn.sampling.loader import choose_rows
+from stage1_cnn.scoring.processes import join_processes
+from stage1_cnn.train.frozen_member import embed_train, fit_rows
+from stage1_cnn.update.gain import Gain, describe_gain, measure_gains
+
+MANIFEST = Path("artifacts/manifest")
+Mask = npt.NDArray[np.bool_]
+
+
+class Domain(NamedTuple):
+    """The rows that are new: all of one generator or source."""
+
+    column: str
+    """`generator` or `source`."""
+    name: str
+
+    def find(self, train: Manifest) -> Mask:
+        """Of `(n,)` rows of train. Raises `ManifestError` where there is none."""
+        values = train.table[self.column]
+        found: Mask = (values == self.name).to_numpy(bool)
+        if not found.any():
+            known = ", ".join(sorted(values.dropna().unique())[:20]) or "none"
+            advice = f"data.columns.{self.column} names the column; train has {known}"
+            raise ManifestError("train", [f"no row has {self.column} {self.name}"], advice)
+        return found
+
+
+class Entry(NamedTuple):
+    """The heads of one encoder, under one way to weigh the rows that they know."""
+
+    backbone: str
+    weighing: str
+    gains: Mapping[str, Gain]
+    """As of `measure_gains`."""
+
+
+def run(
+    params: TrainParams,
+    domain: Domain,
+    backbones: Sequence[str] | None,
+    out: Path,
+    max_minutes: float | None = None,
+) -> list[Entry]:
+    """Fits, judges, prints, and writes `update.csv`.
+
+    Raises `Stopped`, `ConfigError`, `ManifestError`.
+    """
+    train = read_manifest(MANIFEST, "train")
+    is_new = domain.find(train)
+    entries: list[Entry] = []
+    with join_processes() as processes, Interruption(max_minutes) as interruption:
+        for backbone in _choose_frozen(params, backbones):
+            settings = settle_network(params.resolve_backbone(backbone))
+            shown = (settings.images.mode, settings.image_size)
+            store = open_member_store(train, Path(params.data.root), params.images, *shown)
+            embedded = embed_train(settings, store, train, params.images, processes, interruption)
+            gains = judge_heads(settings, train, is_new, embedded.rows, params.seed)
+            entries += [Entry(backbone, weighing, found) for weighing, found in gains.items()]
+    write_text(out / "update.csv", _build_table(entries).to_csv(index=False))
+    _print(entries, domain, *count_classes(train.labels[is_new]))
+    return entries
+
+
+def judge_heads(
+    settings: MemberSettings, train: Manifest, is_new: Mask, embedded: Embedded, seed: int
+) -> dict[str, Mapping[str, Gain]]:
+    """Of each way to weigh the rows, what heads that know the new ones are against heads that know
+    none of them and weigh as `sampling` says.
+    """
+    judged: list[Ids] = []
+    before: list[Floats] = []
+    after: dict[str, list[Floats]] = {}
+    for fold in sorted(set(train.folds[train.folds >= 0].tolist())):
+        own = train.fold_rows(fold)
+        rows = choose_rows(train, fold, settings.sampling, seed)
+        others = replace(rows, row_ids=rows.row_ids[~is_new[rows.row_ids]])
+        judged.append(own)
+        before.append(_score(settings, train, others, embedded, own, seed))
+        for weighing, sampling in _list_weighings(settings, train, is_new).items():
+            changed = settings.model_copy(update={"sampling": sampling})
+            scores = _score(changed, train, rows, embedded, own, seed)
+            after.setdefault(weighing, []).append(scores)
+    ids, plain = np.concatenate(judged), np.concatenate(before)
+    return {
+        weighing: measure_gains(train, ids, is_new[ids], plain, np.concatenate(scores))
+        for weighing, scores in after.items()
+    }
+
+
+def _choose_frozen(params: TrainParams, asked: Sequence[str] | None) -> list[str]:
+    frozen = [name for name, entry in params.backbones.items() if entry.kind == "frozen"]
+    wrong = [name for name in asked or [] if name not in frozen]
+    if wrong or not frozen:
+        problem = f"{', '.join(wrong) or 'none'} is an entry of kind frozen"
+        if wrong:
+            problem = f"{', '.join(wrong)}: not an entry of kind frozen"
+        raise ConfigError("backbones", [problem], "Networks that learn are made by dvc repro")
+    return list(asked or frozen)
+
+
+def _list_weighings(settings: MemberSettings, train: Manifest, is_new: Mask) -> dict[str, Sampling]:
+    """`sampling` as it is, and, where the new ones are fakes, every generator alike: ten of half a
+    million pictures hardly weigh otherwise.
+    """
+    found = {"sampling": settings.sampling}
+    if (train.labels[is_new] == 1).all() and settings.sampling.weights != "generator":
+        limits = settings.sampling.model_dump(include={"limit_rows", "take"})
+        found["weights: generator"] = Sampling(mode="weighted", weights="generator", **limits)
+    return found
+
+
+def _score(
+    settings: MemberSettings,
+    train: Manifest,
+    rows: LearnRows,
+    embedded: Embedded,
+    judged: Ids,
+    seed: int,
+) -> Floats:
+    head = fit_rows(settings, train, rows, embedded, seed).head
+    return head.score(embedded.average(judged)).astype(np.float64)
+
+
+def _build_table(entries: Sequence[Entry]) -> pd.DataFrame:
+    rows = []
+    for entry in entries:
+        for name, gain in entry.gains.items():
+            row: dict[str, Any] = {"backbone": entry.backbone, "weighing": entry.weighing}
+            row |= {"rows": name, "reals": gain.reals, "fakes": gain.fakes}
+            for side in ("before", "after", "difference"):
+                found = getattr(gain, side).to_metrics()
+                row |= {f"{side}{key.removeprefix('auc')}": v for key, v in found.items()}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _print(entries: Sequence[Entry], domain: Domain, reals: int, fakes: int) -> None:
+    headers = ("entry", "on", "AUC before", "after", "difference", "")
+    rows = [
+        (
+            f"{entry.backbone}, {entry.weighing}", name, format_figure(gain.before.auc),
+            format_figure(gain.after.auc), gain.difference.describe_difference(),
+            describe_gain(gain),
+        )
+        for entry in entries
+        for name, gain in entry.gains.items()
+    ]  # fmt: skip
+    title = f"{domain.column} {domain.name}: {reals} real, {fakes} fake rows of train"
+    notes = (
+        "Heads that know the new rows, but for the fold that is judged, against heads that know "
+        "none. `new`: these rows, with all others of a class that they lack; `old`: all others. "
+        "95 % intervals hold the rows that are judged, not those that heads have learned from.",
+    )
+    print_report([Grid(title, headers, rows)], [], notes, Console())
