@@ -214,6 +214,8 @@ def find_kind_problems(entry: Backbone) -> list[str]:
     unused = [section for section in LEARNING if getattr(entry, section) is not None]
     given = entry.network.model_fields_set if entry.network else set[str]()
     unused += [f"network.{field}" for field in sorted(given - OF_FROZEN)]
+    if entry.sampling is not None and entry.sampling.pairs:
+        unused.append("sampling.pairs")
     problems = [f"{name}: a frozen network has no use for it, take it out" for name in unused]
     if entry.model.endswith(GRAPH_ENDING):
         return problems + _find_graph_problems(entry)

@@ -384,6 +384,7 @@ def test_a_frozen_network_takes_over_no_setting_of_how_weights_change() -> None:
         ),
         ("backbones.small.augment.hflip=0", "augment: a frozen network has no use for it"),
         ("backbones.small.network.dropout=0", "network.dropout: a frozen network has no use for"),
+        ("backbones.small.sampling.pairs=true", "sampling.pairs: a frozen network has no use for"),
         ("backbones.small.pretrained=false", "pretrained false: a frozen network that has learned"),
         ("backbones.large.pooling=mean", "pooling is a matter of frozen networks, and this one is"),
         (
