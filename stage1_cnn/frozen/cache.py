@@ -191,8 +191,17 @@ def _embed_squares(
         for (pixels,), total in feed(load, 0, len(batches), engine.device):
             part = np.empty((0, width), np.float32)
             if len(pixels):
-                part = engine(pixels)[1].cpu().numpy()
+                whole = engine(_fill_up(pixels, size // processes.world))[1]
+                part = whole[: len(pixels)].cpu().numpy()
             yield processes.gather(part, total)
+
+
+def _fill_up(pixels: torch.Tensor, size: int) -> torch.Tensor:
+    """A whole batch: how sums are rounded depends on its size, and which pictures are computed
+    together depends on what is known already.
+    """
+    lacking = size - len(pixels)
+    return torch.cat([pixels, pixels[-1:].expand(lacking, *pixels.shape[1:])])
 
 
 def _map(folder: Path, shape: tuple[int, int]) -> Singles:

@@ -16,7 +16,7 @@ from features.core.manifest import Manifest, count_classes
 Mask = npt.NDArray[np.bool_]
 
 
-class Gain(NamedTuple):
+class DomainGain(NamedTuple):
     """One AUC before and after, on rows that neither head knows."""
 
     reals: int
@@ -28,7 +28,7 @@ class Gain(NamedTuple):
 
 def measure_gains(
     train: Manifest, judged: npt.NDArray[np.int64], is_new: Mask, before: Floats, after: Floats
-) -> Mapping[str, Gain]:
+) -> Mapping[str, DomainGain]:
     """`new`: on the domain, with the others' rows of a class that it lacks; `old`: on the others.
 
     `judged` `(n,)` are row ids, `is_new` `(n,)` whether they are of the domain, `before` and
@@ -43,7 +43,7 @@ def measure_gains(
     }
 
 
-def describe_gain(gain: Gain) -> str:
+def tell_gain(gain: DomainGain) -> str:
     """`better`, `worse`, or that the interval does not tell."""
     low, high = gain.difference.low, gain.difference.high
     if low is None or high is None:
@@ -53,9 +53,9 @@ def describe_gain(gain: Gain) -> str:
 
 def _measure_gain(
     train: Manifest, rows: npt.NDArray[np.int64], before: Floats, after: Floats
-) -> Gain:
+) -> DomainGain:
     labels, groups = train.labels[rows], train.groups[rows]
-    return Gain(
+    return DomainGain(
         *count_classes(labels),
         before=measure_auc(labels, before, groups),
         after=measure_auc(labels, after, groups),

@@ -25,7 +25,7 @@ from stage1_cnn.networks.network import settle_network
 from stage1_cnn.sampling.loader import choose_rows
 from stage1_cnn.scoring.processes import join_processes
 from stage1_cnn.train.frozen_member import embed_train, fit_rows
-from stage1_cnn.update.gain import Gain, describe_gain, measure_gains
+from stage1_cnn.update.gain import DomainGain, tell_gain, measure_gains
 
 MANIFEST = Path("artifacts/manifest")
 Mask = npt.NDArray[np.bool_]
@@ -49,12 +49,12 @@ class Domain(NamedTuple):
         return found
 
 
-class Entry(NamedTuple):
+class UpdateEntry(NamedTuple):
     """The heads of one encoder, under one way to weigh the rows that they know."""
 
     backbone: str
     weighing: str
-    gains: Mapping[str, Gain]
+    gains: Mapping[str, DomainGain]
     """As of `measure_gains`."""
 
 
@@ -64,14 +64,14 @@ def run(
     backbones: Sequence[str] | None,
     out: Path,
     max_minutes: float | None = None,
-) -> list[Entry]:
+) -> list[UpdateEntry]:
     """Fits, judges, prints, and writes `update.csv`.
 
     Raises `Stopped`, `ConfigError`, `ManifestError`.
     """
     train = read_manifest(MANIFEST, "train")
     is_new = domain.find(train)
-    entries: list[Entry] = []
+    entries: list[UpdateEntry] = []
     with join_processes() as processes, Interruption(max_minutes) as interruption:
         for backbone in _choose_frozen(params, backbones):
             settings = settle_network(params.resolve_backbone(backbone))
@@ -79,7 +79,7 @@ def run(
             store = open_member_store(train, Path(params.data.root), params.images, *shown)
             embedded = embed_train(settings, store, train, params.images, processes, interruption)
             gains = judge_heads(settings, train, is_new, embedded.rows, params.seed)
-            entries += [Entry(backbone, weighing, found) for weighing, found in gains.items()]
+            entries += [UpdateEntry(backbone, weighing, found) for weighing, found in gains.items()]
     write_text(out / "update.csv", _build_table(entries).to_csv(index=False))
     _print(entries, domain, *count_classes(train.labels[is_new]))
     return entries
@@ -87,7 +87,7 @@ def run(
 
 def judge_heads(
     settings: MemberSettings, train: Manifest, is_new: Mask, embedded: Embedded, seed: int
-) -> dict[str, Mapping[str, Gain]]:
+) -> dict[str, Mapping[str, DomainGain]]:
     """Of each way to weigh the rows, what heads that know the new ones are against heads that know
     none of them and weigh as `sampling` says.
     """
@@ -145,7 +145,7 @@ def _score(
     return head.score(embedded.average(judged)).astype(np.float64)
 
 
-def _build_table(entries: Sequence[Entry]) -> pd.DataFrame:
+def _build_table(entries: Sequence[UpdateEntry]) -> pd.DataFrame:
     rows = []
     for entry in entries:
         for name, gain in entry.gains.items():
@@ -158,13 +158,13 @@ def _build_table(entries: Sequence[Entry]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _print(entries: Sequence[Entry], domain: Domain, reals: int, fakes: int) -> None:
+def _print(entries: Sequence[UpdateEntry], domain: Domain, reals: int, fakes: int) -> None:
     headers = ("entry", "on", "AUC before", "after", "difference", "")
     rows = [
         (
             f"{entry.backbone}, {entry.weighing}", name, format_figure(gain.before.auc),
             format_figure(gain.after.auc), gain.difference.describe_difference(),
-            describe_gain(gain),
+            tell_gain(gain),
         )
         for entry in entries
         for name, gain in entry.gains.items()
