@@ -1,6 +1,6 @@
 """What heads that know a domain say of it, and of everything else, beside heads that do not.
 
-gains = measure_gains(train, is_new, scores)
+gains = compare_heads(train, is_new, scores)
 gains["new"].difference.describe_difference()      # +0.2100 [+0.1203, +0.2992]
 """
 
@@ -26,7 +26,7 @@ class DomainGain(NamedTuple):
     difference: AucEstimate
 
 
-def measure_gains(
+def compare_heads(
     train: Manifest, judged: npt.NDArray[np.int64], is_new: Mask, before: Floats, after: Floats
 ) -> Mapping[str, DomainGain]:
     """`new`: on the domain, with the others' rows of a class that it lacks; `old`: on the others.

@@ -25,7 +25,7 @@ from stage1_cnn.networks.network import settle_network
 from stage1_cnn.sampling.loader import choose_rows
 from stage1_cnn.scoring.processes import join_processes
 from stage1_cnn.train.frozen_member import embed_train, fit_rows
-from stage1_cnn.update.gain import DomainGain, tell_gain, measure_gains
+from stage1_cnn.update.gain import DomainGain, compare_heads, tell_gain
 
 MANIFEST = Path("artifacts/manifest")
 Mask = npt.NDArray[np.bool_]
@@ -55,7 +55,7 @@ class UpdateEntry(NamedTuple):
     backbone: str
     weighing: str
     gains: Mapping[str, DomainGain]
-    """As of `measure_gains`."""
+    """As of `compare_heads`."""
 
 
 def run(
@@ -106,7 +106,7 @@ def judge_heads(
             after.setdefault(weighing, []).append(scores)
     ids, plain = np.concatenate(judged), np.concatenate(before)
     return {
-        weighing: measure_gains(train, ids, is_new[ids], plain, np.concatenate(scores))
+        weighing: compare_heads(train, ids, is_new[ids], plain, np.concatenate(scores))
         for weighing, scores in after.items()
     }
 
