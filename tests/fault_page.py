@@ -26,7 +26,7 @@ What people really hit, from broken pictures to a power cut. One of four things 
 - **warning**: the run goes on and says so in its log or its tables.
 
 The tests say all of it: `make fault-page` writes this page from their marks. Those in
-`tests/faults/` are run by `make test-faults`.
+`tests/faults/` and a few that take long are run by `make test-faults`.
 """
 SECTIONS = (
     "Pictures",

@@ -96,6 +96,7 @@ def whole(project):
     "saves, exit code 75, goes on; with several processes too, up to rounding",
     "Disks, signals, kills",
 )
+@pytest.mark.faults
 def test_stopped_by_a_signal_and_by_time_it_ends_with_the_same_bytes(project, whole):
     training = start(project, "cut")
     wait_for_epoch(project, "cut", training)
@@ -118,6 +119,7 @@ def test_stopped_by_a_signal_and_by_time_it_ends_with_the_same_bytes(project, wh
 
 
 @pytest.mark.fault("SIGTERM, Ctrl-C, out of time")
+@pytest.mark.faults
 def test_two_processes_stop_and_one_goes_on(project, whole):
     training = start(project, "pair", "--processes", "2", "--json")
     wait_for_epoch(project, "pair", training)

@@ -120,7 +120,7 @@ def test_places_and_settings_are_in_the_first_cell_alone():
         assert not re.search(r"/kaggle|/content|setting\(", source)
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_sessions_that_end_early_add_up_to_all_labels(inputs, tmp_path):
     carried = {"CARRIED": inputs / "first.tar", "SETTINGS": QUICK}
     early = name_places(inputs, tmp_path / "1", MAX_MINUTES=0.001, **carried)

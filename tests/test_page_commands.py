@@ -18,7 +18,11 @@ def list_commands(page: Path) -> list[str]:
     return [c for c in commands if not c.startswith("make ") or c == "make experiments"]
 
 
-WITH_COMMANDS = [page for page in PAGES[1:] if list_commands(page)]
+WITH_COMMANDS = [
+    pytest.param(page, marks=pytest.mark.scale if page.stem == "experiments" else ())
+    for page in PAGES[1:]
+    if list_commands(page)
+]
 
 
 def test_every_command_of_the_readme_runs(project):
