@@ -167,6 +167,8 @@ def test_a_signal_is_told_with_what_is_left_and_how_to_run_again(
             [sys.executable, "-c", SCRIPT, *options, "--set", "wait"],
             env={**os.environ, "PYTHONPATH": str(PROJECT), "NO_COLOR": "1"},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            # Tests that run in the background of a shell are deaf to Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ) as process:  # fmt: skip
             assert process.stdout is not None
             while "waits" not in process.stdout.readline():
