@@ -67,6 +67,7 @@ def test_ten_new_test_images_and_a_mended_val_label_retrain_nothing(project):
     assert digest_stackers(project) == stackers
 
 
+@pytest.mark.scale
 def test_a_held_out_generator_is_measured_apart(project):
     params = project.read_params()
     params["split"]["hold_out"] = {"generator": "smooth"}
@@ -81,6 +82,7 @@ def test_a_held_out_generator_is_measured_apart(project):
     assert gap["auc_low"] < gap["auc"] < gap["auc_high"]
 
 
+@pytest.mark.scale
 def test_the_last_answer_learns_from_val_and_quotes_the_run_before(project):
     before, trained = project.read_metrics(), project.digest()
     params = project.read_params()
