@@ -40,14 +40,13 @@ def name_squares(manifest: Manifest, squares: Squares) -> Names:
     return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, NAME_BYTES)
 
 
-def list_layouts(count: int, width: int) -> dict[str, Layout]:
-    """Of a folder with so many squares, and embeddings of this length."""
-    return {"embeddings": (np.float32, (count, width)), "names": (np.uint8, (count, NAME_BYTES))}
-
-
 def open_blocks(folder: Path, count: int, width: int) -> RowBlocks:
-    """What a folder holds."""
-    return RowBlocks(folder, ARRAY, count, list_layouts(count, width))
+    """What a folder holds of so many squares, and embeddings of this length."""
+    layouts: dict[str, Layout] = {
+        "embeddings": (np.float32, (count, width)),
+        "names": (np.uint8, (count, NAME_BYTES)),
+    }
+    return RowBlocks(folder, ARRAY, count, layouts)
 
 
 def list_relatives(folder: Path, key: dict[str, Any], width: int) -> Iterator[RowBlocks]:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from features.core.auc import Floats
 from features.core.files import write_text
-from features.core.manifest import Ids, LearnRows, Manifest, count_classes, read_manifest
+from features.core.manifest import Ids, Manifest, count_classes, read_manifest
 from features.core.number_text import format_figure
 from features.crops.crop_store import open_member_store
 from features.errors import ConfigError, ManifestError
@@ -93,17 +93,20 @@ def judge_heads(
     """
     judged: list[Ids] = []
     before: list[Floats] = []
-    after: dict[str, list[Floats]] = {}
+    weighings = _list_weighings(settings, train, is_new)
+    after: dict[str, list[Floats]] = {weighing: [] for weighing in weighings}
     for fold in sorted(set(train.folds[train.folds >= 0].tolist())):
         own = train.fold_rows(fold)
         rows = choose_rows(train, fold, settings.sampling, seed)
         others = replace(rows, row_ids=rows.row_ids[~is_new[rows.row_ids]])
         judged.append(own)
-        before.append(_score(settings, train, others, embedded, own, seed))
-        for weighing, sampling in _list_weighings(settings, train, is_new).items():
+        shown = embedded.average(own)
+        head = fit_rows(settings, train, others, embedded, seed).head
+        before.append(head.score(shown).astype(np.float64))
+        for weighing, sampling in weighings.items():
             changed = settings.model_copy(update={"sampling": sampling})
-            scores = _score(changed, train, rows, embedded, own, seed)
-            after.setdefault(weighing, []).append(scores)
+            head = fit_rows(changed, train, rows, embedded, seed).head
+            after[weighing].append(head.score(shown).astype(np.float64))
     ids, plain = np.concatenate(judged), np.concatenate(before)
     return {
         weighing: compare_heads(train, ids, is_new[ids], plain, np.concatenate(scores))
@@ -131,18 +134,6 @@ def _list_weighings(settings: MemberSettings, train: Manifest, is_new: Mask) -> 
         limits = settings.sampling.model_dump(include={"limit_rows", "take"})
         found["weights: generator"] = Sampling(mode="weighted", weights="generator", **limits)
     return found
-
-
-def _score(
-    settings: MemberSettings,
-    train: Manifest,
-    rows: LearnRows,
-    embedded: Embedded,
-    judged: Ids,
-    seed: int,
-) -> Floats:
-    head = fit_rows(settings, train, rows, embedded, seed).head
-    return head.score(embedded.average(judged)).astype(np.float64)
 
 
 def _build_table(entries: Sequence[UpdateEntry]) -> pd.DataFrame:
