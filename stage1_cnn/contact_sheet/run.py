@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from features.core.files import write_atomic
 from features.core.manifest import Ids, LearnRows, Manifest, read_manifest
 from features.crops.crop_store import CropStore, open_member_store
+from features.errors import ConfigError
 from features.pixels.decoding import Pixels
 from features.settings.training import MemberSettings, TrainParams
 from stage1_cnn.augment.augmenter import Augmenter
@@ -59,7 +60,7 @@ def make_views(
     draw: Callable[[int], Pixels] | None = None,
     faces: npt.NDArray[np.float64] | None = None,
 ) -> list[View]:
-    """The images as stored, uint8 `(n, s, s, 3)`, and `count` draws of each.
+    """The images as stored, or the square in their middle, uint8 `(n, s, s, 3)`, and `count` draws.
 
     All in the size that the network sees. Mixing takes its pairs from these images alone. `draw`:
     what a draw begins with in place of the stored images, by the first place among all draws.
@@ -69,7 +70,8 @@ def make_views(
     # Without statistics it only resizes: its output stays in grey levels.
     fit = Normaliser((0.0,) * 3, (1 / 255,) * 3, size, torch.device("cpu"))
     change, damage = Augmenter(augment, size, seed), SquareDamage(augment.web, seed)
-    views = [View("stored", to_pixels(fit(pixels)).numpy(), labels.astype(np.float64))]
+    title = "stored" if draw is None else "middle"
+    views = [View(title, to_pixels(fit(pixels)).numpy(), labels.astype(np.float64))]
     for number in range(count):
         first = number * len(labels)
         squares = pixels.copy() if draw is None else draw(first)
@@ -135,7 +137,13 @@ def cut_drawn(store: CropStore, row_ids: Ids, seed: int, first_draw: int) -> Pix
 def run(
     params: TrainParams, settings: MemberSettings, fold: int, rows: int, views: int, path: Path
 ) -> None:
-    """Writes `views` draws of each of `rows` images that a member of `fold` learns from."""
+    """Writes `views` draws of each of `rows` images that a member of `fold` learns from.
+
+    Raises `ConfigError` for a frozen network, of which no picture is ever changed.
+    """
+    if settings.kind == "frozen":
+        problem = f"{settings.model} is frozen: it sees pictures as they are, nothing is drawn"
+        raise ConfigError("params.yaml", [problem], "Name a backbone that is trained, or --damages")
     settings = settle_network(settings)
     train = read_manifest(MANIFEST, "train")
     row_ids = choose_pictures(train, train.rows_to_learn(fold), rows, params.seed)
