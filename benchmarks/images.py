@@ -12,6 +12,7 @@ from the cache, all cores, against its own step on one batch that is ready.
 
 import argparse
 import io
+import mmap
 import shutil
 import statistics
 import tempfile
@@ -39,12 +40,15 @@ from benchmarks.gpu.sides import (
     choose_settings,
     measure_turn,
 )
+from features.caching import shard_files
 from features.core.files import digest_bytes
+from features.core.manifest import Ids
 from features.crops.crop_store import CropStore
 from features.crops.picture_cache import PictureCache
 from features.crops.picture_store import FilePictures, RawPictures
 from features.crops.places import cut_square, draw_corners
 from features.pixels.cache import ImageCache
+from features.pixels.decoding import Pixels
 from features.pixels.store import FileStore, RawStore
 from features.settings.images import NO_LIMITS, Images
 from features.settings.learning import Augment
@@ -54,6 +58,8 @@ from stage1_cnn.networks.normalise import Normaliser
 SOURCE, SIZE, BATCH = 512, 256, 64
 SQUARE, LEARNT, NETWORK = 224, 32, "mobilenetv3_small_050"
 """Pixels of a square that is drawn, those of a batch, and the network that learns from them."""
+SHARD = 1 << 26
+"""Bytes of a shard: 320 squares."""
 NATIVE = 64
 """Pictures that squares are drawn from: to encode one losslessly takes 0.2 s."""
 PHOTOS = ("astronaut", "coffee", "chelsea", "rocket")
@@ -79,6 +85,25 @@ def make_images(root: Path, count: int) -> list[str]:
     return names
 
 
+class OneFile:
+    """Squares in one file that is mapped as a whole, each batch one `take`: what shards are
+    measured by."""
+
+    def __init__(self, path: Path, store: RawStore) -> None:
+        store.gather(np.arange(len(store))).tofile(path)
+        with open(path, "rb") as file:
+            self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.pixels = np.frombuffer(self.map, np.uint8).reshape(-1, SIZE, SIZE, 3)
+
+    def gather(self, rows: Ids) -> Pixels:
+        """`(b, s, s, 3)`; the disk is told of all rows first."""
+        size = SIZE**2 * 3
+        for start in (rows * size).tolist():
+            page = start // mmap.PAGESIZE * mmap.PAGESIZE
+            self.map.madvise(mmap.MADV_WILLNEED, page, start + size - page)
+        return np.take(self.pixels, rows, axis=0, mode="clip")
+
+
 class Sides:
     """Both sides of every pair, on the same files."""
 
@@ -100,6 +125,7 @@ class Sides:
             ]
         )
         self.store = self.fill_store()
+        self.one_file = OneFile(root / "squares.bin", self.store)
 
     def fill_store(self) -> RawStore:
         """Ours, all cores: read, check, decode, resize, sha256, hash, write, flush, record.
@@ -110,7 +136,15 @@ class Sides:
         images = Images(size=SIZE, store="raw", store_dir=str(self.root / f"store{self.fills}"))
         with ImageCache(images) as cache, joblib.parallel_config(backend="loky"):
             facts = cache.scan(self.root, self.names, NO_LIMITS, pixels=True, title="fill")
-        return RawStore(cache.pixels_path, facts["slot"].to_numpy(np.int64), SIZE)
+        places = cache.place_pixels(facts["slot"].to_numpy(np.int64))
+        return RawStore(cache.pixels, places, SIZE)
+
+    def take(self) -> None:
+        """The peer, one thread: random batches of the same squares, all in one file."""
+        for _ in range(20):
+            rows = self.rng.permutation(len(self.names))
+            for start in range(0, len(rows), BATCH):
+                self.one_file.gather(rows[start : start + BATCH])
 
     def clean(self) -> None:
         """Removes the stores that were filled, outside of any timing; an open one stays mapped."""
@@ -172,8 +206,8 @@ class NativePictures:
         needed = np.full(len(names), SOURCE**2 * 3)
         with PictureCache(images, None) as cache:
             assert not cache.fill(root, table, needed, "fill")
-            places = cache.find_places(sha256s, needed)
-        self.raw = RawPictures(cache.pictures_path, places, self.sizes)
+            places, _ = cache.find_places(sha256s, needed)
+        self.raw = RawPictures(cache.pictures, places, self.sizes)
         how = (images, None, ThreadPoolExecutor(1))
         self.original = FilePictures(root, names, sha256s, self.sizes, *how)
         self.webp = [encode_webp(content) for content in contents]
@@ -231,13 +265,15 @@ def measure(run: Callable[[], object], images: int) -> float:
     return images / (time.perf_counter() - start)
 
 
-def compare(sides: Sides, rounds: int, ours: str, peer: str, repeats: int) -> tuple[float, ...]:
+def compare(
+    sides: Sides, rounds: int, ours: str, peer: str, repeats: int, peer_repeats: int
+) -> tuple[float, ...]:
     """Median rate of ours and of the peer, and the median of their ratios."""
     n, rates = len(sides.names), []
     for _ in range(rounds):
         mine = measure(getattr(sides, ours), n * repeats)
         sides.clean()
-        rates.append((mine, measure(getattr(sides, peer), n)))
+        rates.append((mine, measure(getattr(sides, peer), n * peer_repeats)))
     ratio = statistics.median(a / b for a, b in rates)
     return statistics.median(a for a, _ in rates), statistics.median(b for _, b in rates), ratio
 
@@ -272,18 +308,20 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer images, under a minute")
     quick = parser.parse_args().quick
     torch.set_num_threads(1)
+    shard_files.SHARD_BYTES = SHARD  # these images are few: several shards of them
     count, rounds = (512, 3) if quick else (2048, 5)
     pairs = {
-        "store_fill_vs_decode": ("fill_store", "decode_bare", 1),
-        "store_gather_vs_pil": ("gather", "decode_pil", 20),
-        "on_the_fly_vs_note": ("decode_on_the_fly", "run_usual_chain", 1),
+        "store_fill_vs_decode": ("fill_store", "decode_bare", 1, 1),
+        "store_gather_vs_pil": ("gather", "decode_pil", 20, 1),
+        "store_gather_vs_one_file": ("gather", "take", 20, 20),
+        "on_the_fly_vs_note": ("decode_on_the_fly", "run_usual_chain", 1, 1),
     }
     table = Table("pair", "ours, images/s", "peer, images/s", "ratio")
     ratios = {}
     with tempfile.TemporaryDirectory() as folder:
         sides = Sides(Path(folder), make_images(Path(folder), count))
-        for name, (ours, peer, repeats) in pairs.items():
-            mine, other, ratios[name] = compare(sides, rounds, ours, peer, repeats)
+        for name, (ours, peer, *repeats) in pairs.items():
+            mine, other, ratios[name] = compare(sides, rounds, ours, peer, *repeats)
             table.add_row(
                 f"{ours} against {peer}", f"{mine:,.0f}", f"{other:,.0f}", f"{ratios[name]:.2f}"
             )

@@ -108,7 +108,7 @@ def test_a_content_is_decoded_once_and_what_is_there_is_left_alone(
 ) -> None:
     open_pictures(*stored, None)
     known = (20 * 30 + 64 * 40 + 9 * 70 + 32 * 32 + 100 * 90 + 33 * 31) * 3
-    path = PictureCache(stored[2], None).pictures_path
+    path = PictureCache(stored[2], None).pictures.locate(0).path
     assert path.stat().st_size == known
     monkeypatch.setattr(picture_cache, "write_block", lambda *_: 1 / 0)
     usage = shutil.disk_usage("/")._replace(free=0)
@@ -134,7 +134,7 @@ def test_auto_looks_at_the_free_disk(
 def test_a_changed_byte_is_decoded_again(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picture_cache, "BLOCK", 2)
     wanted = open_member_store(*stored, "crop", 24).gather(ROWS)
-    path = PictureCache(stored[2], None).pictures_path
+    path = PictureCache(stored[2], None).pictures.locate(0).path
     content = bytearray(path.read_bytes())
     for place in (5, len(content) - 5):
         content[place] ^= 1

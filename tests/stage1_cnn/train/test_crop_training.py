@@ -5,6 +5,7 @@ import pytest
 import torch
 from small_task import make_settings, make_table
 
+from features.caching.shard_files import ShardFiles
 from features.core.manifest import Manifest
 from features.crops.crop_store import CropStore
 from features.crops.picture_store import RawPictures
@@ -30,12 +31,12 @@ def task(tmp_path_factory):
         y, x = np.indices((height, width))
         board = 12.0 * labels[row] * ((y + x) % 2) + rng.normal(128, 2, (height, width))
         pictures.append(np.stack([y, x, board], axis=2).astype(np.uint8))
-    path = folder / "pictures.bin"
-    path.write_bytes(b"".join(picture.tobytes() for picture in pictures))
+    files = ShardFiles(folder, "pictures")
+    files.locate(0).path.write_bytes(b"".join(picture.tobytes() for picture in pictures))
     places = np.cumsum([0, *(picture.nbytes for picture in pictures)])[:-1]
     folds = (np.arange(60) // 2 % 3).astype(np.int16)
     manifest = Manifest("train", make_table(labels, folds), "digest")
-    return manifest, CropStore(RawPictures(path, places, sizes), SIDE)
+    return manifest, CropStore(RawPictures(files, places, sizes), SIDE)
 
 
 def make_loader(task, seed=0, processes=None, **changes):
