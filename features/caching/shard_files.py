@@ -33,6 +33,7 @@ OPEN = 128
 process has 1,024 by default, and a stage has readers for three roles."""
 READ = 1 << 24
 """Bytes that are read at a time."""
+_WILL_NEED = getattr(mmap, "MADV_WILLNEED", None)
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -45,11 +46,9 @@ class Spot(NamedTuple):
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
         """The shard, to write from here on; it is made where it is not there."""
-        with name_place(self.path):
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
-            with os.fdopen(descriptor, "r+b") as file:
-                file.seek(self.start)
-                yield file
+        with name_place(self.path), open(self.path, "r+b", opener=_open_or_make) as file:
+            file.seek(self.start)
+            yield file
 
     def compute_checksum(self, size: int) -> int | None:
         """crc32 of the `size` bytes from here on; `None` where the shard has not so many."""
@@ -63,6 +62,10 @@ class Spot(NamedTuple):
         except FileNotFoundError:
             return None
         return None if left else checksum
+
+
+def _open_or_make(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT, 0o666)
 
 
 @dataclass(frozen=True)
@@ -138,9 +141,9 @@ class ShardReader:
             if len(content) < size:
                 reason = f"{len(shard.content)} bytes, of which more were written"
                 raise IntegrityError(shard.path, reason, "Run it again, and it is mended")
-            if hasattr(mmap, "MADV_WILLNEED"):
+            if _WILL_NEED is not None:
                 page = start // mmap.PAGESIZE * mmap.PAGESIZE
-                shard.map.madvise(mmap.MADV_WILLNEED, page, start + size - page)
+                shard.map.madvise(_WILL_NEED, page, start + size - page)
             found.append(content)
         return found
 

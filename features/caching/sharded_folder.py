@@ -6,7 +6,7 @@ bytes are on the disk, and forgotten as a whole where one of its parts has chang
 
 import logging
 import os
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -37,7 +37,7 @@ class Part(NamedTuple):
     """crc32."""
 
 
-class ShardedFolder(IndexedFolder):
+class ShardedFolder(IndexedFolder, ABC):
     """`files` are all its shards, `schema` the tables of a kind of cache beside that of parts."""
 
     def __init__(self, folder: Path, schema: str, files: Sequence[ShardFiles]) -> None:

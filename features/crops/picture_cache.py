@@ -122,8 +122,7 @@ class PictureCache(ShardedFolder):
 
 
 def split_blocks(wanted: pd.DataFrame, sizes: Ids, place: int) -> Iterator[PictureBlock]:
-    """Rows of a manifest's table in blocks, one after the other from `place` on, each in one shard.
-    """
+    """Rows of a manifest's table in blocks, each in one shard, from `place` on."""
     paths, sha256s = wanted["path"].to_numpy(), wanted["sha256"].to_numpy()
     start = 0
     while start < len(wanted):
