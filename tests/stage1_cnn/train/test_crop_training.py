@@ -76,6 +76,24 @@ def test_squares_are_a_function_of_seed_and_draw_however_processes_share_them(ta
     assert (find_corners(other) != find_corners(whole)).any()
 
 
+def test_faces_are_where_each_draw_shows_them(task):
+    manifest, store = task
+    faced = Manifest("train", manifest.table.assign(face="0.5,0.25,0.1,0.2"), "digest")
+    loader = make_loader((faced, store), augment=Augment(self_blend=0.5))
+    batches = [loader.load(step) for step in range(2)]
+    faces = np.concatenate([batch.faces for batch in batches])
+    corners = np.concatenate([find_corners(batch) for batch in batches]).astype(int)
+    sizes = store.pictures.sizes[np.concatenate([batch.row_ids for batch in batches])]
+    seen = ~np.isnan(faces[:, 0])
+    assert seen.sum() > 0
+    found = faces[:, [1, 0, 3, 2]] * SIDE + np.pad(corners, ((0, 0), (0, 2)))
+    wanted = np.tile(sizes, 2) * [0.25, 0.5, 0.2, 0.1]
+    np.testing.assert_allclose(found[seen], wanted[seen])
+    middles = wanted[:, :2] + wanted[:, 2:] / 2 - corners
+    assert (seen == ((middles >= 0) & (middles <= SIDE)).all(axis=1)).all()
+    assert make_loader(task).load(0).faces is None
+
+
 def test_a_network_learns_from_squares_with_every_augmentation(task):
     manifest, store = task
     augment = Augment(
