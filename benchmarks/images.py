@@ -17,8 +17,9 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -41,6 +42,7 @@ from benchmarks.gpu.sides import (
     measure_turn,
 )
 from features.caching import shard_files
+from features.caching.shard_files import ShardFiles, place_items
 from features.core.files import digest_bytes
 from features.core.manifest import Ids
 from features.crops.crop_store import CropStore
@@ -58,8 +60,8 @@ from stage1_cnn.networks.normalise import Normaliser
 SOURCE, SIZE, BATCH = 512, 256, 64
 SQUARE, LEARNT, NETWORK = 224, 32, "mobilenetv3_small_050"
 """Pixels of a square that is drawn, those of a batch, and the network that learns from them."""
-SHARD = 1 << 26
-"""Bytes of a shard: 320 squares."""
+SHARD = 1 << 24
+"""Bytes of one of many shards: 85 squares."""
 NATIVE = 64
 """Pictures that squares are drawn from: to encode one losslessly takes 0.2 s."""
 PHOTOS = ("astronaut", "coffee", "chelsea", "rocket")
@@ -83,6 +85,16 @@ def make_images(root: Path, count: int) -> list[str]:
         subsampling = 2 * (i % 2)
         Image.fromarray(pixels).save(root / name, quality=90, subsampling=subsampling)
     return names
+
+
+@contextmanager
+def shard_bytes(count: int) -> Iterator[None]:
+    """Within, a shard has at most so many bytes."""
+    kept, shard_files.SHARD_BYTES = shard_files.SHARD_BYTES, count
+    try:
+        yield
+    finally:
+        shard_files.SHARD_BYTES = kept
 
 
 class OneFile:
@@ -126,6 +138,7 @@ class Sides:
         )
         self.store = self.fill_store()
         self.one_file = OneFile(root / "squares.bin", self.store)
+        self.many = self.split_store()
 
     def fill_store(self) -> RawStore:
         """Ours, all cores: read, check, decode, resize, sha256, hash, write, flush, record.
@@ -140,11 +153,18 @@ class Sides:
         return RawStore(cache.pixels, places, SIZE)
 
     def take(self) -> None:
-        """The peer, one thread: random batches of the same squares, all in one file."""
-        for _ in range(20):
-            rows = self.rng.permutation(len(self.names))
-            for start in range(0, len(rows), BATCH):
-                self.one_file.gather(rows[start : start + BATCH])
+        """The peer: batches of the same squares, all in one file."""
+        self.draw_batches(self.one_file.gather)
+
+    def split_store(self) -> RawStore:
+        """The squares in shards of `SHARD` bytes."""
+        files = ShardFiles(self.root, "many")
+        with shard_bytes(SHARD):
+            places = place_items(np.arange(len(self.names)), SIZE**2 * 3, together=1)
+            for place, square in zip(places.tolist(), self.one_file.pixels, strict=True):
+                with files.locate(place).open() as file:
+                    file.write(square.tobytes())
+        return RawStore(files, places, SIZE)
 
     def clean(self) -> None:
         """Removes the stores that were filled, outside of any timing; an open one stays mapped."""
@@ -158,12 +178,21 @@ class Sides:
             for _ in threads.map(decode_jpeg, buffers):
                 pass
 
-    def gather(self) -> None:
-        """Ours, one thread: random batches of uint8 out of the store."""
+    def draw_batches(self, gather: Callable[[Ids], Pixels]) -> None:
+        """Random batches, one thread."""
         for _ in range(20):
             rows = self.rng.permutation(len(self.names))
             for start in range(0, len(rows), BATCH):
-                self.store.gather(rows[start : start + BATCH])
+                gather(rows[start : start + BATCH])
+
+    def gather(self) -> None:
+        """Ours: batches of uint8 out of the store, which is one shard."""
+        self.draw_batches(self.store.gather)
+
+    def gather_of_many(self) -> None:
+        """Ours: the same out of many shards."""
+        with shard_bytes(SHARD):
+            self.draw_batches(self.many.gather)
 
     def decode_pil(self) -> None:
         """The peer, one thread: Pillow decodes and resizes to uint8."""
@@ -176,7 +205,7 @@ class Sides:
         """Ours, one thread: batches of normalised float32, flipped, straight from the files."""
         threads = ThreadPoolExecutor(1)
         images = Images(size=SIZE, store="none")
-        store = FileStore(self.root, self.names, self.sha256s, images, threads)
+        store = FileStore(self.root, self.names, self.sha256s, images, None, threads)
         for start in range(0, len(self.names), BATCH):
             rows = np.arange(start, min(start + BATCH, len(self.names)))
             pixels = torch.from_numpy(store.gather(rows))
@@ -208,7 +237,7 @@ class NativePictures:
             assert not cache.fill(root, table, needed, "fill")
             places, _ = cache.find_places(sha256s, needed)
         self.raw = RawPictures(cache.pictures, places, self.sizes)
-        how = (images, None, ThreadPoolExecutor(1))
+        how = (images, None, None, ThreadPoolExecutor(1))
         self.original = FilePictures(root, names, sha256s, self.sizes, *how)
         self.webp = [encode_webp(content) for content in contents]
         self.bytes = {
@@ -308,12 +337,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer images, under a minute")
     quick = parser.parse_args().quick
     torch.set_num_threads(1)
-    shard_files.SHARD_BYTES = SHARD  # these images are few: several shards of them
     count, rounds = (512, 3) if quick else (2048, 5)
     pairs = {
         "store_fill_vs_decode": ("fill_store", "decode_bare", 1, 1),
         "store_gather_vs_pil": ("gather", "decode_pil", 20, 1),
         "store_gather_vs_one_file": ("gather", "take", 20, 20),
+        "many_shards_gather_vs_one_file": ("gather_of_many", "take", 20, 20),
         "on_the_fly_vs_note": ("decode_on_the_fly", "run_usual_chain", 1, 1),
     }
     table = Table("pair", "ours, images/s", "peer, images/s", "ratio")

@@ -12,10 +12,11 @@ with files.locate(place).open() as file:     # folder/images-00000.bin
 import mmap
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import repeat
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -107,6 +108,10 @@ class _MappedShard(NamedTuple):
     map: mmap.mmap
     content: Bytes
 
+    def list_items(self, size: int) -> Bytes:
+        """`(k, size)`: all of it, as items of this size."""
+        return self.content[: self.size // size * size].reshape(-1, size)
+
 
 def _map_shard(files: ShardFiles, number: int) -> _MappedShard:
     path = files.locate(number * SHARD_BYTES).path
@@ -115,8 +120,25 @@ def _map_shard(files: ShardFiles, number: int) -> _MappedShard:
     return _MappedShard(path, len(mapped), mapped, np.frombuffer(mapped, np.uint8))
 
 
+def _announce(shards: Iterable[_MappedShard], starts: Ids, stops: Ids) -> None:
+    """Tells the disk what will be read of each shard; raises `IntegrityError` where it is gone."""
+    pages = starts // mmap.PAGESIZE * mmap.PAGESIZE
+    spans = (stops.tolist(), pages.tolist(), (stops - pages).tolist())
+    for (path, size, mapped, _), stop, page, length in zip(shards, *spans, strict=False):
+        if stop > size:
+            reason = f"{size} bytes, of which more were written"
+            raise IntegrityError(path, reason, "Run it again, and it is mended")
+        if _WILL_NEED is not None:
+            mapped.madvise(_WILL_NEED, page, length)
+
+
 class ShardReader:
-    """Reads what lies in shards; opens one when something in it is asked for. For any thread."""
+    """Reads what lies in shards; opens one when something in it is asked for. For any thread.
+
+    The disk is told of all that is asked for at once, where a map would ask for one page at a time:
+    out of a cold file that is 3 times as fast, in memory it costs 1 µs each. All methods raise
+    `IntegrityError` where bytes are gone.
+    """
 
     def __init__(self, files: ShardFiles) -> None:
         self.files = files
@@ -127,33 +149,33 @@ class ShardReader:
         return ShardReader, (self.files,)
 
     def read(self, places: Ids, sizes: Ids | int) -> list[Bytes]:
-        """So many bytes from each place on, mapped; raises `IntegrityError` where they are gone.
-
-        The disk is told of all of them at once, where a map would ask for one page at a time: out
-        of a cold file that is 3 times as fast, in memory it costs 3 µs each.
-        """
+        """So many bytes from each place on, mapped."""
         numbers, starts = np.divmod(places, SHARD_BYTES)
-        pages = starts // mmap.PAGESIZE * mmap.PAGESIZE
-        found = []
-        for number, start, stop, page in zip(
-            numbers.tolist(), starts.tolist(), (starts + sizes).tolist(), pages.tolist(), strict=True
-        ):
-            path, size, mapped, content = self._open(number)
-            if stop > size:
-                reason = f"{size} bytes, of which more were written"
-                raise IntegrityError(path, reason, "Run it again, and it is mended")
-            if _WILL_NEED is not None:
-                mapped.madvise(_WILL_NEED, page, stop - page)
-            found.append(content[start:stop])
-        return found
+        shards, stops = [self._open(number) for number in numbers.tolist()], starts + sizes
+        _announce(shards, starts, stops)
+        spans = zip(shards, starts.tolist(), stops.tolist(), strict=True)
+        return [content[start:stop] for (_, _, _, content), start, stop in spans]
+
+    def gather(self, places: Ids, out: Bytes) -> None:
+        """Fills `out`, `(n, size)`, with large items, which lie at multiples of their size."""
+        size = out.shape[1]
+        numbers, starts = np.divmod(places, SHARD_BYTES)
+        if len(numbers) and (numbers == numbers[0]).all():
+            # One copy of all: 0.5 µs less for each, where a square of 256 pixels takes 13.
+            shard = self._open(int(numbers[0]))
+            _announce(repeat(shard), starts, starts + size)
+            # With its default mode `take` would fill a buffer of its own first, and copy that.
+            np.take(shard.list_items(size), starts // size, axis=0, out=out, mode="clip")
+        elif len(places):
+            np.concatenate(self.read(places, size), out=out.reshape(-1))
 
     def take(self, places: Ids, size: int) -> Bytes:
-        """`(n, size)`: a copy of small items, which lie at multiples of their size in shards."""
+        """`(n, size)`: a copy of small items, which lie at multiples of their size."""
         items = np.empty((len(places), size), np.uint8)
         numbers, starts = np.divmod(places, SHARD_BYTES)
         for number in np.unique(numbers).tolist():
-            own = numbers == number
-            content = self._open(number).content
-            whole = content[: len(content) // size * size].reshape(-1, size)
-            items[own] = whole[starts[own] // size]
+            own, shard = numbers == number, self._open(number)
+            last = starts[own].max(keepdims=True)
+            _announce([shard], last, last + size)
+            items[own] = shard.list_items(size)[starts[own] // size]
         return items
