@@ -27,7 +27,7 @@ CREATE INDEX IF NOT EXISTS blocks ON parts (block, name);
 """
 
 
-class Part(NamedTuple):
+class BlockPart(NamedTuple):
     """What a block has in the shards of one name."""
 
     files: ShardFiles
@@ -69,7 +69,7 @@ class ShardedFolder(IndexedFolder, ABC):
         self._unsaved.clear()
         super().commit()
 
-    def _record_parts(self, block: int, parts: Iterable[Part]) -> None:
+    def _record_parts(self, block: int, parts: Iterable[BlockPart]) -> None:
         for part in parts:
             values = (part.files.name, part.place, part.bytes, part.checksum, block)
             self._index.execute("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?)", values)

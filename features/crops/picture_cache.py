@@ -17,7 +17,7 @@ from joblib import delayed
 from features.caching.filling import run_tasks
 from features.caching.indexed_folder import ASKED, mark_values
 from features.caching.shard_files import ShardFiles, Spot, place_block
-from features.caching.sharded_folder import Part, ShardedFolder
+from features.caching.sharded_folder import BlockPart, ShardedFolder
 from features.core.files import name_place
 from features.core.manifest import Ids
 from features.core.trusted import ANYWHERE
@@ -115,7 +115,7 @@ class PictureCache(ShardedFolder):
             if i not in done.problems:
                 rows.append((sha256, place, size, block.place))
             place += size
-        written = Part(self.pictures, block.place, sum(block.sizes), done.checksum)
+        written = BlockPart(self.pictures, block.place, sum(block.sizes), done.checksum)
         with name_place(self.index_path):
             self._index.executemany("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?)", rows)
             self._record_parts(block.place, [written])

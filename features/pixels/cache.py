@@ -20,7 +20,7 @@ from joblib import delayed
 from features.caching.filling import run_tasks
 from features.caching.indexed_folder import ASKED, mark_values
 from features.caching.shard_files import ShardFiles, Spot, place_items
-from features.caching.sharded_folder import Part, ShardedFolder
+from features.caching.sharded_folder import BlockPart, ShardedFolder
 from features.core.files import name_place
 from features.core.manifest import Ids
 from features.pixels.facts import Scan
@@ -180,11 +180,11 @@ class ImageCache(ShardedFolder):
         marks = ", ".join("?" * (4 + len(FACTS)))
         count, (thumbnails, squares) = len(done.scans), self._place(done.start)
         written = [
-            Part(self.thumbnails, thumbnails, count * STORED_SIDE**2, done.thumbnails_checksum)
+            BlockPart(self.thumbnails, thumbnails, count * STORED_SIDE**2, done.thumbnails_checksum)
         ]
         if done.pixels_checksum is not None:
             size = count * self.images.image_bytes
-            written.append(Part(self.pixels, squares, size, done.pixels_checksum))
+            written.append(BlockPart(self.pixels, squares, size, done.pixels_checksum))
         with name_place(self.index_path):
             self._index.executemany(f"INSERT OR REPLACE INTO files VALUES ({marks})", rows)
             self._record_parts(done.start, written)
