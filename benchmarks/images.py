@@ -101,8 +101,7 @@ class OneFile:
     """Squares in one file that is mapped as a whole, each batch one `take`: what shards are
     measured by."""
 
-    def __init__(self, path: Path, store: RawStore) -> None:
-        store.gather(np.arange(len(store))).tofile(path)
+    def __init__(self, path: Path) -> None:
         with open(path, "rb") as file:
             self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self.pixels = np.frombuffer(self.map, np.uint8).reshape(-1, SIZE, SIZE, 3)
@@ -137,7 +136,8 @@ class Sides:
             ]
         )
         self.store = self.fill_store()
-        self.one_file = OneFile(root / "squares.bin", self.store)
+        (shard,) = root.glob("store1/*/images-*")
+        self.one_file = OneFile(shard)
         self.many = self.split_store()
 
     def fill_store(self) -> RawStore:

@@ -136,7 +136,7 @@ class ShardReader:
     """Reads what lies in shards; opens one when something in it is asked for. For any thread.
 
     The disk is told of all that is asked for at once, where a map would ask for one page at a time:
-    out of a cold file that is 3 times as fast, in memory it costs 1 µs each. All methods raise
+    out of a cold file that is 3 times as fast, in memory it costs 3 µs each. All methods raise
     `IntegrityError` where bytes are gone.
     """
 
@@ -175,7 +175,7 @@ class ShardReader:
         numbers, starts = np.divmod(places, SHARD_BYTES)
         for number in np.unique(numbers).tolist():
             own, shard = numbers == number, self._open(number)
-            last = starts[own].max(keepdims=True)
+            last = np.sort(starts[own])[-1:]
             _announce([shard], last, last + size)
             items[own] = shard.list_items(size)[starts[own] // size]
         return items
