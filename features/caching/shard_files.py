@@ -148,7 +148,7 @@ class ShardReader:
     def __reduce__(self) -> tuple[object, ...]:
         return ShardReader, (self.files,)
 
-    def read(self, places: Ids, sizes: Ids | int) -> list[Bytes]:
+    def read(self, places: Ids, sizes: Ids) -> list[Bytes]:
         """So many bytes from each place on, mapped."""
         numbers, starts = np.divmod(places, SHARD_BYTES)
         shards, stops = [self._open(number) for number in numbers.tolist()], starts + sizes
@@ -167,7 +167,8 @@ class ShardReader:
             # With its default mode `take` would fill a buffer of its own first, and copy that.
             np.take(shard.list_items(size), starts // size, axis=0, out=out, mode="clip")
         elif len(places):
-            np.concatenate(self.read(places, size), out=out.reshape(-1))
+            found = self.read(places, np.full_like(places, size))
+            np.concatenate(found, out=out.reshape(-1))
 
     def take(self, places: Ids, size: int) -> Bytes:
         """`(n, size)`: a copy of small items, which lie at multiples of their size."""
