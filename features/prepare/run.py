@@ -146,7 +146,8 @@ def _scan_rows(rows: pd.DataFrame, params: PrepareParams, cache: ImageCache) -> 
 
 
 def _open_thumbnails(rows: pd.DataFrame, cache: ImageCache) -> Thumbnails:
-    return Thumbnails(cache.thumbnails_path, rows["slot"].to_numpy(np.int64))
+    slots = rows["slot"].to_numpy(np.int64)
+    return Thumbnails(cache.thumbnails, cache.place_thumbnails(slots))
 
 
 def quarantine(rows: pd.DataFrame, params: PrepareParams, out: Path) -> pd.DataFrame:
