@@ -1,0 +1,281 @@
+"""LightGBM on the workers of a Dask cluster, each with a part of the rows: `lightgbm.dask`.
+
+Every worker is given each k-th row of either class: both classes, and about the same rows, since
+LightGBM finds the bins of a column on those of one worker. As many workers give the same trees,
+whichever they are: sums over rows are theirs, in their order.
+
+Early stopping is none of `lightgbm.dask`: each worker would stop by the rows that it happens to
+have, and the others wait for it (LightGBM's issue 6351). So all get the same rows to measure on,
+see the same losses and stop together.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import lightgbm
+import numpy as np
+from lightgbm import Booster
+from lightgbm.basic import LightGBMError
+
+from features.core.manifest import Ids
+from features.errors import ClusterError
+from features.runtime.cluster import MINUTES
+from stage2_ensemble.columns.columns import Floats, Labels, Mask
+from stage2_ensemble.columns.dask_arrays import is_spread, map_rows, spread_rows
+from stage2_ensemble.models.rounds import LEFT_OUT, STOP_AFTER, pick_rounds
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+Options = dict[str, object]
+NAMES = {
+    "boosting": "boosting_type",
+    "bagging_fraction": "subsample",
+    "bagging_freq": "subsample_freq",
+    "bin_construct_sample_cnt": "subsample_for_bin",
+    "feature_fraction": "colsample_bytree",
+    "lambda_l2": "reg_lambda",
+    "min_data_in_leaf": "min_child_samples",
+    "seed": "random_state",
+}
+"""What LightGBM's parameters are called by its classes."""
+ATTEMPTS = 2
+_T = TypeVar("_T")
+_log = logging.getLogger("forgerystack")
+
+
+@dataclass(frozen=True)
+class SpreadRows:
+    """What is learned from: `matrix` `(n, c)` lies with the workers."""
+
+    matrix: "da.Array"
+    labels: Labels
+    weights: Floats
+    begin: Floats | None = None
+    """`(n,)` log-odds that boosting goes on from."""
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Arguments of a fit: Dask arrays with one block for each worker."""
+
+    learned: dict[str, Any]
+    measured: dict[str, Any]
+
+
+def deal_rows(labels: Labels, count: int) -> list[Ids]:
+    """Positions of the rows of `count` parts, fewer where a class has fewer rows: each has every
+    `count`-th row of either class.
+    """
+    count = int(min(count, *np.bincount(labels, minlength=2)))
+    parts = np.empty(len(labels), np.int64)
+    for label in (0, 1):
+        own = np.flatnonzero(labels == label)
+        parts[own] = np.arange(len(own)) % count
+    return [np.flatnonzero(parts == part) for part in range(count)]
+
+
+def boost_spread(
+    rows: SpreadRows,
+    left_out: Sequence[Mask],
+    options: Options,
+    steps: Sequence[Options],
+    most: int,
+    seeds: Sequence[int],
+    workers: int,
+) -> list[Booster]:
+    """A booster for each seed, of as many rounds of each of `steps` as lower the loss on rows that
+    are left out, `most` at most; none where no round does.
+
+    Raises `ClusterError` where it fails twice, or takes longer than `dask.minutes` twice.
+    """
+
+    def work(client: Any) -> list[Booster]:
+        fitting = _Fitting(client, rows, workers)
+        rounds = fitting.find_rounds(left_out, options, steps, most)
+        if not sum(rounds):
+            return []
+        each = {key: np.repeat([s[key] for s in steps], rounds).tolist() for key in steps[0]}
+        follow = lightgbm.reset_parameter(**each)
+        parts = fitting.place(np.arange(len(rows.labels)))
+        return [
+            fitting.fit(parts, options | steps[0] | {"seed": s}, sum(rounds), follow).booster_
+            for s in seeds
+        ]
+
+    return _try_twice(work, workers)
+
+
+def grow_spread(
+    rows: SpreadRows, options: Options, trees: int, seeds: Sequence[int], workers: int
+) -> list[Booster]:
+    """A booster of so many trees for each seed. Raises as `boost_spread`."""
+
+    def work(client: Any) -> list[Booster]:
+        fitting = _Fitting(client, rows, workers)
+        parts = fitting.place(np.arange(len(rows.labels)))
+        return [fitting.fit(parts, options | {"seed": s}, trees).booster_ for s in seeds]
+
+    return _try_twice(work, workers)
+
+
+def _try_twice(work: Callable[[Any], _T], count: int) -> _T:
+    """What `work(client)` gives; where it is lost or late, once more, by workers that are new."""
+    import dask
+    from distributed import KilledWorker, default_client
+
+    client, minutes = default_client(), dask.config.get(MINUTES)
+    lost = (CancelledError, KilledWorker, LightGBMError, OSError, TimeoutError)
+    for attempt in range(ATTEMPTS):
+        pool = ThreadPoolExecutor(1)
+        job = pool.submit(work, client)
+        try:
+            return job.result(60 * minutes)
+        except lost as error:
+            late = isinstance(error, TimeoutError) and not job.done()
+            problem = f"not done in {minutes:g} minutes" if late else str(error) or repr(error)
+        finally:
+            pool.shutdown(wait=False)
+        _log.warning("stack: LightGBM on Dask, attempt %d: %s", attempt + 1, problem)
+        try:
+            client.restart()  # whoever waits for a lost one ends, too
+            client.wait_for_workers(count, timeout=60)
+        except lost as error:
+            raise ClusterError(f"Workers of Dask do not come back: {error}", _ADVICE) from error
+    raise ClusterError(f"LightGBM on Dask failed {ATTEMPTS} times, at last: {problem}", _ADVICE)
+
+
+_ADVICE = (
+    "Give workers more memory, or it more time (dask.minutes), start them with a nanny "
+    "(docs/guide/cluster.md), and run it again"
+)
+
+
+class _Fitting:
+    """Fits on the same rows, which are worked out once."""
+
+    def __init__(self, client: Any, rows: SpreadRows, workers: int) -> None:
+        from distributed import wait
+
+        self._client, self._rows = client, rows
+        self._workers = sorted(client.nthreads())[:workers]
+        matrix = rows.matrix if is_spread(rows.matrix) else spread_rows(rows.matrix)
+        self._matrix = client.persist(matrix)
+        wait(self._matrix)
+
+    def find_rounds(
+        self, left_out: Sequence[Mask], options: Options, steps: Sequence[Options], most: int
+    ) -> list[int]:
+        """Of each step; 0 where there is nothing to leave out."""
+        if not left_out:
+            return [0] * len(steps)
+        begins = [self._rows.begin] * len(left_out)
+        found: list[int] = []
+        for step in steps:
+            fits = [
+                self._measure(rows, begin, options | step, most)
+                for rows, begin in zip(left_out, begins, strict=True)
+            ]
+            shortest = min(len(losses) for _, losses in fits)
+            losses = np.stack([losses[:shortest] for _, losses in fits], axis=1)
+            rounds = pick_rounds(list(losses), doubted=bool(found))
+            found.append(rounds)
+            if rounds and len(found) < len(steps):
+                begins = [
+                    begin + self._score(booster, rounds)
+                    for begin, (booster, _) in zip(begins, fits, strict=True)
+                ]
+        return found
+
+    def _measure(
+        self, left_out: Mask, begin: Floats, options: Options, most: int
+    ) -> tuple[Booster, Floats]:
+        """A booster of the other rows, and the loss on those left out: before it, of each round."""
+        measured = np.flatnonzero(left_out)
+        measured = measured[:: -(-len(measured) // LEFT_OUT)]
+        parts = self.place(np.flatnonzero(~left_out), measured, begin)
+        stop = lightgbm.early_stopping(STOP_AFTER, verbose=False)
+        model = self.fit(parts, options, most, stop)
+        (by_round,) = model.evals_result_["valid_0"].values()
+        own = (self._rows.labels[measured], self._rows.weights[measured], begin[measured])
+        return model.booster_, np.array([_measure_loss(*own), *by_round])
+
+    def _score(self, booster: Booster, rounds: int) -> Floats:
+        """`(n,)` sums over the trees of so many rounds."""
+
+        def predict(block: Any) -> Any:
+            values = booster.predict(block, raw_score=True, num_iteration=rounds)
+            return np.asarray(values)[:, None]
+
+        return np.asarray(map_rows(predict, self._matrix, 1, np.float64).compute()[:, 0])
+
+    def place(
+        self, learned: Ids, measured: Ids | None = None, begin: Floats | None = None
+    ) -> _Parts:
+        """The rows at `learned`, a part with each worker; those at `measured` with every one.
+
+        `begin`: other log-odds to go on from than those of the rows.
+        """
+        import dask.array as da
+        from distributed import wait
+
+        rows = self._rows
+        begin = rows.begin if begin is None else begin
+        dealt = [learned[own] for own in deal_rows(rows.labels[learned], len(self._workers))]
+        held = []
+        for own, worker in zip(dealt, self._workers, strict=False):
+            block = self._matrix[own].rechunk(-1)
+            held.append(self._client.persist(block, workers=[worker]))
+        wait(held)
+
+        def share_out(values: Any) -> Any:
+            return da.concatenate([da.from_array(values[own], chunks=-1) for own in dealt])
+
+        parts = {"X": da.concatenate(held), "y": share_out(rows.labels)}
+        parts["sample_weight"] = share_out(rows.weights)
+        if begin is not None:
+            parts["init_score"] = share_out(begin)
+        if measured is None:
+            return _Parts(parts, {})
+
+        def repeat(values: Any) -> Any:
+            to_all = self._client.scatter(values, workers=self._workers, broadcast=True, hash=False)
+            block = da.from_delayed(to_all, values.shape, values.dtype)
+            return da.concatenate([block] * len(dealt))
+
+        matrix = self._matrix[measured].compute()
+        shown = {"eval_set": [(repeat(matrix), repeat(rows.labels[measured]))]}
+        shown["eval_sample_weight"] = [repeat(rows.weights[measured])]
+        if begin is not None:
+            shown["eval_init_score"] = [repeat(begin[measured])]
+        return _Parts(parts, shown)
+
+    def fit(self, parts: _Parts, options: Options, rounds: int, *callbacks: Any) -> Any:
+        """A `DaskLGBMClassifier` of at most so many rounds."""
+        named = {NAMES.get(name, name): value for name, value in options.items()}
+        del named["num_threads"]  # those of the worker
+        model = lightgbm.DaskLGBMClassifier(client=self._client, n_estimators=rounds, **named)
+        check = _CheckMachines(parts.learned["X"].numblocks[0])
+        return model.fit(**parts.learned, **parts.measured, callbacks=[check, *callbacks])
+
+
+@dataclass
+class _CheckMachines:
+    """A callback: parts may not have come together on fewer workers, which would sum otherwise."""
+
+    count: int
+    before_iteration = True
+    order = 0
+
+    def __call__(self, env: Any) -> None:
+        found = env.params["num_machines"]
+        if found != self.count:
+            raise LightGBMError(f"{found} workers have the parts of {self.count}")
+
+
+def _measure_loss(labels: Labels, weights: Floats, log_odds: Floats) -> float:
+    """Weighted log loss."""
+    return float(np.average(np.logaddexp(0, np.where(labels == 1, -1, 1) * log_odds), weights=weights))
