@@ -1,4 +1,4 @@
-"""Clusters of Dask for tests: workers that are threads of this process, or processes to be killed."""
+"""Clusters of Dask for tests: workers that are threads of this process; who kills others."""
 
 import logging
 import os
@@ -58,7 +58,7 @@ class Killer:
 
     def _find_busy(self) -> int | None:
         for cluster in list(SpecCluster._instances):
-            if cluster.status.name != "running":
+            if getattr(cluster.status, "name", None) != "running":
                 continue
             pids = {worker.worker_address: worker.pid for worker in cluster.workers.values()}
             for key, task in list(cluster.scheduler.tasks.items()):

@@ -9,8 +9,8 @@ Tables are the same to the bit on either, so no stage depends on this.
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from concurrent.futures import CancelledError, Future
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, Literal, Self
 
 from pydantic import PositiveFloat, PositiveInt, model_validator
@@ -23,6 +23,8 @@ SECONDS = 60
 Engine = Literal["local", "dask"]
 MINUTES = "forgerystack.minutes"
 """Of Dask's configuration: `dask.minutes`."""
+NO_STDOUT = "import os; os.dup2(os.open(os.devnull, os.O_WRONLY), 1)"
+"""For workers on this machine: LightGBM says there what nobody can silence."""
 
 
 class Scans(Section):
@@ -105,6 +107,7 @@ def open_cluster(place: DaskCluster, least: int = 1) -> Iterator[Any]:
                     host="127.0.0.1",
                     dashboard_address=None,
                     silence_logs=logging.CRITICAL,
+                    preload=[NO_STDOUT],
                 )
                 address = opened.enter_context(cluster).scheduler_address
             client = opened.enter_context(_connect(distributed, address))
@@ -112,8 +115,8 @@ def open_cluster(place: DaskCluster, least: int = 1) -> Iterator[Any]:
             yield client
     except lost as error:
         raise ClusterError(
-            f"Dask gave up: {str(error) or type(error).__name__}. Workers were killed, probably for "
-            "want of memory, or the scheduler has ended",
+            f"Dask gave up: {str(error) or type(error).__name__} Workers were killed, probably "
+            "for want of memory, or the scheduler has ended",
             "What was finished is kept: run it again, with more memory for each worker",
         ) from error
 

@@ -142,8 +142,8 @@ class Stack(Section):
     lambda_l2: NonNegativeFloat = 1.0
     """Ten times that for trees that look at columns together."""
     engine: Literal["local", "dask"] = "local"
-    """`dask`: for more rows than one machine takes. Embeddings and columns stay with the workers (of
-    `dask`), components are fitted on all rows, and each worker learns from a part of them."""
+    """`dask`: for more rows than one machine takes. Embeddings and columns stay with the workers of
+    a cluster, components are fitted on all rows, and each worker learns from a part of them."""
     dask_workers: PositiveInt = 2
     """For `dask`: those that share the rows of a LightGBM model. As many give the same model."""
 

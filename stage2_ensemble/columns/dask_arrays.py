@@ -1,4 +1,4 @@
-"""Rows that lie on a cluster: memory-mapped files as Dask arrays, and what is made of them by block.
+"""Rows on a cluster: memory-mapped files as arrays of Dask, and what is made of them by block.
 
 Workers read the files themselves, and nothing but results comes here. Only `fit_incremental` adds
 rows up; all else is to the bit what it is of arrays of numpy, whose blocks begin at the same rows.

@@ -176,7 +176,6 @@ def _take(names: Sequence[str], known: Sequence[str], matrix: Matrix) -> Matrix:
     return matrix if is_spread(matrix) else np.ascontiguousarray(matrix)
 
 
-
 def _build_far(
     columns: MemberColumns,
     axes: Sequence[Axes],

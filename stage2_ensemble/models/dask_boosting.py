@@ -45,6 +45,8 @@ NAMES = {
 ATTEMPTS = 2
 _T = TypeVar("_T")
 _log = logging.getLogger("forgerystack")
+_quiet = logging.getLogger("lightgbm")
+_quiet.setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def boost_spread(
         follow = lightgbm.reset_parameter(**each)
         parts = fitting.place(np.arange(len(rows.labels)))
         return [
-            fitting.fit(parts, options | steps[0] | {"seed": s}, sum(rounds), follow).booster_
+            fitting.fit(parts, options | steps[0] | {"seed": s}, sum(rounds), follow)[0]
             for s in seeds
         ]
 
@@ -117,7 +119,7 @@ def grow_spread(
     def work(client: Any) -> list[Booster]:
         fitting = _Fitting(client, rows, workers)
         parts = fitting.place(np.arange(len(rows.labels)))
-        return [fitting.fit(parts, options | {"seed": s}, trees).booster_ for s in seeds]
+        return [fitting.fit(parts, options | {"seed": s}, trees)[0] for s in seeds]
 
     return _try_twice(work, workers)
 
@@ -128,6 +130,7 @@ def _try_twice(work: Callable[[Any], _T], count: int) -> _T:
     from distributed import KilledWorker, default_client
 
     client, minutes = default_client(), dask.config.get(MINUTES)
+    lightgbm.register_logger(_quiet)  # it prints what it does about ports
     lost = (CancelledError, KilledWorker, LightGBMError, OSError, TimeoutError)
     for attempt in range(ATTEMPTS):
         pool = ThreadPoolExecutor(1)
@@ -198,10 +201,10 @@ class _Fitting:
         measured = measured[:: -(-len(measured) // LEFT_OUT)]
         parts = self.place(np.flatnonzero(~left_out), measured, begin)
         stop = lightgbm.early_stopping(STOP_AFTER, verbose=False)
-        model = self.fit(parts, options, most, stop)
-        (by_round,) = model.evals_result_["valid_0"].values()
+        booster, measured_losses = self.fit(parts, options, most, stop)
+        (by_round,) = measured_losses["valid_0"].values()
         own = (self._rows.labels[measured], self._rows.weights[measured], begin[measured])
-        return model.booster_, np.array([_measure_loss(*own), *by_round])
+        return booster, np.array([_measure_loss(*own), *by_round])
 
     def _score(self, booster: Booster, rounds: int) -> Floats:
         """`(n,)` sums over the trees of so many rounds."""
@@ -220,21 +223,18 @@ class _Fitting:
         `begin`: other log-odds to go on from than those of the rows.
         """
         import dask.array as da
-        from distributed import wait
 
         rows = self._rows
         begin = rows.begin if begin is None else begin
         dealt = [learned[own] for own in deal_rows(rows.labels[learned], len(self._workers))]
-        held = []
-        for own, worker in zip(dealt, self._workers, strict=False):
-            block = self._matrix[own].rechunk(-1)
-            held.append(self._client.persist(block, workers=[worker]))
-        wait(held)
 
         def share_out(values: Any) -> Any:
             return da.concatenate([da.from_array(values[own], chunks=-1) for own in dealt])
 
-        parts = {"X": da.concatenate(held), "y": share_out(rows.labels)}
+        parts = {
+            "X": da.concatenate([self._matrix[own].rechunk(-1) for own in dealt]),
+            "y": share_out(rows.labels),
+        }
         parts["sample_weight"] = share_out(rows.weights)
         if begin is not None:
             parts["init_score"] = share_out(begin)
@@ -247,35 +247,56 @@ class _Fitting:
             return da.concatenate([block] * len(dealt))
 
         matrix = self._matrix[measured].compute()
-        shown = {"eval_set": [(repeat(matrix), repeat(rows.labels[measured]))]}
+        shown = {"eval_X": (repeat(matrix),), "eval_y": (repeat(rows.labels[measured]),)}
         shown["eval_sample_weight"] = [repeat(rows.weights[measured])]
         if begin is not None:
             shown["eval_init_score"] = [repeat(begin[measured])]
         return _Parts(parts, shown)
 
-    def fit(self, parts: _Parts, options: Options, rounds: int, *callbacks: Any) -> Any:
-        """A `DaskLGBMClassifier` of at most so many rounds."""
+    def fit(
+        self, parts: _Parts, options: Options, rounds: int, *callbacks: Any
+    ) -> tuple[Booster, Any]:
+        """A booster of at most so many rounds, and by name what was measured after each."""
         named = {NAMES.get(name, name): value for name, value in options.items()}
         del named["num_threads"]  # those of the worker
-        model = lightgbm.DaskLGBMClassifier(client=self._client, n_estimators=rounds, **named)
-        check = _CheckMachines(parts.learned["X"].numblocks[0])
-        return model.fit(**parts.learned, **parts.measured, callbacks=[check, *callbacks])
+        client = _Placing(self._client, self._workers)
+        model = lightgbm.DaskLGBMClassifier(client=client, n_estimators=rounds, **named)
+        model.fit(**parts.learned, **parts.measured, callbacks=list(callbacks))
+        return _forget_places(model.booster_), model.evals_result_
 
 
-@dataclass
-class _CheckMachines:
-    """A callback: parts may not have come together on fewer workers, which would sum otherwise."""
+class _Placing:
+    """The client that LightGBM sees: each part goes to a worker of its own, in their order.
 
-    count: int
-    before_iteration = True
-    order = 0
+    Dask would put small parts together, and has no order: other sums, so other trees.
+    """
 
-    def __call__(self, env: Any) -> None:
-        found = env.params["num_machines"]
-        if found != self.count:
-            raise LightGBMError(f"{found} workers have the parts of {self.count}")
+    def __init__(self, client: Any, workers: Sequence[str]) -> None:
+        self._client, self._workers = client, workers
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def compute(self, parts: Sequence[Any]) -> list[Any]:
+        """Their futures."""
+        pairs = zip(parts, self._workers, strict=False)
+        return [self._client.compute(part, workers=[worker]) for part, worker in pairs]
+
+    def who_has(self, parts: Sequence[Any]) -> dict[str, Any]:
+        """The workers of each part, in their order: the first is the first machine."""
+        found = self._client.who_has(parts)
+        return {part.key: found[part.key] for part in parts}
+
+
+def _forget_places(booster: Booster) -> Booster:
+    """It holds addresses and ports, which are others in each run."""
+    lines = booster.model_to_string().splitlines(keepends=True)
+    places = ("[machines:", "[local_listen_port:")
+    return Booster(model_str="".join(line for line in lines if not line.startswith(places)))
 
 
 def _measure_loss(labels: Labels, weights: Floats, log_odds: Floats) -> float:
     """Weighted log loss."""
-    return float(np.average(np.logaddexp(0, np.where(labels == 1, -1, 1) * log_odds), weights=weights))
+    return float(
+        np.average(np.logaddexp(0, np.where(labels == 1, -1, 1) * log_odds), weights=weights)
+    )

@@ -81,7 +81,7 @@ def test_an_engine_that_is_not_installed_is_told_with_its_extra(folder, monkeypa
 def test_a_scheduler_that_does_not_answer_is_told(monkeypatch):
     monkeypatch.setattr(module, "SECONDS", 0.2)
     with (
-        pytest.raises(ClusterError, match="dask.scheduler tcp://127.0.0.1:9"),
+        pytest.raises(ClusterError, match=r"dask.scheduler tcp://127.0.0.1:9"),
         open_cluster(DaskCluster(scheduler="tcp://127.0.0.1:9")),
     ):
         pass
@@ -109,13 +109,15 @@ def test_workers_in_another_folder_are_told(cluster, monkeypatch):
 
 
 def test_what_dask_gives_up_is_told_once(cluster):
+    from types import SimpleNamespace
+
     from distributed import KilledWorker
 
     with (
         pytest.raises(ClusterError, match="What was finished is kept"),
         open_cluster(DaskCluster(scheduler=cluster.scheduler_address)),
     ):
-        raise KilledWorker("measure_range-1", None, 3)
+        raise KilledWorker("measure_range-1", SimpleNamespace(address="tcp://a:1"), 3)
 
 
 def test_without_an_engine_nothing_of_dask_is_asked_for(folder, monkeypatch):

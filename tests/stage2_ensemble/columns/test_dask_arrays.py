@@ -83,7 +83,9 @@ def test_columns_that_are_chosen_are_the_same_to_the_bit(columns):
 def test_projections_of_rows_here_and_there_are_the_same(columns):
     axes = [Projection.fit(rows, 4, 0) for rows in columns.embeddings]
     mixed = [spread_rows(columns.embeddings[0]), *columns.embeddings[1:]]
-    for found, wanted in zip(apply_all(axes, mixed), apply_all(axes, columns.embeddings), strict=True):
+    for found, wanted in zip(
+        apply_all(axes, mixed), apply_all(axes, columns.embeddings), strict=True
+    ):
         assert np.array_equal(found, wanted)
 
 
@@ -107,4 +109,3 @@ def test_rows_without_an_embedding_teach_nothing():
     assert components.shape == (2, 6)
     nothing = fit_incremental(spread_rows(np.full((90, 6), np.nan, np.float16)), 2)
     assert [part.shape for part in nothing] == [(6,), (0, 6)]
-
