@@ -31,6 +31,8 @@ ON_DASK = ["scans.engine=dask", "dask.workers=2"]
 HERE = DaskCluster(workers=2)
 LOCAL = Stack(**{**STACK, "max_rounds": 60, "learning_rate": 0.05})
 FAR = LOCAL.model_copy(update={"engine": "dask"})
+CURVES = FAR.model_copy(update={"num_leaves": 2})
+"""One kind of trees: fewer fits."""
 LOST = "a worker of Dask is killed in a scan, in principal components or in LightGBM"
 
 
@@ -113,11 +115,11 @@ def test_components_are_the_same_after_a_loss(tmp_path, small_blocks):
 
 @pytest.mark.fault(LOST)
 def test_lightgbm_begins_once_more_to_the_same_bytes(small_blocks, caplog):
-    columns = draw_columns(reals=800, fakes=1200)
+    columns = draw_columns(reals=400, fakes=600)
     with open_cluster(HERE, least=2):
-        wanted = Boosted.fit([spread(columns)], FAR, 0)
+        wanted = Boosted.fit([spread(columns)], CURVES, 0)
         with Killer("_train_part", after=0.1) as killer:
-            found = Boosted.fit([spread(columns)], FAR, 0)
+            found = Boosted.fit([spread(columns)], CURVES, 0)
     assert len(killer.killed) == 1
     assert "LightGBM on Dask, attempt 1" in caplog.text
     assert wanted.boosters
@@ -126,7 +128,7 @@ def test_lightgbm_begins_once_more_to_the_same_bytes(small_blocks, caplog):
 
 @pytest.mark.fault(LOST)
 def test_lightgbm_that_is_lost_twice_is_an_error(small_blocks):
-    columns = draw_columns(reals=800, fakes=1200)
+    columns = draw_columns(reals=400, fakes=600)
     with (
         open_cluster(HERE, least=2),
         Killer("_train_part", times=20),

@@ -254,8 +254,7 @@ def read_train_columns(
     outside: OutsideFolders = NO_FOLDERS,
     far: bool = False,
 ) -> list[tuple[FoldColumns, CalibrationColumns]]:
-    """Fold rows and calibration rows of each active fold. `far`: what is large stays on the disk,
-    for the workers of a cluster to read."""
+    """Fold rows and calibration rows of each active fold; `far`: Dask reads what is large."""
     dumps = (read_dumps(folder, train, names, k, train.digest, outside) for k in folds)
     if far:
         dumps = ([_spread(dump) for dump in own] for own in dumps)

@@ -183,7 +183,7 @@ def _build_far(
     components: Sequence[int],
 ) -> tuple[tuple[str, ...], Any]:
     """`_build_all` of rows on a cluster, where the matrix stays: an array of Dask."""
-    large = [*columns.embeddings, columns.extras]
+    large: list[Any] = [*columns.embeddings, columns.extras]
     far = [place for place, rows in enumerate(large) if is_spread(rows)]
     own = {field.name: getattr(columns, field.name) for field in fields(MemberColumns)}
     near = _fill(MemberColumns(**own), far, [np.empty((len(columns), 0))] * len(far))
@@ -214,7 +214,7 @@ def _fill(
     columns: MemberColumns, places: Sequence[int], blocks: Sequence[npt.NDArray[Any]]
 ) -> MemberColumns:
     """`columns` with `blocks` at `places` of the embeddings of all backbones and the extras."""
-    large = [*columns.embeddings, columns.extras]
+    large: list[Any] = [*columns.embeddings, columns.extras]
     for place, block in zip(places, blocks, strict=True):
         large[place] = block
     return replace(columns, embeddings=tuple(large[:-1]), extras=large[-1])

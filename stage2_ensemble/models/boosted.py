@@ -86,9 +86,9 @@ class Boosted:
         steps = list_steps(settings)
         seeds = [seed + bag for bag in range(settings.bags)]
         if settings.is_spread:
-            shared = SpreadRows(rows, labels, weights, begin)
+            shared = SpreadRows(rows, labels, weights)
             how = (options, steps, settings.max_rounds, seeds, settings.dask_workers)
-            grown = boost_spread(shared, list_left_out(inner_folds), *how)
+            grown = boost_spread(shared, begin, list_left_out(inner_folds), *how)
             return cls(start.best, table, tuple(grown))
         data = lightgbm.Dataset(
             rows, labels, weight=weights, init_score=begin, params=options, free_raw_data=False

@@ -43,6 +43,12 @@ NAMES = {
 }
 """What LightGBM's parameters are called by its classes."""
 ATTEMPTS = 2
+SECONDS = 60
+"""That a worker that was lost may take to come back."""
+_ADVICE = (
+    "Give workers more memory, or it more time (dask.minutes), start them with a nanny "
+    "(docs/guide/cluster.md), and run it again"
+)
 _T = TypeVar("_T")
 _log = logging.getLogger("forgerystack")
 _quiet = logging.getLogger("lightgbm")
@@ -56,8 +62,6 @@ class SpreadRows:
     matrix: "da.Array"
     labels: Labels
     weights: Floats
-    begin: Floats | None = None
-    """`(n,)` log-odds that boosting goes on from."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ def deal_rows(labels: Labels, count: int) -> list[Ids]:
 
 def boost_spread(
     rows: SpreadRows,
+    begin: Floats,
     left_out: Sequence[Mask],
     options: Options,
     steps: Sequence[Options],
@@ -90,25 +95,25 @@ def boost_spread(
     workers: int,
 ) -> list[Booster]:
     """A booster for each seed, of as many rounds of each of `steps` as lower the loss on rows that
-    are left out, `most` at most; none where no round does.
+    are left out, `most` at most; none where no round does. They add to `begin`, log-odds `(n,)`.
 
     Raises `ClusterError` where it fails twice, or takes longer than `dask.minutes` twice.
     """
 
     def work(client: Any) -> list[Booster]:
         fitting = _Fitting(client, rows, workers)
-        rounds = fitting.find_rounds(left_out, options, steps, most)
+        rounds = fitting.find_rounds(begin, left_out, options, steps, most)
         if not sum(rounds):
             return []
         each = {key: np.repeat([s[key] for s in steps], rounds).tolist() for key in steps[0]}
         follow = lightgbm.reset_parameter(**each)
-        parts = fitting.place(np.arange(len(rows.labels)))
+        parts = fitting.place(np.arange(len(rows.labels)), begin)
         return [
             fitting.fit(parts, options | steps[0] | {"seed": s}, sum(rounds), follow)[0]
             for s in seeds
         ]
 
-    return _try_twice(work, workers)
+    return _try_twice(work)
 
 
 def grow_spread(
@@ -121,10 +126,10 @@ def grow_spread(
         parts = fitting.place(np.arange(len(rows.labels)))
         return [fitting.fit(parts, options | {"seed": s}, trees)[0] for s in seeds]
 
-    return _try_twice(work, workers)
+    return _try_twice(work)
 
 
-def _try_twice(work: Callable[[Any], _T], count: int) -> _T:
+def _try_twice(work: Callable[[Any], _T]) -> _T:
     """What `work(client)` gives; where it is lost or late, once more, by workers that are new."""
     import dask
     from distributed import KilledWorker, default_client
@@ -145,16 +150,9 @@ def _try_twice(work: Callable[[Any], _T], count: int) -> _T:
         _log.warning("stack: LightGBM on Dask, attempt %d: %s", attempt + 1, problem)
         try:
             client.restart()  # whoever waits for a lost one ends, too
-            client.wait_for_workers(count, timeout=60)
         except lost as error:
             raise ClusterError(f"Workers of Dask do not come back: {error}", _ADVICE) from error
     raise ClusterError(f"LightGBM on Dask failed {ATTEMPTS} times, at last: {problem}", _ADVICE)
-
-
-_ADVICE = (
-    "Give workers more memory, or it more time (dask.minutes), start them with a nanny "
-    "(docs/guide/cluster.md), and run it again"
-)
 
 
 class _Fitting:
@@ -164,23 +162,29 @@ class _Fitting:
         from distributed import wait
 
         self._client, self._rows = client, rows
+        client.wait_for_workers(workers, timeout=SECONDS)  # fewer would learn other trees
         self._workers = sorted(client.nthreads())[:workers]
         matrix = rows.matrix if is_spread(rows.matrix) else spread_rows(rows.matrix)
         self._matrix = client.persist(matrix)
         wait(self._matrix)
 
     def find_rounds(
-        self, left_out: Sequence[Mask], options: Options, steps: Sequence[Options], most: int
+        self,
+        begin: Floats,
+        left_out: Sequence[Mask],
+        options: Options,
+        steps: Sequence[Options],
+        most: int,
     ) -> list[int]:
         """Of each step; 0 where there is nothing to leave out."""
         if not left_out:
             return [0] * len(steps)
-        begins = [self._rows.begin] * len(left_out)
+        begins = [begin] * len(left_out)
         found: list[int] = []
         for step in steps:
             fits = [
-                self._measure(rows, begin, options | step, most)
-                for rows, begin in zip(left_out, begins, strict=True)
+                self._measure(rows, own, options | step, most)
+                for rows, own in zip(left_out, begins, strict=True)
             ]
             shortest = min(len(losses) for _, losses in fits)
             losses = np.stack([losses[:shortest] for _, losses in fits], axis=1)
@@ -188,8 +192,8 @@ class _Fitting:
             found.append(rounds)
             if rounds and len(found) < len(steps):
                 begins = [
-                    begin + self._score(booster, rounds)
-                    for begin, (booster, _) in zip(begins, fits, strict=True)
+                    own + self._score(booster, rounds)
+                    for own, (booster, _) in zip(begins, fits, strict=True)
                 ]
         return found
 
@@ -199,7 +203,7 @@ class _Fitting:
         """A booster of the other rows, and the loss on those left out: before it, of each round."""
         measured = np.flatnonzero(left_out)
         measured = measured[:: -(-len(measured) // LEFT_OUT)]
-        parts = self.place(np.flatnonzero(~left_out), measured, begin)
+        parts = self.place(np.flatnonzero(~left_out), begin, measured)
         stop = lightgbm.early_stopping(STOP_AFTER, verbose=False)
         booster, measured_losses = self.fit(parts, options, most, stop)
         (by_round,) = measured_losses["valid_0"].values()
@@ -216,16 +220,15 @@ class _Fitting:
         return np.asarray(map_rows(predict, self._matrix, 1, np.float64).compute()[:, 0])
 
     def place(
-        self, learned: Ids, measured: Ids | None = None, begin: Floats | None = None
+        self, learned: Ids, begin: Floats | None = None, measured: Ids | None = None
     ) -> _Parts:
         """The rows at `learned`, a part with each worker; those at `measured` with every one.
 
-        `begin`: other log-odds to go on from than those of the rows.
+        `begin`: `(n,)` log-odds to go on from.
         """
         import dask.array as da
 
         rows = self._rows
-        begin = rows.begin if begin is None else begin
         dealt = [learned[own] for own in deal_rows(rows.labels[learned], len(self._workers))]
 
         def share_out(values: Any) -> Any:
@@ -234,8 +237,8 @@ class _Fitting:
         parts = {
             "X": da.concatenate([self._matrix[own].rechunk(-1) for own in dealt]),
             "y": share_out(rows.labels),
+            "sample_weight": share_out(rows.weights),
         }
-        parts["sample_weight"] = share_out(rows.weights)
         if begin is not None:
             parts["init_score"] = share_out(begin)
         if measured is None:
@@ -247,8 +250,11 @@ class _Fitting:
             return da.concatenate([block] * len(dealt))
 
         matrix = self._matrix[measured].compute()
-        shown = {"eval_X": (repeat(matrix),), "eval_y": (repeat(rows.labels[measured]),)}
-        shown["eval_sample_weight"] = [repeat(rows.weights[measured])]
+        shown: dict[str, Any] = {
+            "eval_X": (repeat(matrix),),
+            "eval_y": (repeat(rows.labels[measured]),),
+            "eval_sample_weight": [repeat(rows.weights[measured])],
+        }
         if begin is not None:
             shown["eval_init_score"] = [repeat(begin[measured])]
         return _Parts(parts, shown)
@@ -257,9 +263,9 @@ class _Fitting:
         self, parts: _Parts, options: Options, rounds: int, *callbacks: Any
     ) -> tuple[Booster, Any]:
         """A booster of at most so many rounds, and by name what was measured after each."""
-        named = {NAMES.get(name, name): value for name, value in options.items()}
+        named: dict[str, Any] = {NAMES.get(name, name): value for name, value in options.items()}
         del named["num_threads"]  # those of the worker
-        client = _Placing(self._client, self._workers)
+        client: Any = _Placing(self._client, self._workers)
         model = lightgbm.DaskLGBMClassifier(client=client, n_estimators=rounds, **named)
         model.fit(**parts.learned, **parts.measured, callbacks=list(callbacks))
         return _forget_places(model.booster_), model.evals_result_
