@@ -17,7 +17,8 @@ from stage2_ensemble.columns import dask_arrays
 from stage2_ensemble.columns.dask_arrays import spread_rows
 from stage2_ensemble.models import dask_boosting
 from stage2_ensemble.models.boosted import Boosted, build_options
-from stage2_ensemble.models.dask_boosting import SpreadRows, deal_rows, grow_spread
+from stage2_ensemble.models.dask_boosting import SpreadRows, grow_spread
+from stage2_ensemble.models.dask_machines import deal_rows
 from stage2_ensemble.models.forest import Forest
 
 LOCAL = Stack(
