@@ -37,7 +37,6 @@ LOCAL = Stack(**{**STACK, "max_rounds": 60, "learning_rate": 0.05})
 FAR = LOCAL.model_copy(update={"engine": "dask"})
 CURVES = FAR.model_copy(update={"num_leaves": 2})
 """One kind of trees: fewer fits."""
-LOST = "a worker of Dask is killed in a scan, in principal components or in LightGBM"
 
 
 @pytest.fixture
@@ -73,7 +72,7 @@ def write_texts(model):
 
 
 @pytest.mark.fault(
-    LOST,
+    "a worker of Dask is killed in a scan, in principal components or in LightGBM",
     "goes on: tasks run elsewhere, LightGBM begins once more; lost again and again, error",
     "Disks, signals, kills",
 )
@@ -95,7 +94,7 @@ def kill_self(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.fault(LOST)
+@pytest.mark.fault("a worker of Dask is killed in a scan, in principal components or in LightGBM")
 def test_a_task_that_kills_whoever_does_it_is_an_error(folder, monkeypatch):
     prepare()
     monkeypatch.setattr(forensics, "measure_range", kill_self)
@@ -103,7 +102,7 @@ def test_a_task_that_kills_whoever_does_it_is_an_error(folder, monkeypatch):
         measure(ON_DASK)
 
 
-@pytest.mark.fault(LOST)
+@pytest.mark.fault("a worker of Dask is killed in a scan, in principal components or in LightGBM")
 def test_components_are_the_same_after_a_loss(tmp_path, small_blocks):
     rows = np.random.default_rng(0).normal(size=(6000, 40)).astype(np.float16)
     np.save(tmp_path / "rows.npy", rows)
@@ -117,7 +116,7 @@ def test_components_are_the_same_after_a_loss(tmp_path, small_blocks):
         assert one.tobytes() == other.tobytes()
 
 
-@pytest.mark.fault(LOST)
+@pytest.mark.fault("a worker of Dask is killed in a scan, in principal components or in LightGBM")
 def test_lightgbm_begins_once_more_to_the_same_bytes(small_blocks, caplog):
     columns = draw_columns(reals=400, fakes=600)
     with open_cluster(HERE, least=2):
@@ -130,7 +129,7 @@ def test_lightgbm_begins_once_more_to_the_same_bytes(small_blocks, caplog):
     assert write_texts(found) == write_texts(wanted)
 
 
-@pytest.mark.fault(LOST)
+@pytest.mark.fault("a worker of Dask is killed in a scan, in principal components or in LightGBM")
 def test_lightgbm_that_is_lost_twice_is_an_error(small_blocks):
     columns = draw_columns(reals=400, fakes=600)
     with (
