@@ -59,7 +59,7 @@ def _cut(count: int) -> tuple[int, ...]:
     return tuple(min(ROWS, count - start) for start in range(0, count, ROWS)) or (0,)
 
 
-def list_blocks(array: "da.Array") -> list[Any]:
+def list_row_blocks(array: "da.Array") -> list[Any]:
     """Its blocks of `ROWS` rows, each a task."""
     whole = array.rechunk((_cut(len(array)), -1))
     return list(whole.to_delayed().ravel())
@@ -75,7 +75,7 @@ def map_rows(
     )
 
 
-def join_blocks(
+def build_by_block(
     build: Callable[..., Array],
     shared: object,
     values: list[tuple[Any, ...]],
@@ -91,7 +91,7 @@ def join_blocks(
     from dask import delayed
 
     parts, held = [], delayed(shared, traverse=False)
-    cut = [list_blocks(array) for array in arrays]
+    cut = [list_row_blocks(array) for array in arrays]
     for place, (size, own) in enumerate(zip(_cut(count), values, strict=True)):
         block = delayed(build)(held, *own, *(blocks[place] for blocks in cut))
         parts.append(da.from_delayed(block, (size, width), np.float32))
@@ -113,7 +113,7 @@ def fit_incremental(array: "da.Array", components: int) -> tuple[Array, Array]:
     from sklearn.decomposition import IncrementalPCA
 
     model = delayed(IncrementalPCA(components))
-    for block in list_blocks(array):
+    for block in list_row_blocks(array):
         model = delayed(_learn)(model, block)
     fitted = model.compute()
     if not hasattr(fitted, "components_"):

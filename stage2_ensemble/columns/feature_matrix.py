@@ -32,7 +32,7 @@ from features.errors import AlignmentError, ConfigError
 from features.settings.stacking import Stack
 from stage2_ensemble.columns.basis import Axes, Basis, list_shared
 from stage2_ensemble.columns.columns import FoldColumns, MemberColumns, check_fittable
-from stage2_ensemble.columns.dask_arrays import is_spread, join_blocks, list_slices
+from stage2_ensemble.columns.dask_arrays import build_by_block, is_spread, list_slices
 from stage2_ensemble.columns.projection import apply_all
 
 Matrix = npt.NDArray[np.float32]
@@ -197,7 +197,7 @@ def _build_far(
     blocks = [cut(rows) for rows in list_slices(len(columns))]
     shared = (axes, components, far)
     arrays = [large[place] for place in far]
-    return names, join_blocks(_build_block, shared, blocks, arrays, len(names), len(columns))
+    return names, build_by_block(_build_block, shared, blocks, arrays, len(names), len(columns))
 
 
 def _build_block(
