@@ -21,7 +21,6 @@ from features.core.manifest import Ids
 from stage2_ensemble.columns.columns import Floats, Labels, Mask
 from stage2_ensemble.columns.dask_arrays import is_spread, map_rows, spread_rows
 from stage2_ensemble.models.dask_machines import (
-    SECONDS,
     PlacingClient,
     deal_rows,
     forget_places,
@@ -79,8 +78,8 @@ def boost_spread(
     Raises `ClusterError` where it fails twice, or takes longer than `dask.minutes` twice.
     """
 
-    def work(client: Any) -> list[Booster]:
-        fitting = _Fitting(client, rows, workers)
+    def work(client: Any, machines: list[str]) -> list[Booster]:
+        fitting = _Fitting(client, rows, machines)
         rounds = fitting.find_rounds(begin, left_out, options, steps, most)
         if not sum(rounds):
             return []
@@ -92,7 +91,7 @@ def boost_spread(
             for s in seeds
         ]
 
-    return try_twice(work)
+    return try_twice(work, workers)
 
 
 def grow_spread(
@@ -100,23 +99,21 @@ def grow_spread(
 ) -> list[Booster]:
     """A booster of so many trees for each seed. Raises as `boost_spread`."""
 
-    def work(client: Any) -> list[Booster]:
-        fitting = _Fitting(client, rows, workers)
+    def work(client: Any, machines: list[str]) -> list[Booster]:
+        fitting = _Fitting(client, rows, machines)
         parts = fitting.place(np.arange(len(rows.labels)))
         return [fitting.fit(parts, options | {"seed": s}, trees)[0] for s in seeds]
 
-    return try_twice(work)
+    return try_twice(work, workers)
 
 
 class _Fitting:
     """Fits on the same rows, which are worked out once."""
 
-    def __init__(self, client: Any, rows: SpreadRows, workers: int) -> None:
+    def __init__(self, client: Any, rows: SpreadRows, machines: Sequence[str]) -> None:
         from distributed import wait
 
-        self._client, self._rows = client, rows
-        client.wait_for_workers(workers, timeout=SECONDS)  # fewer would learn other trees
-        self._workers = sorted(client.nthreads())[:workers]
+        self._client, self._rows, self._machines = client, rows, machines
         matrix = rows.matrix if is_spread(rows.matrix) else spread_rows(rows.matrix)
         self._matrix = client.persist(matrix)
         wait(self._matrix)
@@ -182,7 +179,7 @@ class _Fitting:
         import dask.array as da
 
         rows = self._rows
-        dealt = [learned[own] for own in deal_rows(rows.labels[learned], len(self._workers))]
+        dealt = [learned[own] for own in deal_rows(rows.labels[learned], len(self._machines))]
 
         def share_out(values: Any) -> Any:
             return da.concatenate([da.from_array(values[own], chunks=-1) for own in dealt])
@@ -198,7 +195,9 @@ class _Fitting:
             return _Parts(parts, {})
 
         def repeat(values: Any) -> Any:
-            to_all = self._client.scatter(values, workers=self._workers, broadcast=True, hash=False)
+            to_all = self._client.scatter(
+                values, workers=self._machines, broadcast=True, hash=False
+            )
             block = da.from_delayed(to_all, values.shape, values.dtype)
             return da.concatenate([block] * len(dealt))
 
@@ -218,7 +217,7 @@ class _Fitting:
         """A booster of at most so many rounds, and by name what was measured after each."""
         named: dict[str, Any] = {NAMES.get(name, name): value for name, value in options.items()}
         del named["num_threads"]  # those of the worker
-        client: Any = PlacingClient(self._client, self._workers)
+        client: Any = PlacingClient(self._client, self._machines)
         model = lightgbm.DaskLGBMClassifier(client=client, n_estimators=rounds, **named)
         model.fit(**parts.learned, **parts.measured, callbacks=list(callbacks))
         return forget_places(model.booster_), model.evals_result_

@@ -1,8 +1,9 @@
 """Which workers of Dask are the machines of LightGBM, with which rows; and what is tried again."""
 
 import logging
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 import lightgbm
@@ -40,8 +41,10 @@ def deal_rows(labels: Labels, count: int) -> list[Ids]:
     return [np.flatnonzero(parts == part) for part in range(count)]
 
 
-def try_twice(work: Callable[[Any], _T]) -> _T:
-    """What `work(client)` gives; where it is lost or late, once more, by workers that are new."""
+def try_twice(work: Callable[[Any, list[str]], _T], count: int) -> _T:
+    """What `work(client, machines)` gives, `machines` being so many workers; where it is lost or
+    late, once more, by workers that are new. Raises `ClusterError`.
+    """
     import dask
     from distributed import KilledWorker, default_client
 
@@ -50,12 +53,12 @@ def try_twice(work: Callable[[Any], _T]) -> _T:
     lost = (CancelledError, KilledWorker, LightGBMError, OSError, TimeoutError)
     for attempt in range(ATTEMPTS):
         pool = ThreadPoolExecutor(1)
-        job = pool.submit(work, client)
         try:
-            return job.result(60 * minutes)
+            client.wait_for_workers(count, timeout=SECONDS)  # fewer would learn other trees
+            machines = sorted(client.nthreads())[:count]
+            return _watch(pool.submit(work, client, machines), client, machines, minutes)
         except lost as error:
-            late = isinstance(error, TimeoutError) and not job.done()
-            problem = f"not done in {minutes:g} minutes" if late else str(error) or repr(error)
+            problem = str(error) or repr(error)
         finally:
             pool.shutdown(wait=False)
         _log.warning("stack: LightGBM on Dask, attempt %d: %s", attempt + 1, problem)
@@ -64,6 +67,17 @@ def try_twice(work: Callable[[Any], _T]) -> _T:
         except lost as error:
             raise ClusterError(f"Workers of Dask do not come back: {error}", _ADVICE) from error
     raise ClusterError(f"LightGBM on Dask failed {ATTEMPTS} times, at last: {problem}", _ADVICE)
+
+
+def _watch(job: "Future[_T]", client: Any, machines: Sequence[str], minutes: float) -> _T:
+    """Its result. Raises once a machine is gone: one that waits for it may do so for hours."""
+    end = time.monotonic() + 60 * minutes
+    while (left := end - time.monotonic()) > 0:
+        if wait([job], timeout=min(left, 1.0)).done:
+            return job.result()
+        if gone := set(machines) - set(client.nthreads()):
+            raise LightGBMError(f"a worker was lost: {', '.join(sorted(gone))}")
+    raise TimeoutError(f"not done in {minutes:g} minutes")
 
 
 class PlacingClient:
@@ -80,11 +94,11 @@ class PlacingClient:
 
     def compute(self, parts: Sequence[Any]) -> list[Any]:
         """Their futures, which are done."""
-        from distributed import wait
+        from distributed import wait as wait_for
 
         pairs = zip(parts, self._workers, strict=False)
         futures = [self._client.compute(part, workers=[worker]) for part, worker in pairs]
-        wait(futures)
+        wait_for(futures)
         self._client.gather([future for future in futures if future.status == "error"])
         return futures
 
