@@ -4,9 +4,9 @@ Run: python -m benchmarks.soup_study [--worlds 12] [--kinds …] [--out FILE]
 Own: python -m benchmarks.soup_study --project [--worlds 3], where a params.yaml is, after prepare
 Tell: python -m benchmarks.soup_study --table --out FILE
 
-The worlds are those of `heads_study`. All trainings of a world begin at one network that was trained
-in another world of that kind, on fakes that have stripes in place of a checkerboard. Told is the AUC
-on the sources that nobody has learned from, of
+The worlds are those of `heads_study`. All trainings of a world begin at one network that was
+trained in another world of that kind, on fakes that have stripes in place of a checkerboard. Told
+is the AUC on the sources that nobody has learned from, of
 
 one          the averaged weights (EMA) of each training: the mean of their AUCs
 long         those of one training that is as long as all of them
@@ -14,8 +14,9 @@ scores       the mean of their log-odds, which costs all the networks at scoring
 soup         the average of their averaged weights: `schedule.soup`
 unrenewed    the same with the mean of their statistics of batch norm
 
-and the difference to `one`, paired by world, with Student's 95 % intervals, by the code of `compare`.
-With `--project` a world is a seed, on the backbone, rows and hold-out of the section `compare`.
+and the difference to `one`, paired by world, with Student's 95 % intervals, by the code of
+`compare`. With `--project` a world is a seed, on the backbone, rows and hold-out of the section
+`compare`.
 """
 
 import argparse
@@ -70,7 +71,7 @@ class Task(NamedTuple):
 
 def judge_soup(task: Task, seed: int) -> dict[str, Figures]:
     """Figures of all `VARIANTS`."""
-    settings, *what, unseen = task
+    settings, *what, _ = task
     sessions = Sessions(ALONE, Interruption())
     soup, aucs, scores = Soup(), list[Figures](), list[Floats]()
     for number in range(TRAININGS):

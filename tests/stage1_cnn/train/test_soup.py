@@ -13,7 +13,7 @@ from small_trainings import ALONE, equal
 from features.errors import Stopped
 from features.pixels.store import RawStore
 from features.runtime.interruption import Interruption
-from features.settings.learning import Augment, Schedule
+from features.settings.learning import Schedule
 from features.settings.sections import load_params
 from features.settings.training import TrainParams, Weights
 from stage1_cnn.networks.member import load_network, read_member
@@ -43,10 +43,10 @@ def prepare(starts, model=BATCH_NORM, **changes):
     return make_settings(**{"model": model, "schedule": SCHEDULE, **start, **changes})
 
 
-def cook(task, settings, folder=None, interruption=None, fold=0):
+def cook(task, settings, folder=None, interruption=None):
     manifest, store = task
     sessions = Sessions(ALONE, interruption or Interruption(), folder, save_minutes=0)
-    return train_member(settings, store, manifest, manifest.rows_to_learn(fold), 5, sessions)
+    return train_member(settings, store, manifest, manifest.rows_to_learn(0), 5, sessions)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def soup(task, starts):
 
 def test_it_is_the_mean_of_trainings_that_differ_by_their_draws_alone(task, starts):
     manifest, store = task
-    settings = prepare(starts, LAYER_NORM, augment=Augment(hflip=0.5))
+    settings = prepare(starts, LAYER_NORM)
     plain = settings.model_copy(update={"schedule": SCHEDULE.model_copy(update={"soup": 1})})
     what = (plain, store, manifest, manifest.rows_to_learn(0))
     single = [
@@ -97,7 +97,7 @@ def test_batch_norm_is_measured_anew_under_the_averaged_weights(task, starts, so
     """Without it the statistics would be those of no network."""
     manifest, store = task
     settings = prepare(starts)
-    network = build_network(settings, load=False)
+    network = build_network(settings, load=False).eval()
     network.load_state_dict(soup.last_state)
     first = next(m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d))
     seen = []
@@ -122,7 +122,6 @@ def test_nothing_of_the_fold_left_out_is_seen(task, starts, soup, tmp_path):
     found = cook((manifest, other), prepare(starts))
     assert equal(found.last_state, soup.last_state)
     assert equal(found.ema_state, soup.ema_state)
-    assert not equal(cook(task, prepare(starts), fold=1).state, soup.state)
 
 
 class StopAfter(Interruption):
@@ -157,14 +156,14 @@ def test_a_member_of_several_trainings_is_an_ordinary_one(tmp_path, monkeypatch)
     make_frozen_project(tmp_path)
     monkeypatch.chdir(tmp_path)
     entry = "{model: test_resnet, pretrained: resnet.safetensors, image_size: 32}"
-    overrides = [f"backbones.net={entry}", "schedule={epochs: 2, soup: 2}", "loss={}", "augment={}"]
+    overrides = [f"backbones.net={entry}", "schedule={epochs: 1, soup: 2}", "loss={}", "augment={}"]
     params = load_params(TrainParams, overrides)
     run(params, "net", 0, Path("member"), RunLimits(Path("resume")))
     history = pd.read_csv("member/history.csv")
-    assert history["training"].tolist() == [1, 1, 2, 2]
-    assert history["epoch"].tolist() == [1, 2, 3, 4]
+    assert history["training"].tolist() == [1, 2]
+    assert history["epoch"].tolist() == [1, 2]
     member = read_member(Path("member"), "net", 0)
     assert member.judged["raw"]["auc"] is not None
     network = load_network(Path("member"), member)
     assert member.parameters == sum(p.numel() for p in network.parameters())
-    assert not list(Path("resume").iterdir())
+    assert not list(Path("resume").glob("train-*"))

@@ -97,7 +97,7 @@ def test_the_command_writes_all_figures(project, capsys):
 
 
 def test_what_is_not_there_is_told(project):
-    with pytest.raises(ConfigError, match="--generator: no row has 'nwe'; did you mean new?"):
+    with pytest.raises(ConfigError, match=r"--generator: no row has 'nwe'; did you mean new\?"):
         run(load(), Domain("generator", "nwe"), None, Path("out"))
     with pytest.raises(ConfigError, match="other: not an entry of kind frozen"):
         run(load(), Domain("generator", "new"), ["other"], Path("out"))
