@@ -8,7 +8,7 @@ import pytest
 from frozen_task import fit_member_of, make_frozen_project
 from small_task import make_settings, make_table
 
-from features.core.manifest import read_manifest, write_manifest
+from features.core.manifest import NO_FOLD, Manifest, read_manifest, write_manifest
 from features.errors import ConfigError
 from features.settings.sections import load_params
 from features.settings.training import TrainParams
@@ -65,6 +65,19 @@ def test_nothing_is_gained_where_there_is_nothing_to_know(train):
     for found in judge(train, shows=0.0, noise_axes=600).values():
         assert tell_gain(found["new"]) == "not told apart"
         assert found["new"].after.auc < 0.7
+
+
+def test_new_rows_of_one_fold_judge_no_head(train):
+    """Whoever may judge them knows none: equal heads would seem to prove that nothing is gained."""
+    moved = train.table.assign(generator=train.table["generator"].replace("new", "old"))
+    own = np.flatnonzero((train.labels == 1) & (train.folds == 2))[:10]
+    moved.loc[own, "generator"] = "new"
+    found = judge(Manifest("train", moved, ""), shows=4.0)["sampling"]
+    assert (found["new"].fakes, tell_gain(found["new"])) == (0, "too few to tell")
+    assert found["old"].fakes == 300  # of the other three folds
+    moved.loc[own, "fold"] = NO_FOLD
+    with pytest.raises(ConfigError, match="heads may learn from none of the new rows"):
+        judge(Manifest("train", moved, ""), shows=4.0)
 
 
 @pytest.fixture(scope="module")
