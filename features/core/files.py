@@ -137,7 +137,12 @@ def link_file(source: Path, path: Path) -> None:
 
 @contextmanager
 def _give_name(path: Path) -> Iterator[Path]:
-    """Yields a path beside `path`; what is made there gets that name, if nothing is raised."""
+    """Yields a path beside `path`; what is made there gets that name, if nothing is raised.
+
+    A device or a pipe (`/dev/null`) is not replaced by a file: `FileExistsError`.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise FileExistsError(errno.EEXIST, "it is a device or a pipe", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep_beside(path)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")

@@ -15,9 +15,17 @@ LOCKS = Path(tempfile.gettempdir()) / f"forgerystack-{os.getuid()}"
 
 
 def check_file_name(path: Path) -> None:
-    """Raises `ConfigError` for a folder: said before the work, not after it."""
+    """Raises `ConfigError` where no file can get this name: said before the work, not after it."""
     if path.is_dir():
         raise ConfigError("--out", [f"{path} is a folder: name a file in it"])
+    if path.exists() and not path.is_file():
+        raise ConfigError("--out", [f"{path} is a device or a pipe: name a file"])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except FileNotFoundError:  # folders of the system itself, such as /proc
+        raise ConfigError("--out", [f"no file can be made in {path.parent}"]) from None
 
 
 @contextmanager

@@ -165,6 +165,13 @@ def test_folders_are_made_and_files_can_be_read_by_all(tmp_path: Path) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["it.txt"]
 
 
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileExistsError, match="pipe"):
+        write_text(tmp_path / "pipe", "new")
+    assert [(p.name, p.is_fifo()) for p in tmp_path.iterdir()] == [("pipe", True)]
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), [{"a": float("-inf")}]])
 def test_json_refuses_what_is_no_number(old: Path, value: object) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):

@@ -1,6 +1,9 @@
 """With torch or without it: the same pixels to the bit, and the same files refused."""
 
 import io
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +12,10 @@ from PIL import Image
 
 from features.errors import ImageProblem
 from features.pixels.decoding import decode_picture
-from features.pixels.kernels import PLAIN, Kernels, find_kernels
+from features.pixels.kernels import PLAIN, Kernels, load_torch_kernels
 from features.settings.images import NO_LIMITS, Images
 
+BOTH = [load_torch_kernels() or PLAIN, PLAIN]
 # One side or both larger, smaller or the same; whole ratios and others; ratios at which weights
 # get another bit (2, 4, 8 …) and beyond those that float32 is exact for; a line of pixels.
 SHAPES = [
@@ -21,11 +25,14 @@ SHAPES = [
 ]  # fmt: skip
 
 
+def test_there_are_two_to_compare() -> None:
+    assert BOTH[0] is not PLAIN
+
+
 @pytest.mark.parametrize(("height", "width", "size"), SHAPES)
 def test_resizing_gives_the_bits_of_torch(height: int, width: int, size: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    with_torch, plain = (k.resize(pixels, size, size) for k in (find_kernels(), PLAIN))
-    assert find_kernels() is not PLAIN
+    with_torch, plain = (k.resize(pixels, size, size) for k in BOTH)
     np.testing.assert_array_equal(plain, with_torch)
 
 
@@ -43,8 +50,8 @@ def decode_with(kernels: Kernels, content: bytes, equalize: bool) -> object:
     try:
         images = Images(size=48, equalize=equalize)
         return decode_picture(bytearray(content), NO_LIMITS, images, kernels).square.tobytes()
-    except ImageProblem:
-        return "a problem"
+    except ImageProblem as problem:
+        return str(problem)
 
 
 @pytest.mark.parametrize("equalize", [False, True])
@@ -63,21 +70,51 @@ def test_files_decode_to_the_same_square(
     kind: str, mode: str, options: dict, equalize: bool
 ) -> None:
     content = encode(draw_noise(0, 131, 97).convert(mode), kind, **options)
-    found = [decode_with(kernels, content, equalize) for kernels in (find_kernels(), PLAIN)]
-    assert found[0] != "a problem"
+    found = [decode_with(kernels, content, equalize) for kernels in BOTH]
+    assert isinstance(found[0], bytes)
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("left", [0.3, 0.9])
-def test_a_cut_jpeg_is_refused_by_both(left: float) -> None:
-    content = encode(draw_noise(0, 131, 97), "JPEG")
-    cut = content[: int(left * len(content))]
-    assert [decode_with(k, cut, False) for k in (find_kernels(), PLAIN)] == ["a problem"] * 2
+@pytest.mark.parametrize("kind", ["cut", "cut late", "end gone", "zeros to the end", "filled up"])
+def test_a_damaged_jpeg_is_refused_by_both_in_the_same_words(kind: str) -> None:
+    content = encode(draw_noise(0, 131, 97), "JPEG", exif=make_thumbnail())
+    damaged = {
+        "cut": content[: int(0.3 * len(content))],
+        "cut late": content[: int(0.9 * len(content))],
+        "end gone": content[:-2],
+        "zeros to the end": content[:-900] + bytes(900),
+        "filled up": content[:2] + b"\xff\xff" + content[2:-2],
+    }[kind]
+    found = [decode_with(kernels, damaged, False) for kernels in BOTH]
+    assert found[0] == found[1]
+    assert str(found[0]).startswith("does not decode: image file is truncated")
+
+
+def make_thumbnail() -> bytes:
+    """Of an EXIF block; it has an end of its own."""
+    return b"Exif\0\0" + encode(draw_noise(1, 16, 16), "JPEG")
+
+
+def test_torch_is_loaded_for_large_work_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(encode(draw_noise(0, 64, 64), "JPEG"))
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from features.pixels import kernels
+
+        content = bytearray(Path(sys.argv[1]).read_bytes())
+        first = kernels.find_kernels().decode_jpeg(content)
+        assert "torch" not in sys.modules
+        kernels.LOADING_SECONDS = 0.0
+        assert (kernels.find_kernels().decode_jpeg(content) == first).all()
+        assert "torch" in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.jpg")], check=True)
 
 
 def test_a_jpeg_is_what_pillow_makes_of_it() -> None:
     content = encode(draw_noise(0, 64, 96), "JPEG", quality=85)
     with Image.open(io.BytesIO(content)) as image:
         wanted = np.asarray(image.convert("RGB"))
-    for kernels in (find_kernels(), PLAIN):
+    for kernels in BOTH:
         np.testing.assert_array_equal(kernels.decode_jpeg(bytearray(content)), wanted)

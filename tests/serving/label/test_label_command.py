@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from features.errors import PictureError, Stopped
+from features.errors import ConfigError, PictureError, Stopped
 from features.runtime.interruption import Interruption
 from serving import Ensemble
 from serving.label.rows_file import RowsFile
@@ -198,3 +199,18 @@ def test_rows_of_another_bundle_or_of_other_files_are_not_kept(
     kept.write_text("".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
     names = [row["img_name"] for row in label(bundle, out, *pictures[:2])]
     assert names == [str(path) for path in pictures[:2]]
+
+
+def test_a_place_where_no_file_can_be_is_told_before_the_work(
+    bundle: Path, folder: Path, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for out, told in [
+        (tmp_path, "is a folder"),
+        (tmp_path / "pipe", "is a device or a pipe"),
+        (Path("/proc/out.csv"), "no file can be made in /proc"),
+        (Path("/proc/deep/out.csv"), "no file can be made in /proc/deep"),
+    ]:
+        with pytest.raises(ConfigError, match=told):
+            label(bundle, out, folder)
+    assert (tmp_path / "pipe").is_fifo()
