@@ -154,9 +154,9 @@ def train_network(
             trainer.load_state_dict(state["trainer"])
             progress = Progress(**state["progress"])
             _log.info("goes on after step %s of %s", f"{trainer.step:,}", f"{trainer.total:,}")
-        start, first = time.perf_counter(), trainer.step
+        began, first = time.perf_counter(), trainer.step
         _take_steps(trainer, loader, progress, session, measure_curve)
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - began
     averaged = None if trainer.ema is None else _copy_state(trainer.ema.module)
     return Trained(
         last_state=_copy_state(trainer.network),
