@@ -52,7 +52,8 @@ from stage1_cnn.train.fold_metrics import Figures, measure_figures
 from stage1_cnn.train.loop import train_network
 from stage1_cnn.train.soup import Soup, State, derive_soup_seed, renew_statistics
 
-TRAININGS = 3
+TRAININGS, EPOCHS = 3, 8
+"""Of a soup, and of each of its trainings."""
 START_WORLDS = 1000
 """From here on they are those that starts are trained in."""
 VARIANTS = ("one", "long", "scores", "soup", "unrenewed")
@@ -122,6 +123,7 @@ def open_world(kind: str, world: int, groups: int, folder: Path) -> Task:
     write_start(kind, world, groups, start)
     backbone = {"model": "test_resnet", "pretrained": "start.safetensors"}
     changed: dict[str, Any] = {"weights": {"root": str(start)}, "backbones": {"resnet": backbone}}
+    changed["schedule"] = SETTINGS["schedule"] | {"epochs": EPOCHS}
     settings = CompareParams.model_validate(SETTINGS | changed).resolve_variant("linear")
     train, store = make_world(kind, world, groups, folder)
     return Task(settings, store, train, train.rows_to_learn(0), train.fold_rows(0))
