@@ -114,7 +114,7 @@ class Trainer:
         self.scheduler.step_update(self.step)
         if self._forward is None or self.step == self.frozen_steps:
             self._wrap()
-        images, targets, weights = self._prepare(batch)
+        images, targets, weights = self.prepare(batch)
         row_weights = self.loss.row_weights(targets, weights, self.processes.add)
         self._before.take()
         self.optimizer.zero_grad()
@@ -127,7 +127,7 @@ class Trainer:
         self._update()
         return loss
 
-    def _prepare(self, batch: TrainBatch) -> tuple[Tensor, Tensor, Tensor]:
+    def prepare(self, batch: TrainBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Augmented and normalised images `(b, c, h, w)`, targets and row weights."""
         pixels, labels = self.augment(batch.pixels, batch.labels, batch.first_draw, batch.faces)
         images, targets = self.normalise(pixels), send(labels, self.device)
