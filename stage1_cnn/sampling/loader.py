@@ -61,7 +61,7 @@ def list_candidates(train: Manifest, rows: LearnRows, sampling: Sampling) -> Can
         if (draw_weights == 1).all():  # what `prepare` fills in where no column is named
             draw_weights = None
     elif sampling.mode == "weighted":
-        generators = pd.factorize(train.table["generator"].iloc[ids])[0].astype(np.int64)
+        generators = pd.factorize(train.read("generator").iloc[ids])[0].astype(np.int64)
     return Candidates(train.labels[ids], draw_weights, generators, groups)
 
 

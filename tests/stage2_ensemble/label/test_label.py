@@ -247,6 +247,16 @@ def test_a_new_test_list_needs_new_dumps_and_no_new_stackers(enter):
     assert names == list(ODD_NAMES[::-1])
 
 
+@pytest.mark.parametrize("world", ["one fold", "three folds"])
+def test_rows_are_answered_in_blocks_to_the_same_bytes(enter, monkeypatch, world):
+    enter(world)
+    files = ("labels.csv", "prediction.txt")
+    before = [(label.OUT / name).read_bytes() for name in files]
+    monkeypatch.setattr(label, "BLOCK", 4)
+    label.run(load_params(MembersParams))
+    assert [(label.OUT / name).read_bytes() for name in files] == before
+
+
 def test_an_ensemble_of_other_members_is_stale(enter):
     world = enter("one fold")
     write_params(world, backbones={"net-b": {}, "net-a": {}})
