@@ -11,8 +11,8 @@ from project_copy import copy_project
 pytestmark = pytest.mark.slow
 
 
-def test_the_first_repro_runs_every_stage(finished_tiny):
-    ran = json.loads((finished_tiny.folder.parent / "ran.json").read_text())
+def test_the_first_repro_runs_every_stage(first_run):
+    _, ran = first_run
     expected = ["demo", "inputs", "prepare", "train@resnet-0", "train@efficientnet-0"]
     expected += ["dump@resnet-0", "dump@efficientnet-0", "stack", "evaluate", "label"]
     expected += ["null_model", "forensics", "outside", "perturb", "tiers"]

@@ -23,10 +23,13 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pair(folder):
+def pair(folder, programs):
     """What two processes have found."""
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    assert run_program("together.py", folder, launcher=launcher) == {"world": 2}
+    python = programs / "python"
+    launcher = (python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    assert run_program("together", folder, python=(*launcher, "--no-python", python)) == {
+        "world": 2
+    }
     return torch.load(folder / "found.pt")
 
 
