@@ -96,7 +96,7 @@ carry: ## OUT=file packs what the next session needs; IN=file unpacks it there (
 lock: ## Make requirements.lock again, with the newest versions that pyproject.toml admits.
 	@sh setup.sh
 	$(IN_VENV) uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
-		--extra dev --extra faces --extra provenance --extra serve --extra train --extra video \
+		--extra dask --extra dev --extra faces --extra provenance --extra serve --extra train --extra video \
 		--custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 
 audit: ## List licences and known vulnerabilities of the locked packages.

@@ -25,6 +25,7 @@ from rich.console import Console
 
 from benchmarks.gpu.sides import Ours, build_loader, build_trainer, choose_settings, measure_turn
 from benchmarks.images import make_images
+from features.caching.shard_files import ShardFiles
 from features.pixels.store import RawStore
 from features.runtime.memory import count_workers
 from features.settings.learning import Augment
@@ -76,9 +77,9 @@ def compare_trainings(
     prepare_device(device)
     labels = (np.arange(4 * batch) % 5 > 0).astype(np.int8)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "images.bin"
-        make_squares(len(labels), size).tofile(path)
-        store = RawStore(path, np.arange(len(labels)), size)
+        files = ShardFiles(Path(folder), "images")
+        make_squares(len(labels), size).tofile(files.locate(0).path)
+        store = RawStore(files, np.arange(len(labels)) * size**2 * 3, size)
         sides = []
         for chance in (CHANCE, 0.0):
             settings = choose_settings(model, size, batch)

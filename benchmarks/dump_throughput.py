@@ -29,6 +29,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from features.caching.shard_files import ShardFiles
 from features.core.manifest import Ids
 from features.pixels.store import RawStore
 from stage1_cnn.dump.onnx import LEAST_PIXELS, choose_engine
@@ -48,9 +49,9 @@ IMAGES = {"resnet18": (64, 384), "mobilenetv3": (320, 1536)}
 def make_store(folder: Path, count: int) -> RawStore:
     """Noise: what an image shows does not change the time that it takes."""
     pixels = np.random.default_rng(0).integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8)
-    path = folder / "images.bin"
-    pixels.tofile(path)
-    return RawStore(path, np.arange(count), SIZE)
+    files = ShardFiles(folder, "images")
+    pixels.tofile(files.locate(0).path)
+    return RawStore(files, np.arange(count) * pixels[0].nbytes, SIZE)
 
 
 @dataclass

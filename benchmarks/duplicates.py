@@ -1,18 +1,19 @@
 """Near-duplicate search against comparing all pairs, on made hashes: time, memory, what is found.
 
-`python -m benchmarks.duplicates` takes 524,429 rows a case, `--quick` 50,000 (under a minute).
-The peer finds the pairs of hashes within the radius, block by block, and does not verify them; it
-does a share of the blocks (random ones), from which its time is extrapolated. Each run has a
-process of its own. Fails if a copy is missed or different pictures are linked.
+`python -m benchmarks.duplicates` takes 524,429 rows a case, `--quick` 50,000 (under a minute), and
+`--rows 10000000 --case even` any number of one case. The peer finds the pairs of hashes within the
+radius, block by block, and does not verify them; it does a share of the blocks (random ones), from
+which its time is extrapolated. Each run has a process of its own. Fails if a copy is missed or
+different pictures are linked. Memory is what the search adds to the made hashes: `own` that of the
+process itself, `all` with what it holds in files of the folder where it is run.
 """
 
 import argparse
-import resource
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from rich.table import Table
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from benchmarks.large.watching import read_status, run_alone, watch
 from features.prepare.near_duplicates import RADIUS, NearLinks, link_near
 
 ROWS, QUICK_ROWS = 524_429, 50_000
@@ -149,16 +151,18 @@ def check_links(case: Case, found: NearLinks) -> int:
 
 
 def run_ours(name: str, n: int) -> dict[str, float | str]:
-    """Seconds and peak memory of the process, then what was found, checked."""
+    """Time and memory of the search, then what was found, checked."""
     case = CASES[name](n)
-    start = time.perf_counter()
-    found = link_near(case.hashes, DrawnThumbnails(case.pictures))
-    seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    figures: dict[str, Any] = {}
+    before = read_status("RssAnon")
+    with watch(figures), TemporaryDirectory(dir=".") as folder:
+        found = link_near(case.hashes, DrawnThumbnails(case.pictures), scratch=Path(folder))
     cuts = [f"{cut.rows:,} to {cut.largest:,} at {cut.radius}" for cut in found.cuts]
     return {
-        "seconds": seconds,
-        "peak": peak,
+        "seconds": figures["seconds"],
+        "cpu": figures["cpu"],
+        "own": figures["own"] - before,
+        "all": figures["all"] - before,
         "links": f"{len(found.rows):,}",
         "largest": f"{check_links(case, found):,}",
         "cuts": ", ".join(cuts) or "–",
@@ -168,48 +172,50 @@ def run_ours(name: str, n: int) -> dict[str, float | str]:
 def run_peer(name: str, n: int) -> dict[str, float | str]:
     """Compares all pairs, or a share of them and extrapolates the time."""
     words = CASES[name](n).hashes.view(np.uint64).T.copy()
-    rows, columns = range(0, n, PEER_ROWS), range(0, n, PEER_COLUMNS)
-    blocks = [(i, j) for i in rows for j in columns if j + PEER_COLUMNS > i]
-    most = PEER_PAIRS // (PEER_ROWS * PEER_COLUMNS)
-    some = np.random.default_rng(0).permutation(len(blocks))[:most]
+    rows = np.arange(0, n, PEER_ROWS)
+    counts = -(-n // PEER_COLUMNS) - rows // PEER_COLUMNS  # blocks at and right of the diagonal
+    ends = np.cumsum(counts)
+    most = min(PEER_PAIRS // (PEER_ROWS * PEER_COLUMNS), int(ends[-1]))
+    some = np.random.default_rng(0).choice(int(ends[-1]), most, replace=False, shuffle=False)
+    line = np.searchsorted(ends, some, side="right")
+    right = rows[line] // PEER_COLUMNS + some - (ends - counts)[line]
     start = time.perf_counter()
-    for i, j in (blocks[index] for index in some):
+    for i, j in zip(rows[line].tolist(), (right * PEER_COLUMNS).tolist(), strict=True):
         left, right = words[:, i : i + PEER_ROWS, None], words[:, None, j : j + PEER_COLUMNS]
         counts = np.bitwise_count(left[0] ^ right[0]).astype(np.uint16)
         for a, b in zip(left[1:], right[1:], strict=True):
             counts += np.bitwise_count(a ^ b)
         np.nonzero(counts <= RADIUS)
-    share = len(some) / len(blocks)
+    share = most / int(ends[-1])
     return {"seconds": (time.perf_counter() - start) / share, "share": share}
 
 
-def run_alone(
-    run: Callable[[str, int], dict[str, float | str]], name: str, n: int
-) -> dict[str, Any]:
-    """What `run` returns, from a process of its own."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(run, name, n).result()
-
-
 def main() -> None:
-    """Run every case and print the table, the ratio and the peak."""
+    """Run the cases and print the table, the ratio and the peak."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="50,000 rows, under a minute")
-    n = QUICK_ROWS if parser.parse_args().quick else ROWS
-    table = Table("case", "ours, s", "peer, s", "ratio", "peak, MB", "links", "largest", "cut")
+    parser.add_argument("--rows", type=int, default=ROWS)
+    parser.add_argument("--case", choices=CASES, action="append", help="one of the cases")
+    options = parser.parse_args()
+    n = QUICK_ROWS if options.quick else options.rows
+    titles = ("case", "ours, s", "CPU, s", "peer, s", "ratio", "own, MB", "all, MB", "links")
+    table = Table(*titles, "largest", "cut")
     ratios, peaks, share = [], [], 1.0
-    for name in CASES:
-        ours, peer = run_alone(run_ours, name, n), run_alone(run_peer, name, n)
+    for name in options.case or CASES:
+        ours = run_alone(run_ours, name, n)
+        print(f"{name}: {ours['cpu']:.1f} s of CPU, {ours['own']:,.0f} MB", flush=True)
+        peer = run_alone(run_peer, name, n)
         ratios.append(peer["seconds"] / ours["seconds"])
-        peaks.append(ours["peak"])
+        peaks.append(ours["own"])
         share = peer["share"]
-        figures = f"{ours['seconds']:.1f}", f"{peer['seconds']:.1f}", f"{ratios[-1]:.1f}"
-        found = ours["links"], ours["largest"], ours["cuts"]
-        table.add_row(name, *figures, f"{peaks[-1]:.0f}", *found)
-    console = Console(width=100)
+        seconds = (ours["seconds"], ours["cpu"], peer["seconds"], ratios[-1])
+        figures = [f"{value:,.1f}" for value in seconds]
+        figures += [f"{ours[key]:,.0f}" for key in ("own", "all")]
+        table.add_row(name, *figures, ours["links"], ours["largest"], ours["cuts"])
+    console = Console(width=120)
     console.print(
         f"{n:,} rows a case. Ours: reads (here: draws) every thumbnail for its contrast, searches "
-        f"and verifies. Peer: Hamming distances of {share:.1%} of all pairs, extrapolated. "
+        f"and verifies. Peer: Hamming distances of {share:.2%} of all pairs, extrapolated. "
         "One thread each."
     )
     console.print(table)

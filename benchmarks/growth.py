@@ -121,7 +121,9 @@ def main(
             commands = list_commands(make_project(folder, count))
             for name, command in commands.items():
                 costs.setdefault(name, []).append(run_stage(command, folder))
-                print(f"{count:,} pictures: {name} {costs[name][-1].cpu:.1f} s", flush=True)
+                cost = costs[name][-1]
+                said = f"{name} {cost.cpu:.1f} s, {cost.peak:,.0f} MB"
+                print(f"{count:,} pictures: {said}", flush=True)
     finally:
         shutil.rmtree(place, ignore_errors=True)
     print_costs(costs, counts)

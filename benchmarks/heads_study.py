@@ -26,7 +26,7 @@ import logging
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,8 @@ from stage1_cnn.train.fold_metrics import judge_unseen
 from stage1_cnn.train.loop import train_network
 
 KINDS = ("contents", "cue", "uneven")
+Artefact = Literal["board", "stripes"]
+"""What all fakes have: a checkerboard, or every second line brighter."""
 SIDE, SOURCES, LEARNED, GROUPS = 32, 10, 6, 30
 """Pixels; sources, and those that are learned from; reals of each."""
 ARTEFACT, CONTENTS, TINT, NOISE = 2.5, 40.0, 30.0, 6.0
@@ -78,12 +80,16 @@ FIELDS = ("kind", "variant", "world", "rows", "weights", *MEASURES)
 """Of a line of results."""
 
 
-def make_world(kind: str, seed: int, groups: int, folder: Path) -> tuple[Manifest, RawStore]:
+def make_world(
+    kind: str, seed: int, groups: int, folder: Path, artefact: Artefact = "board"
+) -> tuple[Manifest, RawStore]:
     """Rows and pictures of one world; fold 0 holds the sources that nobody learns from."""
     small = import_from_tests("small_task")
     rng = np.random.default_rng([KINDS.index(kind), seed])
     labels, sources, numbers, pixels = [], [], [], []
-    board = np.indices((SIDE, SIDE)).sum(0)[..., None] % 2 * 2.0 - 1
+    places = np.indices((SIDE, SIDE))
+    places = places.sum(0) if artefact == "board" else places[0]
+    pattern = places[..., None] % 2 * 2.0 - 1
     tints = rng.normal(0, TINT / np.sqrt(3), (SOURCES, 3))
     for source in range(SOURCES):
         for group in range(groups):
@@ -95,7 +101,7 @@ def make_world(kind: str, seed: int, groups: int, folder: Path) -> tuple[Manifes
             for fake in [0] + [1] * fakes:
                 picture = contents + rng.normal(0, NOISE, contents.shape)
                 if fake:
-                    picture = picture + ARTEFACT * board
+                    picture = picture + ARTEFACT * pattern
                     picture = picture + (tints[source] if kind == "cue" else 0)
                 labels.append(fake)
                 sources.append(source)
@@ -144,7 +150,7 @@ def tell(found: list[dict[str, Any]]) -> None:
                 place = (row["variant"], int(row["world"]), int(row["rows"]))
                 figures: dict[str, float | None] = {m: float(row[m]) for m in MEASURES}
                 runs.setdefault(place, {})[row["weights"]] = figures
-        names = [name for name in VARIANTS if any(name == variant for variant, _, _ in runs)]
+        names = list(dict.fromkeys(variant for variant, _, _ in runs))
         scores = [RunScores(rows, name, world, by) for (name, world, rows), by in runs.items()]
         entries = summarise_runs(scores, names)
         console.rule(kind)

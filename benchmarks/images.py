@@ -12,12 +12,14 @@ from the cache, all cores, against its own step on one batch that is ready.
 
 import argparse
 import io
+import mmap
 import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -39,12 +41,16 @@ from benchmarks.gpu.sides import (
     choose_settings,
     measure_turn,
 )
+from features.caching import shard_files
+from features.caching.shard_files import ShardFiles, place_items
 from features.core.files import digest_bytes
+from features.core.manifest import Ids
 from features.crops.crop_store import CropStore
 from features.crops.picture_cache import PictureCache
 from features.crops.picture_store import FilePictures, RawPictures
 from features.crops.places import cut_square, draw_corners
 from features.pixels.cache import ImageCache
+from features.pixels.decoding import Pixels
 from features.pixels.store import FileStore, RawStore
 from features.settings.images import NO_LIMITS, Images
 from features.settings.learning import Augment
@@ -54,6 +60,8 @@ from stage1_cnn.networks.normalise import Normaliser
 SOURCE, SIZE, BATCH = 512, 256, 64
 SQUARE, LEARNT, NETWORK = 224, 32, "mobilenetv3_small_050"
 """Pixels of a square that is drawn, those of a batch, and the network that learns from them."""
+SHARD = 1 << 24
+"""Bytes of one of many shards: 85 squares."""
 NATIVE = 64
 """Pictures that squares are drawn from: to encode one losslessly takes 0.2 s."""
 PHOTOS = ("astronaut", "coffee", "chelsea", "rocket")
@@ -79,6 +87,34 @@ def make_images(root: Path, count: int) -> list[str]:
     return names
 
 
+@contextmanager
+def shard_bytes(count: int) -> Iterator[None]:
+    """Within, a shard has at most so many bytes."""
+    kept, shard_files.SHARD_BYTES = shard_files.SHARD_BYTES, count
+    try:
+        yield
+    finally:
+        shard_files.SHARD_BYTES = kept
+
+
+class OneFile:
+    """Squares in one file that is mapped as a whole, each batch one `take`: what shards are
+    measured by."""
+
+    def __init__(self, path: Path) -> None:
+        with open(path, "rb") as file:
+            self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.pixels = np.frombuffer(self.map, np.uint8).reshape(-1, SIZE, SIZE, 3)
+
+    def gather(self, rows: Ids) -> Pixels:
+        """`(b, s, s, 3)`; the disk is told of all rows first."""
+        size = SIZE**2 * 3
+        for start in (rows * size).tolist():
+            page = start // mmap.PAGESIZE * mmap.PAGESIZE
+            self.map.madvise(mmap.MADV_WILLNEED, page, start + size - page)
+        return np.take(self.pixels, rows, axis=0, mode="clip")
+
+
 class Sides:
     """Both sides of every pair, on the same files."""
 
@@ -100,6 +136,9 @@ class Sides:
             ]
         )
         self.store = self.fill_store()
+        (shard,) = root.glob("store1/*/images-*")
+        self.one_file = OneFile(shard)
+        self.many = self.split_store()
 
     def fill_store(self) -> RawStore:
         """Ours, all cores: read, check, decode, resize, sha256, hash, write, flush, record.
@@ -110,7 +149,22 @@ class Sides:
         images = Images(size=SIZE, store="raw", store_dir=str(self.root / f"store{self.fills}"))
         with ImageCache(images) as cache, joblib.parallel_config(backend="loky"):
             facts = cache.scan(self.root, self.names, NO_LIMITS, pixels=True, title="fill")
-        return RawStore(cache.pixels_path, facts["slot"].to_numpy(np.int64), SIZE)
+        places = cache.place_pixels(facts["slot"].to_numpy(np.int64))
+        return RawStore(cache.pixels, places, SIZE)
+
+    def take(self) -> None:
+        """The peer: batches of the same squares, all in one file."""
+        self.draw_batches(self.one_file.gather)
+
+    def split_store(self) -> RawStore:
+        """The squares in shards of `SHARD` bytes."""
+        files = ShardFiles(self.root, "many")
+        with shard_bytes(SHARD):
+            places = place_items(np.arange(len(self.names)), SIZE**2 * 3, together=1)
+            for place, square in zip(places.tolist(), self.one_file.pixels, strict=True):
+                with files.locate(place).open() as file:
+                    file.write(square.tobytes())
+        return RawStore(files, places, SIZE)
 
     def clean(self) -> None:
         """Removes the stores that were filled, outside of any timing; an open one stays mapped."""
@@ -124,12 +178,21 @@ class Sides:
             for _ in threads.map(decode_jpeg, buffers):
                 pass
 
-    def gather(self) -> None:
-        """Ours, one thread: random batches of uint8 out of the store."""
+    def draw_batches(self, gather: Callable[[Ids], Pixels]) -> None:
+        """Random batches, one thread."""
         for _ in range(20):
             rows = self.rng.permutation(len(self.names))
             for start in range(0, len(rows), BATCH):
-                self.store.gather(rows[start : start + BATCH])
+                gather(rows[start : start + BATCH])
+
+    def gather(self) -> None:
+        """Ours: batches of uint8 out of the store, which is one shard."""
+        self.draw_batches(self.store.gather)
+
+    def gather_of_many(self) -> None:
+        """Ours: the same out of many shards."""
+        with shard_bytes(SHARD):
+            self.draw_batches(self.many.gather)
 
     def decode_pil(self) -> None:
         """The peer, one thread: Pillow decodes and resizes to uint8."""
@@ -142,7 +205,7 @@ class Sides:
         """Ours, one thread: batches of normalised float32, flipped, straight from the files."""
         threads = ThreadPoolExecutor(1)
         images = Images(size=SIZE, store="none")
-        store = FileStore(self.root, self.names, self.sha256s, images, threads)
+        store = FileStore(self.root, self.names, self.sha256s, images, None, threads)
         for start in range(0, len(self.names), BATCH):
             rows = np.arange(start, min(start + BATCH, len(self.names)))
             pixels = torch.from_numpy(store.gather(rows))
@@ -172,9 +235,9 @@ class NativePictures:
         needed = np.full(len(names), SOURCE**2 * 3)
         with PictureCache(images, None) as cache:
             assert not cache.fill(root, table, needed, "fill")
-            places = cache.find_places(sha256s, needed)
-        self.raw = RawPictures(cache.pictures_path, places, self.sizes)
-        how = (images, None, ThreadPoolExecutor(1))
+            places, _ = cache.find_places(sha256s, needed)
+        self.raw = RawPictures(cache.pictures, places, self.sizes)
+        how = (images, None, None, ThreadPoolExecutor(1))
         self.original = FilePictures(root, names, sha256s, self.sizes, *how)
         self.webp = [encode_webp(content) for content in contents]
         self.bytes = {
@@ -231,13 +294,15 @@ def measure(run: Callable[[], object], images: int) -> float:
     return images / (time.perf_counter() - start)
 
 
-def compare(sides: Sides, rounds: int, ours: str, peer: str, repeats: int) -> tuple[float, ...]:
+def compare(
+    sides: Sides, rounds: int, ours: str, peer: str, repeats: int, peer_repeats: int
+) -> tuple[float, ...]:
     """Median rate of ours and of the peer, and the median of their ratios."""
     n, rates = len(sides.names), []
     for _ in range(rounds):
         mine = measure(getattr(sides, ours), n * repeats)
         sides.clean()
-        rates.append((mine, measure(getattr(sides, peer), n)))
+        rates.append((mine, measure(getattr(sides, peer), n * peer_repeats)))
     ratio = statistics.median(a / b for a, b in rates)
     return statistics.median(a for a, _ in rates), statistics.median(b for _, b in rates), ratio
 
@@ -274,16 +339,18 @@ def main() -> None:
     torch.set_num_threads(1)
     count, rounds = (512, 3) if quick else (2048, 5)
     pairs = {
-        "store_fill_vs_decode": ("fill_store", "decode_bare", 1),
-        "store_gather_vs_pil": ("gather", "decode_pil", 20),
-        "on_the_fly_vs_note": ("decode_on_the_fly", "run_usual_chain", 1),
+        "store_fill_vs_decode": ("fill_store", "decode_bare", 1, 1),
+        "store_gather_vs_pil": ("gather", "decode_pil", 20, 1),
+        "store_gather_vs_one_file": ("gather", "take", 20, 20),
+        "many_shards_gather_vs_one_file": ("gather_of_many", "take", 20, 20),
+        "on_the_fly_vs_note": ("decode_on_the_fly", "run_usual_chain", 1, 1),
     }
     table = Table("pair", "ours, images/s", "peer, images/s", "ratio")
     ratios = {}
     with tempfile.TemporaryDirectory() as folder:
         sides = Sides(Path(folder), make_images(Path(folder), count))
-        for name, (ours, peer, repeats) in pairs.items():
-            mine, other, ratios[name] = compare(sides, rounds, ours, peer, repeats)
+        for name, (ours, peer, *repeats) in pairs.items():
+            mine, other, ratios[name] = compare(sides, rounds, ours, peer, *repeats)
             table.add_row(
                 f"{ours} against {peer}", f"{mine:,.0f}", f"{other:,.0f}", f"{ratios[name]:.2f}"
             )

@@ -32,6 +32,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.large.second_stage import make_second_stage
 from features.core.files import write_json
 from features.core.members import Correction, MemberId
 from features.demo.photos import PHOTOS, read_photo
@@ -49,17 +50,7 @@ from serving.scoring.scorer import TOGETHER
 from stage1_cnn.networks.member import Member
 from stage1_cnn.networks.network import build_network
 from stage1_cnn.scoring.engines import build_torch_engine
-from stage2_ensemble.decisions.calibration import Calibration
-from stage2_ensemble.decisions.calibrators import Identity
-from stage2_ensemble.decisions.prior_shift import keep_train
-from stage2_ensemble.decisions.rules import DecisionRule, DecisionRules
-from stage2_ensemble.decisions.scored_rows import ChoiceRows
-from stage2_ensemble.decisions.threshold import Threshold
 from stage2_ensemble.fitted.bundle import write_ensemble
-from stage2_ensemble.fitted.ensemble import SecondStage
-from stage2_ensemble.measures.shares import Share
-from stage2_ensemble.models.candidates import Pooled
-from stage2_ensemble.models.combiners import Mean
 
 SIZE, BATCH = 224, 32
 SIGHTS = {
@@ -86,8 +77,8 @@ def make_bundle(folder: Path, sees: Sight) -> Path:
     folder.mkdir()
     torch.manual_seed(0)
     members = [write_member(name, model, sees, folder) for name, model in MODELS.items()]
-    names = ["mean", *(member.name for member in members)]
-    write_ensemble(make_second_stage(members, names), folder / SECOND_STAGE)
+    digests = {member.backbone: member.digest for member in members}
+    write_ensemble(make_second_stage(digests, "train"), folder / SECOND_STAGE)
     facts = BundleFacts(
         form=FORM,
         shipped="mean",
@@ -114,32 +105,6 @@ def write_member(name: str, model: str, sees: Sight, folder: Path) -> MemberFact
     squares = np.random.default_rng(0).integers(0, 256, (8, SIZE, SIZE, 3), np.uint8)
     rows = RowSquares(squares, np.arange(8), np.ones(8, np.int64))
     return write_bundled_member(TorchMember(member, engine, Scoring(), sees), rows, folder)
-
-
-def make_second_stage(members: list[MemberFacts], names: list[str]) -> SecondStage:
-    """The mean, and rules that leave log-odds as they are."""
-    rates = {"fpr": Share(0.5), "tpr": Share(0.5)}
-    threshold = Threshold(0.0, None, None, "balanced_accuracy", None, None, **rates)
-    rule = DecisionRule(Calibration(Identity(), {}, 0.0, 0.0, "made up"), threshold)
-    labels = np.array([0, 1], np.int8)
-    ids = np.arange(2)
-    rows = ChoiceRows(
-        row_ids=ids, log_odds=np.zeros(2), groups=ids, labels=labels, weights=np.ones(2)
-    )
-    return SecondStage(
-        backbones=tuple(member.backbone for member in members),
-        folds=(0,),
-        train_digest="train",
-        digests={0: tuple(member.digest for member in members)},
-        shipped="mean",
-        gate_choice="mean",
-        models={"mean": Pooled(Mean())},
-        oof_auc={"mean": [0.5]},
-        picks={},
-        verdicts=(),
-        rules=DecisionRules(dict.fromkeys(names, rule), keep_train(0.5), None, rows),
-        rule_rows="out-of-fold",
-    )
 
 
 def open_bare(bundle: Path) -> list[Any]:

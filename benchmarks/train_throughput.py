@@ -123,7 +123,8 @@ class Files:
         with ImageCache(images) as cache:
             facts = cache.scan(self.root, self.names, NO_LIMITS, pixels=True, title="fill")
         rate = len(self.names) / (time.perf_counter() - start)
-        return RawStore(cache.pixels_path, facts["slot"].to_numpy(np.int64), self.size), rate
+        places = cache.place_pixels(facts["slot"].to_numpy(np.int64))
+        return RawStore(cache.pixels, places, self.size), rate
 
     def measure_fill(self) -> float:
         """Images/s; the store is removed."""

@@ -155,6 +155,13 @@ class WorkerKilledError(PipelineError):
         )
 
 
+class ClusterError(PipelineError):
+    """Work on a cluster of Dask cannot begin, or cannot go on."""
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(f"{what}. {advice}")
+
+
 class LostProcessError(PipelineError):
     """Of several processes of one training or dump, some no longer answer the others."""
 

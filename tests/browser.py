@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,24 +22,26 @@ class Opened:
     requests: list[str] = field(default_factory=list)
 
 
-def find_browser() -> str:
-    """Path of a browser; skips the test where there is none."""
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
+@contextmanager
+def start_browser() -> Iterator[Any]:
+    """Playwright's browser; skips the test where none is installed."""
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
         pytest.skip(f"needs a browser: none of {', '.join(NAMES)} is installed")
-    return found
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield browser
+        browser.close()
 
 
 @contextmanager
 def open_page(
-    place: Path | str, width: int = 1280, height: int = 900, **options
+    browser: Any, place: Path | str, width: int = 1280, height: int = 900, **options
 ) -> Iterator[Opened]:
-    """`place`, a file or an address, in a new browser."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find_browser(), args=list(FLAGS))
-        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+    """`place`, a file or an address, in a browser that remembers nothing."""
+    with browser.new_context(viewport={"width": width, "height": height}, **options) as context:
         page = context.new_page()
         opened = Opened(page)
         page.on("console", lambda message: opened.complaints.append(message.text))
@@ -47,4 +50,3 @@ def open_page(
         page.goto(place if isinstance(place, str) else place.as_uri())
         page.wait_for_load_state()
         yield opened
-        browser.close()

@@ -3,12 +3,16 @@
 It is set here, before numpy, torch and LightGBM load, so that workers and programs inherit it.
 """
 
-import json
 import os
-import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
-from filelock import FileLock
+from browser import start_browser
+from fork_server import serve_forks
+from made_once import make_once
 from project_copy import Project, copy_project
 
 # Two processes that want both cores each slow one another down many times over.
@@ -20,35 +24,58 @@ os.environ["FORGERYSTACK_DEVICE"] = "cpu"
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
+@pytest.hookimpl(trylast=True)  # of the tests that will run
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Workers begin with the files that take long, so that none is left alone with one.
 
-    Those at the top, which run whole pipelines, take longest.
+    The first makes `finished_tiny`; the others that need it come late enough to find it there.
     """
     if "PYTEST_XDIST_WORKER" in os.environ:
         slow = {item.path for item in items if item.get_closest_marker("slow")}
-        items.sort(key=lambda item: (item.path not in slow, len(item.path.parts)))
+        waiting = {item.path for item in items if "finished_tiny" in item.fixturenames}
+        first = min(waiting & slow, default=None, key=lambda path: (len(path.parts), path))
+
+        def place(item: pytest.Item) -> tuple[bool, bool, bool]:
+            return item.path != first, item.path not in slow, item.path in waiting
+
+        items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
-def finished_tiny(tmp_path_factory) -> Project:
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, list[str]]:
+    """The tiny pipeline after its first `dvc repro`, and stages in the order in which they ran."""
+
+    def make(folder: Path) -> tuple[Project, list[str]]:
+        project = copy_project(folder / "a b é", "tiny")
+        return project, project.repro()
+
+    return make_once(tmp_path_factory, "finished", make)
+
+
+@pytest.fixture(scope="session")
+def finished_tiny(first_run: tuple[Project, list[str]]) -> Project:
     """The tiny pipeline after its first `dvc repro`, in a folder with a space and an accent.
 
-    It is made once for all workers, so nothing may change there. `ran.json` beside it names the
-    stages in the order in which they ran.
+    It is made once for all workers, so nothing may change there.
     """
-    place = tmp_path_factory.getbasetemp()
-    place = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / "finished"
-    project, ran = Project(place / "a b é"), place / "ran.json"
-    with FileLock(place.with_suffix(".lock"), timeout=600):
-        if not ran.exists():
-            shutil.rmtree(place, ignore_errors=True)
-            copy_project(project.folder, "tiny")
-            ran.write_text(json.dumps(project.repro()))
-    return project
+    return first_run[0]
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Those that start fast, as a folder for PATH."""
+    with serve_forks(tmp_path_factory.mktemp("programs")) as folder:
+        yield folder
 
 
 @pytest.fixture
-def project(finished_tiny, tmp_path) -> Project:
+def project(finished_tiny: Project, programs: Path, tmp_path: Path) -> Project:
     """A copy of the finished project, to change. Hard links into DVC's cache are copied too."""
-    return finished_tiny.copy(tmp_path / "copy")
+    return replace(finished_tiny.copy(tmp_path / "copy"), programs=programs)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium; skips the test where there is none."""
+    with start_browser() as started:
+        yield started

@@ -27,6 +27,7 @@ TRUSTED = {"git", "grep", "cp", "mv", "mkdir", "cd", "export", "tar", "unzip", "
     "curl",
     "openssl",
     "torchrun",
+    "dask",
 }
 """Programs of which nothing is checked."""
 BLOCK = re.compile(

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -20,10 +20,12 @@ class Project:
     """A copy of the code with its own data, cache and git repository."""
 
     folder: Path
+    programs: Path = Path(sys.executable).parent
+    """Those that come first in PATH."""
 
     def run(self, *command: str, check: bool = True) -> str:
         bin_folder = str(Path(sys.executable).parent)
-        path = os.pathsep.join([bin_folder, os.environ["PATH"]])
+        path = os.pathsep.join([str(self.programs), bin_folder, os.environ["PATH"]])
         environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
         environment.pop("PYTHONPATH", None)
         done = subprocess.run(
@@ -40,7 +42,7 @@ class Project:
 
     def copy(self, target: Path) -> "Project":
         """All of it in another folder, to be changed there."""
-        return Project(shutil.copytree(self.folder, target))
+        return replace(self, folder=shutil.copytree(self.folder, target))
 
     def read_params(self) -> dict:
         return yaml.safe_load((self.folder / "params.yaml").read_text())

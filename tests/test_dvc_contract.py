@@ -29,6 +29,7 @@ PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES = PIPELINE["stages"]
 AUCS = ("features/core/auc.py", "features/core/number_text.py")
 OF_CORE = (*AUCS, "features/core/members.py")
+MANIFEST = ("features/core/manifest.py", "features/core/manifest_columns.py")
 SUMS, TRUSTED = "features/core/sums.py", "features/core/trusted.py"
 TAR = "features/shards/tar.py"
 OF_CHANGED = {
@@ -40,7 +41,7 @@ OF_CHANGED = {
     *("stage1_cnn/damage/chains.py", "stage1_cnn/damage/squares.py", "stage1_cnn/dump/run.py"),
 }
 ROOM_MATES = {
-    "inputs": {*OF_CORE, SUMS, "features/core/manifest.py"},
+    "inputs": {*OF_CORE, SUMS, *MANIFEST},
     "prepare": {*OF_CORE},
     "null_model": {"features/core/members.py", SUMS, TRUSTED},
     "forensics": {*OF_CORE, SUMS, TAR},

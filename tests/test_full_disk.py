@@ -94,10 +94,9 @@ def test_a_full_disk_is_an_error_however_little_is_missing(
 
 OWN = {
     "features/artifacts/row_blocks.py": "blocks with a sha256 in their record",
+    "features/caching/shard_files.py": "blocks with a checksum in the index",
     "features/carry/archive.py": "contents by their sha256, compared as they are copied",
-    "features/crops/picture_cache.py": "blocks with a checksum in the index",
     "features/demo/run.py": "a folder that gets its name last",
-    "features/pixels/scanning.py": "blocks with a checksum in the index",
     "features/runtime/locks.py": "numbers of processes",
     "serving/label/rows_file.py": "a log whose last line may be cut",
     "stage2_ensemble/tune/journal.py": "a log whose last line may be cut",

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import venv
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -48,12 +49,12 @@ def set_writable(folder, writable):
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
+def inputs(tmp_path_factory, programs):
     """Read-only: the project, data, and what a session that trained one of two networks carried."""
     folder = tmp_path_factory.mktemp("notebook") / "in put é"
     project = copy_project(folder / "project", "tiny").folder
     shutil.copy(ROOT / "pyproject.toml", project)
-    first = copy_project(folder.parent / "first", "tiny")
+    first = replace(copy_project(folder.parent / "first", "tiny"), programs=programs)
     first.run("python", "-m", "features.demo")
     shutil.move(first.folder / "data" / "demo", folder / "data")
     values = first.read_params()

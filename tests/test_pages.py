@@ -65,4 +65,4 @@ def test_the_table_of_experiments_knows_all_settings_that_change_a_result():
     known = set(re.search(r"^SETTINGS := (.+)$", text, re.M)[1].split("|"))
     files = [ROOT / "params.yaml", *sorted(Path(ROOT / "presets").glob("*.yaml"))]
     sections = {name for path in files for name in yaml.safe_load(path.read_text("utf-8"))}
-    assert known == sections - {"budget", "compare", "demo", "weights"}
+    assert known == sections - {"budget", "compare", "dask", "demo", "scans", "weights"}

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from browser import find_browser, open_page
+from browser import open_page
 from PIL import Image
 
 from features.settings.images import Images
@@ -106,9 +106,8 @@ def report(tmp_path_factory):
 
 
 @pytest.fixture
-def opened(report):
-    find_browser()
-    with open_page(report) as opened:
+def opened(browser, report):
+    with open_page(browser, report) as opened:
         yield opened
         assert opened.complaints == []
         assert all(url.startswith(("data:", "blob:", "file:")) for url in opened.requests)
@@ -246,9 +245,8 @@ def test_marked_labels_become_review_csv(opened):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_shows_it_without_scrolling_sideways(report, scheme):
-    find_browser()
-    with open_page(report, 360, 740, color_scheme=scheme) as opened:
+def test_a_phone_shows_it_without_scrolling_sideways(browser, report, scheme):
+    with open_page(browser, report, 360, 740, color_scheme=scheme) as opened:
         page = opened.page
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         page.locator(".tile").first.click()
@@ -281,9 +279,8 @@ def measure_contrast(page, selector: str) -> float:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_has_contrast_and_controls_have_names(report, scheme):
-    find_browser()
-    with open_page(report, color_scheme=scheme) as opened:
+def test_text_has_contrast_and_controls_have_names(browser, report, scheme):
+    with open_page(browser, report, color_scheme=scheme) as opened:
         page = opened.page
         chosen = ("h1", ".lead", ".answer h2", ".answer li", "figcaption", "nav a", ".tile .wrong",
                   ".tools label", ".note", "td")  # fmt: skip
@@ -299,9 +296,8 @@ def test_text_has_contrast_and_controls_have_names(report, scheme):
         assert page.locator("html").get_attribute("lang") == "en"
 
 
-def test_it_reads_without_scripts(report):
-    find_browser()
-    with open_page(report, java_script_enabled=False) as opened:
+def test_it_reads_without_scripts(browser, report):
+    with open_page(browser, report, java_script_enabled=False) as opened:
         text = opened.page.locator("body").inner_text()
         assert "AUC 0.9" in text
         assert "need JavaScript" in text

@@ -1,5 +1,6 @@
 """Two clones and a remote: what one has run, the other pulls and need not run."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ def test_what_was_pushed_runs_nowhere_else(project, tmp_path: Path) -> None:
     commit(project)
     project.run("dvc", "push")
     project.run("git", "clone", "-q", str(project.folder), str(tmp_path / "colleague"))
-    colleague = Project(tmp_path / "colleague")
+    colleague = replace(project, folder=tmp_path / "colleague")
     colleague.run("dvc", "pull")
     assert colleague.digest() == project.digest()
     assert colleague.repro() == ["inputs"]  # which always looks at the data

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from browser import find_browser, open_page
+from browser import open_page
 from PIL import Image
 from project_copy import Project
 
@@ -112,9 +112,8 @@ def test_the_last_answer_learns_from_val_and_quotes_the_run_before(project):
     assert project.digest() == after
 
 
-def test_labels_marked_in_the_report_come_back_through_prepare(project):
-    find_browser()
-    with open_page(project.folder / "artifacts" / "report.html") as opened:
+def test_labels_marked_in_the_report_come_back_through_prepare(browser, project):
+    with open_page(browser, project.folder / "artifacts" / "report.html") as opened:
         page = opened.page
         page.select_option("#kind", "all")
         page.locator(".tile").first.click()

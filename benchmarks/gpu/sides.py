@@ -53,8 +53,8 @@ class HeldTrainer(Trainer):
 
     held: tuple[Tensor, Tensor, Tensor] | None = None
 
-    def _prepare(self, batch: TrainBatch) -> tuple[Tensor, Tensor, Tensor]:
-        return super()._prepare(batch) if self.held is None else self.held
+    def prepare(self, batch: TrainBatch) -> tuple[Tensor, Tensor, Tensor]:
+        return super().prepare(batch) if self.held is None else self.held
 
 
 def choose_settings(model: str, size: int, batch: int) -> MemberSettings:
@@ -118,7 +118,7 @@ class SameStep:
     def __init__(self, trainer: HeldTrainer, loader: BatchLoader) -> None:
         self.trainer, self.batch_size = trainer, loader.batch_size
         (self.batch,) = loader.iterate(0, 1)
-        self.ready = trainer._prepare(self.batch)
+        self.ready = trainer.prepare(self.batch)
 
     def start(self, count: int) -> Iterator[TrainBatch]:
         """See `Side`."""

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.gpu.report import ROOT
+from features.caching.shard_files import ShardFiles, place_items
 from features.core.manifest import write_manifest
 from features.pixels.store import RawStore
 from features.settings.learning import Augment, Network
@@ -77,13 +78,14 @@ def find_largest(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> float:
 
 def make_noise_store(folder: Path, count: int, side: int) -> tuple[RawStore, npt.NDArray[np.int8]]:
     """Whatever an image shows takes the same time; and labels, 81 % of them fakes."""
-    path = folder / "noise.bin"
-    with open(path, "wb") as file:
-        for start in range(0, count, 512):
+    files = ShardFiles(folder, "noise")
+    places = place_items(np.arange(count), side**2 * 3, together=512)
+    for start in range(0, count, 512):
+        with files.locate(int(places[start])).open() as file:
             file.write(np.random.default_rng(start).bytes(min(512, count - start) * side**2 * 3))
     labels = (np.random.default_rng(0).random(count) < 0.81).astype(np.int8)
     labels[:2] = (0, 1)
-    return RawStore(path, np.arange(count), side), labels
+    return RawStore(files, places, side), labels
 
 
 def make_jpegs(folder: Path, count: int, side: int) -> list[str]:

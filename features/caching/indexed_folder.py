@@ -1,11 +1,10 @@
-"""A folder of a cache: files that only grow, and an SQLite index that says what they hold.
+"""A folder of a cache, and its SQLite index.
 
-A context manager: it holds a lock and the index. A kill or a power cut leaves no record of bytes
-that were lost, and an index that is damaged is made anew, with the files.
+A context manager: it holds a lock and the index. An index that is damaged is made anew, and what
+lies beside it goes.
 """
 
 import logging
-import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,10 +20,10 @@ _log = logging.getLogger("forgerystack")
 
 
 class IndexedFolder:
-    """`data_paths` are the files beside the index, which are there from the start."""
+    """`schema` are the tables of its index."""
 
-    def __init__(self, folder: Path, schema: str, data_paths: Sequence[Path]) -> None:
-        self.folder, self._schema, self._data_paths = folder, schema, data_paths
+    def __init__(self, folder: Path, schema: str) -> None:
+        self.folder, self._schema = folder, schema
         self.index_path = folder / "index.sqlite"
         self._lock = FileLock(folder / "lock")
 
@@ -43,14 +42,12 @@ class IndexedFolder:
             _log.warning(
                 "images: the index in %s is damaged; everything is read again", self.folder
             )
-            for path in (self.index_path, *self._data_paths):
-                path.unlink()
+            self.index_path.unlink()
+            self._remove_data()
             self._index = self._open_index()
         return self
 
     def _open_index(self) -> sqlite3.Connection:
-        for path in self._data_paths:
-            path.touch()
         with name_place(self.index_path):
             index = sqlite3.connect(self.index_path)
             index.executescript(self._schema)
@@ -60,15 +57,15 @@ class IndexedFolder:
             raise sqlite3.DatabaseError(state)
         return index
 
+    def _remove_data(self) -> None:
+        """Removes what only a lost index knew."""
+
     def __exit__(self, *_: object) -> None:
         self._index.close()
         self._lock.release()
 
     def commit(self) -> None:
-        """Flushes what was written, then records it: a power cut leaves no record of lost bytes."""
-        for path in self._data_paths:
-            with open(path, "rb") as file:
-                os.fsync(file.fileno())
+        """Keeps what was recorded."""
         with name_place(self.index_path):
             self._index.commit()
 

@@ -153,7 +153,7 @@ def _give_name(path: Path) -> Iterator[Path]:
         with _names.guard():
             os.replace(temporary, path)
         _names.given += 1
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -169,7 +169,8 @@ def sweep_beside(path: Path) -> None:
             continue
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Flushes the names in a folder: a power cut leaves no new file without one."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -3,7 +3,6 @@
 Written once by `prepare`. `row_id` (dense within its role) with the role is the only join key.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from features.core.files import write_atomic
+from features.core.manifest_columns import ColumnReader, StoredColumns, digest_columns, list_columns
 from features.errors import ConfigError, IntegrityError, LeakageError, MissingArtifactError
 
 if TYPE_CHECKING:
@@ -66,10 +66,8 @@ SCHEMA: Mapping[str, str] = {
 }
 """Columns, and their types as Arrow names them."""
 TEXT = "string"
-BLOCK = 65_536
-"""Cells that are Python strings at a time."""
 ROW_GROUP = 1 << 20
-"""Rows that are turned into Parquet together."""
+"""Rows that are written, and cells that are read together."""
 _DIGEST_KEY, _ROLE_KEY = b"forgerystack.digest", b"forgerystack.role"
 
 
@@ -100,50 +98,64 @@ class Manifest:
     (0 without `images.equalize`), `notes` words such as `animated`, joined by `;`.
     `face` is where the face is in the row's picture, `0.2,0.1,0.6,0.7`: left, top, width and height
     as shares of its sides (empty: none was looked for, or found).
+
+    Of more rows than `ROW_GROUP`, columns are read from the file as they are asked for, and only
+    those of numbers kept; `table` is all of them, 330 bytes a row.
     """
 
     role: Role
-    table: pd.DataFrame
+    source: pd.DataFrame | ColumnReader
     digest: str
 
     def __len__(self) -> int:
-        return len(self.table)
+        return len(self.source)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """All columns."""
+        if isinstance(self.source, pd.DataFrame):
+            return self.source
+        return pd.DataFrame({name: self.read(name) for name in SCHEMA}, copy=False)
+
+    def read(self, name: str, block: slice = slice(None)) -> pd.Series:
+        """One column, or a block of it."""
+        return list_columns(self.source).read(name, block)
 
     @cached_property
     def labels(self) -> npt.NDArray[np.int8]:
         """`(n,)`, 0 real, 1 fake, -1 none."""
-        return self.table["label"].to_numpy(np.int8)
+        return self.read("label").to_numpy(np.int8)
 
     @cached_property
     def overrides(self) -> npt.NDArray[np.int8]:
         """`(n,)`, 0 real, 1 fake, -1 none."""
-        return self.table["override"].to_numpy(np.int8)
+        return self.read("override").to_numpy(np.int8)
 
     @cached_property
     def weights(self) -> npt.NDArray[np.float64]:
         """`(n,)`, positive."""
-        return self.table["weight"].to_numpy(np.float64)
+        return self.read("weight").to_numpy(np.float64)
 
     @cached_property
     def draw_weights(self) -> npt.NDArray[np.float64]:
         """`(n,)`, positive: how often a member draws each row under `sampling.mode: weighted`."""
-        return self.table["draw_weight"].to_numpy(np.float64)
+        return self.read("draw_weight").to_numpy(np.float64)
 
     @cached_property
     def folds(self) -> npt.NDArray[np.int16]:
         """`(n,)`, -1 where no member learns from the row."""
-        return self.table["fold"].to_numpy(np.int16)
+        return self.read("fold").to_numpy(np.int16)
 
     @cached_property
     def groups(self) -> Ids:
         """`(n,)`: rows that must stay together share a number."""
-        return self.table["group"].to_numpy(np.int64)
+        return self.read("group").to_numpy(np.int64)
 
     @cached_property
     def faces(self) -> npt.NDArray[np.float64]:
         """`(n, 4)` left, top, width and height as shares of the sides; NaN where there is none."""
         found = np.full((len(self), 4), np.nan)
-        for row, text in enumerate(self.table["face"]):
+        for row, text in enumerate(self.read("face")):
             if text:
                 found[row] = [float(share) for share in text.split(",")]
         return found
@@ -151,17 +163,17 @@ class Manifest:
     @cached_property
     def has_pictures(self) -> bool:
         """Whether any row has one."""
-        return bool((self.table["width"] > 0).any())
+        return bool((self.read("width") > 0).any())
 
     @cached_property
     def has_units(self) -> bool:
         """Whether any row is a part of a unit."""
-        return bool((self.table["unit"] != "").any())
+        return bool((self.read("unit") != "").any())
 
     @cached_property
     def units(self) -> Ids:
         """`(n,)`: rows of a unit share a number; a row without one is a unit of its own."""
-        names = self.table["unit"]
+        names = self.read("unit")
         numbers = pd.factorize(names)[0].astype(np.int64)
         alone = (names == "").to_numpy(bool)
         numbers[alone] = numbers.max(initial=-1) + 1 + np.arange(alone.sum())
@@ -187,7 +199,7 @@ class Manifest:
         if self.role == "train":
             keep = (self.folds == fold) | (self.folds == NO_FOLD)
         else:
-            keep = (self.table["status"] == READABLE).to_numpy()
+            keep = (self.read("status") == READABLE).to_numpy()
         return np.flatnonzero(keep).astype(np.int64)
 
     def fold_rows(self, fold: int) -> Ids:
@@ -213,66 +225,56 @@ class Manifest:
             raise ValueError(f"only the {role} manifest has this, not {self.role}")
 
 
-def digest_table(table: pd.DataFrame) -> str:
+def digest_table(table: pd.DataFrame | ColumnReader) -> str:
     """sha256 over the contents of all columns of `SCHEMA`; independent of the file format."""
-    content = hashlib.sha256()
-    for name, kind in SCHEMA.items():
-        column = table[name]
-        content.update(f"{name}:{kind}:{len(column)}\n".encode())
-        if kind == TEXT:
-            for start in range(0, len(column), BLOCK):
-                texts = "\0".join(column.iloc[start : start + BLOCK].tolist())
-                content.update((texts if start == 0 else f"\0{texts}").encode())
-        else:
-            content.update(column.to_numpy(kind).tobytes())
-    return content.hexdigest()
+    return digest_columns(list_columns(table), SCHEMA, ROW_GROUP)
 
 
-def write_manifest(table: pd.DataFrame, role: Role, path: Path) -> Manifest:
-    """Writes the rows of one role; `row_id` must be 0 … n-1."""
+def write_manifest(table: pd.DataFrame | ColumnReader, role: Role, path: Path) -> Manifest:
+    """Writes the rows of one role, block by block; `row_id` must be 0 … n-1."""
     import pyarrow as pa
     import pyarrow.parquet as pq  # late: labelling with a bundle does without
 
-    if not np.array_equal(table["row_id"], np.arange(len(table))):
+    columns = list_columns(table)
+    if not np.array_equal(columns.read("row_id"), np.arange(len(columns))):
         raise ValueError("row_id must be 0 … n-1, in order")
-    digest = digest_table(table)
+    digest = digest_table(columns)
     metadata = {_DIGEST_KEY: digest.encode(), _ROLE_KEY: role.encode()}
     plain = _build_schema()
     schema = plain.with_metadata(metadata)
     with write_atomic(path) as file, pq.ParquetWriter(file, schema) as parquet:
-        for start in range(0, len(table), ROW_GROUP):
-            rows = table.iloc[start : start + ROW_GROUP]
+        for start in range(0, len(columns), ROW_GROUP):
+            block = slice(start, start + ROW_GROUP)
+            rows = pd.DataFrame({name: columns.read(name, block).array for name in SCHEMA})
             parquet.write_table(pa.Table.from_pandas(rows, schema=plain, preserve_index=False))
     return Manifest(role, table, digest)
 
 
 def read_manifest(folder: Path, role: Role) -> Manifest:
-    """Reads `<folder>/<role>.parquet` and checks its digest.
+    """Opens `<folder>/<role>.parquet` and checks its digest.
 
     Raises `MissingArtifactError`, `IntegrityError`.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     path = folder / f"{role}.parquet"
     if not path.is_file():
         raise MissingArtifactError(path, "prepare")
     advice = "Make it again: dvc repro -f prepare"
     try:
-        arrow = pq.read_table(path)
-        metadata = arrow.schema.metadata or {}
-        arrow = arrow.replace_schema_metadata()
-        if arrow.schema != _build_schema() or any(column.null_count for column in arrow.columns):
-            raise IntegrityError(path, "its columns are others, or have empty cells", advice)
-        table = arrow.to_pandas()
-        digest = digest_table(table)
+        stored = StoredColumns(path)
+        metadata = stored.schema.metadata or {}
+        if stored.schema.remove_metadata() != _build_schema():
+            raise IntegrityError(path, "its columns are others", advice)
+        source = stored if len(stored) > ROW_GROUP else stored.read_all()
+        digest = digest_table(source)
     except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: text that is no UTF-8
         raise IntegrityError(path, f"no valid parquet ({error})", advice) from error
     if metadata.get(_ROLE_KEY) != role.encode():
         raise IntegrityError(path, f"it does not hold the rows of {role}", advice)
     if metadata.get(_DIGEST_KEY) != digest.encode():
         raise IntegrityError(path, "its digest does not match its rows", advice)
-    return Manifest(role, table, digest)
+    return Manifest(role, source, digest)
 
 
 def _build_schema() -> "pa.Schema":
@@ -292,4 +294,4 @@ def find_headline_rows(val: Manifest) -> npt.NDArray[np.bool_]:
 
     Without those that `split.hold_out` moved there, so that figures with and without it compare.
     """
-    return np.asarray(val.table["domain"] != HELD_OUT, bool)
+    return np.asarray(val.read("domain") != HELD_OUT, bool)

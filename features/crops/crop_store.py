@@ -16,6 +16,8 @@ from features.pixels.decoding import Pixels
 from features.pixels.store import FileChange, ImageStore, open_changed, open_store
 from features.settings.images import Images, Mode
 
+Boxes = npt.NDArray[np.float64]
+
 
 class FittedStore:
     """Of each picture the square in its middle, mirrored where the picture is smaller."""
@@ -34,7 +36,11 @@ class FittedStore:
 
     def gather(self, row_ids: Ids, out: Pixels | None = None) -> Pixels:
         """`(b, size, size, 3)` uint8. Raises `ValueError` for rows that cannot be read."""
-        return self.cut(row_ids, centre_corners(self.pictures.sizes[row_ids], self.size), out)
+        return self.cut(row_ids, self.centre(row_ids), out)
+
+    def centre(self, row_ids: Ids) -> Corners:
+        """`(b, 2)` corners of the squares in the middle."""
+        return centre_corners(self.pictures.sizes[row_ids], self.size)
 
     def cut(self, row_ids: Ids, corners: Corners, out: Pixels | None = None) -> Pixels:
         """`(b, size, size, 3)` uint8: a square of the picture of each row, from its corner on."""
@@ -50,6 +56,26 @@ class CropStore(FittedStore):
     def draw(self, row_ids: Ids, uniform: npt.NDArray[np.float64]) -> Corners:
         """`(b, 2)` corners of a square of each row, by numbers `(b, 2)` of 0 … 1."""
         return draw_corners(self.pictures.sizes[row_ids], self.size, uniform)
+
+
+def place_boxes(
+    store: ImageStore, row_ids: Ids, boxes: Boxes, corners: Corners | None = None
+) -> Boxes:
+    """Boxes `(b, 4)` of pictures as boxes of their squares, from `corners` on where they are given.
+
+    Both are left, top, width and height as shares of the sides; NaN is a box that is not known. So
+    is one whose middle lies outside of its square, and one that is larger.
+    """
+    if not isinstance(store, FittedStore):
+        return boxes
+    corners = store.centre(row_ids) if corners is None else corners
+    sides = store.pictures.sizes[row_ids][:, [1, 0, 1, 0]]
+    placed = boxes * sides / store.size
+    placed[:, :2] -= corners[:, ::-1] / store.size
+    middles = placed[:, :2] + placed[:, 2:] / 2
+    is_outside = (middles < 0) | (middles > 1) | (placed[:, 2:] > 1)
+    placed[is_outside.any(axis=1)] = np.nan
+    return placed
 
 
 class SquareGrid(NamedTuple):

@@ -1,11 +1,10 @@
-"""Decoded pictures in their own shape: one file, found by the sha256 of their content.
+"""Decoded pictures in their own shape, found by the sha256 of their content.
 
-`pictures.bin` holds them one after the other, `(h, w, 3)` uint8; `index.sqlite` where each begins,
-and of each block of them a checksum. Raw, because squares are read out of them: no other form gives
-up a part without decoding all (`benchmarks.images`).
+Shards of `pictures` hold them one after the other, `(h, w, 3)` uint8; `index.sqlite` where each
+begins, and of each block of them a checksum. Raw, because squares are read out of them: no other
+form gives up a part without decoding all (`benchmarks.images`).
 """
 
-import logging
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,9 @@ import pandas as pd
 from joblib import delayed
 
 from features.caching.filling import run_tasks
-from features.caching.indexed_folder import ASKED, IndexedFolder, mark_values
+from features.caching.indexed_folder import ASKED, mark_values
+from features.caching.shard_files import ShardFiles, Spot, place_block
+from features.caching.sharded_folder import BlockPart, ShardedFolder
 from features.core.files import name_place
 from features.core.manifest import Ids
 from features.core.trusted import ANYWHERE
@@ -26,21 +27,16 @@ from features.pixels.reading import read_content
 from features.runtime.progress import show_progress
 from features.settings.images import Images
 
-FORM = 1
+FORM = 2
 """Counts up when decoding, resizing or the index change."""
 BLOCK, BLOCK_BYTES = 64, 1 << 25
-"""Pictures of a block at most, and bytes after which it is full."""
+"""Pictures of a block at most, and bytes after which it is full. It is named by its place."""
 MANY = 10_000
 """Pictures from which on processes decode them: `features.pixels.cache`."""
-READ = 1 << 24
-"""Bytes that are read at a time."""
-_log = logging.getLogger("forgerystack")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS pictures (
     sha256 TEXT PRIMARY KEY, place INTEGER, bytes INTEGER, block INTEGER);
 CREATE INDEX IF NOT EXISTS members ON pictures (block);
-CREATE TABLE IF NOT EXISTS blocks (
-    place INTEGER PRIMARY KEY, bytes INTEGER, checksum INTEGER);
 """
 
 
@@ -64,7 +60,7 @@ class WrittenBlock:
     problems: dict[int, str]
 
 
-class PictureCache(IndexedFolder):
+class PictureCache(ShardedFolder):
     """The cache of pictures of one kind: `longest` is their longest side, `None` their own."""
 
     def __init__(self, images: Images, longest: int | None) -> None:
@@ -72,57 +68,33 @@ class PictureCache(IndexedFolder):
         kind = "native" if longest is None else f"fit-{longest}px"
         equalized = "-equalized" if images.equalize else ""
         folder = Path(images.store_dir) / f"{kind}-{FORM}{equalized}"
-        self.pictures_path = folder / "pictures.bin"
-        super().__init__(folder, _SCHEMA, (self.pictures_path,))
+        self.pictures = ShardFiles(folder, "pictures")
+        super().__init__(folder, _SCHEMA, (self.pictures,))
 
-    def find_places(self, sha256s: Sequence[str], sizes: Ids) -> Ids:
-        """`(n,)` places of these contents, of so many bytes, in `pictures.bin`; -1: not there."""
-        places = np.full(len(sha256s), -1, np.int64)
+    def find_places(self, sha256s: Sequence[str], sizes: Ids) -> tuple[Ids, Ids]:
+        """`(n,)` places of these contents, of so many bytes, in `pictures`, and their blocks; -1:
+        not there."""
+        found = np.full((len(sha256s), 2), -1, np.int64)
         for start in range(0, len(sha256s), ASKED):
             asked = list(sha256s[start : start + ASKED])
-            query = "SELECT sha256, bytes, place FROM pictures WHERE sha256 IN ({})"
-            found = self._index.execute(query.format(mark_values(asked)), asked)
-            known = {(sha256, size): place for sha256, size, place in found}
+            query = "SELECT sha256, bytes, place, block FROM pictures WHERE sha256 IN ({})"
+            rows = self._index.execute(query.format(mark_values(asked)), asked)
+            known = {(sha256, size): places for sha256, size, *places in rows}
             keys = zip(asked, sizes[start : start + ASKED].tolist(), strict=True)
-            places[start : start + len(asked)] = [known.get(key, -1) for key in keys]
-        return places
+            found[start : start + len(asked)] = [known.get(key, (-1, -1)) for key in keys]
+        return found[:, 0], found[:, 1]
 
-    def drop_damaged(self, places: Ids | None = None) -> int:
-        """Forgets those of the blocks that hold `places` (default: all) whose bytes have changed;
-        says how many.
-        """
-        query = "SELECT place, bytes, checksum FROM blocks ORDER BY place"
-        blocks = self._index.execute(query).fetchall()
-        if places is not None:
-            starts = np.array([block[0] for block in blocks], np.int64)
-            held = np.unique(np.searchsorted(starts, places, "right") - 1)
-            blocks = [blocks[i] for i in held.tolist()]
-        damaged = 0
-        for place, size, checksum in blocks:
-            if self._compute_checksum(place, size) != checksum:
-                damaged += 1
-                self._index.execute("DELETE FROM blocks WHERE place = ?", [place])
-                self._index.execute("DELETE FROM pictures WHERE block = ?", [place])
-        self._index.commit()
-        if damaged:
-            _log.info("images: %d damaged blocks in %s, read again", damaged, self.folder)
-        return damaged
-
-    def _compute_checksum(self, place: int, size: int) -> int:
-        checksum = 0
-        with open(self.pictures_path, "rb") as file:
-            file.seek(place)
-            while size > 0 and (content := file.read(min(size, READ))):
-                checksum = zlib.crc32(content, checksum)
-                size -= len(content)
-        return checksum
+    def _forget(self, block: int) -> None:
+        self._index.execute("DELETE FROM pictures WHERE block = ?", [block])
 
     def fill(self, root: Path, wanted: pd.DataFrame, sizes: Ids, title: str) -> list[str]:
         """Decodes pictures, rows of a manifest's table, each of `sizes` bytes; returns problems."""
-        (last,) = self._index.execute("SELECT MAX(place + bytes) FROM blocks").fetchone()
+        (last,) = self._index.execute("SELECT MAX(place + bytes) FROM parts").fetchone()
         blocks = split_blocks(wanted, sizes, last or 0)
         tasks = (
-            delayed(write_block)(root, block, self.pictures_path, self.images, self.longest)
+            delayed(write_block)(
+                root, block, self.pictures.locate(block.place), self.images, self.longest
+            )
             for block in blocks
         )
         problems: list[str] = []
@@ -143,32 +115,32 @@ class PictureCache(IndexedFolder):
             if i not in done.problems:
                 rows.append((sha256, place, size, block.place))
             place += size
-        values = (block.place, sum(block.sizes), done.checksum)
+        written = BlockPart(self.pictures, block.place, sum(block.sizes), done.checksum)
         with name_place(self.index_path):
             self._index.executemany("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?)", rows)
-            self._index.execute("INSERT OR REPLACE INTO blocks VALUES (?, ?, ?)", values)
+            self._record_parts(block.place, [written])
 
 
 def split_blocks(wanted: pd.DataFrame, sizes: Ids, place: int) -> Iterator[PictureBlock]:
-    """Rows of a manifest's table in blocks, one after the other from `place` on."""
+    """Rows of a manifest's table in blocks, each in one shard, from `place` on."""
     paths, sha256s = wanted["path"].to_numpy(), wanted["sha256"].to_numpy()
     start = 0
     while start < len(wanted):
         filled = np.cumsum(sizes[start : start + BLOCK])
         stop = start + min(len(filled), int(np.searchsorted(filled, BLOCK_BYTES)) + 1)
-        rows = slice(start, stop)
+        rows, size = slice(start, stop), int(sizes[start:stop].sum())
+        place = place_block(place, size)
         yield PictureBlock(place, [*paths[rows]], [*sha256s[rows]], sizes[rows].tolist())
-        place += int(sizes[rows].sum())
+        place += size
         start = stop
 
 
 def write_block(
-    root: Path, block: PictureBlock, path: Path, images: Images, longest: int | None
+    root: Path, block: PictureBlock, spot: Spot, images: Images, longest: int | None
 ) -> WrittenBlock:
-    """Decodes the pictures of a block, and writes each at its place of the file `path`."""
+    """Decodes the pictures of a block, and writes them where it belongs."""
     checksum, problems = 0, {}
-    with name_place(path), open(path, "r+b") as file:
-        file.seek(block.place)
+    with spot.open() as file:
         for i, (name, sha256, size) in enumerate(
             zip(block.paths, block.sha256s, block.sizes, strict=True)
         ):

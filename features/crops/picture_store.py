@@ -1,6 +1,5 @@
 """Pictures in their own shape by `row_id`: squares out of the cache, or out of the files."""
 
-import mmap
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,13 +7,14 @@ from typing import Protocol
 
 import numpy as np
 
+from features.caching.shard_files import ShardFiles, ShardReader
 from features.core.manifest import READABLE, Ids, Manifest
 from features.crops.picture_cache import PictureCache, decode_known
 from features.crops.places import Corners, Sizes, cut_square
 from features.errors import ImageProblem, ManifestError
 from features.pixels.decoding import Pixels, fit_shape, limit_shape
 from features.pixels.reading import order_reads
-from features.pixels.store import ADVICE, SAMPLED_BLOCKS, FileChange, check_sample, keep_pixels
+from features.pixels.store import ADVICE, FileChange, check_sample, keep_pixels, sample_blocks
 from features.runtime.memory import count_workers
 from features.settings.images import Images
 
@@ -38,43 +38,32 @@ class PictureStore(Protocol):
 
 
 class RawPictures:
-    """Decoded pictures, memory-mapped."""
+    """Decoded pictures, memory-mapped from shards."""
 
-    def __init__(self, path: Path, places: Ids, sizes: Sizes) -> None:
-        self._path, self._places, self.sizes = path, places, sizes
-        self._map: mmap.mmap | bytes = b""  # an empty file cannot be mapped
-        if path.stat().st_size:
-            with open(path, "rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    def __init__(self, files: ShardFiles, places: Ids, sizes: Sizes) -> None:
+        self._reader, self._places, self.sizes = ShardReader(files), places, sizes
 
     def __reduce__(self) -> tuple[object, ...]:
-        return RawPictures, (self._path, self._places, self.sizes)
+        return RawPictures, (self._reader.files, self._places, self.sizes)
 
     def select(self, row_ids: Ids) -> "RawPictures":
         """The pictures of `row_ids` as rows 0 … k - 1; cheap to send to another process."""
-        return RawPictures(self._path, self._places[row_ids], self.sizes[row_ids])
+        return RawPictures(self._reader.files, self._places[row_ids], self.sizes[row_ids])
 
     def cut(self, row_ids: Ids, corners: Corners, out: Pixels) -> None:
-        """Reads no more than the lines of each square."""
+        """Reads no more than the lines of each square; all of a picture that it reaches beyond."""
         places = self._places[row_ids]
         if (places < 0).any():
             raise ValueError("rows that cannot be read have no pixels")
-        shapes = self.sizes[row_ids]
-        self._announce(places, shapes, corners, out.shape[1])
-        for i, (place, (height, width)) in enumerate(zip(places, shapes.tolist(), strict=True)):
-            pixels = np.frombuffer(self._map, np.uint8, height * width * 3, place)
-            cut_square(pixels.reshape(height, width, 3), corners[i], out[i])
-
-    def _announce(self, places: Ids, shapes: Sizes, corners: Corners, side: int) -> None:
-        """Lets the disk fetch the lines of all squares at once, as `RawStore` does."""
-        if not isinstance(self._map, mmap.mmap) or not hasattr(mmap, "MADV_WILLNEED"):
-            return
-        tops, lines = np.maximum(corners[:, 0], 0), shapes[:, 1].astype(np.int64) * 3
-        starts = places + tops * lines
-        stops = places + np.minimum(tops + side, shapes[:, 0]) * lines
-        for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-            page = start // mmap.PAGESIZE * mmap.PAGESIZE
-            self._map.madvise(mmap.MADV_WILLNEED, page, stop - page)
+        heights, widths = self.sizes[row_ids].astype(np.int64).T
+        tops, side = corners[:, 0].astype(np.int64), out.shape[1]
+        is_inside = (tops >= 0) & (tops <= heights - side)
+        above, lines = np.where(is_inside, tops, 0), np.where(is_inside, side, heights)
+        found = self._reader.read(places + above * widths * 3, lines * widths * 3)
+        inner = corners.copy()
+        inner[:, 0] -= above.astype(np.int32)
+        for i, (content, width) in enumerate(zip(found, widths.tolist(), strict=True)):
+            cut_square(content.reshape(-1, width, 3), inner[i], out[i])
 
 
 @dataclass
@@ -147,20 +136,22 @@ def open_pictures(
     sizes = measure_sizes(manifest, longest)
     needed = sizes.astype(np.int64).prod(axis=1) * 3
     with PictureCache(images, longest) as cache:
-        places = cache.find_places(sha256s, needed)
+        places, blocks = cache.find_places(sha256s, needed)
         missing = _find_missing(sha256s, places, readable)
         if not keep_pixels(images, len(missing), int(needed[missing].sum())):
             return FilePictures(root, paths, sha256s, sizes, images, longest)
-        if cache.drop_damaged(_sample_places(places)):
+        if cache.drop_damaged(sample_blocks(blocks[blocks >= 0])):
             cache.drop_damaged()  # where one is, others may be
-            missing = _find_missing(sha256s, cache.find_places(sha256s, needed), readable)
+            places, _ = cache.find_places(sha256s, needed)
+            missing = _find_missing(sha256s, places, readable)
         if len(missing):
             missing = missing[order_reads(table["path"].iloc[missing].tolist())]
             title = f"decode {manifest.role}"
             problems = cache.fill(root, table.iloc[missing], needed[missing], title)
             if problems:
                 raise ManifestError(f"{manifest.role} images", problems, ADVICE)
-        return RawPictures(cache.pictures_path, cache.find_places(sha256s, needed), sizes)
+            places, _ = cache.find_places(sha256s, needed)
+        return RawPictures(cache.pictures, places, sizes)
 
 
 def open_changed_pictures(
@@ -192,10 +183,3 @@ def _find_missing(sha256s: list[str], places: Ids, readable: Ids) -> Ids:
     rows = np.flatnonzero(readable & (places < 0))
     _, first = np.unique(np.array(sha256s, object)[rows], return_index=True)
     return rows[np.sort(first)]
-
-
-def _sample_places(places: Ids) -> Ids:
-    known = np.unique(places[places >= 0])
-    rng = np.random.default_rng(0)
-    # The last one too: a file that was cut lacks it.
-    return np.concatenate([rng.permutation(known)[:SAMPLED_BLOCKS], known[-1:]])

@@ -8,6 +8,7 @@ Outputs are read as the authors' code reads them (Star-Clouds/CenterFace, `cente
     detector.detect(pixels)                          # (k, 5): x, y, width, height, score
 """
 
+import functools
 from importlib.metadata import PackageNotFoundError, distribution
 
 import numpy as np
@@ -43,6 +44,10 @@ class Detector:
         options.log_severity_level = 3  # it warns of each of its 300 weights
         content = read_graph() if graph is None else graph
         self._session = ort.InferenceSession(content, options, ["CPUExecutionProvider"])
+        self._graph = graph
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _open_detector, (self._graph,)
 
     def detect(self, pixels: Pixels) -> Floats:
         """Faces in `(h, w, 3)`: `(k, 5)` x, y, width, height in pixels, score; largest first."""
@@ -56,6 +61,12 @@ class Detector:
         found = decode_faces(heat[0, 0], sizes[0], offsets[0])
         found[:, :4] *= np.array([width / wide, height / high] * 2, np.float32)
         return found
+
+
+@functools.cache
+def _open_detector(graph: bytes | None) -> Detector:
+    """In another process, once for all that it is asked for."""
+    return Detector(graph)
 
 
 def decode_faces(heat: Floats, sizes: Floats, offsets: Floats) -> Floats:

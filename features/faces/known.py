@@ -36,7 +36,7 @@ class FaceIndex(IndexedFolder):
     """By the address of a picture, as long as its file has the same state. A context manager."""
 
     def __init__(self, store_dir: str) -> None:
-        super().__init__(Path(store_dir) / f"faces-{FORM}", _SCHEMA, [])
+        super().__init__(Path(store_dir) / f"faces-{FORM}", _SCHEMA)
         self._committed = time.monotonic()
 
     def __exit__(self, *error: object) -> None:

@@ -16,6 +16,7 @@ here as well as from the networks. They would also have to be decoded once more,
 
 from features.forensics.settings import ForensicParams
 from features.runtime.cli import Overrides, run_stage
+from features.runtime.cluster import open_scans
 from features.runtime.resume import read_resume_dir
 from features.settings.sections import load_params
 
@@ -25,7 +26,8 @@ def main(overrides: Overrides = None) -> None:
     params = load_params(ForensicParams, overrides)
     from features.forensics.run import run
 
-    run(params, read_resume_dir(overrides))
+    with open_scans(overrides):
+        run(params, read_resume_dir(overrides))
 
 
 if __name__ == "__main__":

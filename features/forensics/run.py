@@ -34,7 +34,7 @@ _log = logging.getLogger("forgerystack")
 
 def find_readable(manifest: Manifest) -> npt.NDArray[np.bool_]:
     """`(n,)`: rows whose image can be read."""
-    return np.asarray(manifest.table["status"] == READABLE, bool)
+    return np.asarray(manifest.read("status") == READABLE, bool)
 
 
 def open_table_blocks(folder: Path, manifests: Mapping[Role, Manifest]) -> dict[Role, RowBlocks]:

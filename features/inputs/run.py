@@ -12,9 +12,9 @@ from features.errors import ManifestError
 from features.inputs.contents import KnownContents, keep_contents
 from features.inputs.pictures import describe_pictures, find_change
 from features.inputs.settings import AllParams, check_all_params
+from features.inputs.unused import PLACES, set_unused_aside
 from features.lists.folders import split_by_list
 from features.lists.shard_files import find_shards, names_shards
-from features.runtime.unused import PLACES, set_unused_aside
 from features.settings.data import Data, RoleFiles
 from features.settings.members import Outside
 

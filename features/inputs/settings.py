@@ -6,6 +6,7 @@ from typing import Any, Self
 from pydantic import model_validator
 
 from features.runtime.budget import Budget
+from features.runtime.cluster import DaskCluster, Scans
 from features.settings.compare import CompareParams
 from features.settings.data import Data, PrepareParams
 from features.settings.demo import DemoSection
@@ -37,6 +38,8 @@ class AllParams(CompareParams, PrepareParams, DumpParams, extra="forbid"):
     label: Label
     report: Report
     budget: Budget = Budget()
+    scans: Scans = Scans()
+    dask: DaskCluster = DaskCluster()
     resume_dir: Place = ".resume"
 
     @model_validator(mode="after")

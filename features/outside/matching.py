@@ -37,7 +37,7 @@ class RowNames:
         self._rows: dict[str, list[Place]] = {}
         self._paths: dict[str, list[str]] = {}
         for role, manifest in manifests.items():
-            columns = (manifest.table["img_name"].tolist(), manifest.table["path"].tolist())
+            columns = (manifest.read("img_name").tolist(), manifest.read("path").tolist())
             for row, (name, path) in enumerate(zip(*columns, strict=True)):
                 self._rows.setdefault(path, []).append((role, row))
                 paths = self._paths.setdefault(name, [])

@@ -1,7 +1,7 @@
 """What is known about image files, and their pixels: a cache that a killed run leaves usable.
 
-One folder for each size: `index.sqlite` (facts of each file, checksum of each block), `images.bin`
-(uint8 squares) and `thumbnails.bin` (32 x 32, grey). A file is known as long as its size and its
+One folder for each size: `index.sqlite` (facts of each file, checksums) and shards of `images`
+(uint8 squares) and `thumbnails` (32 x 32, grey). A file is known as long as its size and its
 modification time stay, and its pixels are found by the sha256 of its content: labels, roles and
 folds are no part of any key.
 """
@@ -9,7 +9,6 @@ folds are no part of any key.
 import itertools
 import logging
 import os
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -19,19 +18,22 @@ import pandas as pd
 from joblib import delayed
 
 from features.caching.filling import run_tasks
-from features.caching.indexed_folder import ASKED, IndexedFolder, mark_values
+from features.caching.indexed_folder import ASKED, mark_values
+from features.caching.shard_files import ShardFiles, Spot, place_items
+from features.caching.sharded_folder import BlockPart, ShardedFolder
 from features.core.files import name_place
 from features.core.manifest import Ids
 from features.pixels.facts import Scan
 from features.pixels.reading import order_reads, read_state
 from features.pixels.scanning import ScannedBlock, scan_block
 from features.pixels.thumbnails import STORED_SIDE
-from features.runtime.progress import show_progress, track
+from features.runtime.progress import show_progress
 from features.settings.images import Images, Limits
 
 BLOCK = 64
-"""Images that are decoded, checked and recorded together; their slots start at a multiple of it."""
-FORM = 3
+"""Images that are decoded, checked and recorded together: a block, named by its first slot, which
+is a multiple of it."""
+FORM = 4
 """Counts up when decoding, resizing, thumbnails or the index change."""
 MANY = 10_000
 """Files from which on processes read them. Threads start at once and scale too, since decoders let
@@ -42,29 +44,22 @@ _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS files (
     slot INTEGER PRIMARY KEY, place TEXT UNIQUE, mtime INTEGER, hash BLOB, {", ".join(FACTS)});
 CREATE INDEX IF NOT EXISTS contents ON files (sha256);
-CREATE TABLE IF NOT EXISTS blocks (
-    start INTEGER PRIMARY KEY, count INTEGER, pixels INTEGER, checksum INTEGER);
 """
-_KNOWN = """
-SELECT place, files.bytes, mtime, pixels FROM files JOIN blocks ON start = slot / {block} * {block}
-WHERE place IN ({marks})
-"""
-_SLOTS = """
-SELECT sha256, slot FROM files JOIN blocks ON start = slot / {block} * {block}
-WHERE sha256 IN ({marks}) AND pixels = 1
-"""
+_PIXELS = "EXISTS (SELECT 1 FROM parts WHERE block = slot / {block} * {block} AND name = 'images')"
+_KNOWN = f"SELECT place, bytes, mtime, {_PIXELS} FROM files WHERE place IN ({{marks}})"
+_SLOTS = f"SELECT sha256, slot FROM files WHERE sha256 IN ({{marks}}) AND {_PIXELS}"
 
 
-class ImageCache(IndexedFolder):
+class ImageCache(ShardedFolder):
     """The cache of images of one size."""
 
     def __init__(self, images: Images) -> None:
         self.images = images
         kind = "-equalized" if images.equalize else ""
         folder = Path(images.store_dir) / f"{images.size}px-{FORM}{kind}"
-        self.pixels_path = folder / "images.bin"
-        self.thumbnails_path = folder / "thumbnails.bin"
-        super().__init__(folder, _SCHEMA, (self.pixels_path, self.thumbnails_path))
+        self.pixels = ShardFiles(folder, "images")
+        self.thumbnails = ShardFiles(folder, "thumbnails")
+        super().__init__(folder, _SCHEMA, (self.pixels, self.thumbnails))
 
     def scan(
         self,
@@ -89,7 +84,7 @@ class ImageCache(IndexedFolder):
         return self._collect(root, paths, problems, limits)
 
     def find_slots(self, sha256s: Sequence[str]) -> Ids:
-        """`(n,)` places in `images.bin` of these contents; -1 where there are no pixels."""
+        """`(n,)` slots of these contents; -1 where there are no pixels."""
         slots = np.full(len(sha256s), -1, np.int64)
         for start in range(0, len(sha256s), ASKED):
             asked = list(sha256s[start : start + ASKED])
@@ -98,36 +93,17 @@ class ImageCache(IndexedFolder):
             slots[start : start + len(asked)] = [known.get(s, -1) for s in asked]
         return slots
 
-    def drop_damaged(self, starts: Sequence[int] | None = None) -> int:
-        """Forgets those of the blocks (default: all) whose bytes have changed; says how many."""
-        damaged = 0
-        wanted = None if starts is None else set(starts)
-        blocks = self._index.execute("SELECT start, count, pixels, checksum FROM blocks").fetchall()
-        if wanted is not None:
-            blocks = [block for block in blocks if block[0] in wanted]
-        images = sum(block[1] for block in blocks)
-        for start, count, pixels, checksum in track(
-            blocks, "check decoded images", images, unit="images", size=lambda block: block[1]
-        ):
-            if self._compute_checksum(start, count, bool(pixels)) != checksum:
-                damaged += 1
-                self._index.execute("DELETE FROM blocks WHERE start = ?", [start])
-                query = "DELETE FROM files WHERE slot >= ? AND slot < ?"
-                self._index.execute(query, [start, start + count])
-        self._index.commit()
-        if damaged:
-            _log.info("images: %d damaged blocks in %s, read again", damaged, self.folder)
-        return damaged
+    def place_pixels(self, slots: Ids) -> Ids:
+        """`(n,)` places of squares in `pixels`; -1 stays."""
+        return place_items(slots, self.images.image_bytes, BLOCK)
 
-    def _compute_checksum(self, start: int, count: int, pixels: bool) -> int:
-        checksum = 0
-        parts = [(self.pixels_path, self.images.size**2 * 3)] if pixels else []
-        parts.append((self.thumbnails_path, STORED_SIDE**2))
-        for path, size in parts:
-            with open(path, "rb") as file:
-                file.seek(start * size)
-                checksum = zlib.crc32(file.read(count * size), checksum)
-        return checksum
+    def place_thumbnails(self, slots: Ids) -> Ids:
+        """`(n,)` places in `thumbnails`; -1 stays."""
+        return place_items(slots, STORED_SIDE**2, BLOCK)
+
+    def _forget(self, block: int) -> None:
+        query = "DELETE FROM files WHERE slot >= ? AND slot < ?"
+        self._index.execute(query, [block, block + BLOCK])
 
     def _look_up(self, root: Path, paths: Sequence[str]) -> tuple[Ids, Ids]:
         """Positions in `paths` of files that are unknown or changed; and of these and those whose
@@ -160,22 +136,23 @@ class ImageCache(IndexedFolder):
     ) -> dict[int, str]:
         """Reads and records the missing files; returns the problems by position in `paths`."""
         missing = missing[order_reads([paths[p] for p in missing])]
-        (last,) = self._index.execute("SELECT MAX(start) FROM blocks").fetchone()
+        (last,) = self._index.execute("SELECT MAX(block) FROM parts").fetchone()
         first = 0 if last is None else last + BLOCK
         parts = [missing[i : i + BLOCK] for i in range(0, len(missing), BLOCK)]
-        files = (self.thumbnails_path, self.pixels_path if pixels else None)
-        how = (limits, self.images, *files, trusted)
         tasks = (
-            delayed(scan_block)(root, [paths[p] for p in part], start, *how)
+            delayed(scan_block)(
+                root, [paths[p] for p in part], start, limits, self.images,
+                *self._locate(start, pixels), trusted,
+            )
             for start, part in zip(itertools.count(first, BLOCK), parts, strict=False)
-        )
+        )  # fmt: skip
         problems: dict[int, str] = {}
         waiting = iter(parts)
         with show_progress(title, len(missing), "images") as meter:
 
             def record(done: ScannedBlock) -> None:
                 part = next(waiting)
-                self._record(root, [paths[p] for p in part], done, pixels)
+                self._record(root, [paths[p] for p in part], done)
                 bad = zip(part.tolist(), done.scans, strict=True)
                 problems.update((p, scan.problem) for p, scan in bad if scan.problem)
                 meter.advance(len(part))
@@ -183,7 +160,17 @@ class ImageCache(IndexedFolder):
             run_tasks(tasks, len(missing) >= MANY, record, self.commit)
         return problems
 
-    def _record(self, root: Path, paths: list[str], done: ScannedBlock, pixels: bool) -> None:
+    def _locate(self, slot: int, pixels: bool) -> tuple[Spot, Spot | None]:
+        """Where thumbnail and pixels of a slot belong."""
+        thumbnails, squares = self._place(slot)
+        spot = self.pixels.locate(squares) if pixels else None
+        return self.thumbnails.locate(thumbnails), spot
+
+    def _place(self, slot: int) -> tuple[int, int]:
+        slots = np.array([slot])
+        return int(self.place_thumbnails(slots)[0]), int(self.place_pixels(slots)[0])
+
+    def _record(self, root: Path, paths: list[str], done: ScannedBlock) -> None:
         rows = [
             (done.start + i, place, done.mtimes[i], done.hashes[i].tobytes(),
              *(getattr(done.scans[i], name) for name in FACTS))
@@ -191,10 +178,16 @@ class ImageCache(IndexedFolder):
             if not done.scans[i].problem
         ]  # fmt: skip
         marks = ", ".join("?" * (4 + len(FACTS)))
-        values = (done.start, len(done.scans), int(pixels), done.checksum)
+        count, (thumbnails, squares) = len(done.scans), self._place(done.start)
+        written = [
+            BlockPart(self.thumbnails, thumbnails, count * STORED_SIDE**2, done.thumbnails_checksum)
+        ]
+        if done.pixels_checksum is not None:
+            size = count * self.images.image_bytes
+            written.append(BlockPart(self.pixels, squares, size, done.pixels_checksum))
         with name_place(self.index_path):
             self._index.executemany(f"INSERT OR REPLACE INTO files VALUES ({marks})", rows)
-            self._index.execute("INSERT INTO blocks VALUES (?, ?, ?, ?)", values)
+            self._record_parts(done.start, written)
 
     def _collect(
         self, root: Path, paths: Sequence[str], problems: dict[int, str], limits: Limits

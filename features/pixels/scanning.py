@@ -4,13 +4,14 @@ import itertools
 import os
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from features.core.files import digest_bytes, name_place
+from features.caching.shard_files import Spot
+from features.core.files import digest_bytes
 from features.errors import ImageProblem
 from features.pixels.decoding import Pixels, decode_picture, make_square
 from features.pixels.facts import Scan, describe_image
@@ -36,7 +37,9 @@ class ScannedBlock:
     scans: list[Scan]
     mtimes: list[int]
     hashes: Pixels
-    checksum: int
+    thumbnails_checksum: int
+    pixels_checksum: int | None
+    """`None` where pixels are not kept."""
 
 
 def scan_file(
@@ -126,20 +129,16 @@ def scan_block(
     start: int,
     limits: Limits,
     images: Images,
-    thumbnails_path: Path,
-    pixels_path: Path | None,
+    thumbnails_spot: Spot,
+    pixels_spot: Spot | None,
     trusted: tuple[str, ...] = (),
 ) -> ScannedBlock:
-    """Reads and decodes a block of files; writes thumbnails and pixels from slot `start` on."""
+    """Reads and decodes a block of files, whose first slot is `start`; writes thumbnails and pixels
+    where they belong."""
     blank = np.zeros((images.size, images.size, 3), np.uint8)
     grey = np.zeros((len(paths), SIDE, SIDE), np.uint8)
     scans, checksum = [], 0
-    with ExitStack() as stack:
-        pixels = None
-        if pixels_path is not None:
-            stack.enter_context(name_place(pixels_path))
-            pixels = stack.enter_context(open(pixels_path, "r+b"))
-            pixels.seek(start * blank.nbytes)
+    with pixels_spot.open() if pixels_spot else nullcontext() as pixels:
         # before the files are read
         mtimes = [read_state(os.path.join(root, path))[1] for path in paths]
         for i, (scan, square) in enumerate(_scan_all(root, paths, limits, images, trusted)):
@@ -151,8 +150,7 @@ def scan_block(
                 checksum = zlib.crc32(content, checksum)
                 pixels.write(content)
     thumbnails = np.ascontiguousarray(shrink_thumbnails(grey))
-    with name_place(thumbnails_path), open(thumbnails_path, "r+b") as file:
-        file.seek(start * thumbnails[0].nbytes)
+    with thumbnails_spot.open() as file:
         file.write(thumbnails.data)
-    checksum = zlib.crc32(thumbnails.data, checksum)
-    return ScannedBlock(start, scans, mtimes, hash_thumbnails(grey), checksum)
+    checksums = (zlib.crc32(thumbnails.data), checksum if pixels_spot else None)
+    return ScannedBlock(start, scans, mtimes, hash_thumbnails(grey), *checksums)

@@ -1,7 +1,6 @@
 """Squares of pixels by `row_id`: from the disk, or decoded at each use; the same to the bit."""
 
 import logging
-import mmap
 import os
 import shutil
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from features.caching.shard_files import ShardFiles, ShardReader
 from features.core.manifest import READABLE, Ids, Manifest
 from features.core.trusted import ANYWHERE
 from features.errors import ImageProblem, ManifestError, StaleArtifactError
@@ -67,48 +67,30 @@ class ImageStore(Protocol):
 
 
 class RawStore:
-    """Decoded images, memory-mapped."""
+    """Decoded images, memory-mapped from shards."""
 
-    def __init__(self, path: Path, slots: Ids, size: int) -> None:
-        self._path, self._slots, self.size = path, slots, size
-        self._image_bytes = size * size * 3
-        count = path.stat().st_size // self._image_bytes
-        self._map: mmap.mmap | bytes = b""  # an empty file cannot be mapped
-        if count:
-            with open(path, "rb") as file:
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        pixels = np.frombuffer(self._map, np.uint8, count * self._image_bytes)
-        self._pixels: Pixels = pixels.reshape(count, size, size, 3)
+    def __init__(self, files: ShardFiles, places: Ids, size: int) -> None:
+        self._reader, self._places, self.size = ShardReader(files), places, size
 
     def __reduce__(self) -> tuple[object, ...]:
-        return RawStore, (self._path, self._slots, self.size)
+        return RawStore, (self._reader.files, self._places, self.size)
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return len(self._places)
 
     def select(self, row_ids: Ids) -> "RawStore":
         """The images of `row_ids` as rows 0 … k - 1; cheap to send to another process."""
-        return RawStore(self._path, self._slots[row_ids], self.size)
+        return RawStore(self._reader.files, self._places[row_ids], self.size)
 
     def gather(self, row_ids: Ids, out: Pixels | None = None) -> Pixels:
-        """`(b, size, size, 3)` uint8: one gather."""
-        slots = self._slots[row_ids]
-        if (slots < 0).any():
+        """`(b, size, size, 3)` uint8, a copy."""
+        places = self._places[row_ids]
+        if (places < 0).any():
             raise ValueError("rows that cannot be read have no pixels")
-        self._announce(slots)
-        # With its default mode `take` would fill a buffer of its own first, and copy that.
-        return np.take(self._pixels, slots, axis=0, out=out, mode="clip")
-
-    def _announce(self, slots: Ids) -> None:
-        """Lets the disk fetch all rows at once, where the map would ask for one page at a time.
-
-        Out of a cold file that is 3 times as fast; in memory it costs 3 µs a row.
-        """
-        if isinstance(self._map, mmap.mmap) and hasattr(mmap, "MADV_WILLNEED"):
-            for start in (slots * self._image_bytes).tolist():
-                page = start // mmap.PAGESIZE * mmap.PAGESIZE
-                length = start + self._image_bytes - page
-                self._map.madvise(mmap.MADV_WILLNEED, page, length)
+        shape = (len(places), self.size, self.size, 3)
+        pixels = np.empty(shape, np.uint8) if out is None else out
+        self._reader.gather(places, pixels.reshape(len(places), self.size**2 * 3))
+        return pixels
 
 
 @dataclass
@@ -187,14 +169,14 @@ def open_store(manifest: Manifest, root: Path, images: Images) -> ImageStore:
         lacking = int((readable & (slots < 0)).sum())
         if not keep_pixels(images, lacking, lacking * images.image_bytes):
             return FileStore(root, list(table["path"]), sha256s, images)
-        if cache.drop_damaged(_sample_blocks(slots)):
+        if cache.drop_damaged(sample_blocks(slots[slots >= 0] // BLOCK * BLOCK)):
             cache.drop_damaged()  # where one is, others may be
             slots = cache.find_slots(sha256s)
         missing = np.flatnonzero(readable & (slots < 0))
         if len(missing):
             _fill(cache, manifest, root, missing)
             slots = cache.find_slots(sha256s)
-        return RawStore(cache.pixels_path, slots, images.size)
+        return RawStore(cache.pixels, cache.place_pixels(slots), images.size)
 
 
 def keep_pixels(images: Images, missing: int, needed: int) -> bool:
@@ -228,11 +210,10 @@ def _fill(cache: ImageCache, manifest: Manifest, root: Path, rows: Ids) -> None:
         raise ManifestError(f"{manifest.role} images", problems, ADVICE)
 
 
-def _sample_blocks(slots: Ids) -> list[int]:
-    starts = np.unique(slots[slots >= 0] // BLOCK * BLOCK)
-    rng = np.random.default_rng(0)
-    # The last one too: a file that was cut lacks it.
-    return [int(s) for s in (*rng.permutation(starts)[:SAMPLED_BLOCKS], *starts[-1:])]
+def sample_blocks(blocks: Ids) -> list[int]:
+    """Those of the blocks of a cache whose bytes are compared before it is used."""
+    drawn: list[int] = np.random.default_rng(0).permutation(np.unique(blocks)).tolist()
+    return drawn[:SAMPLED_BLOCKS]
 
 
 def check_sample(manifest: Manifest, root: Path) -> None:

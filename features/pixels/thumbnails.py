@@ -1,12 +1,11 @@
 """Grey thumbnails of pictures, and the hashes that near-duplicates are found by."""
 
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from scipy.fft import dct
 
+from features.caching.shard_files import ShardFiles, ShardReader
 from features.core.manifest import Ids
 
 HASH_BITS = 256
@@ -77,15 +76,12 @@ def shrink_grey(square: Pixels) -> Pixels:
 class Thumbnails:
     """Grey 32 x 32 thumbnails by row: `thumbnails[rows]` is `(k, 32, 32)` uint8."""
 
-    def __init__(self, path: Path, slots: Ids) -> None:
-        # An empty file cannot be mapped.
-        flat: npt.NDArray[np.uint8] = (
-            np.memmap(path, np.uint8, "r") if path.stat().st_size else np.empty(0, np.uint8)
-        )
-        self._all, self._slots = flat.reshape(-1, STORED_SIDE, STORED_SIDE), slots
+    def __init__(self, files: ShardFiles, places: Ids) -> None:
+        self._reader, self._places = ShardReader(files), places
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return len(self._places)
 
     def __getitem__(self, rows: Ids) -> Pixels:
-        return np.asarray(self._all[self._slots[rows]])
+        found = self._reader.take(self._places[rows], STORED_SIDE**2)
+        return found.reshape(-1, STORED_SIDE, STORED_SIDE)

@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from features.runtime.cli import Overrides, run_stage
+from features.runtime.cluster import open_scans
 from features.runtime.locks import hold
 from features.runtime.resume import read_resume_dir
 from features.settings.data import PrepareParams
@@ -33,11 +34,12 @@ def main(
     from features.prepare.run import OUT, run
     from features.prepare.verify import verify_data
 
-    if verify:
-        verify_data(params, OUT)
-        return
-    with hold(OUT, read_resume_dir(overrides)):
-        run(params)
+    with open_scans(overrides):
+        if verify:
+            verify_data(params, OUT)
+            return
+        with hold(OUT, read_resume_dir(overrides)):
+            run(params)
 
 
 if __name__ == "__main__":

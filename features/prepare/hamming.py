@@ -4,10 +4,14 @@ Method: multi-index hashing (Norouzi, Punjani, Fleet 2012, "Fast Search in Hammi
 Multi-Index Hashing"). Of the four 64-bit words of two hashes within 15 bits, one differs in at most
 three bits; if that word is cut into five parts, at least two of them are equal. So sorting by each
 pair of parts of each word brings every such pair of hashes into one bucket.
+
+Buckets are sorted in parts that memory holds, so that of each row it keeps 16 bytes; the rest may
+lie on the disk.
 """
 
 from collections.abc import Callable
 from itertools import combinations, pairwise
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +20,7 @@ from scipy.sparse.csgraph import connected_components
 
 from features.core.manifest import Ids
 from features.pixels.thumbnails import HASH_BITS, Hashes
+from features.prepare.out_of_core import allocate, expand, split_by_value
 from features.runtime.progress import track
 
 Words = npt.NDArray[np.uint64]
@@ -31,16 +36,17 @@ _HEAD, _TILE = 64, 2**14  # nodes by nodes of a tile
 _BATCH = 2**16  # pairs of rows verified at a time
 
 
-def pack_words(hashes: Hashes) -> Words:
+def pack_words(hashes: Hashes, scratch: Path | None = None) -> Words:
     """`(4, n)` words of `(n, 32)` hashes, their bits in one fixed shuffled order.
 
     Neighbouring bits of a perceptual hash are alike; shuffled, no part of a word is much more
-    uneven than another. Raises `ValueError` on another shape or type.
+    uneven than another. `scratch`: a folder for many of them. Raises `ValueError` on another shape
+    or type.
     """
     if hashes.ndim != 2 or hashes.shape[1] != HASH_BITS // 8 or hashes.dtype != np.uint8:
         raise ValueError(f"hashes are {hashes.dtype} {hashes.shape}, not uint8 (n, 32)")
     order = np.random.default_rng(0).permutation(HASH_BITS)
-    words = np.empty((_WORDS, len(hashes)), np.uint64)
+    words: Words = allocate((_WORDS, len(hashes)), np.uint64, scratch)
     for begin in range(0, len(hashes), _TILE):
         bits = np.unpackbits(hashes[begin : begin + _TILE], axis=1).take(order, axis=1)
         words[:, begin : begin + _TILE] = np.packbits(bits, axis=1).view(np.uint64).T
@@ -53,14 +59,17 @@ def count_differing(words: Words, first: Ids, second: Ids) -> npt.NDArray[np.int
     return np.asarray(counts.sum(axis=0, dtype=np.int16))
 
 
-def link_within(words: Words, rows: Ids, radius: int, verify: Verify, title: str) -> Ids:
+def link_within(
+    words: Words, rows: Ids, radius: int, verify: Verify, title: str, scratch: Path | None = None
+) -> Ids:
     """`(m, 2)` links that span the components of `rows` at `radius` (0 … 15).
 
     These are the components of the graph of all pairs of rows whose hashes, columns of the `(4, n)`
     `words`, differ in at most `radius` bits and that `verify(first, second)` confirms; each link is
-    such a pair. `verify` is asked only about pairs within the radius, in bounded batches.
+    such a pair. `verify` is asked only about pairs within the radius, in bounded batches. Of very
+    many rows 64 bytes each lie in the folder `scratch`, if there is one.
     """
-    search = _Search(words, rows, radius, verify)
+    search = _Search(words, rows, radius, verify, scratch)
     for key in track(range(len(search.keys)), title, len(search.keys), unit="keys"):
         search.search_buckets(key)
     return np.concatenate(search.links)
@@ -76,12 +85,6 @@ def _build_keys(radius: int) -> list[tuple[int, np.uint64]]:
     kept = _PARTS - radius // _WORDS
     masks = [np.uint64(sum(chosen)) for chosen in combinations(parts, kept)]
     return [(word, mask) for word in range(_WORDS) for mask in masks]
-
-
-def _expand(counts: Ids) -> tuple[Ids, Ids]:
-    """Each index `counts` times, and the number 0, 1, … of each of its repeats."""
-    index = np.repeat(np.arange(len(counts)), counts)
-    return index, np.arange(len(index)) - (np.cumsum(counts) - counts)[index]
 
 
 def _mark_starts(*columns: Ids | Words) -> npt.NDArray[np.bool_]:
@@ -107,10 +110,28 @@ class _Search:
     components a few at a time are verified, so that dense clusters take no quadratic time.
     """
 
-    def __init__(self, words: Words, rows: Ids, radius: int, verify: Verify) -> None:
+    def __init__(
+        self, words: Words, rows: Ids, radius: int, verify: Verify, scratch: Path | None
+    ) -> None:
         self.keys = _build_keys(radius)
         self.links: list[Ids] = [np.empty((0, 2), np.int64)]
-        self._radius, self._confirm = radius, verify
+        self._radius, self._confirm, self._scratch = radius, verify, scratch
+        n, count = len(rows), 0
+        self._words: Words = allocate((_WORDS, n), np.uint64, scratch)
+        self._rows, self._begin, self._size = (allocate((n,), np.int64, scratch) for _ in range(3))
+        done = 0
+        for places in split_by_value(lambda block: words[0, rows[block]], n, scratch):
+            ordered, begin = self._merge_equal(words, rows[places])
+            part = slice(count, count + len(begin))
+            self._rows[done : done + len(ordered)] = ordered
+            self._begin[part], self._size[part] = done + begin, np.diff(begin, append=len(ordered))
+            self._words[:, part] = words[:, ordered[begin]]
+            done, count = done + len(ordered), part.stop
+        self._words = self._words[:, :count]
+        self._parent = np.arange(count)
+
+    def _merge_equal(self, words: Words, rows: Ids) -> tuple[Ids, Ids]:
+        """`rows` in the order of nodes, and the place at which each node begins."""
         order = rows[np.lexsort(tuple(words[:, rows]))]
         starts = _mark_starts(*words[:, order])
         heads, more = np.flatnonzero(starts)[np.cumsum(starts) - 1], np.flatnonzero(~starts)
@@ -120,22 +141,24 @@ class _Search:
             alike = again[self._verify(order[heads[again]], order[again])]
             node[alike] = heads[alike]
         by_node = np.argsort(node, kind="stable")
-        self._rows = order[by_node]
-        self._begin = np.flatnonzero(_mark_starts(node[by_node]))
-        self._size = np.diff(self._begin, append=len(order))
-        self._words = words[:, self._rows[self._begin]]
-        self._parent = np.arange(len(self._begin))
+        return order[by_node], np.flatnonzero(_mark_starts(node[by_node]))
 
     def search_buckets(self, key: int) -> None:
         """Links what is near among nodes that are equal under this key."""
         word, mask = self.keys[key]
-        values = self._words[word] & mask
+        column = self._words[word]
+        for nodes in split_by_value(lambda block: column[block] & mask, len(column), self._scratch):
+            self._search_part(nodes, np.asarray(column[nodes] & mask), key)
+
+    def _search_part(self, nodes: Ids, values: Words, key: int) -> None:
+        """Among `nodes` of whole buckets."""
         order = np.argsort(values)
         starts = _mark_starts(values[order])
-        nodes = order[~(starts & np.append(starts[1:], True))]  # not alone in their bucket
+        order = order[~(starts & np.append(starts[1:], True))]  # not alone in their bucket
+        nodes, values = nodes[order], values[order]
         roots = self._find(nodes)
-        order = np.lexsort((roots, values[nodes]))
-        nodes, roots, values = nodes[order], roots[order], values[nodes[order]]
+        order = np.lexsort((roots, values))
+        nodes, roots, values = nodes[order], roots[order], values[order]
         starts = _mark_starts(values)
         ends, run_ends = _find_ends(starts), _find_ends(_mark_starts(values, roots))
         begins = np.flatnonzero(starts)
@@ -152,7 +175,7 @@ class _Search:
         total = np.cumsum(counts[some])
         cuts = np.searchsorted(total, np.arange(_PAIRS, total[-1] if len(total) else 0, _PAIRS))
         for part in np.split(some, cuts):
-            index, step = _expand(counts[part])
+            index, step = expand(counts[part])
             i, j = part[index], after[part][index] + step
             near = np.flatnonzero(self._may_be_near(words[:, i], words[:, j]))
             self._link(nodes[i[near]], nodes[j[near]], key)
@@ -209,7 +232,7 @@ class _Search:
             if not len(order):
                 return
             a, b, tried, high = a[order], b[order], tried[order], high[order]
-            rank = _expand(np.diff(np.flatnonzero(_mark_starts(high)), append=len(high)))[1]
+            rank = expand(np.diff(np.flatnonzero(_mark_starts(high)), append=len(high)))[1]
             untried = self._size[a] * self._size[b] - tried
             counts = np.where(rank < most, np.minimum(untried, most), 0)
             counts[np.cumsum(counts) > _BATCH] = 0
@@ -231,7 +254,7 @@ class _Search:
 
     def _try_rows(self, a: Ids, b: Ids, tried: Ids, counts: Ids) -> None:
         """Verifies the next `counts` pairs of rows of each pair of nodes."""
-        pair, step = _expand(counts)
+        pair, step = expand(counts)
         a, b, step = a[pair], b[pair], step + tried[pair]
         first = self._rows[self._begin[a] + step // self._size[b]]
         second = self._rows[self._begin[b] + step % self._size[b]]

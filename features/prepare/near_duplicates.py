@@ -7,6 +7,7 @@ symmetric drawings, half of whose coefficients are 0 but for rounding.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -31,6 +32,7 @@ hashes are noise, and below 2.0 rounding to whole levels alone keeps copies unde
 GIANT_SHARE, GIANT_ROWS = 0.005, 50
 """A component is giant above this share of all rows, and above this number of rows."""
 _PIXELS = STORED_SIDE**2
+_ROWS = 2**20  # contrasts compared at a time
 
 
 class ThumbnailReader(Protocol):
@@ -72,62 +74,68 @@ NO_LINKS = NearLinks(
 
 
 def link_near(
-    hashes: Hashes, thumbnails: ThumbnailReader, title: str = "near-duplicates"
+    hashes: Hashes,
+    thumbnails: ThumbnailReader,
+    title: str = "near-duplicates",
+    scratch: Path | None = None,
 ) -> NearLinks:
     """Links the near-duplicates among n pictures.
 
     `hashes` is `(n, 32)` from `hash_thumbnails`, `thumbnails` gives those of `shrink_thumbnails`,
     which are read in blocks. Flat pictures are never linked. The components depend on neither the
     order of rows nor chance. A giant one, which may be a chain of look-alikes, is searched again
-    at smaller radii and reported. Raises `ValueError` on another shape or type.
+    at smaller radii and reported. Of millions of pictures most lies on the disk, in the folder
+    `scratch`: 100 bytes each. Raises `ValueError` on another shape or type.
     """
-    n = len(hashes)
-    words = pack_words(hashes)
-    pictures = _Pictures(thumbnails, n, title)
-    rows = np.flatnonzero(pictures.deviations >= FLAT)
-    links = link_within(words, rows, RADIUS, pictures.are_alike, title)
-    whole = parts = _label_rows(links, n)
-    used = np.full(n, RADIUS)
+    words = pack_words(hashes, scratch)
+    pictures = _Pictures(thumbnails, len(hashes), title)
+    links = link_within(words, pictures.find_sharp(), RADIUS, pictures.are_alike, title, scratch)
+    rows = np.unique(links)  # few of all: components are counted among these alone
+    whole = parts = _label_rows(links, rows)
+    used = np.full(len(rows), RADIUS)
     for radius in CUT_RADII:
-        giant = np.bincount(parts)[parts] > max(GIANT_SHARE * n, GIANT_ROWS)
+        giant = np.bincount(parts)[parts] > max(GIANT_SHARE * len(hashes), GIANT_ROWS)
         if not giant.any():
             break
         used[giant] = radius
-        again = link_within(words, np.flatnonzero(giant), radius, pictures.are_alike, title)
-        links = np.concatenate([links[~giant[links[:, 0]]], again])
-        parts = _label_rows(links, n)
-    first, second = _span(words, links)
+        again = link_within(words, rows[giant], radius, pictures.are_alike, title, scratch)
+        links = np.concatenate([links[~np.isin(links[:, 0], rows[giant])], again])
+        parts = _label_rows(links, rows)
+    first, second = _span(words, links, rows)
     return NearLinks(
         np.stack([first, second], axis=1),
         count_differing(words, first, second),
         pictures.correlate(first, second).astype(np.float32),
-        _list_cuts(whole, parts, used),
+        _list_cuts(rows, whole, parts, used),
     )
 
 
-def _label_rows(links: Ids, n: int) -> Ids:
-    """`(n,)` component numbers under `(m, 2)` links."""
-    graph = coo_array((np.ones(len(links), bool), (links[:, 0], links[:, 1])), shape=(n, n))
+def _label_rows(links: Ids, rows: Ids) -> Ids:
+    """`(k,)` component numbers of `rows`, ascending, under `(m, 2)` links between them."""
+    first, second = np.searchsorted(rows, links.T)
+    graph = coo_array((np.ones(len(links), bool), (first, second)), shape=(len(rows), len(rows)))
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 
 
-def _span(words: Words, links: Ids) -> tuple[Ids, Ids]:
+def _span(words: Words, links: Ids, rows: Ids) -> tuple[Ids, Ids]:
     """The closest links that span the components: first rows, and second ones, which are higher."""
     first, second = np.sort(links, axis=1).T
     weights = count_differing(words, first, second) + 1.0  # no link has the weight 0
-    shape = (words.shape[1], words.shape[1])
-    tree = minimum_spanning_tree(coo_array((weights, (first, second)), shape=shape)).tocoo()
+    places = tuple(np.searchsorted(rows, [first, second]))
+    shape = (len(rows), len(rows))
+    tree = minimum_spanning_tree(coo_array((weights, places), shape=shape)).tocoo()
     order = np.lexsort((tree.col, tree.row))
-    return tree.row[order].astype(np.int64), tree.col[order].astype(np.int64)
+    return rows[tree.row[order]], rows[tree.col[order]]
 
 
-def _list_cuts(whole: Ids, parts: Ids, used: Ids) -> tuple[Cut, ...]:
+def _list_cuts(rows: Ids, whole: Ids, parts: Ids, used: Ids) -> tuple[Cut, ...]:
     """What became of the components `whole` that were searched again: `used` < `RADIUS`."""
     cuts = []
     for component in np.unique(whole[used < RADIUS]):
-        rows = np.flatnonzero(whole == component)
-        largest = np.unique(parts[rows], return_counts=True)[1].max()
-        cuts.append(Cut(int(rows[0]), len(rows), int(largest), int(used[rows].min())))
+        of_it = np.flatnonzero(whole == component)
+        largest = np.unique(parts[of_it], return_counts=True)[1].max()
+        first_row, radius = int(rows[of_it[0]]), int(used[of_it].min())
+        cuts.append(Cut(first_row, len(of_it), int(largest), radius))
     return tuple(sorted(cuts, key=lambda cut: (-cut.rows, cut.first_row)))
 
 
@@ -136,9 +144,7 @@ class _Pictures:
 
     def __init__(self, thumbnails: ThumbnailReader, n: int, title: str) -> None:
         self._thumbnails = thumbnails
-        self._totals = np.empty(n, np.int64)
-        self.deviations = np.empty(n)
-        """`(n,)` standard deviations in grey levels."""
+        self._totals, self._squares = (np.empty(n, np.int32) for _ in range(2))  # at most 1024·255²
         blocks = range(0, n, BLOCK)
         for begin in track(
             blocks, f"{title}, contrast", n, unit="images", size=lambda b: min(BLOCK, n - b)
@@ -146,8 +152,13 @@ class _Pictures:
             rows = np.arange(begin, min(begin + BLOCK, n))
             pixels = self._read(rows).astype(np.int32)
             self._totals[rows] = pixels.sum(axis=1)
-            squares = np.einsum("ij,ij->i", pixels, pixels).astype(np.int64)
-            self.deviations[rows] = np.sqrt(_PIXELS * squares - self._totals[rows] ** 2) / _PIXELS
+            self._squares[rows] = np.einsum("ij,ij->i", pixels, pixels)
+
+    def find_sharp(self) -> Ids:
+        """Rows, ascending, of pictures that are not flat."""
+        blocks = (slice(begin, begin + _ROWS) for begin in range(0, len(self._totals), _ROWS))
+        sharp = [np.flatnonzero(self._measure(block) >= FLAT) + block.start for block in blocks]
+        return np.concatenate([np.empty(0, np.int64), *sharp])
 
     def are_alike(self, first: Ids, second: Ids) -> npt.NDArray[np.bool_]:
         """`(m,)` mask of pairs that correlate enough."""
@@ -162,9 +173,15 @@ class _Pictures:
             rows, at = np.unique(pair, return_inverse=True)
             left, right = self._read(rows)[at.reshape(pair.shape)].astype(np.int32)
             products = np.einsum("ij,ij->i", left, right).astype(np.int64)
-            covariance = products / _PIXELS - self._totals[pair].prod(axis=0) / _PIXELS**2
-            found[block] = covariance / self.deviations[pair].prod(axis=0)
+            totals = self._totals[pair].astype(np.int64)
+            covariance = products / _PIXELS - totals.prod(axis=0) / _PIXELS**2
+            found[block] = covariance / self._measure(pair).prod(axis=0)
         return found
+
+    def _measure(self, rows: Ids | slice) -> npt.NDArray[np.float64]:
+        """Standard deviations in grey levels."""
+        totals, squares = (sums[rows].astype(np.int64) for sums in (self._totals, self._squares))
+        return np.asarray(np.sqrt(_PIXELS * squares - totals**2) / _PIXELS)
 
     def _read(self, rows: Ids) -> Pixels:
         pixels = self._thumbnails[rows]

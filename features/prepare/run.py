@@ -146,7 +146,8 @@ def _scan_rows(rows: pd.DataFrame, params: PrepareParams, cache: ImageCache) -> 
 
 
 def _open_thumbnails(rows: pd.DataFrame, cache: ImageCache) -> Thumbnails:
-    return Thumbnails(cache.thumbnails_path, rows["slot"].to_numpy(np.int64))
+    slots = rows["slot"].to_numpy(np.int64)
+    return Thumbnails(cache.thumbnails, cache.place_thumbnails(slots))
 
 
 def quarantine(rows: pd.DataFrame, params: PrepareParams, out: Path) -> pd.DataFrame:
@@ -236,7 +237,8 @@ def run(params: PrepareParams, out: Path = OUT) -> None:
         reviewed = int(((rows["override"] != NO_OVERRIDE) | rows["confirmed"]).sum())
         rows = quarantine(rows, params, out)
         rows = settle_val(rows, params)
-        same = find_same_pictures(rows, _open_thumbnails(rows, cache) if cache else None)
+        thumbnails = _open_thumbnails(rows, cache) if cache else None
+        same = find_same_pictures(rows, thumbnails, cache.folder if cache else None)
     dropped = apply_policy(rows, same, params.split.cross_role_duplicates)
     pairs = list_pairs(rows, same, dropped)
     rows = group_rows(rows, params, same)[~dropped]

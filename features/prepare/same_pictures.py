@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -40,15 +41,20 @@ class SamePictures:
         return self.pairs[["first", "second"]].to_numpy(np.int64).reshape(-1, 2)
 
 
-def find_same_pictures(rows: pd.DataFrame, thumbnails: Thumbnails | None) -> SamePictures:
-    """Links of readable `rows`: by `sha256`, and by `hash` and any `thumbnails` (by position)."""
+def find_same_pictures(
+    rows: pd.DataFrame, thumbnails: Thumbnails | None, scratch: Path | None = None
+) -> SamePictures:
+    """Links of readable `rows`: by `sha256`, and by `hash` and any `thumbnails` (by position).
+
+    `scratch`: a folder for what memory does not hold.
+    """
     readable = np.flatnonzero((rows["status"] == READABLE).to_numpy())
     exact = link_repeated(rows["sha256"])  # what cannot be read has none
     first = np.setdiff1d(readable, exact[:, 1])  # one row for each content
     near = NO_LINKS
     if thumbnails is not None:
         hashes = np.frombuffer(b"".join(rows["hash"].to_numpy()[first]), np.uint8).reshape(-1, 32)
-        near = link_near(hashes, _Subset(thumbnails, first))
+        near = link_near(hashes, _Subset(thumbnails, first), scratch=scratch)
     labels = rows["corrected"].to_numpy()
     a, b = first[near.rows[:, 0]], first[near.rows[:, 1]]
     opposite = (labels[a] != labels[b]) & (labels[a] >= 0) & (labels[b] >= 0)

@@ -158,6 +158,9 @@ class Schedule(Section):
     """Parts that a batch is computed in, one after the other, where it does not fit into memory."""
     decay: Literal["cosine", "linear", "constant"] = "cosine"
     """How the learning rate falls to zero after the warm-up, or that it stays."""
+    soup: PositiveInt = 1
+    """Trainings from one start, each with draws and changes of pictures of its own, whose weights
+    are averaged into one network (Wortsman et al., ICML 2022); 1: one training."""
     max_skipped: NonNegativeInt = 10
     """A step whose loss is no number is left out; more of them in a row stop the training."""
     curve_rows: NonNegativeInt = 500

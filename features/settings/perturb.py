@@ -68,7 +68,8 @@ class TierSection(Section):
 
 
 class PerturbSection(TierSection):
-    """What is done to pictures: tiers to files, perturbations to the squares of `images.size`.
+    """What is done to pictures: tiers to files, perturbations to the squares of `images.size`, for
+    backbones of other modes to files as well, before anything is cut out of them.
 
     Perturbations stand by name, each with its strengths in units that mean the same at any image
     size; an empty list leaves one out.
@@ -77,7 +78,8 @@ class PerturbSection(TierSection):
     jpeg: tuple[Annotated[int, Field(ge=1, le=100)], ...] = (90, 75, 50)
     """Saved as JPEG: qualities of libjpeg, with chroma at half the resolution, as Pillow saves."""
     blur: tuple[Annotated[float, Field(gt=0, le=0.1)], ...] = (0.005, 0.01)
-    """Gaussian: standard deviations as shares of the side (0.01 of 256 pixels: 2.56 pixels)."""
+    """Gaussian: standard deviations as shares of the side (0.01 of 256 pixels: 2.56 pixels), of a
+    file of its longest one."""
     noise: tuple[PositiveFloat, ...] = (3.0, 8.0)
     """Gaussian, of each pixel and colour by itself: standard deviations in grey levels of 255."""
     rescale: tuple[Share, ...] = (0.75, 0.5)

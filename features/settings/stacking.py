@@ -141,6 +141,16 @@ class Stack(Section):
     """Of trees that look at one column each; the others see all columns."""
     lambda_l2: NonNegativeFloat = 1.0
     """Ten times that for trees that look at columns together."""
+    engine: Literal["local", "dask"] = "local"
+    """`dask`: for more rows than one machine takes. Embeddings and columns stay with the workers of
+    a cluster, components are fitted on all rows, and each worker learns from a part of them."""
+    dask_workers: PositiveInt = 2
+    """For `dask`: those that share the rows of a LightGBM model. As many give the same model."""
+
+    @property
+    def is_spread(self) -> bool:
+        """Whether rows lie on a cluster."""
+        return self.engine == "dask"
 
 
 class Gate(Section):

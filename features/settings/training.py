@@ -254,6 +254,7 @@ def find_conflicts(settings: MemberSettings) -> list[str]:
     epochs, images = settings.schedule.epochs, settings.schedule.images
     mixes = settings.augment.mixup + settings.augment.cutmix > 0
     tune, frozen = settings.optimizer.tune, settings.optimizer.frozen_epochs
+    soup = settings.schedule.soup
     even = sampling.mode in ("balanced", "undersample") and sampling.real_per_fake == 1
     found = {
         f"ema.half_life_epochs {ema.half_life_epochs} is more than a third of schedule.epochs "
@@ -273,6 +274,10 @@ def find_conflicts(settings: MemberSettings) -> list[str]:
         f"sampling.pairs: sampling.mode {sampling.mode} has no classes to draw side by side; "
         "set it to balanced or undersample": (
             sampling.pairs and sampling.mode not in ("balanced", "undersample")
+        ),
+        f"schedule.soup {soup}: networks that begin at random weights go ways of their own, and "
+        "the average of their weights is none of them. Name pretrained weights, or set it to 1": (
+            soup > 1 and settings.pretrained is False
         ),
         "loss.alignment and loss.uniformity act on directions of embeddings: set network.head to "
         "cosine": loss.sees_embeddings and settings.network.head != "cosine",

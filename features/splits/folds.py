@@ -18,7 +18,7 @@ from features.splits.groups import (
     count_groups,
     draw_whole_groups,
     factorize_groups,
-    take_names,
+    mark_rows,
 )
 from features.splits.names import Names, hash_names
 
@@ -54,7 +54,7 @@ def assign_folds(
     codes, first = factorize_groups(groups)
     hashed = _find_common(labels, codes)
     folds = np.zeros(len(first), np.int16)
-    hashes = hash_names(take_names(names, first[hashed]), seed, "fold")
+    hashes = hash_names(names, seed, "fold", mark_rows(first[hashed], len(codes)))
     folds[hashed] = hashes % np.uint64(count)
     single = np.bincount(codes)[codes[first[hashed]]] == 1
     for label in (0, 1):

@@ -8,6 +8,9 @@ from features.core.manifest import Ids
 from features.splits.names import Names, hash_names, link_repeated
 
 Labels = npt.NDArray[np.integer]
+SPARSE = 4
+"""Numbers up to so many times the rows are looked up in an array of them: a hash table takes five
+times its memory."""
 
 
 def build_groups(keys: pd.DataFrame, links: Ids | None = None) -> Ids:
@@ -43,16 +46,27 @@ def draw_half(groups: Ids, names: Names, purpose: str) -> npt.NDArray[np.bool_]:
     For a `purpose` always the same ones, whatever the seed and whatever rows come after them.
     """
     codes, first = factorize_groups(groups)
-    hashes = hash_names(take_names(names, first), 0, purpose)
+    hashes = hash_names(names, 0, purpose, mark_rows(first, len(groups)))
     return np.asarray((hashes % np.uint64(2) == 0)[codes])
 
 
 def factorize_groups(groups: Ids) -> tuple[Ids, Ids]:
     """`(n,)` numbers 0 … g-1 in the order of first rows, and `(g,)` positions of these."""
-    codes, known = pd.factorize(groups)
-    first = np.empty(len(known), np.int64)
-    first[codes[::-1]] = np.arange(len(codes))[::-1]  # the last one written is the first row
-    return codes, first
+    n = len(groups)
+    if n and (groups.min() < 0 or groups.max() > SPARSE * n):
+        groups = pd.factorize(groups)[0]
+    origin = np.empty(int(groups.max(initial=-1)) + 1, np.int64)
+    origin[groups[::-1]] = np.arange(n - 1, -1, -1)  # the last one written is the first row
+    is_first = mark_rows(origin[groups], n)
+    origin[groups[is_first]] = np.arange(int(is_first.sum()))
+    return origin[groups], np.flatnonzero(is_first)
+
+
+def mark_rows(rows: Ids, n: int) -> npt.NDArray[np.bool_]:
+    """`(n,)` mask of `rows`."""
+    mask = np.zeros(n, bool)
+    mask[rows] = True
+    return mask
 
 
 def count_groups(labels: Labels, codes: Ids) -> tuple[Ids, Ids]:
@@ -60,10 +74,6 @@ def count_groups(labels: Labels, codes: Ids) -> tuple[Ids, Ids]:
     count = int(codes.max(initial=-1)) + 1
     reals, fakes = (np.bincount(codes[labels == label], minlength=count) for label in (0, 1))
     return reals, fakes
-
-
-def take_names(names: Names, rows: Ids) -> Names:
-    return names.iloc[rows] if isinstance(names, pd.Series) else [names[i] for i in rows]
 
 
 def draw_whole_groups(

@@ -2,32 +2,35 @@
 
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 Names = Sequence[str] | pd.Series
+Mask = npt.NDArray[np.bool_]
 BLOCK = 65_536
 """Names that are Python strings at a time: about 6 MB."""
 
 
-def iterate_names(names: Names) -> Iterator[list[str]]:
-    """`names` as lists of at most `BLOCK` strings."""
+def iterate_names(names: Names, kept: Mask | None = None) -> Iterator[list[str]]:
+    """`names`, or those that a mask `(n,)` keeps, as lists of at most `BLOCK` strings."""
     for start in range(0, len(names), BLOCK):
-        if isinstance(names, pd.Series):
-            yield names.iloc[start : start + BLOCK].tolist()
-        else:
-            yield list(names[start : start + BLOCK])
+        block = slice(start, start + BLOCK)
+        found = names.iloc[block].tolist() if isinstance(names, pd.Series) else list(names[block])
+        yield found if kept is None else list(compress(found, kept[block]))
 
 
-def hash_names(names: Names, seed: int, purpose: str) -> npt.NDArray[np.uint64]:
-    """`(n,)` 64-bit hashes of names, different for each seed and purpose."""
+def hash_names(
+    names: Names, seed: int, purpose: str, kept: Mask | None = None
+) -> npt.NDArray[np.uint64]:
+    """64-bit hashes of names, or of those that `kept` `(n,)` marks, for this seed and purpose."""
     # A copy takes half the time of a new hash with the same key.
     copy = blake2b(digest_size=8, key=f"{seed}:{purpose}".encode()).copy
-    hashes = np.empty(len(names), np.uint64)
+    hashes = np.empty(len(names) if kept is None else np.count_nonzero(kept), np.uint64)
     start = 0
-    for block in iterate_names(names):
+    for block in iterate_names(names, kept):
         digests = []
         for name in block:
             digest = copy()
@@ -63,6 +66,8 @@ def link_repeated(values: pd.Series) -> npt.NDArray[np.int64]:
 
     Empty and missing values link nothing.
     """
+    if not (values != "").any():  # all the same, and none of it counts
+        return np.empty((0, 2), np.int64)
     rows = screen_repeated(values)
     found = values.iloc[rows]
     filled = (found.notna() & (found != "")).to_numpy(bool)

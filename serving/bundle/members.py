@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from features.settings.scoring import Scoring
 from serving.bundle.checking import CHECKED
+from serving.bundle.counting import count_operations
 from serving.bundle.extending import extend_graph
 from serving.format.facts import MemberFacts, Parity, Sight, find_limit
 from serving.format.files import MEMBERS
@@ -101,7 +102,10 @@ def _describe(source: TorchMember, squares: float) -> MemberFacts:
     blank = torch.zeros(1, source.engine.side, source.engine.side, 3, dtype=torch.uint8)
     with FlopCounterMode(display=False) as counter:
         width = source.engine(blank)[1].shape[1]
-    operations = counter.get_total_flops() * len(SQUARE_VIEWS[source.scoring.tta]) * squares
+    operations, network = counter.get_total_flops(), source.engine.network
+    if isinstance(network, FrozenNetwork) and has_graph(network):
+        operations += count_operations(network.encoder, source.engine.side)
+    operations *= len(SQUARE_VIEWS[source.scoring.tta]) * squares
     config = timm.get_pretrained_cfg(settings.model) if settings.graph is None else None
     known = settings.pretrained is True and config is not None
     named = settings.pretrained is True or settings.graph is not None

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from features.core.auc import Mask
 from features.core.manifest import NO_FOLD, Ids, LearnRows, Manifest, count_classes
 from features.errors import ConfigError, LeakageError
 from features.settings.compare import Compare
@@ -60,25 +61,36 @@ def choose_judged(compare: Compare, train: Manifest) -> JudgedRows:
     return judged
 
 
-def _leave_domain_out(
-    wanted: Mapping[Any, Sequence[str]], train: Manifest, fold: JudgedRows
-) -> JudgedRows:
+def find_domains(
+    train: Manifest, wanted: Mapping[Any, Sequence[str]], source: str, option: str
+) -> Mask:
+    """Which `(n,)` rows of train are of these generators and sources.
+
+    Raises `ConfigError` about `source` with all that no row has; `option` stands before a column.
+    """
     problems = []
     inside = np.zeros(len(train), bool)
     for column, values in wanted.items():
         found = train.table[column].to_numpy(str)
         domains = sorted(set(found) - {""})
         if not domains:
-            problems.append(f"compare.hold_out: the rows name no {column} (data.columns.{column})")
+            problems.append(f"{option}{column}: the rows name no {column} (data.columns.{column})")
             continue
         for value in values:
             if value in domains:
                 inside |= found == value
             else:
                 advice = suggest_name(value, domains)
-                problems.append(f"compare.hold_out.{column}: no row has {value!r}{advice}")
+                problems.append(f"{option}{column}: no row has {value!r}{advice}")
     if problems:
-        raise ConfigError("params.yaml", problems)
+        raise ConfigError(source, problems)
+    return inside
+
+
+def _leave_domain_out(
+    wanted: Mapping[Any, Sequence[str]], train: Manifest, fold: JudgedRows
+) -> JudgedRows:
+    inside = find_domains(train, wanted, "params.yaml", "compare.hold_out.")
     counts = count_classes(train.labels[inside])
     lacking = [label for label, rows in enumerate(counts) if not rows]
     rows = fold.row_ids

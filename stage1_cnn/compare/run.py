@@ -36,11 +36,11 @@ from stage1_cnn.compare.table import (
 )
 from stage1_cnn.networks.devices import pick_device, prepare_device
 from stage1_cnn.networks.network import settle_network
-from stage1_cnn.runtime.session import Session
+from stage1_cnn.runtime.session import Sessions
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.train.fold_metrics import judge_unseen
 from stage1_cnn.train.frozen_member import fit_member
-from stage1_cnn.train.loop import train_network
+from stage1_cnn.train.soup import train_member
 
 MANIFEST = Path("artifacts/manifest")
 _log = logging.getLogger("forgerystack")
@@ -52,7 +52,7 @@ def build_executor(
     """What trains one run and judges it; images are opened at the first one."""
     processes = Processes(pick_device())
     prepare_device(processes.device)
-    session = Session(processes, interruption)
+    sessions = Sessions(processes, interruption)
     stores = MemberStores(train, Path(params.data.root), params.images)
 
     def execute(run: Run) -> Scores:
@@ -63,7 +63,7 @@ def build_executor(
         if settings.kind == "frozen":
             what = (settings, store, train, run.rows, judged.row_ids, params.images)
             return fit_member(*what, processes, interruption, seed)[1]
-        trained = train_network(settings, store, train, run.rows, seed, processes, session)
+        trained = train_member(settings, store, train, run.rows, seed, sessions)
         return judge_unseen(trained, settings, store, train, judged.row_ids, processes)
 
     return execute

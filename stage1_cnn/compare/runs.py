@@ -44,7 +44,8 @@ class Run:
     def work(self) -> int:
         """Images that it draws, about: what its time goes with."""
         schedule = self.settings.schedule
-        return schedule.images or len(self.rows.row_ids) * (schedule.epochs or 1)
+        images = schedule.images or len(self.rows.row_ids) * (schedule.epochs or 1)
+        return images * schedule.soup
 
 
 @dataclass(frozen=True)

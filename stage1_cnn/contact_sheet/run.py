@@ -13,9 +13,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from features.core.files import write_atomic
 from features.core.manifest import Ids, LearnRows, Manifest, read_manifest
-from features.crops.crop_store import CropStore, open_member_store
+from features.crops.crop_store import Boxes, CropStore, open_member_store, place_boxes
 from features.errors import ConfigError
 from features.pixels.decoding import Pixels
+from features.pixels.store import ImageStore
 from features.settings.training import MemberSettings, TrainParams
 from stage1_cnn.augment.augmenter import Augmenter
 from stage1_cnn.augment.distortions import to_pixels
@@ -32,6 +33,8 @@ COLOURS = np.array([[0, 158, 115], [213, 94, 0]])
 FRAME, GAP, TEXT, LETTERS = 3, 6, 13, 18
 """Frame, gap and height of letters in pixels; letters of a name that stand on the left."""
 LINE = TEXT + 5
+Draw = Callable[[int], tuple[Pixels, Boxes]]
+"""By the first place among all draws: squares `(n, s, s, 3)`, and the faces in them."""
 _log = logging.getLogger("forgerystack")
 
 
@@ -57,24 +60,22 @@ def make_views(
     labels: Ids,
     settings: MemberSettings,
     count: int,
-    draw: Callable[[int], Pixels] | None = None,
-    faces: npt.NDArray[np.float64] | None = None,
+    draw: Draw | None = None,
 ) -> list[View]:
     """The images as stored, or the square in their middle, uint8 `(n, s, s, 3)`, and `count` draws.
 
-    All in the size that the network sees. Mixing takes its pairs from these images alone. `draw`:
-    what a draw begins with in place of the stored images, by the first place among all draws.
-    `faces` are those of the manifest.
+    All in the size that the network sees. Mixing takes its pairs from these images alone. `draw`
+    is what a draw begins with in place of the stored images.
     """
     augment, size, seed = settings.augment, settings.image_size, settings.seed
     # Without statistics it only resizes: its output stays in grey levels.
     fit = Normaliser((0.0,) * 3, (1 / 255,) * 3, size, torch.device("cpu"))
     change, damage = Augmenter(augment, size, seed), SquareDamage(augment.web, seed)
-    title = "stored" if draw is None else "middle"
+    title = "middle" if settings.images.mode == "crop" else "stored"
     views = [View(title, to_pixels(fit(pixels)).numpy(), labels.astype(np.float64))]
     for number in range(count):
         first = number * len(labels)
-        squares = pixels.copy() if draw is None else draw(first)
+        squares, faces = (pixels.copy(), None) if draw is None else draw(first)
         damage.apply(squares, first)
         changed, changed_labels = change(torch.from_numpy(squares), labels, first, faces)
         planes, given = fit(changed), torch.from_numpy(changed_labels)
@@ -129,9 +130,14 @@ def _draw_cell(
     sheet.paste(Image.fromarray(pixels), (x + FRAME, y + FRAME))
 
 
-def cut_drawn(store: CropStore, row_ids: Ids, seed: int, first_draw: int) -> Pixels:
-    """The squares that these draws of a training begin with."""
-    return store.cut(row_ids, draw_squares(store, row_ids, seed, first_draw))
+def begin_draws(
+    store: ImageStore, row_ids: Ids, faces: Boxes, seed: int, first_draw: int
+) -> tuple[Pixels, Boxes]:
+    """See `Draw`."""
+    if not isinstance(store, CropStore):
+        return store.gather(row_ids), place_boxes(store, row_ids, faces)
+    corners = draw_squares(store, row_ids, seed, first_draw)
+    return store.cut(row_ids, corners), place_boxes(store, row_ids, faces, corners)
 
 
 def run(
@@ -149,12 +155,9 @@ def run(
     row_ids = choose_pictures(train, train.rows_to_learn(fold), rows, params.seed)
     shown = (settings.images.mode, settings.image_size)
     store = open_member_store(train, Path(params.data.root), params.images, *shown)
-    draw = None
-    if isinstance(store, CropStore):
-        draw = partial(cut_drawn, store, row_ids, params.seed)
+    draw = partial(begin_draws, store, row_ids, train.faces[row_ids], params.seed)
     labels = train.labels[row_ids].astype(np.int64)
-    faces = train.faces[row_ids] if settings.images.mode == "square" else None
-    columns = make_views(store.gather(row_ids), labels, settings, views, draw, faces)
+    columns = make_views(store.gather(row_ids), labels, settings, views, draw)
     with write_atomic(path) as file:
         draw_sheet(list(train.table["img_name"].iloc[row_ids]), columns).save(file, "PNG")
     _log.info("contact sheet: %s", path)

@@ -47,8 +47,9 @@ class Work:
     row_ids: Ids
     variants: tuple[Variant, ...]
     stores: tuple[tuple[ImageStore, ...], ...]
-    """Of each variant what there is to see of the pictures, as they are or of damaged files. First
-    comes the whole of each as a square, whose forensic features are measured."""
+    """Of each variant what there is to see of the pictures. First comes the whole of each as a
+    square, whose forensic features are measured; a strength changes it when it is scored. What else
+    there is comes out of changed files."""
     members: tuple[MemberId, ...]
     engines: tuple[Engine, ...]
     places: tuple[int, ...]
@@ -129,27 +130,14 @@ def score_steps(work: Work, steps: Sequence[tuple[int, int]], measure: Measure) 
     device = work.engines[0].device
     with tell_memory(device):
         for pixels, (variant, ids, counts) in feed(load, 0, len(steps), device):
-            perturbed = [
-                perturb_pixels(squares, number_squares(ids, own), variant)
-                for squares, own in zip(pixels, counts, strict=True)
-            ]
-            forensics = measure(perturbed[0].cpu().numpy())
+            seen = [perturb_pixels(pixels[0], ids, variant), *pixels[1:]]
+            forensics = measure(seen[0].cpu().numpy())
             waiting = [
-                start_scoring(engine, perturbed[place], counts[place])
+                start_scoring(engine, seen[place], counts[place])
                 for engine, place in zip(work.engines, work.places, strict=True)
             ]
             arrays = [array for read in waiting for array in read().list_arrays()]
             yield [*arrays, forensics()]
-
-
-def number_squares(row_ids: Ids, counts: Ids | None) -> Ids:
-    """A number for each square of these rows, by which its noise is drawn: `row_ids` if rows have
-    one alone.
-    """
-    if counts is None:
-        return row_ids
-    within = np.concatenate([np.empty(0, np.int64), *(np.arange(count) for count in counts)])
-    return np.repeat(row_ids, counts) + (within << 26)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from stage1_cnn.dump.parts import build_engine
 from stage1_cnn.networks.devices import pick_device, prepare_device
 from stage1_cnn.networks.member import Member, read_member
 from stage1_cnn.networks.network import check_other_size
+from stage1_cnn.perturb.file_changes import open_strength
 from stage1_cnn.perturb.scores import Work, collect_scores, open_work_blocks, score_work
 from stage1_cnn.perturb.tiers import open_tier
 from stage1_cnn.runtime.runs import COMPUTING, RunLimits
@@ -90,7 +91,10 @@ def open_work(params: ChangedParams, question: Question, processes: Processes) -
             geometries.append(seen)
         places.append(geometries.index(seen))
     stores = tuple(
-        tuple(lay_grid(opened.open(mode, side), most) for mode, side, most in geometries)
+        tuple(
+            lay_grid(opened[mode != "square"].open(mode, side), most)
+            for mode, side, most in geometries
+        )
         for opened in open_variants(params, question)
     )
     engines: list[Engine] = []
@@ -107,14 +111,21 @@ def open_work(params: ChangedParams, question: Question, processes: Processes) -
     return Work(row_ids, variants, stores, ids, tuple(engines), tuple(places))
 
 
-def open_variants(params: ChangedParams, question: Question) -> list[MemberStores]:
-    """What members get of the pictures under each variant; of a tier those are damaged files."""
+def open_variants(
+    params: ChangedParams, question: Question
+) -> list[tuple[MemberStores, MemberStores]]:
+    """What there is of the pictures under each variant: for squares, which a strength still has to
+    change, and for members of other modes, whose files it has changed. A tier changes all files.
+    """
     where = (question.manifest, Path(params.data.root), params.images)
     plain, tiers = MemberStores(*where), params.perturb.tiers
-    return [
-        open_tier(*where, tiers[variant.name]) if variant.name in tiers else plain
-        for variant in question.variants
-    ]
+    opened = []
+    for variant in question.variants:
+        squares = open_tier(*where, tiers[variant.name]) if variant.name in tiers else plain
+        changes_squares = variant.strength is not None
+        others = open_strength(*where, variant) if changes_squares else squares
+        opened.append((squares, others))
+    return opened
 
 
 def describe_question(

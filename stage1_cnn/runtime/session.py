@@ -1,9 +1,12 @@
 """A training that may be cut off: when it saves, when it stops, and how long it will take."""
 
 import logging
+import shutil
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from features.errors import Stopped
@@ -24,7 +27,10 @@ State = dict[str, Any]
 
 
 class Session:
-    """Asked after each step, by every process. Without `checkpoints` it only stops."""
+    """Asked after each step, by every process. Without `checkpoints` it only stops.
+
+    `later`: trainings of as many steps that follow, for what is said about the time.
+    """
 
     def __init__(
         self,
@@ -32,11 +38,13 @@ class Session:
         interruption: Interruption,
         checkpoints: Checkpoints | None = None,
         save_minutes: float = SAVE_MINUTES,
+        later: int = 0,
     ) -> None:
         self._processes, self._interruption = processes, interruption
         self._checkpoints = checkpoints if processes.is_first else None
         self._saves = checkpoints is not None
         self._every = 60 * save_minutes
+        self._later = later
         self._saved_at = self._last = time.monotonic()
         self._save_seconds = 0.0
         self._step_seconds: list[float] | None = [] if checkpoints else None
@@ -72,12 +80,13 @@ class Session:
         due = now - self._saved_at >= wait
         stop, save = self._processes.any(reason is not None, due or step == total)
         if self._saves and (save or stop):
-            self._save(step, make_state())
+            self.save(step, make_state())
         if stop:
             cause = reason or "another process was"
             raise Stopped(f"after step {step:,} of {total:,} ({cause})")
 
-    def _save(self, step: int, state: State) -> None:
+    def save(self, step: int, state: State) -> None:
+        """Keeps `state`, the latest one from here on."""
         start = time.monotonic()
         if self._checkpoints:
             self._checkpoints.save(step, state)
@@ -94,10 +103,38 @@ class Session:
         enough = len(self._step_seconds) >= min(MEASURED, (total - step) // 2)
         if enough or sum(self._step_seconds) > 20:
             each = statistics.median(self._step_seconds)
+            to_go = total - step + self._later * total
             self._step_seconds = None
             left = self._interruption.seconds_left
-            if left is not None or each * (total - step) >= SHORT:
-                _log.info(describe_time(total - step, each, images, left))
+            if left is not None or each * to_go >= SHORT:
+                _log.info(describe_time(to_go, each, images, left))
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """When the trainings of a member stop, and where they keep what they go on from."""
+
+    processes: Processes
+    interruption: Interruption
+    folder: Path | None = None
+    """`None`: nothing is kept."""
+    save_minutes: float = SAVE_MINUTES
+
+    def open(self, name: str = "", later: int = 0) -> Session:
+        """That of one training, in a folder of this name; `later` as of `Session`."""
+        checkpoints = None if self.folder is None else Checkpoints(self.folder / name)
+        return Session(self.processes, self.interruption, checkpoints, self.save_minutes, later)
+
+    def drop(self, name: str) -> None:
+        """Removes what a training has kept."""
+        if self.folder is not None and self.processes.is_first:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def check_time(self, what: str) -> None:
+        """Raises `Stopped` where one process has a reason to."""
+        reason = self.interruption.find_reason()
+        if self.processes.any(reason is not None)[0]:
+            raise Stopped(f"{what} ({reason or 'another process was'})")
 
 
 def describe_time(steps: int, each: float, images: int, left: float | None) -> str:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from features.core.manifest import Ids, LearnRows, Manifest
-from features.crops.crop_store import CropStore
+from features.crops.crop_store import Boxes, CropStore, place_boxes
 from features.crops.places import Corners
 from features.errors import ConfigError
 from features.pixels.store import ImageStore
@@ -29,6 +29,9 @@ from stage1_cnn.scoring.processes import Processes
 
 SQUARE_STREAM = 100
 """Of the random numbers that say which square of a picture a draw is; not one of an `Operation`."""
+
+Rest = tuple[Ids, Ids, int, Ids, Boxes | None]
+"""What a `TrainBatch` has beside its tensors."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class TrainBatch:
     """Place of the first row in the sequence of all draws: what augmentation is a function of."""
     drawn: Ids
     """Positions among the candidates of the whole batch, over all processes."""
+    faces: Boxes | None = None
+    """`(b, 4)`, as of `place_boxes`: where self-blending finds faces; NaN where none is known."""
 
 
 def list_candidates(train: Manifest, rows: LearnRows, sampling: Sampling) -> Candidates:
@@ -56,7 +61,7 @@ def list_candidates(train: Manifest, rows: LearnRows, sampling: Sampling) -> Can
         if (draw_weights == 1).all():  # what `prepare` fills in where no column is named
             draw_weights = None
     elif sampling.mode == "weighted":
-        generators = pd.factorize(train.table["generator"].iloc[ids])[0].astype(np.int64)
+        generators = pd.factorize(train.read("generator").iloc[ids])[0].astype(np.int64)
     return Candidates(train.labels[ids], draw_weights, generators, groups)
 
 
@@ -113,6 +118,7 @@ class BatchLoader:
         self.batch_size = min(settings.schedule.batch_size, len(rows.row_ids))
         self.batches = build_batches(self.candidates, settings.sampling, self.batch_size, seed)
         self.damage = SquareDamage(settings.augment.web, seed)
+        self._faces = train.faces if settings.augment.self_blend else None
 
     def __len__(self) -> int:
         """Steps of one epoch."""
@@ -127,7 +133,7 @@ class BatchLoader:
         for loaded in feed(self._load, first, stop, self.processes.device):
             yield _make_batch(loaded)
 
-    def _load(self, step: int) -> Loaded[tuple[Ids, Ids, int, Ids]]:
+    def _load(self, step: int) -> Loaded[Rest]:
         drawn = self.batches.batch(step)
         rows = self.processes.take_slice(self.rows.row_ids[drawn])
         rank, world = self.processes.rank, self.processes.world
@@ -138,9 +144,13 @@ class BatchLoader:
         pixels = gather_pixels(self.store, rows, self.processes.device, corners)
         self.damage.apply(pixels.numpy(), first)
         tensors = (pixels, torch.from_numpy(self.train.weights[rows].astype(np.float32)))
-        return Loaded(tensors, (self.train.labels[rows].astype(np.int64), rows, first, drawn))
+        faces = None
+        if self._faces is not None:
+            faces = place_boxes(self.store, rows, self._faces[rows], corners)
+        labels = self.train.labels[rows].astype(np.int64)
+        return Loaded(tensors, (labels, rows, first, drawn, faces))
 
 
-def _make_batch(loaded: Loaded[tuple[Ids, Ids, int, Ids]]) -> TrainBatch:
+def _make_batch(loaded: Loaded[Rest]) -> TrainBatch:
     pixels, weights = loaded.tensors
     return TrainBatch(pixels, weights, *loaded.rest)

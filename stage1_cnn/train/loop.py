@@ -129,14 +129,17 @@ def train_network(
     processes: Processes,
     session: Session | None = None,
     measure_curve: MeasureCurve | None = None,
+    start: int | None = None,
 ) -> Trained:
     """Trains on `rows` of the train manifest only, by a fixed schedule.
 
     Goes on from the state that `session` has kept, if any. What `measure_curve` finds after each
     epoch goes into its history row and nowhere else. Raises `Stopped`, `NotFiniteError`,
     `DeviceMemoryError`.
+
+    `start`: seed of the weights that are drawn, where another one than `seed` is asked for.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(seed if start is None else start)
     session = session or Session(processes, Interruption())
     loader = BatchLoader(store, train, rows, settings, seed, processes)
     loss = build_member_loss(settings, loader.candidates, train.weights[rows.row_ids])
@@ -145,13 +148,15 @@ def train_network(
     advice = f"Compute each batch in parts, with the same result: schedule.accumulate={parts}"
     with tell_memory(processes.device, advice):
         trainer = Trainer(settings, loss, loader, seed)
+        if start not in (None, seed):
+            torch.manual_seed(seed + (processes.rank << 32))
         if state := session.restore():
             trainer.load_state_dict(state["trainer"])
             progress = Progress(**state["progress"])
             _log.info("goes on after step %s of %s", f"{trainer.step:,}", f"{trainer.total:,}")
-        start, first = time.perf_counter(), trainer.step
+        began, first = time.perf_counter(), trainer.step
         _take_steps(trainer, loader, progress, session, measure_curve)
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - began
     averaged = None if trainer.ema is None else _copy_state(trainer.ema.module)
     return Trained(
         last_state=_copy_state(trainer.network),

@@ -23,16 +23,16 @@ from stage1_cnn.networks.devices import describe_device
 from stage1_cnn.networks.member import Member, write_member
 from stage1_cnn.networks.model_names import describe_model
 from stage1_cnn.networks.network import check_image_size, settle_network
-from stage1_cnn.runtime.checkpoints import Checkpoints
 from stage1_cnn.runtime.runs import COMPUTING, RunLimits
-from stage1_cnn.runtime.session import Session
+from stage1_cnn.runtime.session import Sessions
 from stage1_cnn.sampling.loader import choose_rows, list_candidates
-from stage1_cnn.scoring.processes import Processes, join_processes
+from stage1_cnn.scoring.processes import join_processes
 from stage1_cnn.train.correction import compute_correction
 from stage1_cnn.train.fold_curve import build_curve
 from stage1_cnn.train.fold_metrics import Figures, judge_unseen
 from stage1_cnn.train.frozen_member import fit_member
-from stage1_cnn.train.loop import Trained, train_network
+from stage1_cnn.train.loop import Trained
+from stage1_cnn.train.soup import train_member
 
 MANIFEST = Path("artifacts/manifest")
 OUT = Path("artifacts/members")
@@ -90,8 +90,8 @@ def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: RunLim
                     interruption, seed,
                 )  # fmt: skip
             else:
-                session = (kept.path, limits.save_minutes, processes, interruption)
-                trained, judged = _train(settings, store, train, rows, seed, *session)
+                sessions = Sessions(processes, interruption, kept.path, limits.save_minutes)
+                trained, judged = _train(settings, store, train, rows, seed, sessions)
         if processes.is_first:
             member = describe_member(settings, train, rows, backbone, trained)
             history = pd.DataFrame(trained.history, columns=None if trained.history else NO_EPOCHS)
@@ -109,16 +109,13 @@ def _train(
     train: Manifest,
     rows: LearnRows,
     seed: int,
-    folder: Path,
-    save_minutes: float,
-    processes: Processes,
-    interruption: Interruption,
+    sessions: Sessions,
 ) -> tuple[Trained, dict[str, Figures]]:
-    """The trained network, and figures on the fold left out; states are kept in `folder`."""
-    session = Session(processes, interruption, Checkpoints(folder), save_minutes)
+    """The trained network, and figures on the fold left out."""
+    processes = sessions.processes
     curve = build_curve(settings, store, train, rows.fold, processes)
-    trained = train_network(settings, store, train, rows, seed, processes, session, curve)
-    interruption.stop_at_once()
+    trained = train_member(settings, store, train, rows, seed, sessions, curve)
+    sessions.interruption.stop_at_once()
     unseen, scorer = train.fold_rows(rows.fold), curve.engine if curve else None
     return trained, judge_unseen(trained, settings, store, train, unseen, processes, scorer)
 

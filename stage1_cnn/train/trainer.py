@@ -60,8 +60,6 @@ class Trainer:
         self.network = self._build_network()
         self.normalise = build_normaliser(self.network, settings, self.device)
         self.augment = Augmenter(settings.augment, settings.image_size, seed)
-        blends = settings.augment.self_blend and settings.images.mode == "square"
-        self._faces = loader.train.faces if blends else None
         self.optimizer = build_optimizer(self.network, optimizer)
         self.scheduler = build_scheduler(
             self.optimizer, optimizer.lr, schedule, steps_per_epoch, self.total
@@ -116,7 +114,7 @@ class Trainer:
         self.scheduler.step_update(self.step)
         if self._forward is None or self.step == self.frozen_steps:
             self._wrap()
-        images, targets, weights = self._prepare(batch)
+        images, targets, weights = self.prepare(batch)
         row_weights = self.loss.row_weights(targets, weights, self.processes.add)
         self._before.take()
         self.optimizer.zero_grad()
@@ -129,10 +127,9 @@ class Trainer:
         self._update()
         return loss
 
-    def _prepare(self, batch: TrainBatch) -> tuple[Tensor, Tensor, Tensor]:
+    def prepare(self, batch: TrainBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Augmented and normalised images `(b, c, h, w)`, targets and row weights."""
-        faces = None if self._faces is None else self._faces[batch.row_ids]
-        pixels, labels = self.augment(batch.pixels, batch.labels, batch.first_draw, faces)
+        pixels, labels = self.augment(batch.pixels, batch.labels, batch.first_draw, batch.faces)
         images, targets = self.normalise(pixels), send(labels, self.device)
         augment = self.settings.augment
         if augment.mixup + augment.cutmix > 0:

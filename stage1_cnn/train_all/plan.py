@@ -67,14 +67,16 @@ def choose_members(params: AllParams, backbones: Sequence[str] | None) -> list[N
 
 
 def sort_by_work(params: TrainParams, names: Sequence[Name]) -> list[Name]:
-    """The most work first, so that no device is left alone with it: by parameters × pixels.
+    """The most work first, so that no device is left alone with it: by parameters × pixels,
+    times the trainings of a soup.
 
     Raises `ConfigError` for a network that cannot be built.
     """
     work = {}
     for backbone in {name.backbone: None for name in names}:
         settings = settle_network(params.resolve_backbone(backbone))
-        work[backbone] = count_parameters(settings).stored * settings.image_size**2
+        pixels = settings.image_size**2 * settings.schedule.soup
+        work[backbone] = count_parameters(settings).stored * pixels
     return sorted(names, key=lambda name: -work[name.backbone])
 
 

@@ -1,6 +1,6 @@
 """What heads that know a domain say of it, and of everything else, beside heads that do not.
 
-gains = compare_heads(train, is_new, scores)
+gains = compare_heads(train, is_new, judged, before, after)
 gains["new"].difference.describe_difference()      # +0.2100 [+0.1203, +0.2992]
 """
 
@@ -8,12 +8,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from features.core.auc import AucEstimate, Floats, compare_aucs, measure_auc
-from features.core.manifest import Manifest, count_classes
-
-Mask = npt.NDArray[np.bool_]
+from features.core.auc import AucEstimate, Floats, Mask, compare_aucs, measure_auc
+from features.core.manifest import Ids, Manifest, count_classes
 
 
 class DomainGain(NamedTuple):
@@ -27,19 +24,20 @@ class DomainGain(NamedTuple):
 
 
 def compare_heads(
-    train: Manifest, judged: npt.NDArray[np.int64], is_new: Mask, before: Floats, after: Floats
+    train: Manifest, is_new: Mask, judged: Ids, before: Floats, after: Floats
 ) -> Mapping[str, DomainGain]:
     """`new`: on the domain, with the others' rows of a class that it lacks; `old`: on the others.
 
-    `judged` `(n,)` are row ids, `is_new` `(n,)` whether they are of the domain, `before` and
-    `after` `(n,)` log-odds of heads that know none, and all, of it but the row's own fold.
+    `is_new` says of all rows of train whether they are of the domain; `judged` `(n,)` are row ids,
+    `before` and `after` `(n,)` log-odds of heads that know none, and all, of it but the row's own
+    fold.
     """
-    labels = train.labels[judged]
-    lacking = [label for label in (0, 1) if not (is_new & (labels == label)).any()]
-    beside = is_new | np.isin(labels, lacking)
+    labels, inside = train.labels[judged], is_new[judged]
+    lacking = np.setdiff1d([0, 1], train.labels[is_new])
+    beside = inside | np.isin(labels, lacking)
     return {
         "new": _measure_gain(train, judged[beside], before[beside], after[beside]),
-        "old": _measure_gain(train, judged[~is_new], before[~is_new], after[~is_new]),
+        "old": _measure_gain(train, judged[~inside], before[~inside], after[~inside]),
     }
 
 
@@ -51,9 +49,7 @@ def tell_gain(gain: DomainGain) -> str:
     return "better" if low > 0 else "worse" if high < 0 else "not told apart"
 
 
-def _measure_gain(
-    train: Manifest, rows: npt.NDArray[np.int64], before: Floats, after: Floats
-) -> DomainGain:
+def _measure_gain(train: Manifest, rows: Ids, before: Floats, after: Floats) -> DomainGain:
     labels, groups = train.labels[rows], train.groups[rows]
     return DomainGain(
         *count_classes(labels),

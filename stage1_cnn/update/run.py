@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from rich.console import Console
 
-from features.core.auc import Floats
+from features.core.auc import Floats, Mask
 from features.core.files import write_text
 from features.core.manifest import Ids, Manifest, count_classes, read_manifest
 from features.core.number_text import format_figure
 from features.crops.crop_store import open_member_store
-from features.errors import ConfigError, ManifestError
+from features.errors import ConfigError
 from features.runtime.interruption import Interruption
 from features.settings.learning import Sampling
 from features.settings.training import MemberSettings, TrainParams
+from stage1_cnn.compare.judged_rows import find_domains
 from stage1_cnn.compare.table import Grid, print_report
 from stage1_cnn.frozen.embedded import Embedded
 from stage1_cnn.networks.network import settle_network
@@ -28,7 +28,6 @@ from stage1_cnn.train.frozen_member import embed_train, fit_rows
 from stage1_cnn.update.gain import DomainGain, compare_heads, tell_gain
 
 MANIFEST = Path("artifacts/manifest")
-Mask = npt.NDArray[np.bool_]
 
 
 class Domain(NamedTuple):
@@ -39,14 +38,8 @@ class Domain(NamedTuple):
     name: str
 
     def find(self, train: Manifest) -> Mask:
-        """Of `(n,)` rows of train. Raises `ManifestError` where there is none."""
-        values = train.table[self.column]
-        found: Mask = (values == self.name).to_numpy(bool)
-        if not found.any():
-            known = ", ".join(sorted(values.dropna().unique())[:20]) or "none"
-            advice = f"data.columns.{self.column} names the column; train has {known}"
-            raise ManifestError("train", [f"no row has {self.column} {self.name}"], advice)
-        return found
+        """Of `(n,)` rows of train. Raises `ConfigError` where there is none."""
+        return find_domains(train, {self.column: [self.name]}, "options", "--")
 
 
 class UpdateEntry(NamedTuple):
@@ -90,15 +83,20 @@ def judge_heads(
 ) -> dict[str, Mapping[str, DomainGain]]:
     """Of each way to weigh the rows, what heads that know the new ones are against heads that know
     none of them and weigh as `sampling` says.
+
+    On folds alone whose heads may learn from some of the new rows. Raises `ConfigError` where there
+    is none.
     """
     judged: list[Ids] = []
     before: list[Floats] = []
     weighings = _list_weighings(settings, train, is_new)
     after: dict[str, list[Floats]] = {weighing: [] for weighing in weighings}
     for fold in sorted(set(train.folds[train.folds >= 0].tolist())):
-        own = train.fold_rows(fold)
         rows = choose_rows(train, fold, settings.sampling, seed)
-        others = replace(rows, row_ids=rows.row_ids[~is_new[rows.row_ids]])
+        known = is_new[rows.row_ids]
+        if not known.any():
+            continue
+        own, others = train.fold_rows(fold), replace(rows, row_ids=rows.row_ids[~known])
         judged.append(own)
         shown = embedded.average(own)
         head = fit_rows(settings, train, others, embedded, seed).head
@@ -107,9 +105,15 @@ def judge_heads(
             changed = settings.model_copy(update={"sampling": sampling})
             head = fit_rows(changed, train, rows, embedded, seed).head
             after[weighing].append(head.score(shown).astype(np.float64))
+    if not judged:
+        problem = (
+            "heads may learn from none of the new rows: they are calibration rows, or left out"
+        )
+        advice = "Add more of them; see folds.calibration and sampling.limit_rows"
+        raise ConfigError("options", [problem], advice)
     ids, plain = np.concatenate(judged), np.concatenate(before)
     return {
-        weighing: compare_heads(train, ids, is_new[ids], plain, np.concatenate(scores))
+        weighing: compare_heads(train, is_new, ids, plain, np.concatenate(scores))
         for weighing, scores in after.items()
     }
 

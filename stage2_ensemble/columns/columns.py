@@ -23,8 +23,9 @@ import numpy.typing as npt
 from features.artifacts.dumps import Dump, read_dump
 from features.artifacts.outside import read_outside
 from features.core.manifest import Ids, Manifest
-from features.errors import AlignmentError, LeakageError, ManifestError
+from features.errors import LeakageError, ManifestError
 from features.splits.groups import draw_half
+from stage2_ensemble.columns.dask_arrays import spread_rows
 from stage2_ensemble.columns.extras import Extras
 from stage2_ensemble.columns.memory_map import copy_rows
 
@@ -64,11 +65,11 @@ class MemberColumns:
     def __len__(self) -> int:
         return len(self.row_ids)
 
-    def take(self, positions: Ids | Mask) -> Self:
+    def take(self, positions: Ids | Mask | slice) -> Self:
         """The rows at these positions."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         for name, value in values.items():
-            if isinstance(value, np.ndarray):
+            if hasattr(value, "shape"):  # of numpy or Dask
                 values[name] = value[positions]
         values["embeddings"] = tuple(array[positions] for array in self.embeddings)
         values["crop_logits"] = tuple(
@@ -189,7 +190,7 @@ def _build_parts(
     else:
         parts["embeddings"] = tuple(copy_rows(array, positions) for array in embeddings)
     if extras is not None:
-        parts["extras"] = np.asarray(extras.values[dumps[0].row_ids[positions]])
+        parts["extras"] = copy_rows(extras.values, dumps[0].row_ids[positions])
         parts["extra_names"] = extras.names
     return parts | {
         "fold": dumps[0].member.fold,
@@ -251,10 +252,18 @@ def read_train_columns(
     folds: Sequence[int],
     extras: Extras | None = None,
     outside: OutsideFolders = NO_FOLDERS,
+    far: bool = False,
 ) -> list[tuple[FoldColumns, CalibrationColumns]]:
-    """Fold rows and calibration rows of each active fold."""
+    """Fold rows and calibration rows of each active fold; `far`: Dask reads what is large."""
     dumps = (read_dumps(folder, train, names, k, train.digest, outside) for k in folds)
+    if far:
+        dumps = ([_spread(dump) for dump in own] for own in dumps)
+        extras = extras and replace(extras, values=spread_rows(extras.values))
     return [build_fold_columns(own, train, extras) for own in dumps]
+
+
+def _spread(dump: Dump) -> Dump:
+    return replace(dump, embeddings=spread_rows(dump.embeddings))
 
 
 def read_held_out(
@@ -289,12 +298,3 @@ def _check_all_scored(lacking: Ids, val: Manifest) -> None:
         problems = [f"{n!r} has no score" for n in val.table["img_name"].iloc[lacking]]
         advice = "Score them, a probability of 0.5 if need be, or take them out of the list of val."
         raise ManifestError("val, on which all is measured", problems, advice)
-
-
-def check_same_rows(columns: Sequence[MemberColumns]) -> None:
-    """Raises `AlignmentError` unless all columns stand for the same rows in the same order."""
-    for other in columns[1:]:
-        if not np.array_equal(columns[0].row_ids, other.row_ids):
-            raise AlignmentError(
-                f"rows of folds {columns[0].fold} and {other.fold}", len(other), len(columns[0])
-            )

@@ -48,18 +48,19 @@ def read_extras(folder: Path, manifest: Manifest, file_codes: FileCodes | None =
     Raises as `read_forensics`.
     """
     forensics = read_forensics(folder, manifest)
-    return build_extras(forensics.names, forensics.values, manifest.table, file_codes)
+    table = None if file_codes is None else manifest.table  # all columns: only where they are seen
+    return build_extras(forensics.names, forensics.values, table, file_codes)
 
 
 def build_extras(
     names: Sequence[str],
     values: npt.NDArray[np.float32],
-    table: pd.DataFrame,
+    table: pd.DataFrame | None,
     file_codes: FileCodes | None = None,
 ) -> Extras:
-    """Forensic features `(n, c)` of the rows of a manifest's `table`, with their file facts."""
+    """Forensic features `(n, c)` of rows, with their file facts from a manifest's `table`."""
     titles = tuple(f"forensic:{name}" for name in names)
-    if file_codes is None:
+    if file_codes is None or table is None:
         return Extras(titles, values)
     codes = {name: pd.Index(known) for name, known in file_codes.items()}
     facts = encode_facts(build_file_facts(table)[list(FAMILIES[FILE])], codes)

@@ -20,9 +20,9 @@ are those of the members that have scored the row.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,7 @@ from features.errors import AlignmentError, ConfigError
 from features.settings.stacking import Stack
 from stage2_ensemble.columns.basis import Axes, Basis, list_shared
 from stage2_ensemble.columns.columns import FoldColumns, MemberColumns, check_fittable
+from stage2_ensemble.columns.dask_arrays import build_by_block, is_spread, list_slices
 from stage2_ensemble.columns.projection import apply_all
 
 Matrix = npt.NDArray[np.float32]
@@ -132,6 +133,8 @@ def _build_all(
 
     `components`: places of the backbones whose principal components are among them.
     """
+    if any(map(is_spread, [*columns.embeddings, columns.extras])):
+        return _build_far(columns, axes, distances, components)
     backbones, logits = columns.backbones, columns.logits
     names = [f"logit:{backbone}" for backbone in backbones]
     values: list[npt.NDArray[np.floating]] = [logits]
@@ -165,9 +168,53 @@ def _build_all(
 
 def _take(names: Sequence[str], known: Sequence[str], matrix: Matrix) -> Matrix:
     """The columns of these names, in their order. LightGBM itself ignores names and order."""
-    if tuple(names) == tuple(known):
-        return np.ascontiguousarray(matrix)
     places = {name: i for i, name in enumerate(known)}
     if lacking := [name for name in names if name not in places]:
         raise AlignmentError("columns of the table", "no " + ", ".join(lacking), list(names))
-    return np.ascontiguousarray(matrix[:, [places[name] for name in names]])
+    if tuple(names) != tuple(known):
+        matrix = matrix[:, [places[name] for name in names]]
+    return matrix if is_spread(matrix) else np.ascontiguousarray(matrix)
+
+
+def _build_far(
+    columns: MemberColumns,
+    axes: Sequence[Axes],
+    distances: Sequence[npt.NDArray[np.float64]] | None,
+    components: Sequence[int],
+) -> tuple[tuple[str, ...], Any]:
+    """`_build_all` of rows on a cluster, where the matrix stays: an array of Dask."""
+    large: list[Any] = [*columns.embeddings, columns.extras]
+    far = [place for place, rows in enumerate(large) if is_spread(rows)]
+    own = {field.name: getattr(columns, field.name) for field in fields(MemberColumns)}
+    near = _fill(MemberColumns(**own), far, [np.empty((len(columns), 0))] * len(far))
+
+    def cut(rows: slice) -> tuple[MemberColumns, Sequence[npt.NDArray[np.float64]] | None]:
+        return near.take(rows), None if distances is None else [d[rows] for d in distances]
+
+    none = [np.empty((0, large[place].shape[1]), large[place].dtype) for place in far]
+    first, crossed = cut(slice(0))
+    names, _ = _build_all(_fill(first, far, none), axes, crossed, components)
+    blocks = [cut(rows) for rows in list_slices(len(columns))]
+    shared = (axes, components, far)
+    arrays = [large[place] for place in far]
+    return names, build_by_block(_build_block, shared, blocks, arrays, len(names), len(columns))
+
+
+def _build_block(
+    shared: tuple[Sequence[Axes], Sequence[int], Sequence[int]],
+    columns: MemberColumns,
+    distances: Sequence[npt.NDArray[np.float64]] | None,
+    *blocks: npt.NDArray[Any],
+) -> Matrix:
+    axes, components, far = shared
+    return _build_all(_fill(columns, far, blocks), axes, distances, components)[1]
+
+
+def _fill(
+    columns: MemberColumns, places: Sequence[int], blocks: Sequence[npt.NDArray[Any]]
+) -> MemberColumns:
+    """`columns` with `blocks` at `places` of the embeddings of all backbones and the extras."""
+    large: list[Any] = [*columns.embeddings, columns.extras]
+    for place, block in zip(places, blocks, strict=True):
+        large[place] = block
+    return replace(columns, embeddings=tuple(large[:-1]), extras=large[-1])

@@ -25,7 +25,10 @@ def release_pages(array: np.ndarray) -> None:
 
 
 def copy_rows(array: np.ndarray, positions: Ids, dtype: npt.DTypeLike | None = None) -> np.ndarray:
-    """`array[positions]` as `dtype`, in memory; of a memory-mapped array no page stays."""
+    """`array[positions]` as `dtype`, in memory; of a memory-mapped array no page stays. One of Dask
+    stays where it is."""
+    if not isinstance(array, np.ndarray):
+        return array[positions]
     taken = np.empty((len(positions), *array.shape[1:]), dtype or array.dtype)
     for start in range(0, len(positions), ROWS):
         taken[start : start + ROWS] = array[positions[start : start + ROWS]]

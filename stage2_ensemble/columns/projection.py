@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from features.errors import AlignmentError
 from stage2_ensemble.columns.columns import Floats, Labels, Mask
+from stage2_ensemble.columns.dask_arrays import fit_incremental, is_spread, map_rows
 from stage2_ensemble.columns.memory_map import copy_rows, release_pages
 
 PCA_ROWS = 20_000
@@ -52,11 +53,15 @@ class Projection:
     def fit(cls, embeddings: npt.NDArray[np.float16], components: int, seed: int) -> Self:
         """min(`components`, n // 4, d) components of `(n, d)` embeddings.
 
-        Of rows without NaN; none where the embedding has no width, or fewer than 2 rows have it.
+        Of rows without NaN; none where the embedding has no width, or fewer than 2 rows have it. Of
+        those that lie on a cluster all rows count, here `PCA_ROWS` of them.
         """
         from sklearn.decomposition import PCA  # late: scoring does without
 
         n, width = embeddings.shape
+        if is_spread(embeddings):
+            count = max(1, min(components, n // 4, width))
+            return cls(*(part.astype(np.float32) for part in fit_incremental(embeddings, count)))
         rows = np.arange(n)
         if n > PCA_ROWS:
             rows = np.sort(np.random.default_rng(seed).choice(n, PCA_ROWS, replace=False))
@@ -89,6 +94,8 @@ def apply_all(
     for own, array in zip(projections, embeddings, strict=True):
         if array.shape[1] != len(own.mean):
             raise AlignmentError("embedding widths", array.shape[1], len(own.mean))
+    if any(map(is_spread, embeddings)):
+        return _apply_far(projections, embeddings)
     found = [
         np.empty((len(array), len(own.components)), np.float32)
         for own, array in zip(projections, embeddings, strict=True)
@@ -103,6 +110,22 @@ def apply_all(
     starts = range(0, max(map(len, embeddings), default=0), BLOCK)
     map_parallel(apply, [(start, i) for start in starts for i in range(len(embeddings))])
     return found
+
+
+def _apply_far(
+    projections: Sequence[Projection], embeddings: Sequence[Any]
+) -> list[npt.NDArray[np.float32]]:
+    """The same on a cluster, but for those whose rows are here."""
+    import dask  # late: an extra
+
+    pairs = zip(projections, embeddings, strict=True)
+    found = [
+        map_rows(own.apply, rows, len(own.components), np.float32)
+        if is_spread(rows)
+        else own.apply(rows)
+        for own, rows in pairs
+    ]
+    return list(dask.compute(*found))
 
 
 @dataclass(frozen=True)

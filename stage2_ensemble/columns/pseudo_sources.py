@@ -62,7 +62,7 @@ def _measure_centres(reals: FoldColumns, numbers: Floats, count: int) -> Floats:
     """`(count, c)` means of log-odds and of what else is known of the pictures, in their spread."""
     values = reals.logits
     if reals.extras is not None:
-        values = np.concatenate([values, reals.extras], axis=1)
+        values = np.concatenate([values, np.asarray(reals.extras)], axis=1)
     values = np.nan_to_num(values)
     values = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-12)
     centres = np.zeros((count, values.shape[1]))

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from features.errors import AlignmentError, StaleArtifactError
-from stage2_ensemble.columns.columns import Floats, MemberColumns, check_same_rows
+from stage2_ensemble.columns.columns import Floats, MemberColumns
 from stage2_ensemble.columns.extras import FileCodes
 from stage2_ensemble.decisions.poolings import PoolingChoice
 from stage2_ensemble.decisions.rules import DecisionRules
@@ -103,6 +103,15 @@ class SecondStage:
 def average_scores(model: Model, columns: Sequence[MemberColumns]) -> Floats:
     """`(n,)` mean over the folds of a model's log-odds of the same rows."""
     return np.asarray(np.mean([model.score(c) for c in columns], axis=0))
+
+
+def check_same_rows(columns: Sequence[MemberColumns]) -> None:
+    """Raises `AlignmentError` unless all columns stand for the same rows in the same order."""
+    for other in columns[1:]:
+        if not np.array_equal(columns[0].row_ids, other.row_ids):
+            raise AlignmentError(
+                f"rows of folds {columns[0].fold} and {other.fold}", len(other), len(columns[0])
+            )
 
 
 def check_members(ensemble: SecondStage, backbones: Sequence[str], folds: Sequence[int]) -> None:

@@ -6,9 +6,9 @@ combiner. First come trees that look at one column each: a sum of curves. Where 
 together, trees of more leaves follow.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import lightgbm
@@ -27,14 +27,12 @@ from stage2_ensemble.columns.columns import (
     MemberColumns,
     check_fittable,
 )
+from stage2_ensemble.columns.dask_arrays import is_spread, map_rows
 from stage2_ensemble.columns.feature_matrix import FeatureMatrix, Matrix
 from stage2_ensemble.models.best_simple import BestSimple, Start, fit_start
+from stage2_ensemble.models.dask_boosting import Options, SpreadRows, boost_spread
+from stage2_ensemble.models.rounds import STOP_AFTER, list_left_out, pick_rounds
 
-Options = dict[str, object]
-STOP_AFTER = 30
-"""Rounds without a lower weighted log loss that end the search for the number of rounds."""
-LEFT_OUT = 20_000
-"""Rows that are enough to measure the loss on: of more rows not every inner fold has its turn."""
 EFFECTIVE_BETA = 0.9999
 """For `class_weight: effective`: 1 - 1/(rows after which further ones add little)."""
 FEWEST_LEAVES = 20
@@ -84,14 +82,20 @@ class Boosted:
         options = build_options(settings, seed, rows.shape)
         # With class weights log-odds are higher by a shift; trees on top of it know nothing of it.
         begin = np.concatenate([start.crossed[columns.fold] for columns in folds]) + shift
+        inner_folds = [basis[columns.fold].inner_folds for columns in folds]
+        steps = list_steps(settings)
+        seeds = [seed + bag for bag in range(settings.bags)]
+        if settings.is_spread:
+            shared = SpreadRows(rows, labels, weights)
+            how = (options, steps, settings.max_rounds, seeds, settings.dask_workers)
+            grown = boost_spread(shared, begin, list_left_out(inner_folds), *how)
+            return cls(start.best, table, tuple(grown))
         data = lightgbm.Dataset(
             rows, labels, weight=weights, init_score=begin, params=options, free_raw_data=False
         )
-        inner_folds = [basis[columns.fold].inner_folds for columns in folds]
-        steps = list_steps(settings)
         rounds = find_rounds(data, inner_folds, options, settings.max_rounds, steps)
-        bags = range(settings.bags if sum(rounds) else 0)
-        boosters = [grow_trees(data, options | {"seed": seed + bag}, steps, rounds) for bag in bags]
+        seeds = seeds if sum(rounds) else []
+        boosters = [grow_trees(data, options | {"seed": own}, steps, rounds) for own in seeds]
         return cls(start.best, table, tuple(boosters))
 
     def score(self, columns: MemberColumns) -> Floats:
@@ -139,9 +143,16 @@ def predict_mean(boosters: Sequence[lightgbm.Booster], rows: Matrix) -> Floats:
     """`(n,)` sum over the trees of each booster, the mean over boosters; 0 without any."""
     if not (boosters and len(rows)):
         return np.zeros(len(rows))
+    if is_spread(rows):
+        found = map_rows(partial(_predict_block, boosters), rows, 1, np.float64)
+        return np.asarray(found.compute()[:, 0])
     threads = count_threads(len(rows))
     sums = [b.predict(rows, raw_score=True, num_threads=threads) for b in boosters]
     return np.asarray(np.mean(sums, axis=0, dtype=np.float64))
+
+
+def _predict_block(boosters: Sequence[Booster], rows: Matrix) -> Floats:
+    return predict_mean(boosters, rows)[:, None]
 
 
 def list_steps(settings: Stack) -> list[Options]:
@@ -188,15 +199,12 @@ def find_rounds(
     those of each fold. They are those of the distances, so a row that is left out has distances by
     models that did not see it. 0 where the rows cannot be cut, or no column can.
     """
-    known = [own for own in inner_folds if own is not None]
+    left_out = list_left_out(inner_folds)
     data.construct()
     bins = [data.feature_num_bin(place) for place in range(data.num_feature())]
-    if len(known) < len(inner_folds) or not any(bins):
+    if not left_out or not any(bins):
         return [0] * len(steps)
-    inner = np.concatenate(known)
-    left_out = [inner == one for one in np.unique(inner)]
-    enough = max(2, math.ceil(LEFT_OUT / len(inner) * len(left_out)))
-    boosters = [_leave_out(data, rows, options) for rows in left_out[:enough]]
+    boosters = [_leave_out(data, rows, options) for rows in left_out]
     return [_boost(boosters, step, most, place > 0) for place, step in enumerate(steps)]
 
 
@@ -221,10 +229,8 @@ def _boost(boosters: Sequence[Booster], step: Options, most: int, doubted: bool)
         for booster in boosters:
             booster.update()
         losses.append(_measure_losses(boosters))
-        best = int(np.argmin(np.mean(losses, axis=1)))
-    gains = losses[0] - losses[best]
-    if doubted and gains.mean() <= gains.std(ddof=1) / np.sqrt(len(gains)):
-        best = 0
+        best = pick_rounds(losses, doubted=False)
+    best = pick_rounds(losses, doubted)
     for booster, count in zip(boosters, begun, strict=True):
         while booster.current_iteration() > count + best:
             booster.rollback_one_iter()

@@ -11,6 +11,7 @@ from stage2_ensemble.columns.basis import Basis, fit_basis
 from stage2_ensemble.columns.columns import Floats, FoldColumns, MemberColumns
 from stage2_ensemble.columns.feature_matrix import FeatureMatrix
 from stage2_ensemble.models.boosted import build_options, gather_rows, predict_mean
+from stage2_ensemble.models.dask_boosting import SpreadRows, grow_spread
 
 TREES = 200
 
@@ -43,9 +44,13 @@ class Forest:
             "feature_fraction": 1.0,
             "feature_fraction_bynode": min(1.0, rows.shape[1] ** -0.5),
         }
+        seeds = [seed + bag for bag in range(settings.bags)]
+        if settings.is_spread:
+            shared = SpreadRows(rows, labels, weights)
+            grown = grow_spread(shared, options, TREES, seeds, settings.dask_workers)
+            return cls(table, tuple(grown), shift)
         data = lightgbm.Dataset(rows, labels, weight=weights, params=options, free_raw_data=False)
-        bags = range(settings.bags)
-        boosters = [lightgbm.train(options | {"seed": seed + bag}, data, TREES) for bag in bags]
+        boosters = [lightgbm.train(options | {"seed": own}, data, TREES) for own in seeds]
         return cls(table, tuple(boosters), shift)
 
     def score(self, columns: MemberColumns) -> Floats:

@@ -8,6 +8,7 @@ Params: seed, folds.active, backbones, outside, stack, gate, decision, label
 """
 
 from features.runtime.cli import Overrides, run_stage
+from features.runtime.cluster import open_workers
 from features.runtime.locks import claim
 from features.runtime.resume import read_resume_dir
 from features.settings.sections import load_params
@@ -19,7 +20,8 @@ def main(overrides: Overrides = None) -> None:
     params = load_params(StackParams, overrides)
     from stage2_ensemble.stack.run import OUT, run
 
-    with claim(OUT, read_resume_dir(overrides)):
+    workers = open_workers(params.stack.engine, overrides, params.stack.dask_workers)
+    with claim(OUT, read_resume_dir(overrides)), workers:
         run(params)
 
 

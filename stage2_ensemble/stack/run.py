@@ -219,7 +219,8 @@ def run(params: StackParams, dumps: Path = DUMPS, out: Path = OUT) -> SecondStag
     extras = read_extras(FORENSICS, train, codes)
     members = (params.names, params.folds.active)
     outside = locate_outside(params.outside)
-    columns = read_train_columns(dumps, train, *members, extras, outside)
+    far = params.stack.is_spread
+    columns = read_train_columns(dumps, train, *members, extras, outside, far)
     folds, calibration = [pair[0] for pair in columns], [pair[1] for pair in columns]
     reals, fakes = count_classes(train.labels)
     share = fakes / (reals + fakes)

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from features.runtime.cli import Overrides, run_stage
+from features.runtime.cluster import open_workers
 from features.settings.sections import load_params
 from stage2_ensemble.tune.settings import MINUTES, OUT, TuneParams
 
@@ -39,7 +40,8 @@ def main(
     params = load_params(TuneParams, overrides)
     from stage2_ensemble.tune.run import SearchBudget, run
 
-    run(params, out, SearchBudget(minutes, trials), candidate, write)
+    with open_workers(params.stack.engine, overrides, params.stack.dask_workers):
+        run(params, out, SearchBudget(minutes, trials), candidate, write)
 
 
 if __name__ == "__main__":

@@ -135,8 +135,8 @@ def read_folds(params: TuneParams) -> list[FoldColumns]:
     codes = learn_file_codes(train) if params.stack.use_file_facts else None
     extras = read_extras(FORENSICS, train, codes)
     members = (params.names, params.folds.active)
-    outside = locate_outside(params.outside)
-    return [own for own, _ in read_train_columns(DUMPS, train, *members, extras, outside)]
+    outside, far = locate_outside(params.outside), params.stack.is_spread
+    return [own for own, _ in read_train_columns(DUMPS, train, *members, extras, outside, far)]
 
 
 def _report(

@@ -29,15 +29,14 @@ def run_program(code: str, tmp_path: Path, name: str = "numbers", seconds: float
     return lines
 
 
-@pytest.mark.slow
-def test_each_check_is_a_line_and_none_fails_on_a_cpu(tmp_path):
-    groups = ("--group", "numbers", "--group", "training")
-    done = run_check("--device", "cpu", "--quick", *groups, "--out", str(tmp_path))
+@pytest.mark.parametrize("group", ["numbers", pytest.param("training", marks=pytest.mark.scale)])
+def test_each_check_is_a_line_and_none_fails_on_a_cpu(tmp_path, group):
+    done = run_check("--device", "cpu", "--quick", "--group", group, "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     device, *lines, summary = done.stdout.splitlines()
     assert device.startswith("device CPU, ")
     assert [line for line in lines if not LINE.fullmatch(line)] == []
-    assert {line.split()[1].partition(".")[0] for line in lines} == {"numbers", "training"}
+    assert {line.split()[1].partition(".")[0] for line in lines} == {group}
     assert summary.startswith(f"{len(lines)} checks, 0 failed, ")
     assert (tmp_path / "gpu_check.json").is_file()
 

@@ -66,7 +66,7 @@ def test_64_kilobytes_of_shared_memory_are_enough(project, stage):
 
 @pytest.mark.fault("damaged decoded images", "read again, and goes on", "Damaged and foreign files")
 @pytest.mark.parametrize("kind", ["flip", "cut", "empty"])
-@pytest.mark.parametrize("name", ["images.bin", "thumbnails.bin", "index.sqlite"])
+@pytest.mark.parametrize("name", ["images-00000.bin", "thumbnails-00000.bin", "index.sqlite"])
 def test_a_damaged_store_is_made_again(project, name, kind):
     before = project.digest()
     (path,) = (project.folder / ".store").glob(f"*/{name}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_once import make_once
 from parts_project import make_parts_project, stand_in
 from tiny_project import make_bundle, make_project
 
@@ -15,12 +16,15 @@ from serving import Ensemble
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
-    return make_project(tmp_path_factory.mktemp("serving") / "project")
+    return make_once(tmp_path_factory, "serving", make_project)
 
 
 @pytest.fixture(scope="session")
-def bundle(project: Path) -> Path:
-    return make_bundle(project, project.parent / "ensemble", neighbours=8)
+def bundle(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    def make(folder: Path) -> Path:
+        return make_bundle(project, folder / "ensemble", neighbours=8)
+
+    return make_once(tmp_path_factory, "bundle", make)
 
 
 @pytest.fixture(scope="session")
@@ -33,13 +37,16 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose rows are pictures and faces."""
     torch.set_num_threads(1)
     with stand_in():
-        return make_parts_project(tmp_path_factory.mktemp("parts") / "project")
+        return make_once(tmp_path_factory, "parts", make_parts_project)
 
 
 @pytest.fixture(scope="session")
-def parts_bundle(parts: Path) -> Path:
+def parts_bundle(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    def make(folder: Path) -> Path:
+        return make_bundle(parts, folder / "ensemble", samples=3, neighbours=4)
+
     with stand_in():
-        return make_bundle(parts, parts.parent / "ensemble", samples=3, neighbours=4)
+        return make_once(tmp_path_factory, "bundle of parts", make)
 
 
 @pytest.fixture(scope="session")

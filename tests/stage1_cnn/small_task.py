@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from features.caching.shard_files import ShardFiles
 from features.core.manifest import READABLE, SCHEMA
 from features.pixels.store import RawStore
 from features.settings.learning import Augment, Ema, Loss, Network, Optimizer, Sampling, Schedule
@@ -73,5 +74,6 @@ def make_pixels(labels, seed=0):
 
 def keep_pixels(path, pixels):
     """The store of these pixels, each at its row."""
-    pixels.tofile(path)
-    return RawStore(path, np.arange(len(pixels)), SIZE)
+    files = ShardFiles(path.parent, path.stem)
+    pixels.tofile(files.locate(0).path)
+    return RawStore(files, np.arange(len(pixels)) * pixels[0].nbytes, SIZE)

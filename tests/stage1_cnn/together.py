@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from frozen_task import save_weights
 from small_task import keep_pixels, make_pixels, make_settings, make_table
 
 from features.core.manifest import Manifest, write_manifest
@@ -25,13 +26,13 @@ from features.settings.learning import (
     Sampling,
     Schedule,
 )
+from features.settings.training import Weights
 from stage1_cnn.losses.cross_entropy import CrossEntropy
-from stage1_cnn.runtime.checkpoints import Checkpoints
-from stage1_cnn.runtime.session import Session
+from stage1_cnn.runtime.session import Sessions
 from stage1_cnn.scoring.processes import join_processes
 from stage1_cnn.train.fold_curve import build_curve
 from stage1_cnn.train.fold_metrics import judge_unseen
-from stage1_cnn.train.loop import train_network
+from stage1_cnn.train.soup import train_member
 
 # Layer norm: rows do not see each other, and parts of a batch are the batch.
 JOBS = {
@@ -50,6 +51,10 @@ JOBS = {
         "schedule": Schedule(epochs=2, warmup_epochs=0.5, batch_size=30),
         "optimizer": Optimizer(tune="lora", lr=1e-2, lora_rank=4),
         "network": Network(checkpointing=True),
+    },
+    "soup": {
+        "schedule": Schedule(epochs=1, batch_size=30, soup=2),
+        "pretrained": "start.safetensors",
     },
     "mixed": {
         "schedule": Schedule(epochs=2, warmup_epochs=0.5, batch_size=32),
@@ -81,29 +86,27 @@ def make_task(folder, rank):
     folder = folder / str(rank)
     folder.mkdir(parents=True, exist_ok=True)
     manifest: Manifest = write_manifest(table, "train", folder / "train.parquet")
+    save_weights(folder / "start.safetensors", "test_convnext")
     return manifest, keep_pixels(folder / "images.bin", make_pixels(labels))
 
 
-def prepare(changes):
-    return make_settings(**{"model": "test_convnext", "ema": Ema(half_life_epochs=0.2), **changes})
-
-
-def train(name, task, processes, session=None):
-    settings = prepare(JOBS[name])
+def train(name, task, sessions):
     manifest, store = task
+    processes, start = sessions.processes, Weights(root=str(store._path.parent))
+    changes = {"model": "test_convnext", "ema": Ema(half_life_epochs=0.2), "weights": start}
+    settings = make_settings(**changes, **JOBS[name])
     rows = manifest.rows_to_learn(0)
     curve = build_curve(settings, store, manifest, 0, processes)
-    trained = train_network(settings, store, manifest, rows, 0, processes, session, curve)
+    trained = train_member(settings, store, manifest, rows, 0, sessions, curve)
     judged = judge_unseen(trained, settings, store, manifest, manifest.fold_rows(0), processes)
     return {"state": trained.state, "history": trained.history, "judged": judged}
 
 
 def stop_half_way(folder, task, processes):
     """Leaves a state of the job `mixed`."""
-    states = Checkpoints(folder / "states")
     stop = StopAt(STOPPED_AT, processes.rank)
     try:
-        train("mixed", task, processes, Session(processes, stop, states))
+        train("mixed", task, Sessions(processes, stop, folder / "states"))
     except Stopped:
         return
     raise AssertionError("it should have stopped")
@@ -119,7 +122,7 @@ def count_bad_rows(task, processes):
 
     CrossEntropy.measure = poison
     try:
-        train("plain", task, processes)
+        train("plain", task, Sessions(processes, Interruption()))
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     finally:
@@ -144,7 +147,8 @@ def main(folder):
     torch.set_num_threads(1)
     with join_processes() as processes:
         task = make_task(folder, processes.rank)
-        found = {name: train(name, task, processes) for name in JOBS}
+        sessions = Sessions(processes, Interruption())
+        found = {name: train(name, task, sessions) for name in JOBS}
         found["asked"] = ask_the_others(processes)
         found["poisoned"] = count_bad_rows(task, processes)
         stop_half_way(folder, task, processes)

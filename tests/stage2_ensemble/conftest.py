@@ -4,9 +4,11 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
+from made_once import make_once
 from synthetic_world import Plan, World, build_world, run_stages
 
 # On a busy machine threads that wait actively cost LightGBM a hundredfold on such small tables.
@@ -22,14 +24,15 @@ OTHERS = {
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Callable[[str], World]:
     """A finished world by the name of its plan; only to be read."""
-    made: dict[str, World] = {}
 
+    @cache
     def finish(name: str) -> World:
-        if name not in made:
-            plan = (PLANS | OTHERS)[name]
-            made[name] = build_world(tmp_path_factory.mktemp("world") / "it", plan)
-            run_stages(made[name])
-        return made[name]
+        def make(folder: Path) -> World:
+            world = build_world(folder, (PLANS | OTHERS)[name])
+            run_stages(world)
+            return world
+
+        return make_once(tmp_path_factory, f"world of {name}", make)
 
     return finish
 

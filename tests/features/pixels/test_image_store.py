@@ -13,6 +13,7 @@ import pytest
 from made_data import decode_image, draw_noise, encode, make_exif, make_manifest
 from PIL import Image
 
+from features.caching.shard_files import ShardFiles
 from features.core.files import digest_bytes
 from features.core.manifest import Manifest
 from features.errors import ImageProblem, ManifestError, StaleArtifactError
@@ -334,8 +335,7 @@ def test_rows_go_into_memory_that_is_there(stored: Stored, kind: str) -> None:
 def test_no_rows_are_an_empty_batch(stored: Stored, tmp_path: Path) -> None:
     found = open_store(*choose(stored, store="raw"))
     assert found.gather(np.empty(0, np.int64)).shape == (0, SIZE, SIZE, 3)
-    (tmp_path / "none.bin").touch()
-    empty = RawStore(tmp_path / "none.bin", np.empty(0, np.int64), SIZE)
+    empty = RawStore(ShardFiles(tmp_path, "none"), np.empty(0, np.int64), SIZE)
     assert empty.gather(np.empty(0, np.int64)).shape == (0, SIZE, SIZE, 3)
 
 
@@ -371,7 +371,7 @@ def test_a_damaged_block_is_decoded_again(
     monkeypatch.setattr(store, "BLOCK", 2)
     manifest, root, params = choose(stored, store="raw")
     wanted = open_store(manifest, root, params).gather(READABLE_ROWS)
-    path = ImageCache(params).pixels_path
+    path = ImageCache(params).pixels.locate(0).path
     content = bytearray(path.read_bytes())
     content[5] ^= 1
     path.write_bytes(content)

@@ -1,5 +1,8 @@
 """The search for near hashes: exact, whatever the bits are like, and never quadratic when dense."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from features.pixels.thumbnails import HASH_BITS
-from features.prepare import hamming
+from features.prepare import hamming, out_of_core
 from features.prepare.hamming import count_differing, link_within, pack_words
 
 
@@ -39,8 +42,8 @@ def confirm_all(first: np.ndarray, _: np.ndarray) -> np.ndarray:
     return np.ones(len(first), bool)
 
 
-SIZES = [(128, 64, 2**14, 2**20, 2**16), (2, 3, 5, 7, 4), (0, 1, 1, 1, 1)]
-"""Largest small bucket, tile, pairs and batch: as they are, and so small that 50 rows use all."""
+SIZES = [(128, 64, 2**14, 2**20, 2**16, 2**22), (2, 3, 5, 7, 4, 9), (0, 1, 1, 1, 1, 1)]
+"""Largest small bucket, tile, pairs, batch, part: as they are, and so small that 50 rows use all"""
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=["usual", "small", "one by one"])
@@ -71,10 +74,13 @@ def test_components_are_those_of_all_pairs(
         return table[first, second]
 
     names = ("_LARGE", "_HEAD", "_TILE", "_PAIRS", "_BATCH")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, size in zip(names, sizes, strict=True):
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory() as folder:
+        for name, size in zip(names, sizes[:-1], strict=True):
             patch.setattr(hamming, name, size)
-        found = link_within(pack_words(hashes), np.arange(n), radius, confirm, "test")
+        patch.setattr(out_of_core, "PART", sizes[-1])
+        patch.setattr(out_of_core, "LARGE", 0)
+        words = pack_words(hashes, Path(folder))
+        found = link_within(words, np.arange(n), radius, confirm, "test", Path(folder))
     distances = np.bitwise_count(hashes[:, None] ^ hashes[None]).sum(axis=2, dtype=int)
     true = (distances <= radius) & table
     assert true[found[:, 0], found[:, 1]].all()

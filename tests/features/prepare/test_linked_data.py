@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,14 +19,13 @@ from features.prepare.verify import verify_data
 pytestmark = pytest.mark.usefixtures("one_process")
 
 
-def run_dvc(*command: str) -> None:
-    subprocess.run([sys.executable, "-m", "dvc", *command], check=True, capture_output=True)
-
-
 @pytest.mark.parametrize("cache", ["", "../shared"])
 def test_pictures_that_dvc_links_into_its_cache_are_read(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: str
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, programs: Path, cache: str
 ) -> None:
+    def run_dvc(*command: str) -> None:
+        subprocess.run([programs / "dvc", *command], check=True, capture_output=True)
+
     project = tmp_path / "project"
     project.mkdir()
     monkeypatch.chdir(project)

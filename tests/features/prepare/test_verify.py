@@ -55,7 +55,7 @@ def test_damaged_blocks_of_the_store_are_forgotten(
     params = prepare_params(data)
     open_pictures(read_manifest(prepared, "train"), data, params.images, None)
     caches = [ImageCache(params.images), PictureCache(params.images, None)]
-    for path in (caches[0].pixels_path, caches[1].pictures_path):
+    for path in (caches[0].pixels.locate(0).path, caches[1].pictures.locate(0).path):
         content = bytearray(path.read_bytes())
         content[7] ^= 255
         path.write_bytes(content)

@@ -178,6 +178,16 @@ def test_the_average_forgets_the_untrained_weights(overrides: list[str], problem
     assert [line for line in found if problem in line]
 
 
+def test_weights_are_averaged_over_trainings_from_one_pretrained_start_alone() -> None:
+    asked = "backbones.small.schedule.soup=3"
+    (problem,) = find_problems(asked)
+    assert problem.startswith("schedule.soup 3: networks that begin at random weights go ways")
+    assert problem.endswith("(backbone small)")
+    settings = check(asked, "backbones.small.pretrained=true")
+    assert settings.resolve_backbone("small").schedule.soup == 3
+    assert settings.resolve_backbone("large").schedule.soup == 1
+
+
 @pytest.mark.parametrize(
     ("overrides", "backbones"),
     [

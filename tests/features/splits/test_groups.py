@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from features.splits.groups import build_groups
+from features.splits.groups import build_groups, factorize_groups
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,15 @@ def test_missing_values_link_nothing(kind: str) -> None:
 def test_groups_do_not_hang_on_the_index_of_the_rows() -> None:
     keys = pd.DataFrame({"a": ["x", "y", "x", "y"]}, index=[7, 3, 7, 1])
     assert build_groups(keys, np.array([[0, 2]])).tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [[], [0], [2, 0, 2, 1, 0], [7, 3, 7, 3, 5], [10**12, 4, 10**12], [-1, 5, -1, 0]],
+    ids=["none", "one", "dense", "gaps", "far apart", "negative"],
+)
+def test_groups_are_numbered_in_the_order_of_their_first_rows(groups: list[int]) -> None:
+    codes, first = factorize_groups(np.array(groups, np.int64))
+    known = list(dict.fromkeys(groups))
+    assert codes.tolist() == [known.index(group) for group in groups]
+    assert first.tolist() == [groups.index(group) for group in known]

@@ -2,6 +2,7 @@
 
 from hashlib import blake2b
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -20,6 +21,10 @@ def test_hashes_are_those_of_each_name_alone(
     given = NAMES if kind == "list" else pd.Series(NAMES, dtype=kind, index=range(8, 0, -1))
     wanted = [blake2b(n.encode(), digest_size=8, key=b"7:fold").digest() for n in NAMES]
     assert hash_names(given, 7, "fold").tolist() == [int.from_bytes(w, "little") for w in wanted]
+    kept = np.arange(8) % 3 == 0
+    assert (
+        hash_names(given, 7, "fold", kept).tolist() == hash_names(given, 7, "fold")[kept].tolist()
+    )
     assert screen_repeated(given).tolist() == [0, 2, 4, 6]
 
 

@@ -35,6 +35,16 @@ def copy(project: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(project, tmp_path / "project"))
 
 
+@pytest.fixture
+def known_graphs(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks need not be exported: the bundle of them all has their graphs."""
+
+    def copy_graph(_engine: object, _given: int, path: Path) -> None:
+        shutil.copy(bundle / "members" / path.name, path)
+
+    monkeypatch.setattr(bundled, "_write_graph", copy_graph)
+
+
 def test_a_bundle_says_what_it_holds(bundle: Path, ensemble: Ensemble) -> None:
     facts = ensemble.facts
     assert {m.name for m in facts.members} == {"noise-0", "small-0"}
@@ -70,6 +80,7 @@ def test_samples_travel_with_what_they_are(bundle: Path, ensemble: Ensemble, pro
         assert (bundle / sample.file).read_bytes() == original.read_bytes()
 
 
+@pytest.mark.usefixtures("known_graphs")
 def test_no_picture_travels_unasked(project: Path, tmp_path: Path) -> None:
     out = make_bundle(project, tmp_path / "none", samples=0)
     assert not [path for path in out.rglob("*") if path.suffix in (".png", ".jpg", ".webp")]
@@ -85,6 +96,7 @@ def test_what_is_there_and_no_bundle_is_left_alone(project: Path, tmp_path: Path
     assert [p.name for p in (tmp_path / "notes").iterdir()] == ["a.txt"]
 
 
+@pytest.mark.usefixtures("known_graphs")
 def test_a_bundle_appears_whole_or_not_at_all(
     project: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +149,7 @@ def test_an_ensemble_that_looks_at_files_cannot_be_bundled(
         make_bundle(copy, copy / "ensemble")
 
 
+@pytest.mark.usefixtures("known_graphs")
 def test_pictures_are_resized_and_refused_as_the_project_says(copy: Path, tmp_path: Path) -> None:
     params = yaml.safe_load((copy / "params.yaml").read_text())
     params["data"] |= {"max_pixels": 4000, "formats": ["JPEG"]}
@@ -172,6 +185,7 @@ def test_large_log_odds_may_differ_by_a_share_of_them() -> None:
     np.testing.assert_allclose(find_limit([0, -40.0]), [1e-4, 5e-4])
 
 
+@pytest.mark.usefixtures("known_graphs")
 def test_a_graph_that_is_further_off_is_not_taken(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

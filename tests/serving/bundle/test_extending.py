@@ -3,13 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from graph_files import write_graph
+from graph_files import WIDTH, write_graph
+from onnx import TensorProto, helper, numpy_helper
 from small_task import make_settings
+from torch.utils.flop_counter import FlopCounterMode
 
 from features.settings.training import Graph, Weights
+from serving.bundle.counting import count_operations
 from serving.bundle.extending import extend_graph
 from stage1_cnn.graphs.sessions import open_session, score_pixels
 from stage1_cnn.networks.frozen_network import set_head
+from stage1_cnn.networks.graph_encoder import GraphEncoder, load_encoder
 from stage1_cnn.networks.network import build_network, settle_network
 from stage1_cnn.networks.normalise import resize_pixels
 from stage1_cnn.scoring.engines import build_torch_engine
@@ -63,3 +67,37 @@ def test_a_graph_without_batches_of_any_size_is_refused(tmp_path, changes, said)
     network = build_network(settle_network(settings))
     with pytest.raises(ValueError, match=said):
         extend_graph(network, 32, 48, tmp_path / "whole.onnx")
+
+
+def open_encoder(folder, output, **changes):
+    write_graph(folder / "quarters.onnx", **changes)
+    settings = make_settings(
+        kind="frozen", model="quarters.onnx", weights=Weights(root=str(folder)),
+        graph=Graph(output=output), pooling=None if output == "embeds" else "max",
+    )  # fmt: skip
+    return load_encoder(settle_network(settings))
+
+
+def test_the_work_of_a_graph_is_counted(tmp_path):
+    """A cascade begins with what costs least, and torch sees nothing of a graph."""
+    product = 2 * WIDTH * 12
+    assert count_operations(open_encoder(tmp_path, "embeds"), 32) == product
+    assert count_operations(open_encoder(tmp_path, "embeds", batch=4), 32) == product
+    assert count_operations(open_encoder(tmp_path, "tokens"), 32) == 0  # without the last layer
+
+
+def test_convolutions_are_counted_place_by_place(tmp_path):
+    network = torch.nn.Conv2d(3, 8, 3, stride=2, padding=1)
+    node = helper.make_node("Conv", ["x", "w"], ["y"], strides=[2, 2], pads=[1, 1, 1, 1])
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
+        for name, shape in (("x", (3, 32, 32)), ("y", (8, 16, 16)))
+    ]
+    weight = numpy_helper.from_array(network.weight.detach().numpy(), "w")
+    made = helper.make_graph([node], "layer", values[:1], values[1:], [weight])
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+    encoder = GraphEncoder(Graph(output="y"))
+    encoder.content = torch.frombuffer(bytearray(model.SerializeToString()), dtype=torch.uint8)
+    with FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 3, 32, 32))
+    assert count_operations(encoder, 32) == counter.get_total_flops()

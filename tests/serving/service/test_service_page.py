@@ -3,9 +3,10 @@
 import base64
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from browser import find_browser, open_page
+from browser import open_page
 from live_service import Live, serve
 
 KEY = "a key for tests alone".replace(" ", "-")
@@ -21,8 +22,8 @@ HAND_OVER = """([encoded, kind]) => {
 
 
 @pytest.fixture(scope="module")
-def live(bundle: Path) -> Iterator[Live]:
-    find_browser()
+def live(browser: Any, bundle: Path) -> Iterator[Live]:
+    """Where there is a browser."""
     with serve(bundle, "--workers", "1", "--max-seconds", "120") as live:
         yield live
 
@@ -34,11 +35,11 @@ def choose(page, name: str, content: bytes) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [360, 1280])
 def test_a_picture_gets_its_label_and_its_evidence(
-    live: Live, pictures: list[Path], width: int
+    browser: Any, live: Live, pictures: list[Path], width: int
 ) -> None:
     content = pictures[0].read_bytes()
     [expected] = live.client.post("/score", files={"pictures": content}).json()["pictures"]
-    with open_page(live.address, width=width) as opened:
+    with open_page(browser, live.address, width=width) as opened:
         page = opened.page
         choose(page, HOSTILE, content)
         page.wait_for_selector("#evidence:not([hidden])", timeout=120_000)
@@ -58,16 +59,18 @@ def test_a_picture_gets_its_label_and_its_evidence(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["drop", "paste"])
-def test_a_picture_may_be_dropped_or_pasted(live: Live, pictures: list[Path], kind: str) -> None:
-    with open_page(live.address) as opened:
+def test_a_picture_may_be_dropped_or_pasted(
+    browser: Any, live: Live, pictures: list[Path], kind: str
+) -> None:
+    with open_page(browser, live.address) as opened:
         encoded = base64.b64encode(pictures[1].read_bytes()).decode()
         opened.page.evaluate(HAND_OVER, [encoded, kind])
         opened.page.wait_for_selector("#answer:not([hidden])", timeout=60_000)
         assert opened.page.inner_text("#name") == "handed.png"
 
 
-def test_what_is_no_picture_is_said_to_be_none(live: Live) -> None:
-    with open_page(live.address) as opened:
+def test_what_is_no_picture_is_said_to_be_none(browser: Any, live: Live) -> None:
+    with open_page(browser, live.address) as opened:
         choose(opened.page, "text.png", b"no picture")
         opened.page.wait_for_selector("#answer:not([hidden])")
         assert opened.page.inner_text("#said") == "This picture cannot be read."
@@ -75,19 +78,20 @@ def test_what_is_no_picture_is_said_to_be_none(live: Live) -> None:
         assert not opened.page.is_visible("#evidence")
 
 
-def test_the_page_needs_no_mouse(live: Live) -> None:
-    with open_page(live.address) as opened:
+def test_the_page_needs_no_mouse(browser: Any, live: Live) -> None:
+    with open_page(browser, live.address) as opened:
         opened.page.keyboard.press("Tab")
         assert opened.page.evaluate("document.activeElement.id") == "file"
 
 
-def test_with_a_key_the_page_asks_for_it(bundle: Path, tmp_path: Path, pictures) -> None:
-    find_browser()
+def test_with_a_key_the_page_asks_for_it(
+    browser: Any, bundle: Path, tmp_path: Path, pictures
+) -> None:
     (path := tmp_path / "key").write_text(KEY)
     content = pictures[0].read_bytes()
     with (
         serve(bundle, "--workers", "1", "--api-key-file", str(path)) as live,
-        open_page(live.address) as opened,
+        open_page(browser, live.address) as opened,
     ):
         page = opened.page
         choose(page, "a.png", content)

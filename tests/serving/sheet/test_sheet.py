@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from browser import find_browser, open_page
+from browser import open_page
 from PIL import Image, PngImagePlugin
 from shown_squares import show_squares
 
@@ -229,11 +229,10 @@ def test_what_is_no_picture_is_refused(ensemble):
 
 @pytest.mark.parametrize("width", [360, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_fits_and_fetches_nothing(facts, tmp_path, width, scheme):
-    find_browser()
+def test_the_page_fits_and_fetches_nothing(browser, facts, tmp_path, width, scheme):
     path = tmp_path / "sheet.html"
     path.write_text(render_sheet(facts), encoding="utf-8")
-    with open_page(path, width=width, color_scheme=scheme) as opened:
+    with open_page(browser, path, width=width, color_scheme=scheme) as opened:
         page = opened.page
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.evaluate("[...document.images].every(i => i.complete && i.naturalWidth > 0)")

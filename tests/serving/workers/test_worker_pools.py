@@ -62,7 +62,7 @@ def test_what_ends_a_worker_ends_its_task_alone(task: Any, loss: str) -> None:
         tasks += [pool.run(measure, bytes(size)) for size in (1, 1 << 20, 3)]
         return await asyncio.gather(*tasks, return_exceptions=True)
 
-    (lost, *found), losses = use_pool(use, count=2, seconds=5)
+    (lost, *found), losses = use_pool(use, count=2, seconds=3)
     assert isinstance(lost, WorkerLostError)
     assert [size for size, _ in found] == [1, 1 << 20, 3]
     assert losses == [loss]
@@ -108,8 +108,8 @@ def test_a_worker_has_a_bound_of_memory_and_says_nothing() -> None:
 def test_time_counts_from_when_a_task_has_a_worker() -> None:
     async def use(pool: WorkerPool) -> list[Any]:
         await pool.run(measure, b"")
-        return await asyncio.gather(*(pool.run(time.sleep, 1.5) for _ in range(4)))
+        return await asyncio.gather(*(pool.run(time.sleep, 0.9) for _ in range(4)))
 
-    found, losses = use_pool(use, seconds=4)
+    found, losses = use_pool(use, seconds=3)
     assert found == [None] * 4
     assert losses == []

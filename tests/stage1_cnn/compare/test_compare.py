@@ -31,7 +31,7 @@ def calls(monkeypatch):
     """Arguments of each training, which is made up."""
     made = []
 
-    def train_network(settings, store, train, rows, seed, processes, session):
+    def train_member(settings, store, train, rows, seed, sessions):
         made.append((settings, rows, seed))
         return settings
 
@@ -39,7 +39,7 @@ def calls(monkeypatch):
         auc = 0.8 + 0.01 * (settings.optimizer.lr < 1e-3) + 0.002 * len(made)
         return {"raw": make_scores(auc), "ema": make_scores(auc + 0.01)}
 
-    monkeypatch.setattr(compare, "train_network", train_network)
+    monkeypatch.setattr(compare, "train_member", train_member)
     monkeypatch.setattr(compare, "judge_unseen", judge_unseen)
     return made
 
@@ -101,7 +101,7 @@ def test_real_networks_are_compared_and_not_trained_twice(project, monkeypatch):
     assert list(table.index) == ["natural", "natural + EMA", "slow", "slow + EMA"]
     assert table.loc["natural", "auc"] > table.loc["slow", "auc"]
     before = (project / "out" / "compare.csv").read_bytes()
-    monkeypatch.delattr(compare, "train_network")
+    monkeypatch.delattr(compare, "train_member")
     main(project / "out", overrides=overrides)
     assert (project / "out" / "compare.csv").read_bytes() == before
 

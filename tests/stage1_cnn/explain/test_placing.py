@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from features.caching.shard_files import ShardFiles
 from features.crops.crop_store import FittedStore, GridStore
 from features.crops.picture_store import RawPictures
 from stage1_cnn.explain.placing import choose_corners, place_maps
@@ -35,9 +36,10 @@ def test_the_square_that_speaks_loudest_is_explained(tmp_path):
     pixels = np.zeros((2, 60, 60, 3), np.uint8)
     pixels[0, 40:, 40:] = 255
     pixels[1, :20, 20:40] = 255
-    pixels.tofile(tmp_path / "pictures.bin")
+    files = ShardFiles(tmp_path, "pictures")
+    pixels.tofile(files.locate(0).path)
     places, sizes = np.array([0, pixels[0].nbytes]), np.full((2, 2), 60, np.int32)
-    pictures = RawPictures(tmp_path / "pictures.bin", places, sizes)
+    pictures = RawPictures(files, places, sizes)
     how = (Brightness(), torch.from_numpy)
     rows = np.array([1, 0])
     assert choose_corners(*how, GridStore(pictures, 20, 9), rows).tolist() == [[0, 20], [40, 40]]

@@ -18,6 +18,7 @@ from features.artifacts import row_blocks
 from features.artifacts.dumps import read_dump
 from features.artifacts.perturbed import Variant, read_perturbed
 from features.artifacts.row_blocks import RowBlocks
+from features.core.files import digest_bytes
 from features.core.manifest import read_manifest, write_manifest
 from features.errors import ConfigError, LockedError, ManifestError, Stopped
 from features.forensics.columns import COLUMNS, measure_images
@@ -30,6 +31,7 @@ from features.settings.perturb import PERTURBATIONS, PerturbParams, Tier
 from features.settings.sections import load_params
 from stage1_cnn.perturb import run as perturb
 from stage1_cnn.perturb import scores
+from stage1_cnn.perturb.file_changes import change_file
 from stage1_cnn.perturb.tiers import damage_file
 from stage1_cnn.runtime.runs import RunLimits
 from stage1_cnn.scoring import rows
@@ -316,7 +318,7 @@ def test_a_signal_ends_the_command_with_75_and_the_same_one_goes_on(tmp_path, ex
     assert found == expected
 
 
-def test_members_that_see_crops_and_squares_are_asked_about_the_same_changes(tmp_path, monkeypatch):
+def test_of_changed_files_members_see_crops(tmp_path, monkeypatch):
     make_project(tmp_path, images=Geometry(mode="crop"))
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(yaml.safe_dump({**PARAMS, **OTHERS}))
@@ -329,3 +331,17 @@ def test_members_that_see_crops_and_squares_are_asked_about_the_same_changes(tmp
     np.testing.assert_allclose(found.crop_logits[0][0], wanted.crop_logits[ids], atol=1e-5)
     for changed in found.crop_logits[0][1:]:
         assert np.abs(changed - found.crop_logits[0][0]).max() > 1e-3
+
+    place = [variant.perturbation for variant in found.variants].index("jpeg")
+    table = read_val().table
+    for row in ids:
+        path, sha256 = table.loc[row, ["path", "sha256"]]
+        file = Path("data", path)
+        picture = change_file(found.variants[place], sha256, np.asarray(Image.open(file)))
+        Image.fromarray(picture).save(file)
+        content = file.read_bytes()
+        table.loc[row, ["bytes", "sha256"]] = len(content), digest_bytes(content)
+    write_manifest(table, "val", Path("artifacts/manifest/val.parquet"))
+    dump(tmp_path / "changed")
+    wanted = read_dump(tmp_path / "changed", read_val(), "net", 0)
+    np.testing.assert_allclose(found.crop_logits[0][place], wanted.crop_logits[ids], atol=1e-5)

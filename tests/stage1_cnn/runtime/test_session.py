@@ -137,6 +137,14 @@ def test_the_time_to_expect_is_told_once_after_a_few_steps(clock, caplog):
     assert told.startswith("to go: 2,990 steps, about 1 h 40 min at 5 images/s; --max-minutes is")
 
 
+def test_trainings_that_follow_count_in_the_time_to_expect(clock, caplog):
+    caplog.set_level("INFO")
+    limit = Interruption(max_minutes=150)
+    take_steps(Session(ALONE, limit, Saved(), save_minutes=1000, later=2), clock, 3000, seconds=2)
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith("to go: 8,990 steps, about 5 h 0 min at 5 images/s; time for 49 % of")
+
+
 @pytest.mark.parametrize(
     ("left", "end"),
     [

@@ -8,12 +8,12 @@ from together import JOBS, ask_the_others, make_task, train
 from features.errors import ConfigError
 from features.runtime.interruption import Interruption
 from features.settings.learning import Augment, Schedule
-from stage1_cnn.runtime.checkpoints import Checkpoints
-from stage1_cnn.runtime.session import Session
+from stage1_cnn.runtime.session import Sessions
 from stage1_cnn.scoring.processes import Processes
 
 pytestmark = pytest.mark.slow
 ALONE = Processes(torch.device("cpu"))
+THROUGH = Sessions(ALONE, Interruption())
 TOLERANCE = 2e-4
 
 
@@ -23,10 +23,13 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pair(folder):
+def pair(folder, programs):
     """What two processes have found."""
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    assert run_program("together.py", folder, launcher=launcher) == {"world": 2}
+    python = programs / "python"
+    launcher = (python, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    assert run_program("together", folder, python=(*launcher, "--no-python", python)) == {
+        "world": 2
+    }
     return torch.load(folder / "found.pt")
 
 
@@ -50,7 +53,7 @@ def check_same(found, wanted):
 
 @pytest.mark.parametrize("job", JOBS)
 def test_the_number_of_processes_changes_no_result_beyond_rounding(pair, alone, job):
-    check_same(pair[job], train(job, alone, ALONE))
+    check_same(pair[job], train(job, alone, THROUGH))
 
 
 def test_each_process_draws_both_classes(pair):
@@ -65,8 +68,8 @@ def test_each_process_draws_both_classes(pair):
     "Disks, signals, kills",
 )
 def test_what_two_processes_have_begun_one_can_end(pair, alone, folder):
-    session = Session(ALONE, Interruption(), Checkpoints(folder / "states"))
-    check_same(train("mixed", alone, ALONE, session), train("mixed", alone, ALONE))
+    sessions = Sessions(ALONE, Interruption(), folder / "states")
+    check_same(train("mixed", alone, sessions), train("mixed", alone, THROUGH))
 
 
 def test_rows_whose_loss_is_no_number_are_named_by_all(pair):
@@ -99,4 +102,4 @@ def test_gathered_rows_are_there_once_and_in_order(pair):
 def test_batches_that_cannot_be_shared_out_are_refused(alone, monkeypatch, changes, problem):
     monkeypatch.setitem(JOBS, "odd", changes)
     with pytest.raises(ConfigError, match=problem):
-        train("odd", alone, Processes(torch.device("cpu"), 0, 2))
+        train("odd", alone, Sessions(Processes(torch.device("cpu"), 0, 2), Interruption()))

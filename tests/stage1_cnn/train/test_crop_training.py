@@ -5,6 +5,7 @@ import pytest
 import torch
 from small_task import make_settings, make_table
 
+from features.caching.shard_files import ShardFiles
 from features.core.manifest import Manifest
 from features.crops.crop_store import CropStore
 from features.crops.picture_store import RawPictures
@@ -30,12 +31,12 @@ def task(tmp_path_factory):
         y, x = np.indices((height, width))
         board = 12.0 * labels[row] * ((y + x) % 2) + rng.normal(128, 2, (height, width))
         pictures.append(np.stack([y, x, board], axis=2).astype(np.uint8))
-    path = folder / "pictures.bin"
-    path.write_bytes(b"".join(picture.tobytes() for picture in pictures))
+    files = ShardFiles(folder, "pictures")
+    files.locate(0).path.write_bytes(b"".join(picture.tobytes() for picture in pictures))
     places = np.cumsum([0, *(picture.nbytes for picture in pictures)])[:-1]
     folds = (np.arange(60) // 2 % 3).astype(np.int16)
     manifest = Manifest("train", make_table(labels, folds), "digest")
-    return manifest, CropStore(RawPictures(path, places, sizes), SIDE)
+    return manifest, CropStore(RawPictures(files, places, sizes), SIDE)
 
 
 def make_loader(task, seed=0, processes=None, **changes):
@@ -73,6 +74,24 @@ def test_squares_are_a_function_of_seed_and_draw_however_processes_share_them(ta
     assert torch.equal(torch.cat([part.pixels for part in parts]), whole.pixels)
     other = make_loader(task, seed=1).load(3)
     assert (find_corners(other) != find_corners(whole)).any()
+
+
+def test_faces_are_where_each_draw_shows_them(task):
+    manifest, store = task
+    faced = Manifest("train", manifest.table.assign(face="0.5,0.25,0.1,0.2"), "digest")
+    loader = make_loader((faced, store), augment=Augment(self_blend=0.5))
+    batches = [loader.load(step) for step in range(2)]
+    faces = np.concatenate([batch.faces for batch in batches])
+    corners = np.concatenate([find_corners(batch) for batch in batches]).astype(int)
+    sizes = store.pictures.sizes[np.concatenate([batch.row_ids for batch in batches])]
+    seen = ~np.isnan(faces[:, 0])
+    assert seen.sum() > 0
+    found = faces[:, [1, 0, 3, 2]] * SIDE + np.pad(corners, ((0, 0), (0, 2)))
+    wanted = np.tile(sizes, 2) * [0.25, 0.5, 0.2, 0.1]
+    np.testing.assert_allclose(found[seen], wanted[seen])
+    middles = wanted[:, :2] + wanted[:, 2:] / 2 - corners
+    assert (seen == ((middles >= 0) & (middles <= SIDE)).all(axis=1)).all()
+    assert make_loader(task).load(0).faces is None
 
 
 def test_a_network_learns_from_squares_with_every_augmentation(task):

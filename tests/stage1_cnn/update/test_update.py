@@ -8,8 +8,8 @@ import pytest
 from frozen_task import fit_member_of, make_frozen_project
 from small_task import make_settings, make_table
 
-from features.core.manifest import read_manifest, write_manifest
-from features.errors import ConfigError, ManifestError
+from features.core.manifest import NO_FOLD, Manifest, read_manifest, write_manifest
+from features.errors import ConfigError
 from features.settings.sections import load_params
 from features.settings.training import TrainParams
 from stage1_cnn.frozen.embedded import Embedded, Squares
@@ -67,6 +67,19 @@ def test_nothing_is_gained_where_there_is_nothing_to_know(train):
         assert found["new"].after.auc < 0.7
 
 
+def test_new_rows_of_one_fold_judge_no_head(train):
+    """Whoever may judge them knows none: equal heads would seem to prove that nothing is gained."""
+    moved = train.table.assign(generator=train.table["generator"].replace("new", "old"))
+    own = np.flatnonzero((train.labels == 1) & (train.folds == 2))[:10]
+    moved.loc[own, "generator"] = "new"
+    found = judge(Manifest("train", moved, ""), shows=4.0)["sampling"]
+    assert (found["new"].fakes, tell_gain(found["new"])) == (0, "too few to tell")
+    assert found["old"].fakes == 300  # of the other three folds
+    moved.loc[own, "fold"] = NO_FOLD
+    with pytest.raises(ConfigError, match="heads may learn from none of the new rows"):
+        judge(Manifest("train", moved, ""), shows=4.0)
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
@@ -97,7 +110,7 @@ def test_the_command_writes_all_figures(project, capsys):
 
 
 def test_what_is_not_there_is_told(project):
-    with pytest.raises(ManifestError, match=r"no row has generator nwe\n.*train has new, old"):
+    with pytest.raises(ConfigError, match=r"--generator: no row has 'nwe'; did you mean new\?"):
         run(load(), Domain("generator", "nwe"), None, Path("out"))
     with pytest.raises(ConfigError, match="other: not an entry of kind frozen"):
         run(load(), Domain("generator", "new"), ["other"], Path("out"))

@@ -18,13 +18,12 @@ from synthetic_world import (
 )
 
 from features.core.manifest import write_manifest
-from features.errors import AlignmentError, LeakageError, MissingArtifactError, StaleArtifactError
+from features.errors import LeakageError, MissingArtifactError, StaleArtifactError
 from stage2_ensemble.columns.columns import (
     CalibrationColumns,
     HeldOutColumns,
     build_fold_columns,
     check_fittable,
-    check_same_rows,
     count_inner_folds,
     read_dumps,
     read_held_out,
@@ -176,15 +175,6 @@ def test_parts_are_counted_of_fold_rows_alone():
     for forbidden in (hold_out(columns), spared):
         with pytest.raises(LeakageError, match=type(forbidden).__name__):
             count_inner_folds([columns, forbidden], 3)
-
-
-@pytest.mark.fault("dumped rows out of order, missing or of another list")
-def test_columns_of_other_rows_are_refused():
-    columns = draw_columns(reals=5, fakes=5)
-    check_same_rows([columns, columns.take(np.arange(10))])
-    for other in (columns.take(np.arange(9)), columns.take(np.arange(10)[::-1])):
-        with pytest.raises(AlignmentError, match="rows of folds"):
-            check_same_rows([columns, other])
 
 
 # --- stale and missing dumps

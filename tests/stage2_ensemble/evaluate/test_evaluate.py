@@ -129,14 +129,6 @@ def test_what_ships_is_compared_with_the_mean_and_the_best_single(done):
             assert found[metric] == pytest.approx(val["stack"][metric] - val[name][metric])
 
 
-def test_a_second_run_writes_the_same_bytes(enter):
-    world = enter("one fold")
-    path = world.root / "artifacts" / "metrics.json"
-    before = path.read_bytes()
-    evaluate.run(load_params(MembersParams))
-    assert path.read_bytes() == before
-
-
 def test_generators_are_measured_against_the_seen_reals(done):
     found = read_metrics(done)["generators"]
     ensemble, columns = read_val(done)
@@ -435,7 +427,7 @@ def test_labels_of_val_do_not_move_contributions(enter):
     assert evaluate.run(load_params(MembersParams))["blocks"] == before
 
 
-def test_the_log_tells_reasons_and_costs_that_stand_in_no_file(enter, caplog):
+def test_a_second_run_writes_the_same_bytes_and_logs_costs_that_stand_in_no_file(enter, caplog):
     world = enter("one fold")
     before = (world.root / "artifacts/metrics.json").read_bytes()
     for work, seconds in (("train", 90.0), ("dump", 0.5)):

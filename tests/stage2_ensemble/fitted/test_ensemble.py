@@ -7,7 +7,7 @@ import pytest
 from synthetic_world import draw_columns, hold_out, make_rules
 
 from features.errors import AlignmentError, StaleArtifactError
-from stage2_ensemble.fitted.ensemble import SecondStage, check_members
+from stage2_ensemble.fitted.ensemble import SecondStage, check_members, check_same_rows
 from stage2_ensemble.models.candidates import Pooled
 from stage2_ensemble.models.combiners import Mean
 
@@ -81,3 +81,12 @@ def test_members_trained_again_since_the_fit_are_stale():
     columns = [replace(c, digests=("e" * 64,)) for c in draw_both()]
     with pytest.raises(StaleArtifactError, match=r"eeeeeeee.*dvc repro stack"):
         ENSEMBLE.score("mean", columns)
+
+
+@pytest.mark.fault("dumped rows out of order, missing or of another list")
+def test_columns_of_other_rows_are_refused():
+    columns = draw_columns(reals=5, fakes=5)
+    check_same_rows([columns, columns.take(np.arange(10))])
+    for other in (columns.take(np.arange(9)), columns.take(np.arange(10)[::-1])):
+        with pytest.raises(AlignmentError, match="rows of folds"):
+            check_same_rows([columns, other])

@@ -82,7 +82,7 @@ def compare_drawn(reals: int, fakes: int, gain: float, noise: float = 0.3, **res
 # --- noise and signal
 
 
-@pytest.mark.slow
+@pytest.mark.scale
 def test_of_a_hundred_worlds_of_noise_five_at_most_ship():
     shipped = []
     for seed in range(100):

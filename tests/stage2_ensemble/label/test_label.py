@@ -3,6 +3,7 @@
 import csv
 import logging
 import shutil
+from contextlib import chdir
 from dataclasses import replace
 
 import numpy as np
@@ -22,13 +23,13 @@ from synthetic_world import (
     write_member_dump,
     write_noise_features,
     write_params,
-    write_perturbed_val,
 )
 
 from features.core.manifest import write_manifest
 from features.errors import StaleArtifactError
 from features.settings.members import MembersParams
 from features.settings.sections import load_params
+from features.settings.stacking import StackParams
 from stage2_ensemble.columns.columns import read_held_out
 from stage2_ensemble.columns.extras import read_extras
 from stage2_ensemble.decisions.conformal import Band
@@ -36,6 +37,7 @@ from stage2_ensemble.decisions.prior_shift import use_given
 from stage2_ensemble.fitted.bundle import read_ensemble
 from stage2_ensemble.label import run as label
 from stage2_ensemble.measures.shares import Share
+from stage2_ensemble.stack import run as stack
 
 
 def read_rows(world: World, name: str) -> list[dict[str, str]]:
@@ -58,6 +60,12 @@ def score_test(world: World):
     ensemble, columns = read_ensemble(label.STACKERS), read_columns(world)
     raw = ensemble.score(ensemble.shipped, columns)
     return ensemble, columns[0].row_ids, ensemble.rules.read(ensemble.shipped, raw)
+
+
+def fit_and_label(world: World) -> None:
+    with chdir(world.root):
+        stack.run(load_params(StackParams))
+        label.run(load_params(MembersParams))
 
 
 @pytest.mark.fault(
@@ -184,11 +192,10 @@ def test_file_facts_reach_the_labels_where_they_were_asked_for(enter):
         write_noise_features(world.root, stacks[role])
         for backbone in BACKBONES:
             write_member_dump(changed, backbone, 0, role)
-    write_perturbed_val(changed)
-    run_stages(changed)
+    fit_and_label(changed)
     without = [row["label"] for row in read_rows(changed, "labels.csv")]
     write_params(changed, stack=STACK | {"use_file_facts": True})
-    run_stages(changed)
+    fit_and_label(changed)
     found = [row["label"] for row in read_rows(changed, "labels.csv")]
     readable = [i for i in range(len(found)) if i != 3]
     assert [found[i] for i in readable] == [("real", "fake")[i % 2] for i in readable]
@@ -214,7 +221,7 @@ def test_a_test_list_of_unreadable_images_gets_the_prior(tmp_path):
     write_noise_features(world.root, changed.test)
     for backbone in BACKBONES:
         write_member_dump(changed, backbone, 0, "test")
-    run_stages(changed)
+    fit_and_label(changed)
     scores = {row["score"] for row in read_rows(world, "labels.csv")}
     assert len(scores) == 1
     assert float(scores.pop()) == pytest.approx(0.6)
@@ -245,6 +252,16 @@ def test_a_new_test_list_needs_new_dumps_and_no_new_stackers(enter):
     label.run(load_params(MembersParams))
     names = [row["img_name"] for row in read_rows(world, "labels.csv")]
     assert names == list(ODD_NAMES[::-1])
+
+
+@pytest.mark.parametrize("world", ["one fold", "three folds"])
+def test_rows_are_answered_in_blocks_to_the_same_bytes(enter, monkeypatch, world):
+    enter(world)
+    files = ("labels.csv", "prediction.txt")
+    before = [(label.OUT / name).read_bytes() for name in files]
+    monkeypatch.setattr(label, "BLOCK", 4)
+    label.run(load_params(MembersParams))
+    assert [(label.OUT / name).read_bytes() for name in files] == before
 
 
 def test_an_ensemble_of_other_members_is_stale(enter):

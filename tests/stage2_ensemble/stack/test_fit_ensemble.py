@@ -56,9 +56,11 @@ def draw_calibration(fold: int, rows: int = 60) -> CalibrationColumns:
 
 @pytest.fixture(scope="module", autouse=True)
 def small():
+    """Without what test_without.py is about, which takes as long as all the rest."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(candidates, "LEAST_ROWS", 10)
         patch.setattr(forest, "TREES", 20)
+        patch.setattr(stack, "leave_backbones_out", lambda *args: {})
         yield
 
 
@@ -125,7 +127,6 @@ def test_the_margin_of_params_counts(choose, folds):
 def test_a_name_in_params_ships_whatever_the_gate_says(choose, folds, judged, monkeypatch, name):
     ensemble, spared = choose()
     monkeypatch.setattr(stack, "judge_candidates", lambda *args: judged)
-    monkeypatch.setattr(stack, "leave_backbones_out", lambda *args: {})
     params = make_params().model_copy(update={"gate": Gate(ship=name)})
     named = fit_ensemble(folds, spared, params, "d" * 64, 0.6)
     assert named.shipped == name != ensemble.shipped

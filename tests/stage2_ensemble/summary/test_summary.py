@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -102,9 +101,9 @@ def test_the_place_of_the_labels_and_the_rows_are_told(done, monkeypatch, capsys
     assert text.splitlines()[-1] == "Final labels: artifacts/labels.csv"
 
 
-def test_json_is_the_metrics_and_quiet_is_the_answer_alone(done):
+def test_json_is_the_metrics_and_quiet_is_the_answer_alone(done, programs):
     def call(option: str) -> str:
-        command = [sys.executable, "-m", "stage2_ensemble.summary", option]
+        command = [programs / "python", "-m", "stage2_ensemble.summary", option]
         environment = {**os.environ, "PYTHONPATH": str(Path(summary.__file__).parents[2])}
         return subprocess.run(
             command, env=environment, capture_output=True, text=True, check=True

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from features.runtime.unused import set_unused_aside
+from features.inputs.unused import set_unused_aside
 
 
 def make(root: Path, name: str, text: str) -> None:

@@ -1,0 +1,1 @@
+"""What benchmarks of very many rows share: made rows, a second stage, what memory they take."""
