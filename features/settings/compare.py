@@ -34,16 +34,16 @@ Domains = Annotated[
 VariantName = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 
 
-class Variant(Backbone):
+class ComparedBackbone(Backbone):
     """What is changed of the entry of `backbones`: any of its fields, sections field by field."""
 
     model: str = ""
 
 
-def _make_default_variants() -> dict[str, Variant]:
+def _make_default_variants() -> dict[str, ComparedBackbone]:
     return {
-        "natural": Variant(sampling=Sampling(mode="natural")),
-        "balanced": Variant(sampling=Sampling(mode="balanced")),
+        "natural": ComparedBackbone(sampling=Sampling(mode="natural")),
+        "balanced": ComparedBackbone(sampling=Sampling(mode="balanced")),
     }
 
 
@@ -64,7 +64,7 @@ class Compare(Section):
     the label file."""
     seeds: PositiveInt = 3
     """Trainings of each variant; an interval needs 2."""
-    variants: Annotated[dict[VariantName, Variant], Field(min_length=1)] = Field(
+    variants: Annotated[dict[VariantName, ComparedBackbone], Field(min_length=1)] = Field(
         default_factory=_make_default_variants
     )
     """The first one is the baseline of the others. Each changes fields of the backbone's entry,
