@@ -92,7 +92,7 @@ def make_task(folder, rank):
 
 def train(name, task, sessions):
     manifest, store = task
-    processes, start = sessions.processes, Weights(root=str(store._path.parent))
+    processes, start = sessions.processes, Weights(root=str(store._reader.files.folder))
     changes = {"model": "test_convnext", "ema": Ema(half_life_epochs=0.2), "weights": start}
     settings = make_settings(**changes, **JOBS[name])
     rows = manifest.rows_to_learn(0)

@@ -364,7 +364,7 @@ def test_too_little_memory_where_pixels_are_fed_says_what_to_do(task, monkeypatc
         def gather(self, row_ids, out=None):
             raise RuntimeError(text)
 
-    full = Full(store._path, store._slots, store.size)
+    full = Full(*store.__reduce__()[1])
     with pytest.raises(DeviceMemoryError, match=r"schedule\.accumulate=2"):
         train((manifest, full))
 
