@@ -1,7 +1,7 @@
 """Settings of a comparison: which settings of one backbone, on how many rows, with which seeds."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -18,11 +18,11 @@ from features.settings.training import (
     Backbone,
     BackboneName,
     MemberSettings,
-    Overrides,
     TrainingSections,
     TrainParams,
     find_conflicts,
     find_kind_problems,
+    find_size_problems,
 )
 
 Domains = Annotated[
@@ -34,10 +34,16 @@ Domains = Annotated[
 VariantName = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 
 
-def _make_default_variants() -> dict[str, Overrides]:
+class ComparedBackbone(Backbone):
+    """What is changed of the entry of `backbones`: any of its fields, sections field by field."""
+
+    model: str = ""
+
+
+def _make_default_variants() -> dict[str, ComparedBackbone]:
     return {
-        "natural": Overrides(sampling=Sampling(mode="natural")),
-        "balanced": Overrides(sampling=Sampling(mode="balanced")),
+        "natural": ComparedBackbone(sampling=Sampling(mode="natural")),
+        "balanced": ComparedBackbone(sampling=Sampling(mode="balanced")),
     }
 
 
@@ -58,10 +64,11 @@ class Compare(Section):
     the label file."""
     seeds: PositiveInt = 3
     """Trainings of each variant; an interval needs 2."""
-    variants: Annotated[dict[VariantName, Overrides], Field(min_length=1)] = Field(
+    variants: Annotated[dict[VariantName, ComparedBackbone], Field(min_length=1)] = Field(
         default_factory=_make_default_variants
     )
-    """The first one is the baseline of the others. Each overrides fields of the backbone's."""
+    """The first one is the baseline of the others. Each changes fields of the backbone's entry,
+    such as `image_size` or a section."""
 
     @model_validator(mode="after")
     def _check_rows(self) -> Self:
@@ -92,10 +99,22 @@ class CompareParams(TrainParams):
 
     def resolve_variant(self, name: str) -> MemberSettings:
         """Settings of one variant: global sections, the backbone's overrides, then its own."""
-        entry = self.backbones[self.compared_backbone]
-        merged = _merge_overrides(entry, self.compare.variants[name])
         # No validation: the checks of the whole file would run again for each variant.
-        return self.model_copy(update={"backbones": {name: merged}}).resolve_backbone(name)
+        alone = {name: self._change_entry(name)}
+        return self.model_copy(update={"backbones": alone}).resolve_backbone(name)
+
+    def _change_entry(self, name: str) -> Backbone:
+        """The entry of `backbones` with what the variant gives set in it, sections field by field;
+        what neither gives stays unset."""
+        entry, variant = self.backbones[self.compared_backbone], self.compare.variants[name]
+        changed: dict[str, Any] = {}
+        for key in variant.model_fields_set:
+            old, new = getattr(entry, key), getattr(variant, key)
+            if isinstance(old, Section) and isinstance(new, Section):
+                parts = [section.model_dump(exclude_unset=True) for section in (old, new)]
+                new = type(new)(**{**parts[0], **parts[1]})
+            changed[key] = new
+        return entry.model_copy(update=changed)
 
     def _find_compare_problems(self) -> list[str]:
         if not self.backbones:  # all members are from outside: there is nothing to train
@@ -103,7 +122,6 @@ class CompareParams(TrainParams):
         if self.compared_backbone not in self.backbones:
             advice = suggest_name(self.compared_backbone, list(self.backbones))
             return [f"compare.backbone {self.compared_backbone}: unknown{advice}"]
-        entry = self.backbones[self.compared_backbone]
         problems, resolved = [], {}
         for name in self.compare.variants:
             try:
@@ -111,24 +129,14 @@ class CompareParams(TrainParams):
             except ValidationError as error:  # fields that are valid alone, not together
                 found = describe_problems(TrainingSections, error)
             else:
-                found = find_conflicts(resolved[name])
-                found += find_kind_problems(_merge_overrides(entry, self.compare.variants[name]))
+                found = find_size_problems(resolved[name], self.images)
+                found += find_conflicts(resolved[name])
+                found += find_kind_problems(self._change_entry(name))
             sampling = self.compare.variants[name].sampling
             if sampling and {"limit_rows", "take"} & sampling.model_fields_set:
                 found.append("sampling.limit_rows must be the same for all: use compare.rows")
             problems += [f"compare.variants.{name}: {problem}" for problem in found]
         return problems + _find_twins(resolved)
-
-
-def _merge_overrides(entry: Backbone, variant: Overrides) -> Backbone:
-    """`entry` with the fields that `variant` gives set in it; unset fields stay unset."""
-    changed: dict[str, Section] = {}
-    for key in TrainingSections.model_fields:
-        old, new = getattr(entry, key), getattr(variant, key)
-        if new is not None:
-            given = old.model_dump(exclude_unset=True) if old is not None else {}
-            changed[key] = type(new)(**{**given, **new.model_dump(exclude_unset=True)})
-    return entry.model_copy(update=changed)
 
 
 def _find_twins(resolved: Mapping[str, MemberSettings]) -> list[str]:

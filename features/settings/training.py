@@ -152,11 +152,7 @@ class TrainParams(TrainingSections, StageParams):
         if settings.graph is not None and settings.network.input != "rgb":
             found = f"network.input {settings.network.input}"
             problems.append(f"backbones.{name}: {found}: an ONNX file sees colours, set it to rgb")
-        if settings.image_size > self.images.size and settings.images.mode != "crop":
-            problems.append(
-                f"backbones.{name}.image_size {settings.image_size} is above images.size "
-                f"{self.images.size}: pixels that the store does not hold"
-            )
+        problems += [f"backbones.{name}.{p}" for p in find_size_problems(settings, self.images)]
         return problems + [f"{p} (backbone {name})" for p in find_conflicts(settings)]
 
     def resolve_backbone(self, name: str) -> MemberSettings:
@@ -241,6 +237,14 @@ def _find_graph_problems(entry: Backbone) -> list[str]:
             graph.dtype == "uint8" and (graph.mean, graph.std) != (plain.mean, plain.std)
         )
     return [problem for problem, is_so in found.items() if is_so]
+
+
+def find_size_problems(settings: MemberSettings, images: TrainedImages) -> list[str]:
+    """A side of squares that the store does not hold."""
+    if settings.image_size <= images.size or settings.images.mode == "crop":
+        return []
+    asked = f"image_size {settings.image_size} is above images.size {images.size}"
+    return [f"{asked}: pixels that the store does not hold"]
 
 
 def find_conflicts(settings: MemberSettings) -> list[str]:

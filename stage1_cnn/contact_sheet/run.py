@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from features.core.files import write_atomic
 from features.core.manifest import Ids, LearnRows, Manifest, read_manifest
 from features.crops.crop_store import Boxes, CropStore, open_member_store, place_boxes
+from features.errors import ConfigError
 from features.pixels.decoding import Pixels
 from features.pixels.store import ImageStore
 from features.settings.training import MemberSettings, TrainParams
@@ -61,7 +62,7 @@ def make_views(
     count: int,
     draw: Draw | None = None,
 ) -> list[View]:
-    """The images as stored, uint8 `(n, s, s, 3)`, and `count` draws of each.
+    """The images as stored, or the square in their middle, uint8 `(n, s, s, 3)`, and `count` draws.
 
     All in the size that the network sees. Mixing takes its pairs from these images alone. `draw`
     is what a draw begins with in place of the stored images.
@@ -70,7 +71,8 @@ def make_views(
     # Without statistics it only resizes: its output stays in grey levels.
     fit = Normaliser((0.0,) * 3, (1 / 255,) * 3, size, torch.device("cpu"))
     change, damage = Augmenter(augment, size, seed), SquareDamage(augment.web, seed)
-    views = [View("stored", to_pixels(fit(pixels)).numpy(), labels.astype(np.float64))]
+    title = "middle" if settings.images.mode == "crop" else "stored"
+    views = [View(title, to_pixels(fit(pixels)).numpy(), labels.astype(np.float64))]
     for number in range(count):
         first = number * len(labels)
         squares, faces = (pixels.copy(), None) if draw is None else draw(first)
@@ -141,7 +143,13 @@ def begin_draws(
 def run(
     params: TrainParams, settings: MemberSettings, fold: int, rows: int, views: int, path: Path
 ) -> None:
-    """Writes `views` draws of each of `rows` images that a member of `fold` learns from."""
+    """Writes `views` draws of each of `rows` images that a member of `fold` learns from.
+
+    Raises `ConfigError` for a frozen network, of which no picture is ever changed.
+    """
+    if settings.kind == "frozen":
+        problem = f"{settings.model} is frozen: it sees pictures as they are, nothing is drawn"
+        raise ConfigError("params.yaml", [problem], "Name a backbone that is trained, or --damages")
     settings = settle_network(settings)
     train = read_manifest(MANIFEST, "train")
     row_ids = choose_pictures(train, train.rows_to_learn(fold), rows, params.seed)

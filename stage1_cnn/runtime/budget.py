@@ -26,16 +26,20 @@ def describe_budget(params: TrainParams, folds: int, limit: int | None) -> str:
     counts = [count_parameters(params.resolve_backbone(name)) for name in params.backbones]
     stored, learned = (folds * sum(each) for each in zip(*counts, strict=True))
     what = f"{_plural(len(counts), 'network')} × {_plural(folds, 'fold')}"
-    text = f"parameters: {what}, {_millions(learned)} learned, {_millions(stored)} stored"
+    text = f"parameters: {what}, {_count(learned)} learned, {_count(stored)} stored"
     if limit is None:
         return f"{text}, no limit (budget.parameters)"
-    text = f"{text} of {_millions(limit)} (budget.parameters)"
-    return f"{text}: {_millions(stored - limit)} above" if stored > limit else text
+    text = f"{text} of {_count(limit)} (budget.parameters)"
+    return f"{text}: {_count(stored - limit)} above" if stored > limit else text
 
 
 def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _millions(count: int) -> str:
-    return f"{count / 1e6:,.1f} M" if count % 1_000_000 else f"{count // 1_000_000:,} M"
+def _count(parameters: int) -> str:
+    """In millions; few as they are."""
+    if parameters < 100_000:
+        return f"{parameters:,}"
+    millions = parameters / 1e6
+    return f"{millions:,.0f} M" if millions.is_integer() else f"{millions:,.1f} M"

@@ -1,4 +1,4 @@
-"""Tables of what members are worth: without one of them, and of detectors from outside."""
+"""Tables of what members are worth: without one of them, by tier, and of those from outside."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -57,6 +57,23 @@ def build_without(metrics: ValMetrics, costs: Mapping[str, Cost] | None = None) 
 
 def _format_cost(value: float | None) -> str:
     return NO_VALUE if value is None else f"{value:.{0 if value >= 10 else 1}f}"
+
+
+def build_tiers(metrics: ValMetrics) -> TextTable | None:
+    """AUC of each backbone in each tier, and their mean; `None` for one alone or without tiers."""
+    found = metrics["robustness"]
+    if len(found["backbones"]) < 2:
+        return None
+    names = (*found["tiers"], "robust (mean)")
+    columns = (Column("backbone", folds=True), *(Column(name, "right") for name in names))
+    rows = []
+    for name, values in found["backbones"].items():
+        figures = (*(values["tiers"][tier] for tier in found["tiers"]), values)
+        cells = (format_interval(figure).replace(" ", "\n", 1) for figure in figures)
+        rows.append(Row((title_backbone(name, metrics), *cells)))
+    title = f"backbones by tier: {found['reals']} real and {found['fakes']} fake val rows"
+    note = "AUC [95 %]; the rows are the same everywhere, so intervals that overlap may tell apart"
+    return TextTable(title, columns, tuple(rows), note)
 
 
 def build_outside(metrics: ValMetrics) -> TextTable | None:

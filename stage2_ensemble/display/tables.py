@@ -6,7 +6,12 @@ from typing import Any
 from features.core.number_text import NO_VALUE, format_figure, format_percent
 from stage2_ensemble.display.called_fake import build_called_fake
 from stage2_ensemble.display.layout import Column, Row, TextTable
-from stage2_ensemble.display.member_tables import build_outside, build_without, format_gap
+from stage2_ensemble.display.member_tables import (
+    build_outside,
+    build_tiers,
+    build_without,
+    format_gap,
+)
 from stage2_ensemble.explanations.contributions import BACKBONE
 from stage2_ensemble.findings.robustness import SCORERS, name_variant
 from stage2_ensemble.models.candidates import GATED
@@ -67,6 +72,7 @@ def list_tables(metrics: Metrics) -> list[TextTable]:
         build_comparisons(metrics),
         build_units(metrics),
         build_robustness(metrics),
+        build_tiers(metrics),
         build_blocks(metrics),
         build_without(metrics),
     )

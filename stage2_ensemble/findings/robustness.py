@@ -5,8 +5,9 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
+import numpy as np
 import pandas as pd
 
 from features.artifacts.perturbed import (
@@ -27,12 +28,14 @@ from stage2_ensemble.findings.promises import check_tier
 from stage2_ensemble.fitted.ensemble import SecondStage
 from stage2_ensemble.measures.resampling import index_groups
 from stage2_ensemble.results.robustness import (
+    BackboneRobust,
     Counts,
     RobustAuc,
     Robustness,
     VariantMetrics,
     VariantScores,
 )
+from stage2_ensemble.results.scores import Auc
 
 SCORERS = ("stack", "mean", "best_single")
 """`stack` is what ships."""
@@ -102,13 +105,14 @@ def measure_robustness(
     if not len(ids):
         nothing: Robustness = {
             **counts, "groups": 0, "reliable": False, "note": perturbed.note,
-            "variants": [], "tiers": [], "robust": {},
+            "variants": [], "tiers": [], "robust": {}, "backbones": {},
         }  # fmt: skip
         return ChangedFindings(nothing, {})
     table = val.table.iloc[ids]
     variants: list[VariantMetrics] = []
     plain: dict[str, Floats] = {}
     by_tier: dict[str, dict[str, Floats]] = {}
+    of_backbones: dict[str, Floats] = {}
     promises: dict[str, Any] = {}
     rule = ensemble.rules.scorers[ensemble.shipped]
     for place, variant in enumerate(perturbed.variants):
@@ -120,6 +124,7 @@ def measure_robustness(
         plain = plain or scores
         if variant.is_tier:
             by_tier[variant.name] = scores
+            of_backbones[variant.name] = np.mean([c.logits for c in columns], axis=0)
         variants.append(measure_variant(ensemble, variant, scores, plain, labels, groups))
         if variant.name in rule.threshold.tiers:
             log_odds = rule.calibration.apply(ensemble.score(ensemble.shipped, columns))
@@ -130,6 +135,7 @@ def measure_robustness(
         scorer: measure_robust(labels, {t: by_tier[t][scorer] for t in tiers}, groups)
         for scorer in (SCORERS if tiers else ())
     }
+    backbones = measure_backbones(ensemble.backbones if tiers else (), of_backbones, labels, groups)
     numbered = index_groups(labels, groups)
     found: Robustness = {
         **counts,
@@ -139,6 +145,7 @@ def measure_robustness(
         "variants": variants,
         "tiers": tiers,
         "robust": robust,
+        "backbones": backbones,
     }
     return ChangedFindings(found, promises)
 
@@ -159,6 +166,21 @@ def measure_robust(labels: Labels, tiers: Mapping[str, Floats], groups: Ids) -> 
         "worst_auc_low": lowest.low,
         "worst_auc_high": lowest.high,
     }
+
+
+def measure_backbones(
+    names: Sequence[str], tiers: Mapping[str, Floats], labels: Labels, groups: Ids
+) -> dict[str, BackboneRobust]:
+    """`tiers`: by tier, log-odds `(n, b)` of the backbones `names`."""
+    found: dict[str, BackboneRobust] = {}
+    for place, name in enumerate(names):
+        own = {tier: log_odds[:, place] for tier, log_odds in tiers.items()}
+        aucs = {tier: measure_auc(labels, scores, groups) for tier, scores in own.items()}
+        found[name] = {
+            **measure_robust(labels, own, groups),
+            "tiers": {tier: cast(Auc, auc.to_metrics()) for tier, auc in aucs.items()},
+        }
+    return found
 
 
 def name_candidates(ensemble: SecondStage) -> dict[str, str]:

@@ -41,6 +41,13 @@ class RobustAuc(Auc):
     worst_auc_high: Figure
 
 
+class BackboneRobust(RobustAuc):
+    """The mean of a backbone's log-odds over its folds."""
+
+    tiers: dict[str, Auc]
+    """In each of them, `clean` first."""
+
+
 class Robustness(Counted, Counts):
     """What scorers are worth on changed pictures."""
 
@@ -50,3 +57,5 @@ class Robustness(Counted, Counts):
     """That robust AUC is the mean over, `clean` first; empty where there is no other one."""
     robust: dict[str, RobustAuc]
     """By scorer; empty without tiers."""
+    backbones: dict[str, BackboneRobust]
+    """By name; empty without tiers."""

@@ -16,7 +16,7 @@ from features.runtime.terminal import build_console, get_form, write_document
 from stage2_ensemble.display.called_fake import build_called_fake
 from stage2_ensemble.display.closing import print_closing
 from stage2_ensemble.display.layout import render_table
-from stage2_ensemble.display.member_tables import build_outside, build_without
+from stage2_ensemble.display.member_tables import build_outside, build_tiers, build_without
 from stage2_ensemble.display.tables import (
     build_blocks,
     build_comparisons,
@@ -96,6 +96,8 @@ def _print_val(console: Console, metrics: ValMetrics) -> None:
         console.print(line, highlight=False)
     console.print(render_table(build_promises(metrics)))
     console.print(render_table(build_robustness(metrics)))
+    if tiers := build_tiers(metrics):
+        console.print(render_table(tiers))
     console.print(render_table(build_blocks(metrics)))
     check_bundle(STACKERS)
     facts = read_json(STACKERS / ENSEMBLE, "stack")

@@ -60,6 +60,19 @@ def test_a_variant_overrides_by_field_on_top_of_its_backbone():
     assert (settings.optimizer.lr, settings.optimizer.weight_decay) == (1e-4, 0.05)
 
 
+def test_a_variant_may_change_the_network_its_side_and_its_kind():
+    weights = "pretrained: weights.safetensors"
+    params = make_params(
+        "compare.variants.half.image_size=16",
+        "compare.variants.other.model=test_vit",
+        f"compare.variants.frozen={{kind: frozen, {weights}, schedule: null}}",
+    )
+    half, other, frozen = (params.resolve_variant(name) for name in ("half", "other", "frozen"))
+    assert (half.model, half.image_size, half.schedule.epochs) == ("test_resnet", 16, 3)
+    assert (other.model, other.image_size) == ("test_vit", SETTINGS["images"]["size"])
+    assert (frozen.kind, frozen.model) == ("frozen", "test_resnet")
+
+
 def test_a_learning_curve_makes_no_finished_run_count_less(train):
     runs, same, others = (
         [run.key for run in plan(make_params(*overrides), train)]
@@ -92,6 +105,8 @@ def test_all_conflicts_are_told_at_once():
         "compare.variants.sphere.loss.uniformity=0.5",
         "compare.variants.stuck={loss: {alignment: 0.1}, network: {head: cosine}, optimizer: "
         "{tune: head}}",
+        "compare.variants.large.image_size=64",
+        "compare.variants.still.kind=frozen",
         "backbones.other.image_size=64",
     )
     starts = ["backbones.other.image_size 64"] + [
@@ -103,6 +118,9 @@ def test_all_conflicts_are_told_at_once():
             ("far", "sampling.pairs: sampling.mode natural has no classes to draw side by side"),
             ("sphere", "loss.alignment and loss.uniformity act on directions of embeddings"),
             ("stuck", "loss.alignment and loss.uniformity change nothing where"),
+            ("large", "image_size 64 is above images.size"),
+            ("still", "schedule: a frozen network has no use for it"),
+            ("still", "pretrained false: a frozen network that has learned nothing"),
             ("twin", "has the same settings as natural"),
         )
     ]

@@ -8,6 +8,7 @@ from small_task import SIZE, make_pixels, make_settings, make_table
 
 from features.core.files import digest_file
 from features.core.manifest import write_manifest
+from features.errors import ConfigError
 from features.settings.learning import Augment
 from stage1_cnn.contact_sheet.__main__ import main
 from stage1_cnn.contact_sheet.damages import SIDE, fit_cell
@@ -119,3 +120,12 @@ def test_of_crops_each_draw_shows_another_square_of_the_same_pixels(project):
     squares = [sheet[top : top + 16, left + 1 + FRAME : left + 17 + FRAME] for left in lefts[-6:]]
     assert all(square.shape == (16, 16, 3) for square in squares)
     assert len({square.tobytes() for square in squares}) > 3
+
+
+def test_a_frozen_network_has_no_draws_but_damages(project):
+    frozen = ["backbones.small={kind: frozen, model: test_resnet, pretrained: true}"]
+    with pytest.raises(ConfigError, match="test_resnet is frozen"):
+        main("small", overrides=[*frozen, "augment.web=1.0"])
+    assert not Path("artifacts/contact_sheets").exists()
+    main("small", rows=2, damages=True, overrides=frozen, out=Path("sheet.png"))
+    assert Path("sheet.png").exists()

@@ -76,6 +76,13 @@ def test_all_networks_are_held_against_the_limit(folds, limit, line):
     assert describe_budget(params, folds, limit) == f"parameters: {line}"
 
 
+def test_heads_of_frozen_networks_are_no_zero_millions():
+    frozen = make(kind="frozen", model="resnet18", pretrained=True)
+    params = SimpleNamespace(backbones={"clip": frozen}, resolve_backbone=lambda _: frozen)
+    line = describe_budget(params, 4, None)
+    assert line.startswith("parameters: 1 network × 4 folds, 2,052 learned, 44.7 M stored")
+
+
 def test_a_network_that_cannot_be_built_is_named():
     with pytest.raises(ConfigError, match="resnet50"):
         describe_budget(make_params("resnet5O"), 1, None)

@@ -29,7 +29,13 @@ def test_a_page_has_all_tables_and_no_seconds(finished):
     tables = {
         table.title.partition(":")[0].partition(" (")[0]: table for table in list_tables(metrics)
     }
-    assert {"val", "what ships", "perturbed pictures", "without a backbone"} <= set(tables)
+    assert {
+        "val",
+        "what ships",
+        "perturbed pictures",
+        "backbones by tier",
+        "without a backbone",
+    } <= set(tables)
     rows = {row.cells[0]: row.cells for row in tables["val"].rows}
     auc = metrics["val"]["members"]["net-a-0"]["auc"]
     assert rows["net-a-0"][1].startswith(f"{auc:.3f}")

@@ -114,6 +114,28 @@ def test_robust_auc_is_the_mean_over_tiers_and_narrower_than_their_worst(done):
         assert values["worst_auc_low"] == web["auc_low"]
 
 
+def test_backbones_stand_beside_each_other_in_every_tier(done, capsys):
+    found = read_robustness()
+    ensemble = read_ensemble(evaluate.STACKERS)
+    perturbed = read_perturbed(evaluate.PERTURBED, done.val)
+    ids = perturbed.row_ids
+    assert tuple(found["backbones"]) == ensemble.backbones
+    for place, name in enumerate(ensemble.backbones):
+        values = found["backbones"][name]
+        aucs = []
+        for variant, tier in enumerate(found["tiers"]):
+            columns = build_columns(ensemble, perturbed, variant, done.val.table.iloc[ids])
+            log_odds = np.mean([c.logits[:, place] for c in columns], axis=0)
+            aucs.append(roc_auc_score(done.val.labels[ids], log_odds))
+            assert values["tiers"][tier]["auc"] == pytest.approx(aucs[-1])
+        assert values["auc"] == pytest.approx(np.mean(aucs))
+        assert values["worst_auc"] == pytest.approx(min(aucs))
+    summary.run()
+    shown = capsys.readouterr().out
+    assert "backbones by tier: 100 real and 100 fake val rows" in shown
+    assert f"{found['backbones'][ensemble.backbones[0]]['auc']:.3f}" in shown
+
+
 def test_robust_auc_stands_beside_auc_wherever_figures_are_read(done, capsys, caplog):
     metrics = read_metrics(evaluate.OUT / "metrics.json")
     text = describe_robust(metrics["robustness"])
