@@ -51,7 +51,7 @@ def spread_rows(array: Array) -> "da.Array":
 
 def _read_block(path: str, block_info: Any = None) -> Array:
     start, stop = block_info[None]["array-location"][0]
-    return np.array(np.load(path, mmap_mode="r")[start:stop])
+    return np.array(np.load(path, mmap_mode="r", allow_pickle=False)[start:stop])
 
 
 def _cut(count: int) -> tuple[int, ...]:

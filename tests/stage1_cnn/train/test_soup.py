@@ -7,11 +7,10 @@ import pandas as pd
 import pytest
 import torch
 from frozen_task import make_frozen_project, save_weights
-from small_task import make_settings
+from small_task import keep_pixels, make_settings
 from small_trainings import ALONE, equal
 
 from features.errors import Stopped
-from features.pixels.store import RawStore
 from features.runtime.interruption import Interruption
 from features.settings.learning import Schedule
 from features.settings.sections import load_params
@@ -117,9 +116,7 @@ def test_nothing_of_the_fold_left_out_is_seen(task, starts, soup, tmp_path):
     manifest, store = task
     pixels = store.gather(np.arange(len(manifest)))
     pixels[manifest.fold_rows(0)] = 255 - pixels[manifest.fold_rows(0)]
-    pixels.tofile(tmp_path / "other.bin")
-    other = RawStore(tmp_path / "other.bin", np.arange(len(pixels)), store.size)
-    found = cook((manifest, other), prepare(starts))
+    found = cook((manifest, keep_pixels(tmp_path / "other.bin", pixels)), prepare(starts))
     assert equal(found.last_state, soup.last_state)
     assert equal(found.ema_state, soup.ema_state)
 
