@@ -4,7 +4,6 @@ Exit codes: 0 done, 1 bug (with its traceback), 2 bad input or a refusal of the 
 message), 75 stopped and resumable, 130 or 143 ended by Ctrl-C or SIGTERM with nothing to resume.
 """
 
-import atexit
 import functools
 import gc
 import inspect
@@ -58,10 +57,8 @@ def run_stage(
     how it was called, if not as `python -m <name>`.
     """
     program = program or f"python -m {name}"
-    # torch makes a million objects that stay: looking them through again and again while it loads,
-    # and once more at the end of the process, took a third of the time of starting and ending.
+    # torch makes a million objects that stay: they were looked through again and again meanwhile.
     gc.set_threshold(COLLECT_AFTER)
-    atexit.register(gc.freeze)
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(_guard(name, program, command, says_document))
     if "--json" not in sys.argv and os.environ.get(VARIABLE) != "json":
