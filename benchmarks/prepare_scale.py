@@ -151,7 +151,7 @@ def run_prepare(root: Path, n: int) -> Figures:
     clock, params = Clock(), make_params(root)
     with clock.time("labels"):
         rows = read_role(params.data, params.split.hold_out, "train").rows
-        rows = override_labels(rows.assign(role="train"), params)
+        rows = override_labels(rows.assign(role="train", face=""), params)
     size = measure_table(rows)
     clock.figures |= {"labels, table": size, "labels, ratio": clock.figures["labels, peak"] / size}
     scans = make_scans(n)

@@ -121,6 +121,8 @@ def _join_texts(cells: pd.Series) -> "pa.Buffer":
     import pyarrow.compute as pc
 
     found = pa.array(cells, pa.large_string())
+    if found.null_count:
+        raise ValueError(f"column {cells.name} has empty cells")
     # Tables that were put together hold chunks of either type of text, whatever they say.
     chunks = found.chunks if isinstance(found, pa.ChunkedArray) else [found]
     texts = pa.concat_arrays([chunk.cast(pa.large_string()) for chunk in chunks])

@@ -56,6 +56,14 @@ def test_tables_that_were_put_together_have_the_digest_of_their_rows(stored: Man
     assert digest_table(parts) == stored.digest
 
 
+def test_a_table_with_an_empty_cell_of_text_has_no_digest(stored: Manifest) -> None:
+    for empty in (None, float("nan")):
+        holed = stored.table.astype(object)
+        holed.loc[3, "face"] = empty
+        with pytest.raises(ValueError, match="column face has empty cells"):
+            digest_table(holed)
+
+
 def test_only_columns_that_are_asked_for_are_kept(stored: Manifest) -> None:
     assert stored.labels.tolist() == [i % 2 for i in range(N)]
     assert len(stored.rows_to_learn(0).row_ids) == 7
