@@ -100,7 +100,7 @@ def fit_member(
     figures = _judge(embedded.rows, head, train, judged)
     _log.info("fold left out: %s", describe_figures(figures))
     state = {name: value.cpu() for name, value in network.state_dict().items()}
-    trained = Trained(state, None, count_frozen(network), encoder=embedded.encoder)
+    trained = Trained(state, None, count_frozen(network, settings), encoder=embedded.encoder)
     trained.seconds = time.perf_counter() - start
     trained.images = trained.total = len(rows.row_ids)
     return trained, {"raw": figures}
