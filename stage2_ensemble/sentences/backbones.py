@@ -30,9 +30,9 @@ LOUD = 3.0
 own."""
 SAY = {
     "mean": "It ships all the same",
-    "rank_mean": "rank_mean ships, in which each counts the same",
-    "greedy": "greedy ships, the mean of those that help, each as often as it was chosen",
-    "best_single": "best_single ships, one backbone alone",
+    "rank_mean": "What ships is rank_mean, in which each counts the same",
+    "greedy": "What ships is greedy, the mean of those that help, each as often as it was chosen",
+    "best_single": "What ships is best_single, one backbone alone",
 }
 """What comes of loud ones in each combiner; all others learn what log-odds are worth."""
 MARGINAL = 0.01
@@ -64,7 +64,7 @@ def describe_loud(backbones: Mapping[str, BackboneFigures], shipped: str) -> str
     loud = [name for name, spread in spreads.items() if spread > LOUD * spreads[quiet]]
     if not loud:
         return ""
-    said = SAY.get(shipped, f"{shipped} ships, which has learned what log-odds are worth")
+    said = SAY.get(shipped, f"What ships is {shipped}, which has learned what log-odds are worth")
     return (
         f"The plain mean is mostly the opinion of "
         f"{', '.join(f'{name} ({spreads[name]:.1f})' for name in loud)}: on rows of train their "

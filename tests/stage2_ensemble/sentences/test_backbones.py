@@ -77,8 +77,8 @@ def test_what_ships_comes_first_and_then_the_gated_ones():
     ("shipped", "said"),
     [
         ("mean", "It ships all the same."),
-        ("rank_mean", "rank_mean ships, in which each counts the same."),
-        ("lightgbm", "lightgbm ships, which has learned what log-odds are worth."),
+        ("rank_mean", "What ships is rank_mean, in which each counts the same."),
+        ("lightgbm", "What ships is lightgbm, which has learned what log-odds are worth."),
     ],
 )
 def test_loud_backbones_are_named_and_what_ships_in_place_of_their_mean(shipped, said):
