@@ -26,8 +26,8 @@ LOSSES: dict[IntervalSide, str] = {
     "unknown": "no loss known",
 }
 LOUD = 3.0
-"""Times the spread of another's log-odds: nine tenths of the variance of their mean are then its
-own."""
+"""Times the spread of another's log-odds: of the mean of both, nine tenths of the variance are
+then its own."""
 SAY = {
     "mean": "It ships all the same",
     "rank_mean": "What ships is rank_mean, in which each counts the same",
@@ -56,13 +56,13 @@ def list_reasons(metrics: ValMetrics, costs: Mapping[str, Cost]) -> list[str]:
 
 
 def describe_loud(backbones: Mapping[str, BackboneFigures], shipped: str) -> str:
-    """Whose log-odds are so large that the plain mean is theirs, and what ships instead; empty
-    where none are.
+    """Whose log-odds are so large that most of the plain mean's variance is theirs, and what ships
+    instead; empty where none are.
     """
     spreads = {name: figures["spread"] for name, figures in backbones.items()}
     quiet = min(spreads, key=lambda name: spreads[name])
     loud = [name for name, spread in spreads.items() if spread > LOUD * spreads[quiet]]
-    if not loud:
+    if sum(spreads[name] ** 2 for name in loud) <= sum(s**2 for s in spreads.values()) / 2:
         return ""
     said = SAY.get(shipped, f"What ships is {shipped}, which has learned what log-odds are worth")
     return (

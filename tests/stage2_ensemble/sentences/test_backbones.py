@@ -88,6 +88,8 @@ def test_loud_backbones_are_named_and_what_ships_in_place_of_their_mean(shipped,
         "The plain mean is mostly the opinion of a (12.0), c (3.0): on rows of train their "
         f"log-odds have more than 3 times the standard deviation of those of clip (1.0). {said}"
     )
+    many = {str(place): {"spread": 1.0} for place in range(10)}
+    assert describe_loud(many | {"a": {"spread": 3.1}}, shipped) == ""  # it is outvoted
     del figures["clip"], figures["b"]
     figures["a"] = {"spread": 9.0}
     assert describe_loud(figures, shipped) == ""
