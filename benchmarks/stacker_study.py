@@ -54,13 +54,8 @@ from benchmarks.study.worlds import FIELDS, KINDS, run_world
 from features.settings.stacking import Gate
 
 WORLD_COLUMNS = (
-    "world",
-    "worlds",
-    "variant",
-    "adds",
-    "ships wrongly",
-    "ships where better",
-    "regret",
+    *("world", "worlds", "variant", "adds"),
+    *("ships wrongly", "ships where better", "regret"),
 )
 
 

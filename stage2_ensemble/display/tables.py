@@ -22,7 +22,7 @@ from stage2_ensemble.results.form import (
     Promise,
     ValMetrics,
     has_val,
-    list_whole,
+    list_all_folds,
     title_backbone,
     title_member,
 )
@@ -86,7 +86,7 @@ def build_scorers(metrics: ValMetrics) -> TextTable:
     is marked.
     """
     val, rows = metrics["val"], metrics["rows"]["val"]
-    members, combiners, whole = val["members"], list_combiners(val), list_whole(metrics)
+    members, combiners, whole = val["members"], list_combiners(val), list_all_folds(metrics)
     scored = [
         _build_scorer(title_member(name, metrics), values, ends_section=name == list(members)[-1])
         for name, values in members.items()

@@ -272,7 +272,7 @@ def title_backbone(name: str, metrics: ValMetrics) -> str:
     return f"{name} ({DECLARED})" if name in metrics.get("outside", {}) else name
 
 
-def list_whole(metrics: ValMetrics) -> dict[str, Auc]:
+def list_all_folds(metrics: ValMetrics) -> dict[str, Auc]:
     """By title the mean of each backbone's members; none where one fold is active."""
     return {
         f"{title_backbone(name, metrics)}, all folds": figures["all_folds"]

@@ -11,7 +11,7 @@ from stage2_ensemble.results.form import (
     CorrectedCounts,
     Promise,
     ValMetrics,
-    list_whole,
+    list_all_folds,
     title_member,
 )
 from stage2_ensemble.results.scores import (
@@ -61,7 +61,7 @@ def list_scores(metrics: ValMetrics) -> Iterator[str]:
         doubt = "" if values["reliable"] else f" ({NOT_RELIABLE})"
         ships = "  <- ships" if name == val["shipped"] else ""
         yield f"val AUC {format_interval(values)}{doubt} {title_member(name, metrics)}{ships}"
-    for name, auc in list_whole(metrics).items():
+    for name, auc in list_all_folds(metrics).items():
         yield f"val AUC {format_interval(auc)} {name}"
     yield f"null model: {describe_null_model(val['null_model'])}"
     yield explain_shipped(val["shipped"])
