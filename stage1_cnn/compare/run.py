@@ -37,6 +37,7 @@ from stage1_cnn.compare.table import (
 from stage1_cnn.networks.devices import pick_device, prepare_device
 from stage1_cnn.networks.network import settle_network
 from stage1_cnn.runtime.session import Sessions
+from stage1_cnn.sampling.training_task import TrainingTask
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.train.fold_metrics import judge_unseen
 from stage1_cnn.train.frozen_member import fit_member
@@ -60,11 +61,11 @@ def build_executor(
         settings = settle_network(run.settings)
         store = stores.open(settings.images.mode, settings.image_size)
         seed = derive_seed(params.seed, run.seed)
+        task = TrainingTask(settings, store, train, run.rows, seed)
         if settings.kind == "frozen":
-            what = (settings, store, train, run.rows, judged.row_ids, params.images)
-            return fit_member(*what, processes, interruption, seed)[1]
-        trained = train_member(settings, store, train, run.rows, seed, sessions)
-        return judge_unseen(trained, settings, store, train, judged.row_ids, processes)
+            return fit_member(task, judged.row_ids, params.images, sessions)[1]
+        trained = train_member(task, sessions)
+        return judge_unseen(trained, task, judged.row_ids, processes)
 
     return execute
 

@@ -20,13 +20,13 @@ from features.settings.training import MemberSettings
 from stage1_cnn.augment.augmenter import Augmenter
 from stage1_cnn.augment.mixing import BLOCK, mix_batch
 from stage1_cnn.losses.hypersphere import measure_hypersphere
-from stage1_cnn.losses.row_loss import RowLoss
 from stage1_cnn.networks.devices import choose_precision, read_later, send
 from stage1_cnn.networks.network import Classifier, build_network
 from stage1_cnn.networks.normalise import build_normaliser
 from stage1_cnn.sampling.loader import BatchLoader, TrainBatch
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.train.buffers import BufferCopy
+from stage1_cnn.train.correction import build_member_loss
 from stage1_cnn.train.ema import build_ema
 from stage1_cnn.train.optimisers import build_optimizer, build_scheduler, clip_gradients
 from stage1_cnn.tuning.learned import LEARNS_STATISTICS, prepare_tuning, set_learning
@@ -41,16 +41,12 @@ class Trainer:
     all else, the average above all, works on the bare one.
     """
 
-    def __init__(
-        self,
-        settings: MemberSettings,
-        loss: RowLoss,
-        loader: BatchLoader,
-        seed: int,
-    ) -> None:
+    def __init__(self, loader: BatchLoader) -> None:
         """Raises `ConfigError` for what the device or the processes of `loader` cannot do."""
-        self.settings, self.loss, self.seed = settings, loss, seed
+        settings, seed = loader.task.settings, loader.task.seed
+        self.settings, self.seed = settings, seed
         self.processes, self.device = loader.processes, loader.processes.device
+        self.loss = build_member_loss(settings, loader.candidates, loader.task.row_weights)
         self.batch_size, steps_per_epoch = loader.batch_size, len(loader)
         schedule, optimizer = settings.schedule, settings.optimizer
         _check_shares(settings, self.batch_size, self.processes)
