@@ -92,11 +92,11 @@ class Trainer:
             # Before the new one: as long as the old one lives, it adds gradients up as well.
             self._forward = None
             gc.collect()
-            # Where batch norm is shared, so are its statistics: nothing has to be sent.
+            called = distributed = DistributedDataParallel(called, gradient_as_bucket_view=True)
+            # Where batch norm is shared, so are its statistics: nothing has to be sent. Set here,
+            # since the argument has another name from torch 2.13 on.
             shared = any(isinstance(m, SyncBatchNorm) for m in self.network.modules())
-            called = distributed = DistributedDataParallel(
-                called, gradient_as_bucket_view=True, broadcast_buffers=not shared
-            )
+            distributed.broadcast_buffers = not shared
             self._hold_back = distributed.no_sync
         self._forward = torch.compile(called) if self.settings.network.compile else called
         self._before, self._counted = BufferCopy(self.network), BufferCopy(self.network)

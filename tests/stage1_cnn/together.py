@@ -7,6 +7,7 @@ Run by `test_processes.py`. The first process writes what came out into a folder
 
 import json
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,7 @@ def ask_the_others(processes):
 
 def main(folder):
     torch.set_num_threads(1)
+    warnings.simplefilter("error", FutureWarning)  # what the next torch takes away
     with join_processes() as processes:
         task = make_task(folder, processes.rank)
         sessions = Sessions(processes, Interruption())
