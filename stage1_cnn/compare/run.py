@@ -79,7 +79,7 @@ def report_runs(
     parts = (
         build_grids(entries, variants[0]),
         list_verdicts(entries, variants[0]),
-        list_notes(entries, judges),
+        list_notes(entries, judges, {params.resolve_variant(name).kind for name in variants}),
     )
     print_report(*parts, console)
     title = f"{params.compared_backbone} on {judges.name}: mean ± 95 % over seeds (dots)"

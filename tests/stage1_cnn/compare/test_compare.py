@@ -1,11 +1,13 @@
 """The command: where it reads and writes, how it stops, and one comparison of real trainings."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 from compared_runs import SETTINGS, make_scores
+from frozen_task import make_frozen_project
 
 from features.core.manifest import write_manifest
 from features.errors import Stopped
@@ -103,6 +105,19 @@ def test_real_networks_are_compared_and_not_trained_twice(project, monkeypatch):
     monkeypatch.delattr(compare, "train_member")
     main(project / "out", overrides=overrides)
     assert (project / "out" / "compare.csv").read_bytes() == before
+
+
+def test_heads_of_a_frozen_encoder_are_compared(tmp_path, monkeypatch):
+    make_frozen_project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    variants = {"natural": {"sampling": {"mode": "natural"}}, "balanced": {}, "inner": {"layer": 1}}
+    main(Path("out"), overrides=["compare.seeds=1", f"compare.variants={json.dumps(variants)}"])
+    table = pd.read_csv("out/compare.csv").set_index("entry")
+    assert list(table.index) == list(variants)  # a head has no average
+    assert table["log_loss"].nunique() == len(variants)
+    notes = Path("out/compare.md").read_text()
+    assert "inner folds by which the head's prior is chosen" in notes
+    assert "initial weights" not in notes
 
 
 def test_heads_and_pairs_are_variants(project, task):
