@@ -258,7 +258,7 @@ def find_conflicts(settings: MemberSettings) -> list[str]:
     sampling, loss, ema = settings.sampling, settings.loss, settings.ema
     kind = LOSS_KINDS[loss.kind]
     epochs, images = settings.schedule.epochs, settings.schedule.images
-    mixes = settings.augment.mixup + settings.augment.cutmix > 0
+    mixes = settings.augment.mixes
     tune, frozen = settings.optimizer.tune, settings.optimizer.frozen_epochs
     soup = settings.schedule.soup
     even = sampling.mode in ("balanced", "undersample") and sampling.real_per_fake == 1

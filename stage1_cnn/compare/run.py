@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from features.core.files import write_text
+from features.core.files import derive_seed, write_text
 from features.core.manifest import Manifest, count_classes, read_manifest
 from features.crops.crop_store import MemberStores
 from features.errors import Stopped
@@ -19,7 +19,6 @@ from stage1_cnn.compare.runs import (
     Clock,
     Run,
     Scores,
-    derive_seed,
     make_runs,
     plan_runs,
     read_finished,
@@ -60,7 +59,8 @@ def build_executor(
         judged.check_unknown_to(run.rows, train)
         settings = settle_network(run.settings)
         store = stores.open(settings.images.mode, settings.image_size)
-        seed = derive_seed(params.seed, run.seed)
+        # The same for all variants: they start from the same weights.
+        seed = derive_seed(params.seed, "compare", run.seed)
         task = TrainingTask(settings, store, train, run.rows, seed)
         if settings.kind == "frozen":
             return fit_member(task, judged.row_ids, params.images, sessions)[1]

@@ -89,9 +89,16 @@ def fit_member(
     figures = _judge(embedded.rows, head, train, judged)
     _log.info("fold left out: %s", describe_figures(figures))
     state = {name: value.cpu() for name, value in network.state_dict().items()}
-    trained = Trained(state, None, count_frozen(network), encoder=embedded.encoder)
-    trained.seconds = time.perf_counter() - start
-    trained.images = trained.total = len(task.rows.row_ids)
+    count = len(task.rows.row_ids)
+    trained = Trained(
+        last_state=state,
+        ema_state=None,
+        parameters=count_frozen(network),
+        seconds=time.perf_counter() - start,
+        images=count,
+        total=count,
+        encoder=embedded.encoder,
+    )
     return trained, {"raw": figures}
 
 

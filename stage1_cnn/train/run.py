@@ -2,13 +2,12 @@
 
 import logging
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from features.core.files import digest_bytes, digest_json, write_text
+from features.core.files import derive_seed, digest_bytes, write_text
 from features.core.manifest import Ids, count_classes, read_manifest
 from features.core.members import MemberId
 from features.core.sums import write_sums
@@ -43,14 +42,28 @@ NO_EPOCHS = ["epoch", "loss"]
 _log = logging.getLogger("forgerystack")
 
 
-def describe_member(task: TrainingTask, backbone: str, trained: Trained) -> Member:
+def prepare_task(params: TrainParams, backbone: str, fold: int) -> TrainingTask:
+    """What the member learns from, and how. Raises `ConfigError` for what its network cannot do."""
+    settings = settle_network(params.resolve_backbone(backbone))
+    check_image_size(settings)
+    train = read_manifest(MANIFEST, "train")
+    rows = choose_rows(train, fold, settings.sampling, params.seed)
+    shown = (settings.images.mode, settings.image_size)
+    store = open_member_store(train, Path(params.data.root), params.images, *shown)
+    return TrainingTask(settings, store, train, rows, derive_seed(params.seed, backbone, fold))
+
+
+def describe_member(
+    task: TrainingTask, backbone: str, trained: Trained, judged: dict[str, Figures]
+) -> Member:
     """What is written beside the weights; the digest of the weights is filled in on writing."""
     settings, rows = task.settings, task.rows
     candidates = list_candidates(task.train, rows, settings.sampling)
     correction = compute_correction(settings, candidates, task.row_weights)
     identity = MemberId(backbone, rows.fold, "", rows.manifest_digest, correction, trained.encoder)
     reals, fakes = count_classes(candidates.labels)
-    return Member(identity, settings, len(rows.row_ids), reals, fakes, *trained.parameters)
+    counts = (len(rows.row_ids), reals, fakes)
+    return Member(identity, settings, *counts, *trained.parameters, judged)
 
 
 def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: RunLimits) -> None:
@@ -64,37 +77,29 @@ def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: RunLim
             held.enter_context(hold(out, limits.resume_dir))
         else:
             _log.setLevel(logging.WARNING)
-        asked = params.resolve_backbone(backbone)
-        settings = settle_network(asked)
-        check_image_size(settings)
-        train = read_manifest(MANIFEST, "train")
-        rows = choose_rows(train, fold, settings.sampling, params.seed)
-        shown = (settings.images.mode, settings.image_size)
-        store = open_member_store(train, Path(params.data.root), params.images, *shown)
+        task = prepare_task(params, backbone, fold)
         _log.info(
             "train %s-%d: %s, %d rows, on %s%s",
-            backbone, fold, describe_model(asked.model, settings.model), len(rows.row_ids),
-            describe_device(processes.device),
+            backbone, fold, describe_model(params.backbones[backbone].model, task.settings.model),
+            len(task.rows.row_ids), describe_device(processes.device),
             f", {processes.world} processes" if processes.world > 1 else "",
         )  # fmt: skip
-        seed = int(digest_json([params.seed, backbone, fold])[:8], 16)
-        task = TrainingTask(settings, store, train, rows, seed)
         key = describe_training(task, params, out)
         kept = RunFolder(limits.resume_dir, f"train-{backbone}-{fold}", key)
         if processes.is_first:
             kept.open()
         with Interruption(limits.max_minutes) as interruption:
             sessions = Sessions(processes, interruption, kept.path, limits.save_minutes)
-            unseen = train.fold_rows(fold)
-            if settings.kind == "frozen":
+            unseen = task.train.fold_rows(fold)
+            if task.settings.kind == "frozen":
                 trained, judged = fit_member(task, unseen, params.images, sessions)
             else:
                 trained, judged = _train(task, unseen, sessions)
         if processes.is_first:
-            member = describe_member(task, backbone, trained)
+            member = describe_member(task, backbone, trained, judged)
             history = pd.DataFrame(trained.history, columns=None if trained.history else NO_EPOCHS)
             write_text(out / "history.csv", history.to_csv(index=False))
-            written = write_member(trained.state, replace(member, judged=judged), out)
+            written = write_member(trained.state, member, out)
             write_sums(out / SUMS, [out / "history.csv"])
             if out == OUT / backbone / str(fold):  # no trial
                 _record(trained, written)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
-from features.core.files import digest_json
+from features.core.files import derive_seed
 from stage1_cnn.networks.devices import tell_memory
 from stage1_cnn.networks.network import Classifier
 from stage1_cnn.runtime.session import Sessions
@@ -96,7 +96,7 @@ def train_member(
 
 def derive_soup_seed(seed: int, number: int) -> int:
     """Seed of the draws and changes of pictures of a soup's training; its first one has `seed`."""
-    return int(digest_json([seed, "soup", number])[:8], 16) if number else seed
+    return derive_seed(seed, "soup", number) if number else seed
 
 
 def renew_statistics(state: State, task: TrainingTask, sessions: Sessions) -> State:

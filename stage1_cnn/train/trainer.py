@@ -70,6 +70,8 @@ class Trainer:
         self.bad_rows: Ids = np.empty(0, np.int64)
         """Rows of the latest skipped step whose own loss was no number."""
         self._forward: Callable[[Tensor], tuple[Tensor, Tensor | None]] | None = None
+        self._hold_back: Callable[[], AbstractContextManager] = nullcontext
+        self._before, self._counted = BufferCopy(self.network), BufferCopy(self.network)
 
     def _build_network(self) -> nn.Module:
         network = build_network(self.settings)
@@ -87,7 +89,6 @@ class Trainer:
         set_learning(self.network, "head" if frozen else self.settings.optimizer.tune)
         embeds = self.settings.loss.sees_embeddings
         called: nn.Module = Classifier(self.network, self.precision, embeds)
-        self._hold_back: Callable[[], AbstractContextManager] = nullcontext
         if self.processes.world > 1:
             # Before the new one: as long as the old one lives, it adds gradients up as well.
             self._forward = None
@@ -99,7 +100,6 @@ class Trainer:
             distributed.broadcast_buffers = not shared
             self._hold_back = distributed.no_sync
         self._forward = torch.compile(called) if self.settings.network.compile else called
-        self._before, self._counted = BufferCopy(self.network), BufferCopy(self.network)
 
     def advance(self, batch: TrainBatch) -> float | None:
         """One step on this process's share of a batch, on the device; the loss of the whole batch.
@@ -128,7 +128,7 @@ class Trainer:
         pixels, labels = self.augment(batch.pixels, batch.labels, batch.first_draw, batch.faces)
         images, targets = self.normalise(pixels), send(labels, self.device)
         augment = self.settings.augment
-        if augment.mixup + augment.cutmix > 0:
+        if augment.mixes:
             first = batch.first_draw - self.step * self.batch_size
             images, targets = mix_batch(images, targets, augment, self.seed, self.step, first)
         return images, targets, batch.weights
@@ -252,8 +252,7 @@ def _check_shares(settings: MemberSettings, batch: int, processes: Processes) ->
             f"a batch of {batch} is too small for {processes.world} processes × "
             f"schedule.accumulate {parts}{pairs}"
         )
-    mixes = settings.augment.mixup + settings.augment.cutmix > 0
-    if mixes and processes.world > 1 and batch % (BLOCK * processes.world):
+    if settings.augment.mixes and processes.world > 1 and batch % (BLOCK * processes.world):
         problems.append(
             f"a batch of {batch}: with augment.mixup or augment.cutmix in "
             f"{processes.world} processes it must be a multiple of {BLOCK * processes.world}"

@@ -124,9 +124,7 @@ def _choose_frozen(params: TrainParams, asked: Sequence[str] | None) -> list[str
     frozen = [name for name, entry in params.backbones.items() if entry.kind == "frozen"]
     wrong = [name for name in asked or [] if name not in frozen]
     if wrong or not frozen:
-        problem = f"{', '.join(wrong) or 'none'} is an entry of kind frozen"
-        if wrong:
-            problem = f"{', '.join(wrong)}: not an entry of kind frozen"
+        problem = f"{', '.join(wrong)}: not an entry of kind frozen" if wrong else "none is frozen"
         raise ConfigError("backbones", [problem], "Networks that learn are made by dvc repro")
     return list(asked or frozen)
 

@@ -13,7 +13,7 @@ from features.settings.compare import CompareParams
 from features.settings.sections import apply_overrides, validate_params
 from features.settings.training import Overrides, TrainingSections
 from stage1_cnn.compare.judged_rows import choose_judged
-from stage1_cnn.compare.runs import Clock, derive_seed, make_runs, plan_runs, read_finished
+from stage1_cnn.compare.runs import Clock, make_runs, plan_runs, read_finished
 
 
 def make_params(*overrides):
@@ -243,11 +243,6 @@ def test_a_fold_without_a_class_cannot_judge(tmp_path):
 def test_a_fold_that_is_not_there_is_named(train):
     with pytest.raises(ConfigError, match=r"compare.fold 7: train has folds \[0, 1, 2, 3\]"):
         plan(make_params("compare.fold=7"), train)
-
-
-def test_variants_share_a_seed_and_seeds_differ():
-    assert derive_seed(0, 1) == derive_seed(0, 1)
-    assert len({derive_seed(0, 0), derive_seed(0, 1), derive_seed(1, 0), derive_seed(1, 1)}) == 4
 
 
 def make(params, train, folder, fake, clock=None):
