@@ -24,13 +24,13 @@ _log = logging.getLogger("forgerystack")
 def judge_unseen(
     trained: Trained,
     task: TrainingTask,
-    rows: Ids,
+    unseen: Ids,
     processes: Processes,
     engine: TorchEngine | None = None,
 ) -> dict[str, Figures]:
-    """Figures of the last weights (`raw`) and of their average (`ema`) on `rows`.
+    """Figures of the last weights (`raw`) and of their average (`ema`) on the rows `unseen`.
 
-    They have learned from none of them. Log-odds are judged as sampling and loss have left them:
+    They have learned from none of these. Log-odds are judged as sampling and loss have left them:
     accuracy is that at 0. `engine` is one of the task's settings that nobody needs any more, such
     as that of the curve; `None`: a new one.
     """
@@ -40,11 +40,11 @@ def judge_unseen(
     if engine is None:
         network = build_network(task.settings, load=False)
         engine = build_torch_engine(network, task.settings, processes.device)
-    labels, groups, found = task.train.labels[rows], task.train.groups[rows], {}
+    labels, groups, found = task.train.labels[unseen], task.train.groups[unseen], {}
     for name, state in states.items():
         engine.network.load_state_dict(state)
         title = f"judge {name} weights"
-        logits = score_rows(engine, task.store, rows, processes, title).logits.astype(np.float64)
+        logits = score_rows(engine, task.store, unseen, processes, title).logits.astype(np.float64)
         found[name] = measure_figures(labels, logits, groups)
         _log.info("%s weights: %s", name, describe_figures(found[name]))
     return found

@@ -73,10 +73,9 @@ def fit_rows(
 
 
 def fit_member(
-    task: TrainingTask, judged: Ids, images: Images, sessions: Sessions
+    task: TrainingTask, unseen: Ids, images: Images, sessions: Sessions
 ) -> tuple[Trained, dict[str, Figures]]:
-    """The encoder under a head that knows the rows of `task`, and figures on the rows `judged`,
-    which it does not know.
+    """The encoder under a head that knows `task.rows`, and figures on the rows `unseen`.
 
     Raises `Stopped`, with the embeddings that were computed kept.
     """
@@ -86,7 +85,7 @@ def fit_member(
     head = fit_rows(settings, train, task.rows, embedded.rows, task.seed).head
     network = embedded.network
     set_head(network, torch.from_numpy(head.weight), head.bias)
-    figures = _judge(embedded.rows, head, train, judged)
+    figures = _judge(embedded.rows, head, train, unseen)
     _log.info("fold left out: %s", describe_figures(figures))
     state = {name: value.cpu() for name, value in network.state_dict().items()}
     count = len(task.rows.row_ids)
