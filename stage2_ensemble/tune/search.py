@@ -25,7 +25,8 @@ from features.core.files import derive_seed, digest_json
 from features.errors import ConfigError, ManifestError
 from features.settings.stacking import Stack
 from stage2_ensemble.columns.columns import FoldColumns, Mask, count_inner_folds
-from stage2_ensemble.models.best_simple import measure_fold_aucs, split_inner
+from stage2_ensemble.gate.differences import measure_fold_aucs
+from stage2_ensemble.models.best_simple import split_inner
 from stage2_ensemble.models.candidates import fit_candidate, list_fittable
 
 TUNABLE = ("lightgbm", "lightgbm_pca")
