@@ -21,7 +21,7 @@ from optuna.distributions import (
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from features.core.files import digest_json
+from features.core.files import derive_seed, digest_json
 from features.errors import ConfigError, ManifestError
 from features.settings.stacking import Stack
 from stage2_ensemble.columns.columns import FoldColumns, Mask, count_inner_folds
@@ -213,4 +213,4 @@ def list_done(study: Study) -> list[FrozenTrial]:
 
 def derive_trial_seed(seed: int, done: int) -> int:
     """Of the proposal that follows `done` trials."""
-    return int(digest_json([seed, "tune", done])[:8], 16)
+    return derive_seed(seed, "tune", done)
