@@ -26,7 +26,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.gpu.sides import Ours, build_loader, build_trainer, choose_settings, wait
+from benchmarks.gpu.sides import HeldTrainer, Ours, build_loader, choose_settings, wait
 from benchmarks.images import NETWORK, SOURCE, make_images
 from features.core.files import digest_file
 from features.core.manifest import READABLE, Manifest
@@ -75,7 +75,7 @@ def build_learners(
             settings = choose_settings(model, SEEN, batch)
             settings = settings.model_copy(update={"augment": Augment(hflip=0.5, web=chance)})
             loader = build_loader(store, labels, settings, device)
-            learners[name_side(mode, chance)] = Ours(build_trainer(settings, loader), loader)
+            learners[name_side(mode, chance)] = Ours(HeldTrainer(loader), loader)
     return learners
 
 
