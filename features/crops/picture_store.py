@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from features.caching.shard_files import ShardFiles, ShardReader
@@ -139,8 +140,8 @@ def open_pictures(
         places, blocks = cache.find_places(sha256s, needed)
         missing = _find_missing(sha256s, places, readable)
         if not keep_pixels(images, len(missing), int(needed[missing].sum())):
-            paths = manifest.read("path").tolist()
-            return FilePictures(root, paths, sha256s.tolist(), sizes, images, longest)
+            names = manifest.read("path").tolist()
+            return FilePictures(root, names, sha256s.tolist(), sizes, images, longest)
         if cache.drop_damaged(sample_blocks(blocks[blocks >= 0])):
             cache.drop_damaged()  # where one is, others may be
             places, _ = cache.find_places(sha256s, needed)
@@ -180,7 +181,7 @@ def measure_sizes(manifest: Manifest, longest: int | None, most: int | None = No
     return np.array(fitted, np.int32).reshape(-1, 2)[places.ravel()]
 
 
-def _find_missing(sha256s: pd.Series, places: Ids, readable: Ids) -> Ids:
+def _find_missing(sha256s: pd.Series, places: Ids, readable: npt.NDArray[np.bool_]) -> Ids:
     """One row of each content that is not there."""
     rows = np.flatnonzero(readable & (places < 0))
     return rows[~sha256s.iloc[rows].duplicated().to_numpy()]
