@@ -52,7 +52,7 @@ class Ensemble:
         `threads`: as many does one question to a network take. Several pictures are shared out to
         all cores anyway, so more than 1 helps where single pictures are asked for. `max_loss`: of
         AUC and of balanced accuracy, within which pictures that cheap networks are certain of are
-        not shown to dear ones. Raises `BundleError`.
+        not shown to expensive ones. Raises `BundleError`.
         """
         return cls(open_bundle(Path(folder)), threads, max_loss)
 

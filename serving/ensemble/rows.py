@@ -31,7 +31,7 @@ class LabelledPicture:
     members: Mapping[str, float] = field(default_factory=dict)
     """Log-odds of single members, calibrated as `log_odds` is, where they were asked for."""
     asked: str = ""
-    """Backbones that saw it, apart by blanks, where dear ones may be spared."""
+    """Backbones that saw it, separated by spaces, where expensive ones may be spared."""
     faces: int | None = None
     """Faces that were looked at, of a video in all its frames; 0: none was found, and the whole was
     looked at. `None` where the bundle looks for none, or the picture cannot be read."""

@@ -27,7 +27,7 @@ from serving.label.tables import (
 )
 from serving.reading.pictures import GivenPicture
 from serving.reading.sources import Source, list_pictures, open_sources
-from serving.reading.texts import read_given_text
+from serving.reading.texts import read_given_paths, split_paths
 
 STDIN = "-"
 NO_FACE = "no face was found, so the whole was looked at"
@@ -84,12 +84,8 @@ def run(task: LabelTask) -> None:
 
 def _read_lists(task: LabelTask) -> list[str]:
     """Paths of `--list` and of standard input, one a line."""
-    lines: list[str] = []
-    if task.list_file:
-        lines += read_given_text(task.list_file).splitlines()
-    if STDIN in task.paths:
-        lines += sys.stdin.read().splitlines()
-    return [line for line in lines if line.strip()]
+    paths = read_given_paths(task.list_file) if task.list_file else []
+    return paths + split_paths(sys.stdin.buffer.read()) if STDIN in task.paths else paths
 
 
 def _check_names(task: LabelTask, names: Sequence[str], template: Sequence[str] | None) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from features.shards.names import COMPRESSED_ENDINGS, PICTURE_ENDINGS, TAR
 from features.shards.tar import iterate_members, report_tar
 from serving.reading.pictures import GivenPicture, check_content
+from serving.reading.texts import spell_name
 
 TAR_ENDINGS = (TAR, *COMPRESSED_ENDINGS)
 
@@ -25,7 +26,7 @@ class TarSource:
     def list_names(self) -> list[str]:
         """Of the pictures, in the archive's order."""
         with self._open() as archive:
-            return [self.prefix + member.name for member in _list_pictures(archive)]
+            return [self._name(member) for member in _list_pictures(archive)]
 
     def open(self) -> Iterator[GivenPicture]:
         """The content of one picture at a time is in memory."""
@@ -33,7 +34,10 @@ class TarSource:
             for member in _list_pictures(archive):
                 file = archive.extractfile(member)
                 content = file.read() if file else None
-                yield GivenPicture(self.prefix + member.name, partial(check_content, content))
+                yield GivenPicture(self._name(member), partial(check_content, content))
+
+    def _name(self, member: tarfile.TarInfo) -> str:
+        return self.prefix + spell_name(member.name)
 
     @contextmanager
     def _open(self) -> Iterator[tarfile.TarFile]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from features.errors import ImageProblem
+from serving.reading.texts import spell_name
 
 Content = bytearray | npt.NDArray[np.uint8] | Iterator[npt.NDArray[np.uint8]] | Path
 """Of a file, or pixels `(h, w, 3)`, or frames, each such pixels, or where a video lies."""
@@ -56,7 +57,7 @@ def name_picture(picture: AnyPicture, position: int) -> GivenPicture:
     """
     if isinstance(picture, str | PathLike):
         path = fspath(picture)
-        return GivenPicture(path, lambda: read_file(path))
+        return GivenPicture(spell_name(path), lambda: read_file(path))
     if isinstance(picture, bytes | bytearray):
         content = bytearray(picture)
         return GivenPicture(str(position), lambda: content)

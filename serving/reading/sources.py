@@ -17,6 +17,7 @@ from features.videos.frames import is_video
 from serving.reading.archives import TAR_ENDINGS, TarSource
 from serving.reading.pictures import GivenPicture, read_file
 from serving.reading.tables import ParquetSource
+from serving.reading.texts import spell_name
 from serving.reading.videos import VideoSource
 
 
@@ -79,6 +80,7 @@ def _is(path: str) -> bool:
 
 
 def _open_file(name: str, path: Path, alone: bool) -> Source:
+    name = spell_name(name)
     ending, prefix = name.lower(), "" if alone else f"{name}/"
     if ending.endswith(TAR_ENDINGS):
         return TarSource(path, prefix)

@@ -69,7 +69,7 @@ class Scorer:
         load: Callable[[MemberFacts], AskedMember],
         early: EarlyStop | None = None,
     ) -> None:
-        """`early`: where set, it decides which rows the dear members see."""
+        """`early`: where set, it decides which rows the expensive members see."""
         self.second_stage = second_stage
         self.needs = find_needs(second_stage, second_stage.shipped)
         self._facts = {facts.name: facts for facts in members}
@@ -218,7 +218,7 @@ def _name_forensics() -> tuple[str, ...]:
 def open_scorer(bundle: Bundle, threads: int = 1, max_loss: float | None = None) -> Scorer:
     """That of a bundle; `threads`: as many does one question to one network take.
 
-    `max_loss`: of AUC and balanced accuracy, so that dear networks see what they must alone.
+    `max_loss`: of AUC and balanced accuracy, so that expensive networks see what they must alone.
 
     Raises `BundleError` where this version measures other forensic columns than what ships was
     fitted with, and where a member needs torch that is not there.

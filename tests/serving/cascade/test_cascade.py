@@ -70,9 +70,9 @@ def test_a_cheap_network_that_knows_saves_much_for_little(ensemble, second_stage
     assert rule is not None
     assert rule.saving > 1.5
     assert rule.promised_loss <= 0.02
-    dearer = found.find_rule(0.05)
-    assert dearer is not None
-    assert dearer.saving >= rule.saving
+    costlier = found.find_rule(0.05)
+    assert costlier is not None
+    assert costlier.saving >= rule.saving
 
 
 def test_the_loss_of_a_rule_is_that_of_the_mixed_scores(ensemble, second_stage):

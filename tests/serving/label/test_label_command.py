@@ -80,9 +80,33 @@ def test_lists_and_standard_input_name_files_that_may_be_missing(
     bundle: Path, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (listed := tmp_path / "list.txt").write_text(f"{pictures[0]}\n\n{tmp_path}/none.jpg\n")
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"{pictures[1]}\n"))
+    monkeypatch.setattr("sys.stdin", give_input(f"{pictures[1]}\r\n".encode()))
     rows = label(bundle, tmp_path / "out.csv", "-", list_file=listed)
     assert [row["status"] for row in rows] == ["ok", "missing", "ok"]
+
+
+def give_input(content: bytes) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8")
+
+
+def test_names_of_any_bytes_are_labelled_and_spelt(
+    bundle: Path, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder := tmp_path / "in").mkdir()
+    for name in (b"latin-\xe9.jpg", "line\u2028break.jpg".encode(), b"two\nlines.jpg"):
+        Path(folder, os.fsdecode(name)).write_bytes(pictures[0].read_bytes())
+    wanted = {"latin-\\xe9.jpg", "line\u2028break.jpg", "two\nlines.jpg"}
+    with tarfile.open(tmp_path / "all.tar", "w") as archive:
+        for path in sorted(folder.iterdir()):
+            archive.add(path, path.name)
+    for source in (folder, tmp_path / "all.tar"):
+        rows = label(bundle, tmp_path / "out.csv", source)
+        assert {row["img_name"] for row in rows} == wanted
+        assert {row["status"] for row in rows} == {"ok"}
+    listed = [p for p in folder.iterdir() if "\n" not in p.name]
+    monkeypatch.setattr("sys.stdin", give_input(b"\n".join(os.fsencode(p) for p in listed)))
+    rows = label(bundle, tmp_path / "out.csv", "-")
+    assert [row["status"] for row in rows] == ["ok", "ok"]
 
 
 def test_paths_that_are_not_there_are_named_at_once(bundle: Path, tmp_path: Path) -> None:
