@@ -15,7 +15,7 @@ from features.settings.scoring import Scoring
 from serving.bundle.checking import CHECKED
 from serving.bundle.counting import count_operations
 from serving.bundle.extending import extend_graph
-from serving.format.facts import MemberFacts, Parity, Sight, find_limit
+from serving.format.facts import MemberFacts, Parity, Sight
 from serving.format.files import MEMBERS
 from serving.reading.shown import RowSquares
 from serving.scoring.members import BundledMember, MemberScores
@@ -24,6 +24,7 @@ from serving.scoring.views import SQUARE_VIEWS, Squares
 from stage1_cnn.dump.parts import build_engine
 from stage1_cnn.graphs.exporting import export_graph
 from stage1_cnn.graphs.pixel_graph import PixelGraph
+from stage1_cnn.graphs.sessions import find_limit
 from stage1_cnn.networks.frozen_network import FrozenNetwork
 from stage1_cnn.networks.graph_encoder import has_graph
 from stage1_cnn.networks.member import Member

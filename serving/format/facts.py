@@ -5,9 +5,6 @@ Pydantic models that refuse unknown keys: a bundle of a newer project is told by
 
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from features.core.members import Correction, MemberId
 from features.settings.images import Faces, Images, Limits, Mode
 from features.settings.scoring import Tta
@@ -15,15 +12,6 @@ from features.settings.sections import Section
 
 FORM = 2
 """Counts up when a bundle changes in a way that older code cannot read."""
-TOLERANCE, SHARE = 1e-4, 1e-5
-"""Between log-odds of a member in torch and in its graph, and of a sample then and now: so much,
-and this share of them. Of a network whose log-odds reach 40, torch's own differ by 1.1e-4 between
-batches of 1 and of 32."""
-
-
-def find_limit(log_odds: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """How far from these log-odds others may be."""
-    return np.asarray(TOLERANCE + SHARE * np.abs(log_odds), np.float64)
 
 
 class Sight(Section):

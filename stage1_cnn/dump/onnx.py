@@ -11,14 +11,12 @@ from torch import Tensor
 
 from stage1_cnn.graphs.exporting import export_graph
 from stage1_cnn.graphs.pixel_graph import PixelGraph
-from stage1_cnn.graphs.sessions import open_session, score_pixels
+from stage1_cnn.graphs.sessions import find_limit, open_session, score_pixels
 from stage1_cnn.networks.graph_encoder import has_graph
 from stage1_cnn.networks.normalise import resize_pixels
 from stage1_cnn.scoring.engines import Engine, Scores, TorchEngine
 from stage1_cnn.scoring.processes import Processes
 
-TOLERANCE = 1e-4
-"""Between the log-odds of the two."""
 LEAST_PIXELS = 100_000_000
 """Fewer are scored sooner than a graph is built, which takes 3 to 7 s. At 224 px they are 2,000
 images; the graph has won its time back after 600 of a resnet18, 8,000 of a small mobilenetv3."""
@@ -80,7 +78,7 @@ def _try_onnx(engine: TorchEngine, pixels: Tensor) -> tuple[OnnxEngine | None, s
         lines = str(error).strip().splitlines() or [""]
         return None, f"{type(error).__name__}: {lines[0][:200]}"
     log_odds, embeddings = ((a - b).abs() for a, b in zip(found, expected, strict=True))
-    if not (log_odds <= TOLERANCE).all():
+    if not (log_odds <= find_limit(expected[0])).all():
         return None, f"its log-odds are off by {float(log_odds.max()):.2g}"
     # Embeddings are kept as float16, whose steps are 1/2048 of a value.
     if not (embeddings <= 1e-3 * (1 + expected[1].abs())).all():

@@ -20,7 +20,6 @@ from serving import Ensemble
 from serving.bundle import members as bundled
 from serving.bundle import run as module
 from serving.bundle.settings import BundleParams
-from serving.format.facts import find_limit
 from serving.reading.pictures import name_picture
 from serving.reading.shown import join_rows
 from serving.scoring.needs import Needs
@@ -179,10 +178,6 @@ def test_a_dump_by_onnx_runtime_has_the_bits_of_the_bundle(
         scores = zip(*map(member.score, batches), strict=True)
         for own, part in zip(wanted, scores, strict=True):
             np.testing.assert_array_equal(own, np.concatenate(part))
-
-
-def test_large_log_odds_may_differ_by_a_share_of_them() -> None:
-    np.testing.assert_allclose(find_limit([0, -40.0]), [1e-4, 5e-4])
 
 
 @pytest.mark.usefixtures("known_graphs")
