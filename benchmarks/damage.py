@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from benchmarks.gpu.sides import Ours, build_loader, build_trainer, choose_settings, measure_turn
+from benchmarks.gpu.sides import HeldTrainer, Ours, build_loader, choose_settings, measure_turn
 from benchmarks.images import make_images
 from features.caching.shard_files import ShardFiles
 from features.pixels.store import RawStore
@@ -85,7 +85,7 @@ def compare_trainings(
             settings = choose_settings(model, size, batch)
             settings = settings.model_copy(update={"augment": Augment(web=chance)})
             loader = build_loader(store, labels, settings, device)
-            sides.append(Ours(build_trainer(settings, loader), loader))
+            sides.append(Ours(HeldTrainer(loader), loader))
         rates: tuple[list[float], list[float]] = ([], [])
         for _ in range(rounds):
             for side, found in zip(sides, rates, strict=True):

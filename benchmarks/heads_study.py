@@ -39,6 +39,7 @@ from features.runtime.terminal import build_console
 from features.settings.compare import CompareParams
 from stage1_cnn.compare.statistics import MEASURES, RunScores, summarise_runs
 from stage1_cnn.compare.table import build_grids, list_verdicts, print_report
+from stage1_cnn.sampling.training_task import TrainingTask
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.train.fold_metrics import judge_unseen
 from stage1_cnn.train.loop import train_network
@@ -130,9 +131,9 @@ def run_world(kind: str, seed: int, names: list[str], groups: int = GROUPS) -> l
         train, store = make_world(kind, seed, groups, Path(folder))
         rows, unseen = train.rows_to_learn(0), train.fold_rows(0)
         for name in names:
-            settings = params.resolve_variant(name)
-            trained = train_network(settings, store, train, rows, seed, processes)
-            judged = judge_unseen(trained, settings, store, train, unseen, processes)
+            task = TrainingTask(params.resolve_variant(name), store, train, rows, seed)
+            trained = train_network(task, processes)
+            judged = judge_unseen(trained, task, unseen, processes)
             for weights, figures in judged.items():
                 place = (kind, name, seed, len(rows.row_ids), weights)
                 line = (*place, *(figures[measure] for measure in MEASURES))

@@ -34,10 +34,10 @@ from torchvision import transforms
 from torchvision.io import decode_jpeg
 
 from benchmarks.gpu.sides import (
+    HeldTrainer,
     Ours,
     SameStep,
     build_loader,
-    build_trainer,
     choose_settings,
     measure_turn,
 )
@@ -267,7 +267,7 @@ class NativePictures:
         labels = (np.arange(len(self.sizes)) % 5 > 0).astype(np.int8)
         device = torch.device("cpu")
         loader = build_loader(CropStore(self.raw, SQUARE), labels, settings, device)
-        trainer = build_trainer(settings, loader)
+        trainer = HeldTrainer(loader)
         sides = (Ours(trainer, loader), SameStep(trainer, loader))
         rates = []
         for _ in range(rounds):

@@ -25,8 +25,9 @@ import logging
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,17 +35,16 @@ from safetensors.torch import save_file
 
 from benchmarks.heads_study import FIELDS, GROUPS, KINDS, SETTINGS, make_world, tell
 from features.core.auc import Floats
-from features.core.manifest import Ids, LearnRows, Manifest, read_manifest
+from features.core.manifest import Ids, Manifest, read_manifest
 from features.crops.crop_store import open_member_store
-from features.pixels.store import ImageStore
 from features.runtime.interruption import Interruption
 from features.settings.compare import CompareParams
 from features.settings.sections import load_params
-from features.settings.training import MemberSettings
 from stage1_cnn.compare.judged_rows import choose_judged
 from stage1_cnn.compare.statistics import MEASURES
 from stage1_cnn.networks.network import build_network, settle_network
 from stage1_cnn.runtime.session import Sessions
+from stage1_cnn.sampling.training_task import TrainingTask
 from stage1_cnn.scoring.engines import build_torch_engine
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.scoring.rows import score_rows
@@ -60,50 +60,38 @@ VARIANTS = ("one", "long", "scores", "soup", "unrenewed")
 ALONE = Processes(torch.device("cpu"))
 
 
-class Task(NamedTuple):
-    """What is learned from, and what is judged on."""
-
-    settings: MemberSettings
-    store: ImageStore
-    train: Manifest
-    rows: LearnRows
-    unseen: Ids
-
-
-def judge_soup(task: Task, seed: int) -> dict[str, Figures]:
-    """Figures of all `VARIANTS`."""
-    settings, *what, _ = task
+def judge_soup(task: TrainingTask, unseen: Ids) -> dict[str, Figures]:
+    """Figures of all `VARIANTS` on the rows `unseen`."""
     sessions = Sessions(ALONE, Interruption())
     soup, aucs, scores = Soup(), list[Figures](), list[Floats]()
     for number in range(TRAININGS):
-        own = derive_soup_seed(seed, number)
-        trained = train_network(settings, *what, own, ALONE, start=seed)
+        own = replace(task, seed=derive_soup_seed(task.seed, number))
+        trained = train_network(own, ALONE, start=task.seed)
         soup.add(trained)
-        scores.append(_score(task, trained.state))
-        aucs.append(_judge(task, scores[-1]))
-    renewed = renew_statistics(soup.ema, settings, *what, seed, sessions)
-    epochs = (settings.schedule.epochs or 1) * TRAININGS
-    schedule = settings.schedule.model_copy(update={"epochs": epochs})
-    longer = settings.model_copy(update={"schedule": schedule})
-    long = train_network(longer, *what, seed, ALONE)
+        scores.append(_score(task, unseen, trained.state))
+        aucs.append(_judge(task.train, unseen, scores[-1]))
+    renewed = renew_statistics(soup.ema, task, sessions)
+    epochs = (task.settings.schedule.epochs or 1) * TRAININGS
+    schedule = task.settings.schedule.model_copy(update={"epochs": epochs})
+    longer = task.settings.model_copy(update={"schedule": schedule})
+    long = train_network(replace(task, settings=longer), ALONE)
     return {
         "one": {name: float(np.mean([found[name] for found in aucs])) for name in MEASURES},
-        "long": _judge(task, _score(task, long.state)),
-        "scores": _judge(task, np.mean(scores, axis=0)),
-        "soup": _judge(task, _score(task, renewed)),
-        "unrenewed": _judge(task, _score(task, soup.ema)),
+        "long": _judge(task.train, unseen, _score(task, unseen, long.state)),
+        "scores": _judge(task.train, unseen, np.mean(scores, axis=0)),
+        "soup": _judge(task.train, unseen, _score(task, unseen, renewed)),
+        "unrenewed": _judge(task.train, unseen, _score(task, unseen, soup.ema)),
     }
 
 
-def _score(task: Task, state: State) -> Floats:
+def _score(task: TrainingTask, rows: Ids, state: State) -> Floats:
     network = build_network(task.settings, load=False)
     engine = build_torch_engine(network, task.settings, ALONE.device)
     engine.network.load_state_dict(state)
-    return score_rows(engine, task.store, task.unseen, ALONE).logits.astype(np.float64)
+    return score_rows(engine, task.store, rows, ALONE).logits.astype(np.float64)
 
 
-def _judge(task: Task, log_odds: Floats) -> Figures:
-    train, rows = task.train, task.unseen
+def _judge(train: Manifest, rows: Ids, log_odds: Floats) -> Figures:
     return measure_figures(train.labels[rows], log_odds, train.groups[rows])
 
 
@@ -111,13 +99,15 @@ def write_start(kind: str, world: int, groups: int, folder: Path) -> None:
     """Weights of a network that has learned to tell stripes in a world of this kind."""
     train, store = make_world(kind, START_WORLDS + world, groups, folder, "stripes")
     settings = CompareParams.model_validate(SETTINGS).resolve_variant("linear")
-    trained = train_network(settings, store, train, train.rows_to_learn(0), 0, ALONE)
+    task = TrainingTask(settings, store, train, train.rows_to_learn(0), 0)
+    trained = train_network(task, ALONE)
     state = {name: value.contiguous() for name, value in trained.state.items()}
     save_file(state, folder / "start.safetensors")
 
 
-def open_world(kind: str, world: int, groups: int, folder: Path) -> Task:
-    """One made-up world, and the network that was trained in another one."""
+def open_world(kind: str, world: int, groups: int, folder: Path) -> tuple[TrainingTask, Ids]:
+    """Trainings in one made-up world of the network that was trained in another one, and the rows
+    that they are judged on."""
     start = folder / "start"
     start.mkdir()
     write_start(kind, world, groups, start)
@@ -126,11 +116,12 @@ def open_world(kind: str, world: int, groups: int, folder: Path) -> Task:
     changed["schedule"] = SETTINGS["schedule"] | {"epochs": EPOCHS}
     settings = CompareParams.model_validate(SETTINGS | changed).resolve_variant("linear")
     train, store = make_world(kind, world, groups, folder)
-    return Task(settings, store, train, train.rows_to_learn(0), train.fold_rows(0))
+    task = TrainingTask(settings, store, train, train.rows_to_learn(0), world)
+    return task, train.fold_rows(0)
 
 
-def open_project() -> Task:
-    """What `compare` would train and judge in this folder, under its first variant."""
+def open_project(seed: int) -> tuple[TrainingTask, Ids]:
+    """What `compare` would train in this folder, under its first variant, and judge."""
     params = load_params(CompareParams)
     train = read_manifest(Path("artifacts/manifest"), "train")
     judged = choose_judged(params.compare, train)
@@ -138,15 +129,17 @@ def open_project() -> Task:
     settings = settle_network(params.resolve_variant(next(iter(params.compare.variants))))
     shown = (settings.images.mode, settings.image_size)
     store = open_member_store(train, Path(params.data.root), params.images, *shown)
-    return Task(settings, store, train, rows, judged.row_ids)
+    return TrainingTask(settings, store, train, rows, seed), judged.row_ids
 
 
 def run_world(kind: str, world: int, groups: int = GROUPS) -> Iterator[dict[str, Any]]:
     """A line of results for each variant; `kind` may be `project`."""
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        task = open_project() if kind == "project" else open_world(kind, world, groups, place)
-        for variant, figures in judge_soup(task, world).items():
+        if kind == "project":
+            task, unseen = open_project(world)
+        else:
+            task, unseen = open_world(kind, world, groups, Path(folder))
+        for variant, figures in judge_soup(task, unseen).items():
             facts = (kind, variant, world, len(task.rows.row_ids), "raw")
             measured = (figures[measure] for measure in MEASURES)
             yield dict(zip(FIELDS, (*facts, *measured), strict=True))

@@ -66,11 +66,11 @@ from torchvision import transforms
 from benchmarks.gpu.sides import (
     RATE,
     SEED,
+    HeldTrainer,
     Ours,
     Side,
     build_close_sides,
     build_loader,
-    build_trainer,
     choose_settings,
     measure_turn,
 )
@@ -266,7 +266,7 @@ def build_sides(
     """All of them, by name; ours and the limit share one network."""
     torch.manual_seed(SEED)
     loader = build_loader(files.store, files.labels, settings, device)
-    trainer = build_trainer(settings, loader)
+    trainer = HeldTrainer(loader)
     by_files = build_loader(files.open_files(), files.labels, settings, device)
     count = steps + 2 * QUEUED
     return {

@@ -45,7 +45,7 @@ def check(report: Report) -> None:
         with report.part("train"), limited(report.device, TRAIN_BYTES):
             expect_advice(
                 report, "train", "schedule.accumulate=2",
-                lambda: train_network(settings, store, loader.train, loader.rows, 0, here),
+                lambda: train_network(loader.task, here),
             )  # fmt: skip
         with report.part("dump"), limited(report.device, DUMP_BYTES):
             expect_advice(report, "dump", "dump.image_size", lambda: dump(settings, store, here))

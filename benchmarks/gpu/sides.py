@@ -23,9 +23,9 @@ from features.settings.learning import Augment, Ema, Loss, Network, Optimizer, S
 from features.settings.training import MemberSettings, Weights
 from stage1_cnn.networks.network import Classifier
 from stage1_cnn.sampling.loader import BatchLoader, TrainBatch
+from stage1_cnn.sampling.training_task import TrainingTask
 from stage1_cnn.scoring.feeding import AHEAD
 from stage1_cnn.scoring.processes import Processes
-from stage1_cnn.train.correction import build_member_loss
 from stage1_cnn.train.trainer import Trainer
 
 LEAST = 2
@@ -82,13 +82,8 @@ def build_loader(
     folds = (np.arange(len(labels)) == 0).astype(np.int16)
     table = pd.DataFrame({"label": labels, "weight": 1.0, "draw_weight": 1.0, "fold": folds})
     train = Manifest("train", table, digest="")
-    return BatchLoader(store, train, train.rows_to_learn(1), settings, SEED, Processes(device))
-
-
-def build_trainer(settings: MemberSettings, loader: BatchLoader) -> HeldTrainer:
-    """Ours, of all rows that `loader` draws from."""
-    loss = build_member_loss(settings, loader.candidates, np.ones(len(loader.candidates.labels)))
-    return HeldTrainer(settings, loss, loader, SEED)
+    task = TrainingTask(settings, store, train, train.rows_to_learn(1), SEED)
+    return BatchLoader(task, Processes(device))
 
 
 class Ours:

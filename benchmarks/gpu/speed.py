@@ -31,7 +31,6 @@ from benchmarks.gpu.sides import (
     Ours,
     build_close_sides,
     build_loader,
-    build_trainer,
     choose_settings,
     measure_turn,
     wait,
@@ -130,7 +129,7 @@ class Work:
         settings = settings.model_copy(update={"network": Network(compile=compiled)})
         torch.manual_seed(0)
         loader = build_loader(self.store, self.labels, settings, device)
-        return build_trainer(settings, loader), loader
+        return HeldTrainer(loader), loader
 
 
 def measure_network(report: Report, work: Work, seconds: float) -> None:
@@ -261,7 +260,7 @@ def measure_on_the_fly(report: Report, model: str, batch: int, folder: Path, pla
     labels = (np.arange(len(names)) % 5 > 0).astype(np.int8)
     settings = choose_settings(model, plan.side, batch)
     loader = build_loader(files, labels, settings, report.device)
-    ours = Ours(build_trainer(settings, loader), loader)
+    ours = Ours(HeldTrainer(loader), loader)
     measure_turn(ours, 2, report.device)
     steps = 4 if report.small else 16
     rate = steps * loader.batch_size / measure_turn(ours, steps, report.device)

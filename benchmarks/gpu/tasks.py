@@ -20,8 +20,8 @@ from features.core.manifest import write_manifest
 from features.pixels.store import RawStore
 from features.settings.learning import Augment, Network
 from stage1_cnn.sampling.loader import BatchLoader
+from stage1_cnn.sampling.training_task import TrainingTask
 from stage1_cnn.scoring.processes import Processes
-from stage1_cnn.train.correction import build_member_loss
 from stage1_cnn.train.trainer import Trainer
 
 
@@ -59,10 +59,9 @@ class Task:
         plain = {"network": Network(precision="float32"), "augment": Augment(hflip=0.5)}
         settings = self._small.make_settings(**{**plain, **changes})
         torch.manual_seed(seed)
-        loader = BatchLoader(self.store, self.train, self.rows, settings, 0, processes)
-        weights = self.train.weights[self.rows.row_ids]
-        loss = build_member_loss(settings, loader.candidates, weights)
-        return Trainer(settings, loss, loader, 0), loader
+        task = TrainingTask(settings, self.store, self.train, self.rows, 0)
+        loader = BatchLoader(task, processes)
+        return Trainer(loader), loader
 
 
 def advance(trainer: Trainer, loader: BatchLoader, first: int, stop: int) -> list[float]:

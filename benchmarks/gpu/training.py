@@ -166,16 +166,10 @@ def judge_again(path: Path, name: str) -> Figures:
     prepare_device(device)
     with tempfile.TemporaryDirectory() as folder:
         task = Task(Path(folder))
-        trainer, _ = task.start(Processes(device), model="resnet18")
+        here = Processes(device)
+        _, loader = task.start(here, model="resnet18")
         trained = Trained(torch.load(path), None, 0)
-        figures = judge_unseen(
-            trained,
-            trainer.settings,
-            task.store,
-            task.train,
-            task.train.fold_rows(0),
-            Processes(device),
-        )
+        figures = judge_unseen(trained, loader.task, task.train.fold_rows(0), here)
     return figures["raw"]
 
 

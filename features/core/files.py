@@ -279,3 +279,8 @@ def digest_json(value: Any) -> str:
     """sha256 of a value's canonical JSON (sorted keys, no spaces)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return digest_bytes(text.encode())
+
+
+def derive_seed(*parts: int | str) -> int:
+    """A seed of 32 bits, such as a member's: of the project's seed, its backbone and its fold."""
+    return int(digest_json(parts)[:8], 16)

@@ -15,6 +15,8 @@ from pydantic import (
 from features.settings.learning import Sampling
 from features.settings.sections import Section, describe_problems, suggest_name
 from features.settings.training import (
+    LEARNING,
+    OF_FROZEN,
     Backbone,
     BackboneName,
     MemberSettings,
@@ -23,6 +25,7 @@ from features.settings.training import (
     find_conflicts,
     find_kind_problems,
     find_size_problems,
+    list_unused,
 )
 
 Domains = Annotated[
@@ -136,15 +139,54 @@ class CompareParams(TrainParams):
             if sampling and {"limit_rows", "take"} & sampling.model_fields_set:
                 found.append("sampling.limit_rows must be the same for all: use compare.rows")
             problems += [f"compare.variants.{name}: {problem}" for problem in found]
-        return problems + _find_twins(resolved)
+        return problems + self._find_useless(resolved)
+
+    def _find_useless(self, resolved: Mapping[str, MemberSettings]) -> list[str]:
+        """Variants of the same settings, which would give the same networks, and settings that the
+        kind of a variant's network has no use for."""
+        problems, seen = [], dict[str, dict[str, Any]]()
+        for name, settings in resolved.items():
+            used = _dump_used(settings)
+            twin = next((other for other, known in seen.items() if known == used), None)
+            seen[name] = used
+            found = self._describe_useless(name, twin)
+            problems += [f"compare.variants.{name}: {problem}" for problem in found]
+        return problems
+
+    def _describe_useless(self, name: str, twin: str | None) -> list[str]:
+        """`twin`: an earlier variant that is the same in all that counts."""
+        entry, given = self._change_entry(name), self.compare.variants[name].model_fields_set
+        what = f"a {entry.kind} network has no use for"
+        own, problems = [], []
+        for field in list_unused(entry):
+            section = field.partition(".")[0]
+            if section in given:
+                own.append(field)
+            else:
+                origin = f"backbones.{self.compared_backbone}"
+                problems.append(f"{what} {field}, which {origin} sets: set {section} to null here")
+        if own:
+            rest = f", and all else is that of {twin}: take the variant out" if twin else ""
+            varying = f". What may vary: {_VARYING}" if entry.kind == "frozen" else ""
+            problems.append(f"{what} {', '.join(own)}{rest or ': take that out'}{varying}")
+        elif twin:
+            problems.append(f"has the same settings as {twin}")
+        return problems
 
 
-def _find_twins(resolved: Mapping[str, MemberSettings]) -> list[str]:
-    """Variants of the same settings: the same seeds would give the same networks."""
-    problems, seen = [], list[str]()
-    for name, settings in resolved.items():
-        twin = next((other for other in seen if resolved[other] == settings), None)
-        if twin:
-            problems.append(f"compare.variants.{name}: has the same settings as {twin}")
-        seen.append(name)
-    return problems
+_VARYING = ", ".join(
+    [
+        *(field for field in Backbone.model_fields if field not in {*LEARNING, "network"}),
+        *(f"network.{field}" for field in sorted(OF_FROZEN)),
+    ]
+)
+"""What changes a frozen network or its head."""
+
+
+def _dump_used(settings: MemberSettings) -> dict[str, Any]:
+    """`settings` without what its kind has no use for."""
+    if settings.kind == "trained":
+        return settings.model_dump()
+    unused: Any = dict.fromkeys(LEARNING, True) | {"sampling": {"pairs"}, "network": True}
+    network = settings.network.model_dump(include=OF_FROZEN)
+    return settings.model_dump(exclude=unused) | {"network": network}

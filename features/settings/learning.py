@@ -285,6 +285,11 @@ class Augment(Section):
     """Chance of a batch; at most 1 - `mixup`."""
     cutmix_alpha: PositiveFloat = 1.0
 
+    @property
+    def mixes(self) -> bool:
+        """Whether batches are mixed, and labels with them."""
+        return self.mixup + self.cutmix > 0
+
     @model_validator(mode="after")
     def _check_mixing(self) -> Self:
         if self.mixup + self.cutmix > 1:

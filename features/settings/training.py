@@ -148,7 +148,10 @@ class TrainParams(TrainingSections, StageParams):
 
     def _find_problems(self, name: str) -> list[str]:
         settings = self.resolve_backbone(name)
-        problems = [f"backbones.{name}: {p}" for p in find_kind_problems(self.backbones[name])]
+        entry = self.backbones[name]
+        no_use = f"a {entry.kind} network has no use for it, take it out or change its kind"
+        problems = [f"{field}: {no_use}" for field in list_unused(entry)]
+        problems = [f"backbones.{name}: {p}" for p in problems + find_kind_problems(entry)]
         if settings.graph is not None and settings.network.input != "rgb":
             found = f"network.input {settings.network.input}"
             problems.append(f"backbones.{name}: {found}: an ONNX file sees colours, set it to rgb")
@@ -196,25 +199,28 @@ def _list_common(kind: Kind, name: str, fields: set[str]) -> set[str]:
     return OF_FROZEN if kind == "frozen" and name == "network" else fields
 
 
-def find_kind_problems(entry: Backbone) -> list[str]:
-    """What an entry of `backbones` sets that its kind has no use for, or lacks."""
+def list_unused(entry: Backbone) -> list[str]:
+    """Sections and fields that an entry of `backbones` sets and its kind has no use for."""
     if entry.kind == "trained":
-        problems = [
-            f"{field} is a matter of frozen networks, and this one is trained: kind: frozen"
-            for field in ("pooling", "layer", "graph")
-            if getattr(entry, field) is not None
-        ]
-        if entry.model.endswith(GRAPH_ENDING):
-            problems.append(f"model {entry.model}: an ONNX file cannot be trained: kind: frozen")
-        return problems
+        fields = ("pooling", "layer", "graph")
+        return [field for field in fields if getattr(entry, field) is not None]
     unused = [section for section in LEARNING if getattr(entry, section) is not None]
     given = entry.network.model_fields_set if entry.network else set[str]()
     unused += [f"network.{field}" for field in sorted(given - OF_FROZEN)]
     if entry.sampling is not None and entry.sampling.pairs:
         unused.append("sampling.pairs")
-    problems = [f"{name}: a frozen network has no use for it, take it out" for name in unused]
-    if entry.model.endswith(GRAPH_ENDING):
-        return problems + _find_graph_problems(entry)
+    return unused
+
+
+def find_kind_problems(entry: Backbone) -> list[str]:
+    """What the network of an entry of `backbones` cannot be, or lacks."""
+    is_graph = entry.model.endswith(GRAPH_ENDING)
+    if entry.kind == "trained":
+        problem = f"model {entry.model}: an ONNX file cannot be trained: kind: frozen"
+        return [problem] if is_graph else []
+    if is_graph:
+        return _find_graph_problems(entry)
+    problems = []
     if entry.graph is not None:
         problems.append(f"graph is a matter of ONNX files, and model {entry.model} is none")
     if entry.pretrained is False:
@@ -252,7 +258,7 @@ def find_conflicts(settings: MemberSettings) -> list[str]:
     sampling, loss, ema = settings.sampling, settings.loss, settings.ema
     kind = LOSS_KINDS[loss.kind]
     epochs, images = settings.schedule.epochs, settings.schedule.images
-    mixes = settings.augment.mixup + settings.augment.cutmix > 0
+    mixes = settings.augment.mixes
     tune, frozen = settings.optimizer.tune, settings.optimizer.frozen_epochs
     soup = settings.schedule.soup
     even = sampling.mode in ("balanced", "undersample") and sampling.real_per_fake == 1

@@ -143,9 +143,8 @@ class Augmenter:
         """Images uint8 `(b, s, s, 3)`, s at least `size`, on any device; labels `(b,)` on the host.
 
         `first_draw` is the place of the first row in the sequence of all draws, `faces` `(b, 4)` as
-        `blend_with_self` takes them. Returns uint8
-        `(b, s, s, 3)`, or `(b, size, size, 3)` with crops, and labels, 1 where a real was blended
-        with itself. `images` may be changed in place.
+        `blend_with_self` takes them. Returns uint8 `(b, s, s, 3)`, or `(b, size, size, 3)` with
+        crops, and labels, 1 where a real was blended with itself. `images` may be changed in place.
         """
         images, labels = self._blend_reals(images, labels, first_draw, faces)
         if self.augment.crop_min_area < 1:

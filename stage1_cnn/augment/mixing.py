@@ -26,8 +26,8 @@ def mix_batch(
     Targets are the shares of real and fake, before any smoothing (the loss does that). A step has
     one kind of mixing and one ratio, or none. Pairs are drawn at random within blocks of 16 rows,
     so processes that share a batch out at multiples of 16 mix as one does; one row of an odd block
-    stays unmixed. `first` is the place of the first row in the batch, a multiple of 16.
-    `augment.mixup` + `augment.cutmix` is above 0.
+    stays unmixed. `first` is the place of the first row in the batch, a multiple of 16. For
+    settings of which `augment.mixes` holds.
     """
     mixup = Mixup(
         mixup_alpha=augment.mixup_alpha,

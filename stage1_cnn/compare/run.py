@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from features.core.files import write_text
+from features.core.files import derive_seed, write_text
 from features.core.manifest import Manifest, count_classes, read_manifest
 from features.crops.crop_store import MemberStores
 from features.errors import Stopped
@@ -19,7 +19,6 @@ from stage1_cnn.compare.runs import (
     Clock,
     Run,
     Scores,
-    derive_seed,
     make_runs,
     plan_runs,
     read_finished,
@@ -37,6 +36,7 @@ from stage1_cnn.compare.table import (
 from stage1_cnn.networks.devices import pick_device, prepare_device
 from stage1_cnn.networks.network import settle_network
 from stage1_cnn.runtime.session import Sessions
+from stage1_cnn.sampling.training_task import TrainingTask
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.train.fold_metrics import judge_unseen
 from stage1_cnn.train.frozen_member import fit_member
@@ -59,12 +59,13 @@ def build_executor(
         judged.check_unknown_to(run.rows, train)
         settings = settle_network(run.settings)
         store = stores.open(settings.images.mode, settings.image_size)
-        seed = derive_seed(params.seed, run.seed)
+        # The same for all variants: they start from the same weights.
+        seed = derive_seed(params.seed, "compare", run.seed)
+        task = TrainingTask(settings, store, train, run.rows, seed)
         if settings.kind == "frozen":
-            what = (settings, store, train, run.rows, judged.row_ids, params.images)
-            return fit_member(*what, processes, interruption, seed)[1]
-        trained = train_member(settings, store, train, run.rows, seed, sessions)
-        return judge_unseen(trained, settings, store, train, judged.row_ids, processes)
+            return fit_member(task, judged.row_ids, params.images, sessions)[1]
+        trained = train_member(task, sessions)
+        return judge_unseen(trained, task, judged.row_ids, processes)
 
     return execute
 
@@ -78,7 +79,7 @@ def report_runs(
     parts = (
         build_grids(entries, variants[0]),
         list_verdicts(entries, variants[0]),
-        list_notes(entries, judges),
+        list_notes(entries, judges, {params.resolve_variant(name).kind for name in variants}),
     )
     print_report(*parts, console)
     title = f"{params.compared_backbone} on {judges.name}: mean ± 95 % over seeds (dots)"

@@ -101,41 +101,29 @@ def plan_runs(params: CompareParams, train: Manifest, judged: JudgedRows) -> lis
     """
     compare = params.compare
     subsets = _take_subsets(params, train, judged)
-    settings = {name: params.resolve_variant(name) for name in compare.variants}
-    return [
-        _plan_run(params, judged, (name, rows), (variant, own), seed)
-        for seed in range(compare.seeds)
-        for name, rows in sorted(subsets.items(), key=lambda item: len(item[1].row_ids))
-        for variant, own in settings.items()
-    ]
+    variants = {name: params.resolve_variant(name) for name in compare.variants}
+    images = params.images.model_dump(mode="json", include={"size", "equalize"})
 
-
-def _plan_run(
-    params: CompareParams,
-    judged: JudgedRows,
-    subset: tuple[str, LearnRows],
-    variant: tuple[str, MemberSettings],
-    seed: int,
-) -> Run:
-    (size, rows), (name, settings) = subset, variant
-    key = digest_json(
-        {
+    def plan(size: str, rows: LearnRows, name: str, seed: int) -> Run:
+        settings = variants[name]
+        key = {
             # Without what has no part in a comparison.
             "settings": settings.model_dump(mode="json", exclude={"schedule": {"curve_rows"}}),
-            "images": params.images.model_dump(mode="json", include={"size", "equalize"}),
+            "images": images,
             "train": rows.manifest_digest,
             "fold": rows.fold,
             "rows": digest_bytes(rows.row_ids.tobytes()),
             "judged": digest_bytes(judged.row_ids.tobytes()),
             "seed": seed,
         }
-    )
-    return Run(f"{size}-{name}-{seed}", name, seed, rows, settings, key)
+        return Run(f"{size}-{name}-{seed}", name, seed, rows, settings, digest_json(key))
 
-
-def derive_seed(seed: int, run_seed: int) -> int:
-    """Seed of a training. All variants share it, so that they start from the same weights."""
-    return int(digest_json([seed, "compare", run_seed])[:8], 16)
+    return [
+        plan(size, rows, name, seed)
+        for seed in range(compare.seeds)
+        for size, rows in sorted(subsets.items(), key=lambda item: len(item[1].row_ids))
+        for name in variants
+    ]
 
 
 def _take_subsets(

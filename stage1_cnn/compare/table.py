@@ -1,6 +1,6 @@
 """The table of a comparison: on the terminal, as Markdown and as CSV, with what it leaves out."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from features.core.number_text import format_margin
+from features.settings.training import Kind
 from stage1_cnn.compare.statistics import (
     MEASURES,
     MOST_SEEDS,
@@ -30,6 +31,11 @@ TITLES: dict[Measure, str] = {
     "log_loss": "log loss",
 }
 SHOWN: tuple[Measure, ...] = ("auc", "accuracy", "balanced_accuracy")
+SEEDED: dict[Kind, str] = {
+    "trained": "initial weights and draws",
+    "frozen": "inner folds by which the head's prior is chosen",
+}
+"""What another seed changes of a run."""
 
 
 @dataclass(frozen=True)
@@ -106,16 +112,23 @@ def _describe_verdict(difference: PairedDifference) -> str:
     return f"{difference.verdict} (p {'< 0.001' if p < 0.001 else f'{p:.2g}'})"
 
 
-def list_notes(entries: Sequence[Entry], judges: Judges) -> list[str]:
-    """What the intervals and the seeds needed leave out."""
+def list_notes(entries: Sequence[Entry], judges: Judges, kinds: Collection[Kind]) -> list[str]:
+    """What the intervals and the seeds needed leave out; `kinds`: of the networks compared."""
     name, limit = judges.name, judges.limit
     own = "" if limit is None else f": {name} itself leaves ± {limit:.4f} on an AUC (median)"
+    others = [what for kind, what in SEEDED.items() if kind in kinds]
+    left = "sampling and loss leave" if "trained" in kinds else "sampling leaves"
     notes = [
-        "± is Student's 95 % interval over seeds: the same rows, other initial weights and draws. "
+        f"± is Student's 95 % interval over seeds: the same rows, other {', or '.join(others)}. "
         "It leaves out which rows were taken, and that "
         f"{name} has but {judges.reals:,} real and {judges.fakes:,} fake rows{own}.",
-        "Accuracy is that at raw log-odds above 0, where sampling and loss leave it.",
+        f"Accuracy is that at raw log-odds above 0, where {left} it.",
     ]
+    if "frozen" in kinds:
+        notes.append(
+            "Seeds hardly change a head on a frozen encoder: what they cannot tell of it, more of "
+            "them tell no better, but more rows to judge on do."
+        )
     seeds = max((d.estimate.seeds for e in entries for d in e.differences.values()), default=0)
     if seeds > 1:
         low, high = bound_sd(seeds)

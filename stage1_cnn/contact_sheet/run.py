@@ -80,7 +80,7 @@ def make_views(
         changed, changed_labels = change(torch.from_numpy(squares), labels, first, faces)
         planes, given = fit(changed), torch.from_numpy(changed_labels)
         fakeness = given.double()
-        if augment.mixup + augment.cutmix > 0:
+        if augment.mixes:
             planes, targets = mix_batch(planes, given, augment, seed, number)
             fakeness = targets[:, 1].double()
         views.append(View(f"draw {number + 1}", to_pixels(planes).numpy(), fakeness.numpy()))

@@ -18,6 +18,7 @@ SCORE_LESS = "Free it of other work, or set dump.image_size lower"
 """What helps where networks only score."""
 ASKED = "FORGERYSTACK_DEVICE"
 """Environment variable: `auto`, or the device to take."""
+WANTED = "Name one such as cpu or cuda:1, or auto: a GPU where there is one, else the CPU"
 DRIVER = Path("/dev/nvidia0")
 """There as soon as a driver runs a card, whatever torch makes of it."""
 FULL_DEVICE = ("ALLOC_FAILED",)  # cuBLAS, cuDNN
@@ -45,11 +46,11 @@ def pick_device(local_rank: int = 0, world: int = 1) -> torch.device:
     try:
         device = torch.device(asked)
     except RuntimeError:
-        raise ConfigError(ASKED, [f"{asked!r} is no device"]) from None
+        raise ConfigError(ASKED, [f"{asked!r} is no device"], WANTED) from None
     if device.type != "cuda":
         return device
     if not torch.cuda.is_available():
-        raise ConfigError(ASKED, [f"{asked} was asked for, but there is no CUDA"])
+        raise ConfigError(ASKED, [f"{asked} was asked for, but there is no CUDA"], WANTED)
     return _pick_card(device, local_rank, world)
 
 

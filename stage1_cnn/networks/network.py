@@ -118,7 +118,8 @@ def check_image_size(settings: MemberSettings) -> None:
     Transformers want a multiple of their patch or window.
     """
     if problem := _find_size_problem(settings, settings.image_size):
-        raise ConfigError("backbones", [problem])
+        advice = "image_size own takes the side that the network was made for"
+        raise ConfigError("backbones", [problem], advice)
 
 
 def check_other_size(settings: MemberSettings, side: int) -> None:

@@ -1,6 +1,7 @@
 """The batches that one member learns from.
 
-loader = BatchLoader(store, train, rows, settings, seed=0, processes=Processes(device))
+task = TrainingTask(settings, store, train, rows, seed=0)
+loader = BatchLoader(task, Processes(device))
 for batch in loader.iterate(0, len(loader)):
     loss = trainer.advance(batch)
 """
@@ -18,12 +19,11 @@ from features.core.manifest import Ids, LearnRows, Manifest
 from features.crops.crop_store import Boxes, CropStore, place_boxes
 from features.crops.places import Corners
 from features.errors import ConfigError
-from features.pixels.store import ImageStore
 from features.settings.learning import Sampling
-from features.settings.training import MemberSettings
 from stage1_cnn.augment.augmenter import draw_uniform
 from stage1_cnn.damage.squares import SquareDamage
 from stage1_cnn.sampling.samplers import Candidates, build_batches
+from stage1_cnn.sampling.training_task import TrainingTask
 from stage1_cnn.scoring.feeding import Loaded, feed, gather_pixels
 from stage1_cnn.scoring.processes import Processes
 
@@ -100,25 +100,17 @@ def draw_squares(store: CropStore, row_ids: Ids, seed: int, first_draw: int) -> 
 class BatchLoader:
     """What one member learns from, step by step; each batch is a pure function of (seed, step).
 
-    Only `rows` are ever loaded. Of each batch every process loads its share.
+    Only `task.rows` are ever loaded. Of each batch every process loads its share.
     """
 
-    def __init__(
-        self,
-        store: ImageStore,
-        train: Manifest,
-        rows: LearnRows,
-        settings: MemberSettings,
-        seed: int,
-        processes: Processes,
-    ) -> None:
-        self.store, self.train, self.rows, self.processes = store, train, rows, processes
-        self.seed = seed
-        self.candidates = list_candidates(train, rows, settings.sampling)
-        self.batch_size = min(settings.schedule.batch_size, len(rows.row_ids))
+    def __init__(self, task: TrainingTask, processes: Processes) -> None:
+        self.task, self.processes = task, processes
+        settings, seed = task.settings, task.seed
+        self.candidates = list_candidates(task.train, task.rows, settings.sampling)
+        self.batch_size = min(settings.schedule.batch_size, len(task.rows.row_ids))
         self.batches = build_batches(self.candidates, settings.sampling, self.batch_size, seed)
         self.damage = SquareDamage(settings.augment.web, seed)
-        self._faces = train.faces if settings.augment.self_blend else None
+        self._faces = task.train.faces if settings.augment.self_blend else None
 
     def __len__(self) -> int:
         """Steps of one epoch."""
@@ -134,20 +126,20 @@ class BatchLoader:
             yield _make_batch(loaded)
 
     def _load(self, step: int) -> Loaded[Rest]:
-        drawn = self.batches.batch(step)
-        rows = self.processes.take_slice(self.rows.row_ids[drawn])
+        task, drawn = self.task, self.batches.batch(step)
+        rows = self.processes.take_slice(task.rows.row_ids[drawn])
         rank, world = self.processes.rank, self.processes.world
         first = step * self.batch_size + rank * self.batch_size // world
         corners = None
-        if isinstance(self.store, CropStore):
-            corners = draw_squares(self.store, rows, self.seed, first)
-        pixels = gather_pixels(self.store, rows, self.processes.device, corners)
+        if isinstance(task.store, CropStore):
+            corners = draw_squares(task.store, rows, task.seed, first)
+        pixels = gather_pixels(task.store, rows, self.processes.device, corners)
         self.damage.apply(pixels.numpy(), first)
-        tensors = (pixels, torch.from_numpy(self.train.weights[rows].astype(np.float32)))
+        tensors = (pixels, torch.from_numpy(task.train.weights[rows].astype(np.float32)))
         faces = None
         if self._faces is not None:
-            faces = place_boxes(self.store, rows, self._faces[rows], corners)
-        labels = self.train.labels[rows].astype(np.int64)
+            faces = place_boxes(task.store, rows, self._faces[rows], corners)
+        labels = task.train.labels[rows].astype(np.int64)
         return Loaded(tensors, (labels, rows, first, drawn, faces))
 
 

@@ -54,8 +54,7 @@ def _sum_classes(settings: MemberSettings, candidates: Candidates, mass: Floats)
 
 def _differs_within_classes(settings: MemberSettings, candidates: Candidates, mass: Floats) -> bool:
     """Whether rows of one class weigh differently, or are changed to more than pictures of it."""
-    augment = settings.augment
-    if augment.mixup + augment.cutmix + augment.self_blend > 0:
+    if settings.augment.mixes or settings.augment.self_blend > 0:
         return True
     classes = (mass[candidates.labels == c] for c in (0, 1))
     return not all(np.allclose(some, some[0], rtol=1e-9, atol=0) for some in classes)

@@ -9,10 +9,9 @@ import numpy as np
 from torch import nn
 
 from features.core.auc import Floats
-from features.core.manifest import Ids, Manifest
-from features.pixels.store import ImageStore
-from features.settings.training import MemberSettings
+from features.core.manifest import Ids
 from stage1_cnn.networks.network import build_network
+from stage1_cnn.sampling.training_task import TrainingTask
 from stage1_cnn.scoring.engines import build_torch_engine
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.scoring.rows import score_batches
@@ -24,23 +23,19 @@ KEPT = ("auc", "log_loss")
 
 
 class Curve:
-    """Scores weights on a fixed sample of fold k, with a network of its own.
+    """Scores weights on a fixed sample of the fold that a training leaves out, with a network of
+    its own.
 
     What learns is only read: its mode, statistics and caches stay as they are, and the random
     numbers too once this is built. Every process has one and asks together with the others.
     """
 
-    def __init__(
-        self,
-        settings: MemberSettings,
-        store: ImageStore,
-        train: Manifest,
-        fold: int,
-        processes: Processes,
-    ) -> None:
-        self._store, self._processes = store, processes
+    def __init__(self, task: TrainingTask, processes: Processes) -> None:
+        self._store, self._processes = task.store, processes
+        settings, train = task.settings, task.train
+        unseen = train.fold_rows(task.rows.fold)
         self._rows = draw_curve_rows(
-            train.labels, train.fold_rows(fold), settings.schedule.curve_rows, settings.seed
+            train.labels, unseen, settings.schedule.curve_rows, settings.seed
         )
         self._labels, self._groups = train.labels[self._rows], train.groups[self._rows]
         network = build_network(settings, load=False)
@@ -76,20 +71,12 @@ class Curve:
             yield self._rows[start : start + self._size]
 
 
-def build_curve(
-    settings: MemberSettings,
-    store: ImageStore,
-    train: Manifest,
-    fold: int,
-    processes: Processes,
-) -> Curve | None:
+def build_curve(task: TrainingTask, processes: Processes) -> Curve | None:
     """`None` where `schedule.curve_rows` asks for none.
 
     To be built before the training, which sets its seed when it begins.
     """
-    if not settings.schedule.curve_rows:
-        return None
-    return Curve(settings, store, train, fold, processes)
+    return Curve(task, processes) if task.settings.schedule.curve_rows else None
 
 
 def draw_curve_rows(labels: np.ndarray, rows: Ids, count: int, seed: int) -> Ids:

@@ -8,11 +8,10 @@ from scipy.special import expit
 from torch import Tensor
 
 from features.core.auc import AucEstimate, Floats, measure_auc
-from features.core.manifest import Ids, Manifest, count_classes
+from features.core.manifest import Ids, count_classes
 from features.core.number_text import format_figure
-from features.pixels.store import ImageStore
-from features.settings.training import MemberSettings
 from stage1_cnn.networks.network import build_network
+from stage1_cnn.sampling.training_task import TrainingTask
 from stage1_cnn.scoring.engines import TorchEngine, build_torch_engine
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.scoring.rows import score_rows
@@ -24,31 +23,29 @@ _log = logging.getLogger("forgerystack")
 
 def judge_unseen(
     trained: Trained,
-    settings: MemberSettings,
-    store: ImageStore,
-    train: Manifest,
-    rows: Ids,
+    task: TrainingTask,
+    unseen: Ids,
     processes: Processes,
     engine: TorchEngine | None = None,
 ) -> dict[str, Figures]:
-    """Figures of the last weights (`raw`) and of their average (`ema`) on `rows`.
+    """Figures of the last weights (`raw`) and of their average (`ema`) on the rows `unseen`.
 
-    They have learned from none of them. Log-odds are judged as sampling and loss have left them:
-    accuracy is that at 0. `engine` is one of these settings that nobody needs any more, such as
-    that of the curve; `None`: a new one.
+    They have learned from none of these. Log-odds are judged as sampling and loss have left them:
+    accuracy is that at 0. `engine` is one of the task's settings that nobody needs any more, such
+    as that of the curve; `None`: a new one.
     """
     states: dict[str, Mapping[str, Tensor]] = {"raw": trained.last_state}
     if trained.ema_state is not None:
         states["ema"] = trained.ema_state
     if engine is None:
-        network = build_network(settings, load=False)
-        engine = build_torch_engine(network, settings, processes.device)
-    found = {}
+        network = build_network(task.settings, load=False)
+        engine = build_torch_engine(network, task.settings, processes.device)
+    labels, groups, found = task.train.labels[unseen], task.train.groups[unseen], {}
     for name, state in states.items():
         engine.network.load_state_dict(state)
         title = f"judge {name} weights"
-        logits = score_rows(engine, store, rows, processes, title).logits.astype(np.float64)
-        found[name] = measure_figures(train.labels[rows], logits, train.groups[rows])
+        logits = score_rows(engine, task.store, unseen, processes, title).logits.astype(np.float64)
+        found[name] = measure_figures(labels, logits, groups)
         _log.info("%s weights: %s", name, describe_figures(found[name]))
     return found
 

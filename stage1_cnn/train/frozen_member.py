@@ -10,7 +10,6 @@ import torch
 from features.core.manifest import Ids, LearnRows, Manifest
 from features.errors import NotFiniteError
 from features.pixels.store import ImageStore
-from features.runtime.interruption import Interruption
 from features.settings.images import Images
 from features.settings.scoring import Scoring
 from features.settings.training import MemberSettings
@@ -19,9 +18,10 @@ from stage1_cnn.frozen.embedded import Embedded, Head, Singles
 from stage1_cnn.frozen.head import FittedHead, fit_head
 from stage1_cnn.networks.frozen_network import FrozenNetwork, set_head
 from stage1_cnn.networks.network import build_network
+from stage1_cnn.runtime.session import Sessions
 from stage1_cnn.sampling.loader import list_candidates
 from stage1_cnn.sampling.samplers import weigh_draws
-from stage1_cnn.scoring.processes import Processes
+from stage1_cnn.sampling.training_task import TrainingTask
 from stage1_cnn.train.fold_metrics import Figures, describe_figures, measure_figures
 from stage1_cnn.train.loop import Trained
 from stage1_cnn.tuning.learned import count_frozen
@@ -40,20 +40,15 @@ class EmbeddedTrain:
 
 
 def embed_train(
-    settings: MemberSettings,
-    store: ImageStore,
-    train: Manifest,
-    images: Images,
-    processes: Processes,
-    interruption: Interruption,
+    settings: MemberSettings, store: ImageStore, train: Manifest, images: Images, sessions: Sessions
 ) -> EmbeddedTrain:
     """Computes what is not there yet. Raises `Stopped`, with all that was computed kept."""
     network = build_network(settings)
     assert isinstance(network, FrozenNetwork)
     encoder = identify_encoder(network, settings)
     encoding = Encoding(settings, encoder, Scoring(), images)
-    engine = encoding.build_engine(network, processes)
-    embedded = embed_rows(encoding, engine, train, store, processes, interruption)
+    engine = encoding.build_engine(network, sessions.processes)
+    embedded = embed_rows(encoding, engine, train, store, sessions.processes, sessions.interruption)
     return EmbeddedTrain(network, encoder, embedded)
 
 
@@ -78,31 +73,31 @@ def fit_rows(
 
 
 def fit_member(
-    settings: MemberSettings,
-    store: ImageStore,
-    train: Manifest,
-    rows: LearnRows,
-    judged: Ids,
-    images: Images,
-    processes: Processes,
-    interruption: Interruption,
-    seed: int,
+    task: TrainingTask, unseen: Ids, images: Images, sessions: Sessions
 ) -> tuple[Trained, dict[str, Figures]]:
-    """The encoder under a head that knows `rows`, and figures on `judged`, which it does not know.
+    """The encoder under a head that knows `task.rows`, and figures on the rows `unseen`.
 
     Raises `Stopped`, with the embeddings that were computed kept.
     """
-    start = time.perf_counter()
-    embedded = embed_train(settings, store, train, images, processes, interruption)
-    interruption.stop_at_once()
-    head, network = fit_rows(settings, train, rows, embedded.rows, seed).head, embedded.network
+    start, settings, train = time.perf_counter(), task.settings, task.train
+    embedded = embed_train(settings, task.store, train, images, sessions)
+    sessions.interruption.stop_at_once()
+    head = fit_rows(settings, train, task.rows, embedded.rows, task.seed).head
+    network = embedded.network
     set_head(network, torch.from_numpy(head.weight), head.bias)
-    figures = _judge(embedded.rows, head, train, judged)
+    figures = _judge(embedded.rows, head, train, unseen)
     _log.info("fold left out: %s", describe_figures(figures))
     state = {name: value.cpu() for name, value in network.state_dict().items()}
-    trained = Trained(state, None, count_frozen(network), encoder=embedded.encoder)
-    trained.seconds = time.perf_counter() - start
-    trained.images = trained.total = len(rows.row_ids)
+    count = len(task.rows.row_ids)
+    trained = Trained(
+        last_state=state,
+        ema_state=None,
+        parameters=count_frozen(network),
+        seconds=time.perf_counter() - start,
+        images=count,
+        total=count,
+        encoder=embedded.encoder,
+    )
     return trained, {"raw": figures}
 
 

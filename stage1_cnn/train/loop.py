@@ -1,6 +1,6 @@
 """The training of one member on values: rows in, weights and history out.
 
-trained = train_network(settings, store, train, rows, seed, processes, session)
+trained = train_network(task, processes, session)
 """
 
 import logging
@@ -13,19 +13,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from features.core.manifest import LearnRows, Manifest
 from features.errors import NotFiniteError
 from features.pixels.store import ImageStore
 from features.runtime.interruption import Interruption
 from features.runtime.progress import Meter, show_progress, track
-from features.settings.training import MemberSettings
 from stage1_cnn.networks.devices import tell_memory
 from stage1_cnn.runtime.input_wait import InputWait, advise_batch, advise_input
 from stage1_cnn.runtime.session import Session
 from stage1_cnn.sampling.draws import DrawCounter
 from stage1_cnn.sampling.loader import BatchLoader
+from stage1_cnn.sampling.training_task import TrainingTask
 from stage1_cnn.scoring.processes import Processes
-from stage1_cnn.train.correction import build_member_loss
 from stage1_cnn.train.trainer import Trainer
 from stage1_cnn.tuning.learned import ParameterCount, count_weights
 from stage1_cnn.tuning.low_rank import merge_low_rank
@@ -121,35 +119,30 @@ class Progress:
 
 
 def train_network(
-    settings: MemberSettings,
-    store: ImageStore,
-    train: Manifest,
-    rows: LearnRows,
-    seed: int,
+    task: TrainingTask,
     processes: Processes,
     session: Session | None = None,
     measure_curve: MeasureCurve | None = None,
     start: int | None = None,
 ) -> Trained:
-    """Trains on `rows` of the train manifest only, by a fixed schedule.
+    """Trains on `task.rows` only, by a fixed schedule.
 
     Goes on from the state that `session` has kept, if any. What `measure_curve` finds after each
     epoch goes into its history row and nowhere else. Raises `Stopped`, `NotFiniteError`,
     `DeviceMemoryError`.
 
-    `start`: seed of the weights that are drawn, where another one than `seed` is asked for.
+    `start`: seed of the weights that are drawn, where another one than `task.seed` is asked for.
     """
-    torch.manual_seed(seed if start is None else start)
+    torch.manual_seed(task.seed if start is None else start)
     session = session or Session(processes, Interruption())
-    loader = BatchLoader(store, train, rows, settings, seed, processes)
-    loss = build_member_loss(settings, loader.candidates, train.weights[rows.row_ids])
+    loader = BatchLoader(task, processes)
     progress = Progress()
-    parts = 2 * settings.schedule.accumulate
+    parts = 2 * task.settings.schedule.accumulate
     advice = f"Compute each batch in parts, with the same result: schedule.accumulate={parts}"
     with tell_memory(processes.device, advice):
-        trainer = Trainer(settings, loss, loader, seed)
-        if start not in (None, seed):
-            torch.manual_seed(seed + (processes.rank << 32))
+        trainer = Trainer(loader)
+        if start not in (None, task.seed):
+            torch.manual_seed(task.seed + (processes.rank << 32))
         if state := session.restore():
             trainer.load_state_dict(state["trainer"])
             progress = Progress(**state["progress"])
@@ -204,7 +197,7 @@ def _take_steps(
                 row = progress.end_epoch(trainer, curve, counter.summarise())
                 pace = EpochPace(images, ended - start, wait.seconds)
                 _log_epoch(row, trainer, epochs, pace)
-                _log_advice(row, trainer, loader.store, pace)
+                _log_advice(row, trainer, loader.task.store, pace)
                 start, images, wait.seconds = time.perf_counter(), 0, 0.0
                 curve_seconds = start - ended
             next_ends = (trainer.step + 1) % epoch == 0 or trainer.step + 1 == total

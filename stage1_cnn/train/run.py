@@ -2,23 +2,21 @@
 
 import logging
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from features.core.files import digest_bytes, digest_json, write_text
-from features.core.manifest import LearnRows, Manifest, count_classes, read_manifest
+from features.core.files import derive_seed, digest_bytes, write_text
+from features.core.manifest import Ids, count_classes, read_manifest
 from features.core.members import MemberId
 from features.core.sums import write_sums
 from features.crops.crop_store import open_member_store
-from features.pixels.store import ImageStore
 from features.runtime.costs import Measured, record_seconds
 from features.runtime.interruption import Interruption
 from features.runtime.locks import hold
 from features.runtime.run_folder import RunFolder, describe_run
-from features.settings.training import MemberSettings, TrainParams
+from features.settings.training import TrainParams
 from stage1_cnn.networks.devices import describe_device
 from stage1_cnn.networks.member import Member, write_member
 from stage1_cnn.networks.model_names import describe_model
@@ -26,6 +24,7 @@ from stage1_cnn.networks.network import check_image_size, settle_network
 from stage1_cnn.runtime.runs import COMPUTING, RunLimits
 from stage1_cnn.runtime.session import Sessions
 from stage1_cnn.sampling.loader import choose_rows, list_candidates
+from stage1_cnn.sampling.training_task import TrainingTask
 from stage1_cnn.scoring.processes import join_processes
 from stage1_cnn.train.correction import compute_correction
 from stage1_cnn.train.fold_curve import build_curve
@@ -43,15 +42,28 @@ NO_EPOCHS = ["epoch", "loss"]
 _log = logging.getLogger("forgerystack")
 
 
+def prepare_task(params: TrainParams, backbone: str, fold: int) -> TrainingTask:
+    """What the member learns from, and how. Raises `ConfigError` for what its network cannot do."""
+    settings = settle_network(params.resolve_backbone(backbone))
+    check_image_size(settings)
+    train = read_manifest(MANIFEST, "train")
+    rows = choose_rows(train, fold, settings.sampling, params.seed)
+    shown = (settings.images.mode, settings.image_size)
+    store = open_member_store(train, Path(params.data.root), params.images, *shown)
+    return TrainingTask(settings, store, train, rows, derive_seed(params.seed, backbone, fold))
+
+
 def describe_member(
-    settings: MemberSettings, train: Manifest, rows: LearnRows, backbone: str, trained: Trained
+    task: TrainingTask, backbone: str, trained: Trained, judged: dict[str, Figures]
 ) -> Member:
     """What is written beside the weights; the digest of the weights is filled in on writing."""
-    candidates = list_candidates(train, rows, settings.sampling)
-    correction = compute_correction(settings, candidates, train.weights[rows.row_ids])
+    settings, rows = task.settings, task.rows
+    candidates = list_candidates(task.train, rows, settings.sampling)
+    correction = compute_correction(settings, candidates, task.row_weights)
     identity = MemberId(backbone, rows.fold, "", rows.manifest_digest, correction, trained.encoder)
     reals, fakes = count_classes(candidates.labels)
-    return Member(identity, settings, len(rows.row_ids), reals, fakes, *trained.parameters)
+    counts = (len(rows.row_ids), reals, fakes)
+    return Member(identity, settings, *counts, *trained.parameters, judged)
 
 
 def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: RunLimits) -> None:
@@ -65,38 +77,29 @@ def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: RunLim
             held.enter_context(hold(out, limits.resume_dir))
         else:
             _log.setLevel(logging.WARNING)
-        asked = params.resolve_backbone(backbone)
-        settings = settle_network(asked)
-        check_image_size(settings)
-        train = read_manifest(MANIFEST, "train")
-        rows = choose_rows(train, fold, settings.sampling, params.seed)
-        shown = (settings.images.mode, settings.image_size)
-        store = open_member_store(train, Path(params.data.root), params.images, *shown)
+        task = prepare_task(params, backbone, fold)
         _log.info(
             "train %s-%d: %s, %d rows, on %s%s",
-            backbone, fold, describe_model(asked.model, settings.model), len(rows.row_ids),
-            describe_device(processes.device),
+            backbone, fold, describe_model(params.backbones[backbone].model, task.settings.model),
+            len(task.rows.row_ids), describe_device(processes.device),
             f", {processes.world} processes" if processes.world > 1 else "",
         )  # fmt: skip
-        seed = int(digest_json([params.seed, backbone, fold])[:8], 16)
-        key = describe_training(params, settings, rows, seed, out)
+        key = describe_training(task, params, out)
         kept = RunFolder(limits.resume_dir, f"train-{backbone}-{fold}", key)
         if processes.is_first:
             kept.open()
         with Interruption(limits.max_minutes) as interruption:
-            if settings.kind == "frozen":
-                trained, judged = fit_member(
-                    settings, store, train, rows, train.fold_rows(fold), params.images, processes,
-                    interruption, seed,
-                )  # fmt: skip
+            sessions = Sessions(processes, interruption, kept.path, limits.save_minutes)
+            unseen = task.train.fold_rows(fold)
+            if task.settings.kind == "frozen":
+                trained, judged = fit_member(task, unseen, params.images, sessions)
             else:
-                sessions = Sessions(processes, interruption, kept.path, limits.save_minutes)
-                trained, judged = _train(settings, store, train, rows, seed, sessions)
+                trained, judged = _train(task, unseen, sessions)
         if processes.is_first:
-            member = describe_member(settings, train, rows, backbone, trained)
+            member = describe_member(task, backbone, trained, judged)
             history = pd.DataFrame(trained.history, columns=None if trained.history else NO_EPOCHS)
             write_text(out / "history.csv", history.to_csv(index=False))
-            written = write_member(trained.state, replace(member, judged=judged), out)
+            written = write_member(trained.state, member, out)
             write_sums(out / SUMS, [out / "history.csv"])
             if out == OUT / backbone / str(fold):  # no trial
                 _record(trained, written)
@@ -104,20 +107,15 @@ def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: RunLim
 
 
 def _train(
-    settings: MemberSettings,
-    store: ImageStore,
-    train: Manifest,
-    rows: LearnRows,
-    seed: int,
-    sessions: Sessions,
+    task: TrainingTask, unseen: Ids, sessions: Sessions
 ) -> tuple[Trained, dict[str, Figures]]:
-    """The trained network, and figures on the fold left out."""
+    """The trained network, and figures on `unseen`, the rows of the fold left out."""
     processes = sessions.processes
-    curve = build_curve(settings, store, train, rows.fold, processes)
-    trained = train_member(settings, store, train, rows, seed, sessions, curve)
+    curve = build_curve(task, processes)
+    trained = train_member(task, sessions, curve)
     sessions.interruption.stop_at_once()
-    unseen, scorer = train.fold_rows(rows.fold), curve.engine if curve else None
-    return trained, judge_unseen(trained, settings, store, train, unseen, processes, scorer)
+    scorer = curve.engine if curve else None
+    return trained, judge_unseen(trained, task, unseen, processes, scorer)
 
 
 def _record(trained: Trained, member: Member) -> None:
@@ -125,18 +123,17 @@ def _record(trained: Trained, member: Member) -> None:
     record_seconds("train", member.id.backbone, member.id.fold, measured)
 
 
-def describe_training(
-    params: TrainParams, settings: MemberSettings, rows: LearnRows, seed: int, out: Path
-) -> dict[str, Any]:
+def describe_training(task: TrainingTask, params: TrainParams, out: Path) -> dict[str, Any]:
     """All that the weights depend on."""
+    rows = task.rows
     row_digest = digest_bytes(rows.row_ids.tobytes())
     return describe_run(
         out,
         COMPUTING,
         images=params.images.pixel_settings,
-        settings=settings.model_dump(mode="json"),
+        settings=task.settings.model_dump(mode="json"),
         train={"manifest": rows.manifest_digest, "fold": rows.fold, "rows": row_digest},
-        seed=seed,
+        seed=task.seed,
     )
 
 

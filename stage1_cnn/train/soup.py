@@ -3,26 +3,23 @@
 Wortsman et al., "Model soups: averaging weights of multiple fine-tuned models improves accuracy
 without increasing inference time" (ICML 2022).
 
-trained = train_member(settings, store, train, rows, seed, sessions, curve)
+trained = train_member(task, sessions, curve)
 """
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
-from features.core.files import digest_json
-from features.core.manifest import LearnRows, Manifest
-from features.pixels.store import ImageStore
-from features.settings.training import MemberSettings
+from features.core.files import derive_seed
 from stage1_cnn.networks.devices import tell_memory
 from stage1_cnn.networks.network import Classifier
 from stage1_cnn.runtime.session import Sessions
 from stage1_cnn.sampling.loader import BatchLoader
-from stage1_cnn.train.correction import build_member_loss
+from stage1_cnn.sampling.training_task import TrainingTask
 from stage1_cnn.train.loop import MeasureCurve, Row, Trained, train_network
 from stage1_cnn.train.trainer import Trainer
 from stage1_cnn.tuning.learned import LEARNS_STATISTICS, ParameterCount
@@ -61,40 +58,34 @@ class Soup:
 
 
 def train_member(
-    settings: MemberSettings,
-    store: ImageStore,
-    train: Manifest,
-    rows: LearnRows,
-    seed: int,
-    sessions: Sessions,
-    measure_curve: MeasureCurve | None = None,
+    task: TrainingTask, sessions: Sessions, measure_curve: MeasureCurve | None = None
 ) -> Trained:
     """One training, or the average of the weights of `schedule.soup` of them.
 
-    All begin at the weights that `seed` gives: those that were pretrained, and one draw of what is
-    new, such as the head. The first is the training that there is without a soup. Goes on from what
-    `sessions` have kept. Raises as `train_network`.
+    All begin at the weights that `task.seed` gives: those that were pretrained, and one draw of
+    what is new, such as the head. The first is the training that there is without a soup. Goes on
+    from what `sessions` have kept. Raises as `train_network`.
     """
-    processes, count = sessions.processes, settings.schedule.soup
-    what = (settings, store, train, rows)
+    processes, count = sessions.processes, task.settings.schedule.soup
     if count == 1:
-        return train_network(*what, seed, processes, sessions.open(), measure_curve)
+        return train_network(task, processes, sessions.open(), measure_curve)
     soup, kept = Soup(), sessions.open("soup")
     if state := kept.restore():
         soup = Soup(**state)
     seconds, images = 0.0, 0
     for number in range(soup.trainings, count):
         _log.info("training %d of %d, whose weights are averaged", number + 1, count)
-        name, own = f"training-{number}", derive_soup_seed(seed, number)
+        name = f"training-{number}"
         session = sessions.open(name, later=count - number - 1)
-        trained = train_network(*what, own, processes, session, measure_curve, start=seed)
+        own = replace(task, seed=derive_soup_seed(task.seed, number))
+        trained = train_network(own, processes, session, measure_curve, start=task.seed)
         soup.add(trained)
         kept.save(soup.trainings, vars(soup))
         sessions.drop(name)
         seconds, images = seconds + trained.seconds, images + trained.images
     return Trained(
-        last_state=renew_statistics(soup.last, *what, seed, sessions),
-        ema_state=renew_statistics(soup.ema, *what, seed, sessions) if soup.ema else None,
+        last_state=renew_statistics(soup.last, task, sessions),
+        ema_state=renew_statistics(soup.ema, task, sessions) if soup.ema else None,
         parameters=ParameterCount(*soup.parameters),
         history=soup.history,
         seconds=seconds,
@@ -105,32 +96,23 @@ def train_member(
 
 def derive_soup_seed(seed: int, number: int) -> int:
     """Seed of the draws and changes of pictures of a soup's training; its first one has `seed`."""
-    return int(digest_json([seed, "soup", number])[:8], 16) if number else seed
+    return derive_seed(seed, "soup", number) if number else seed
 
 
-def renew_statistics(
-    state: State,
-    settings: MemberSettings,
-    store: ImageStore,
-    train: Manifest,
-    rows: LearnRows,
-    seed: int,
-    sessions: Sessions,
-) -> State:
-    """`state`, its batch norm with the means and variances that `rows` have under its weights.
+def renew_statistics(state: State, task: TrainingTask, sessions: Sessions) -> State:
+    """`state`, its batch norm with the means and variances that the rows have under its weights.
 
     The average of several networks' statistics is that of none. They are measured on the first
-    draws of the training with `seed`, changed as there, by torch's `update_bn`. Where batch norm
-    keeps its statistics while it learns, nothing is done. Raises `Stopped`.
+    draws of the training `task`, changed as there, by torch's `update_bn`. Where batch norm keeps
+    its statistics while it learns, nothing is done. Raises `Stopped`.
     """
-    learns = settings.optimizer.tune in LEARNS_STATISTICS
+    learns = task.settings.optimizer.tune in LEARNS_STATISTICS
     if not learns or not any(name.endswith("running_var") for name in state):
         return state
-    torch.manual_seed(seed)
-    loader = BatchLoader(store, train, rows, settings, seed, sessions.processes)
-    loss = build_member_loss(settings, loader.candidates, train.weights[rows.row_ids])
+    torch.manual_seed(task.seed)
+    loader = BatchLoader(task, sessions.processes)
     with tell_memory(sessions.processes.device, ADVICE):
-        trainer = Trainer(settings, loss, loader, seed)
+        trainer = Trainer(loader)
         trainer.network.load_state_dict(state)
         shown = _show(trainer, loader, sessions)
         update_bn(shown, Classifier(trainer.network, trainer.precision), trainer.device)

@@ -20,13 +20,13 @@ from features.settings.training import MemberSettings
 from stage1_cnn.augment.augmenter import Augmenter
 from stage1_cnn.augment.mixing import BLOCK, mix_batch
 from stage1_cnn.losses.hypersphere import measure_hypersphere
-from stage1_cnn.losses.row_loss import RowLoss
 from stage1_cnn.networks.devices import choose_precision, read_later, send
 from stage1_cnn.networks.network import Classifier, build_network
 from stage1_cnn.networks.normalise import build_normaliser
 from stage1_cnn.sampling.loader import BatchLoader, TrainBatch
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.train.buffers import BufferCopy
+from stage1_cnn.train.correction import build_member_loss
 from stage1_cnn.train.ema import build_ema
 from stage1_cnn.train.optimisers import build_optimizer, build_scheduler, clip_gradients
 from stage1_cnn.tuning.learned import LEARNS_STATISTICS, prepare_tuning, set_learning
@@ -41,16 +41,12 @@ class Trainer:
     all else, the average above all, works on the bare one.
     """
 
-    def __init__(
-        self,
-        settings: MemberSettings,
-        loss: RowLoss,
-        loader: BatchLoader,
-        seed: int,
-    ) -> None:
+    def __init__(self, loader: BatchLoader) -> None:
         """Raises `ConfigError` for what the device or the processes of `loader` cannot do."""
-        self.settings, self.loss, self.seed = settings, loss, seed
+        settings, seed = loader.task.settings, loader.task.seed
+        self.settings, self.seed = settings, seed
         self.processes, self.device = loader.processes, loader.processes.device
+        self.loss = build_member_loss(settings, loader.candidates, loader.task.row_weights)
         self.batch_size, steps_per_epoch = loader.batch_size, len(loader)
         schedule, optimizer = settings.schedule, settings.optimizer
         _check_shares(settings, self.batch_size, self.processes)
@@ -74,6 +70,8 @@ class Trainer:
         self.bad_rows: Ids = np.empty(0, np.int64)
         """Rows of the latest skipped step whose own loss was no number."""
         self._forward: Callable[[Tensor], tuple[Tensor, Tensor | None]] | None = None
+        self._hold_back: Callable[[], AbstractContextManager] = nullcontext
+        self._before, self._counted = BufferCopy(self.network), BufferCopy(self.network)
 
     def _build_network(self) -> nn.Module:
         network = build_network(self.settings)
@@ -91,19 +89,17 @@ class Trainer:
         set_learning(self.network, "head" if frozen else self.settings.optimizer.tune)
         embeds = self.settings.loss.sees_embeddings
         called: nn.Module = Classifier(self.network, self.precision, embeds)
-        self._hold_back: Callable[[], AbstractContextManager] = nullcontext
         if self.processes.world > 1:
             # Before the new one: as long as the old one lives, it adds gradients up as well.
             self._forward = None
             gc.collect()
-            # Where batch norm is shared, so are its statistics: nothing has to be sent.
+            called = distributed = DistributedDataParallel(called, gradient_as_bucket_view=True)
+            # Where batch norm is shared, so are its statistics: nothing has to be sent. Set here,
+            # since the argument has another name from torch 2.13 on.
             shared = any(isinstance(m, SyncBatchNorm) for m in self.network.modules())
-            called = distributed = DistributedDataParallel(
-                called, gradient_as_bucket_view=True, broadcast_buffers=not shared
-            )
+            distributed.broadcast_buffers = not shared
             self._hold_back = distributed.no_sync
         self._forward = torch.compile(called) if self.settings.network.compile else called
-        self._before, self._counted = BufferCopy(self.network), BufferCopy(self.network)
 
     def advance(self, batch: TrainBatch) -> float | None:
         """One step on this process's share of a batch, on the device; the loss of the whole batch.
@@ -132,7 +128,7 @@ class Trainer:
         pixels, labels = self.augment(batch.pixels, batch.labels, batch.first_draw, batch.faces)
         images, targets = self.normalise(pixels), send(labels, self.device)
         augment = self.settings.augment
-        if augment.mixup + augment.cutmix > 0:
+        if augment.mixes:
             first = batch.first_draw - self.step * self.batch_size
             images, targets = mix_batch(images, targets, augment, self.seed, self.step, first)
         return images, targets, batch.weights
@@ -256,8 +252,7 @@ def _check_shares(settings: MemberSettings, batch: int, processes: Processes) ->
             f"a batch of {batch} is too small for {processes.world} processes × "
             f"schedule.accumulate {parts}{pairs}"
         )
-    mixes = settings.augment.mixup + settings.augment.cutmix > 0
-    if mixes and processes.world > 1 and batch % (BLOCK * processes.world):
+    if settings.augment.mixes and processes.world > 1 and batch % (BLOCK * processes.world):
         problems.append(
             f"a batch of {batch}: with augment.mixup or augment.cutmix in "
             f"{processes.world} processes it must be a multiple of {BLOCK * processes.world}"

@@ -22,6 +22,7 @@ from stage1_cnn.compare.judged_rows import find_domains
 from stage1_cnn.compare.table import Grid, print_report
 from stage1_cnn.frozen.embedded import Embedded
 from stage1_cnn.networks.network import settle_network
+from stage1_cnn.runtime.session import Sessions
 from stage1_cnn.sampling.loader import choose_rows
 from stage1_cnn.scoring.processes import join_processes
 from stage1_cnn.train.frozen_member import embed_train, fit_rows
@@ -66,11 +67,12 @@ def run(
     is_new = domain.find(train)
     entries: list[UpdateEntry] = []
     with join_processes() as processes, Interruption(max_minutes) as interruption:
+        sessions = Sessions(processes, interruption)
         for backbone in _choose_frozen(params, backbones):
             settings = settle_network(params.resolve_backbone(backbone))
             shown = (settings.images.mode, settings.image_size)
             store = open_member_store(train, Path(params.data.root), params.images, *shown)
-            embedded = embed_train(settings, store, train, params.images, processes, interruption)
+            embedded = embed_train(settings, store, train, params.images, sessions)
             gains = judge_heads(settings, train, is_new, embedded.rows, params.seed)
             entries += [UpdateEntry(backbone, weighing, found) for weighing, found in gains.items()]
     write_text(out / "update.csv", _build_table(entries).to_csv(index=False))
@@ -122,9 +124,7 @@ def _choose_frozen(params: TrainParams, asked: Sequence[str] | None) -> list[str
     frozen = [name for name, entry in params.backbones.items() if entry.kind == "frozen"]
     wrong = [name for name in asked or [] if name not in frozen]
     if wrong or not frozen:
-        problem = f"{', '.join(wrong) or 'none'} is an entry of kind frozen"
-        if wrong:
-            problem = f"{', '.join(wrong)}: not an entry of kind frozen"
+        problem = f"{', '.join(wrong)}: not an entry of kind frozen" if wrong else "none is frozen"
         raise ConfigError("backbones", [problem], "Networks that learn are made by dvc repro")
     return list(asked or frozen)
 

@@ -62,7 +62,7 @@ class FoldBasis:
     """Of each backbone."""
     inner_folds: InnerFolds | None
     """`(n,)` of the rows, by group; `None` where they cannot be cut."""
-    distances: list[npt.NDArray[np.float64]] | None
+    distances: list[Floats] | None
     """Of each backbone `(n,)`, by models of the other inner folds; NaN where it has none."""
 
 
@@ -170,7 +170,7 @@ def _fit_pooled(
 
 def _fit_distance(
     components: npt.NDArray[np.float32], labels: Labels, groups: Ids, inner_folds: InnerFolds
-) -> tuple[Distance | None, npt.NDArray[np.float64]]:
+) -> tuple[Distance | None, Floats]:
     """The distance by all rows, and `(n,)` those of models of the other inner folds.
 
     Rows of NaN are left out; `None` where too few are left for it not to be noise.

@@ -105,9 +105,10 @@ def list_slices(count: int) -> list[slice]:
 
 def fit_incremental(array: "da.Array", components: int) -> tuple[Array, Array]:
     """Mean `(d,)` and `components` components `(c, d)` of the rows without NaN, by scikit-learn's
-    IncrementalPCA, block after block; no components where the first rows do not suffice.
+    IncrementalPCA, block after block; no components where no block has so many known rows.
 
-    A block that is lost with its worker is read again: the order of blocks is that of the rows.
+    Blocks before the first one that has are passed over: it cannot begin with fewer. A block that
+    is lost with its worker is read again: the order of blocks is that of the rows.
     """
     from dask import delayed
     from sklearn.decomposition import IncrementalPCA

@@ -31,7 +31,7 @@ from features.core.manifest import count_classes
 from features.errors import AlignmentError, ConfigError
 from features.settings.stacking import Stack
 from stage2_ensemble.columns.basis import Axes, Basis, list_shared
-from stage2_ensemble.columns.columns import FoldColumns, MemberColumns, check_fittable
+from stage2_ensemble.columns.columns import Floats, FoldColumns, MemberColumns, check_fittable
 from stage2_ensemble.columns.dask_arrays import build_by_block, is_spread, list_slices
 from stage2_ensemble.columns.projection import apply_all
 
@@ -113,7 +113,7 @@ def choose_names(known: Sequence[str], patterns: Sequence[str]) -> tuple[str, ..
     return names
 
 
-def _measure_spread(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _measure_spread(logits: Floats) -> Floats:
     """`(n, 2)` standard deviation and range of each row, of what is there of it."""
     found = np.stack([logits.std(axis=1), np.ptp(logits, axis=1)], axis=1)
     gaps = np.isnan(found[:, 0]) & ~np.isnan(logits).all(axis=1)
@@ -126,7 +126,7 @@ def _measure_spread(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _build_all(
     columns: MemberColumns,
     axes: Sequence[Axes],
-    distances: Sequence[npt.NDArray[np.float64]] | None,
+    distances: Sequence[Floats] | None,
     components: Sequence[int],
 ) -> tuple[tuple[str, ...], Matrix]:
     """Every column that there is, by name; `distances` in place of those of `axes`.
@@ -179,7 +179,7 @@ def _take(names: Sequence[str], known: Sequence[str], matrix: Matrix) -> Matrix:
 def _build_far(
     columns: MemberColumns,
     axes: Sequence[Axes],
-    distances: Sequence[npt.NDArray[np.float64]] | None,
+    distances: Sequence[Floats] | None,
     components: Sequence[int],
 ) -> tuple[tuple[str, ...], Any]:
     """`_build_all` of rows on a cluster, where the matrix stays: an array of Dask."""
@@ -188,7 +188,7 @@ def _build_far(
     own = {field.name: getattr(columns, field.name) for field in fields(MemberColumns)}
     near = _fill(MemberColumns(**own), far, [np.empty((len(columns), 0))] * len(far))
 
-    def cut(rows: slice) -> tuple[MemberColumns, Sequence[npt.NDArray[np.float64]] | None]:
+    def cut(rows: slice) -> tuple[MemberColumns, Sequence[Floats] | None]:
         return near.take(rows), None if distances is None else [d[rows] for d in distances]
 
     none = [np.empty((0, large[place].shape[1]), large[place].dtype) for place in far]
@@ -203,7 +203,7 @@ def _build_far(
 def _build_block(
     shared: tuple[Sequence[Axes], Sequence[int], Sequence[int]],
     columns: MemberColumns,
-    distances: Sequence[npt.NDArray[np.float64]] | None,
+    distances: Sequence[Floats] | None,
     *blocks: npt.NDArray[Any],
 ) -> Matrix:
     axes, components, far = shared

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
+from features.core.manifest import Ids
 from features.settings.stacking import Stack
 from stage2_ensemble.columns.columns import Floats, FoldColumns, check_fittable
 from stage2_ensemble.columns.projection import Projection, apply_all
@@ -47,7 +48,7 @@ def cluster_reals(
     return found
 
 
-def _cluster(reals: FoldColumns, count: int, settings: Stack, seed: int) -> Floats:
+def _cluster(reals: FoldColumns, count: int, settings: Stack, seed: int) -> Ids:
     """`(n,)` numbers of clusters."""
     from sklearn.cluster import KMeans  # late: scoring does without
 
@@ -58,7 +59,7 @@ def _cluster(reals: FoldColumns, count: int, settings: Stack, seed: int) -> Floa
     return np.asarray(model.fit_predict(np.concatenate(scaled, axis=1)))
 
 
-def _measure_centres(reals: FoldColumns, numbers: Floats, count: int) -> Floats:
+def _measure_centres(reals: FoldColumns, numbers: Ids, count: int) -> Floats:
     """`(count, c)` means of log-odds and of what else is known of the pictures, in their spread."""
     values = reals.logits
     if reals.extras is not None:

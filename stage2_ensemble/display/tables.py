@@ -22,6 +22,7 @@ from stage2_ensemble.results.form import (
     Promise,
     ValMetrics,
     has_val,
+    list_all_folds,
     title_backbone,
     title_member,
 )
@@ -51,6 +52,7 @@ SHOWN = {
 }
 NULL = "null model"
 MARK = "*"
+ALL_FOLDS = "all folds: the mean of a backbone's members, in log-odds"
 FEW = f"{FEW_GROUPS}: {NOT_RELIABLE}"
 SCORER_COLUMNS = (
     Column("model", folds=True),  # nothing is cut: a long name takes two lines
@@ -80,17 +82,29 @@ def list_tables(metrics: Metrics) -> list[TextTable]:
 
 
 def build_scorers(metrics: ValMetrics) -> TextTable:
-    """Members first, then the combiners, then the null model; what ships is marked."""
+    """Members first, then backbones of several folds, the combiners and the null model; what ships
+    is marked.
+    """
     val, rows = metrics["val"], metrics["rows"]["val"]
-    members, combiners = val["members"], list_combiners(val)
-    ends = {list(members)[-1], list(combiners)[-1]}
+    members, combiners, whole = val["members"], list_combiners(val), list_all_folds(metrics)
     scored = [
-        _build_scorer(title_member(name, metrics), values, name == val["shipped"], name in ends)
-        for name, values in (members | combiners).items()
+        _build_scorer(title_member(name, metrics), values, ends_section=name == list(members)[-1])
+        for name, values in members.items()
     ]
-    null = Row((NULL, format_interval(val["null_model"]), *(NO_VALUE for _ in SHOWN)))
+    scored += [_build_auc(name, auc, name == list(whole)[-1]) for name, auc in whole.items()]
+    scored += [
+        _build_scorer(name, values, name == val["shipped"], name == list(combiners)[-1])
+        for name, values in combiners.items()
+    ]
     title = f"val: {rows['reals']} real, {rows['fakes']} fake"
-    return TextTable(title, SCORER_COLUMNS, (*scored, null))
+    note = ALL_FOLDS if whole else ""
+    return TextTable(title, SCORER_COLUMNS, (*scored, _build_auc(NULL, val["null_model"])), note)
+
+
+def _build_auc(name: str, values: Mapping[str, Any], ends_section: bool = False) -> Row:
+    """A row of `SCORER_COLUMNS` of what has an AUC alone."""
+    cells = (name, format_interval(values), *(NO_VALUE for _ in SHOWN))
+    return Row(cells, ends_section=ends_section)
 
 
 def _build_scorer(

@@ -29,6 +29,7 @@ from stage2_ensemble.explanations.reasons import (
     tabulate_reasons,
 )
 from stage2_ensemble.explanations.shapes import tabulate_shapes
+from stage2_ensemble.findings.backbones import judge_backbones
 from stage2_ensemble.findings.called_fake import measure_called_fake
 from stage2_ensemble.findings.corrected_labels import measure_corrected
 from stage2_ensemble.findings.domains import measure_domains, measure_generators
@@ -200,6 +201,7 @@ def _measure(
         metrics["outside"] = _measure_outside(outside, ensemble.folds, val)
     if frozen := count_learned(columns[0]):
         metrics["frozen"] = frozen
+    metrics["backbones"] = judge_backbones(ensemble, columns, val, outside)
     reasons, plots = give_reasons(ensemble, columns, uncalibrated[ensemble.shipped], val)
     plots |= build_plots(scores, ensemble.shipped, val) | tabulate_shipped(shipped)
     evaluation = tabulate_evaluation(ensemble, uncalibrated, val, null.scores)

@@ -1,4 +1,4 @@
-"""Differences of AUCs on out-of-fold scores: within each fold, averaged over the folds.
+"""AUCs of out-of-fold scores and their differences: within each fold, averaged over the folds.
 
 Scores of different folds come from different models, so they are never ranked together. Groups are
 resampled within each fold. What an interval leaves out: how both sides would have come out of other
@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from features.core.auc import find_auc
 from features.runtime.progress import track
 from stage2_ensemble.columns.columns import Floats, FoldColumns, Mask
 from stage2_ensemble.measures.resampling import CHUNK, draw_counts, index_groups, rank_rows
-from stage2_ensemble.models.best_simple import measure_fold_aucs
 
 RESAMPLES = 2000
 
@@ -25,6 +25,11 @@ class Gain:
     difference: float
     low: float
     high: float
+
+
+def measure_fold_aucs(folds: Sequence[FoldColumns], scores: Sequence[Floats]) -> list[float]:
+    """AUC within each fold."""
+    return [find_auc(c.labels, s) for c, s in zip(folds, scores, strict=True)]
 
 
 def compare_fold_aucs(

@@ -69,7 +69,7 @@ class Verdict:
         return replace(self, outcome=outcome, unseen=gains, unknown=unseen.unknown)
 
     def describe(self) -> str:
-        """`lightgbm: +0.0031 [-0.0002, +0.0064] against the best simple one: too few …`."""
+        """`lightgbm: +0.0031 [-0.0002, +0.0064]: too few rows to tell`."""
         text = f"{self.name}: {self.describe_difference()}"
         if self.mean_low < self.low:
             text += f", against the plain mean {format_least(self.mean_low)} at least"

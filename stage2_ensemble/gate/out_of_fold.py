@@ -60,15 +60,15 @@ def judge_candidates(
     }
     picks = dict.fromkeys(SIMPLE, 0)
     for repeat in range(settings.repeats):
-        own = seed + 1000 * repeat
-        inner_folds = split_inner(folds, settings.inner_folds, own)
+        cut_seed = seed + 1000 * repeat
+        inner_folds = split_inner(folds, settings.inner_folds, cut_seed)
         for held_out in range(settings.inner_folds):
             rest = [c.take(inner != held_out) for c, inner in zip(folds, inner_folds, strict=True)]
-            models, best = fit_candidates(names, rest, once, own)
+            models, best = fit_candidates(names, rest, once, cut_seed)
             picks[best.name] += 1
-            outside = [c.row_ids[i == held_out] for c, i in zip(folds, inner_folds, strict=True)]
+            left_out = [c.row_ids[i == held_out] for c, i in zip(folds, inner_folds, strict=True)]
             for name, model in (*models.items(), (BEST_SIMPLE, best)):
-                for place, ids in enumerate(outside):
+                for place, ids in enumerate(left_out):
                     for tier, columns in shown[place].items():
                         out = np.isin(columns.row_ids, ids)
                         found = model.score(columns.take(out)) / settings.repeats

@@ -209,8 +209,3 @@ def split_inner(folds: Sequence[FoldColumns], count: int, seed: int) -> list[Inn
     for columns in folds:
         check_fittable(columns)
     return [split_evenly(c.labels, c.groups, count, seed + c.fold) for c in folds]
-
-
-def measure_fold_aucs(folds: Sequence[FoldColumns], scores: Sequence[Floats]) -> list[float]:
-    """AUC within each fold; scores of different folds come from different models."""
-    return [find_auc(c.labels, s) for c, s in zip(folds, scores, strict=True)]

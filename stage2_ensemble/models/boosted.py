@@ -30,8 +30,14 @@ from stage2_ensemble.columns.columns import (
 from stage2_ensemble.columns.dask_arrays import is_spread, map_rows
 from stage2_ensemble.columns.feature_matrix import FeatureMatrix, Matrix
 from stage2_ensemble.models.best_simple import BestSimple, Start, fit_start
-from stage2_ensemble.models.dask_boosting import Options, SpreadRows, boost_spread
-from stage2_ensemble.models.rounds import STOP_AFTER, list_left_out, pick_rounds
+from stage2_ensemble.models.dask_boosting import SpreadRows, boost_spread
+from stage2_ensemble.models.rounds import (
+    STOP_AFTER,
+    Options,
+    follow_steps,
+    list_left_out,
+    pick_rounds,
+)
 
 EFFECTIVE_BETA = 0.9999
 """For `class_weight: effective`: 1 - 1/(rows after which further ones add little)."""
@@ -179,9 +185,7 @@ def grow_trees(
     data: lightgbm.Dataset, options: Options, steps: Sequence[Options], rounds: Sequence[int]
 ) -> Booster:
     """So many rounds of each step."""
-    each = {name: np.repeat([step[name] for step in steps], rounds).tolist() for name in steps[0]}
-    follow = lightgbm.reset_parameter(**each)
-    return lightgbm.train(options, data, sum(rounds), callbacks=[follow])
+    return lightgbm.train(options, data, sum(rounds), callbacks=[follow_steps(steps, rounds)])
 
 
 def find_rounds(

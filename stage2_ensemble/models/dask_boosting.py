@@ -20,18 +20,24 @@ from lightgbm import Booster
 from features.core.manifest import Ids
 from stage2_ensemble.columns.columns import Floats, Labels, Mask
 from stage2_ensemble.columns.dask_arrays import is_spread, map_rows, spread_rows
+from stage2_ensemble.measures.metrics import measure_losses
 from stage2_ensemble.models.dask_machines import (
     PlacingClient,
     deal_rows,
     forget_places,
     try_twice,
 )
-from stage2_ensemble.models.rounds import LEFT_OUT, STOP_AFTER, pick_rounds
+from stage2_ensemble.models.rounds import (
+    LEFT_OUT,
+    STOP_AFTER,
+    Options,
+    follow_steps,
+    pick_rounds,
+)
 
 if TYPE_CHECKING:
     import dask.array as da
 
-Options = dict[str, object]
 NAMES = {
     "boosting": "boosting_type",
     "bagging_fraction": "subsample",
@@ -83,8 +89,7 @@ def boost_spread(
         rounds = fitting.find_rounds(begin, left_out, options, steps, most)
         if not sum(rounds):
             return []
-        each = {key: np.repeat([s[key] for s in steps], rounds).tolist() for key in steps[0]}
-        follow = lightgbm.reset_parameter(**each)
+        follow = follow_steps(steps, rounds)
         parts = fitting.place(np.arange(len(rows.labels)), begin)
         return [
             fitting.fit(parts, options | steps[0] | {"seed": s}, sum(rounds), follow)[0]
@@ -157,8 +162,9 @@ class _Fitting:
         stop = lightgbm.early_stopping(STOP_AFTER, verbose=False)
         booster, measured_losses = self.fit(parts, options, most, stop)
         (by_round,) = measured_losses["valid_0"].values()
-        own = (self._rows.labels[measured], self._rows.weights[measured], begin[measured])
-        return booster, np.array([_measure_loss(*own), *by_round])
+        before = measure_losses(self._rows.labels[measured], begin[measured])
+        unboosted = np.average(before, weights=self._rows.weights[measured])
+        return booster, np.array([unboosted, *by_round])
 
     def _score(self, booster: Booster, rounds: int) -> Floats:
         """`(n,)` sums over the trees of so many rounds."""
@@ -221,10 +227,3 @@ class _Fitting:
         model = lightgbm.DaskLGBMClassifier(client=client, n_estimators=rounds, **named)
         model.fit(**parts.learned, **parts.measured, callbacks=list(callbacks))
         return forget_places(model.booster_), model.evals_result_
-
-
-def _measure_loss(labels: Labels, weights: Floats, log_odds: Floats) -> float:
-    """Weighted log loss."""
-    return float(
-        np.average(np.logaddexp(0, np.where(labels == 1, -1, 1) * log_odds), weights=weights)
-    )

@@ -1,12 +1,19 @@
-"""How many rounds of boosting: as many as lower the loss on rows that were left out."""
+"""How many rounds of boosting: as many as lower the loss on rows that were left out.
+
+A booster may have several kinds of trees, one after the other: steps, each with options of its own.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import lightgbm
 import numpy as np
 
 from stage2_ensemble.columns.columns import Floats, InnerFolds, Mask
 
+Options = dict[str, object]
+"""Parameters of LightGBM."""
 STOP_AFTER = 30
 """Rounds without a lower weighted log loss that end the search for the number of rounds."""
 LEFT_OUT = 20_000
@@ -37,3 +44,9 @@ def pick_rounds(losses: Sequence[Floats], doubted: bool) -> int:
     if doubted and gains.mean() <= gains.std(ddof=1) / np.sqrt(len(gains)):
         return 0
     return best
+
+
+def follow_steps(steps: Sequence[Options], rounds: Sequence[int]) -> Callable[..., Any]:
+    """A callback of LightGBM that sets the options of each step for so many rounds of it."""
+    each = {name: np.repeat([step[name] for step in steps], rounds).tolist() for name in steps[0]}
+    return lightgbm.reset_parameter(**each)

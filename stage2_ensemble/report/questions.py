@@ -12,7 +12,7 @@ from stage2_ensemble.models.candidates import GATED
 from stage2_ensemble.results.form import Metrics, ValMetrics, has_val
 from stage2_ensemble.results.robustness import VariantMetrics
 from stage2_ensemble.results.scores import list_domains
-from stage2_ensemble.sentences.backbones import list_spare
+from stage2_ensemble.sentences.backbones import describe_loud, list_spare
 from stage2_ensemble.sentences.called_fake import NO_SOURCES, describe_worst, is_any_worse
 from stage2_ensemble.sentences.intervals import (
     FEW_GROUPS,
@@ -95,6 +95,8 @@ def _say_worth(metrics: ValMetrics, verdicts: Sequence[Verdict], gate_choice: st
     ]
     for sentence in describe_choice(verdicts, gate_choice, shipped):
         reasons.append(f"{sentence[0].upper()}{sentence[1:]}.")
+    if loud := describe_loud(metrics["backbones"], shipped):
+        reasons.append(loud)
     if spare := list_spare(metrics["without"]):
         reasons.append(f"No loss is shown without, one at a time: {', '.join(spare)}.")
     tone: Tone = "good" if shipped in GATED and shipped == gate_choice else "mixed"

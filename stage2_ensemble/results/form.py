@@ -127,6 +127,15 @@ class BlockFigures(TypedDict):
     weight: Figure
 
 
+class BackboneFigures(TypedDict):
+    """A backbone as a whole."""
+
+    spread: float
+    """Standard deviation of its log-odds on fold rows of train."""
+    all_folds: NotRequired[Auc]
+    """On val, of the mean of its members' log-odds; only with several active folds."""
+
+
 class LeftOut(Auc):
     """Change of AUC without a backbone, out of fold, and what would ship then."""
 
@@ -201,6 +210,7 @@ class ValMetrics(TypedDict):
     promises: dict[str, Promise]
     blocks: dict[str, dict[str, BlockFigures]]
     without: dict[str, LeftOutOnVal]
+    backbones: dict[str, BackboneFigures]
     robustness: Robustness
     outside: NotRequired[dict[str, OutsideFigures]]
     frozen: NotRequired[dict[str, int]]
@@ -260,6 +270,15 @@ def title_backbone(name: str, metrics: ValMetrics) -> str:
     if name in metrics.get("frozen", {}):
         return f"{name} ({FROZEN})"
     return f"{name} ({DECLARED})" if name in metrics.get("outside", {}) else name
+
+
+def list_all_folds(metrics: ValMetrics) -> dict[str, Auc]:
+    """By title the mean of each backbone's members; none where one fold is active."""
+    return {
+        f"{title_backbone(name, metrics)}, all folds": figures["all_folds"]
+        for name, figures in metrics["backbones"].items()
+        if "all_folds" in figures
+    }
 
 
 def name_shipped(metrics: Metrics) -> str:

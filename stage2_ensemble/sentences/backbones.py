@@ -1,11 +1,17 @@
-"""Why scores come out as they do: what moves them, and what each backbone is worth."""
+"""Why scores come out as they do: what moves them, who is loud, what each backbone is worth."""
 
 from collections.abc import Mapping
 
 from features.core.number_text import format_percent
 from features.runtime.costs import Cost
 from stage2_ensemble.models.candidates import GATED
-from stage2_ensemble.results.form import BlockFigures, LeftOut, LeftOutOnVal, ValMetrics
+from stage2_ensemble.results.form import (
+    BackboneFigures,
+    BlockFigures,
+    LeftOut,
+    LeftOutOnVal,
+    ValMetrics,
+)
 from stage2_ensemble.sentences.intervals import (
     INTERVALS,
     IntervalSide,
@@ -19,12 +25,22 @@ LOSSES: dict[IntervalSide, str] = {
     "around": "no loss shown",
     "unknown": "no loss known",
 }
+LOUD = 3.0
+"""Times the spread of another's log-odds: of the mean of both, nine tenths of the variance are
+then its own."""
+SAY = {
+    "mean": "It ships all the same",
+    "rank_mean": "What ships is rank_mean, in which each counts the same",
+    "greedy": "What ships is greedy, the mean of those that help, each as often as it was chosen",
+    "best_single": "What ships is best_single, one backbone alone",
+}
+"""What comes of loud ones in each combiner; all others learn what log-odds are worth."""
 MARGINAL = 0.01
 """Shares of a block below this are not told."""
 
 
 def list_reasons(metrics: ValMetrics, costs: Mapping[str, Cost]) -> list[str]:
-    """What carries what ships and the gated candidates, and each backbone left out: a line each."""
+    """What carries what ships and the gated candidates, loud backbones, and each one left out."""
     shipped = metrics["val"]["shipped"]
     names = dict.fromkeys((shipped, *GATED))
     lines = []
@@ -32,9 +48,29 @@ def list_reasons(metrics: ValMetrics, costs: Mapping[str, Cost]) -> list[str]:
         if name in metrics["blocks"]:
             ships = " (ships)" if name == shipped else ""
             lines.append(f"{name}{ships}: {describe_contributions(metrics['blocks'][name])}")
+    if loud := describe_loud(metrics["backbones"], shipped):
+        lines.append(loud)
     for backbone, values in metrics["without"].items():
         lines.append(describe_left_out(backbone, values, costs[backbone], shipped))
     return lines
+
+
+def describe_loud(backbones: Mapping[str, BackboneFigures], shipped: str) -> str:
+    """Whose log-odds are so large that most of the plain mean's variance is theirs, and what ships
+    instead; empty where none are.
+    """
+    spreads = {name: figures["spread"] for name, figures in backbones.items()}
+    quiet = min(spreads, key=lambda name: spreads[name])
+    loud = [name for name, spread in spreads.items() if spread > LOUD * spreads[quiet]]
+    if sum(spreads[name] ** 2 for name in loud) <= sum(s**2 for s in spreads.values()) / 2:
+        return ""
+    said = SAY.get(shipped, f"What ships is {shipped}, which has learned what log-odds are worth")
+    return (
+        f"The plain mean is mostly the opinion of "
+        f"{', '.join(f'{name} ({spreads[name]:.1f})' for name in loud)}: on rows of train their "
+        f"log-odds have more than {LOUD:g} times the standard deviation of those of {quiet} "
+        f"({spreads[quiet]:.1f}). {said}."
+    )
 
 
 def describe_contributions(blocks: Mapping[str, BlockFigures]) -> str:

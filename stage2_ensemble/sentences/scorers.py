@@ -11,6 +11,7 @@ from stage2_ensemble.results.form import (
     CorrectedCounts,
     Promise,
     ValMetrics,
+    list_all_folds,
     title_member,
 )
 from stage2_ensemble.results.scores import (
@@ -54,12 +55,14 @@ BIAS = (
 
 
 def list_scores(metrics: ValMetrics) -> Iterator[str]:
-    """The AUC of every member and combiner, and of the null model."""
+    """The AUC of every member and combiner, of backbones of several folds, of the null model."""
     val = metrics["val"]
     for name, values in {**val["members"], **list_combiners(val)}.items():
         doubt = "" if values["reliable"] else f" ({NOT_RELIABLE})"
         ships = "  <- ships" if name == val["shipped"] else ""
         yield f"val AUC {format_interval(values)}{doubt} {title_member(name, metrics)}{ships}"
+    for name, auc in list_all_folds(metrics).items():
+        yield f"val AUC {format_interval(auc)} {name}"
     yield f"null model: {describe_null_model(val['null_model'])}"
     yield explain_shipped(val["shipped"])
 

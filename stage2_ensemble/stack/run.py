@@ -38,10 +38,10 @@ from stage2_ensemble.decisions.units import (
 )
 from stage2_ensemble.fitted.bundle import write_ensemble
 from stage2_ensemble.fitted.ensemble import SecondStage, average_scores
+from stage2_ensemble.gate.differences import measure_fold_aucs
 from stage2_ensemble.gate.gate import check_ship, choose_shipped, describe_choice, hold_gate
 from stage2_ensemble.gate.out_of_fold import Judged, Scores, judge_candidates
 from stage2_ensemble.gate.without import leave_backbones_out
-from stage2_ensemble.models.best_simple import measure_fold_aucs
 from stage2_ensemble.models.candidates import Model, fit_candidates, list_fittable
 
 MANIFEST = Path("artifacts/manifest")

@@ -21,11 +21,12 @@ from optuna.distributions import (
 from optuna.samplers import TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from features.core.files import digest_json
+from features.core.files import derive_seed, digest_json
 from features.errors import ConfigError, ManifestError
 from features.settings.stacking import Stack
 from stage2_ensemble.columns.columns import FoldColumns, Mask, count_inner_folds
-from stage2_ensemble.models.best_simple import measure_fold_aucs, split_inner
+from stage2_ensemble.gate.differences import measure_fold_aucs
+from stage2_ensemble.models.best_simple import split_inner
 from stage2_ensemble.models.candidates import fit_candidate, list_fittable
 
 TUNABLE = ("lightgbm", "lightgbm_pca")
@@ -212,4 +213,4 @@ def list_done(study: Study) -> list[FrozenTrial]:
 
 def derive_trial_seed(seed: int, done: int) -> int:
     """Of the proposal that follows `done` trials."""
-    return int(digest_json([seed, "tune", done])[:8], 16)
+    return derive_seed(seed, "tune", done)

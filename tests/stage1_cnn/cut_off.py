@@ -23,6 +23,7 @@ from features.runtime.interruption import Interruption
 from features.settings.learning import Augment, Ema, Network, Schedule
 from stage1_cnn.runtime.checkpoints import Checkpoints
 from stage1_cnn.runtime.session import Session
+from stage1_cnn.sampling.training_task import TrainingTask
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.train.fold_curve import build_curve
 from stage1_cnn.train.loop import train_network
@@ -50,8 +51,8 @@ def train(folder, states):
     session = Session(alone, Interruption(), checkpoints, save_minutes=0)
     rows = manifest.rows_to_learn(0)
     settings = make_settings(**SETTINGS)
-    curve = build_curve(settings, store, manifest, 0, alone)
-    trained = train_network(settings, store, manifest, rows, 0, alone, session, curve)
+    task = TrainingTask(settings, store, manifest, rows, 0)
+    trained = train_network(task, alone, session, build_curve(task, alone))
     return {
         "raw": digest(trained.last_state),
         "ema": digest(trained.ema_state),

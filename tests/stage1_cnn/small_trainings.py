@@ -6,8 +6,8 @@ from small_task import make_settings
 from features.core.manifest import Manifest
 from features.settings.learning import Augment
 from stage1_cnn.sampling.loader import BatchLoader
+from stage1_cnn.sampling.training_task import TrainingTask
 from stage1_cnn.scoring.processes import Processes
-from stage1_cnn.train.correction import build_member_loss
 from stage1_cnn.train.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -28,9 +28,8 @@ def start(task, seed=0, **changes):
     settings = make_settings(**{"model": "test_convnext", "augment": Augment(hflip=0), **changes})
     rows = manifest.rows_to_learn(0)
     torch.manual_seed(seed)
-    loader = BatchLoader(store, manifest, rows, settings, seed, ALONE)
-    loss = build_member_loss(settings, loader.candidates, manifest.weights[rows.row_ids])
-    return Trainer(settings, loss, loader, seed), loader
+    loader = BatchLoader(TrainingTask(settings, store, manifest, rows, seed), ALONE)
+    return Trainer(loader), loader
 
 
 def advance(trainer, loader, first, stop):

@@ -27,6 +27,7 @@ from stage1_cnn.networks import normalise as noise
 from stage1_cnn.networks.network import build_network
 from stage1_cnn.networks.normalise import Normaliser
 from stage1_cnn.sampling.loader import BatchLoader, TrainBatch
+from stage1_cnn.sampling.training_task import TrainingTask
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.train import trainer
 from stage1_cnn.train.trainer import Trainer
@@ -226,8 +227,8 @@ def start_training(**changes):
         {"label": labels, "weight": 1.0, "draw_weight": 1.0, "fold": 0, "face": ""}
     )
     manifest = Manifest("train", table, digest="")
-    loader = BatchLoader(None, manifest, rows, settings, 0, Processes(CUDA))
+    loader = BatchLoader(TrainingTask(settings, None, manifest, rows, 0), Processes(CUDA))
     batch = TrainBatch(
         make_pixels(), torch.ones(ROWS, device=CUDA), labels, rows.row_ids, 0, labels
     )
-    return Trainer(settings, build_loss(settings.loss, TOTALS), loader, 0), batch
+    return Trainer(loader), batch

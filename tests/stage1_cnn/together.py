@@ -7,6 +7,7 @@ Run by `test_processes.py`. The first process writes what came out into a folder
 
 import json
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from features.settings.learning import (
 from features.settings.training import Weights
 from stage1_cnn.losses.cross_entropy import CrossEntropy
 from stage1_cnn.runtime.session import Sessions
+from stage1_cnn.sampling.training_task import TrainingTask
 from stage1_cnn.scoring.processes import join_processes
 from stage1_cnn.train.fold_curve import build_curve
 from stage1_cnn.train.fold_metrics import judge_unseen
@@ -95,10 +97,9 @@ def train(name, task, sessions):
     processes, start = sessions.processes, Weights(root=str(store._reader.files.folder))
     changes = {"model": "test_convnext", "ema": Ema(half_life_epochs=0.2), "weights": start}
     settings = make_settings(**changes, **JOBS[name])
-    rows = manifest.rows_to_learn(0)
-    curve = build_curve(settings, store, manifest, 0, processes)
-    trained = train_member(settings, store, manifest, rows, 0, sessions, curve)
-    judged = judge_unseen(trained, settings, store, manifest, manifest.fold_rows(0), processes)
+    learned = TrainingTask(settings, store, manifest, manifest.rows_to_learn(0), 0)
+    trained = train_member(learned, sessions, build_curve(learned, processes))
+    judged = judge_unseen(trained, learned, manifest.fold_rows(0), processes)
     return {"state": trained.state, "history": trained.history, "judged": judged}
 
 
@@ -145,6 +146,7 @@ def ask_the_others(processes):
 
 def main(folder):
     torch.set_num_threads(1)
+    warnings.simplefilter("error", FutureWarning)  # what the next torch takes away
     with join_processes() as processes:
         task = make_task(folder, processes.rank)
         sessions = Sessions(processes, Interruption())

@@ -26,9 +26,9 @@ from stage2_ensemble.columns.basis import FoldBasis
 from stage2_ensemble.columns.columns import FoldColumns
 from stage2_ensemble.fitted.bundle import read_ensemble
 from stage2_ensemble.gate import out_of_fold
+from stage2_ensemble.gate.differences import measure_fold_aucs
 from stage2_ensemble.gate.out_of_fold import BEST_SIMPLE, judge_candidates
 from stage2_ensemble.models import boosted, candidates, forest
-from stage2_ensemble.models.best_simple import measure_fold_aucs
 from stage2_ensemble.models.candidates import GATED, SIMPLE, fit_candidate, fit_candidates
 
 SETTINGS = Stack(

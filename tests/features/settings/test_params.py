@@ -396,11 +396,8 @@ def test_a_frozen_network_takes_over_no_setting_of_how_weights_change() -> None:
         ("backbones.small.network.dropout=0", "network.dropout: a frozen network has no use for"),
         ("backbones.small.sampling.pairs=true", "sampling.pairs: a frozen network has no use for"),
         ("backbones.small.pretrained=false", "pretrained false: a frozen network that has learned"),
-        ("backbones.large.pooling=mean", "pooling is a matter of frozen networks, and this one is"),
-        (
-            "backbones.large.layer=2",
-            "layer is a matter of frozen networks, and this one is trained",
-        ),
+        ("backbones.large.pooling=mean", "pooling: a trained network has no use for it, take it"),
+        ("backbones.large.layer=2", "layer: a trained network has no use for it, take it out or"),
     ],
 )
 def test_what_a_kind_of_network_has_no_use_for_is_told(override: str, problem: str) -> None:

@@ -1,11 +1,13 @@
 """The command: where it reads and writes, how it stops, and one comparison of real trainings."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 from compared_runs import SETTINGS, make_scores
+from frozen_task import make_frozen_project
 
 from features.core.manifest import write_manifest
 from features.errors import Stopped
@@ -28,15 +30,14 @@ def project(task, tmp_path, monkeypatch):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Arguments of each training, which is made up."""
+    """The task of each training, which is made up."""
     made = []
 
-    def train_member(settings, store, train, rows, seed, sessions):
-        made.append((settings, rows, seed))
-        return settings
+    def train_member(task, sessions):
+        made.append(task)
 
-    def judge_unseen(trained, settings, store, train, rows, processes):
-        auc = 0.8 + 0.01 * (settings.optimizer.lr < 1e-3) + 0.002 * len(made)
+    def judge_unseen(trained, task, rows, processes):
+        auc = 0.8 + 0.01 * (task.settings.optimizer.lr < 1e-3) + 0.002 * len(made)
         return {"raw": make_scores(auc), "ema": make_scores(auc + 0.01)}
 
     monkeypatch.setattr(compare, "train_member", train_member)
@@ -55,10 +56,10 @@ def test_tables_and_figure_without_a_val_manifest(project, calls, capsys):
 
 def test_variants_of_a_seed_differ_in_their_settings_alone(project, calls):
     main(project / "out", overrides=["compare.rows=[40]"])
-    seeds = [seed for _, _, seed in calls]
+    seeds = [task.seed for task in calls]
     assert seeds[0] == seeds[1] != seeds[2] == seeds[3]
-    assert len({rows.row_ids.tobytes() for _, rows, _ in calls}) == 1
-    assert [settings.optimizer.lr for settings, _, _ in calls] == [3e-3, 1e-4] * 2
+    assert len({task.rows.row_ids.tobytes() for task in calls}) == 1
+    assert [task.settings.optimizer.lr for task in calls] == [3e-3, 1e-4] * 2
 
 
 def test_out_of_time_it_stops_shows_what_there_is_and_goes_on(project, calls, monkeypatch):
@@ -104,6 +105,19 @@ def test_real_networks_are_compared_and_not_trained_twice(project, monkeypatch):
     monkeypatch.delattr(compare, "train_member")
     main(project / "out", overrides=overrides)
     assert (project / "out" / "compare.csv").read_bytes() == before
+
+
+def test_heads_of_a_frozen_encoder_are_compared(tmp_path, monkeypatch):
+    make_frozen_project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    variants = {"natural": {"sampling": {"mode": "natural"}}, "balanced": {}, "inner": {"layer": 1}}
+    main(Path("out"), overrides=["compare.seeds=1", f"compare.variants={json.dumps(variants)}"])
+    table = pd.read_csv("out/compare.csv").set_index("entry")
+    assert list(table.index) == list(variants)  # a head has no average
+    assert table["log_loss"].nunique() == len(variants)
+    notes = Path("out/compare.md").read_text()
+    assert "inner folds by which the head's prior is chosen" in notes
+    assert "initial weights" not in notes
 
 
 def test_heads_and_pairs_are_variants(project, task):

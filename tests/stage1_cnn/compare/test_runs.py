@@ -13,7 +13,7 @@ from features.settings.compare import CompareParams
 from features.settings.sections import apply_overrides, validate_params
 from features.settings.training import Overrides, TrainingSections
 from stage1_cnn.compare.judged_rows import choose_judged
-from stage1_cnn.compare.runs import Clock, derive_seed, make_runs, plan_runs, read_finished
+from stage1_cnn.compare.runs import Clock, make_runs, plan_runs, read_finished
 
 
 def make_params(*overrides):
@@ -119,13 +119,50 @@ def test_all_conflicts_are_told_at_once():
             ("sphere", "loss.alignment and loss.uniformity act on directions of embeddings"),
             ("stuck", "loss.alignment and loss.uniformity change nothing where"),
             ("large", "image_size 64 is above images.size"),
-            ("still", "schedule: a frozen network has no use for it"),
+            (
+                "still",
+                "a frozen network has no use for schedule, which backbones.resnet sets: set "
+                "schedule to null here",
+            ),
             ("still", "pretrained false: a frozen network that has learned nothing"),
             ("twin", "has the same settings as natural"),
         )
     ]
     assert len(problems) == len(starts)
     assert all(any(p.startswith(start) for p in problems) for start in starts)
+
+
+def test_what_no_head_is_changed_by_is_refused_with_what_would_change_one():
+    frozen = "{kind: frozen, model: test_resnet, pretrained: weights.safetensors}"
+    problems = find_problems(
+        f"backbones.resnet={frozen}",
+        "compare.variants={natural: {sampling: {mode: natural}}, balanced: {sampling: {mode: "
+        "balanced}}, weighted: {sampling: {mode: natural}, loss: {class_weight: balanced}}, "
+        "both: {layer: 1, ema: {decay: 0.9}, network: {input: srm, dropout: 0.1}}, "
+        "pairs: {sampling: {pairs: true}}, trained: {kind: trained, layer: 1}}",
+    )
+    what = "a frozen network has no use for"
+    starts = {
+        "weighted": f"{what} loss, and all else is that of natural: take the variant out. What may",
+        "both": f"{what} ema, network.dropout: take that out. What may vary: images, sampling,",
+        "pairs": f"{what} sampling.pairs, and all else is that of balanced: take the variant out",
+        "trained": "a trained network has no use for layer: take that out",
+    }
+    assert len(problems) == len(starts)
+    for problem, (name, text) in zip(problems, starts.items(), strict=True):
+        assert problem.startswith(f"compare.variants.{name}: {text}")
+
+
+def test_whatever_changes_a_head_may_be_compared():
+    varied = {
+        "sampling": "{mode: natural}", "images": "{mode: fit}", "image_size": "16", "layer": "1",
+        "pooling": "max", "model": "test_vit", "network": "{input: srm}", "pretrained": "other.pt",
+    }  # fmt: skip
+    frozen = "{kind: frozen, model: test_resnet, pretrained: weights.safetensors}"
+    variants = [f"compare.variants.{name}.{name}={value}" for name, value in varied.items()]
+    params = make_params(f"backbones.resnet={frozen}", "compare.variants={plain: {}}", *variants)
+    resolved = [params.resolve_variant(name).model_dump() for name in params.compare.variants]
+    assert all(settings != resolved[0] for settings in resolved[1:])
 
 
 def test_all_fields_that_are_wrong_are_told_at_once():
@@ -206,11 +243,6 @@ def test_a_fold_without_a_class_cannot_judge(tmp_path):
 def test_a_fold_that_is_not_there_is_named(train):
     with pytest.raises(ConfigError, match=r"compare.fold 7: train has folds \[0, 1, 2, 3\]"):
         plan(make_params("compare.fold=7"), train)
-
-
-def test_variants_share_a_seed_and_seeds_differ():
-    assert derive_seed(0, 1) == derive_seed(0, 1)
-    assert len({derive_seed(0, 0), derive_seed(0, 1), derive_seed(1, 0), derive_seed(1, 1)}) == 4
 
 
 def make(params, train, folder, fake, clock=None):

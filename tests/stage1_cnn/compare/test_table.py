@@ -37,7 +37,7 @@ def make_entries(seeds=4, sizes=(1000, 498_000)):
 
 def make_parts(entries):
     verdicts = list_verdicts(entries, "natural")
-    return build_grids(entries, "natural"), verdicts, list_notes(entries, JUDGES)
+    return build_grids(entries, "natural"), verdicts, list_notes(entries, JUDGES, {"trained"})
 
 
 def print_parts(parts):
@@ -60,6 +60,21 @@ def test_notes_say_what_the_intervals_leave_out():
     assert "which rows were taken" in text
     assert "With 4 seeds the true deviation may be 0.6 to 3.7 times" in text
     assert "corrected for all differences" in text
+
+
+def test_notes_speak_of_initial_weights_only_where_some_are_drawn():
+    entries = make_entries()
+    trained, frozen, both = (
+        " ".join(list_notes(entries, JUDGES, kinds))
+        for kinds in ({"trained"}, {"frozen"}, {"trained", "frozen"})
+    )
+    assert "other initial weights and draws. " in trained
+    assert "initial weights" not in frozen
+    assert "loss" not in frozen
+    assert "other inner folds by which the head's prior is chosen. " in frozen
+    assert "other initial weights and draws, or inner folds by which" in both
+    assert "frozen encoder" in both
+    assert "frozen" not in trained
 
 
 def test_one_verdict_for_each_entry_and_rows():

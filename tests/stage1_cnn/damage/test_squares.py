@@ -10,6 +10,7 @@ from features.settings.learning import Augment
 from stage1_cnn.contact_sheet.run import make_views
 from stage1_cnn.damage.squares import SquareDamage
 from stage1_cnn.sampling.loader import BatchLoader
+from stage1_cnn.sampling.training_task import TrainingTask
 from stage1_cnn.scoring.processes import Processes
 
 
@@ -37,10 +38,9 @@ def test_without_a_chance_nothing_happens():
 def test_what_is_learned_from_is_damaged_by_draw_and_labels_stay(task):
     train, store = task
     rows, alone = train.rows_to_learn(0), Processes(torch.device("cpu"))
-    plain, web = (
-        BatchLoader(store, train, rows, make_settings(augment=Augment(web=w)), 3, alone)
-        for w in (0.0, 0.5)
-    )
+    changes = [make_settings(augment=Augment(web=w)) for w in (0.0, 0.5)]
+    tasks = [TrainingTask(settings, store, train, rows, 3) for settings in changes]
+    plain, web = (BatchLoader(task, alone) for task in tasks)
     stepwise = [web.load(step) for step in range(4)]
     for one, other in zip(web.iterate(2, 4), stepwise[2:], strict=True):  # gone on with
         assert torch.equal(one.pixels, other.pixels)

@@ -12,6 +12,7 @@ from features.crops.picture_store import RawPictures
 from features.settings.images import Geometry
 from features.settings.learning import Augment, Schedule
 from stage1_cnn.sampling.loader import BatchLoader
+from stage1_cnn.sampling.training_task import TrainingTask
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.train.fold_metrics import judge_unseen
 from stage1_cnn.train.loop import train_network
@@ -43,7 +44,8 @@ def make_loader(task, seed=0, processes=None, **changes):
     manifest, store = task
     settings = make_settings(images=Geometry(mode="crop"), **changes)
     rows = manifest.rows_to_learn(0)
-    return BatchLoader(store, manifest, rows, settings, seed, processes or Processes(CPU))
+    task = TrainingTask(settings, store, manifest, rows, seed)
+    return BatchLoader(task, processes or Processes(CPU))
 
 
 def find_corners(batch):
@@ -105,8 +107,9 @@ def test_a_network_learns_from_squares_with_every_augmentation(task):
     )  # fmt: skip
     processes = Processes(CPU)
     rows = manifest.rows_to_learn(0)
-    trained = [train_network(settings, store, manifest, rows, 0, processes) for _ in range(2)]
+    learned = TrainingTask(settings, store, manifest, rows, 0)
+    trained = [train_network(learned, processes) for _ in range(2)]
     for name, value in trained[0].state.items():
         assert torch.equal(value, trained[1].state[name]), name
-    figures = judge_unseen(trained[0], settings, store, manifest, manifest.fold_rows(0), processes)
+    figures = judge_unseen(trained[0], learned, manifest.fold_rows(0), processes)
     assert set(figures) == {"raw", "ema"}

@@ -14,6 +14,7 @@ from features.settings.learning import Ema, Network, Optimizer, Schedule
 from stage1_cnn.dump.onnx import OnnxEngine
 from stage1_cnn.networks.member import Member, load_network, write_member
 from stage1_cnn.networks.network import build_network
+from stage1_cnn.sampling.training_task import TrainingTask
 from stage1_cnn.scoring.engines import build_torch_engine
 from stage1_cnn.train.loop import train_network
 from stage1_cnn.tuning.low_rank import merge_low_rank
@@ -99,7 +100,7 @@ def test_few_weights_learn_and_what_is_kept_is_a_plain_network_for_all_that_read
         schedule=Schedule(epochs=5, warmup_epochs=0.5, batch_size=16),
     )
     rows = manifest.rows_to_learn(0)
-    trained = train_network(settings, store, manifest, rows, 0, ALONE)
+    trained = train_network(TrainingTask(settings, store, manifest, rows, 0), ALONE)
     assert trained.history[-1]["loss"] < trained.history[0]["loss"] / 2
     plain = build_network(settings, load=False)
     assert trained.parameters.stored == sum(p.numel() for p in plain.parameters())

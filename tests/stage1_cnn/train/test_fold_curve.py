@@ -13,6 +13,7 @@ from features.runtime.interruption import Interruption
 from features.settings.learning import Ema, Network, Schedule
 from stage1_cnn.runtime.checkpoints import Checkpoints
 from stage1_cnn.runtime.session import Session
+from stage1_cnn.sampling.training_task import TrainingTask
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.train.fold_curve import Curve, build_curve, draw_curve_rows
 from stage1_cnn.train.fold_metrics import judge_unseen
@@ -26,11 +27,14 @@ def set_schedule(**changes):
 
 
 def train(task, session=None, columns=None, **changes):
-    manifest, store = change_table(task[0], **(columns or {})), task[1]
     settings = make_settings(**{"schedule": set_schedule(), **changes})
-    curve = build_curve(settings, store, manifest, 0, ALONE)
-    rows = manifest.rows_to_learn(0)
-    return train_network(settings, store, manifest, rows, 0, ALONE, session, curve)
+    learned = leave_fold_out((change_table(task[0], **(columns or {})), task[1]), settings)
+    return train_network(learned, ALONE, session, build_curve(learned, ALONE))
+
+
+def leave_fold_out(task, settings):
+    manifest, store = task
+    return TrainingTask(settings, store, manifest, manifest.rows_to_learn(0), 0)
 
 
 def strip_curves(history):
@@ -67,17 +71,18 @@ def test_a_curve_changes_no_byte_of_the_weights(task, changes):
 
 def test_a_curve_over_the_whole_fold_ends_where_the_weights_are_judged(task):
     found = train(task)  # 8 reals and 32 fakes: all of them are in the sample
-    judged = judge_unseen(found, make_settings(), task[1], task[0], task[0].fold_rows(0), ALONE)
+    learned = leave_fold_out(task, make_settings())
+    judged = judge_unseen(found, learned, task[0].fold_rows(0), ALONE)
     for name, figure in itertools.product(("raw", "ema"), ("auc", "log_loss")):
         assert found.history[-1][f"{name}_{figure}"] == pytest.approx(judged[name][figure])
     assert list_curve(found, "raw_log_loss") != list_curve(found, "ema_log_loss")
 
 
 def test_the_network_of_the_curve_judges_as_a_new_one(task):
-    found, curve = train(task), build_curve(make_settings(), task[1], task[0], 0, ALONE)
+    found, learned = train(task), leave_fold_out(task, make_settings())
     judged = [
-        judge_unseen(found, make_settings(), task[1], task[0], task[0].fold_rows(0), ALONE, engine)
-        for engine in (None, curve.engine)
+        judge_unseen(found, learned, task[0].fold_rows(0), ALONE, engine)
+        for engine in (None, build_curve(learned, ALONE).engine)
     ]
     assert judged[0] == judged[1]
 

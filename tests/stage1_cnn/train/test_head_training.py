@@ -9,6 +9,7 @@ from small_trainings import ALONE, advance, change_table, equal, start
 from features.errors import ConfigError
 from features.settings.learning import Augment, Ema, Loss, Network, Optimizer, Sampling, Schedule
 from stage1_cnn.networks.network import embed
+from stage1_cnn.sampling.training_task import TrainingTask
 from stage1_cnn.train.correction import compute_correction
 from stage1_cnn.train.fold_metrics import judge_unseen
 from stage1_cnn.train.loop import train_network
@@ -31,8 +32,9 @@ def test_it_tells_the_classes_apart_and_how_many_draws_were_paired(grouped):
     manifest, store = grouped
     settings = make_settings(**SPHERE)
     rows = manifest.rows_to_learn(0)
-    trained = train_network(settings, store, manifest, rows, 0, ALONE)
-    judged = judge_unseen(trained, settings, store, manifest, manifest.fold_rows(0), ALONE)
+    task = TrainingTask(settings, store, manifest, rows, 0)
+    trained = train_network(task, ALONE)
+    judged = judge_unseen(trained, task, manifest.fold_rows(0), ALONE)
     assert judged["ema"]["auc"] > 0.9
     assert [row["paired_share"] for row in trained.history] == [1.0] * 8
 

@@ -12,6 +12,7 @@ from features.core.members import Correction, MemberId
 from features.errors import LeakageError
 from features.settings.learning import Augment, Schedule
 from stage1_cnn.networks.network import build_network
+from stage1_cnn.sampling.training_task import TrainingTask
 from stage1_cnn.scoring.engines import build_torch_engine
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.scoring.rows import score_rows
@@ -46,7 +47,7 @@ def score_fold(shuffled, rows):
         schedule=Schedule(epochs=25, warmup_epochs=1, batch_size=16), augment=Augment(hflip=0)
     )
     torch.manual_seed(0)
-    trained = train_network(settings, store, manifest, rows, 0, Processes(CPU))
+    trained = train_network(TrainingTask(settings, store, manifest, rows, 0), Processes(CPU))
     network = build_network(settings)
     network.load_state_dict(trained.state)
     fold_rows = manifest.fold_rows(0)

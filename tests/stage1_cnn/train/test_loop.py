@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from stage1_cnn.networks.network import build_network, embed
 from stage1_cnn.runtime.checkpoints import Checkpoints
 from stage1_cnn.runtime.session import Session
 from stage1_cnn.sampling.loader import BatchLoader, choose_rows
+from stage1_cnn.sampling.training_task import TrainingTask
 from stage1_cnn.scoring.engines import build_torch_engine
 from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.scoring.rows import score_rows
@@ -28,7 +30,8 @@ def train(task, seed=0, fold=0, columns=None, **changes):
     manifest, store = task
     rows = manifest.rows_to_learn(fold)
     manifest = change_table(manifest, **(columns or {}))
-    return train_network(make_settings(**changes), store, manifest, rows, seed, ALONE)
+    learned = TrainingTask(make_settings(**changes), store, manifest, rows, seed)
+    return train_network(learned, ALONE)
 
 
 def score(task, state, rows, **changes):
@@ -133,7 +136,8 @@ def test_the_average_does_not_touch_the_training(task, trained):
 def test_raw_and_averaged_weights_are_judged_on_the_fold_left_out(task, trained):
     manifest, store = task
     rows = manifest.fold_rows(0)
-    judged = judge_unseen(trained, make_settings(), store, manifest, rows, ALONE)
+    learned = TrainingTask(make_settings(), store, manifest, manifest.rows_to_learn(0), 0)
+    judged = judge_unseen(trained, learned, rows, ALONE)
     for name, state in (("raw", trained.last_state), ("ema", trained.ema_state)):
         scores = score(task, state, rows)
         auc = roc_auc_score(manifest.labels[rows], scores)
@@ -157,7 +161,8 @@ def test_seconds_are_those_of_the_images_of_this_run(task, tmp_path):
     def go_on():
         checkpoints = Checkpoints(tmp_path)
         session = Session(ALONE, Interruption(), checkpoints, save_minutes=0)
-        return train_network(settings, store, manifest, rows, 0, ALONE, session)
+        learned = TrainingTask(settings, store, manifest, rows, 0)
+        return train_network(learned, ALONE, session)
 
     whole = go_on()
     assert whole.images == whole.total >= 2 * len(rows.row_ids) / 2
@@ -169,26 +174,21 @@ def test_seconds_are_those_of_the_images_of_this_run(task, tmp_path):
 def test_fewer_rows_than_a_batch_train_too(task):
     manifest, store = task
     rows = LearnRows(0, np.arange(10), manifest.digest)
-    found = train_network(make_settings(), store, manifest, rows, 0, ALONE)
+    found = train_network(TrainingTask(make_settings(), store, manifest, rows, 0), ALONE)
     assert len(found.history) == 8
 
 
 def test_rows_are_drawn_by_the_column_that_is_named(task):
     manifest, store = task
-    rows, sampling = manifest.rows_to_learn(0), Sampling(mode="weighted")
+    settings = make_settings(sampling=Sampling(mode="weighted"))
+    plain = TrainingTask(settings, store, manifest, manifest.rows_to_learn(0), 0)
     weights = np.where(manifest.labels == 0, 12.0, 1.0)  # 24 reals and 96 fakes: 3 to 1
-    loader = BatchLoader(
-        store,
-        change_table(manifest, draw_weight=weights),
-        rows,
-        make_settings(sampling=sampling),
-        0,
-        ALONE,
-    )
+    heavy = replace(plain, train=change_table(manifest, draw_weight=weights))
+    loader = BatchLoader(heavy, ALONE)
     drawn = np.concatenate([loader.load(step).row_ids for step in range(2 * len(loader))])
     assert (manifest.labels[drawn] == 0).mean() == pytest.approx(0.75, abs=0.01)
     with pytest.raises(ConfigError, match=r"data\.columns\.draw_weight names no column"):
-        BatchLoader(store, manifest, rows, make_settings(sampling=sampling), 0, ALONE)
+        BatchLoader(plain, ALONE)
 
 
 @pytest.mark.parametrize("loss", [Loss(), Loss(kind="class_mean"), Loss(class_weight="balanced")])
@@ -207,13 +207,10 @@ def test_a_batch_in_parts_is_the_same_step(task, loss):
 @pytest.mark.fault("going on with another number of processes")
 def test_processes_together_draw_what_one_draws(task):
     manifest, store = task
-    rows = manifest.rows_to_learn(0)
-    one = BatchLoader(store, manifest, rows, make_settings(), 0, ALONE)
+    learned = TrainingTask(make_settings(), store, manifest, manifest.rows_to_learn(0), 0)
+    one = BatchLoader(learned, ALONE)
     for world in (2, 3):
-        ranks = [
-            BatchLoader(store, manifest, rows, make_settings(), 0, Processes(CPU, rank, world))
-            for rank in range(world)
-        ]
+        ranks = [BatchLoader(learned, Processes(CPU, rank, world)) for rank in range(world)]
         batches = [loader.load(5) for loader in ranks]
         whole = one.load(5)
         np.testing.assert_array_equal(np.concatenate([b.row_ids for b in batches]), whole.row_ids)
@@ -263,7 +260,8 @@ def test_a_frozen_start_that_is_resumed_thaws_in_time(task):
 
 def test_batches_are_a_pure_function_of_their_step(task):
     manifest, store = task
-    loader = BatchLoader(store, manifest, manifest.rows_to_learn(0), make_settings(), 0, ALONE)
+    learned = TrainingTask(make_settings(), store, manifest, manifest.rows_to_learn(0), 0)
+    loader = BatchLoader(learned, ALONE)
     again = loader.load(3)
     np.testing.assert_array_equal(again.row_ids, list(loader.iterate(2, 5))[1].row_ids)
 

@@ -1,5 +1,6 @@
 """Members whose weights are the average of several trainings from one start."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from stage1_cnn.networks.network import build_network
 from stage1_cnn.runtime.runs import RunLimits
 from stage1_cnn.runtime.session import Sessions
 from stage1_cnn.sampling.loader import BatchLoader
+from stage1_cnn.sampling.training_task import TrainingTask
 from stage1_cnn.train.loop import train_network
 from stage1_cnn.train.run import run
 from stage1_cnn.train.soup import derive_soup_seed, train_member
@@ -45,7 +47,8 @@ def prepare(starts, model=BATCH_NORM, **changes):
 def cook(task, settings, folder=None, interruption=None):
     manifest, store = task
     sessions = Sessions(ALONE, interruption or Interruption(), folder, save_minutes=0)
-    return train_member(settings, store, manifest, manifest.rows_to_learn(0), 5, sessions)
+    learned = TrainingTask(settings, store, manifest, manifest.rows_to_learn(0), 5)
+    return train_member(learned, sessions)
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +60,9 @@ def test_it_is_the_mean_of_trainings_that_differ_by_their_draws_alone(task, star
     manifest, store = task
     settings = prepare(starts, LAYER_NORM)
     plain = settings.model_copy(update={"schedule": SCHEDULE.model_copy(update={"soup": 1})})
-    what = (plain, store, manifest, manifest.rows_to_learn(0))
-    single = [
-        train_network(*what, derive_soup_seed(5, number), ALONE, start=5) for number in range(3)
-    ]
+    first = TrainingTask(plain, store, manifest, manifest.rows_to_learn(0), 5)
+    seeds = [derive_soup_seed(5, number) for number in range(3)]
+    single = [train_network(replace(first, seed=seed), ALONE, start=5) for seed in seeds]
     found = cook(task, settings)
     for kind in ("last_state", "ema_state"):
         states = [getattr(trained, kind) for trained in single]
@@ -102,8 +104,8 @@ def test_batch_norm_is_measured_anew_under_the_averaged_weights(task, starts, so
     seen = []
     first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     rows = manifest.rows_to_learn(0)
-    loader = BatchLoader(store, manifest, rows, settings, 5, ALONE)
-    trainer = Trainer(settings, None, loader, 5)
+    loader = BatchLoader(TrainingTask(settings, store, manifest, rows, 5), ALONE)
+    trainer = Trainer(loader)
     with torch.inference_mode():
         for batch in loader.iterate(0, len(loader)):
             network(trainer.prepare(batch)[0])

@@ -25,7 +25,7 @@ from features.errors import MissingArtifactError, StaleArtifactError
 from features.runtime.costs import Measured, record_seconds
 from features.settings.members import MembersParams
 from features.settings.sections import load_params
-from stage2_ensemble.columns.columns import read_held_out
+from stage2_ensemble.columns.columns import read_held_out, read_train_columns
 from stage2_ensemble.columns.extras import read_extras
 from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.explanations.contributions import explain_model
@@ -72,7 +72,7 @@ def measure(world, ensemble, name, raw) -> dict:
 def test_metrics_have_exactly_the_fixed_form(done):
     metrics = read_metrics(done)
     checks = {"calibration", "threshold", "prior", "promises"}
-    reasons = {"blocks", "without"}
+    reasons = {"blocks", "without", "backbones"}
     places = {"val", "rows", "generators", "domains", "called_fake", "robustness"}
     assert set(metrics) == places | checks | reasons
     assert metrics["rows"] == {"val": {"reals": 120, "fakes": 180}}
@@ -493,6 +493,23 @@ def test_three_folds_beat_each_of_them(finished):
         assert max(val["members"][f"{backbone}-{k}"]["auc"] for k in (0, 1, 2)) < val["mean"]["auc"]
     assert val["members"]["net-b-0"]["auc"] == pytest.approx(0.87, abs=0.04)  # Φ(√2 · 0.8)
     assert val["members"]["net_c-1"]["auc"] == pytest.approx(0.66, abs=0.07)
+
+
+def test_a_backbone_of_several_folds_is_measured_as_a_whole_and_its_spread_on_train(done):
+    found = read_metrics(done)["backbones"]
+    _, columns = read_val(done)
+    members = (BACKBONES, done.plan.active)
+    train = [own for own, _ in read_train_columns(evaluate.DUMPS, done.train, *members)]
+    assert list(found) == list(BACKBONES)
+    for place, figures in enumerate(found.values()):
+        learned = np.concatenate([own.logits[:, place] for own in train])
+        assert figures["spread"] == pytest.approx(learned.std())
+        assert ("all_folds" in figures) == (len(done.plan.active) > 1)
+        if "all_folds" in figures:
+            whole = np.mean([c.logits[:, place] for c in columns], axis=0)
+            auc, low, high = (figures["all_folds"][end] for end in BOUNDS)
+            assert auc == pytest.approx(peer.roc_auc_score(done.val.labels, whole))
+            assert low < auc < high
 
 
 def test_the_log_says_when_what_ships_is_below_the_mean(enter, caplog):

@@ -11,14 +11,10 @@ from synthetic_world import as_tier, draw_columns, draw_grouped, hold_out, list_
 from features.errors import LeakageError, ManifestError
 from features.settings.stacking import Stack
 from stage2_ensemble.gate import out_of_fold
+from stage2_ensemble.gate.differences import measure_fold_aucs
 from stage2_ensemble.gate.out_of_fold import BEST_SIMPLE, judge_candidates
 from stage2_ensemble.models import best_simple, candidates, forest
-from stage2_ensemble.models.best_simple import (
-    BestSimple,
-    measure_fold_aucs,
-    pick_simple,
-    split_inner,
-)
+from stage2_ensemble.models.best_simple import BestSimple, pick_simple, split_inner
 from stage2_ensemble.models.candidates import GATED, SIMPLE, fit_candidate, fit_candidates
 from stage2_ensemble.models.combiners import COMBINERS
 

@@ -12,10 +12,9 @@ from features.errors import LeakageError
 from features.settings.stacking import Stack
 from stage2_ensemble.explanations.contributions import explain_model
 from stage2_ensemble.gate import without
-from stage2_ensemble.gate.differences import draw_differences
+from stage2_ensemble.gate.differences import draw_differences, measure_fold_aucs
 from stage2_ensemble.gate.out_of_fold import BEST_SIMPLE, Judged
 from stage2_ensemble.gate.without import compare_without, leave_backbones_out
-from stage2_ensemble.models.best_simple import measure_fold_aucs
 from stage2_ensemble.models.candidates import SIMPLE, fit_candidate
 
 SETTINGS = Stack(

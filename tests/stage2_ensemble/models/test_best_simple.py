@@ -12,14 +12,9 @@ from features.core.auc import find_auc
 from features.errors import LeakageError
 from features.settings.stacking import Stack
 from stage2_ensemble.columns.columns import FoldColumns
+from stage2_ensemble.gate.differences import measure_fold_aucs
 from stage2_ensemble.models import best_simple
-from stage2_ensemble.models.best_simple import (
-    BestSimple,
-    fit_start,
-    measure_fold_aucs,
-    pick_simple,
-    split_inner,
-)
+from stage2_ensemble.models.best_simple import BestSimple, fit_start, pick_simple, split_inner
 from stage2_ensemble.models.candidates import SIMPLE, fit_candidate
 from stage2_ensemble.models.combiners import COMBINERS
 

@@ -73,6 +73,12 @@ def test_lightgbm_is_worth_it_only_if_it_ships(metrics):
     assert "How lightgbm does on other sources of reals is not known: data.columns.source" in text
 
 
+def test_a_mean_that_is_one_backbones_opinion_is_said_to_be(metrics):
+    assert "opinion" not in say(metrics, 1)[1]
+    metrics["backbones"]["net-a"]["spread"] *= 10
+    assert "The plain mean is mostly the opinion of net-a (" in say(metrics, 1)[1]
+
+
 @pytest.mark.parametrize(("named", "chosen"), [("lightgbm", "greedy"), ("mean", "lightgbm")])
 def test_what_ships_because_it_was_asked_for_is_said_to(metrics, named, chosen):
     metrics["val"]["shipped"] = named

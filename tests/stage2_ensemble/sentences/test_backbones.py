@@ -7,6 +7,7 @@ from stage2_ensemble.sentences.backbones import (
     describe_contributions,
     describe_left_out,
     describe_loss,
+    describe_loud,
     list_reasons,
     list_spare,
 )
@@ -66,8 +67,32 @@ def test_blocks_are_told_from_large_to_small_and_tiny_ones_not():
 def test_what_ships_comes_first_and_then_the_gated_ones():
     blocks = {name: weigh(a=1.0) for name in ("mean", "greedy", "lightgbm", "random_forest")}
     metrics = {"val": {"shipped": "greedy"}, "blocks": blocks, "without": {"x": draw_values()}}
+    metrics["backbones"] = {"x": {"spread": 1.0}, "y": {"spread": 3.1}}
     starts = [line.split(":")[0] for line in list_reasons(metrics, {"x": UNKNOWN})]
-    assert starts == ["greedy (ships)", "lightgbm", "random_forest", "without x"]
+    loud = "The plain mean is mostly the opinion of y (3.1)"
+    assert starts == ["greedy (ships)", "lightgbm", "random_forest", loud, "without x"]
+
+
+@pytest.mark.parametrize(
+    ("shipped", "said"),
+    [
+        ("mean", "It ships all the same."),
+        ("rank_mean", "What ships is rank_mean, in which each counts the same."),
+        ("lightgbm", "What ships is lightgbm, which has learned what log-odds are worth."),
+    ],
+)
+def test_loud_backbones_are_named_and_what_ships_in_place_of_their_mean(shipped, said):
+    spreads = {"a": 12.04, "clip": 1.0, "b": 2.9, "c": 3.01}
+    figures = {name: {"spread": spread} for name, spread in spreads.items()}
+    assert describe_loud(figures, shipped) == (
+        "The plain mean is mostly the opinion of a (12.0), c (3.0): on rows of train their "
+        f"log-odds have more than 3 times the standard deviation of those of clip (1.0). {said}"
+    )
+    many = {str(place): {"spread": 1.0} for place in range(10)}
+    assert describe_loud(many | {"a": {"spread": 3.1}}, shipped) == ""  # it is outvoted
+    del figures["clip"], figures["b"]
+    figures["a"] = {"spread": 9.0}
+    assert describe_loud(figures, shipped) == ""
 
 
 def test_of_what_has_no_interval_nothing_is_said_to_be_spare():

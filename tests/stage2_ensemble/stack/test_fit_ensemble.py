@@ -15,10 +15,11 @@ from stage2_ensemble.decisions.calibration import choose_calibration
 from stage2_ensemble.decisions.prior_shift import keep_train
 from stage2_ensemble.decisions.scored_rows import ChoiceRows
 from stage2_ensemble.decisions.threshold import DRAWS, choose_threshold
+from stage2_ensemble.gate.differences import measure_fold_aucs
 from stage2_ensemble.gate.gate import choose_shipped, hold_gate
 from stage2_ensemble.gate.out_of_fold import judge_candidates
 from stage2_ensemble.models import candidates, forest
-from stage2_ensemble.models.best_simple import measure_fold_aucs, pick_simple
+from stage2_ensemble.models.best_simple import pick_simple
 from stage2_ensemble.models.candidates import GATED, SIMPLE, fit_candidate
 from stage2_ensemble.stack import run as stack
 from stage2_ensemble.stack.run import TargetRows, fit_ensemble

@@ -47,7 +47,8 @@ def draw_metrics(*members: str, shipped: str = "rank_mean") -> dict:
     val["differences"] = {name: gain for name in ("mean", "best_single") if name != shipped}
     rows = {"val": {"reals": 100, "fakes": 200}}
     metrics = {"val": val, "rows": rows, "generators": {}, "domains": {"seen": draw_part()}}
-    return metrics | {"blocks": {}, "without": {}, "called_fake": draw_called_fake()}
+    metrics |= {"blocks": {}, "without": {}, "backbones": {}}
+    return metrics | {"called_fake": draw_called_fake()}
 
 
 def draw_called_fake(*sources: str) -> dict:
@@ -149,6 +150,19 @@ def test_a_metric_that_could_not_be_measured_is_a_dash():
 def test_the_null_model_comes_last_and_has_an_auc_alone():
     lines = [x for x in render(draw_metrics("net-0"), 80).splitlines() if x.strip()]
     assert lines[-1].split() == ["null", "model", "0.612", "[0.550,", "0.679]", *"–––––"]
+
+
+def test_a_backbone_of_several_folds_is_a_line_after_its_members():
+    metrics = draw_metrics("net-0", "net-1")
+    text = render(metrics, 80)
+    assert "all folds" not in text
+    auc = {"auc": 0.99, "auc_low": 0.98, "auc_high": 0.995}
+    metrics["backbones"] = {"net": {"spread": 2.5, "all_folds": auc}}
+    names = [line.split()[0] for line in render(metrics, 80).splitlines() if "0.9" in line]
+    assert names == ["net-0", "net-1", "net,", *CANDIDATES]
+    line = find_line(render(metrics, 80), "net, all folds")
+    assert "0.990 [0.980, 0.995]" in line
+    assert line.count("–") == 5
 
 
 # --- what ships, with all intervals
