@@ -235,7 +235,7 @@ class NativePictures:
         needed = np.full(len(names), SOURCE**2 * 3)
         with PictureCache(images, None) as cache:
             assert not cache.fill(root, table, needed, "fill")
-            places, _ = cache.find_places(sha256s, needed)
+            places, _ = cache.find_places(table["sha256"], needed)
         self.raw = RawPictures(cache.pictures, places, self.sizes)
         how = (images, None, None, ThreadPoolExecutor(1))
         self.original = FilePictures(root, names, sha256s, self.sizes, *how)

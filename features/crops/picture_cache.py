@@ -6,7 +6,7 @@ form gives up a part without decoding all (`benchmarks.images`).
 """
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,12 +71,12 @@ class PictureCache(ShardedFolder):
         self.pictures = ShardFiles(folder, "pictures")
         super().__init__(folder, _SCHEMA, (self.pictures,))
 
-    def find_places(self, sha256s: Sequence[str], sizes: Ids) -> tuple[Ids, Ids]:
+    def find_places(self, sha256s: pd.Series, sizes: Ids) -> tuple[Ids, Ids]:
         """`(n,)` places of these contents, of so many bytes, in `pictures`, and their blocks; -1:
         not there."""
         found = np.full((len(sha256s), 2), -1, np.int64)
         for start in range(0, len(sha256s), ASKED):
-            asked = list(sha256s[start : start + ASKED])
+            asked = sha256s.iloc[start : start + ASKED].tolist()
             query = "SELECT sha256, bytes, place, block FROM pictures WHERE sha256 IN ({})"
             rows = self._index.execute(query.format(mark_values(asked)), asked)
             known = {(sha256, size): places for sha256, size, *places in rows}

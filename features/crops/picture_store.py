@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 
 from features.caching.shard_files import ShardFiles, ShardReader
 from features.core.manifest import READABLE, Ids, Manifest
@@ -130,24 +132,25 @@ def open_pictures(
     what the manifest says.
     """
     check_sample(manifest, root)
-    table = manifest.table
-    paths, sha256s = list(table["path"]), list(table["sha256"])
-    readable = table["status"].to_numpy() == READABLE
+    sha256s = manifest.read("sha256")
+    readable = (manifest.read("status") == READABLE).to_numpy(bool)
     sizes = measure_sizes(manifest, longest)
     needed = sizes.astype(np.int64).prod(axis=1) * 3
     with PictureCache(images, longest) as cache:
         places, blocks = cache.find_places(sha256s, needed)
         missing = _find_missing(sha256s, places, readable)
         if not keep_pixels(images, len(missing), int(needed[missing].sum())):
-            return FilePictures(root, paths, sha256s, sizes, images, longest)
+            names = manifest.read("path").tolist()
+            return FilePictures(root, names, sha256s.tolist(), sizes, images, longest)
         if cache.drop_damaged(sample_blocks(blocks[blocks >= 0])):
             cache.drop_damaged()  # where one is, others may be
             places, _ = cache.find_places(sha256s, needed)
             missing = _find_missing(sha256s, places, readable)
         if len(missing):
-            missing = missing[order_reads(table["path"].iloc[missing].tolist())]
-            title = f"decode {manifest.role}"
-            problems = cache.fill(root, table.iloc[missing], needed[missing], title)
+            paths = manifest.read("path")
+            missing = missing[order_reads(paths.iloc[missing].tolist())]
+            wanted = pd.DataFrame({"path": paths, "sha256": sha256s}).iloc[missing]
+            problems = cache.fill(root, wanted, needed[missing], f"decode {manifest.role}")
             if problems:
                 raise ManifestError(f"{manifest.role} images", problems, ADVICE)
             places, _ = cache.find_places(sha256s, needed)
@@ -158,7 +161,7 @@ def open_changed_pictures(
     manifest: Manifest, root: Path, images: Images, longest: int | None, change: FileChange
 ) -> FilePictures:
     """The pictures of a manifest, each changed as a file before anything else."""
-    paths, sha256s = (list(manifest.table[name]) for name in ("path", "sha256"))
+    paths, sha256s = (manifest.read(name).tolist() for name in ("path", "sha256"))
     sizes = measure_sizes(manifest, longest, change.longest)
     return FilePictures(root, paths, sha256s, sizes, images, longest, change)
 
@@ -168,9 +171,9 @@ def measure_sizes(manifest: Manifest, longest: int | None, most: int | None = No
 
     `most`: the longest side that files are made smaller to first.
     """
-    table = manifest.table
-    readable = table["status"].to_numpy() == READABLE
-    sizes = np.where(readable[:, None], table[["height", "width"]].to_numpy(np.int32), 0)
+    readable = (manifest.read("status") == READABLE).to_numpy(bool)
+    sides = [manifest.read(name).to_numpy(np.int32) for name in ("height", "width")]
+    sizes = np.where(readable[:, None], np.stack(sides, axis=1), 0)
     kinds, places = np.unique(sizes, axis=0, return_inverse=True)
     fitted = [
         fit_shape(*limit_shape(h, w, most), longest) if h else (0, 0) for h, w in kinds.tolist()
@@ -178,8 +181,7 @@ def measure_sizes(manifest: Manifest, longest: int | None, most: int | None = No
     return np.array(fitted, np.int32).reshape(-1, 2)[places.ravel()]
 
 
-def _find_missing(sha256s: list[str], places: Ids, readable: Ids) -> Ids:
+def _find_missing(sha256s: pd.Series, places: Ids, readable: npt.NDArray[np.bool_]) -> Ids:
     """One row of each content that is not there."""
     rows = np.flatnonzero(readable & (places < 0))
-    _, first = np.unique(np.array(sha256s, object)[rows], return_index=True)
-    return rows[np.sort(first)]
+    return rows[~sha256s.iloc[rows].duplicated().to_numpy()]

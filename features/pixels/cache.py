@@ -83,11 +83,11 @@ class ImageCache(ShardedFolder):
         problems = self._fill(root, paths, missing, limits, kept, title, trusted)
         return self._collect(root, paths, problems, limits)
 
-    def find_slots(self, sha256s: Sequence[str]) -> Ids:
+    def find_slots(self, sha256s: pd.Series) -> Ids:
         """`(n,)` slots of these contents; -1 where there are no pixels."""
         slots = np.full(len(sha256s), -1, np.int64)
         for start in range(0, len(sha256s), ASKED):
-            asked = list(sha256s[start : start + ASKED])
+            asked = sha256s.iloc[start : start + ASKED].tolist()
             query = _SLOTS.format(block=BLOCK, marks=mark_values(asked))
             known = dict(self._index.execute(query, asked))
             slots[start : start + len(asked)] = [known.get(s, -1) for s in asked]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import pandas as pd
 
 from features.caching.shard_files import ShardFiles, ShardReader
 from features.core.manifest import READABLE, Ids, Manifest
@@ -151,8 +152,8 @@ def _open_alone(
 
 def open_changed(manifest: Manifest, root: Path, images: Images, change: FileChange) -> FileStore:
     """The images of a manifest, each changed as a file before it becomes a square."""
-    table = manifest.table
-    return FileStore(root, list(table["path"]), list(table["sha256"]), images, change)
+    paths, sha256s = manifest.read("path"), manifest.read("sha256")
+    return FileStore(root, paths.tolist(), sha256s.tolist(), images, change)
 
 
 def open_store(manifest: Manifest, root: Path, images: Images) -> ImageStore:
@@ -161,14 +162,13 @@ def open_store(manifest: Manifest, root: Path, images: Images) -> ImageStore:
     Raises `StaleArtifactError` where a sample of the files is not what the manifest says.
     """
     check_sample(manifest, root)
-    table = manifest.table
-    sha256s = list(table["sha256"])
-    readable = table["status"].to_numpy() == READABLE
+    sha256s = manifest.read("sha256")
+    readable = (manifest.read("status") == READABLE).to_numpy(bool)
     with ImageCache(images) as cache:
         slots = cache.find_slots(sha256s)
         lacking = int((readable & (slots < 0)).sum())
         if not keep_pixels(images, lacking, lacking * images.image_bytes):
-            return FileStore(root, list(table["path"]), sha256s, images)
+            return FileStore(root, manifest.read("path").tolist(), sha256s.tolist(), images)
         if cache.drop_damaged(sample_blocks(slots[slots >= 0] // BLOCK * BLOCK)):
             cache.drop_damaged()  # where one is, others may be
             slots = cache.find_slots(sha256s)
@@ -196,13 +196,13 @@ def keep_pixels(images: Images, missing: int, needed: int) -> bool:
 
 
 def _fill(cache: ImageCache, manifest: Manifest, root: Path, rows: Ids) -> None:
-    wanted = manifest.table.iloc[rows]
+    paths, sha256s = (manifest.read(name).iloc[rows].tolist() for name in ("path", "sha256"))
     title = f"decode {manifest.role}"
-    found = cache.scan(root, list(wanted["path"]), NO_LIMITS, True, title, ANYWHERE)
+    found = cache.scan(root, paths, NO_LIMITS, True, title, ANYWHERE)
     problems = [
         f"{path}: {problem or 'its content is another one'}"
         for path, sha256, problem, seen in zip(
-            wanted["path"], wanted["sha256"], found["problem"], found["sha256"], strict=True
+            paths, sha256s, found["problem"], found["sha256"], strict=True
         )
         if sha256 != seen
     ]
@@ -218,9 +218,10 @@ def sample_blocks(blocks: Ids) -> list[int]:
 
 def check_sample(manifest: Manifest, root: Path) -> None:
     """Raises `StaleArtifactError` if the size of one of 1,000 seeded files has changed."""
-    known = manifest.table[manifest.table["status"] == READABLE]
-    sample = known.sample(min(SAMPLED, len(known)), random_state=0)
-    for path, size in zip(sample["path"], sample["bytes"], strict=True):
+    known = np.flatnonzero(manifest.read("status") == READABLE)
+    rows = pd.Series(known).sample(min(SAMPLED, len(known)), random_state=0)
+    sample = (manifest.read(name).iloc[rows] for name in ("path", "bytes"))
+    for path, size in zip(*sample, strict=True):
         found, _ = read_state(os.path.join(root, path))
         if found not in (None, size):
             seen = "a missing file" if found == -1 else f"a file of {found} bytes"

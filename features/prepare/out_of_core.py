@@ -1,5 +1,6 @@
 """More rows than memory holds: arrays on the disk, and parts of them that are sorted alone."""
 
+import os
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from features.core.files import name_place
 from features.core.manifest import Ids
 
 LARGE = 1 << 26
@@ -23,14 +25,23 @@ def allocate(shape: tuple[int, ...], dtype: npt.DTypeLike, folder: Path | None) 
     """An array of any content; a large one in a file of `folder`, without a folder in memory.
 
     The file has no name: the system drops it with the array, also where the process is killed. What
-    of it is in memory is the system's to take back.
+    of it is in memory is the system's to take back. Its space is taken at once: raises `OSError`
+    where the disk has less.
     """
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     if folder is None or size <= LARGE:
         return np.empty(shape, dtype)
-    with TemporaryFile(dir=folder) as file:
-        file.truncate(size)
+    with name_place(folder), TemporaryFile(dir=folder) as file:
+        _reserve(file.fileno(), size)
         return np.memmap(file, dtype, "r+", shape=shape)
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """A map that is written where no space was reserved kills the process on a full disk."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+    else:  # macOS
+        os.truncate(descriptor, size)
 
 
 def split_by_value(

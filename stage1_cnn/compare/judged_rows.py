@@ -71,7 +71,7 @@ def find_domains(
     problems = []
     inside = np.zeros(len(train), bool)
     for column, values in wanted.items():
-        found = train.table[column].to_numpy(str)
+        found = train.read(column).to_numpy(str)
         domains = sorted(set(found) - {""})
         if not domains:
             problems.append(f"{option}{column}: the rows name no {column} (data.columns.{column})")

@@ -111,7 +111,7 @@ class Encoding:
             "crops": self.scoring.most_crops if is_crop else None,
             "tta": self.scoring.tta,
             "images": self.images.pixel_settings,
-            "pictures": digest_bytes("\n".join(manifest.table["sha256"]).encode()),
+            "pictures": digest_bytes("\n".join(manifest.read("sha256")).encode()),
             "code": _digest_rooms(),
             "versions": list_versions(COMPUTING),
             **describe_engines([engine]),
@@ -133,7 +133,7 @@ def embed_rows(
     not share the folder.
     """
     laid = encoding.lay_grid(store)
-    readable = np.flatnonzero((manifest.table["status"] == READABLE).to_numpy()).astype(np.int64)
+    readable = np.flatnonzero(manifest.read("status") == READABLE).astype(np.int64)
     squares = list_all_squares(laid, readable)
     count = len(squares.shown)
     key, width = encoding.describe(engine, manifest) | {"squares": count}, find_width(engine)

@@ -32,7 +32,7 @@ Names = npt.NDArray[np.uint8]
 
 def name_squares(manifest: Manifest, squares: Squares) -> Names:
     """`(m, 16)` what each square is known by: a digest of its picture and its corner."""
-    sha256s = manifest.table["sha256"].iloc[squares.shown].tolist()
+    sha256s = manifest.read("sha256").iloc[squares.shown].tolist()
     if squares.corners is not None:
         corners = squares.corners.tolist()
         sha256s = [f"{own}@{y},{x}" for own, (y, x) in zip(sha256s, corners, strict=True)]

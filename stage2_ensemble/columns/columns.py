@@ -231,9 +231,9 @@ def build_fold_columns(
         labels=train.labels[rows],
         weights=train.weights[rows],
         groups=train.groups[rows],
-        domains=train.table["generator"].to_numpy(object)[rows],
-        sources=train.table["source"].to_numpy(object)[rows],
-        tuning=draw_half(train.groups[rows], train.table["img_name"].iloc[rows], "tuning half"),
+        domains=train.read("generator").iloc[rows].to_numpy(object),
+        sources=train.read("source").iloc[rows].to_numpy(object),
+        tuning=draw_half(train.groups[rows], train.read("img_name").iloc[rows], "tuning half"),
     )
     rows = row_ids[spared]
     calibration_columns = CalibrationColumns(
@@ -295,6 +295,6 @@ def read_held_out(
 
 def _check_all_scored(lacking: Ids, val: Manifest) -> None:
     if len(lacking):
-        problems = [f"{n!r} has no score" for n in val.table["img_name"].iloc[lacking]]
+        problems = [f"{n!r} has no score" for n in val.read("img_name").iloc[lacking]]
         advice = "Score them, a probability of 0.5 if need be, or take them out of the list of val."
         raise ManifestError("val, on which all is measured", problems, advice)

@@ -122,4 +122,4 @@ def measure_gap(
 
 def find_rows(val: Manifest, domain: str) -> Mask:
     """`(n,)` rows of one domain."""
-    return np.asarray(val.table["domain"] == domain, bool)
+    return np.asarray(val.read("domain") == domain, bool)

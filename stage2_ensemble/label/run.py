@@ -85,9 +85,9 @@ def label_units(ensemble: SecondStage, uncalibrated: Floats, test: Manifest) -> 
         return pd.DataFrame(columns=UNIT_COLUMNS)
     units = number_units(test.units)
     pooled = ensemble.pooling.pool(units, uncalibrated)
-    first = test.table.iloc[units.first]
     answers = answer_rows(ensemble.unit_rules, ensemble.shipped, pooled)
-    names = first["unit"].where(first["unit"] != "", first["img_name"]).to_numpy()
+    named, img_names = (test.read(name).iloc[units.first] for name in ("unit", "img_name"))
+    names = named.where(named != "", img_names).to_numpy()
     rows = np.bincount(units.numbers, np.isfinite(uncalibrated)).astype(np.int64)
     return answers.assign(unit=names, rows=rows)[UNIT_COLUMNS]
 

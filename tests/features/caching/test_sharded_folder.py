@@ -14,8 +14,9 @@ from made_data import draw_noise, encode, make_manifest
 
 from features.caching import shard_files, sharded_folder
 from features.caching.shard_files import ShardFiles, ShardReader, place_block, place_items
+from features.core import manifest as manifests
 from features.core.files import digest_bytes
-from features.core.manifest import Manifest
+from features.core.manifest import Manifest, read_manifest, write_manifest
 from features.crops import picture_cache
 from features.crops.crop_store import open_member_store
 from features.crops.picture_cache import PictureCache
@@ -197,6 +198,19 @@ def test_a_commit_flushes_no_shard_but_those_that_were_written(
         "crop": {"pictures-00002.bin"},
     }
     assert names == wanted[kept.mode]
+
+
+def test_no_more_of_a_manifest_is_read_than_pictures_need(
+    kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manifests, "ROW_GROUP", 4)
+    write_manifest(kept.manifest.table, "train", tmp_path / "train.parquet")
+    stored = read_manifest(tmp_path, "train")
+    wanted = kept.open(store="none").gather(ROWS)
+    for store in ("raw", "raw", "none"):
+        found = kept._replace(manifest=stored).open(store=store)
+        np.testing.assert_array_equal(found.gather(ROWS), wanted)
+    assert "table" not in vars(stored)
 
 
 def test_thumbnails_lie_in_shards_too(kept: Kept) -> None:

@@ -1,5 +1,6 @@
 """What memory does not hold: files without a name, and parts that are sorted alone."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mounts import make_disk, needs_mounts
 
 from features.prepare import out_of_core
 from features.prepare.near_duplicates import link_near
@@ -51,6 +53,25 @@ def test_large_arrays_leave_no_file_behind(tmp_path: Path, monkeypatch: pytest.M
     assert not isinstance(allocate((4, 100), np.uint64, None), np.memmap)
     assert list(tmp_path.iterdir()) == []
     assert (array == 7).all()
+
+
+@needs_mounts
+@pytest.mark.fault(
+    "the search for near-duplicates outgrows its disk", "error", "Disks, signals, kills"
+)
+def test_a_disk_that_is_too_small_is_an_error_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(out_of_core, "LARGE", 0)
+    child = os.fork()
+    if not child:
+        try:
+            make_disk(str(tmp_path), 300)
+            allocate((500_000,), np.uint8, tmp_path)[:] = 7
+        except OSError as error:
+            os._exit(0 if error.filename == str(tmp_path) else 1)
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_pictures_are_joined_as_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

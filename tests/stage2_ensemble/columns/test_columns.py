@@ -17,7 +17,8 @@ from synthetic_world import (
     write_member_dump,
 )
 
-from features.core.manifest import write_manifest
+from features.core import manifest
+from features.core.manifest import read_manifest, write_manifest
 from features.errors import LeakageError, MissingArtifactError, StaleArtifactError
 from stage2_ensemble.columns.columns import (
     CalibrationColumns,
@@ -70,6 +71,16 @@ def test_fold_rows_and_calibration_rows_are_told_apart(shared_world):
         assert fold.sources.tolist() == train.table["source"][fold.row_ids].tolist()
         assert {"phone", "camera"} < set(fold.sources[fold.labels == 0])
         assert isinstance(spared, CalibrationColumns)
+
+
+def test_columns_take_no_more_of_a_manifest_than_they_need(shared_world, monkeypatch):
+    monkeypatch.setattr(manifest, "ROW_GROUP", 8)
+    train = read_manifest(shared_world.root / "artifacts" / "manifest", "train")
+    dumps = read_train(shared_world, 0)
+    found, wanted = (build_fold_columns(dumps, own)[0] for own in (train, shared_world.train))
+    for name in ("labels", "weights", "groups", "domains", "sources", "tuning"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+    assert "table" not in vars(train)
 
 
 def test_logits_are_corrected_and_stand_with_their_rows(shared_world):

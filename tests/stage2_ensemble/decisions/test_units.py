@@ -10,8 +10,9 @@ from scipy.special import expit, logit
 from sklearn.metrics import roc_auc_score
 from synthetic_world import TEST_UNITS, write_member_dump, write_noise_features, write_params
 
+from features.core import manifest
 from features.core.files import read_json
-from features.core.manifest import write_manifest
+from features.core.manifest import read_manifest, write_manifest
 from features.null_model import run as null_model
 from features.null_model.settings import NullParams
 from features.settings.members import MembersParams
@@ -178,6 +179,15 @@ def test_every_unit_of_the_test_list_has_one_label(world):
     np.testing.assert_allclose(units["score"], expit(wanted), rtol=1e-12)
     fake = wanted >= rules.find_threshold(ensemble.shipped)
     assert units["label"].tolist() == np.where(fake, "fake", "real").tolist()
+
+
+def test_units_are_labelled_without_the_whole_manifest(world, monkeypatch):
+    monkeypatch.setattr(manifest, "ROW_GROUP", 2)
+    test = read_manifest(label.MANIFEST, "test")
+    ensemble, log_odds = read_ensemble(label.STACKERS), np.linspace(-2, 2, len(test))
+    found, wanted = (label.label_units(ensemble, log_odds, own) for own in (test, world.test))
+    pd.testing.assert_frame_equal(found, wanted)
+    assert "table" not in vars(test)
 
 
 def test_without_units_there_is_a_header_alone(done):
