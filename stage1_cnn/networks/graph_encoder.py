@@ -6,6 +6,7 @@ encoder.forward_features(images)
 """
 
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,6 +102,26 @@ def load_encoder(settings: MemberSettings) -> GraphEncoder:
     encoder = GraphEncoder(settings.graph)
     encoder.content = torch.from_numpy(np.fromfile(_locate(settings), np.uint8))
     return encoder
+
+
+def count_graph(settings: MemberSettings) -> int:
+    """Weights that the file of settings with a `graph` holds; those of int8 count as others do.
+
+    Whole numbers of 64 bits are shapes and places, and no weights.
+    """
+    path = _locate(settings)
+    return _count_weights(path, path.stat().st_mtime_ns)
+
+
+@lru_cache
+def _count_weights(path: Path, changed: int) -> int:
+    """Of the file as it was `changed`."""
+    import onnx  # late: nobody else pays for it
+
+    graph, kinds = onnx.load(path).graph, onnx.TensorProto
+    constants = [a.t for node in graph.node if node.op_type == "Constant" for a in node.attribute]
+    held, no_weights = (*graph.initializer, *constants), (kinds.UNDEFINED, kinds.INT64)
+    return sum(prod(tensor.dims) for tensor in held if tensor.data_type not in no_weights)
 
 
 def has_graph(network: nn.Module) -> bool:

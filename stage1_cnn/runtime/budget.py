@@ -15,7 +15,7 @@ def count_parameters(settings: MemberSettings) -> ParameterCount:
     """
     network = build_on_meta(settle_network(settings))
     if isinstance(network, FrozenNetwork):
-        return count_frozen(network)
+        return count_frozen(network, settings)
     network = deepcopy(network)
     prepare_tuning(network, settings)
     return count_weights(network)

@@ -92,7 +92,7 @@ def fit_member(
     trained = Trained(
         last_state=state,
         ema_state=None,
-        parameters=count_frozen(network),
+        parameters=count_frozen(network, settings),
         seconds=time.perf_counter() - start,
         images=count,
         total=count,

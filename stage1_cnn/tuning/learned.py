@@ -8,6 +8,7 @@ from features.errors import ConfigError
 from features.settings.learning import Tune
 from features.settings.training import MemberSettings
 from stage1_cnn.networks.frozen_network import FrozenNetwork
+from stage1_cnn.networks.graph_encoder import count_graph
 from stage1_cnn.networks.network import find_head
 from stage1_cnn.tuning.low_rank import LowRank, add_low_rank
 
@@ -66,11 +67,10 @@ def count_weights(network: nn.Module) -> ParameterCount:
     return ParameterCount(_count(network) - updates, learned)
 
 
-def count_frozen(network: FrozenNetwork) -> ParameterCount:
-    """A weight for each value of the embedding and a bias are fitted; an ONNX file has a head alone
-    that can be counted.
-    """
-    return ParameterCount(_count(network), network.head.in_features + 1)
+def count_frozen(network: FrozenNetwork, settings: MemberSettings) -> ParameterCount:
+    """A weight for each value of the embedding and a bias are fitted; an ONNX file holds others."""
+    stored = _count(network) + (count_graph(settings) if settings.graph else 0)
+    return ParameterCount(stored, network.head.in_features + 1)
 
 
 def _count(module: nn.Module) -> int:

@@ -149,6 +149,7 @@ def draw_without(metrics: ValMetrics, _: Mapping[str, pd.DataFrame]) -> "Figure"
     axes.set_yticks(range(len(names)), [f"without {cut(name, 18)}" for name in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
+    axes.locator_params(axis="x", nbins=5)
     axes.set(xlabel="change of AUC")
     draw_legend(figure, *axes.get_legend_handles_labels())
     return figure

@@ -185,7 +185,7 @@ def describe_gallery(gallery: Mapping[str, Any], mapless: Sequence[str] = ()) ->
     if lost := gallery["quarantined_rows"]:
         text += f" {lost:,} {'file' if lost == 1 else 'files'} of val cannot be used."
     if mapless:
-        text += f" No Grad-CAM of {', '.join(mapless)}: it tells no places apart at its end."
+        text += f" No Grad-CAM of {', '.join(mapless)}: it can show no places."
     return text + " Open one, then go on with the arrow keys."
 
 

@@ -121,7 +121,7 @@ def test_a_member_holds_the_file_and_needs_it_no_more(tmp_path):
     write_graph(tmp_path / "quarters.onnx")
     settings = settle_network(choose(tmp_path))
     check_image_size(settings)
-    assert count_parameters(settings) == (2 * 13, 13)  # of the head alone
+    assert count_parameters(settings) == (2 * 13 + MIXING.size, 13)  # of the head, of the file
     network = build_network(settings)
     member = Member(MemberId("net", 0, "", "", Correction()), settings, 1, 1, 0, 26, 13)
     written = write_member(network.state_dict(), member, tmp_path / "member")
