@@ -44,6 +44,10 @@ class WeightsError(PipelineError):
 def create_pretrained(settings: MemberSettings, arguments: dict[str, Any]) -> nn.Module:
     """The network of `settings` with its pretrained weights; `arguments` as of `create_model`.
 
+    A linear head that they do not bring begins at zero, so that nothing but the rows says what
+    features mean (Kolesnikov et al., "Big Transfer", ECCV 2020). As timm draws it, that of an
+    EfficientNet with two classes begins at a loss of 2 to 3, and features are bent to its chance.
+
     Raises `WeightsError` where the weights are not there or are those of another network.
     """
     source = locate_weights(settings)
@@ -54,7 +58,12 @@ def create_pretrained(settings: MemberSettings, arguments: dict[str, Any]) -> nn
             )
         except _LOAD_ERRORS as error:
             raise WeightsError(settings, error) from error
-    _check_missing(settings, network, missing)
+    heads = _find_heads(network)
+    _check_missing(settings, network, missing, tuple(f"{name}." for name in heads))
+    for name, head in heads.items():
+        if f"{name}.weight" in missing:
+            for parameter in head.parameters():
+                nn.init.zeros_(parameter)
     return network
 
 
@@ -156,11 +165,18 @@ def _collect_missing() -> Iterator[list[str]]:
         logger.setLevel(level)
 
 
-def _check_missing(settings: MemberSettings, network: Any, missing: list[str]) -> None:
+def _find_heads(network: Any) -> dict[str, nn.Module]:
+    """What turns embeddings into logits, by name: one layer, or two where one was distilled."""
     heads = network.get_classifier()
     heads = heads if isinstance(heads, tuple) else (heads,)
-    own = {f"{n}." for n, module in network.named_modules() if any(module is h for h in heads)}
-    lost = [name for name in missing if not name.startswith(tuple(own))]
+    named = network.named_modules()
+    return {name: module for name, module in named if any(module is head for head in heads)}
+
+
+def _check_missing(
+    settings: MemberSettings, network: nn.Module, missing: list[str], own: tuple[str, ...]
+) -> None:
+    lost = [name for name in missing if not name.startswith(own)]
     if len(lost) > MOST_MISSING * len(network.state_dict()):
         reason = f"they lack {len(lost)} of the network's tensors, such as {lost[0]}"
         raise WeightsError(settings, reason)

@@ -12,7 +12,7 @@ from small_task import make_settings
 from features.settings.learning import Network
 from features.settings.training import Weights
 from stage1_cnn.networks import pretrained
-from stage1_cnn.networks.network import build_network
+from stage1_cnn.networks.network import build_network, embed
 from stage1_cnn.networks.pretrained import WeightsError
 
 REAL_WEIGHTS = Path(__file__).parents[4] / "shared" / "weights"
@@ -166,6 +166,23 @@ def test_six_channels_repeat_and_rescale_the_first_layer(tmp_path, tiny):
     built = build_network(make(pretrained="own.safetensors", weights=root, network=network))
     stem = tiny["conv1.0.weight"]
     torch.testing.assert_close(built.conv1[0].weight.data, torch.cat([stem, stem], dim=1) / 2)
+
+
+@pytest.mark.parametrize("model", ["test_resnet", "test_efficientnet", "test_vit"])
+def test_a_new_head_on_pretrained_features_says_nothing_yet(tmp_path, model):
+    save_file(timm.create_model(model).state_dict(), tmp_path / "own.safetensors")
+    settings = make(
+        model=model,
+        pretrained="own.safetensors",
+        weights=Weights(root=str(tmp_path)),
+        image_size=160,
+    )
+    network = build_network(settings).eval()
+    embeddings, log_odds = embed(network, torch.rand(3, 3, 160, 160))
+    assert embeddings.std() > 0
+    assert torch.equal(log_odds, torch.zeros(3))
+    drawn = build_network(settings.model_copy(update={"pretrained": False})).eval()
+    assert embed(drawn, torch.rand(3, 3, 160, 160))[1].abs().min() > 0
 
 
 @pytest.mark.real
