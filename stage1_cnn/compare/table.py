@@ -32,7 +32,7 @@ TITLES: dict[Measure, str] = {
 }
 SHOWN: tuple[Measure, ...] = ("auc", "accuracy", "balanced_accuracy")
 SEEDED: dict[Kind, str] = {
-    "trained": "initial weights and draws",
+    "trained": "draws, and weights that are not pretrained",
     "frozen": "inner folds by which the head's prior is chosen",
 }
 """What another seed changes of a run."""

@@ -117,7 +117,7 @@ def test_heads_of_a_frozen_encoder_are_compared(tmp_path, monkeypatch):
     assert table["log_loss"].nunique() == len(variants)
     notes = Path("out/compare.md").read_text()
     assert "inner folds by which the head's prior is chosen" in notes
-    assert "initial weights" not in notes
+    assert "not pretrained" not in notes
 
 
 def test_heads_and_pairs_are_variants(project, task):

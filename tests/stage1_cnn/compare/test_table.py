@@ -68,11 +68,11 @@ def test_notes_speak_of_initial_weights_only_where_some_are_drawn():
         " ".join(list_notes(entries, JUDGES, kinds))
         for kinds in ({"trained"}, {"frozen"}, {"trained", "frozen"})
     )
-    assert "other initial weights and draws. " in trained
-    assert "initial weights" not in frozen
+    assert "other draws, and weights that are not pretrained. " in trained
+    assert "not pretrained" not in frozen
     assert "loss" not in frozen
     assert "other inner folds by which the head's prior is chosen. " in frozen
-    assert "other initial weights and draws, or inner folds by which" in both
+    assert "other draws, and weights that are not pretrained, or inner folds by which" in both
     assert "frozen encoder" in both
     assert "frozen" not in trained
 
