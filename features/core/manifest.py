@@ -161,6 +161,11 @@ class Manifest:
         return found
 
     @cached_property
+    def readable(self) -> npt.NDArray[np.bool_]:
+        """`(n,)`: rows whose picture can be read."""
+        return (self.read("status") == READABLE).to_numpy(bool)
+
+    @cached_property
     def has_pictures(self) -> bool:
         """Whether any row has one."""
         return bool((self.read("width") > 0).any())
@@ -196,11 +201,9 @@ class Manifest:
 
         Train: fold `fold` and the calibration rows. Val and test: every readable row.
         """
-        if self.role == "train":
-            keep = (self.folds == fold) | (self.folds == NO_FOLD)
-        else:
-            keep = (self.read("status") == READABLE).to_numpy()
-        return np.flatnonzero(keep).astype(np.int64)
+        if self.role != "train":
+            return np.flatnonzero(self.readable).astype(np.int64)
+        return np.flatnonzero((self.folds == fold) | (self.folds == NO_FOLD)).astype(np.int64)
 
     def fold_rows(self, fold: int) -> Ids:
         """Train rows of `fold`: what stacker `fold` is fitted on."""

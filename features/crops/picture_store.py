@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from features.caching.shard_files import ShardFiles, ShardReader
-from features.core.manifest import READABLE, Ids, Manifest
+from features.core.manifest import Ids, Manifest
 from features.crops.picture_cache import PictureCache, decode_known
 from features.crops.places import Corners, Sizes, cut_square
 from features.errors import ImageProblem, ManifestError
@@ -133,7 +133,7 @@ def open_pictures(
     """
     check_sample(manifest, root)
     sha256s = manifest.read("sha256")
-    readable = (manifest.read("status") == READABLE).to_numpy(bool)
+    readable = manifest.readable
     sizes = measure_sizes(manifest, longest)
     needed = sizes.astype(np.int64).prod(axis=1) * 3
     with PictureCache(images, longest) as cache:
@@ -171,7 +171,7 @@ def measure_sizes(manifest: Manifest, longest: int | None, most: int | None = No
 
     `most`: the longest side that files are made smaller to first.
     """
-    readable = (manifest.read("status") == READABLE).to_numpy(bool)
+    readable = manifest.readable
     sides = [manifest.read(name).to_numpy(np.int32) for name in ("height", "width")]
     sizes = np.where(readable[:, None], np.stack(sides, axis=1), 0)
     kinds, places = np.unique(sizes, axis=0, return_inverse=True)

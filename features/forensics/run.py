@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from features.artifacts.forensics import seal_forensics
 from features.artifacts.row_blocks import Layout, RowBlocks
 from features.core.files import link_file, write_array
-from features.core.manifest import READABLE, ROLES, Manifest, Role, read_manifest
+from features.core.manifest import ROLES, Manifest, Role, read_manifest
 from features.errors import Stopped, WorkerKilledError
 from features.forensics.columns import COLUMNS
 from features.forensics.measuring import RowRange, measure_range, split_ranges
@@ -32,11 +31,6 @@ MANY = 1 << 24
 _log = logging.getLogger("forgerystack")
 
 
-def find_readable(manifest: Manifest) -> npt.NDArray[np.bool_]:
-    """`(n,)`: rows whose image can be read."""
-    return np.asarray(manifest.read("status") == READABLE, bool)
-
-
 def open_table_blocks(folder: Path, manifests: Mapping[Role, Manifest]) -> dict[Role, RowBlocks]:
     """What is there of each role's table, a row for each row of its manifest."""
     blocks = {}
@@ -53,7 +47,7 @@ def measure_missing(
 ) -> None:
     """Computes the rows that are not there, and keeps them. Raises `Stopped` on Ctrl-C."""
     missing = [r for role, b in blocks.items() for r in split_ranges(role, b.list_missing())]
-    readable = {role: find_readable(manifest) for role, manifest in manifests.items()}
+    readable = {role: manifest.readable for role, manifest in manifests.items()}
     pixels = sum(len(rows) * stores[rows.role].size ** 2 for rows in missing)
 
     def build_task(rows: RowRange) -> object:

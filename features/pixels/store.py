@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from features.caching.shard_files import ShardFiles, ShardReader
-from features.core.manifest import READABLE, Ids, Manifest
+from features.core.manifest import Ids, Manifest
 from features.core.trusted import ANYWHERE
 from features.errors import ImageProblem, ManifestError, StaleArtifactError
 from features.pixels.cache import BLOCK, ImageCache
@@ -163,7 +163,7 @@ def open_store(manifest: Manifest, root: Path, images: Images) -> ImageStore:
     """
     check_sample(manifest, root)
     sha256s = manifest.read("sha256")
-    readable = (manifest.read("status") == READABLE).to_numpy(bool)
+    readable = manifest.readable
     with ImageCache(images) as cache:
         slots = cache.find_slots(sha256s)
         lacking = int((readable & (slots < 0)).sum())
@@ -218,7 +218,7 @@ def sample_blocks(blocks: Ids) -> list[int]:
 
 def check_sample(manifest: Manifest, root: Path) -> None:
     """Raises `StaleArtifactError` if the size of one of 1,000 seeded files has changed."""
-    known = np.flatnonzero(manifest.read("status") == READABLE)
+    known = np.flatnonzero(manifest.readable)
     rows = pd.Series(known).sample(min(SAMPLED, len(known)), random_state=0)
     sample = (manifest.read(name).iloc[rows] for name in ("path", "bytes"))
     for path, size in zip(*sample, strict=True):

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from features.core.manifest import READABLE, Ids, Manifest
+from features.core.manifest import Ids, Manifest
 from features.core.trusted import ANYWHERE
 from features.errors import ImageProblem, ManifestError
 from features.pixels.reading import read_content
@@ -76,7 +76,7 @@ def read_row_files(
 
 def choose_checked_rows(manifest: Manifest) -> Ids:
     """At most `CHECKED` readable rows, evenly spread over each class, reals and fakes in turn."""
-    readable = np.flatnonzero(manifest.table["status"].to_numpy() == READABLE)
+    readable = np.flatnonzero(manifest.readable)
     labels = manifest.labels[readable]
     classes = [readable[labels == label] for label in np.unique(labels)]
     if not classes:

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from features.artifacts.row_blocks import Arrays, RowBlocks
 from features.core.files import digest_bytes, digest_file, digest_json, write_sealed
-from features.core.manifest import READABLE, Manifest
+from features.core.manifest import Manifest
 from features.crops.crop_store import lay_grid
 from features.errors import ConfigError
 from features.pixels.store import ImageStore
@@ -133,7 +133,7 @@ def embed_rows(
     not share the folder.
     """
     laid = encoding.lay_grid(store)
-    readable = np.flatnonzero(manifest.read("status") == READABLE).astype(np.int64)
+    readable = np.flatnonzero(manifest.readable).astype(np.int64)
     squares = list_all_squares(laid, readable)
     count = len(squares.shown)
     key, width = encoding.describe(engine, manifest) | {"squares": count}, find_width(engine)

@@ -87,7 +87,7 @@ def test_each_row_has_the_features_of_its_image(params: ForensicParams) -> None:
         table = read_forensics(forensics.OUT, manifest)
         assert table.names == COLUMNS
         assert table.values.shape == (rows, len(COLUMNS))
-        readable = forensics.find_readable(manifest)
+        readable = manifest.readable
         store = open_store(manifest, Path(params.data.root), params.images)
         wanted = measure_images(store.gather(np.flatnonzero(readable)))
         np.testing.assert_array_equal(table.values[readable], wanted)
