@@ -134,9 +134,9 @@ def run_world(kind: str, seed: int, names: list[str], groups: int = GROUPS) -> l
             task = TrainingTask(params.resolve_variant(name), store, train, rows, seed)
             trained = train_network(task, processes)
             judged = judge_unseen(trained, task, unseen, processes)
-            for weights, figures in judged.items():
+            for weights, own in judged.items():
                 place = (kind, name, seed, len(rows.row_ids), weights)
-                line = (*place, *(figures[measure] for measure in MEASURES))
+                line = (*place, *(own.figures[measure] for measure in MEASURES))
                 found.append(dict(zip(FIELDS, line, strict=True)))
     return found
 

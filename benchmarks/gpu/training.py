@@ -169,8 +169,8 @@ def judge_again(path: Path, name: str) -> Figures:
         here = Processes(device)
         _, loader = task.start(here, model="resnet18")
         trained = Trained(torch.load(path), None, 0)
-        figures = judge_unseen(trained, loader.task, task.train.fold_rows(0), here)
-    return figures["raw"]
+        judged = judge_unseen(trained, loader.task, task.train.fold_rows(0), here)
+    return judged["raw"].figures
 
 
 def check_scaler(report: Report, task: Task, here: Processes) -> None:

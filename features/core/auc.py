@@ -137,15 +137,37 @@ def compare_aucs(
     Statistics in Medicine 27, 2008), so that it is as lopsided as they are near 1. With many rows
     it is DeLong's.
     """
+    return _compare(labels, groups, ([first], first_rows), ([second], second_rows), level)
+
+
+def compare_average_aucs(
+    labels: npt.ArrayLike,
+    groups: Ids,
+    first: Sequence[npt.ArrayLike],
+    second: Sequence[npt.ArrayLike],
+    level: float = LEVEL,
+) -> AucEstimate:
+    """As `compare_aucs`, of the mean AUC of several scores of the same rows on either side."""
+    return _compare(labels, groups, (first, None), (second, None), level)
+
+
+_Side = tuple[Sequence[npt.ArrayLike], Mask | None]
+"""Scores of all rows, and those of them that count."""
+
+
+def _compare(
+    labels: npt.ArrayLike, groups: Ids, first: _Side, second: _Side, level: float
+) -> AucEstimate:
     numbers = np.unique(groups, return_inverse=True)[1]
     both = []
-    for scores, rows in ((first, first_rows), (second, second_rows)):
-        checked, values = _check_rows(labels, scores)
-        kept = np.ones(len(checked), bool) if rows is None else rows
-        if 0 in count_classes(checked[kept]):
+    for scores, rows in (first, second):
+        checked = [_check_rows(labels, values) for values in scores]
+        is_fake = checked[0][0]
+        kept = np.ones(len(is_fake), bool) if rows is None else rows
+        if 0 in count_classes(is_fake[kept]):
             return AucEstimate(None)
-        count = numbers.max() + 1
-        both.append(_take_apart(checked[kept], [values[kept]], numbers[kept], count))
+        values = [own[kept] for _, own in checked]
+        both.append(_take_apart(is_fake[kept], values, numbers[kept], numbers.max() + 1))
     one, other = both
     difference = one.auc - other.auc
     if not (one.is_bounded and other.is_bounded):

@@ -23,7 +23,12 @@ from stage1_cnn.compare.runs import (
     plan_runs,
     read_finished,
 )
-from stage1_cnn.compare.statistics import RunScores, measure_own_limit, summarise_runs
+from stage1_cnn.compare.statistics import (
+    RowFacts,
+    RunScores,
+    measure_own_limit,
+    summarise_runs,
+)
 from stage1_cnn.compare.table import (
     Judges,
     build_csv,
@@ -71,11 +76,18 @@ def build_executor(
 
 
 def report_runs(
-    params: CompareParams, judges: Judges, runs: list[RunScores], out: Path, console: Console
+    params: CompareParams,
+    judged: JudgedRows,
+    train: Manifest,
+    runs: list[RunScores],
+    out: Path,
+    console: Console,
 ) -> None:
     """Prints the tables of `runs` and writes them, with the figure, into `out`."""
     variants = list(params.compare.variants)
-    entries = summarise_runs(runs, variants)
+    rows = RowFacts(train.labels[judged.row_ids], train.groups[judged.row_ids])
+    judges = Judges(judged.name, *count_classes(rows.labels), measure_own_limit(runs))
+    entries = summarise_runs(runs, variants, rows)
     parts = (
         build_grids(entries, variants[0]),
         list_verdicts(entries, variants[0]),
@@ -103,7 +115,5 @@ def run(params: CompareParams, out: Path, max_minutes: float | None = None) -> l
         left = [run for run in plan if run.name not in finished]
     runs = [finished.scores for finished in read_finished(plan, out).values()]
     if runs:
-        counts = count_classes(train.labels[judged.row_ids])
-        judges = Judges(judged.name, *counts, measure_own_limit(runs))
-        report_runs(params, judges, runs, out, build_console())
+        report_runs(params, judged, train, runs, out, build_console())
     return left

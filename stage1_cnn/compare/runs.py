@@ -1,8 +1,9 @@
 """The runs of a comparison: which there are, which are done, and one after the other.
 
 Each finished run is a JSON of its own with a key of all that it depends on: settings, rows, train
-manifest, pixels, seed. The code is no part of it: after an update, name another folder. They lie
-with the results, not in `resume_dir`: tables are made of them, so they stay when all are done.
+manifest, pixels, seed; beside it lie its log-odds of the judged rows, float32. The code is no part
+of it: after an update, name another folder. They lie with the results, not in `resume_dir`: tables
+are made of them, so they stay when all are done.
 """
 
 import logging
@@ -14,7 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from features.core.files import digest_bytes, digest_json, read_sealed, write_sealed
+from features.core.files import (
+    digest_bytes,
+    digest_file,
+    digest_json,
+    read_array,
+    read_sealed,
+    write_array,
+    write_sealed,
+)
 from features.core.manifest import LearnRows, Manifest, count_classes
 from features.errors import ConfigError, IntegrityError, MissingArtifactError
 from features.settings.compare import CompareParams
@@ -22,9 +31,12 @@ from features.settings.training import MemberSettings
 from stage1_cnn.compare.judged_rows import JudgedRows
 from stage1_cnn.compare.statistics import RunScores
 from stage1_cnn.sampling.loader import limit_rows, order_rows
+from stage1_cnn.train.fold_metrics import UnseenScores
 
-Scores = Mapping[str, Mapping[str, float | None]]
-"""By weights (`raw`, `ema`), the figures on rows that the run has not seen."""
+Scores = Mapping[str, UnseenScores]
+"""By weights: `raw`, `ema`."""
+FORM = {"key": str, "seconds": float, "scores": dict, "log_odds": str}
+ARRAY = ".npy"
 _log = logging.getLogger("forgerystack")
 
 
@@ -165,16 +177,21 @@ def read_finished(plan: Sequence[Run], folder: Path) -> dict[str, Finished]:
     """The finished runs of `plan` by name; those of other settings, rows or seeds do not count."""
     found = {}
     for run in plan:
+        path = _find_file(folder, run)
         try:
-            facts = read_sealed(_find_file(folder, run), "compare")
+            facts = read_sealed(path, "compare", FORM)
+            if facts["key"] != run.key:
+                continue
+            odds = read_array(path.with_suffix(ARRAY), facts["log_odds"], "compare", path.name)
         except MissingArtifactError:
             continue
         except IntegrityError:
-            _log.info("compare: the file of %s is damaged: it is made again", run.name)
+            _log.info("compare: a file of %s is damaged: it is made again", run.name)
             continue
-        if facts["key"] == run.key:
-            scores = RunScores(len(run.rows.row_ids), run.variant, run.seed, facts["scores"])
-            found[run.name] = Finished(scores, facts["seconds"])
+        figures = facts["scores"]
+        by_weights = dict(zip(figures, odds.astype(np.float64), strict=True))
+        scores = RunScores(len(run.rows.row_ids), run.variant, run.seed, figures, by_weights)
+        found[run.name] = Finished(scores, facts["seconds"])
     return found
 
 
@@ -197,7 +214,7 @@ def make_runs(
         start = time.perf_counter()
         scores = execute(run)
         seconds = time.perf_counter() - start
-        write_sealed(_find_file(folder, run), _describe_run(run, scores, seconds))
+        _write_run(_find_file(folder, run), run, scores, seconds)
         clock.add(run, seconds)
         rest = waiting[place + 1 :]
         _log.info(
@@ -211,8 +228,16 @@ def _find_file(folder: Path, run: Run) -> Path:
     return folder / "runs" / f"{run.name}.json"
 
 
-def _describe_run(run: Run, scores: Scores, seconds: float) -> dict[str, Any]:
-    """What is written of a run; the settings are for people."""
+def _write_run(path: Path, run: Run, scores: Scores, seconds: float) -> None:
+    """Log-odds first: a run whose JSON is there is whole."""
+    odds = np.stack([own.log_odds for own in scores.values()]).astype(np.float32)
+    write_array(path.with_suffix(ARRAY), odds)
+    facts = _describe_run(run, scores, seconds, digest_file(path.with_suffix(ARRAY)))
+    write_sealed(path, facts)
+
+
+def _describe_run(run: Run, scores: Scores, seconds: float, log_odds: str) -> dict[str, Any]:
+    """What is written of a run; the settings are for people. `log_odds`: the digest of its file."""
     return {
         "key": run.key,
         "rows": len(run.rows.row_ids),
@@ -220,6 +245,7 @@ def _describe_run(run: Run, scores: Scores, seconds: float) -> dict[str, Any]:
         "seed": run.seed,
         "fold": run.rows.fold,
         "seconds": round(seconds, 3),
-        "scores": {name: dict(figures) for name, figures in scores.items()},
+        "scores": {name: own.figures for name, own in scores.items()},
+        "log_odds": log_odds,
         "settings": run.settings.model_dump(mode="json"),
     }

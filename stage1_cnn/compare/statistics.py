@@ -1,19 +1,24 @@
-"""What the runs of a comparison say: means over seeds, differences paired by seed, and verdicts.
+"""What the runs of a comparison say: means over seeds, differences paired by seed and by row, and
+verdicts.
 
 A run is one training; each of its weights (last, EMA) is an entry, so both come from the same runs.
 
-natural, balanced = summarise_runs(runs, ["natural", "balanced"])
+natural, balanced = summarise_runs(runs, ["natural", "balanced"], rows)
 balanced.differences["auc"].verdict
+balanced.over_rows.describe_difference()
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import chdtri, nctdtr, stdtr, stdtrit
+
+from features.core.auc import AucEstimate, Floats, compare_average_aucs
+from features.core.manifest import Ids
 
 Measure = Literal["auc", "accuracy", "balanced_accuracy", "log_loss"]
 MEASURES: tuple[Measure, ...] = ("auc", "accuracy", "balanced_accuracy", "log_loss")
@@ -37,6 +42,15 @@ class RunScores:
     seed: int
     scores: Mapping[str, Mapping[str, float | None]]
     """By weights (`raw` for the last, `ema`): the measures, and bounds of the AUC there."""
+    log_odds: Mapping[str, Floats] = field(default_factory=dict)
+    """By weights `(n,)`: of the rows themselves, where they are those of all runs."""
+
+
+class RowFacts(NamedTuple):
+    """Of the `(n,)` rows that all runs are judged on."""
+
+    labels: npt.NDArray[np.int8]
+    groups: Ids
 
 
 @dataclass(frozen=True)
@@ -90,6 +104,9 @@ class Entry:
     means: Mapping[Measure, SeedMean]
     differences: Mapping[Measure, PairedDifference]
     """Of the `TESTED` measures; empty for the baseline."""
+    over_rows: AucEstimate | None = None
+    """Its mean AUC minus that of the baseline, as other rows would move it; over seeds that both
+    have."""
 
 
 def estimate_mean(values: Sequence[float]) -> SeedMean:
@@ -138,26 +155,30 @@ def bound_sd(seeds: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def summarise_runs(runs: Sequence[RunScores], variants: Sequence[str]) -> list[Entry]:
+def summarise_runs(
+    runs: Sequence[RunScores], variants: Sequence[str], judged: RowFacts | None = None
+) -> list[Entry]:
     """One entry for each (rows, variant, weights) with a run, in this order.
 
     The baseline of all entries of the same rows is the last weights of the first of `variants`.
+    `judged`: the rows whose log-odds the runs hold; without them nothing is said over rows.
     """
     entries = []
     for rows in sorted({run.rows for run in runs}):
-        baseline: dict[int, Mapping[str, float | None]] = {}
+        baseline: _BySeed = {}
         for variant in variants:
             for weights, suffix in SUFFIX.items():
-                scores = {
-                    run.seed: run.scores[weights]
+                own = {
+                    run.seed: (run.scores[weights], run.log_odds.get(weights))
                     for run in sorted(runs, key=lambda run: run.seed)
                     if (run.rows, run.variant) == (rows, variant) and weights in run.scores
                 }
                 if (variant, weights) == (variants[0], "raw"):
-                    entries += [_build_entry(rows, variant, scores, {})] if scores else []
-                    baseline = scores
-                elif scores:
-                    entries.append(_build_entry(rows, variant + suffix, scores, baseline))
+                    entries += [_build_entry(rows, variant, own, {}, judged)] if own else []
+                    baseline = own
+                elif own:
+                    entry = _build_entry(rows, variant + suffix, own, baseline, judged)
+                    entries.append(entry)
     return _correct_entries(entries)
 
 
@@ -172,26 +193,41 @@ def measure_own_limit(runs: Iterable[RunScores]) -> float | None:
     return float(np.median(halves)) if halves else None
 
 
+_BySeed = Mapping[int, tuple[Mapping[str, float | None], Floats | None]]
+"""Measures and log-odds of each seed."""
+
+
 def _build_entry(
-    rows: int,
-    name: str,
-    scores: Mapping[int, Mapping[str, float | None]],
-    baseline: Mapping[int, Mapping[str, float | None]],
+    rows: int, name: str, own: _BySeed, baseline: _BySeed, judged: RowFacts | None
 ) -> Entry:
-    points = {m: _list_values(scores, m) for m in MEASURES}
+    points = {m: _list_values(own, m) for m in MEASURES}
     means = {m: estimate_mean(values) for m, values in points.items()}
-    shared = [seed for seed in scores if seed in baseline]
+    shared = [seed for seed in own if seed in baseline]
+    sides = ({seed: own[seed] for seed in shared}, {seed: baseline[seed] for seed in shared})
     differences: dict[Measure, PairedDifference] = {}
     for measure in TESTED if shared else ():
-        own = np.array(_list_values({s: scores[s] for s in shared}, measure))
-        other = np.array(_list_values({s: baseline[s] for s in shared}, measure))
-        differences[measure] = PairedDifference(estimate_mean((own - other).tolist()))
-    return Entry(rows, name, len(scores), points, means, differences)
+        first, second = (np.array(_list_values(side, measure)) for side in sides)
+        differences[measure] = PairedDifference(estimate_mean((first - second).tolist()))
+    over_rows = _compare_over_rows(sides, judged) if shared and judged else None
+    return Entry(rows, name, len(own), points, means, differences, over_rows)
 
 
-def _list_values(scores: Mapping[int, Mapping[str, float | None]], measure: Measure) -> list[float]:
+def _compare_over_rows(sides: tuple[_BySeed, _BySeed], judged: RowFacts) -> AucEstimate | None:
+    """`None` where a run kept no log-odds."""
+    first, second = ([odds for _, odds in side.values()] for side in sides)
+    known = [odds for odds in (*first, *second) if odds is not None]
+    if len(known) < len(first) + len(second):
+        return None
+    return compare_average_aucs(
+        judged.labels, judged.groups, known[: len(first)], known[len(first) :]
+    )
+
+
+def _list_values(by_seed: _BySeed, measure: Measure) -> list[float]:
     """One value a seed; the judged rows have both classes, so all measures are there."""
-    values: npt.NDArray[np.float64] = np.array([s[measure] for s in scores.values()], np.float64)
+    values: npt.NDArray[np.float64] = np.array(
+        [scores[measure] for scores, _ in by_seed.values()], np.float64
+    )
     return values.tolist()
 
 

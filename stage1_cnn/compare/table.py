@@ -10,6 +10,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from features.core.auc import AucEstimate
 from features.core.number_text import format_margin
 from features.settings.training import Kind
 from stage1_cnn.compare.statistics import (
@@ -60,7 +61,8 @@ class Judges:
 
 
 def build_grids(entries: Sequence[Entry], baseline: str) -> list[Grid]:
-    """The means of every entry and, unless there is but the baseline, its differences to it."""
+    """The means of every entry and, unless there is but the baseline, its differences to it, over
+    seeds and over rows."""
     headers = ("rows", "entry", "seeds", *(TITLES[m] for m in SHOWN))
     means = [
         (f"{e.rows:,}", e.name, str(e.seeds), *(format_mean(e.means[m]) for m in SHOWN))
@@ -72,7 +74,21 @@ def build_grids(entries: Sequence[Entry], baseline: str) -> list[Grid]:
         texts = ("rows", "entry", *(t for m in TESTED for t in (f"Δ {TITLES[m]}", "needs")))
         rows = [(f"{e.rows:,}", e.name, *_list_differences(e)) for e in compared]
         grids.append(Grid(f"Against {baseline}, paired by seed; seeds it needs", texts, rows))
+    over_rows = [(e, e.over_rows) for e in compared if e.over_rows]
+    if over_rows:
+        texts = ("rows", "entry", "Δ AUC", "other rows")
+        rows = [
+            (f"{e.rows:,}", e.name, found.describe_difference(), _judge_over_rows(found))
+            for e, found in over_rows
+        ]
+        grids.append(Grid(f"Against {baseline}, paired by row; 95 % over rows", texts, rows))
     return grids
+
+
+def _judge_over_rows(found: AucEstimate) -> str:
+    if found.low is None or found.high is None:
+        return NO_VALUE
+    return "better" if found.low > 0 else "worse" if found.high < 0 else "cannot tell"
 
 
 def _list_differences(entry: Entry) -> list[str]:
@@ -124,10 +140,16 @@ def list_notes(entries: Sequence[Entry], judges: Judges, kinds: Collection[Kind]
         f"{name} has but {judges.reals:,} real and {judges.fakes:,} fake rows{own}.",
         f"Accuracy is that at raw log-odds above 0, where {left} it.",
     ]
+    if any(entry.over_rows for entry in entries):
+        notes.append(
+            f"Paired by row: how other rows like those of {name}, group by group, would move the "
+            "mean difference over seeds; the same trainings, and each interval by itself. Rely on "
+            "a gain that both tables show."
+        )
     if "frozen" in kinds:
         notes.append(
-            "Seeds hardly change a head on a frozen encoder: what they cannot tell of it, more of "
-            "them tell no better, but more rows to judge on do."
+            "Seeds hardly change a head on a frozen encoder: go by what is paired by row; more "
+            "rows to judge on tell more, and more seeds do not."
         )
     seeds = max((d.estimate.seeds for e in entries for d in e.differences.values()), default=0)
     if seeds > 1:
@@ -203,6 +225,11 @@ def _flatten_entry(entry: Entry) -> dict[str, Any]:
                 f"{name}_seeds_needed": format_seeds(difference.seeds_needed),
                 f"{name}_verdict": difference.verdict,
             }
+    if entry.over_rows:
+        row |= {
+            "delta_auc_rows_low": entry.over_rows.low,
+            "delta_auc_rows_high": entry.over_rows.high,
+        }
     return row
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit
@@ -21,18 +22,26 @@ Figures = dict[str, float | None]
 _log = logging.getLogger("forgerystack")
 
 
+class UnseenScores(NamedTuple):
+    """What some weights say of rows that they have not learned from."""
+
+    log_odds: Floats
+    """`(n,)`, as sampling and loss have left them."""
+    figures: Figures
+
+
 def judge_unseen(
     trained: Trained,
     task: TrainingTask,
     unseen: Ids,
     processes: Processes,
     engine: TorchEngine | None = None,
-) -> dict[str, Figures]:
-    """Figures of the last weights (`raw`) and of their average (`ema`) on the rows `unseen`.
+) -> dict[str, UnseenScores]:
+    """Scores and figures of the last weights (`raw`) and of their average (`ema`) on the rows
+    `unseen`.
 
-    They have learned from none of these. Log-odds are judged as sampling and loss have left them:
-    accuracy is that at 0. `engine` is one of the task's settings that nobody needs any more, such
-    as that of the curve; `None`: a new one.
+    They have learned from none of these. Accuracy is that at log-odds of 0. `engine` is one of the
+    task's settings that nobody needs any more, such as that of the curve; `None`: a new one.
     """
     states: dict[str, Mapping[str, Tensor]] = {"raw": trained.last_state}
     if trained.ema_state is not None:
@@ -45,8 +54,8 @@ def judge_unseen(
         engine.network.load_state_dict(state)
         title = f"judge {name} weights"
         logits = score_rows(engine, task.store, unseen, processes, title).logits.astype(np.float64)
-        found[name] = measure_figures(labels, logits, groups)
-        _log.info("%s weights: %s", name, describe_figures(found[name]))
+        found[name] = UnseenScores(logits, measure_figures(labels, logits, groups))
+        _log.info("%s weights: %s", name, describe_figures(found[name].figures))
     return found
 
 

@@ -22,7 +22,7 @@ from stage1_cnn.runtime.session import Sessions
 from stage1_cnn.sampling.loader import list_candidates
 from stage1_cnn.sampling.samplers import weigh_draws
 from stage1_cnn.sampling.training_task import TrainingTask
-from stage1_cnn.train.fold_metrics import Figures, describe_figures, measure_figures
+from stage1_cnn.train.fold_metrics import UnseenScores, describe_figures, measure_figures
 from stage1_cnn.train.loop import Trained
 from stage1_cnn.tuning.learned import count_frozen
 
@@ -74,8 +74,8 @@ def fit_rows(
 
 def fit_member(
     task: TrainingTask, unseen: Ids, images: Images, sessions: Sessions
-) -> tuple[Trained, dict[str, Figures]]:
-    """The encoder under a head that knows `task.rows`, and figures on the rows `unseen`.
+) -> tuple[Trained, dict[str, UnseenScores]]:
+    """The encoder under a head that knows `task.rows`, and what it says of the rows `unseen`.
 
     Raises `Stopped`, with the embeddings that were computed kept.
     """
@@ -85,8 +85,8 @@ def fit_member(
     head = fit_rows(settings, train, task.rows, embedded.rows, task.seed).head
     network = embedded.network
     set_head(network, torch.from_numpy(head.weight), head.bias)
-    figures = _judge(embedded.rows, head, train, unseen)
-    _log.info("fold left out: %s", describe_figures(figures))
+    judged = _judge(embedded.rows, head, train, unseen)
+    _log.info("fold left out: %s", describe_figures(judged.figures))
     state = {name: value.cpu() for name, value in network.state_dict().items()}
     count = len(task.rows.row_ids)
     trained = Trained(
@@ -98,7 +98,7 @@ def fit_member(
         total=count,
         encoder=embedded.encoder,
     )
-    return trained, {"raw": figures}
+    return trained, {"raw": judged}
 
 
 def _average_finite(embedded: Embedded, row_ids: Ids, settings: MemberSettings) -> Singles:
@@ -110,6 +110,7 @@ def _average_finite(embedded: Embedded, row_ids: Ids, settings: MemberSettings) 
     return found
 
 
-def _judge(embedded: Embedded, head: Head, train: Manifest, rows: Ids) -> Figures:
+def _judge(embedded: Embedded, head: Head, train: Manifest, rows: Ids) -> UnseenScores:
     log_odds = head.score(embedded.average(rows)).astype(np.float64)
-    return measure_figures(train.labels[rows], log_odds, train.groups[rows])
+    figures = measure_figures(train.labels[rows], log_odds, train.groups[rows])
+    return UnseenScores(log_odds, figures)

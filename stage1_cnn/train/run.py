@@ -28,7 +28,7 @@ from stage1_cnn.sampling.training_task import TrainingTask
 from stage1_cnn.scoring.processes import join_processes
 from stage1_cnn.train.correction import compute_correction
 from stage1_cnn.train.fold_curve import build_curve
-from stage1_cnn.train.fold_metrics import Figures, judge_unseen
+from stage1_cnn.train.fold_metrics import UnseenScores, judge_unseen
 from stage1_cnn.train.frozen_member import fit_member
 from stage1_cnn.train.loop import Trained
 from stage1_cnn.train.soup import train_member
@@ -54,7 +54,7 @@ def prepare_task(params: TrainParams, backbone: str, fold: int) -> TrainingTask:
 
 
 def describe_member(
-    task: TrainingTask, backbone: str, trained: Trained, judged: dict[str, Figures]
+    task: TrainingTask, backbone: str, trained: Trained, judged: dict[str, UnseenScores]
 ) -> Member:
     """What is written beside the weights; the digest of the weights is filled in on writing."""
     settings, rows = task.settings, task.rows
@@ -63,7 +63,8 @@ def describe_member(
     identity = MemberId(backbone, rows.fold, "", rows.manifest_digest, correction, trained.encoder)
     reals, fakes = count_classes(candidates.labels)
     counts = (len(rows.row_ids), reals, fakes)
-    return Member(identity, settings, *counts, *trained.parameters, judged)
+    figures = {name: own.figures for name, own in judged.items()}
+    return Member(identity, settings, *counts, *trained.parameters, figures)
 
 
 def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: RunLimits) -> None:
@@ -108,8 +109,8 @@ def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: RunLim
 
 def _train(
     task: TrainingTask, unseen: Ids, sessions: Sessions
-) -> tuple[Trained, dict[str, Figures]]:
-    """The trained network, and figures on `unseen`, the rows of the fold left out."""
+) -> tuple[Trained, dict[str, UnseenScores]]:
+    """The trained network, and what it says of `unseen`, the rows of the fold left out."""
     processes = sessions.processes
     curve = build_curve(task, processes)
     trained = train_member(task, sessions, curve)

@@ -1,8 +1,10 @@
 """Settings, scores and runs of comparisons that are made up."""
 
+import numpy as np
 from small_task import SIZE
 
 from stage1_cnn.compare.statistics import RunScores
+from stage1_cnn.train.fold_metrics import UnseenScores
 
 SETTINGS = {
     "seed": 3,
@@ -41,6 +43,11 @@ def make_scores(auc, accuracy=0.5):
         "balanced_accuracy": 0.5,
         "log_loss": 0.7,
     }
+
+
+def make_unseen(auc, rows=4):
+    """As a training that was made up has scored so many rows."""
+    return UnseenScores(np.full(rows, auc), make_scores(auc))
 
 
 def make_runs(values, rows=100):

@@ -100,7 +100,8 @@ def train(name, task, sessions):
     learned = TrainingTask(settings, store, manifest, manifest.rows_to_learn(0), 0)
     trained = train_member(learned, sessions, build_curve(learned, processes))
     judged = judge_unseen(trained, learned, manifest.fold_rows(0), processes)
-    return {"state": trained.state, "history": trained.history, "judged": judged}
+    figures = {name: own.figures for name, own in judged.items()}
+    return {"state": trained.state, "history": trained.history, "judged": figures}
 
 
 def stop_half_way(folder, task, processes):

@@ -8,7 +8,14 @@ from scipy.special import logit
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from features.core.auc import AucEstimate, average_aucs, compare_aucs, find_auc, measure_auc
+from features.core.auc import (
+    AucEstimate,
+    average_aucs,
+    compare_aucs,
+    compare_average_aucs,
+    find_auc,
+    measure_auc,
+)
 
 ROWS = st.lists(
     st.tuples(st.integers(0, 1), st.integers(-3, 3), st.integers(0, 4)), min_size=4, max_size=30
@@ -414,6 +421,22 @@ def test_a_mean_over_tiers_counts_that_they_are_of_the_same_rows():
     # Scores that err apart from each other average out, as independent samples would.
     widths = [one.high - one.low for one in (mean, *single)]
     assert widths[0] == pytest.approx(np.mean(widths[1:]) / np.sqrt(3), rel=0.15)
+
+
+def test_means_of_aucs_are_compared_by_row():
+    rng = np.random.default_rng(4)
+    labels, groups = np.repeat([0, 1], 200), np.arange(400) // 2
+    shared = rng.normal(size=400)
+    first, second = (
+        [labels * strength + shared + 0.5 * rng.normal(size=400) for _ in range(3)]
+        for strength in (1.5, 1.0)
+    )
+    found = compare_average_aucs(labels, groups, first, second)
+    means = [np.mean([find_auc(labels, own) for own in side]) for side in (first, second)]
+    assert found.auc == pytest.approx(means[0] - means[1])
+    single = compare_aucs(labels, groups, first[0], second[0])
+    assert found.high - found.low < single.high - single.low
+    assert compare_average_aucs(labels, groups, first[:1], second[:1]) == single
 
 
 def test_the_interval_of_a_mean_holds_the_true_mean():

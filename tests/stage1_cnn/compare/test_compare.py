@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from compared_runs import SETTINGS, make_scores
+from compared_runs import SETTINGS, make_unseen
 from frozen_task import make_frozen_project
 
 from features.core.manifest import write_manifest
@@ -38,7 +38,7 @@ def calls(monkeypatch):
 
     def judge_unseen(trained, task, rows, processes):
         auc = 0.8 + 0.01 * (task.settings.optimizer.lr < 1e-3) + 0.002 * len(made)
-        return {"raw": make_scores(auc), "ema": make_scores(auc + 0.01)}
+        return {"raw": make_unseen(auc, len(rows)), "ema": make_unseen(auc + 0.01, len(rows))}
 
     monkeypatch.setattr(compare, "train_member", train_member)
     monkeypatch.setattr(compare, "judge_unseen", judge_unseen)
@@ -49,7 +49,7 @@ def test_tables_and_figure_without_a_val_manifest(project, calls, capsys):
     main()
     out = project / "artifacts" / "compare"
     assert {path.name for path in out.iterdir()} == FILES
-    assert len(calls) == len(list((out / "runs").iterdir())) == 8
+    assert len(calls) == len(list((out / "runs").glob("*.json"))) == 8
     assert len(pd.read_csv(out / "compare.csv")) == 8  # 2 sizes x 2 variants x 2 weights
     assert "40 rows: slow + EMA against natural" in " ".join(capsys.readouterr().out.split())
 
@@ -68,13 +68,13 @@ def test_out_of_time_it_stops_shows_what_there_is_and_goes_on(project, calls, mo
     with pytest.raises(Stopped, match="5 runs left"):
         main(out, max_minutes=1)
     assert {path.name for path in out.iterdir()} == FILES
-    assert all(json.loads(path.read_text()) for path in (out / "runs").iterdir())
+    assert all(json.loads(path.read_text()) for path in (out / "runs").glob("*.json"))
     assert pd.read_csv(out / "compare.csv")["seeds"].tolist() == [1] * 6
     monkeypatch.undo()
     monkeypatch.chdir(project)
     with pytest.raises(Stopped):
         main(out, max_minutes=0)
-    assert len(list((out / "runs").iterdir())) == 3
+    assert len(list((out / "runs").glob("*.json"))) == 3
 
 
 def test_without_any_run_there_is_no_table(project, calls):
@@ -84,15 +84,15 @@ def test_without_any_run_there_is_no_table(project, calls):
 
 
 def test_interrupted_it_stops_and_keeps_what_was_finished(project, calls, monkeypatch):
-    def interrupt(*_):
+    def interrupt(trained, task, rows, processes):
         if len(calls) == 3:
             raise Stopped("here")
-        return {"raw": make_scores(0.8)}
+        return {"raw": make_unseen(0.8, len(rows))}
 
     monkeypatch.setattr(compare, "judge_unseen", interrupt)
     with pytest.raises(Stopped, match="6 runs left"):
         main(project / "out")
-    assert len(list((project / "out" / "runs").iterdir())) == 2
+    assert len(list((project / "out" / "runs").glob("*.json"))) == 2
 
 
 def test_real_networks_are_compared_and_not_trained_twice(project, monkeypatch):
@@ -101,6 +101,7 @@ def test_real_networks_are_compared_and_not_trained_twice(project, monkeypatch):
     table = pd.read_csv(project / "out" / "compare.csv").set_index("entry")
     assert list(table.index) == ["natural", "natural + EMA", "slow", "slow + EMA"]
     assert table.loc["natural", "auc"] > table.loc["slow", "auc"]
+    assert table.loc["slow", "delta_auc_rows_low"] < table.loc["slow", "delta_auc"] < 0
     before = (project / "out" / "compare.csv").read_bytes()
     monkeypatch.delattr(compare, "train_member")
     main(project / "out", overrides=overrides)
@@ -115,6 +116,7 @@ def test_heads_of_a_frozen_encoder_are_compared(tmp_path, monkeypatch):
     table = pd.read_csv("out/compare.csv").set_index("entry")
     assert list(table.index) == list(variants)  # a head has no average
     assert table["log_loss"].nunique() == len(variants)
+    assert table.loc["inner", ["delta_auc_rows_low", "delta_auc_rows_high"]].notna().all()
     notes = Path("out/compare.md").read_text()
     assert "inner folds by which the head's prior is chosen" in notes
     assert "not pretrained" not in notes

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from compared_runs import SETTINGS, make_scores
+from compared_runs import SETTINGS, make_unseen
 from small_task import make_table
 
 from features.core.manifest import count_classes, write_manifest
@@ -40,7 +40,7 @@ class Fake:
         if len(self.names) == self.fail_at:
             raise KeyboardInterrupt
         self.names.append(run.name)
-        return {"raw": make_scores(0.8)}
+        return {"raw": make_unseen(0.8)}
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +255,9 @@ def test_a_second_call_makes_nothing(train, tmp_path):
     assert len(first.names) == 8
     assert make(make_params(), train, tmp_path, second) == []
     assert second.names == []
-    assert len(read_finished(plan(make_params(), train), tmp_path)) == 8
+    found = read_finished(plan(make_params(), train), tmp_path)
+    assert len(found) == 8
+    assert found["all-slow-1"].scores.log_odds["raw"] == pytest.approx(np.full(4, 0.8))
 
 
 @pytest.mark.parametrize(
@@ -289,9 +291,11 @@ def test_a_damaged_file_is_made_again(train, tmp_path):
     path = tmp_path / "runs" / "40-slow-1.json"
     path.write_text(path.read_text().replace("0.8", "0.9"))
     (tmp_path / "runs" / "40-slow-0.json").write_text("{")
+    np.save(tmp_path / "runs" / "all-slow-1.npy", np.zeros((1, 4), np.float32))
+    (tmp_path / "runs" / "40-natural-0.npy").unlink()
     fake = Fake()
     make(make_params(), train, tmp_path, fake)
-    assert fake.names == ["40-slow-0", "40-slow-1"]
+    assert fake.names == ["40-natural-0", "40-slow-0", "40-slow-1", "all-slow-1"]
 
 
 def test_what_was_finished_before_an_interrupt_stays(train, tmp_path):
@@ -316,7 +320,7 @@ def test_runs_stop_before_one_that_would_not_fit(train, tmp_path):
     left = make_runs(runs, tmp_path, take_25_seconds, clock)
     assert fake.names == ["40-natural-0", "40-slow-0"]
     assert [run.name for run in left] == ["40-natural-1", "40-slow-1"]
-    files = sorted((tmp_path / "runs").iterdir())
+    files = sorted((tmp_path / "runs").glob("*.json"))
     assert [json.loads(file.read_text())["variant"] for file in files] == ["natural", "slow"]
 
 

@@ -1,12 +1,16 @@
 """Intervals, power and verdicts of a comparison, against scipy and simulation."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from compared_runs import BASE, GOOD, make_runs, make_scores
 from scipy import stats
 
+from features.core.auc import compare_aucs, find_auc, measure_auc
 from stage1_cnn.compare.statistics import (
     MOST_SEEDS,
+    RowFacts,
     RunScores,
     adjust_holm,
     bound_sd,
@@ -77,6 +81,49 @@ def test_verdicts_are_corrected_for_all_entries_and_rows():
 def test_a_worse_entry_is_told():
     runs = make_runs({("a", "raw"): GOOD, ("b", "raw"): BASE})
     assert summarise_runs(runs, "ab")[1].differences["auc"].verdict == "worse"
+
+
+def make_judged_runs(seeds, seed_noise):
+    """Two variants of which `b` is the better one, judged on 300 rows in groups of 3."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 1], 100).astype(np.int8)
+    shared = rng.normal(size=300)
+    runs = []
+    for variant, strength in (("a", 1.0), ("b", 1.4)):
+        for seed in range(seeds):
+            odds = strength * labels + shared + seed_noise * rng.normal(size=300)
+            scores = {"raw": make_scores(find_auc(labels, odds))}
+            runs.append(RunScores(100, variant, seed, scores, {"raw": odds}))
+    return runs, RowFacts(labels, np.arange(300) % 100)
+
+
+def test_differences_are_paired_by_row():
+    runs, judged = make_judged_runs(seeds=3, seed_noise=0.3)
+    baseline, entry = summarise_runs(runs, "ab", judged)
+    assert baseline.over_rows is None
+    found = entry.over_rows
+    assert found.auc == pytest.approx(entry.differences["auc"].estimate.mean)
+    assert 0 < found.low < found.auc < found.high
+    # Rows that both know are no noise to a difference.
+    own = measure_auc(judged.labels, runs[0].log_odds["raw"], judged.groups)
+    assert found.high - found.low < (own.high - own.low) / 2
+    few = RowFacts(judged.labels, np.arange(300) % 10)
+    assert summarise_runs(runs, "ab", few)[1].over_rows.low < found.low
+
+
+def test_one_seed_has_an_interval_over_rows():
+    runs, judged = make_judged_runs(seeds=1, seed_noise=0.0)
+    entry = summarise_runs(runs, "ab", judged)[1]
+    first, second = (run.log_odds["raw"] for run in runs)
+    assert entry.over_rows == compare_aucs(judged.labels, judged.groups, second, first)
+    assert entry.differences["auc"].verdict == "cannot tell with 1 seed"
+
+
+def test_without_log_odds_nothing_is_said_over_rows():
+    runs, judged = make_judged_runs(seeds=2, seed_noise=0.3)
+    bare = [replace(run, log_odds={}) if run.seed else run for run in runs]
+    assert summarise_runs(bare, "ab", judged)[1].over_rows is None
+    assert summarise_runs(runs, "ab")[1].over_rows is None
 
 
 def test_equal_differences_prove_nothing():

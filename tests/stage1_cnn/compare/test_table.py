@@ -1,6 +1,7 @@
 """The tables and the figure: readable in 80 columns, the same on all media, honest about limits."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from compared_runs import BASE, GOOD, make_runs
 from PIL import Image
 from rich.console import Console
 
+from features.core.auc import AucEstimate
 from stage1_cnn.compare.figure import write_figure
 from stage1_cnn.compare.statistics import summarise_runs
 from stage1_cnn.compare.table import (
@@ -75,6 +77,27 @@ def test_notes_speak_of_initial_weights_only_where_some_are_drawn():
     assert "other draws, and weights that are not pretrained, or inner folds by which" in both
     assert "frozen encoder" in both
     assert "frozen" not in trained
+
+
+def test_what_holds_for_other_rows_has_a_table_of_its_own():
+    differences = {
+        "balanced": (AucEstimate(0.05, 0.011, 0.09), ("+0.0500 [+0.0110, +0.0900]", "better")),
+        "natural + EMA": (AucEstimate(-0.01, -0.03, 0.01), ("-0.0100 [-0.0300", "cannot tell")),
+    }
+    entries = [
+        replace(e, over_rows=differences[e.name][0]) if e.name in differences else e
+        for e in make_entries(sizes=(1000,))
+    ]
+    parts = make_parts(entries)
+    text = print_parts(parts)
+    assert max(len(line) for line in text.splitlines()) <= 80
+    shown = {cells[1]: cells[2:] for cells in parts[0][2].rows}
+    for name, (_, (figure, verdict)) in differences.items():
+        assert shown[name][0].replace("−", "-").startswith(figure)
+        assert shown[name][1] == verdict
+    assert "other rows like those of fold 2" in " ".join(parts[2])
+    row = build_csv(entries).set_index("entry").loc["balanced"]
+    assert (row["delta_auc_rows_low"], row["delta_auc_rows_high"]) == (0.011, 0.09)
 
 
 def test_one_verdict_for_each_entry_and_rows():

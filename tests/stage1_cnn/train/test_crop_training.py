@@ -111,5 +111,5 @@ def test_a_network_learns_from_squares_with_every_augmentation(task):
     trained = [train_network(learned, processes) for _ in range(2)]
     for name, value in trained[0].state.items():
         assert torch.equal(value, trained[1].state[name]), name
-    figures = judge_unseen(trained[0], learned, manifest.fold_rows(0), processes)
-    assert set(figures) == {"raw", "ema"}
+    judged = judge_unseen(trained[0], learned, manifest.fold_rows(0), processes)
+    assert set(judged) == {"raw", "ema"}

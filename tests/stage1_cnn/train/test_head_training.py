@@ -35,7 +35,7 @@ def test_it_tells_the_classes_apart_and_how_many_draws_were_paired(grouped):
     task = TrainingTask(settings, store, manifest, rows, 0)
     trained = train_network(task, ALONE)
     judged = judge_unseen(trained, task, manifest.fold_rows(0), ALONE)
-    assert judged["ema"]["auc"] > 0.9
+    assert judged["ema"].figures["auc"] > 0.9
     assert [row["paired_share"] for row in trained.history] == [1.0] * 8
 
 

@@ -141,10 +141,11 @@ def test_raw_and_averaged_weights_are_judged_on_the_fold_left_out(task, trained)
     for name, state in (("raw", trained.last_state), ("ema", trained.ema_state)):
         scores = score(task, state, rows)
         auc = roc_auc_score(manifest.labels[rows], scores)
-        assert judged[name]["auc"] == pytest.approx(auc)
-        assert judged[name]["auc_low"] <= auc <= judged[name]["auc_high"]
+        figures = judged[name].figures
+        assert figures["auc"] == pytest.approx(auc)
+        assert figures["auc_low"] <= auc <= figures["auc_high"]
         accuracy = ((scores > 0) == manifest.labels[rows]).mean()
-        assert judged[name]["accuracy"] == pytest.approx(accuracy)
+        assert figures["accuracy"] == pytest.approx(accuracy)
 
 
 @pytest.mark.fault("a loss that is no number")
