@@ -147,7 +147,7 @@ def make_scorer(ensemble: Ensemble, margin: float, asked: list[str] | None = Non
     def load(facts):
         if asked is not None:
             asked.append(facts.name)
-        return own.get_member(facts.name)
+        return own.get_network(facts)
 
     facts = ensemble.facts
     return Scorer(own.second_stage, facts.members, facts.pixels, load, early)
