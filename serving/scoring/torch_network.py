@@ -14,7 +14,7 @@ from serving.format.facts import MemberFacts
 from serving.scoring.shared_heads import SharedHeads
 from serving.scoring.views import Squares
 from stage1_cnn.graphs.sessions import Single
-from stage1_cnn.networks.network import build_network, fit_image_size
+from stage1_cnn.networks.network import build_network
 from stage1_cnn.scoring.engines import build_torch_engine
 
 SETTINGS, HEADS = "settings", "heads"
@@ -29,12 +29,11 @@ def load_torch_network(
         metadata = file.metadata()
         settings = MemberSettings.model_validate(json.loads(metadata[SETTINGS]))
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    network: Any = build_network(settings, load=False)
+    resized = settings.model_copy(update={"image_size": facts.side})
+    network: Any = build_network(resized, load=False)
     if (heads := int(metadata[HEADS])) > 1:
         network.head = SharedHeads(deepcopy(network.head) for _ in range(heads))
     network.load_state_dict(state)
-    fit_image_size(network, settings, facts.side)
-    resized = settings.model_copy(update={"image_size": facts.side})
     engine = build_torch_engine(network, resized, torch.device("cpu"))
 
     def score(squares: Squares) -> tuple[Single, Single]:
