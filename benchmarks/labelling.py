@@ -101,7 +101,7 @@ def write_member(name: str, model: str, sees: Sight, folder: Path) -> MemberFact
         network=Network(), weights=Weights(), seed=0,
     )  # fmt: skip
     engine = build_torch_engine(build_network(settings), settings, torch.device("cpu"))
-    member = Member(MemberId(name, 0, name, "train", Correction()), settings, 2, 1, 1, 1)
+    member = Member(MemberId(name, 0, name, "train", Correction()), settings, 2, 1, 1, 1, 1)
     squares = np.random.default_rng(0).integers(0, 256, (8, SIZE, SIZE, 3), np.uint8)
     rows = RowSquares(squares, np.arange(8), np.ones(8, np.int64))
     [facts] = write_network(TorchNetwork((member,), engine, Scoring(), sees), rows, folder)
