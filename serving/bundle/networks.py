@@ -13,7 +13,6 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from features.errors import BundleError
 from features.settings.scoring import Scoring
 from serving.bundle.checking import CHECKED
 from serving.bundle.counting import count_operations
@@ -102,15 +101,10 @@ def _load_head(folder: Path, member: Member) -> nn.Module:
 
 def write_network(source: TorchNetwork, rows: RowSquares, bundle: Path) -> list[MemberFacts]:
     """As a graph where ONNX can hold it, and all its members agree with torch on squares of `rows`;
-    else its weights.
-
-    Raises `BundleError` where a network of this name is there.
-    """
+    else its weights."""
     (bundle / MEMBERS).mkdir(exist_ok=True)
     facts = _describe(source, float(rows.counts.mean()) if len(rows.counts) else 1.0)
     path = bundle / facts[0].file
-    if path.exists():
-        raise BundleError("the ensemble", [f"two networks would be {facts[0].file}"])
     try:
         _write_graph(source.engine, source.sees.side, path)
         parities = _measure_parity(source, BundledNetwork(bundle, facts[0]), rows.pixels)

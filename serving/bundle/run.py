@@ -3,6 +3,7 @@
 import logging
 import platform
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
@@ -153,8 +154,11 @@ def _check_shipped(second_stage: SecondStage, outside: Sequence[str]) -> None:
 
 
 def open_networks(params: BundleParams, second_stage: SecondStage) -> list[TorchNetwork]:
-    """In the order of the backbones, then by fold. Raises `StaleArtifactError` for members that
-    were trained again since the second stage was fitted."""
+    """In the order of the backbones, then by fold.
+
+    Raises `StaleArtifactError` for members that were trained again since the second stage was
+    fitted, and `BundleError` for two networks of one name: backbone `a-0`, and fold 0 of `a`.
+    """
     networks = []
     for place, backbone in enumerate(second_stage.backbones):
         if backbone in params.outside:
@@ -166,6 +170,9 @@ def open_networks(params: BundleParams, second_stage: SecondStage) -> list[Torch
         ]
         for own in share_encoders(members):
             networks.append(open_network(own, folder, scoring, params.images.size))
+    names = Counter(network.name for network in networks)
+    if doubled := [f"two networks are called {name}" for name in names if names[name] > 1]:
+        raise BundleError("the ensemble", doubled, "Rename the frozen backbone.")
     return networks
 
 

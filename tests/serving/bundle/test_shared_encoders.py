@@ -14,6 +14,7 @@ from frozen_project import FOLDS, make_frozen_project
 from made_once import make_once
 from tiny_project import make_bundle
 
+from features.errors import BundleError
 from features.settings.sections import load_params
 from serving import Ensemble
 from serving.bundle import networks as bundled
@@ -164,6 +165,15 @@ def test_where_one_head_is_off_all_folds_are_in_torch(
     assert found == [("torch", 0, None), ("torch", 1, None)]
     assert all("off by 0.002" in own.reason for own in facts)
     assert [path.name for path in (tmp_path / "members").iterdir()] == ["tower.safetensors"]
+
+
+def test_two_networks_of_one_name_are_refused(
+    frozen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As backbone `a-0`, whose folds are one, and fold 0 of `a`."""
+    monkeypatch.setattr(bundled.TorchNetwork, "name", "a-0")
+    with chdir(frozen), pytest.raises(BundleError, match="two networks are called a-0"):
+        module.open_networks(load_params(BundleParams), module.read_ensemble(module.STACKERS))
 
 
 def test_folds_of_other_encoders_have_files_of_their_own(
