@@ -67,15 +67,12 @@ def share_encoders(members: Sequence[Member]) -> list[tuple[Member, ...]]:
     a network of its own.
     """
     encoders = {member.id.encoder for member in members}
-    if encoders == {""}:
+    if len(encoders) > 1:
+        facts = (members[0].id.backbone, len(encoders))
+        _log.warning("bundle: the folds of %s have %d encoders, so they share none", *facts)
+    if len(encoders) > 1 or "" in encoders:  # empty: a network that was trained
         return [(member,) for member in members]
-    if len(encoders) == 1:
-        return [tuple(members)]
-    backbone = members[0].id.backbone
-    _log.warning(
-        "bundle: the folds of %s have %d encoders, so they share none", backbone, len(encoders)
-    )
-    return [(member,) for member in members]
+    return [tuple(members)]
 
 
 def open_network(

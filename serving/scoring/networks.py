@@ -27,8 +27,8 @@ class NetworkScores(NamedTuple):
 
 
 PixelNetwork = Callable[[Squares], tuple[Single, Single]]
-"""`(n, s, s, 3)` to raw log-odds `(n,)` or `(n, k)` and embeddings `(n, d)`; many threads may
-ask."""
+"""`(n, s, s, 3)` to raw log-odds, `(n,)` of one head and `(n, k)` of several, and embeddings
+`(n, d)`; many threads may ask."""
 
 
 class BundledNetwork:
