@@ -41,7 +41,7 @@ from features.settings.learning import Augment, Ema, Loss, Network, Optimizer, S
 from features.settings.scoring import Scoring
 from features.settings.training import MemberSettings, Weights
 from serving import Ensemble
-from serving.bundle.members import TorchMember, write_bundled_member
+from serving.bundle.networks import TorchNetwork, write_network
 from serving.format.facts import FORM, BundleFacts, MemberFacts, PixelFacts, Sight
 from serving.format.files import FACTS, SECOND_STAGE, seal_bundle
 from serving.reading.shown import RowSquares
@@ -101,10 +101,11 @@ def write_member(name: str, model: str, sees: Sight, folder: Path) -> MemberFact
         network=Network(), weights=Weights(), seed=0,
     )  # fmt: skip
     engine = build_torch_engine(build_network(settings), settings, torch.device("cpu"))
-    member = Member(MemberId(name, 0, name, "train", Correction()), settings, 2, 1, 1, 1)
+    member = Member(MemberId(name, 0, name, "train", Correction()), settings, 2, 1, 1, 1, 1)
     squares = np.random.default_rng(0).integers(0, 256, (8, SIZE, SIZE, 3), np.uint8)
     rows = RowSquares(squares, np.arange(8), np.ones(8, np.int64))
-    return write_bundled_member(TorchMember(member, engine, Scoring(), sees), rows, folder)
+    [facts] = write_network(TorchNetwork((member,), engine, Scoring(), sees), rows, folder)
+    return facts
 
 
 def open_bare(bundle: Path) -> list[Any]:

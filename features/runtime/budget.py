@@ -9,7 +9,8 @@ class Budget(Section):
     """What is reported, not enforced: nothing stops a training that is above it."""
 
     parameters: PositiveInt | None = 200_000_000
-    """Over all members, that is backbones × active folds; null: no limit."""
+    """Over all members, that is backbones × active folds; a frozen encoder counts once, whatever
+    the number of folds. null: no limit."""
 
 
 class BudgetFolds(StageParams):

@@ -1,4 +1,4 @@
-"""A frozen encoder that is a graph, as the graph of a member: pixels before it, the head behind."""
+"""A frozen encoder that is a graph, as one of a bundle: pixels before it, its heads behind."""
 
 from pathlib import Path
 from typing import Any
@@ -7,10 +7,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor
 
+from serving.scoring.shared_heads import read_heads
 from stage1_cnn.graphs.pixel_graph import build_resizing
 from stage1_cnn.graphs.sessions import INPUT, OUTPUTS
-from stage1_cnn.networks.frozen_network import FrozenNetwork, read_head
+from stage1_cnn.networks.frozen_network import FrozenNetwork
 from stage1_cnn.networks.graph_encoder import GREY_LEVELS
 
 OWN = "forgerystack/"
@@ -47,10 +49,11 @@ def extend_graph(network: FrozenNetwork, side: int, resized_from: int, path: Pat
     del graph.node[:], graph.input[:], graph.output[:]
     graph.node.extend(nodes)
     graph.initializer.extend(building.weights)
-    side, width = resized_from, read_head(network)[0].shape[0]
+    side, heads = resized_from, read_heads(network)
+    columns = [] if len(heads) == 1 else [len(heads)]
     graph.input.append(_declare(INPUT, TensorProto.UINT8, "batch", side, side, 3))
-    graph.output.append(_declare(OUTPUTS[0], TensorProto.FLOAT, "batch"))
-    graph.output.append(_declare(OUTPUTS[1], TensorProto.FLOAT, "batch", width))
+    graph.output.append(_declare(OUTPUTS[0], TensorProto.FLOAT, "batch", *columns))
+    graph.output.append(_declare(OUTPUTS[1], TensorProto.FLOAT, "batch", len(heads[0][0])))
     onnx.save(model, path)
 
 
@@ -100,15 +103,22 @@ class _Building:
 
     def score(self, network: FrozenNetwork, rank: int) -> None:
         """From the encoder's output, of so many axes, to embeddings and log-odds."""
-        weight, bias = read_head(network)
+        heads = read_heads(network)
         found = self.add("Cast", [network.encoder.graph.output], to=TensorProto.FLOAT)
         if network.pooling is not None:
             found = self._pool(found, network, rank)
-        width = np.array([-1, len(weight)], np.int64)
+        width = np.array([-1, len(heads[0][0])], np.int64)
         embeddings = self.add("Reshape", [found, self.keep(width)], OUTPUTS[1])
-        head = [self.keep(weight.cpu().numpy()[:, None]), self.keep(np.array([bias], np.float32))]
-        log_odds = self.add("Gemm", [embeddings, *head])
-        self.add("Reshape", [log_odds, self.keep(np.array([-1], np.int64))], OUTPUTS[0])
+        columns = [self._apply(embeddings, *head) for head in heads]
+        if len(columns) > 1:
+            self.add("Concat", columns, OUTPUTS[0], axis=1)
+        else:
+            self.add("Reshape", [*columns, self.keep(np.array([-1], np.int64))], OUTPUTS[0])
+
+    def _apply(self, embeddings: str, weight: Tensor, bias: float) -> str:
+        """Log-odds `(b, 1)` of a head: a product of its own has the bits that it has alone."""
+        line = [self.keep(weight.cpu().numpy()[:, None]), self.keep(np.array([bias], np.float32))]
+        return self.add("Gemm", [embeddings, *line])
 
     def _pool(self, found: str, network: FrozenNetwork, rank: int) -> str:
         """Tokens `(b, n, d)` or maps `(b, d, h, w)` to `(b, d)`."""

@@ -3,6 +3,7 @@
 import logging
 import platform
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
@@ -17,8 +18,8 @@ from features.settings.images import Limits
 from features.videos.addresses import name_file, parse_address
 from serving.bundle.checking import CheckedRows, read_checked, read_row_files
 from serving.bundle.detector import write_detector
-from serving.bundle.members import TorchMember, open_member, write_bundled_member
 from serving.bundle.neighbours import bundle_neighbours, choose_neighbour_rows
+from serving.bundle.networks import TorchNetwork, open_network, share_encoders, write_network
 from serving.bundle.rates import read_rates
 from serving.bundle.settings import BundleParams
 from serving.cascade.finding import find_cascade
@@ -26,7 +27,7 @@ from serving.cascade.rows import read_cascade_rows, read_val_rows
 from serving.cascade.telling import describe_cascade
 from serving.ensemble.rows import label_read
 from serving.format.cascade import CASCADE
-from serving.format.facts import FORM, BundleFacts, MemberFacts, PixelFacts, Sample
+from serving.format.facts import FORM, BundleFacts, MemberFacts, PixelFacts, Sample, list_networks
 from serving.format.files import CARD, FACTS, SAMPLES, SECOND_STAGE, seal_bundle
 from serving.format.folders import write_folder
 from serving.reading.pictures import GivenPicture
@@ -34,7 +35,7 @@ from serving.reading.reader import PictureReader, open_reader
 from serving.scoring.needs import find_needs
 from serving.scoring.scorer import Scorer
 from serving.verify.samples import check_samples
-from stage1_cnn.networks.member import read_member
+from stage1_cnn.networks.member import Member, read_member
 from stage2_ensemble.columns.columns import read_dumps
 from stage2_ensemble.decisions.conformal import FAKE, REAL
 from stage2_ensemble.fitted.bundle import MANIFEST as SECOND_MANIFEST
@@ -64,21 +65,23 @@ def run(params: BundleParams, out: Path, samples: int, neighbours: int = 0) -> N
     second_stage = read_ensemble(STACKERS)
     check_members(second_stage, params.names, params.folds.active)
     _check_shipped(second_stage, list(params.outside))
-    members = open_members(params, second_stage)
+    networks = open_networks(params, second_stage)
     root, fold = Path(params.data.root), second_stage.folds[0]
     train, val = (read_manifest(MANIFEST, role) for role in ("train", "val"))
     shown_rows = choose_neighbour_rows(train, fold, neighbours)
     with write_folder(out) as folder:
         pixels = _describe_pixels(params, folder)
-        sights = list(dict.fromkeys(member.sees for member in members))
+        sights = list(dict.fromkeys(network.sees for network in networks))
         checked = read_checked(val if len(val) else train, root, pixels, sights)
-        written = [
-            write_bundled_member(member, checked.find_squares(member.sees), folder)
-            for member in track(members, "bundle", len(members), unit="networks")
-        ]
+        written: list[MemberFacts] = []
+        by_file: dict[str, TorchNetwork] = {}
+        for network in track(networks, "bundle", len(networks), unit="networks"):
+            own = write_network(network, checked.find_squares(network.sees), folder)
+            by_file[own[0].file] = network
+            written += own
+        written.sort(key=lambda facts: second_stage.folds.index(facts.fold))
         _copy_second_stage(folder)
-        by_name = {m.member.id.name: m for m in members}
-        scorer = Scorer(second_stage, written, pixels, lambda facts: by_name[facts.name])
+        scorer = Scorer(second_stage, written, pixels, lambda facts: by_file[facts.file])
         reader = open_reader(pixels, folder)
         facts = BundleFacts(
             form=FORM,
@@ -102,7 +105,7 @@ def run(params: BundleParams, out: Path, samples: int, neighbours: int = 0) -> N
     _log.info(
         "bundle: %s ships, of %d networks %d are asked; %d samples of val, %d thumbnails of train, "
         "%.1f MB -> %s",
-        second_stage.shipped, len(written), len(scorer.needed), len(facts.samples),
+        second_stage.shipped, len(networks), len(list_networks(scorer.needed)), len(facts.samples),
         facts.neighbours, size / 1e6, out,
     )  # fmt: skip
 
@@ -150,23 +153,36 @@ def _check_shipped(second_stage: SecondStage, outside: Sequence[str]) -> None:
         raise BundleError("the ensemble", problems, "gate.ship names another candidate.")
 
 
-def open_members(params: BundleParams, second_stage: SecondStage) -> list[TorchMember]:
-    """By fold, in the order of the backbones. Raises `StaleArtifactError` for members that were
-    trained again since the second stage was fitted."""
-    members = []
-    for fold in second_stage.folds:
-        digests = zip(second_stage.backbones, second_stage.digests[fold], strict=True)
-        for backbone, digest in digests:
-            if backbone in params.outside:
-                continue
-            folder = MEMBERS / backbone / str(fold)
-            member = read_member(folder, backbone, fold)
-            if member.id.digest != digest:
-                found = (f"member {digest[:8]}", member.id.digest[:8])
-                raise StaleArtifactError("the ensemble", *found, "stack")
-            scoring = params.dump.resolve_backbone(backbone)
-            members.append(open_member(member, folder, scoring, params.images.size))
-    return members
+def open_networks(params: BundleParams, second_stage: SecondStage) -> list[TorchNetwork]:
+    """In the order of the backbones, then by fold.
+
+    Raises `StaleArtifactError` for members that were trained again since the second stage was
+    fitted, and `BundleError` for two networks of one name: backbone `a-0`, and fold 0 of `a`.
+    """
+    networks = []
+    for place, backbone in enumerate(second_stage.backbones):
+        if backbone in params.outside:
+            continue
+        folder, scoring = MEMBERS / backbone, params.dump.resolve_backbone(backbone)
+        members = [
+            _read_fitted(folder, backbone, fold, second_stage.digests[fold][place])
+            for fold in second_stage.folds
+        ]
+        for own in share_encoders(members):
+            networks.append(open_network(own, folder, scoring, params.images.size))
+    names = Counter(network.name for network in networks)
+    if doubled := [f"two networks are called {name}" for name in names if names[name] > 1]:
+        raise BundleError("the ensemble", doubled, "Rename the frozen backbone.")
+    return networks
+
+
+def _read_fitted(folder: Path, backbone: str, fold: int, digest: str) -> Member:
+    """The member of a fold, whose scores the second stage was fitted on."""
+    member = read_member(folder / str(fold), backbone, fold)
+    if member.id.digest != digest:
+        found = (f"member {digest[:8]}", member.id.digest[:8])
+        raise StaleArtifactError("the ensemble", *found, "stack")
+    return member
 
 
 def _copy_second_stage(folder: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from serving.cascade.rows import CascadeRows
 from serving.format.cascade import CascadeFacts, CascadeRule, CascadeStep
-from serving.format.facts import MemberFacts, RateFacts
+from serving.format.facts import MemberFacts, RateFacts, list_networks
 from serving.scoring.needs import find_needs
 from stage2_ensemble.columns.columns import Floats
 from stage2_ensemble.decisions.calibration import Calibration, choose_calibration, cross_calibrate
@@ -44,8 +44,9 @@ def find_cascade(
 ) -> CascadeFacts:
     """All rules worth a choice, and the steps that they ask; on `val` they are measured alone."""
     needed = find_needs(second_stage, second_stage.shipped).backbones
+    networks = list_networks(members)
     operations = {
-        name: sum(facts.operations for facts in members if facts.backbone == name)
+        name: sum(facts.operations for facts in networks if facts.backbone == name)
         for name in needed
     }
     if len(needed) < 2:

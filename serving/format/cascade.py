@@ -71,7 +71,7 @@ class CascadeFacts(Section):
     order: tuple[str, ...] = ()
     """Backbones that what ships asks, from the cheapest to the dearest."""
     operations: dict[str, int] = Field(default_factory=dict)
-    """Multiplications of each for one picture, over its folds and views."""
+    """Multiplications of each for one picture, over its networks and views."""
     steps: tuple[CascadeStep, ...] = ()
     rules: tuple[CascadeRule, ...] = ()
     """By growing saving; none that another one betters in saving and promise."""

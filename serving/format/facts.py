@@ -3,6 +3,7 @@
 Pydantic models that refuse unknown keys: a bundle of a newer project is told by `FORM`.
 """
 
+from collections.abc import Iterable
 from typing import Literal
 
 from features.core.members import Correction, MemberId
@@ -10,7 +11,7 @@ from features.settings.images import Faces, Images, Limits, Mode
 from features.settings.scoring import Tta
 from features.settings.sections import Section
 
-FORM = 2
+FORM = 3
 """Counts up when a bundle changes in a way that older code cannot read."""
 
 
@@ -74,7 +75,9 @@ class MemberFacts(Section):
     kind: Literal["onnx", "torch"]
     """`torch`: ONNX could not hold it, so it is here as safetensors, and needs torch and timm."""
     file: str
-    """Relative to the bundle."""
+    """Relative to the bundle; folds of a frozen encoder share one."""
+    head: int = 0
+    """Which column of the file's log-odds is its own."""
     reason: str = ""
     """Why it is no graph."""
     digest: str
@@ -89,11 +92,12 @@ class MemberFacts(Section):
     width: int
     """Length of its embeddings."""
     parameters: int
+    """Of its network; folds that share a file have all but those of their heads in common."""
     frozen: bool = False
     """Its encoder is the one of `pretrained`, as it was: its head alone was learned."""
     operations: int
-    """Multiplications and additions for one picture, over all views; of crops, for as many as
-    checked pictures have on average."""
+    """Multiplications and additions of its file for one picture, over all views; of crops, for as
+    many as checked pictures have on average."""
     pretrained: str
     """Where its training began: a name, a file, or empty where it began at random."""
     licence: str
@@ -110,6 +114,11 @@ class MemberFacts(Section):
     def identify(self, train_digest: str) -> MemberId:
         """As dumps name it."""
         return MemberId(self.backbone, self.fold, self.digest, train_digest, self.correction)
+
+
+def list_networks(members: Iterable[MemberFacts]) -> tuple[MemberFacts, ...]:
+    """One member of each file, in their order."""
+    return tuple({facts.file: facts for facts in members}.values())
 
 
 class Sample(Section):
@@ -152,7 +161,7 @@ class ValRates(Section):
 class BundleFacts(Section):
     """The whole of `bundle.json`."""
 
-    form: Literal[2]
+    form: Literal[3]
     shipped: str
     """The candidate whose labels are given."""
     pixels: PixelFacts

@@ -1,21 +1,21 @@
-"""The members and the second stage as one: rows of squares to log-odds."""
+"""The networks and the second stage as one: rows of squares to log-odds."""
 
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from features.errors import BundleError
-from serving.format.facts import MemberFacts, PixelFacts, Sight
+from serving.format.facts import MemberFacts, PixelFacts, Sight, list_networks
 from serving.format.files import SECOND_STAGE, Bundle
 from serving.reading.shown import RowSquares, ShownRows
 from serving.scoring.early import EarlyAnswers, EarlyStop, open_early_stop
-from serving.scoring.members import BundledMember, MemberScores
 from serving.scoring.needs import find_needs
+from serving.scoring.networks import BundledNetwork, NetworkScores
 from serving.scoring.views import Squares
 from stage1_cnn.scoring.merging import ScoredRows, halve, merge_squares
 from stage2_ensemble.columns.columns import Floats, HeldOutColumns, Mask, gather_crop_logits
@@ -50,11 +50,11 @@ class MemberAnswers:
     """By fold, with zeros in place of members that were not asked: they count nothing."""
 
 
-class AskedMember(Protocol):
+class AskedNetwork(Protocol):
     """What a network says of squares `(n, s, s, 3)`; many threads may ask."""
 
-    def score(self, squares: Squares) -> MemberScores:
-        """See `MemberScores`."""
+    def score(self, squares: Squares) -> NetworkScores:
+        """See `NetworkScores`."""
         ...
 
 
@@ -66,17 +66,18 @@ class Scorer:
         second_stage: SecondStage,
         members: Sequence[MemberFacts],
         pixels: PixelFacts,
-        load: Callable[[MemberFacts], AskedMember],
+        load: Callable[[MemberFacts], AskedNetwork],
         early: EarlyStop | None = None,
     ) -> None:
-        """`early`: where set, it decides which rows the expensive members see."""
+        """`load`: the network of a member's file; `early`: where set, it decides which rows the
+        expensive members see."""
         self.second_stage = second_stage
         self.needs = find_needs(second_stage, second_stage.shipped)
         self._facts = {facts.name: facts for facts in members}
         self._whole = Sight(mode="square", side=pixels.size)
         self._load = load
         self._early = early
-        self._loaded: dict[str, AskedMember] = {}
+        self._loaded: dict[str, AskedNetwork] = {}
         self._lock = threading.Lock()
 
     @property
@@ -89,12 +90,12 @@ class Scorer:
         sights = [facts.sees for facts in self._choose(all_members)]
         return list(dict.fromkeys([*sights, *([self._whole] if self.needs.forensics else [])]))
 
-    def get_member(self, name: str) -> AskedMember:
-        """The member of this name, loaded once."""
+    def get_network(self, facts: MemberFacts) -> AskedNetwork:
+        """That of a member's file, loaded once for all members that share it."""
         with self._lock:
-            if name not in self._loaded:
-                self._loaded[name] = self._load(self._facts[name])
-            return self._loaded[name]
+            if facts.file not in self._loaded:
+                self._loaded[facts.file] = self._load(facts)
+            return self._loaded[facts.file]
 
     def score(
         self, rows: ShownRows, all_members: bool = False, may_stop: Mask | None = None
@@ -117,12 +118,12 @@ class Scorer:
         """As `score`, of at least one row, before the second stage."""
         return self._answer(rows, self._ask(self._choose(all_members), rows))
 
-    def score_squares(self, name: str, squares: Squares) -> MemberScores:
-        """What the member of this name says of squares `(m, s, s, 3)`, a few at a time."""
-        member = self.get_member(name)
+    def score_squares(self, facts: MemberFacts, squares: Squares) -> NetworkScores:
+        """What the network of a member says of squares `(m, s, s, 3)`, a few at a time."""
+        network = self.get_network(facts)
         starts = range(0, len(squares), TOGETHER)
-        parts = [member.score(squares[start : start + TOGETHER]) for start in starts]
-        return MemberScores(*(np.concatenate(own) for own in zip(*parts, strict=True)))
+        parts = [network.score(squares[start : start + TOGETHER]) for start in starts]
+        return NetworkScores(*(np.concatenate(own) for own in zip(*parts, strict=True)))
 
     def _score_early(
         self, rows: ShownRows, early: EarlyStop, may_stop: Mask | None
@@ -144,13 +145,21 @@ class Scorer:
         return EnsembleScores(shipped, early=answers)
 
     def _ask(self, members: Sequence[MemberFacts], rows: ShownRows) -> dict[str, ScoredRows]:
-        return {m.name: self._ask_one(m, rows.by_sight[m.sees]) for m in members}
+        """Each network once, whatever the number of members that share it."""
+        found = {
+            own.file: self._ask_network(own, rows.by_sight[own.sees])
+            for own in list_networks(members)
+        }
+        return {facts.name: found[facts.file][facts.head] for facts in members}
 
-    def _ask_one(self, facts: MemberFacts, rows: RowSquares) -> ScoredRows:
-        found = self.score_squares(facts.name, rows.pixels).take(rows.places)
+    def _ask_network(self, facts: MemberFacts, rows: RowSquares) -> list[ScoredRows]:
+        """By head; all have the same embeddings."""
+        log_odds, embeddings = self.score_squares(facts, rows.pixels).take(rows.places)
         if facts.sees.mode == "crop":
-            return merge_squares(rows.counts, found.log_odds, found.embeddings)
-        return ScoredRows(found.log_odds, halve(found.embeddings))
+            merged = [merge_squares(rows.counts, head, embeddings) for head in log_odds.T]
+            return [replace(own, embeddings=merged[0].embeddings) for own in merged]
+        halved = halve(embeddings)
+        return [ScoredRows(head, halved) for head in log_odds.T]
 
     def _correct(self, name: str, found: ScoredRows) -> Floats:
         return self._facts[name].correction.apply(found.logits)
@@ -227,15 +236,15 @@ def open_scorer(bundle: Bundle, threads: int = 1, max_loss: float | None = None)
     members = bundle.facts.members
     early = None if max_loss is None else open_early_stop(bundle.folder, second_stage, max_loss)
 
-    def load(facts: MemberFacts) -> BundledMember:
-        return BundledMember(bundle.folder, facts, threads)
+    def load(facts: MemberFacts) -> BundledNetwork:
+        return BundledNetwork(bundle.folder, facts, threads)
 
     scorer = Scorer(second_stage, members, bundle.facts.pixels, load, early)
     if scorer.needs.forensics and _name_forensics() != bundle.facts.forensics:
         problem = "what ships looks at forensic columns, and this version measures others"
         raise BundleError(str(bundle.folder), [problem], "Install the version that made it.")
-    for facts in scorer.needed:
+    for facts in list_networks(scorer.needed):
         if facts.kind == "torch":  # now, and not at the first picture
-            scorer.get_member(facts.name)
-            _log.info("%s: member %s needs torch: %s", bundle.folder, facts.name, facts.reason)
+            scorer.get_network(facts)
+            _log.info("%s: %s needs torch: %s", bundle.folder, facts.file, facts.reason)
     return scorer

@@ -15,6 +15,7 @@ from PIL import Image
 from features.errors import ImageProblem, PictureError
 from serving.ensemble.ensemble import Ensemble
 from serving.ensemble.rows import label_read
+from serving.format.facts import list_networks
 from serving.reading.reader import ReadPicture
 from serving.service.answers import (
     PictureAnswer,
@@ -103,8 +104,8 @@ class Service:
             self.failure = error
             return
         self._status = "ready"
-        members = len(self._ensemble.scorer.needed)
-        _log.info("serve: ready: %s asks %s networks", facts.shipped, members)
+        networks = len(list_networks(self._ensemble.scorer.needed))
+        _log.info("serve: ready: %s asks %s networks", facts.shipped, networks)
 
     async def _warm_up(self) -> None:
         """Starts every process, and scores as many pictures at once as it ever does: the first who

@@ -18,7 +18,7 @@ from features.core.manifest import Ids
 from features.runtime.memory import count_workers
 from features.videos.addresses import Box
 from serving.ensemble.ensemble import Ensemble
-from serving.format.facts import MemberFacts
+from serving.format.facts import MemberFacts, list_networks
 from serving.reading.canvases import Canvas, Canvases
 from serving.reading.shown import RowSquares, ShownRows
 from serving.scoring.scorer import TOGETHER, EnsembleScores
@@ -111,15 +111,15 @@ def _read_scores(ensemble: Ensemble, scores: list[EnsembleScores]) -> dict[str, 
 def _find_loudest(ensemble: Ensemble, canvases: Canvases) -> dict[str, PictureFrame]:
     """By backbone that sees several squares, the one of the highest mean over its folds."""
     by_backbone: dict[str, list[MemberFacts]] = {}
-    for facts in ensemble.scorer.needed:
+    for facts in list_networks(ensemble.scorer.needed):
         if len(canvases[facts.sees].corners) > 1:
             by_backbone.setdefault(facts.backbone, []).append(facts)
     found = {}
     for backbone, members in by_backbone.items():
         canvas = canvases[members[0].sees]
         squares = canvas.cut()
-        scores = [ensemble.scorer.score_squares(m.name, squares).log_odds for m in members]
-        top, left = canvas.corners[np.mean(scores, axis=0).argmax()].tolist()
+        scores = [ensemble.scorer.score_squares(m, squares).log_odds for m in members]
+        top, left = canvas.corners[np.hstack(scores).mean(axis=1).argmax()].tolist()
         square = Box(left, top, canvas.side, canvas.side)
         found[backbone] = frame_part(square, *canvas.pixels.shape[:2])
     return found

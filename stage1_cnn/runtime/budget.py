@@ -21,10 +21,23 @@ def count_parameters(settings: MemberSettings) -> ParameterCount:
     return count_weights(network)
 
 
+def count_folds(settings: MemberSettings, folds: int) -> ParameterCount:
+    """Those of all members of a backbone: folds have an encoder that is frozen in common.
+
+    Raises as `count_parameters`.
+    """
+    stored, learned = count_parameters(settings)
+    shared = 0
+    network = build_on_meta(settle_network(settings))
+    if isinstance(network, FrozenNetwork):
+        shared = stored - sum(parameter.numel() for parameter in network.head.parameters())
+    return ParameterCount(shared + folds * (stored - shared), folds * learned)
+
+
 def describe_budget(params: TrainParams, folds: int, limit: int | None) -> str:
-    """One line about all `backbones`, each trained `folds` times, against `limit` parameters."""
-    counts = [count_parameters(params.resolve_backbone(name)) for name in params.backbones]
-    stored, learned = (folds * sum(each) for each in zip(*counts, strict=True))
+    """One line about all `backbones`, each with `folds` members, against `limit` parameters."""
+    counts = [count_folds(params.resolve_backbone(name), folds) for name in params.backbones]
+    stored, learned = map(sum, zip(*counts, strict=True))
     what = f"{_plural(len(counts), 'network')} × {_plural(folds, 'fold')}"
     text = f"parameters: {what}, {_count(learned)} learned, {_count(stored)} stored"
     if limit is None:

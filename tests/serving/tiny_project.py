@@ -52,8 +52,9 @@ def run_stages(
         for stage in (check_inputs, prepare, measure_forensics):
             stage()
         for backbone in params["backbones"]:
-            train(backbone)
-            dump(backbone)
+            for fold in params["folds"]["active"]:
+                train(backbone, fold)
+                dump(backbone, fold)
         stack()
         label()
     return folder

@@ -17,7 +17,7 @@ from features.core.files import digest_file
 from features.errors import BundleError, StaleArtifactError
 from features.settings.sections import load_params
 from serving import Ensemble
-from serving.bundle import members as bundled
+from serving.bundle import networks as bundled
 from serving.bundle import run as module
 from serving.bundle.settings import BundleParams
 from serving.reading.pictures import name_picture
@@ -136,7 +136,7 @@ def test_members_that_were_trained_again_are_refused(copy: Path) -> None:
         second_stage = module.read_ensemble(module.STACKERS)
         stale = replace(second_stage, digests={0: ("0" * 64, "1" * 64)})
         with pytest.raises(StaleArtifactError, match="stack"):
-            module.open_members(params, stale)
+            module.open_networks(params, stale)
 
 
 def test_an_ensemble_that_looks_at_files_cannot_be_bundled(
@@ -172,21 +172,22 @@ def test_a_dump_by_onnx_runtime_has_the_bits_of_the_bundle(
     pixels = torch.from_numpy(squares)
     torch_engine(pixels)
     wanted = [found.numpy() for found in OnnxEngine(torch_engine, pixels)(pixels)]
-    member = ensemble.scorer.get_member("noise-0")
+    [facts] = [facts for facts in ensemble.facts.members if facts.name == "noise-0"]
+    network = ensemble.scorer.get_network(facts)
     for size in (1, 7, len(squares)):
         batches = [squares[i : i + size] for i in range(0, len(squares), size)]
-        scores = zip(*map(member.score, batches), strict=True)
-        for own, part in zip(wanted, scores, strict=True):
-            np.testing.assert_array_equal(own, np.concatenate(part))
+        log_odds, embeddings = zip(*map(network.score, batches), strict=True)
+        np.testing.assert_array_equal(wanted[0], np.concatenate(log_odds)[:, 0])
+        np.testing.assert_array_equal(wanted[1], np.concatenate(embeddings))
 
 
 @pytest.mark.usefixtures("known_graphs")
 def test_a_graph_that_is_further_off_is_not_taken(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    score = bundled.BundledMember.score
+    score = bundled.BundledNetwork.score
     monkeypatch.setattr(
-        bundled.BundledMember,
+        bundled.BundledNetwork,
         "score",
         lambda self, squares: (found := score(self, squares))._replace(
             log_odds=found.log_odds + np.float32(2e-3)

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from features.settings.training import Graph, Weights
 from serving.bundle.counting import count_operations
 from serving.bundle.extending import extend_graph
+from serving.scoring.shared_heads import SharedHeads
 from stage1_cnn.graphs.sessions import open_session, score_pixels
 from stage1_cnn.networks.frozen_network import set_head
 from stage1_cnn.networks.graph_encoder import GraphEncoder, load_encoder
@@ -53,6 +54,27 @@ def test_scores_are_those_of_the_member(tmp_path, output, pooling, layout, dtype
     tolerance = {"atol": 0.05} if dtype == "uint8" else {"rtol": 1e-4, "atol": 1e-4}
     for got, expected in zip(found, wanted, strict=True):
         np.testing.assert_allclose(got, expected.numpy(), **tolerance)
+
+
+def test_each_head_of_a_graph_says_what_it_says_alone(tmp_path):
+    """To the bit."""
+    write_graph(tmp_path / "quarters.onnx")
+    settings = make_settings(
+        kind="frozen", model="quarters.onnx", weights=Weights(root=str(tmp_path)),
+        graph=Graph(output="embeds"),
+    )  # fmt: skip
+    settings = settle_network(settings)
+    networks = [build_network(settings) for _ in range(3)]
+    wanted = []
+    for place, network in enumerate(networks):
+        set_head(network, torch.linspace(-0.1, 0.3, settings.width).roll(place), place - 0.7)
+        extend_graph(network, 32, 48, tmp_path / "one.onnx")
+        wanted.append(score_pixels(open_session(tmp_path / "one.onnx", threads=1), PIXELS))
+    networks[0].head = SharedHeads(network.head for network in networks)
+    extend_graph(networks[0], 32, 48, tmp_path / "all.onnx")
+    log_odds, embeddings = score_pixels(open_session(tmp_path / "all.onnx", threads=1), PIXELS)
+    np.testing.assert_array_equal(log_odds, np.stack([own for own, _ in wanted], axis=1))
+    np.testing.assert_array_equal(embeddings, wanted[0][1])
 
 
 @pytest.mark.parametrize(

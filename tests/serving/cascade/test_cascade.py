@@ -90,6 +90,18 @@ def test_the_loss_of_a_rule_is_that_of_the_mixed_scores(ensemble, second_stage):
     )
 
 
+def test_folds_that_share_a_network_cost_it_once(ensemble, second_stage):
+    members = ensemble.facts.members
+    others = [member.model_copy(update={"fold": 1, "head": 1}) for member in members]
+    alone = [other.model_copy(update={"file": f"{other.name}.onnx"}) for other in others]
+    once, shared, twice = (
+        find_cascade(make_rows(1.0), second_stage, [*members, *more]).operations
+        for more in ([], others, alone)
+    )
+    assert shared == once
+    assert twice == {name: 2 * cost for name, cost in once.items()}
+
+
 def test_each_rule_is_measured_on_val(ensemble, second_stage):
     rows = make_rows(cheap_knows=1.0)
     values = {name: getattr(rows.shipped, name) for name in ("row_ids", "groups", "labels")}
@@ -147,7 +159,7 @@ def make_scorer(ensemble: Ensemble, margin: float, asked: list[str] | None = Non
     def load(facts):
         if asked is not None:
             asked.append(facts.name)
-        return own.get_member(facts.name)
+        return own.get_network(facts)
 
     facts = ensemble.facts
     return Scorer(own.second_stage, facts.members, facts.pixels, load, early)

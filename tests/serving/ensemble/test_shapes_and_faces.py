@@ -153,18 +153,18 @@ def test_networks_are_asked_about_full_batches_of_whatever_pictures(
     parts_ensemble: Ensemble, parts_pictures: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: dict[str, list[int]] = {}
-    get_member = Scorer.get_member
+    get_network = Scorer.get_network
 
     class Watched:
-        def __init__(self, name: str, member) -> None:
-            self.name, self.member = name, member
+        def __init__(self, name: str, network) -> None:
+            self.name, self.network = name, network
 
         def score(self, squares: np.ndarray):
             sizes.setdefault(self.name, []).append(len(squares))
-            return self.member.score(squares)
+            return self.network.score(squares)
 
-    watch = lambda self, name: Watched(name, get_member(self, name))  # noqa: E731
-    monkeypatch.setattr(Scorer, "get_member", watch)
+    watch = lambda self, facts: Watched(facts.name, get_network(self, facts))  # noqa: E731
+    monkeypatch.setattr(Scorer, "get_network", watch)
     given = [name_picture(path, 0) for path in parts_pictures[:10]]
     parts_ensemble.label_batch(given)
     for batches in sizes.values():

@@ -12,8 +12,8 @@ from features.core.members import Correction
 from features.forensics import columns as forensics
 from features.settings.images import Limits
 from serving.format.facts import MemberFacts, PixelFacts, Sight
-from serving.scoring.members import MemberScores
 from serving.scoring.needs import find_needs
+from serving.scoring.networks import NetworkScores
 from serving.scoring.scorer import Scorer
 from serving.scoring.views import SQUARE_VIEWS, Squares
 from stage2_ensemble.columns.columns import HeldOutColumns
@@ -28,8 +28,8 @@ PIXELS = PixelFacts(size=SIDE, equalize=False, limits=Limits())
 
 def describe_member(backbone: str, fold: int) -> MemberFacts:
     return MemberFacts(
-        backbone=backbone, fold=fold, model="test", kind="onnx", file="", digest="",
-        correction=Correction(shift=0.5), sees=WHOLE, side=SIDE, tta="none", width=WIDTH,
+        backbone=backbone, fold=fold, model="test", kind="onnx", file=f"{backbone}-{fold}",
+        digest="", correction=Correction(shift=0.5), sees=WHOLE, side=SIDE, tta="none", width=WIDTH,
         parameters=1, operations=1, pretrained="", licence="", parity=None,
     )  # fmt: skip
 
@@ -40,13 +40,13 @@ class Said:
     def __init__(self, facts: MemberFacts, asked: list[str]) -> None:
         self.facts, self.asked = facts, asked
 
-    def score(self, squares: Squares) -> MemberScores:
+    def score(self, squares: Squares) -> NetworkScores:
         self.asked.append(self.facts.name)
         seeds = [int(square.reshape(-1)[:4].sum()) for square in squares]
         own = sum(map(ord, self.facts.name))
         rows = [np.random.default_rng([seed, own]).normal(size=1 + WIDTH) for seed in seeds]
         found = np.array(rows, np.float32)
-        return MemberScores(found[:, 0], found[:, 1:])
+        return NetworkScores(found[:, :1], found[:, 1:])
 
 
 def build_scorer(second_stage: SecondStage) -> tuple[Scorer, list[str]]:

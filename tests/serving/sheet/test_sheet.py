@@ -153,8 +153,7 @@ def test_shares_of_blocks_add_up_to_the_score(ensemble, content, facts, name):
     own = ensemble.scorer
     second_stage = replace(own.second_stage, shipped=name)
     held = ensemble.facts
-    load = own.get_member
-    scorer = Scorer(second_stage, held.members, held.pixels, lambda member: load(member.name))
+    scorer = Scorer(second_stage, held.members, held.pixels, own.get_network)
     row = show_row(draw(ensemble, content))
     shares = share_blocks(scorer, row)
     assert shares is not None
@@ -168,12 +167,12 @@ def test_a_model_without_trees_has_the_shares_of_its_combiner(ensemble, content)
     own = ensemble.scorer
     mean = own.second_stage.models["mean"]
     treeless = Boosted(BestSimple(mean.combiner), None, ())  # no table: nothing looks at columns
-    facts, load = ensemble.facts, own.get_member
+    facts, load = ensemble.facts, own.get_network
     found = []
     for model in (mean, treeless):
         models = {**own.second_stage.models, "mean": model}
         second_stage = replace(own.second_stage, models=models, shipped="mean")
-        scorer = Scorer(second_stage, facts.members, facts.pixels, lambda m: load(m.name))
+        scorer = Scorer(second_stage, facts.members, facts.pixels, load)
         found.append(share_blocks(scorer, show_row(draw(ensemble, content))))
     assert found[0].blocks == pytest.approx(found[1].blocks)
     assert any(found[0].blocks.values())

@@ -10,7 +10,7 @@ from features.errors import ConfigError
 from features.runtime.budget import BudgetParams
 from features.settings.learning import Network
 from stage1_cnn.networks.network import build_network, check_image_size
-from stage1_cnn.runtime.budget import count_parameters, describe_budget
+from stage1_cnn.runtime.budget import count_folds, count_parameters, describe_budget
 
 LARGE = ["resnet50", "convnext_tiny", "tf_efficientnet_b4", "vit_small_patch16_224"]
 
@@ -80,7 +80,16 @@ def test_heads_of_frozen_networks_are_no_zero_millions():
     frozen = make(kind="frozen", model="resnet18", pretrained=True)
     params = SimpleNamespace(backbones={"clip": frozen}, resolve_backbone=lambda _: frozen)
     line = describe_budget(params, 4, None)
-    assert line.startswith("parameters: 1 network × 4 folds, 2,052 learned, 44.7 M stored")
+    assert line.startswith("parameters: 1 network × 4 folds, 2,052 learned, 11.2 M stored")
+
+
+def test_a_frozen_encoder_counts_once_and_heads_fold_by_fold():
+    frozen, learns = (make(kind=kind, model="test_resnet") for kind in ("frozen", "trained"))
+    one, four = (count_folds(frozen, folds) for folds in (1, 4))
+    assert one == count_parameters(frozen)
+    assert four.learned == 4 * one.learned
+    assert four.stored - one.stored == 3 * (2 * one.learned)  # logits of two classes
+    assert count_folds(learns, 4) == tuple(4 * own for own in count_parameters(learns))
 
 
 def test_a_network_that_cannot_be_built_is_named():

@@ -1,4 +1,4 @@
-"""One member of a bundle: squares of pixels to raw log-odds and embeddings."""
+"""One network of a bundle: squares of pixels to raw log-odds and embeddings."""
 
 import functools
 from collections.abc import Callable
@@ -14,8 +14,9 @@ from serving.scoring.views import SQUARE_VIEWS, Squares
 from stage1_cnn.graphs.sessions import Single, open_session, score_pixels
 
 
-class MemberScores(NamedTuple):
-    """Raw log-odds of fake `(n,)` and embeddings `(n, d)`, the means over the member's views."""
+class NetworkScores(NamedTuple):
+    """Raw log-odds of fake `(n, k)`, a column for each of its `k` heads, and embeddings `(n, d)`:
+    the means over the network's views."""
 
     log_odds: Single
     embeddings: Single
@@ -26,28 +27,29 @@ class MemberScores(NamedTuple):
 
 
 PixelNetwork = Callable[[Squares], tuple[Single, Single]]
-"""`(n, s, s, 3)` to raw log-odds `(n,)` and embeddings `(n, d)`; many threads may ask."""
+"""`(n, s, s, 3)` to raw log-odds, `(n,)` of one head and `(n, k)` of several, and embeddings
+`(n, d)`; many threads may ask."""
 
 
-class BundledMember:
-    """A member whose network is loaded; many threads may ask it."""
+class BundledNetwork:
+    """A network that is loaded; many threads may ask it."""
 
     def __init__(self, folder: Path, facts: MemberFacts, threads: int = 1) -> None:
-        """`threads`: as many does one question take.
+        """`facts`: of any member that it is; `threads`: as many does one question take.
 
-        Raises `BundleError` for a member that needs torch where there is none.
+        Raises `BundleError` for a network that needs torch where there is none.
         """
         self.facts = facts
         self._network = _open(folder / facts.file, facts, threads)
 
-    def score(self, squares: Squares) -> MemberScores:
+    def score(self, squares: Squares) -> NetworkScores:
         """`squares`: `(n, s, s, 3)`, of the side that its sight has."""
         views = SQUARE_VIEWS[self.facts.tta]
         found = [self._network(np.ascontiguousarray(view(squares))) for view in views]
-        if len(found) == 1:
-            return MemberScores(*found[0])
-        log_odds, embeddings = (np.mean(part, axis=0) for part in zip(*found, strict=True))
-        return MemberScores(log_odds, embeddings)
+        log_odds, embeddings = found[0]
+        if len(found) > 1:
+            log_odds, embeddings = (np.mean(part, axis=0) for part in zip(*found, strict=True))
+        return NetworkScores(log_odds.reshape(len(squares), -1), embeddings)
 
 
 def _open(path: Path, facts: MemberFacts, threads: int) -> PixelNetwork:
@@ -57,7 +59,7 @@ def _open(path: Path, facts: MemberFacts, threads: int) -> PixelNetwork:
     try:
         from serving.scoring.torch_network import load_torch_network
     except ImportError:
-        problem = f"member {facts.name} is no ONNX graph ({facts.reason}), so it needs torch"
+        problem = f"{facts.file} is no ONNX graph ({facts.reason}), so it needs torch"
         advice = "pip install 'forgerystack[train]'"
         raise BundleError(str(path.parent.parent), [problem], advice) from None
     return load_torch_network(path, facts)

@@ -1,0 +1,151 @@
+"""Seconds a picture of a bundle's networks: folds of a frozen encoder as one, or each alone.
+
+Run: python -m benchmarks.shared_encoders [--quick] [--project FOLDER]
+
+shared   one file: the encoder once, a head for each fold
+apart    a file for each fold, as networks that learn have
+
+Of an untrained ViT-tiny with four heads at 224 pixels; or of all networks of a finished project,
+which is only read. On one thread, batches of 16 squares of noise, as labelling asks. The sides take
+turns; the ratio is the median over the rounds of seconds apart / shared.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import chdir
+from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from features.core.members import Correction, MemberId
+from features.settings.learning import Augment, Ema, Loss, Network, Optimizer, Sampling, Schedule
+from features.settings.scoring import Scoring
+from features.settings.sections import load_params
+from features.settings.training import MemberSettings, Weights
+from serving.bundle import run
+from serving.bundle.networks import TorchNetwork, write_network
+from serving.bundle.settings import BundleParams
+from serving.format.facts import Sight
+from serving.reading.shown import RowSquares
+from serving.scoring.networks import BundledNetwork
+from serving.scoring.scorer import TOGETHER
+from serving.scoring.shared_heads import SharedHeads
+from serving.scoring.views import Squares
+from stage1_cnn.networks.frozen_network import FrozenNetwork, set_head
+from stage1_cnn.networks.member import Member
+from stage1_cnn.networks.network import build_network
+from stage1_cnn.scoring.engines import build_torch_engine
+from stage2_ensemble.fitted.bundle import read_ensemble
+
+MODEL, SIZE, FOLDS = "vit_tiny_patch16_224", 224, 4
+Networks = list[TorchNetwork]
+
+
+@dataclass(frozen=True)
+class Side:
+    """Networks that are loaded, and what their files take."""
+
+    networks: Sequence[BundledNetwork]
+    size: int
+
+    def ask(self, squares: dict[Sight, Squares]) -> tuple[float, np.ndarray]:
+        """Seconds a square of each, and all log-odds, in the order of folds."""
+        start = time.perf_counter()
+        found = [own.score(squares[own.facts.sees]).log_odds for own in self.networks]
+        return (time.perf_counter() - start) / TOGETHER, np.hstack(found)
+
+
+def make_networks() -> tuple[Networks, Networks]:
+    """Shared and apart, of random weights."""
+    settings = MemberSettings(
+        kind="frozen", model=MODEL, pretrained=False, image_size=SIZE, sampling=Sampling(),
+        loss=Loss(), optimizer=Optimizer(), schedule=Schedule(epochs=1), ema=Ema(),
+        augment=Augment(), network=Network(), weights=Weights(), seed=0,
+    )  # fmt: skip
+    sees = Sight(mode="square", side=SIZE)
+    members = tuple(
+        Member(MemberId("vit", fold, "", "", Correction()), settings, 2, 1, 1, 1, 1)
+        for fold in range(FOLDS)
+    )
+
+    def open_one(fold: int) -> FrozenNetwork:
+        torch.manual_seed(0)
+        network = build_network(settings)
+        assert isinstance(network, FrozenNetwork)
+        set_head(network, torch.randn(network.head.in_features), float(fold))
+        return network
+
+    def wrap(own: tuple[Member, ...], network: FrozenNetwork) -> TorchNetwork:
+        engine = build_torch_engine(network, settings, torch.device("cpu"))
+        return TorchNetwork(own, engine, Scoring(), sees)
+
+    apart = [wrap((member,), open_one(member.id.fold)) for member in members]
+    network: torch.nn.Module = open_one(0)
+    network.head = SharedHeads(open_one(fold).head for fold in range(FOLDS))
+    assert isinstance(network, FrozenNetwork)
+    return [wrap(members, network)], apart
+
+
+def open_project(project: Path) -> tuple[Networks, Networks]:
+    """Shared and apart, of a finished project."""
+    with chdir(project):
+        asked = load_params(BundleParams), read_ensemble(run.STACKERS)
+        shared = run.open_networks(*asked)
+        with patch.object(run, "share_encoders", lambda members: [(own,) for own in members]):
+            return shared, run.open_networks(*asked)
+
+
+def write_side(networks: Networks, squares: dict[Sight, Squares], folder: Path) -> Side:
+    """Into files, and opened again."""
+    folder.mkdir()
+    loaded = []
+    for network in networks:
+        count = len(squares[network.sees])
+        rows = RowSquares(squares[network.sees], np.arange(count), np.ones(count, np.int64))
+        loaded.append(BundledNetwork(folder, write_network(network, rows, folder)[0]))
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return Side(loaded, size)
+
+
+def main() -> None:
+    """Write both sides, ask them in turn, print the ratio."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("--project", type=Path, help="folder of a finished project")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    shared, apart = open_project(options.project) if options.project else make_networks()
+    rng = np.random.default_rng(0)
+    squares = {
+        network.sees: rng.integers(0, 256, (TOGETHER, *[network.sees.side] * 2, 3), np.uint8)
+        for network in shared
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        sides = [
+            write_side(networks, squares, Path(folder) / name)
+            for name, networks in (("shared", shared), ("apart", apart))
+        ]
+        warm = [side.ask(squares)[1] for side in sides]
+        same = np.array_equal(*warm)
+        count = 3 if options.quick else 7
+        rounds = [[side.ask(squares)[0] for side in sides] for _ in range(count)]
+    table = Table("", "files, MB", "seconds a picture")
+    for number, (name, side) in enumerate(zip(("shared", "apart"), sides, strict=True)):
+        seconds = statistics.median(both[number] for both in rounds)
+        table.add_row(name, f"{side.size / 1e6:.1f}", f"{seconds:.3f}")
+    Console().print(table)
+    print(f"log-odds are {'the same to the bit' if same else 'not the same'}")
+    ratio = statistics.median(alone / together for together, alone in rounds)
+    print(f"ratio shared_encoders {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    main()
