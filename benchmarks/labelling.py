@@ -39,7 +39,7 @@ from features.demo.photos import PHOTOS, read_photo
 from features.settings.images import Limits
 from features.settings.learning import Augment, Ema, Loss, Network, Optimizer, Sampling, Schedule
 from features.settings.scoring import Scoring
-from features.settings.training import MemberSettings, Weights
+from features.settings.training import Kind, MemberSettings, Weights
 from serving import Ensemble
 from serving.bundle.networks import TorchNetwork, write_network
 from serving.format.facts import FORM, BundleFacts, MemberFacts, PixelFacts, Sight
@@ -93,13 +93,18 @@ def make_bundle(folder: Path, sees: Sight) -> Path:
     return folder
 
 
+def choose_untrained(model: str, kind: Kind) -> MemberSettings:
+    """A network of random weights for squares of `SIZE` pixels."""
+    return MemberSettings(
+        kind=kind, model=model, pretrained=False, image_size=SIZE, sampling=Sampling(),
+        loss=Loss(), optimizer=Optimizer(), schedule=Schedule(epochs=1), ema=Ema(),
+        augment=Augment(), network=Network(), weights=Weights(), seed=0,
+    )  # fmt: skip
+
+
 def write_member(name: str, model: str, sees: Sight, folder: Path) -> MemberFacts:
     """An untrained network as a graph."""
-    settings = MemberSettings(
-        model=model, pretrained=False, image_size=SIZE, sampling=Sampling(), loss=Loss(),
-        optimizer=Optimizer(), schedule=Schedule(epochs=1), ema=Ema(), augment=Augment(),
-        network=Network(), weights=Weights(), seed=0,
-    )  # fmt: skip
+    settings = choose_untrained(model, "trained")
     engine = build_torch_engine(build_network(settings), settings, torch.device("cpu"))
     member = Member(MemberId(name, 0, name, "train", Correction()), settings, 2, 1, 1, 1, 1)
     squares = np.random.default_rng(0).integers(0, 256, (8, SIZE, SIZE, 3), np.uint8)

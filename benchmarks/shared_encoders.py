@@ -25,11 +25,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.labelling import SIZE, choose_untrained
 from features.core.members import Correction, MemberId
-from features.settings.learning import Augment, Ema, Loss, Network, Optimizer, Sampling, Schedule
 from features.settings.scoring import Scoring
 from features.settings.sections import load_params
-from features.settings.training import MemberSettings, Weights
 from serving.bundle import run
 from serving.bundle.networks import TorchNetwork, write_network
 from serving.bundle.settings import BundleParams
@@ -45,7 +44,7 @@ from stage1_cnn.networks.network import build_network
 from stage1_cnn.scoring.engines import build_torch_engine
 from stage2_ensemble.fitted.bundle import read_ensemble
 
-MODEL, SIZE, FOLDS = "vit_tiny_patch16_224", 224, 4
+MODEL, FOLDS = "vit_tiny_patch16_224", 4
 Networks = list[TorchNetwork]
 
 
@@ -65,11 +64,7 @@ class Side:
 
 def make_networks() -> tuple[Networks, Networks]:
     """Shared and apart, of random weights."""
-    settings = MemberSettings(
-        kind="frozen", model=MODEL, pretrained=False, image_size=SIZE, sampling=Sampling(),
-        loss=Loss(), optimizer=Optimizer(), schedule=Schedule(epochs=1), ema=Ema(),
-        augment=Augment(), network=Network(), weights=Weights(), seed=0,
-    )  # fmt: skip
+    settings = choose_untrained(MODEL, "frozen")
     sees = Sight(mode="square", side=SIZE)
     members = tuple(
         Member(MemberId("vit", fold, "", "", Correction()), settings, 2, 1, 1, 1, 1)

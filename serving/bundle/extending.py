@@ -44,14 +44,14 @@ def extend_graph(network: FrozenNetwork, side: int, resized_from: int, path: Pat
     building = _Building(model.opset_import)
     building.show(network, given.name, side, resized_from)
     count = len(building.nodes)
-    building.score(network, len(output.type.tensor_type.shape.dim))
+    heads = read_heads(network)
+    building.score(network, heads, len(output.type.tensor_type.shape.dim))
     nodes = [*building.nodes[:count], *graph.node, *building.nodes[count:]]
     del graph.node[:], graph.input[:], graph.output[:]
     graph.node.extend(nodes)
     graph.initializer.extend(building.weights)
-    side, heads = resized_from, read_heads(network)
     columns = [] if len(heads) == 1 else [len(heads)]
-    graph.input.append(_declare(INPUT, TensorProto.UINT8, "batch", side, side, 3))
+    graph.input.append(_declare(INPUT, TensorProto.UINT8, "batch", resized_from, resized_from, 3))
     graph.output.append(_declare(OUTPUTS[0], TensorProto.FLOAT, "batch", *columns))
     graph.output.append(_declare(OUTPUTS[1], TensorProto.FLOAT, "batch", len(heads[0][0])))
     onnx.save(model, path)
@@ -101,9 +101,8 @@ class _Building:
             planes = self.add("Transpose", [planes], perm=[0, 2, 3, 1])
         self.add("Cast", [planes], given, to=TYPES[settings.dtype])
 
-    def score(self, network: FrozenNetwork, rank: int) -> None:
+    def score(self, network: FrozenNetwork, heads: list[tuple[Tensor, float]], rank: int) -> None:
         """From the encoder's output, of so many axes, to embeddings and log-odds."""
-        heads = read_heads(network)
         found = self.add("Cast", [network.encoder.graph.output], to=TensorProto.FLOAT)
         if network.pooling is not None:
             found = self._pool(found, network, rank)

@@ -86,14 +86,18 @@ def open_network(
         sees = Sight(mode="crop", side=side, most=scoring.most_crops)
     engine = build_engine(first, folders[0], side, torch.device("cpu"))
     if len(members) > 1:
-        engine.network.head = SharedHeads(map(_load_head, folders, members))
+        others = map(_load_head, folders[1:], members[1:])
+        engine.network.head = SharedHeads([_get_head(engine.network), *others])
     return TorchNetwork(members, TorchEngine(engine.network, engine.normalise), scoring, sees)
 
 
 def _load_head(folder: Path, member: Member) -> nn.Module:
-    head = load_network(folder, member).head
-    assert isinstance(head, nn.Module)
-    return head
+    return _get_head(load_network(folder, member))
+
+
+def _get_head(network: nn.Module) -> nn.Module:
+    assert isinstance(network, FrozenNetwork)
+    return network.head
 
 
 def write_network(source: TorchNetwork, rows: RowSquares, bundle: Path) -> list[MemberFacts]:

@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from stage1_cnn.networks.frozen_network import FrozenNetwork
+from stage1_cnn.networks.frozen_network import FrozenNetwork, read_head
 
 
 class SharedHeads(nn.ModuleList):
@@ -23,7 +23,4 @@ class SharedHeads(nn.ModuleList):
 def read_heads(network: FrozenNetwork) -> list[tuple[Tensor, float]]:
     """Weight `(d,)` and bias of each head: log-odds of fake are embedding · weight + bias."""
     heads = network.head if isinstance(network.head, SharedHeads) else [network.head]
-    return [
-        (head.weight[1] - head.weight[0], float(head.bias[1] - head.bias[0]))
-        for head in cast("list[nn.Linear]", heads)
-    ]
+    return [read_head(head) for head in cast("list[nn.Linear]", heads)]

@@ -214,13 +214,10 @@ def _build_entry(
 
 def _compare_over_rows(sides: tuple[_BySeed, _BySeed], judged: RowFacts) -> AucEstimate | None:
     """`None` where a run kept no log-odds."""
-    first, second = ([odds for _, odds in side.values()] for side in sides)
-    known = [odds for odds in (*first, *second) if odds is not None]
-    if len(known) < len(first) + len(second):
+    first, second = ([odds for _, odds in side.values() if odds is not None] for side in sides)
+    if (len(first), len(second)) != tuple(map(len, sides)):
         return None
-    return compare_average_aucs(
-        judged.labels, judged.groups, known[: len(first)], known[len(first) :]
-    )
+    return compare_average_aucs(judged.labels, judged.groups, first, second)
 
 
 def _list_values(by_seed: _BySeed, measure: Measure) -> list[float]:

@@ -63,7 +63,7 @@ def _embed(
 ) -> list[EmbeddedPart]:
     network = load_network(task.member_dir, task.member)
     assert isinstance(network, FrozenNetwork)
-    weight, bias = read_head(network)
+    weight, bias = read_head(network.head)
     encoding = Encoding(task.member.settings, task.member.id.encoder, scoring, images)
     engine, head = encoding.build_engine(network, processes), Head(weight.numpy(), bias)
     return [

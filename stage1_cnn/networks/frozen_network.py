@@ -124,7 +124,6 @@ def set_head(network: FrozenNetwork, weight: Tensor, bias: float) -> None:
         head.bias[1] = bias
 
 
-def read_head(network: FrozenNetwork) -> tuple[Tensor, float]:
-    """`weight` `(d,)` and bias, as `set_head` left them."""
-    head = network.head
+def read_head(head: nn.Linear) -> tuple[Tensor, float]:
+    """`weight` `(d,)` and bias of a network's head, as `set_head` left them."""
     return head.weight[1] - head.weight[0], float(head.bias[1] - head.bias[0])

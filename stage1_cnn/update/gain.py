@@ -43,10 +43,8 @@ def compare_heads(
 
 def tell_gain(gain: DomainGain) -> str:
     """`better`, `worse`, or that the interval does not tell."""
-    low, high = gain.difference.low, gain.difference.high
-    if low is None or high is None:
-        return "too few to tell"
-    return "better" if low > 0 else "worse" if high < 0 else "not told apart"
+    words = {1: "better", -1: "worse", 0: "not told apart", None: "too few to tell"}
+    return words[gain.difference.sign]
 
 
 def _measure_gain(train: Manifest, rows: Ids, before: Floats, after: Floats) -> DomainGain:

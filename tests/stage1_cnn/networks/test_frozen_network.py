@@ -97,5 +97,5 @@ def test_the_head_is_a_matter_of_weight_and_bias():
     with torch.inference_mode():
         embeddings, log_odds = embed(network, IMAGES)
     torch.testing.assert_close(log_odds, embeddings @ weight + 0.25)
-    torch.testing.assert_close(read_head(network)[0], weight)
-    assert read_head(network)[1] == 0.25
+    torch.testing.assert_close(read_head(network.head)[0], weight)
+    assert read_head(network.head)[1] == 0.25
