@@ -43,13 +43,6 @@ class AucEstimate:
         """The inverse of `to_metrics`; other keys are passed over."""
         return cls(values["auc"], values["auc_low"], values["auc_high"])
 
-    @property
-    def sign(self) -> int | None:
-        """Of a difference: 1 or -1 where its interval leaves out 0, else 0; `None` without one."""
-        if self.low is None or self.high is None:
-            return None
-        return (self.low > 0) - (self.high < 0)
-
     def describe(self) -> str:
         """`0.617 [0.551, 0.679]`."""
         return format_figure(self.auc, self.low, self.high)

@@ -10,6 +10,8 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from features.core.auc import AucEstimate
+from features.core.intervals import IntervalSide, find_side
 from features.core.number_text import format_margin
 from features.settings.training import Kind
 from stage1_cnn.compare.statistics import (
@@ -31,8 +33,13 @@ TITLES: dict[Measure, str] = {
     "log_loss": "log loss",
 }
 SHOWN: tuple[Measure, ...] = ("auc", "accuracy", "balanced_accuracy")
-OTHER_ROWS = {1: "better", -1: "worse", 0: "cannot tell", None: NO_VALUE}
-"""By the sign of a difference's interval."""
+OTHER_ROWS: dict[IntervalSide, str] = {
+    "above": "better",
+    "below": "worse",
+    "around": "cannot tell",
+    "unknown": NO_VALUE,
+}
+"""By where the interval of a difference lies."""
 SEEDED: dict[Kind, str] = {
     "trained": "draws, and weights that are not pretrained",
     "frozen": "inner folds by which the head's prior is chosen",
@@ -79,11 +86,15 @@ def build_grids(entries: Sequence[Entry], baseline: str) -> list[Grid]:
     if over_rows:
         texts = ("rows", "entry", "Δ AUC", "other rows")
         rows = [
-            (f"{e.rows:,}", e.name, found.describe_difference(), OTHER_ROWS[found.sign])
+            (f"{e.rows:,}", e.name, found.describe_difference(), _judge_over_rows(found))
             for e, found in over_rows
         ]
         grids.append(Grid(f"Against {baseline}, paired by row; 95 % over rows", texts, rows))
     return grids
+
+
+def _judge_over_rows(found: AucEstimate) -> str:
+    return OTHER_ROWS[find_side(found.low, found.high)]
 
 
 def _list_differences(entry: Entry) -> list[str]:

@@ -10,7 +10,15 @@ from typing import NamedTuple
 import numpy as np
 
 from features.core.auc import AucEstimate, Floats, Mask, compare_aucs, measure_auc
+from features.core.intervals import IntervalSide, find_side
 from features.core.manifest import Ids, Manifest, count_classes
+
+WORDS: dict[IntervalSide, str] = {
+    "above": "better",
+    "below": "worse",
+    "around": "not told apart",
+    "unknown": "too few to tell",
+}
 
 
 class DomainGain(NamedTuple):
@@ -43,8 +51,7 @@ def compare_heads(
 
 def tell_gain(gain: DomainGain) -> str:
     """`better`, `worse`, or that the interval does not tell."""
-    words = {1: "better", -1: "worse", 0: "not told apart", None: "too few to tell"}
-    return words[gain.difference.sign]
+    return WORDS[find_side(gain.difference.low, gain.difference.high)]
 
 
 def _measure_gain(train: Manifest, rows: Ids, before: Floats, after: Floats) -> DomainGain:

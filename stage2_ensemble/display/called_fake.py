@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+from features.core.intervals import IntervalSide
 from stage2_ensemble.display.layout import Column, Row, TextTable
 from stage2_ensemble.results.form import ValMetrics
 from stage2_ensemble.results.scores import CalledFake
 from stage2_ensemble.sentences.called_fake import LISTS, Kind, judge_share
-from stage2_ensemble.sentences.intervals import IntervalSide, format_interval
+from stage2_ensemble.sentences.intervals import format_interval
 
 MOST = 10
 """Names of a list; `metrics.json` has all."""

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from features.core.intervals import IntervalSide
 from features.core.number_text import NO_VALUE
 from features.runtime.costs import UNKNOWN, Cost
 from stage2_ensemble.display.layout import Column, Row, TextTable
 from stage2_ensemble.results.form import ValMetrics, title_backbone
 from stage2_ensemble.sentences.intervals import (
-    IntervalSide,
     format_change,
     format_interval,
     judge_difference,

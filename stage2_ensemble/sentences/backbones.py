@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from features.core.intervals import IntervalSide
 from features.core.number_text import format_percent
 from features.runtime.costs import Cost
 from stage2_ensemble.models.candidates import GATED
@@ -14,7 +15,6 @@ from stage2_ensemble.results.form import (
 )
 from stage2_ensemble.sentences.intervals import (
     INTERVALS,
-    IntervalSide,
     format_change,
     judge_difference,
 )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal
 
+from features.core.intervals import IntervalSide, find_side
 from features.core.number_text import format_figure
 from stage2_ensemble.results.scores import (
     CalledFake,
@@ -10,7 +11,7 @@ from stage2_ensemble.results.scores import (
     CalledFakeClass,
     NamedCalledFake,
 )
-from stage2_ensemble.sentences.intervals import IntervalSide, format_interval
+from stage2_ensemble.sentences.intervals import format_interval
 
 Kind = Literal["reals", "fakes"]
 Column = Literal["sources", "generators"]
@@ -32,12 +33,7 @@ NO_SOURCES = (
 
 def judge_share(entry: NamedCalledFake, everything: CalledFake) -> IntervalSide:
     """Where its interval, with the risk shared among all names, lies beside the rate of all."""
-    low, high, rate = entry["shared_low"], entry["shared_high"], everything["called_fake"]
-    if low is None or high is None:
-        return "unknown"
-    if low > rate:
-        return "above"
-    return "below" if high < rate else "around"
+    return find_side(entry["shared_low"], entry["shared_high"], everything["called_fake"])
 
 
 def is_any_worse(kind: Kind, column: Column, found: CalledFakeClass) -> bool:

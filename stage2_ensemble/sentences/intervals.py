@@ -6,13 +6,13 @@ INTERVALS[judge_difference(gap)]                 # interval includes 0
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
+from features.core.intervals import IntervalSide, find_side
 from features.core.number_text import format_difference, format_figure
 from stage2_ensemble.measures.resampling import LEAST_GROUPS
 from stage2_ensemble.results.scores import read_interval
 
-IntervalSide = Literal["above", "below", "around", "unknown"]
 INTERVALS: dict[IntervalSide, str] = {
     "above": "interval above 0",
     "below": "interval below 0",
@@ -36,8 +36,4 @@ def format_change(values: Mapping[str, Any], name: str = "auc") -> str:
 def judge_difference(values: Mapping[str, Any], name: str = "auc") -> IntervalSide:
     """Where the 95 % interval of a difference lies; `unknown` without one."""
     _, low, high = read_interval(values, name)
-    if low is None or high is None:
-        return "unknown"
-    if low > 0:
-        return "above"
-    return "below" if high < 0 else "around"
+    return find_side(low, high)
