@@ -6,16 +6,19 @@ is measured. Bounds are rounded outwards, so that an interval never shrinks to f
     format_figure(0.95602, 0.94125, 0.96788)         # 0.956 [0.941, 0.968]
     format_difference(0.00312, -0.00021, 0.00635)    # +0.0031 [-0.0003, +0.0064]
     format_percent(0.0417)                           # 4.2 %
+    find_side(-0.00021, 0.00635)                     # around
 """
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 NO_VALUE = "–"
 DIGITS = 3
 DIFFERENCE_DIGITS = 4
 EXACT = 1e-9
 """In last digits: bounds as near as this to a written number are that number."""
+IntervalSide = Literal["above", "below", "around", "unknown"]
 
 
 def format_figure(value: float | None, low: float | None = None, high: float | None = None) -> str:
@@ -87,3 +90,12 @@ def _round(
         slack = EXACT if towards is math.floor else -EXACT
         rounded = towards(value * 10**digits + slack) / 10**digits
     return f"{rounded + 0.0:{sign}.{digits}f}"
+
+
+def find_side(low: float | None, high: float | None, figure: float = 0.0) -> IntervalSide:
+    """On which side of `figure` an interval lies; `unknown` where there is none."""
+    if low is None or high is None:
+        return "unknown"
+    if low > figure:
+        return "above"
+    return "below" if high < figure else "around"

@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from features.core.auc import AucEstimate
-from features.core.intervals import IntervalSide, find_side
-from features.core.number_text import format_margin
+from features.core.number_text import IntervalSide, find_side, format_margin
 from features.settings.training import Kind
 from stage1_cnn.compare.statistics import (
     MEASURES,

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from features.core.auc import AucEstimate, Floats, Mask, compare_aucs, measure_auc
-from features.core.intervals import IntervalSide, find_side
 from features.core.manifest import Ids, Manifest, count_classes
+from features.core.number_text import IntervalSide, find_side
 
 WORDS: dict[IntervalSide, str] = {
     "above": "better",

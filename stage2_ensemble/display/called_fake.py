@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from features.core.intervals import IntervalSide
+from features.core.number_text import IntervalSide
 from stage2_ensemble.display.layout import Column, Row, TextTable
 from stage2_ensemble.results.form import ValMetrics
 from stage2_ensemble.results.scores import CalledFake

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from features.core.intervals import IntervalSide
-from features.core.number_text import NO_VALUE
+from features.core.number_text import NO_VALUE, IntervalSide
 from features.runtime.costs import UNKNOWN, Cost
 from stage2_ensemble.display.layout import Column, Row, TextTable
 from stage2_ensemble.results.form import ValMetrics, title_backbone

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 
-from features.core.intervals import IntervalSide
-from features.core.number_text import format_percent
+from features.core.number_text import IntervalSide, format_percent
 from features.runtime.costs import Cost
 from stage2_ensemble.models.candidates import GATED
 from stage2_ensemble.results.form import (

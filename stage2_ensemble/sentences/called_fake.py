@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from features.core.intervals import IntervalSide, find_side
-from features.core.number_text import format_figure
+from features.core.number_text import IntervalSide, find_side, format_figure
 from stage2_ensemble.results.scores import (
     CalledFake,
     CalledFakeByClass,

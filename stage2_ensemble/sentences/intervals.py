@@ -8,8 +8,7 @@ INTERVALS[judge_difference(gap)]                 # interval includes 0
 from collections.abc import Mapping
 from typing import Any
 
-from features.core.intervals import IntervalSide, find_side
-from features.core.number_text import format_difference, format_figure
+from features.core.number_text import IntervalSide, find_side, format_difference, format_figure
 from stage2_ensemble.measures.resampling import LEAST_GROUPS
 from stage2_ensemble.results.scores import read_interval
 
