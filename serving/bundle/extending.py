@@ -104,7 +104,7 @@ class _Building:
     def score(self, network: FrozenNetwork, heads: list[tuple[Tensor, float]], rank: int) -> None:
         """From the encoder's output, of so many axes, to embeddings and log-odds."""
         found = self.add("Cast", [network.encoder.graph.output], to=TensorProto.FLOAT)
-        if network.pooling is not None:
+        if network.reading.pooling is not None:
             found = self._pool(found, network, rank)
         width = np.array([-1, len(heads[0][0])], np.int64)
         embeddings = self.add("Reshape", [found, self.keep(width)], OUTPUTS[1])
@@ -121,7 +121,7 @@ class _Building:
 
     def _pool(self, found: str, network: FrozenNetwork, rank: int) -> str:
         """Tokens `(b, n, d)` or maps `(b, d, h, w)` to `(b, d)`."""
-        if network.pooling == "token":
+        if network.reading.pooling == "token":
             return self.add("Gather", [found, self.keep(np.array(0, np.int64))], axis=1)
         axis = 1
         if rank == 4:
@@ -131,7 +131,7 @@ class _Building:
             start, stop = network.num_prefix_tokens, np.iinfo(np.int64).max
             bounds = [self.keep(np.array([n], np.int64)) for n in (start, stop, axis)]
             found = self.add("Slice", [found, *bounds])
-        kind = "ReduceMean" if network.pooling == "mean" else "ReduceMax"
+        kind = "ReduceMean" if network.reading.pooling == "mean" else "ReduceMax"
         if self.version >= AXES_ARE_INPUTS:
             return self.add(kind, [found, self.keep(np.array([axis], np.int64))], keepdims=0)
         return self.add(kind, [found], axes=[axis], keepdims=0)

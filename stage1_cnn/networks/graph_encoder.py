@@ -2,9 +2,10 @@
 
 settings = settle_graph(settings)              # all that does not fit, at once
 encoder = load_encoder(settings)
-encoder.forward_features(images)
+encoder.forward_outputs(images, ["image_embeds"])
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
 from pathlib import Path
@@ -52,8 +53,8 @@ class GraphEncoder(nn.Module):
         self._session: Any = None
         self._one_by_one = False
 
-    def forward_features(self, images: Tensor) -> Tensor:
-        """The named output, float32, of normalised RGB `(b, 3, h, w)`."""
+    def forward_outputs(self, images: Tensor, names: Sequence[str]) -> list[Tensor]:
+        """Outputs by name, float32, of normalised RGB `(b, 3, h, w)`."""
         if images.is_meta:
             raise NotImplementedError("a graph has no shapes without values")
         session = self._open()
@@ -62,10 +63,11 @@ class GraphEncoder(nn.Module):
         size = given.shape[0] if isinstance(given.shape[0], int) else max(1, len(array))
         size = 1 if self._one_by_one else size
         parts = [
-            session.run([self.graph.output], {given.name: array[i : i + size]})[0]
+            session.run(names, {given.name: array[i : i + size]})
             for i in range(0, len(array), size)
         ]
-        return torch.from_numpy(np.concatenate(parts).astype(np.float32)).to(images.device)
+        found = (np.concatenate(own).astype(np.float32) for own in zip(*parts, strict=True))
+        return [torch.from_numpy(own).to(images.device) for own in found]
 
     def forward_head(self, features: Tensor, pre_logits: bool = True) -> Tensor:
         """An embedding as it is."""

@@ -116,18 +116,18 @@ def test_an_encoder_is_asked_once_for_all_folds(
     shared: Ensemble, given: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: Counter[str] = Counter()
-    score, encode = BundledNetwork.score, GraphEncoder.forward_features
+    score, encode = BundledNetwork.score, GraphEncoder.forward_outputs
 
     def count(network: BundledNetwork, squares: np.ndarray):
         asked[network.facts.file] += 1
         return score(network, squares)
 
-    def count_graph(encoder: GraphEncoder, images: torch.Tensor):
+    def count_graph(encoder: GraphEncoder, images: torch.Tensor, names: list[str]):
         asked["graph"] += 1
-        return encode(encoder, images)
+        return encode(encoder, images, names)
 
     monkeypatch.setattr(BundledNetwork, "score", count)
-    monkeypatch.setattr(GraphEncoder, "forward_features", count_graph)
+    monkeypatch.setattr(GraphEncoder, "forward_outputs", count_graph)
     columns = shared.scorer.ask_members(show(shared, given), all_members=True).columns
     assert asked == {"graph": 1} | {f"members/{name}": 1 for name in FILES}
     for pair in zip(*(own.embeddings for own in columns), strict=True):
