@@ -32,8 +32,9 @@ OF_CORE = (*AUCS, "features/core/members.py")
 MANIFEST = ("features/core/manifest.py", "features/core/manifest_columns.py")
 SUMS, TRUSTED = "features/core/sums.py", "features/core/trusted.py"
 TAR = "features/shards/tar.py"
+JOINED = "stage1_cnn/networks/joined_network.py"
 OF_CHANGED = {
-    *(*AUCS, SUMS, TAR, "features/forensics/__main__.py", "features/forensics/run.py"),
+    *(*AUCS, SUMS, TAR, JOINED, "features/forensics/__main__.py", "features/forensics/run.py"),
     "stage1_cnn/dump/embedded_parts.py",
     *("features/forensics/measuring.py", "features/forensics/settings.py"),
     *("stage1_cnn/augment/augmenter.py", "stage1_cnn/augment/mixing.py"),
@@ -68,7 +69,7 @@ ROOM_MATES = {
         "stage2_ensemble/explanations/shapes.py",
         *("stage2_ensemble/findings/scorers.py", "stage2_ensemble/results/metrics_file.py"),
     },
-    "explain": {*AUCS, SUMS, TAR},
+    "explain": {*AUCS, SUMS, TAR, JOINED},
     "label": {TRUSTED},
     "report": {
         *("features/artifacts/null_model.py", "features/artifacts/row_blocks.py", TAR),

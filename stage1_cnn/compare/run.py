@@ -59,6 +59,7 @@ def build_executor(
     prepare_device(processes.device)
     sessions = Sessions(processes, interruption)
     stores = MemberStores(train, Path(params.data.root), params.images)
+    variants = [params.resolve_variant(name) for name in params.compare.variants]
 
     def execute(run: Run) -> Scores:
         judged.check_unknown_to(run.rows, train)
@@ -68,7 +69,7 @@ def build_executor(
         seed = derive_seed(params.seed, "compare", run.seed)
         task = TrainingTask(settings, store, train, run.rows, seed)
         if settings.kind == "frozen":
-            return fit_member(task, judged.row_ids, params.images, sessions)[1]
+            return fit_member(task, judged.row_ids, params.images, sessions, variants)[1]
         trained = train_member(task, sessions)
         return judge_unseen(trained, task, judged.row_ids, processes)
 

@@ -19,7 +19,6 @@ from features.runtime.costs import Measured, record_seconds
 from features.runtime.interruption import Interruption
 from features.runtime.locks import hold
 from features.runtime.run_folder import RunFolder, describe_run
-from features.settings.images import Images
 from features.settings.scoring import DumpParams
 from stage1_cnn.dump.embedded_parts import build_embedded_parts
 from stage1_cnn.dump.parts import (
@@ -125,11 +124,11 @@ def score_parts(
 
 
 def build_parts(
-    task: Task, images: Images, processes: Processes, interruption: Interruption
+    task: Task, params: DumpParams, processes: Processes, interruption: Interruption
 ) -> list[Part]:
     """What is scored of each role, and how. Raises `Stopped`."""
     if task.member.settings.kind == "frozen":
-        return build_embedded_parts(task, images, processes, interruption)
+        return build_embedded_parts(task, params, processes, interruption)
     return build_engine_parts(task, processes)
 
 
@@ -164,7 +163,7 @@ def run(
             _log.setLevel(logging.WARNING)
         task = open_task(params, backbone, fold, member_dir)
         with Interruption(limits.max_minutes) as interruption:
-            parts = build_parts(task, params.images, processes, interruption)
+            parts = build_parts(task, params, processes, interruption)
             _log.info(
                 "dump %s: %s at %d px%s, tta %s, by %s on %s%s",
                 task.member.id.name, task.member.settings.model, task.side, task.describe_crops(),

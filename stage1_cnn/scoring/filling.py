@@ -3,9 +3,9 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from features.artifacts.row_blocks import Arrays, RowBlocks
+from features.artifacts.row_blocks import Arrays
 from features.errors import Stopped
 from features.runtime.interruption import Interruption
 from features.runtime.progress import track
@@ -14,6 +14,26 @@ from stage1_cnn.scoring.processes import Processes
 Score = Callable[[int, int], Iterator[Arrays]]
 """The arrays of rows `start` … `stop - 1`, batch by batch, in order; the same on every process."""
 _log = logging.getLogger("forgerystack")
+
+
+class Blocks(Protocol):
+    """What is filled: `RowBlocks`, or several at once."""
+
+    def list_missing(self) -> list[tuple[int, int]]:
+        """See `RowBlocks`."""
+        ...
+
+    def add(self, start: int, arrays: Arrays) -> None:
+        """See `RowBlocks`."""
+        ...
+
+    def save(self) -> None:
+        """See `RowBlocks`."""
+        ...
+
+    def save_if_due(self) -> None:
+        """See `RowBlocks`."""
+        ...
 
 
 class ScoreTask(NamedTuple):
@@ -29,7 +49,7 @@ class ScoreTask(NamedTuple):
 
 
 def fill_blocks(
-    blocks: RowBlocks | None,
+    blocks: Blocks | None,
     task: ScoreTask,
     score: Score,
     processes: Processes,

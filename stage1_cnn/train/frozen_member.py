@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +14,11 @@ from features.pixels.store import ImageStore
 from features.settings.images import Images
 from features.settings.scoring import Scoring
 from features.settings.training import MemberSettings
-from stage1_cnn.frozen.cache import Encoding, embed_rows, identify_encoder
+from stage1_cnn.frozen.cache import embed_rows
 from stage1_cnn.frozen.embedded import Embedded, Head, Singles
+from stage1_cnn.frozen.encoding import Encoding, digest_weights, identify_encoder
 from stage1_cnn.frozen.head import FittedHead, fit_head
+from stage1_cnn.frozen.looks import choose_companions, open_look
 from stage1_cnn.networks.frozen_network import FrozenNetwork, set_head
 from stage1_cnn.networks.network import build_network
 from stage1_cnn.runtime.session import Sessions
@@ -40,15 +43,24 @@ class EmbeddedTrain:
 
 
 def embed_train(
-    settings: MemberSettings, store: ImageStore, train: Manifest, images: Images, sessions: Sessions
+    settings: MemberSettings,
+    store: ImageStore,
+    train: Manifest,
+    images: Images,
+    sessions: Sessions,
+    others: Iterable[MemberSettings] = (),
 ) -> EmbeddedTrain:
-    """Computes what is not there yet. Raises `Stopped`, with all that was computed kept."""
+    """Computes what is not there yet, for those of `others`, too, that read the same encoder.
+
+    `others`: as `params.yaml` has them. Raises `Stopped`, with all that was computed kept.
+    """
     network = build_network(settings)
     assert isinstance(network, FrozenNetwork)
-    encoder = identify_encoder(network, settings)
+    encoder = identify_encoder(digest_weights(network.encoder), settings)
     encoding = Encoding(settings, encoder, Scoring(), images)
-    engine = encoding.build_engine(network, sessions.processes)
-    embedded = embed_rows(encoding, engine, train, store, sessions.processes, sessions.interruption)
+    companions = choose_companions(settings, others)
+    look = open_look(encoding, network, sessions.processes, companions)
+    embedded = embed_rows(look, train, store, sessions.interruption)
     return EmbeddedTrain(network, encoder, embedded)
 
 
@@ -73,14 +85,18 @@ def fit_rows(
 
 
 def fit_member(
-    task: TrainingTask, unseen: Ids, images: Images, sessions: Sessions
+    task: TrainingTask,
+    unseen: Ids,
+    images: Images,
+    sessions: Sessions,
+    others: Iterable[MemberSettings] = (),
 ) -> tuple[Trained, dict[str, UnseenScores]]:
     """The encoder under a head that knows `task.rows`, and what it says of the rows `unseen`.
 
-    Raises `Stopped`, with the embeddings that were computed kept.
+    `others`: as of `embed_train`. Raises `Stopped`, with the embeddings that were computed kept.
     """
     start, settings, train = time.perf_counter(), task.settings, task.train
-    embedded = embed_train(settings, task.store, train, images, sessions)
+    embedded = embed_train(settings, task.store, train, images, sessions, others)
     sessions.interruption.stop_at_once()
     head = fit_rows(settings, train, task.rows, embedded.rows, task.seed).head
     network = embedded.network

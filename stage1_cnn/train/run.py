@@ -93,7 +93,8 @@ def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: RunLim
             sessions = Sessions(processes, interruption, kept.path, limits.save_minutes)
             unseen = task.train.fold_rows(fold)
             if task.settings.kind == "frozen":
-                trained, judged = fit_member(task, unseen, params.images, sessions)
+                others = [params.resolve_backbone(name) for name in params.backbones]
+                trained, judged = fit_member(task, unseen, params.images, sessions, others)
             else:
                 trained, judged = _train(task, unseen, sessions)
         if processes.is_first:

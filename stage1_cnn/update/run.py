@@ -68,11 +68,12 @@ def run(
     entries: list[UpdateEntry] = []
     with join_processes() as processes, Interruption(max_minutes) as interruption:
         sessions = Sessions(processes, interruption)
+        others = [params.resolve_backbone(name) for name in params.backbones]
         for backbone in _choose_frozen(params, backbones):
             settings = settle_network(params.resolve_backbone(backbone))
             shown = (settings.images.mode, settings.image_size)
             store = open_member_store(train, Path(params.data.root), params.images, *shown)
-            embedded = embed_train(settings, store, train, params.images, sessions)
+            embedded = embed_train(settings, store, train, params.images, sessions, others)
             gains = judge_heads(settings, train, is_new, embedded.rows, params.seed)
             entries += [UpdateEntry(backbone, weighing, found) for weighing, found in gains.items()]
     write_text(out / "update.csv", _build_table(entries).to_csv(index=False))
