@@ -14,7 +14,7 @@ from stage1_cnn.dump.parts import PLAIN, Part, Task
 from stage1_cnn.frozen.cache import embed_rows
 from stage1_cnn.frozen.embedded import Embedded, Head
 from stage1_cnn.frozen.encoding import Encoding
-from stage1_cnn.frozen.looks import Look, choose_companions, open_look
+from stage1_cnn.frozen.shared_look import SharedLook, choose_companions, open_shared_look
 from stage1_cnn.networks.frozen_network import FrozenNetwork, read_head
 from stage1_cnn.networks.member import load_network
 from stage1_cnn.scoring.engines import Engine
@@ -63,7 +63,7 @@ def build_embedded_parts(
     others = read_other_backbones(params.dump)
     rows = {role: rows.rows_to_dump(task.member.id.fold) for role, rows in task.manifests.items()}
     alike = [settings for settings, scoring in others if scoring == task.scoring]
-    look = _open_look(task, task.scoring, params.images, processes, alike)
+    look = _open_shared_look(task, task.scoring, params.images, processes, alike)
     parts = _embed(task, look, rows, interruption)
     if not task.is_plain:
         plain = task.scoring.model_copy(update={"tta": "none", "image_size": None})
@@ -71,28 +71,28 @@ def build_embedded_parts(
             "train": task.manifests["train"].fold_rows(task.member.id.fold)
         }
         everyone = [settings for settings, _ in others]
-        look = _open_look(task, plain, params.images, processes, everyone)
+        look = _open_shared_look(task, plain, params.images, processes, everyone)
         (part,) = _embed(task, look, fold_rows, interruption)
         parts.append(replace(part, name=PLAIN))
     return list(parts)
 
 
-def _open_look(
+def _open_shared_look(
     task: Task,
     scoring: Scoring,
     images: Images,
     processes: Processes,
     others: list[MemberSettings],
-) -> Look:
+) -> SharedLook:
     network = load_network(task.member_dir, task.member)
     assert isinstance(network, FrozenNetwork)
     settings = task.member.settings
     encoding = Encoding(settings, task.member.id.encoder, scoring, images)
-    return open_look(encoding, network, processes, choose_companions(settings, others))
+    return open_shared_look(encoding, network, processes, choose_companions(settings, others))
 
 
 def _embed(
-    task: Task, look: Look, rows: Mapping[Role, Ids], interruption: Interruption
+    task: Task, look: SharedLook, rows: Mapping[Role, Ids], interruption: Interruption
 ) -> list[EmbeddedPart]:
     weight, bias = read_head(look.networks[0].head)
     head = Head(weight.cpu().numpy(), bias)

@@ -3,7 +3,7 @@
 A folder for each encoder, geometry and list of pictures, below `images.store_dir`. Labels and folds
 are no part of its key.
 
-look = open_look(encoding, network, processes, companions)
+look = open_shared_look(encoding, network, processes, companions)
 embedded = embed_rows(look, train, store, interruption)
 """
 
@@ -34,7 +34,7 @@ from stage1_cnn.frozen.known import (
     name_squares,
     open_blocks,
 )
-from stage1_cnn.frozen.looks import Look, SharedBlocks, covers
+from stage1_cnn.frozen.shared_look import SharedBlocks, SharedLook, covers
 from stage1_cnn.networks.devices import fixed_algorithms, tell_memory
 from stage1_cnn.scoring.engines import Engine
 from stage1_cnn.scoring.feeding import Loaded, feed, gather_pixels
@@ -46,7 +46,7 @@ FOLDER = "embeddings"
 _log = logging.getLogger("forgerystack")
 
 
-class Place(NamedTuple):
+class EmbeddingPlace(NamedTuple):
     """Where the embeddings of one member lie."""
 
     folder: Path
@@ -55,7 +55,7 @@ class Place(NamedTuple):
 
 
 def embed_rows(
-    look: Look, manifest: Manifest, store: ImageStore, interruption: Interruption
+    look: SharedLook, manifest: Manifest, store: ImageStore, interruption: Interruption
 ) -> Embedded:
     """The embeddings of all readable rows of `manifest`, in every process of one machine.
 
@@ -98,16 +98,16 @@ def embed_rows(
     return Embedded(squares, _map(processes.broadcast(place.folder), (count, place.width)))
 
 
-def _find_place(look: Look, number: int, manifest: Manifest, count: int) -> Place:
+def _find_place(look: SharedLook, number: int, manifest: Manifest, count: int) -> EmbeddingPlace:
     """Of the member `number` of a look, with `count` squares of the pictures of `manifest`."""
     encoding = look.encodings[number]
     key = encoding.describe(look.engine, manifest) | {"squares": count}
     folder = Path(encoding.images.store_dir) / FOLDER / digest_json(key)[:16]
-    return Place(folder, key, look.widths[number])
+    return EmbeddingPlace(folder, key, look.widths[number])
 
 
 def _open_blocks(
-    held: ExitStack, place: Place, names: Names, may_wait: bool = True
+    held: ExitStack, place: EmbeddingPlace, names: Names, may_wait: bool = True
 ) -> tuple[RowBlocks, int]:
     """What is there of the embeddings, with what other lists held, which is counted.
 
@@ -130,7 +130,7 @@ def _open_blocks(
 
 def _open_companions(
     held: ExitStack,
-    look: Look,
+    look: SharedLook,
     manifest: Manifest,
     missing: Sequence[tuple[int, int]],
     names: Names,

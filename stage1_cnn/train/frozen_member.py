@@ -18,7 +18,7 @@ from stage1_cnn.frozen.cache import embed_rows
 from stage1_cnn.frozen.embedded import Embedded, Head, Singles
 from stage1_cnn.frozen.encoding import Encoding, digest_weights, identify_encoder
 from stage1_cnn.frozen.head import FittedHead, fit_head
-from stage1_cnn.frozen.looks import choose_companions, open_look
+from stage1_cnn.frozen.shared_look import choose_companions, open_shared_look
 from stage1_cnn.networks.frozen_network import FrozenNetwork, set_head
 from stage1_cnn.networks.network import build_network
 from stage1_cnn.runtime.session import Sessions
@@ -59,7 +59,7 @@ def embed_train(
     encoder = identify_encoder(digest_weights(network.encoder), settings)
     encoding = Encoding(settings, encoder, Scoring(), images)
     companions = choose_companions(settings, others)
-    look = open_look(encoding, network, sessions.processes, companions)
+    look = open_shared_look(encoding, network, sessions.processes, companions)
     embedded = embed_rows(look, train, store, sessions.interruption)
     return EmbeddedTrain(network, encoder, embedded)
 

@@ -1,7 +1,7 @@
 """One look of a frozen encoder at each picture, for all backbones that read something of it.
 
 others = choose_companions(settings, [params.resolve_backbone(name) for name in params.backbones])
-look = open_look(encoding, network, processes, others)
+look = open_shared_look(encoding, network, processes, others)
 """
 
 import logging
@@ -68,7 +68,7 @@ def _say_shown(settings: MemberSettings) -> dict[str, object]:
 
 
 @dataclass(frozen=True)
-class Look:
+class SharedLook:
     """An encoder as several members read it; the first one is asked for."""
 
     encodings: tuple[Encoding, ...]
@@ -99,12 +99,12 @@ class Look:
         return self.engine, [0]
 
 
-def open_look(
+def open_shared_look(
     encoding: Encoding,
     network: FrozenNetwork,
     processes: Processes,
     companions: Sequence[MemberSettings] = (),
-) -> Look:
+) -> SharedLook:
     """`network`, of `encoding`, is changed to see what it is shown; `companions`: as of
     `choose_companions`, scored alike."""
     encodings, networks = [encoding], [network]
@@ -118,7 +118,7 @@ def open_look(
         encodings.append(Encoding(settings, identity, encoding.scoring, encoding.images))
     encoding.fit_size(network)
     engine = encoding.build_engine(network, processes)
-    return Look(tuple(encodings), tuple(networks), processes, engine)
+    return SharedLook(tuple(encodings), tuple(networks), processes, engine)
 
 
 class SharedBlocks:

@@ -17,8 +17,8 @@ from features.settings.scoring import DumpParams
 from features.settings.sections import load_params
 from features.settings.training import TrainParams
 from stage1_cnn.dump.run import run as run_dump
-from stage1_cnn.frozen import looks
-from stage1_cnn.frozen.looks import choose_companions, covers
+from stage1_cnn.frozen import shared_look
+from stage1_cnn.frozen.shared_look import choose_companions, covers
 from stage1_cnn.networks.frozen_network import find_reading
 from stage1_cnn.networks.network import settle_network
 from stage1_cnn.runtime.runs import RunLimits
@@ -219,7 +219,7 @@ def test_an_encoder_that_says_something_else_is_looked_at_by_each(
         raise ValueError("layers that are read together say something else than alone")
 
     caplog.set_level("INFO", logger="forgerystack")
-    monkeypatch.setattr(looks, "join_networks", refuse)
+    monkeypatch.setattr(shared_look, "join_networks", refuse)
     assert make_all(["net", "inner"]) == {name: alone[name] for name in ("net", "inner")}
     assert "test_resnet is looked at by each backbone" in caplog.text
     assert sum(seen) >= 2 * ROWS
