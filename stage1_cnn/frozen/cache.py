@@ -139,10 +139,11 @@ def _open_companions(
     found = dict[int, RowBlocks]()
     for number in range(1, len(look.encodings)) if missing else ():
         place = _find_place(look, number, manifest, len(names))
-        with suppress(Timeout):
-            blocks, _ = _open_blocks(held, place, names, may_wait=False)
+        with suppress(Timeout), ExitStack() as own:
+            blocks, _ = _open_blocks(own, place, names, may_wait=False)
             if covers(blocks.list_missing(), missing):
                 found[number] = blocks
+                held.enter_context(own.pop_all())
     return found
 
 

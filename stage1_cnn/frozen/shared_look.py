@@ -15,6 +15,7 @@ from features.artifacts.row_blocks import Arrays, RowBlocks
 from features.errors import ConfigError
 from features.settings.training import MemberSettings
 from stage1_cnn.frozen.encoding import Encoding, digest_weights, identify_encoder
+from stage1_cnn.networks.devices import fixed_algorithms, tell_memory
 from stage1_cnn.networks.frozen_network import FrozenNetwork, find_reading, freeze_network
 from stage1_cnn.networks.joined_network import join_networks
 from stage1_cnn.networks.model_names import resolve_model_name
@@ -92,7 +93,8 @@ class SharedLook:
             shape = (1, CHANNELS[first.settings.network.input], first.side, first.side)
             images = torch.linspace(-2, 2, prod(shape), device=self.engine.device).reshape(shape)
             try:
-                joined = join_networks([self.networks[number] for number in numbers], images)
+                with tell_memory(self.engine.device), fixed_algorithms():
+                    joined = join_networks([self.networks[number] for number in numbers], images)
                 return first.build_engine(joined, self.processes), list(numbers)
             except ValueError as error:
                 _log.info("%s is looked at by each backbone: %s", first.settings.model, error)

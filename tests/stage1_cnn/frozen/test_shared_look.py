@@ -17,7 +17,7 @@ from features.settings.scoring import DumpParams
 from features.settings.sections import load_params
 from features.settings.training import TrainParams
 from stage1_cnn.dump.run import run as run_dump
-from stage1_cnn.frozen import shared_look
+from stage1_cnn.frozen import cache, shared_look
 from stage1_cnn.frozen.shared_look import choose_companions, covers
 from stage1_cnn.networks.frozen_network import find_reading
 from stage1_cnn.networks.network import settle_network
@@ -207,6 +207,24 @@ def test_a_companion_that_has_all_is_left_as_it_is(alone: dict, seen: list[int])
     seen.clear()
     assert make_all(["net", "inner"]) == {name: alone[name] for name in ("net", "inner")}
     assert ROWS <= sum(seen) <= ROWS + 4 * 16
+
+
+def test_nobody_waits_for_a_companion_that_is_left_as_it_is(monkeypatch) -> None:
+    write_backbones(Path(), {"inner": BACKBONES["inner"]})
+    train("inner")
+    write_backbones(Path(), {name: BACKBONES[name] for name in ("net", "inner")})
+    (folder,) = Path("store/embeddings").iterdir()
+    is_free: list[bool] = []
+    fill = cache.fill_blocks
+
+    def look_at_lock(*given):
+        with FileLock(folder / "lock", timeout=0):
+            is_free.append(True)
+        return fill(*given)
+
+    monkeypatch.setattr(cache, "fill_blocks", look_at_lock)
+    train("net")
+    assert is_free == [True]
 
 
 def test_an_encoder_that_says_something_else_is_looked_at_by_each(
