@@ -110,7 +110,8 @@ def _say_trust(metrics: ValMetrics) -> Answer:
     question = "Can it be trusted on other data?"
     if doubts:
         some = "is one reason" if len(doubts) == 1 else f"are {len(doubts)} reasons"
-        return Answer(question, f"There {some} for doubt", "bad", (*doubts, *known))
+        first = ", named first" if known else ""  # what follows is none
+        return Answer(question, f"There {some} for doubt{first}", "bad", (*doubts, *known))
     if "gap" not in metrics["domains"]:
         return Answer(question, "Val cannot tell: it has no unseen generators", "open", (*known,))
     return Answer(question, "Val shows no reason for doubt", "good", (*known,))

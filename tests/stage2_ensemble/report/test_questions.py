@@ -117,9 +117,29 @@ def test_every_doubt_is_listed(metrics):
         "robust": {},
     }
     answer, text = say(metrics, 2)
-    assert answer.short == "There are 4 reasons for doubt"
+    assert answer.short == "There are 4 reasons for doubt, named first"
     for words in ("without looking, mostly by bytes", "+0.1000", "jpeg 50", "FPR at the threshold"):
         assert words in text
+
+
+def test_doubts_are_said_to_come_first_only_where_something_else_follows(metrics):
+    metrics["val"]["stack"]["reliable"] = True
+    metrics["val"]["null_model"]["told_apart"] = False
+    for entry in metrics["promises"].values():
+        entry["verdict"] = "kept"
+    metrics["domains"] = {"gap": {"auc": 0.1, "auc_low": 0.05, "auc_high": 0.15, "against": "a"}}
+    metrics["robustness"]["variants"] = []
+    reals = metrics["called_fake"]["reals"]
+    reals["all"]["called_fake"] = 0.1
+    reals["sources"][0]["shared_low"] = 0.2
+    answer, _ = say(metrics, 2)
+    assert answer.short == "There are 2 reasons for doubt"
+    assert len(answer.reasons) == 2
+    reals["sources"] = []
+    answer, _ = say(metrics, 2)
+    assert answer.short == "There is one reason for doubt, named first"
+    assert "+0.1000" in answer.reasons[0]
+    assert len(answer.reasons) == 2
 
 
 def test_a_source_of_reals_that_is_called_fake_more_often_is_a_reason_for_doubt(metrics):
@@ -135,7 +155,7 @@ def test_a_source_of_reals_that_is_called_fake_more_often_is_a_reason_for_doubt(
     answer, text = say(metrics, 2)
     assert "Of 2 sources of reals the worst is phone" in text
     assert (before.short, answer.short) == (
-        "There is one reason for doubt", "There are 2 reasons for doubt",
+        "There is one reason for doubt, named first", "There are 2 reasons for doubt, named first",
     )  # fmt: skip
     reals["sources"] = []
     assert "Reals of val have no source" in say(metrics, 2)[1]
