@@ -103,31 +103,40 @@ def list_slices(count: int) -> list[slice]:
     return [slice(start, start + ROWS) for start in range(0, max(count, 1), ROWS)]
 
 
+def count_known(array: "da.Array") -> int:
+    """Rows that hold no NaN."""
+    return int((~np.isnan(array).any(axis=1)).sum().compute())
+
+
 def fit_incremental(array: "da.Array", components: int) -> tuple[Array, Array]:
     """Mean `(d,)` and `components` components `(c, d)` of the rows without NaN, by scikit-learn's
-    IncrementalPCA, block after block; no components where no block has so many known rows.
+    IncrementalPCA, block after block; no components of fewer rows than these.
 
-    Blocks before the first one that has are passed over: it cannot begin with fewer. A block that
-    is lost with its worker is read again: the order of blocks is that of the rows.
+    It cannot begin with fewer either: until there are enough, known rows wait for the next block. A
+    block that is lost with its worker is read again: the order of blocks is that of the rows.
     """
     from dask import delayed
     from sklearn.decomposition import IncrementalPCA
 
-    model = delayed(IncrementalPCA(components))
+    width = array.shape[1]
+    learned = delayed((IncrementalPCA(components), np.empty((0, width), np.float32)))
     for block in list_row_blocks(array):
-        model = delayed(_learn)(model, block)
-    fitted = model.compute()
+        learned = delayed(_learn)(learned, block)
+    fitted, _ = learned.compute()
     if not hasattr(fitted, "components_"):
-        width = array.shape[1]
         return np.zeros(width), np.empty((0, width))
     return fitted.mean_, fitted.components_
 
 
-def _learn(model: Any, block: Array) -> Any:
-    """A copy of the model that knows these rows too: Dask may ask for it twice."""
+def _learn(before: tuple[Any, Array], block: Array) -> tuple[Any, Array]:
+    """A copy of the model that knows these rows too: Dask may ask for it twice; and what waits."""
+    model, waiting = before
     rows = block[~np.isnan(block).any(axis=1)].astype(np.float32)
+    rows = np.concatenate([waiting, rows])
+    least = 1 if hasattr(model, "components_") else max(model.n_components, 2)  # one has no spread
+    if len(rows) < least:
+        return model, rows
     learned = deepcopy(model)
-    if len(rows) >= (1 if hasattr(learned, "components_") else learned.n_components):
-        with threadpool_limits(limits=1, user_api="blas"):
-            learned.partial_fit(rows)
-    return learned
+    with threadpool_limits(limits=1, user_api="blas"):
+        learned.partial_fit(rows)
+    return learned, rows[:0]

@@ -109,3 +109,18 @@ def test_rows_without_an_embedding_teach_nothing():
     assert components.shape == (2, 6)
     nothing = fit_incremental(spread_rows(np.full((90, 6), np.nan, np.float16)), 2)
     assert [part.shape for part in nothing] == [(6,), (0, 6)]
+
+
+@pytest.mark.parametrize("known", [0, 1, 2, 11, 40, 200])
+def test_rows_without_an_embedding_count_neither_here_nor_there(known):
+    """Most blocks have fewer known rows than there are components."""
+    rng = np.random.default_rng(0)
+    rows = (rng.normal(size=(800, 6)) * (9, 7, 5, 4, 3, 2)).astype(np.float16)
+    rows[rng.permutation(800)[known:]] = np.nan
+    wanted = Projection.fit(rows, 6, 0)
+    found = Projection.fit(spread_rows(rows), 6, 0)
+    assert found.components.shape == wanted.components.shape
+    assert found.mean == pytest.approx(wanted.mean, abs=1e-3)
+    if known > 6 * 4:  # all components, so block by block nothing is left out
+        turned = np.abs(found.components @ wanted.components.T)
+        assert turned == pytest.approx(np.eye(6), abs=1e-2)
