@@ -29,7 +29,7 @@ def is_spread(array: Any) -> bool:
 
 
 def spread_rows(array: Array) -> "da.Array":
-    """`(n, d)` of a memory-mapped file, whose blocks are read by whoever works on them.
+    """`(n, d)` of a memory-mapped file or a run of its rows, read by whoever works on a block.
 
     Of another array the rows are sent; one without columns stays as it is.
     """
@@ -38,20 +38,36 @@ def spread_rows(array: Array) -> "da.Array":
     if not array.shape[1]:
         return array
     blocks = _cut(len(array))
-    if not isinstance(array, np.memmap):
-        return da.from_array(array, chunks=(blocks, -1))
+    first = _find_first(array)
+    if first is None:
+        return da.from_array(np.asarray(array), chunks=(blocks, -1))
     return da.map_blocks(
         _read_block,
-        str(array.filename),
+        str(array.filename),  # type: ignore[attr-defined]
+        first,
         chunks=(blocks, array.shape[1:]),
         dtype=array.dtype,
         meta=np.empty((0, 0), array.dtype),
     )
 
 
-def _read_block(path: str, block_info: Any = None) -> Array:
+def _find_first(array: Array) -> int | None:
+    """The row of a memory-mapped file that `array` begins at; `None` if it is no run of rows."""
+    if not isinstance(array, np.memmap):
+        return None
+    whole: Array = array
+    while isinstance(whole.base, np.ndarray):
+        whole = whole.base
+    forms = [(rows.dtype, rows.strides, rows.shape[1:]) for rows in (array, whole)]
+    if forms[0] != forms[1]:
+        return None
+    return int(array.ctypes.data - whole.ctypes.data) // whole.strides[0]
+
+
+def _read_block(path: str, first: int, block_info: Any = None) -> Array:
     start, stop = block_info[None]["array-location"][0]
-    return np.array(np.load(path, mmap_mode="r", allow_pickle=False)[start:stop])
+    whole = np.load(path, mmap_mode="r", allow_pickle=False)
+    return np.array(whole[first + start : first + stop])
 
 
 def _cut(count: int) -> tuple[int, ...]:

@@ -58,6 +58,14 @@ def test_blocks_of_a_file_are_read_by_workers(tmp_path):
     assert np.array_equal(found[mask].compute(), rows[mask])
 
 
+@pytest.mark.parametrize("part", [*np.s_[:, 70:, 5:90, :0, ::2, ::-1], np.s_[:, 1:]], ids=str)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_part_of_a_file_is_that_part_everywhere(tmp_path, part, order):
+    np.save(tmp_path / "rows.npy", np.arange(600, dtype=np.float16).reshape(200, 3, order=order))
+    taken = np.load(tmp_path / "rows.npy", mmap_mode="r")[10:][part]
+    assert np.array_equal(spread_rows(taken).compute(), taken)
+
+
 @pytest.mark.parametrize("components", [False, True])
 def test_columns_are_the_same_to_the_bit(columns, components):
     basis = fit_basis([columns], SETTINGS, 0)
