@@ -122,6 +122,52 @@ def test_every_doubt_is_listed(metrics):
         assert words in text
 
 
+def keep_all(metrics):
+    """Nothing to doubt."""
+    metrics["val"]["stack"]["reliable"] = True
+    metrics["val"]["null_model"]["told_apart"] = False
+    for entry in metrics["promises"].values():
+        entry["verdict"] = "kept"
+    metrics["robustness"] |= {"variants": [], "robust": {}}
+    metrics["called_fake"]["reals"]["sources"] = []
+
+
+def test_new_generators_without_known_ones_are_not_said_to_be_known(metrics):
+    keep_all(metrics)
+    values = {"auc": None, "auc_low": None, "auc_high": None}
+    metrics["domains"] = {"seen": values | {"against": "60 seen reals against 0 seen fakes"}}
+    answer, text = say(metrics, 2)
+    assert answer.tone == "open"
+    assert "All generators of val are in train" in text
+    found = {"auc": 0.9, "auc_low": 0.8, "auc_high": 0.95}
+    metrics["domains"]["unseen"] = found | {"against": "50 unseen fakes against 60 seen reals"}
+    answer, text = say(metrics, 2)
+    assert answer.short == "Val shows no reason for doubt"
+    assert "All generators of val are in train" not in text
+    assert "how much worse it does on new ones is not known" in text
+    assert "AUC 0.900 [0.800, 0.950] on 50 unseen fakes against 60 seen reals." in answer.reasons
+    assert "0 seen fakes" not in text
+
+
+def test_a_clear_loss_is_a_doubt_though_another_one_that_may_be_chance_is_larger(metrics):
+    keep_all(metrics)
+
+    def draw(strength, change, low, high):
+        values = {"auc": 0.8, "auc_low": 0.7, "auc_high": 0.9, "change": change}
+        scorers = {"stack": values | {"change_low": low, "change_high": high}}
+        return {"perturbation": "jpeg", "strength": strength, "scorers": scorers}
+
+    metrics["robustness"]["variants"] = [draw(50, -0.1, -0.25, 0.05)]
+    answer, text = say(metrics, 2)
+    assert answer.tone != "bad"
+    assert "Of changed pictures it does worst under jpeg 50" in text
+    metrics["robustness"]["variants"].append(draw(75, -0.05, -0.06, -0.04))
+    answer, text = say(metrics, 2)
+    assert answer.short == "There is one reason for doubt, named first"
+    assert "worse on changed pictures, most clearly under jpeg 75" in answer.reasons[0]
+    assert "does worst" not in text
+
+
 def test_doubts_are_said_to_come_first_only_where_something_else_follows(metrics):
     metrics["val"]["stack"]["reliable"] = True
     metrics["val"]["null_model"]["told_apart"] = False
