@@ -108,7 +108,7 @@ def describe_worth(val: HeadlineScorers) -> str:
     """The gain over the plain mean and what it shows, within a line."""
     gain = val["differences"].get("mean")
     if gain is None:
-        return "the plain mean ships: no other was chosen over it on rows of train"
+        return "the plain mean itself ships"  # as the gate chose, or because gate.ship names it
     return f"AUC {format_change(gain)} over the mean: {INTERVALS[judge_difference(gain)]}"
 
 
