@@ -101,9 +101,8 @@ def _say_worth(metrics: ValMetrics, verdicts: Sequence[Verdict], gate_choice: st
     if spare := list_spare(metrics["without"]):
         reasons.append(f"No loss is shown without, one at a time: {', '.join(spare)}.")
     tone: Tone = "good" if shipped in GATED and shipped == gate_choice else "mixed"
-    return Answer(
-        "Is the stack worth it?", describe_short_worth(val, gate_choice), tone, tuple(reasons)
-    )
+    short = describe_short_worth(val, gate_choice, bool(verdicts))
+    return Answer("Is the stack worth it?", short, tone, tuple(reasons))
 
 
 def _say_trust(metrics: ValMetrics) -> Answer:

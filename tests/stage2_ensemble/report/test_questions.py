@@ -60,6 +60,13 @@ def test_differences_are_told_only_where_the_interval_is_above_zero(metrics):
         assert words in say(metrics, 1)[1]
 
 
+def test_a_model_that_was_not_tried_is_not_said_to_have_failed(metrics):
+    metrics["val"]["shipped"] = "greedy"
+    (answer,) = answer_questions(metrics, [], "greedy")[1:2]
+    assert "no LightGBM model was tried, and greedy ships" in answer.short
+    assert "did not pass" not in answer.short
+
+
 def test_lightgbm_is_worth_it_only_if_it_ships(metrics):
     metrics["val"]["shipped"] = "greedy"
     answer, text = say(metrics, 1)
