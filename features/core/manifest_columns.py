@@ -2,13 +2,15 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from features.errors import IntegrityError
@@ -98,6 +100,16 @@ class StoredColumns:
 def list_columns(table: pd.DataFrame | ColumnReader) -> ColumnReader:
     """Those of a table, whatever holds it."""
     return FrameColumns(table) if isinstance(table, pd.DataFrame) else table
+
+
+def take_columns(
+    table: ColumnReader, names: Sequence[str], rows: slice | npt.NDArray[np.int64] = slice(None)
+) -> pd.DataFrame:
+    """Some columns of some rows; of a slice no other rows are read, and no column lies in memory
+    beside another one."""
+    if isinstance(rows, slice):
+        return pd.DataFrame({name: table.read(name, rows) for name in names})
+    return pd.DataFrame({name: table.read(name).iloc[rows] for name in names})
 
 
 def digest_columns(columns: ColumnReader, kinds: Mapping[str, str], size: int) -> str:

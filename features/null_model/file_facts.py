@@ -1,12 +1,15 @@
 """What is known of an image without its picture: facts of the file and the shape of its name."""
 
 import string
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+
+from features.core.manifest_columns import ColumnReader
 
 Floats = npt.NDArray[np.float64]
 Codes = Mapping[str, "pd.Index[Any]"]
@@ -41,6 +44,11 @@ FAMILIES = {
 """Facts by family. `after` is all that `images.equalize` leaves of `file`: size, format, mode,
 tables and EXIF are the same for all images then. Names never reach a network."""
 CATEGORIES = ("format", "mode", "quantisation tables", "notes", "extension")
+SOURCES = (
+    *("img_name", "width", "height", "bytes", "format", "mode", "quant_tables", "quant_mean"),
+    *("subsampling", "exif", "notes", "equalized_bytes"),
+)
+"""Columns of a manifest that facts are built from."""
 MISNAMED = "misnamed"
 """The note of a file whose extension is not that of its format."""
 MAX_CATEGORIES = 254
@@ -54,14 +62,14 @@ _WITHOUT = {
 }
 
 
-def are_saved_alike(table: pd.DataFrame) -> bool:
+def are_saved_alike(table: ColumnReader) -> bool:
     """Whether all files have one size, format, mode and quality, so that bytes follow content."""
     facts = ("width", "height", "format", "mode", "quant_tables", "subsampling")
-    return all(table[fact].nunique() <= 1 for fact in facts)
+    return all(table.read(fact).nunique() <= 1 for fact in facts)
 
 
 def build_file_facts(table: pd.DataFrame) -> pd.DataFrame:
-    """`(n, d)` facts of manifest rows, columns as in `FAMILIES`; categories are text."""
+    """`(n, d)` facts of rows by their `SOURCES`, columns as in `FAMILIES`; categories are text."""
     width, height = table["width"].to_numpy(float), table["height"].to_numpy(float)
     size = table["bytes"].to_numpy(float)
     notes = [note.split(";") for note in table["notes"]]
@@ -101,13 +109,16 @@ def describe_names(names: Sequence[str]) -> dict[str, list[float] | list[str]]:
     return {"length of the name": lengths, **shares, "extension": [end for _, _, end in parts]}
 
 
-def learn_codes(facts: pd.DataFrame) -> Codes:
-    """The values of each category, the most frequent first."""
+def learn_codes(blocks: Iterable[pd.DataFrame]) -> Codes:
+    """The values of each category, the most frequent first. `blocks`: facts of some rows each."""
+    counts: dict[str, Counter[str]] = {name: Counter() for name in CATEGORIES}
+    for facts in blocks:
+        for name, known in counts.items():
+            known.update(facts[name])
     codes = {}
-    for name in CATEGORIES:
-        counts = facts[name].value_counts().sort_index()
-        frequent = counts.sort_values(ascending=False, kind="stable")
-        codes[name] = frequent.index[:MAX_CATEGORIES]
+    for name, known in counts.items():
+        frequent = sorted(known, key=lambda value: (-known[value], value))
+        codes[name] = pd.Index(frequent[:MAX_CATEGORIES])
     return codes
 
 

@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from features.artifacts.null_model import NullFindings
 from features.core.auc import AucEstimate, measure_auc
 from features.core.manifest import Ids, Manifest, count_classes, find_headline_rows
+from features.core.manifest_columns import take_columns
 from features.null_model.advice import ALL, judge, list_families
 from features.null_model.file_facts import (
     AFTER,
@@ -17,6 +18,8 @@ from features.null_model.file_facts import (
     FAMILIES,
     FILE,
     NAME,
+    SOURCES,
+    Codes,
     Floats,
     are_saved_alike,
     build_file_facts,
@@ -28,6 +31,8 @@ from features.runtime.progress import track
 MAX_FITTED = 200_000
 """Train rows that are learned from, at most: half a million rows take half a minute then."""
 MAX_PERMUTED = 20_000
+BLOCK = 1 << 18
+"""Rows of val whose facts lie in memory at once."""
 REPEATS = 3
 BOOSTING: dict[str, Any] = {"max_iter": 50, "max_leaf_nodes": 8, "early_stopping": False}
 """Small trees, few rounds: twice as many of both overfit a few hundred rows."""
@@ -85,13 +90,13 @@ def measure_null(train: Manifest, val: Manifest, seed: int) -> NullFindings:
     """
     if not len(val):
         return NullFindings(np.empty(0), NO_VAL)
-    equalized = bool((train.table["equalized_bytes"] > 0).any())
+    equalized = bool((train.read("equalized_bytes") > 0).any())
     rows = np.flatnonzero(find_headline_rows(val))
     # Threads that wait actively: on two busy cores half a million rows took 330 s instead of 40.
     with threadpool_limits(1, "openmp"):
-        models, val_columns = fit_models(train, val, seed, equalized)
-        scores = {name: model.score(val_columns) for name, model in models.items()}
-        drops = measure_drops(models, val_columns, val, rows, seed)
+        models, codes = fit_models(train, seed, equalized)
+        scores = score_facts(models, val, codes)
+        drops = measure_drops(models, codes, val, rows, seed)
     families = {
         name: measure_auc(val.labels[rows], scores[name][rows], val.groups[rows])
         for name in (ALL, *list_families(equalized))
@@ -108,19 +113,17 @@ def measure_null(train: Manifest, val: Manifest, seed: int) -> NullFindings:
         for name in FAMILIES[family]
     ]
     features.sort(key=lambda feature: -(feature["auc"] or 0))
-    facts = judge(families, features, headline, are_saved_alike(train.table))
+    facts = judge(families, features, headline, are_saved_alike(train))
     reals, fakes = count_classes(val.labels[rows])
     counts = {"fitted": min(MAX_FITTED, len(train)), "val": {"reals": reals, "fakes": fakes}}
     return NullFindings(scores[headline], {**facts, "rows": counts})
 
 
-def fit_models(
-    train: Manifest, val: Manifest, seed: int, equalized: bool
-) -> tuple[dict[str, FactModel], Columns]:
-    """A model of all facts, of each family and of each fact, and the facts of val."""
+def fit_models(train: Manifest, seed: int, equalized: bool) -> tuple[dict[str, FactModel], Codes]:
+    """A model of all facts, of each family and of each fact, and what stands for categories."""
     drawn = draw_rows(train, seed)
-    facts = build_file_facts(train.table.iloc[drawn])
-    codes = learn_codes(facts)
+    facts = build_file_facts(take_columns(train, SOURCES, drawn))
+    codes = learn_codes([facts])
     columns = encode_facts(facts, codes)
     subsets = {family: FAMILIES[family] for family in list_families(equalized)}
     subsets[ALL] = (*FAMILIES[FILE], *FAMILIES[NAME])
@@ -130,7 +133,18 @@ def fit_models(
         key: FactModel(names, seed).fit(columns, labels, train.weights[drawn])
         for key, names in track(subsets.items(), "null model", len(subsets), unit="models")
     }
-    return models, encode_facts(build_file_facts(val.table), codes)
+    return models, codes
+
+
+def score_facts(models: Mapping[str, FactModel], val: Manifest, codes: Codes) -> dict[str, Floats]:
+    """`(n,)` log-odds of all rows, by model."""
+    scores = {name: np.empty(len(val)) for name in models}
+    for start in range(0, len(val), BLOCK):
+        block = slice(start, start + BLOCK)
+        columns = encode_facts(build_file_facts(take_columns(val, SOURCES, block)), codes)
+        for name, model in models.items():
+            scores[name][block] = model.score(columns)
+    return scores
 
 
 def draw_rows(train: Manifest, seed: int) -> Ids:
@@ -147,7 +161,7 @@ def draw_rows(train: Manifest, seed: int) -> Ids:
 
 
 def measure_drops(
-    models: Mapping[str, FactModel], columns: Columns, val: Manifest, rows: Ids, seed: int
+    models: Mapping[str, FactModel], codes: Codes, val: Manifest, rows: Ids, seed: int
 ) -> dict[str, float | None]:
     """AUC that a fact's model loses, on average, where the fact is permuted among val rows.
 
@@ -156,7 +170,7 @@ def measure_drops(
     rng = np.random.default_rng(seed)
     if len(rows) > MAX_PERMUTED:
         rows = rng.choice(rows, MAX_PERMUTED, replace=False)
-    columns = {name: values[rows] for name, values in columns.items()}
+    columns = encode_facts(build_file_facts(take_columns(val, SOURCES, rows)), codes)
     labels, groups = val.labels[rows], val.groups[rows]
     drops: dict[str, float | None] = {}
     for key in (ALL, AFTER):

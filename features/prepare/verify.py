@@ -4,9 +4,10 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from joblib import Parallel, delayed
 
-from features.core.manifest import READABLE, ROLES, read_manifest
+from features.core.manifest import ROLES, read_manifest
 from features.core.trusted import ANYWHERE
 from features.crops.picture_cache import PictureCache
 from features.errors import ImageProblem, ManifestError
@@ -44,18 +45,20 @@ def verify_data(params: PrepareParams, folder: Path) -> None:
         return
     root, problems, count = Path(params.data.root), [], 0
     for role in ROLES:
-        table = read_manifest(folder, role).table
-        table = table[table["status"] == READABLE]
-        parts = [table.iloc[i : i + BLOCK] for i in range(0, len(table), BLOCK)]
+        manifest = read_manifest(folder, role)
+        rows = np.flatnonzero(manifest.readable)
+        paths, sha256s = manifest.read("path"), manifest.read("sha256")
+        parts = [rows[i : i + BLOCK] for i in range(0, len(rows), BLOCK)]
         work = Parallel(n_jobs=-1, prefer="threads", return_as="generator")(
-            delayed(compare_files)(root, list(part["path"]), list(part["sha256"])) for part in parts
+            delayed(compare_files)(root, list(paths.iloc[part]), list(sha256s.iloc[part]))
+            for part in parts
         )
         both = zip(parts, work, strict=True)
         for _, found in track(
-            both, f"verify {role}", len(table), unit="images", size=lambda pair: len(pair[0])
+            both, f"verify {role}", len(rows), unit="images", size=lambda pair: len(pair[0])
         ):
             problems += found
-        count += len(table)
+        count += len(rows)
     _log.info("prepare: %d files read again, %d changed", count, len(problems))
     native, fitted = (PictureCache(params.images, side) for side in (None, params.images.size))
     for cache in (ImageCache(params.images), native, fitted):

@@ -123,11 +123,27 @@ def speak(stage: str, form: Form, says_document: bool = False) -> Iterator[None]
             stream.reconfigure(errors="plain")
     level = logging.WARNING if form == "quiet" or (as_json and says_document) else logging.INFO
     handler = _JsonHandler(stage, out) if as_json else _TextHandler()
-    logging.basicConfig(level=level, format="%(message)s", handlers=[handler], force=True)
     logging.getLogger("timm").setLevel(logging.WARNING)  # three lines for each network it loads
-    _speech.form = form
-    with redirect_stdout(sys.stderr if as_json else out):
+    with _use(handler, level), redirect_stdout(sys.stderr if as_json else out):
+        before, _speech.form = _speech.form, form
+        try:
+            yield
+        finally:
+            _speech.form = before
+
+
+@contextmanager
+def _use(handler: logging.Handler, level: int) -> Iterator[None]:
+    """Within, all that is logged goes to `handler`, and to no other."""
+    root = logging.getLogger()
+    before, root.handlers = (root.handlers, root.level), [handler]
+    root.setLevel(level)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    try:
         yield
+    finally:
+        root.handlers = before[0]
+        root.setLevel(before[1])
 
 
 def get_form() -> Form:

@@ -51,7 +51,7 @@ def read_checked(
     def read(content: bytearray) -> ShownRows:
         return reader.read(GivenPicture("", lambda: content), sights).rows
 
-    paths = manifest.table["path"].iloc[row_ids]
+    paths = manifest.read("path").iloc[row_ids]
     return CheckedRows(manifest, row_ids, join_rows(read_row_files(manifest, paths, root, read)))
 
 

@@ -44,7 +44,7 @@ def choose_neighbour_rows(train: Manifest, fold: int, count: int) -> Ids:
     if not count:
         return np.empty(0, np.int64)
     known = train.rows_to_dump(fold)
-    hashes = hash_names(train.table["img_name"].iloc[known], 0, NEIGHBOURS)
+    hashes = hash_names(train.read("img_name").iloc[known], 0, NEIGHBOURS)
     drawn = known[np.argsort(hashes, kind="stable")]
     chosen = []
     for label in (0, 1):
@@ -68,14 +68,14 @@ def bundle_neighbours(
     (folder / NEIGHBOURS).mkdir()
     places = np.searchsorted(dumps[0].row_ids, rows)
     embeddings = tuple(copy_rows(dump.embeddings, places) for dump in dumps)
-    names, labels = train.table["img_name"].iloc[rows], train.labels[rows]
+    names, labels = train.read("img_name").iloc[rows], train.labels[rows]
     pictures = [
         NeighbourPicture(
             name=name, label=FAKE if label else REAL, file=f"{NEIGHBOURS}/{number}.webp"
         )
         for number, (name, label) in enumerate(zip(names, labels, strict=True))
     ]
-    thumbnails = read_row_files(train, train.table["path"].iloc[rows], root, _shrink)
+    thumbnails = read_row_files(train, train.read("path").iloc[rows], root, _shrink)
     for picture, thumbnail in zip(pictures, thumbnails, strict=True):
         with write_atomic(folder / picture.file) as target:
             target.write(thumbnail)

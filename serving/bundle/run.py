@@ -11,6 +11,7 @@ from pathlib import Path
 
 from features.core.files import write_atomic, write_json
 from features.core.manifest import Manifest, read_manifest
+from features.core.manifest_columns import take_columns
 from features.errors import BundleError, StaleArtifactError
 from features.forensics.columns import COLUMNS
 from features.runtime.progress import track
@@ -206,7 +207,7 @@ def write_samples(
 ) -> tuple[Sample, ...]:
     """The first `count` pictures that `checked` rows are of, or parts of, and what the members in
     torch make of them."""
-    table = checked.manifest.table.iloc[checked.row_ids]
+    table = take_columns(checked.manifest, ("img_name", "path"), checked.row_ids)
     first = ~table["path"].map(name_whole).duplicated()
     table, labels = table[first][:count], checked.manifest.labels[checked.row_ids][first][:count]
     paths = table["path"].map(name_whole)

@@ -11,6 +11,7 @@ from PIL import Image
 from features.artifacts.perturbed import CLEAN
 from features.core.files import write_atomic
 from features.core.manifest import Ids, Manifest, read_manifest
+from features.core.manifest_columns import take_columns
 from features.core.trusted import ANYWHERE
 from features.pixels.decoding import Pixels, decode_pixels
 from features.pixels.opening import open_image
@@ -30,7 +31,7 @@ _log = logging.getLogger("forgerystack")
 
 def read_pictures(train: Manifest, root: Path, row_ids: Ids) -> list[Pixels]:
     """The files' own pixels, each `(h, w, 3)`."""
-    paths = train.table["path"].iloc[row_ids]
+    paths = train.read("path").iloc[row_ids]
     contents = [read_content(root, path, ANYWHERE).data for path in paths]
     return [decode_pixels(c, open_image(c, NO_LIMITS)).pixels for c in contents]
 
@@ -70,7 +71,7 @@ def run_damages(params: TrainParams, tiers: Tiers, fold: int, rows: int, path: P
     """Writes the sheet of `rows` images that a member of `fold` learns from."""
     train = read_manifest(MANIFEST, "train")
     row_ids = choose_pictures(train, train.rows_to_learn(fold), rows, params.seed)
-    table = train.table.iloc[row_ids]
+    table = take_columns(train, ("img_name", "sha256"), row_ids)
     pictures = read_pictures(train, Path(params.data.root), row_ids)
     labels = train.labels[row_ids].astype(np.int64)
     views = show_damages(pictures, list(table["sha256"]), labels, tiers, params.seed)

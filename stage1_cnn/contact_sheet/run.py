@@ -159,5 +159,5 @@ def run(
     labels = train.labels[row_ids].astype(np.int64)
     columns = make_views(store.gather(row_ids), labels, settings, views, draw)
     with write_atomic(path) as file:
-        draw_sheet(list(train.table["img_name"].iloc[row_ids]), columns).save(file, "PNG")
+        draw_sheet(list(train.read("img_name").iloc[row_ids]), columns).save(file, "PNG")
     _log.info("contact sheet: %s", path)

@@ -190,7 +190,7 @@ def _build_parts(
     else:
         parts["embeddings"] = tuple(copy_rows(array, positions) for array in embeddings)
     if extras is not None:
-        parts["extras"] = copy_rows(extras.values, dumps[0].row_ids[positions])
+        parts["extras"] = extras.take(dumps[0].row_ids[positions])
         parts["extra_names"] = extras.names
     return parts | {
         "fold": dumps[0].member.fold,

@@ -29,7 +29,7 @@ def is_spread(array: Any) -> bool:
 
 
 def spread_rows(array: Array) -> "da.Array":
-    """`(n, d)` of a memory-mapped file, whose blocks are read by whoever works on them.
+    """`(n, d)` of a memory-mapped file or a run of its rows, read by whoever works on a block.
 
     Of another array the rows are sent; one without columns stays as it is.
     """
@@ -38,20 +38,36 @@ def spread_rows(array: Array) -> "da.Array":
     if not array.shape[1]:
         return array
     blocks = _cut(len(array))
-    if not isinstance(array, np.memmap):
-        return da.from_array(array, chunks=(blocks, -1))
+    first = _find_first(array)
+    if first is None:
+        return da.from_array(np.asarray(array), chunks=(blocks, -1))
     return da.map_blocks(
         _read_block,
-        str(array.filename),
+        str(array.filename),  # type: ignore[attr-defined]
+        first,
         chunks=(blocks, array.shape[1:]),
         dtype=array.dtype,
         meta=np.empty((0, 0), array.dtype),
     )
 
 
-def _read_block(path: str, block_info: Any = None) -> Array:
+def _find_first(array: Array) -> int | None:
+    """The row of a memory-mapped file that `array` begins at; `None` if it is no run of rows."""
+    if not isinstance(array, np.memmap):
+        return None
+    whole: Array = array
+    while isinstance(whole.base, np.ndarray):
+        whole = whole.base
+    forms = [(rows.dtype, rows.strides, rows.shape[1:]) for rows in (array, whole)]
+    if forms[0] != forms[1]:
+        return None
+    return int(array.ctypes.data - whole.ctypes.data) // whole.strides[0]
+
+
+def _read_block(path: str, first: int, block_info: Any = None) -> Array:
     start, stop = block_info[None]["array-location"][0]
-    return np.array(np.load(path, mmap_mode="r", allow_pickle=False)[start:stop])
+    whole = np.load(path, mmap_mode="r", allow_pickle=False)
+    return np.array(whole[first + start : first + stop])
 
 
 def _cut(count: int) -> tuple[int, ...]:
@@ -103,31 +119,40 @@ def list_slices(count: int) -> list[slice]:
     return [slice(start, start + ROWS) for start in range(0, max(count, 1), ROWS)]
 
 
+def count_known(array: "da.Array") -> int:
+    """Rows that hold no NaN."""
+    return int((~np.isnan(array).any(axis=1)).sum().compute())
+
+
 def fit_incremental(array: "da.Array", components: int) -> tuple[Array, Array]:
     """Mean `(d,)` and `components` components `(c, d)` of the rows without NaN, by scikit-learn's
-    IncrementalPCA, block after block; no components where no block has so many known rows.
+    IncrementalPCA, block after block; no components of fewer rows than these.
 
-    Blocks before the first one that has are passed over: it cannot begin with fewer. A block that
-    is lost with its worker is read again: the order of blocks is that of the rows.
+    It cannot begin with fewer either: until there are enough, known rows wait for the next block. A
+    block that is lost with its worker is read again: the order of blocks is that of the rows.
     """
     from dask import delayed
     from sklearn.decomposition import IncrementalPCA
 
-    model = delayed(IncrementalPCA(components))
+    width = array.shape[1]
+    learned = delayed((IncrementalPCA(components), np.empty((0, width), np.float32)))
     for block in list_row_blocks(array):
-        model = delayed(_learn)(model, block)
-    fitted = model.compute()
+        learned = delayed(_learn)(learned, block)
+    fitted, _ = learned.compute()
     if not hasattr(fitted, "components_"):
-        width = array.shape[1]
         return np.zeros(width), np.empty((0, width))
     return fitted.mean_, fitted.components_
 
 
-def _learn(model: Any, block: Array) -> Any:
-    """A copy of the model that knows these rows too: Dask may ask for it twice."""
+def _learn(before: tuple[Any, Array], block: Array) -> tuple[Any, Array]:
+    """A copy of the model that knows these rows too: Dask may ask for it twice; and what waits."""
+    model, waiting = before
     rows = block[~np.isnan(block).any(axis=1)].astype(np.float32)
+    rows = np.concatenate([waiting, rows])
+    least = 1 if hasattr(model, "components_") else max(model.n_components, 2)  # one has no spread
+    if len(rows) < least:
+        return model, rows
     learned = deepcopy(model)
-    if len(rows) >= (1 if hasattr(learned, "components_") else learned.n_components):
-        with threadpool_limits(limits=1, user_api="blas"):
-            learned.partial_fit(rows)
-    return learned
+    with threadpool_limits(limits=1, user_api="blas"):
+        learned.partial_fit(rows)
+    return learned, rows[:0]

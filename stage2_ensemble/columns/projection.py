@@ -17,7 +17,7 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from features.errors import AlignmentError
 from stage2_ensemble.columns.columns import Floats, Labels, Mask
-from stage2_ensemble.columns.dask_arrays import fit_incremental, is_spread, map_rows
+from stage2_ensemble.columns.dask_arrays import count_known, fit_incremental, is_spread, map_rows
 from stage2_ensemble.columns.memory_map import copy_rows, release_pages
 
 PCA_ROWS = 20_000
@@ -53,15 +53,14 @@ class Projection:
     def fit(cls, embeddings: npt.NDArray[np.float16], components: int, seed: int) -> Self:
         """min(`components`, n // 4, d) components of `(n, d)` embeddings.
 
-        Of rows without NaN; none where the embedding has no width, or fewer than 2 rows have it. Of
-        those that lie on a cluster all rows count, here `PCA_ROWS` of them.
+        n counts rows without NaN alone; none where the embedding has no width, or fewer than 2 rows
+        have it. Those that lie on a cluster teach all, of those that are here `PCA_ROWS`.
         """
+        if is_spread(embeddings):
+            return cls._fit_far(embeddings, components)
         from sklearn.decomposition import PCA  # late: scoring does without
 
         n, width = embeddings.shape
-        if is_spread(embeddings):
-            count = max(1, min(components, n // 4, width))
-            return cls(*(part.astype(np.float32) for part in fit_incremental(embeddings, count)))
         rows = np.arange(n)
         if n > PCA_ROWS:
             rows = np.sort(np.random.default_rng(seed).choice(n, PCA_ROWS, replace=False))
@@ -71,11 +70,23 @@ class Projection:
             n = n * len(taken) // len(rows)
         count = max(1, min(components, n // 4, width))
         if not width or len(taken) < LEAST_ROWS:
-            return cls(np.zeros(width, np.float32), np.empty((0, width), np.float32))
+            return cls._fit_nothing(width)
         with _THREADS.limit(limits=1, user_api="blas"):
             model = PCA(count, svd_solver="covariance_eigh", copy=False)
             model.fit(taken)
         return cls(model.mean_.astype(np.float32), model.components_.astype(np.float32))
+
+    @classmethod
+    def _fit_far(cls, embeddings: Any, components: int) -> Self:
+        known, width = count_known(embeddings), embeddings.shape[1]
+        if known < LEAST_ROWS:
+            return cls._fit_nothing(width)
+        count = max(1, min(components, known // 4, width))
+        return cls(*(part.astype(np.float32) for part in fit_incremental(embeddings, count)))
+
+    @classmethod
+    def _fit_nothing(cls, width: int) -> Self:
+        return cls(np.zeros(width, np.float32), np.empty((0, width), np.float32))
 
     def apply(self, embeddings: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
         """`(n, d)` to `(n, c)`, in blocks, so that a memory-mapped array never lies in memory."""

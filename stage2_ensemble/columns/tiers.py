@@ -14,7 +14,9 @@ import pandas as pd
 
 from features.artifacts.perturbed import FACTS, Perturbed, read_perturbed
 from features.core.manifest import Ids, Manifest
+from features.core.manifest_columns import take_columns
 from features.errors import StaleArtifactError
+from features.null_model.file_facts import SOURCES
 from stage2_ensemble.columns.columns import (
     Floats,
     FoldColumns,
@@ -114,7 +116,7 @@ def read_fold_tiers(
             versions = (f"{name} {seen[:8]}", f"{name} {digest[:8]}")
             raise StaleArtifactError(place / FACTS, *versions, STAGE)
     ids = found.row_ids
-    table, inside = train.table.iloc[ids], train.folds[ids] == columns.fold
+    table, inside = take_columns(train, SOURCES, ids), train.folds[ids] == columns.fold
     by_tier = {
         name: TierColumns(
             **build_member_parts(found, i, table, columns.fold, columns.backbones, file_codes),

@@ -37,8 +37,11 @@ def measure_called_fake(called: Mask, val: Manifest) -> dict[str, Any]:
 def _measure_class(called: Mask, val: Manifest, label: int, repeated: str) -> dict[str, Any]:
     """Rows of one class; `repeated` is left out where sources and generators are the same."""
     rows = np.flatnonzero(val.labels == label)
-    hits, groups, table = called[rows], val.groups[rows], val.table.iloc[rows]
-    names = {f"{column}s": table[column].to_numpy(object) for column in ("source", "generator")}
+    hits, groups = called[rows], val.groups[rows]
+    names = {
+        f"{column}s": val.read(column).iloc[rows].to_numpy(object)
+        for column in ("source", "generator")
+    }
     if np.array_equal(names["sources"], names["generators"]):
         names[repeated] = np.full(len(rows), "", object)
     lists = {key: list(_measure_names(hits, groups, own)) for key, own in names.items()}

@@ -12,6 +12,7 @@ import numpy as np
 
 from features.core.auc import compare_aucs, measure_auc
 from features.core.manifest import HELD_OUT, SEEN, UNSEEN, Manifest, count_classes
+from features.core.manifest_columns import take_columns
 from stage2_ensemble.columns.columns import Floats, Mask
 from stage2_ensemble.measures.resampling import index_groups
 
@@ -71,8 +72,8 @@ def measure_generators(scores: Floats, null_scores: Floats, val: Manifest) -> di
 
     These are called `<generator> (<domain>)`.
     """
-    table = val.table
-    named = table.loc[table["generator"] != "", ["generator", "domain"]].drop_duplicates()
+    table = take_columns(val, ("generator", "domain"))
+    named = table[table["generator"] != ""].drop_duplicates()
     result = {}
     for generator, domain in sorted(named.itertuples(index=False, name=None)):
         own = np.asarray(table["generator"] == generator, bool) & find_rows(val, domain)

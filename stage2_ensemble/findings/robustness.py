@@ -20,7 +20,9 @@ from features.artifacts.perturbed import (
 )
 from features.core.auc import AucEstimate, average_aucs, compare_aucs, measure_auc
 from features.core.manifest import Ids, Manifest, count_classes
+from features.core.manifest_columns import take_columns
 from features.errors import StaleArtifactError
+from features.null_model.file_facts import SOURCES
 from stage2_ensemble.columns.columns import Floats, HeldOutColumns, Labels
 from stage2_ensemble.columns.tiers import build_member_parts
 from stage2_ensemble.decisions.scored_rows import ValRows
@@ -108,7 +110,7 @@ def measure_robustness(
             "variants": [], "tiers": [], "robust": {}, "backbones": {},
         }  # fmt: skip
         return ChangedFindings(nothing, {})
-    table = val.table.iloc[ids]
+    table = take_columns(val, SOURCES, ids)
     variants: list[VariantMetrics] = []
     plain: dict[str, Floats] = {}
     by_tier: dict[str, dict[str, Floats]] = {}

@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 
 from features.core.files import write_atomic
 from features.core.manifest import Manifest, find_headline_rows
+from features.core.manifest_columns import take_columns
 from features.core.sums import check_sums
 from stage2_ensemble.columns.columns import Floats
 from stage2_ensemble.decisions.conformal import FAKE, REAL, REVIEW
@@ -191,7 +192,7 @@ def tabulate_evaluation(
     """The table; `uncalibrated`: as `SecondStage.score_all` gives them, of all rows of `val`."""
     read = ensemble.rules.read_all(uncalibrated)
     answers = answer_rows(ensemble.rules, ensemble.shipped, uncalibrated[ensemble.shipped])
-    known = val.table[FROM_MANIFEST].reset_index(drop=True)
+    known = take_columns(val, FROM_MANIFEST).reset_index(drop=True)
     return known.assign(
         headline=find_headline_rows(val),
         null_model=null_scores,

@@ -3,10 +3,11 @@
 choose_shown(rows, 96)   # {311: "drawn by chance", …, 17: "real called fake", …}
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from features.core.manifest import Ids
 from stage2_ensemble.columns.columns import Floats, Labels, Mask
@@ -44,7 +45,7 @@ class ValScores:
     threshold: float
     disagreement: Floats
     """Standard deviation of the backbones' log-odds."""
-    generators: Sequence[str]
+    generators: npt.NDArray[np.object_]
     has_pair: Mask
     """The same picture stands in another row."""
 
@@ -56,23 +57,23 @@ def choose_shown(rows: ValScores, count: int, seed: int = 0) -> dict[int, str]:
     """At most `count` positions and why each was chosen, in the order of choice."""
     count = min(count, len(rows))
     chosen: dict[int, str] = {}
-    by_chance = np.random.default_rng(seed).permutation(len(rows)).tolist()
-    orders = {BY_CHANCE: by_chance} | _order(rows)
+    by_chance = np.random.default_rng(seed).permutation(len(rows))
+    orders = {BY_CHANCE: by_chance, **_order(rows)}
     for reason, share in SHARES.items():
         _take(chosen, orders[reason], reason, min(count, len(chosen) + round(share * count)))
     _take(chosen, by_chance, BY_CHANCE, count)
     return chosen
 
 
-def _take(chosen: dict[int, str], order: Sequence[int], reason: str, until: int) -> None:
+def _take(chosen: dict[int, str], order: Iterable[int], reason: str, until: int) -> None:
     """The first of `order` that are not chosen yet, until there are so many in all."""
     for row in order:
         if len(chosen) >= until:
             return
-        chosen.setdefault(row, reason)
+        chosen.setdefault(int(row), reason)
 
 
-def _order(rows: ValScores) -> dict[str, list[int]]:
+def _order(rows: ValScores) -> dict[str, Iterable[int]]:
     """By reason the positions that have it, the worst first."""
     margins = rows.log_odds - rows.threshold
     is_fake, called_fake = rows.labels == 1, margins >= 0
@@ -82,20 +83,20 @@ def _order(rows: ValScores) -> dict[str, list[int]]:
         DISAGREEMENT: _sort(-rows.disagreement, rows.disagreement > 0),
         NEAR_THRESHOLD: _sort(np.abs(margins), np.ones(len(rows), bool)),
         SAME_PICTURE: _sort(-np.abs(margins), rows.has_pair),
-        WORST: list(_alternate(rows, np.where(is_fake, margins, -margins))),
+        WORST: _alternate(rows, np.where(is_fake, margins, -margins)),
     }
 
 
-def _sort(keys: Floats, mask: Mask) -> list[int]:
+def _sort(keys: Floats, mask: Mask) -> Ids:
     """Positions of `mask`, smallest key first."""
     inside = np.flatnonzero(mask)
     order: Ids = inside[np.argsort(keys[inside], kind="stable")]
-    return [int(row) for row in order]
+    return order
 
 
 def _alternate(rows: ValScores, goodness: Floats) -> Iterator[int]:
     """The worst row of each generator, then the second worst of each, and so on."""
-    names = np.asarray(rows.generators, object)
-    orders = [_sort(goodness, names == name) for name in sorted(set(names.tolist()) - {""})]
+    names = rows.generators
+    orders = [_sort(goodness, names == name) for name in sorted({*names} - {""})]
     for place in range(max(map(len, orders), default=0)):
         yield from (order[place] for order in orders if place < len(order))

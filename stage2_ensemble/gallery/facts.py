@@ -75,7 +75,10 @@ def _to_plain(value: Any) -> int | str:
 
 def list_val_pairs(duplicates: pd.DataFrame, val: Manifest) -> dict[int, list[dict[str, str]]]:
     """By row of val the other rows that show the same picture."""
-    places = {path: row for row, path in enumerate(val.table["path"])}
+    sides = (duplicates[side][duplicates[f"{side}_role"] == "val"] for side in ("first", "second"))
+    paths = val.read("path")
+    paths = paths[paths.isin(pd.concat(sides)).to_numpy(bool)]
+    places = dict(zip(paths, paths.index, strict=True))
     found: dict[int, list[dict[str, str]]] = {}
     for own, other in (("first", "second"), ("second", "first")):
         for pair in duplicates[duplicates[f"{own}_role"] == "val"].to_dict("records"):
@@ -95,11 +98,12 @@ def list_overrides(rows: Manifest) -> list[dict[str, Any]]:
 
     Of train those that were changed; their list says the other label.
     """
-    looked_at = rows.table[rows.table["override"] >= 0]
-    names, labels, found = (looked_at[name] for name in ("img_name", "label", "override"))
+    looked_at = np.flatnonzero(rows.overrides >= 0)
+    columns = ("img_name", "label", "override")
+    names, labels, found = (rows.read(name).iloc[looked_at] for name in columns)
     listed = 1 - found if rows.role == "train" else labels
-    columns = {"name": names, "label": listed.astype(int), "corrected": found.astype(int)}
-    records = pd.DataFrame(columns).assign(role=rows.role).to_dict("records")
+    lines = {"name": names, "label": listed.astype(int), "corrected": found.astype(int)}
+    records = pd.DataFrame(lines).assign(role=rows.role).to_dict("records")
     return [{str(name): value for name, value in record.items()} for record in records]
 
 
@@ -153,6 +157,9 @@ def describe_column(name: str) -> str:
             family, _, feature = rest.partition(":")
             return f"{family}: {feature}"
     return name.replace(":", ": ")
+
+
+NEIGHBOUR_COLUMNS = ("img_name", "path", "label", "generator")
 
 
 def describe_neighbour(row: pd.Series, similarity: float) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pandas as pd
 from features.artifacts.outside import locate_outside
 from features.core.files import write_array, write_sealed
 from features.core.manifest import SUMS, Ids, Manifest, read_manifest
+from features.core.manifest_columns import take_columns
 from features.core.sums import check_sums
 from features.errors import StaleArtifactError
 from features.settings.report import GalleryParams, Report
@@ -25,7 +26,9 @@ from stage2_ensemble.fitted.bundle import read_ensemble
 from stage2_ensemble.fitted.ensemble import SecondStage, check_members
 from stage2_ensemble.gallery.choosing import ValScores, choose_shown
 from stage2_ensemble.gallery.facts import (
+    FACT_COLUMNS,
     FACTS,
+    NEIGHBOUR_COLUMNS,
     ROWS,
     describe_neighbour,
     describe_row,
@@ -53,16 +56,17 @@ def run(params: GalleryParams, out: Path = OUT) -> None:
     check_members(ensemble, params.names, params.folds.active)
     val, train = (read_manifest(MANIFEST, role) for role in ("val", "train"))
     table = read_evaluation(EVALUATION)
-    if table["img_name"].tolist() != val.table["img_name"].tolist():
+    if not np.array_equal(table["img_name"], val.read("img_name")):
         found, wanted = f"{len(table)} rows", f"the {len(val)} rows of val"
         raise StaleArtifactError(EVALUATION, found, wanted, "evaluate")
     pairs = list_val_pairs(_read_list("duplicates.csv"), val)
     disagreement = measure_disagreement(table, ensemble)
     chosen = _choose(ensemble, table, disagreement, _mark(pairs, len(val)), params.report)
     rows = np.array(sorted(chosen), np.int64)
+    files = take_columns(val, ("override", *FACT_COLUMNS), rows)
     entries = [
         {
-            **describe_row(table.iloc[row], val.table.iloc[row], ensemble),
+            **describe_row(table.iloc[row], files.loc[row], ensemble),
             "disagreement": float(disagreement[row]),
             "why": chosen[row],
             "pairs": pairs.get(row, []),
@@ -102,7 +106,7 @@ def _choose(
         log_odds=table["score:stack"].to_numpy(np.float64),
         threshold=ensemble.rules.find_threshold(ensemble.shipped),
         disagreement=disagreement,
-        generators=table["generator"].tolist(),
+        generators=table["generator"].to_numpy(object),
         has_pair=has_pair,
     )
     return choose_shown(candidates, report.rows)
@@ -152,8 +156,9 @@ def _add_neighbours(
     dumps = read_dumps(DUMPS, train, columns.backbones, columns.fold, train.digest)
     places, near = find_neighbours(columns.embeddings, [d.embeddings for d in dumps], count)
     found = dumps[0].row_ids[places]
+    known = take_columns(train, NEIGHBOUR_COLUMNS, np.unique(found))
     for entry, ids, similarities in zip(entries, found, near, strict=True):
         entry["neighbours"] = [
-            describe_neighbour(train.table.iloc[row], similarity)
+            describe_neighbour(known.loc[row], similarity)
             for row, similarity in zip(ids.tolist(), similarities.tolist(), strict=True)
         ]

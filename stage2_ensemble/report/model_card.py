@@ -61,6 +61,7 @@ def build_card(
         head=Markdown(build_head(metrics, list(backbones), name, Path(source).name)),
         name=name,
         shipped=shipped,
+        parts=describe_parts(len(backbones), len(outside)),
         networks=[
             describe_network(key, values, mode, learned.get(key))
             for key, values in backbones.items()
@@ -74,6 +75,13 @@ def build_card(
         worst=list(list_called_fake(metrics["called_fake"])) if has_val(metrics) else [],
         prior=f"{metrics['prior']['assumed']['value']:.3g}" if has_val(metrics) else "train's",
     )
+
+
+def describe_parts(networks: int, detectors: int) -> str:
+    """`2 networks and 1 detector from outside`."""
+    counted = ((networks, "network", ""), (detectors, "detector", " from outside"))
+    parts = (f"{n} {noun}{'' if n == 1 else 's'}{tail}" for n, noun, tail in counted if n)
+    return " and ".join(parts)
 
 
 class Markdown(str):

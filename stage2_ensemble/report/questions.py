@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from features.core.manifest import SEEN
 from stage2_ensemble.gate.gate import Verdict, describe_choice
 from stage2_ensemble.models.candidates import GATED
 from stage2_ensemble.results.form import Metrics, ValMetrics, has_val
-from stage2_ensemble.results.robustness import VariantMetrics
 from stage2_ensemble.results.scores import list_domains
 from stage2_ensemble.sentences.backbones import describe_loud, list_spare
 from stage2_ensemble.sentences.called_fake import NO_SOURCES, describe_worst, is_any_worse
@@ -21,6 +21,7 @@ from stage2_ensemble.sentences.intervals import (
     judge_difference,
 )
 from stage2_ensemble.sentences.other_data import (
+    NO_GAP,
     NO_UNSEEN,
     describe_variant,
     explain_gap,
@@ -100,9 +101,8 @@ def _say_worth(metrics: ValMetrics, verdicts: Sequence[Verdict], gate_choice: st
     if spare := list_spare(metrics["without"]):
         reasons.append(f"No loss is shown without, one at a time: {', '.join(spare)}.")
     tone: Tone = "good" if shipped in GATED and shipped == gate_choice else "mixed"
-    return Answer(
-        "Is the stack worth it?", describe_short_worth(val, gate_choice), tone, tuple(reasons)
-    )
+    short = describe_short_worth(val, gate_choice, bool(verdicts))
+    return Answer("Is the stack worth it?", short, tone, tuple(reasons))
 
 
 def _say_trust(metrics: ValMetrics) -> Answer:
@@ -110,8 +110,9 @@ def _say_trust(metrics: ValMetrics) -> Answer:
     question = "Can it be trusted on other data?"
     if doubts:
         some = "is one reason" if len(doubts) == 1 else f"are {len(doubts)} reasons"
-        return Answer(question, f"There {some} for doubt", "bad", (*doubts, *known))
-    if "gap" not in metrics["domains"]:
+        first = ", named first" if known else ""  # what follows is none
+        return Answer(question, f"There {some} for doubt{first}", "bad", (*doubts, *known))
+    if not _has_unseen(metrics):
         return Answer(question, "Val cannot tell: it has no unseen generators", "open", (*known,))
     return Answer(question, "Val shows no reason for doubt", "good", (*known,))
 
@@ -126,9 +127,8 @@ def _list_doubts(metrics: ValMetrics) -> Iterator[str]:
     reals = metrics["called_fake"]["reals"]
     if is_any_worse("reals", "sources", reals):
         yield describe_worst("reals", "sources", reals)
-    worst = find_worst(metrics["robustness"])
-    if worst and is_marked(worst):
-        yield f"It does worse on changed pictures, most under {describe_variant(worst)}."
+    if worst := find_worst(metrics["robustness"], MARKED):
+        yield f"It does worse on changed pictures, most clearly under {describe_variant(worst)}."
     if broken := describe_broken(metrics["promises"]):
         yield broken
     yield from list_optimistic(metrics.get("outside", {}))
@@ -142,19 +142,20 @@ def _list_comforts(metrics: ValMetrics) -> Iterator[str]:
     if gap and judge_difference(gap) != "above":
         yield f"{explain_gap(gap)}."
     if not gap:
-        yield NO_UNSEEN
-    for found in list_domains(domains).values() if gap else ():
-        yield f"AUC {format_interval(found)} on {found['against']}."
+        yield NO_GAP if _has_unseen(metrics) else NO_UNSEEN
+    for found in list_domains(domains).values() if _has_unseen(metrics) else ():
+        if found["auc"] is not None:
+            yield f"AUC {format_interval(found)} on {found['against']}."
     reals = metrics["called_fake"]["reals"]
     if not reals["sources"]:
         yield NO_SOURCES
     elif not is_any_worse("reals", "sources", reals):
         yield describe_worst("reals", "sources", reals)
     worst = find_worst(metrics["robustness"])
-    if worst and not is_marked(worst):
+    if worst and not find_worst(metrics["robustness"], MARKED):
         yield f"Of changed pictures it does worst under {describe_variant(worst)}."
 
 
-def is_marked(variant: VariantMetrics) -> bool:
-    """What ships loses more than `MARKED` under it, by its whole interval."""
-    return (variant["scorers"]["stack"]["change_high"] or 0.0) < -MARKED
+def _has_unseen(metrics: ValMetrics) -> bool:
+    """Val has rows of generators that train lacks."""
+    return any(domain != SEEN for domain in list_domains(metrics["domains"]))

@@ -68,7 +68,8 @@ def describe_worst(kind: Kind, column: Column, found: CalledFakeClass) -> str:
     more = WORSE[kind][1]
     if count == 1:
         one = f"One {column.removesuffix('s')} of {kind}"
-        return f"{one} is named, {worst['name']}: {figure} are called fake.{tail}"
+        beside = f", {more} often than {all_rows}" if is_any_worse(kind, column, found) else ""
+        return f"{one} is named, {worst['name']}: {figure} are called fake{beside}.{tail}"
     if is_any_worse(kind, column, found):
         text = (
             f"Of {count:,} {title} the worst is {worst['name']}: {figure} are called fake, "

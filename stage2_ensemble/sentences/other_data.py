@@ -22,6 +22,10 @@ NO_UNSEEN = (
     "All generators of val are in train as well, or have no name: how it does on new ones is not "
     "known. Name some in split.hold_out."
 )
+NO_GAP = (
+    "Val has unseen generators, but they cannot be compared with seen ones, since one side lacks a "
+    "class: how much worse it does on new ones is not known."
+)
 WORST = 3
 """Variants that are told."""
 
@@ -58,13 +62,18 @@ def explain_gap(gap: Gap) -> str:
     return f"{describe_gap(gap)}: {said}, {INTERVALS[side]} ({gap['against']})"
 
 
-def find_worst(robustness: Robustness) -> VariantMetrics | None:
-    """The variant under which what ships loses most, if any was measured."""
+def find_worst(robustness: Robustness, least: float | None = None) -> VariantMetrics | None:
+    """The variant under which what ships loses most, if any was measured; of those under which it
+    loses more than `least` by its whole interval, if that is given.
+    """
     measured = [
         variant
         for variant in robustness["variants"]
         if variant["perturbation"] != CLEAN and variant["scorers"]["stack"]["change"] is not None
     ]
+    if least is not None:
+        highs = [variant["scorers"]["stack"]["change_high"] for variant in measured]
+        measured = [v for v, high in zip(measured, highs, strict=True) if (high or 0.0) < -least]
     return min(measured, key=lambda v: v["scorers"]["stack"]["change"] or 0.0, default=None)
 
 

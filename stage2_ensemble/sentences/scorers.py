@@ -108,12 +108,15 @@ def describe_worth(val: HeadlineScorers) -> str:
     """The gain over the plain mean and what it shows, within a line."""
     gain = val["differences"].get("mean")
     if gain is None:
-        return "the plain mean ships: no other was chosen over it on rows of train"
+        return "the plain mean itself ships"  # as the gate chose, or because gate.ship names it
     return f"AUC {format_change(gain)} over the mean: {INTERVALS[judge_difference(gain)]}"
 
 
-def describe_short_worth(val: HeadlineScorers, gate_choice: str) -> str:
-    """In a few words: did LightGBM pass the gate, and are several networks better than one?"""
+def describe_short_worth(val: HeadlineScorers, gate_choice: str, is_judged: bool) -> str:
+    """In a few words: did LightGBM pass the gate, and are several networks better than one?
+
+    `is_judged`: there was a LightGBM model to be judged.
+    """
     shipped, gains = val["shipped"], val["differences"]
     if shipped != gate_choice:
         return (
@@ -122,6 +125,8 @@ def describe_short_worth(val: HeadlineScorers, gate_choice: str) -> str:
     if shipped in GATED:
         return f"Yes: {shipped} passed the gate out of fold, and ships"
     short = f"LightGBM did not pass the gate out of fold, and {shipped} ships"
+    if not is_judged:
+        short = f"no LightGBM model was tried, and {shipped} ships"
     if "best_single" in gains and judge_difference(gains["best_single"]) == "above":
         return f"Several members are; {short}"
     return f"Not shown: {short}"

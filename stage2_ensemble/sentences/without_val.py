@@ -23,7 +23,7 @@ def list_last(metrics: FinalMetrics) -> list[str]:
     )
     return [
         f"{metrics['note']}; what follows stands on rows of train",
-        f"{shipped} ships: the gate has decided it again, on out-of-fold rows",
+        f"{shipped} ships; the gate has judged again, on out-of-fold rows",
         f"calibration: {calibration['name']}, chosen on {found['read_on']} rows "
         f"({calibration['reason']}); ECE there {format_figure(calibration['ece_before'])} before, "
         f"{format_figure(calibration['ece_after'])} after",

@@ -417,7 +417,7 @@ def test_a_misnamed_file_is_noted_under_the_word_that_is_looked_for():
 def test_rare_and_unknown_categories_are_missing():
     values = [f"{i:04d}" for i in range(400)]
     facts = build_file_facts(draw_table(1000, 0, quant_tables=(values * 3)[:1000]))
-    codes = learn_codes(facts)
+    codes = learn_codes([facts[:300], facts[300:]])
     assert len(codes["quantisation tables"]) == MAX_CATEGORIES
     encoded = encode_facts(facts, codes)["quantisation tables"]
     assert np.nanmax(encoded) == MAX_CATEGORIES - 1

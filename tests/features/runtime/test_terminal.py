@@ -1,6 +1,7 @@
 """In which form a program speaks: on a terminal, in a file, for programs, and when quiet."""
 
 import json
+import logging
 import os
 import pty
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from features.runtime import cli
+from features.runtime.terminal import get_form, log, speak
 
 PROJECT = Path(cli.__file__).parents[2]
 AGAIN = "Run it again: python -m some.stage"
@@ -223,3 +225,22 @@ def test_a_terminal_that_knows_few_signs_shows_others_in_their_place(encoding):
         "utf-8": ("0.1 – 0.2 …\n", "é: 3 × 4\n"),
     }
     assert (done.stdout.decode(encoding), done.stderr.decode(encoding)) == shown[encoding]
+
+
+@pytest.mark.parametrize("form", ["text", "quiet", "json"])
+def test_afterwards_nothing_is_said_in_the_form_of_before(form, capsys):
+    """Programs that call a command in their own process keep their own logging."""
+    heard = logging.NullHandler()
+    root = logging.getLogger()
+    root.addHandler(heard)
+    before = (list(root.handlers), root.level, get_form())
+    try:
+        with speak("it", form):
+            assert heard not in root.handlers
+            assert get_form() == form
+        assert (root.handlers, root.level, get_form()) == before
+        capsys.readouterr()
+        log.warning("a line of nobody")
+        assert "a line of nobody" not in capsys.readouterr().out
+    finally:
+        root.removeHandler(heard)

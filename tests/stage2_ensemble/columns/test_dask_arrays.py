@@ -58,6 +58,14 @@ def test_blocks_of_a_file_are_read_by_workers(tmp_path):
     assert np.array_equal(found[mask].compute(), rows[mask])
 
 
+@pytest.mark.parametrize("part", [*np.s_[:, 70:, 5:90, :0, ::2, ::-1], np.s_[:, 1:]], ids=str)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_part_of_a_file_is_that_part_everywhere(tmp_path, part, order):
+    np.save(tmp_path / "rows.npy", np.arange(600, dtype=np.float16).reshape(200, 3, order=order))
+    taken = np.load(tmp_path / "rows.npy", mmap_mode="r")[10:][part]
+    assert np.array_equal(spread_rows(taken).compute(), taken)
+
+
 @pytest.mark.parametrize("components", [False, True])
 def test_columns_are_the_same_to_the_bit(columns, components):
     basis = fit_basis([columns], SETTINGS, 0)
@@ -109,3 +117,18 @@ def test_rows_without_an_embedding_teach_nothing():
     assert components.shape == (2, 6)
     nothing = fit_incremental(spread_rows(np.full((90, 6), np.nan, np.float16)), 2)
     assert [part.shape for part in nothing] == [(6,), (0, 6)]
+
+
+@pytest.mark.parametrize("known", [0, 1, 2, 11, 40, 200])
+def test_rows_without_an_embedding_count_neither_here_nor_there(known):
+    """Most blocks have fewer known rows than there are components."""
+    rng = np.random.default_rng(0)
+    rows = (rng.normal(size=(800, 6)) * (9, 7, 5, 4, 3, 2)).astype(np.float16)
+    rows[rng.permutation(800)[known:]] = np.nan
+    wanted = Projection.fit(rows, 6, 0)
+    found = Projection.fit(spread_rows(rows), 6, 0)
+    assert found.components.shape == wanted.components.shape
+    assert found.mean == pytest.approx(wanted.mean, abs=1e-3)
+    if known > 6 * 4:  # all components, so block by block nothing is left out
+        turned = np.abs(found.components @ wanted.components.T)
+        assert turned == pytest.approx(np.eye(6), abs=1e-2)

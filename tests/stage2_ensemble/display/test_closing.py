@@ -70,7 +70,7 @@ def test_the_answer_fits_a_screen_and_says_what_is_promised():
         ),
         (
             draw_metrics("mean"),
-            "the plain mean ships: no other was chosen over it on rows of train",
+            "the plain mean itself ships",
         ),
     ],
 )

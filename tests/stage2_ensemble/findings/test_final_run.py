@@ -92,7 +92,7 @@ def test_the_log_and_the_summary_tell_both(last, caplog, capsys, monkeypatch):
         assert NO_VAL in text
         assert f"the earlier run, with val: AUC {earlier['auc']:.3f} [" in text
         assert "on 120 reals and 180 fakes" in text
-        assert "the gate has decided it again, on out-of-fold rows" in text
+        assert "the gate has judged again, on out-of-fold rows" in text
     assert "null model: nothing is measured: there is no held-out val" in logged
     assert "Final labels: artifacts/labels.csv" in shown
 

@@ -25,7 +25,7 @@ def draw_rows(n: int = 5000, seed: int = 0) -> ValScores:
         log_odds=3.0 * labels - 1.5 + rng.normal(0, 1.5, n),
         threshold=0.2,
         disagreement=rng.random(n),
-        generators=[f"g{i % 5}" if label else "" for i, label in enumerate(labels)],
+        generators=np.array([f"g{i % 5}" if y else "" for i, y in enumerate(labels)], object),
         has_pair=rng.random(n) < 0.01,
     )
 

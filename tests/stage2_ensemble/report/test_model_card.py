@@ -78,11 +78,15 @@ def test_what_is_declared_of_detectors_from_outside_is_said(metrics):
     declared = {"kind": "probability", "learned_from": "unknown"}
     detectors = {"clip": OutsideScores(scores="/home/me/clip.csv", **declared)}
     text = build_card(metrics, [], [], SUMMARY, {}, detectors, "data", "square")
-    assert "0 networks and 1 detectors from outside" in text
+    assert (
+        "Tells real images from forged ones (1 = fake, 0 = real). 1 detector from outside" in text
+    )
     assert "| clip | clip.csv | probability | unknown rows, of train maybe |" in text
     assert "it cannot be checked" in text
     assert "## Networks" not in text
     assert "from outside" not in build(metrics)
+    both = build_card(metrics, [], [], SUMMARY, BACKBONES, detectors, "data", "fit")
+    assert f"{len(BACKBONES)} networks and 1 detector from outside, combined by" in both
 
 
 def test_tables_are_tables_whatever_the_names(metrics):

@@ -60,6 +60,13 @@ def test_differences_are_told_only_where_the_interval_is_above_zero(metrics):
         assert words in say(metrics, 1)[1]
 
 
+def test_a_model_that_was_not_tried_is_not_said_to_have_failed(metrics):
+    metrics["val"]["shipped"] = "greedy"
+    (answer,) = answer_questions(metrics, [], "greedy")[1:2]
+    assert "no LightGBM model was tried, and greedy ships" in answer.short
+    assert "did not pass" not in answer.short
+
+
 def test_lightgbm_is_worth_it_only_if_it_ships(metrics):
     metrics["val"]["shipped"] = "greedy"
     answer, text = say(metrics, 1)
@@ -117,9 +124,75 @@ def test_every_doubt_is_listed(metrics):
         "robust": {},
     }
     answer, text = say(metrics, 2)
-    assert answer.short == "There are 4 reasons for doubt"
+    assert answer.short == "There are 4 reasons for doubt, named first"
     for words in ("without looking, mostly by bytes", "+0.1000", "jpeg 50", "FPR at the threshold"):
         assert words in text
+
+
+def keep_all(metrics):
+    """Nothing to doubt."""
+    metrics["val"]["stack"]["reliable"] = True
+    metrics["val"]["null_model"]["told_apart"] = False
+    for entry in metrics["promises"].values():
+        entry["verdict"] = "kept"
+    metrics["robustness"] |= {"variants": [], "robust": {}}
+    metrics["called_fake"]["reals"]["sources"] = []
+
+
+def test_new_generators_without_known_ones_are_not_said_to_be_known(metrics):
+    keep_all(metrics)
+    values = {"auc": None, "auc_low": None, "auc_high": None}
+    metrics["domains"] = {"seen": values | {"against": "60 seen reals against 0 seen fakes"}}
+    answer, text = say(metrics, 2)
+    assert answer.tone == "open"
+    assert "All generators of val are in train" in text
+    found = {"auc": 0.9, "auc_low": 0.8, "auc_high": 0.95}
+    metrics["domains"]["unseen"] = found | {"against": "50 unseen fakes against 60 seen reals"}
+    answer, text = say(metrics, 2)
+    assert answer.short == "Val shows no reason for doubt"
+    assert "All generators of val are in train" not in text
+    assert "how much worse it does on new ones is not known" in text
+    assert "AUC 0.900 [0.800, 0.950] on 50 unseen fakes against 60 seen reals." in answer.reasons
+    assert "0 seen fakes" not in text
+
+
+def test_a_clear_loss_is_a_doubt_though_another_one_that_may_be_chance_is_larger(metrics):
+    keep_all(metrics)
+
+    def draw(strength, change, low, high):
+        values = {"auc": 0.8, "auc_low": 0.7, "auc_high": 0.9, "change": change}
+        scorers = {"stack": values | {"change_low": low, "change_high": high}}
+        return {"perturbation": "jpeg", "strength": strength, "scorers": scorers}
+
+    metrics["robustness"]["variants"] = [draw(50, -0.1, -0.25, 0.05)]
+    answer, text = say(metrics, 2)
+    assert answer.tone != "bad"
+    assert "Of changed pictures it does worst under jpeg 50" in text
+    metrics["robustness"]["variants"].append(draw(75, -0.05, -0.06, -0.04))
+    answer, text = say(metrics, 2)
+    assert answer.short == "There is one reason for doubt, named first"
+    assert "worse on changed pictures, most clearly under jpeg 75" in answer.reasons[0]
+    assert "does worst" not in text
+
+
+def test_doubts_are_said_to_come_first_only_where_something_else_follows(metrics):
+    metrics["val"]["stack"]["reliable"] = True
+    metrics["val"]["null_model"]["told_apart"] = False
+    for entry in metrics["promises"].values():
+        entry["verdict"] = "kept"
+    metrics["domains"] = {"gap": {"auc": 0.1, "auc_low": 0.05, "auc_high": 0.15, "against": "a"}}
+    metrics["robustness"]["variants"] = []
+    reals = metrics["called_fake"]["reals"]
+    reals["all"]["called_fake"] = 0.1
+    reals["sources"][0]["shared_low"] = 0.2
+    answer, _ = say(metrics, 2)
+    assert answer.short == "There are 2 reasons for doubt"
+    assert len(answer.reasons) == 2
+    reals["sources"] = []
+    answer, _ = say(metrics, 2)
+    assert answer.short == "There is one reason for doubt, named first"
+    assert "+0.1000" in answer.reasons[0]
+    assert len(answer.reasons) == 2
 
 
 def test_a_source_of_reals_that_is_called_fake_more_often_is_a_reason_for_doubt(metrics):
@@ -135,7 +208,7 @@ def test_a_source_of_reals_that_is_called_fake_more_often_is_a_reason_for_doubt(
     answer, text = say(metrics, 2)
     assert "Of 2 sources of reals the worst is phone" in text
     assert (before.short, answer.short) == (
-        "There is one reason for doubt", "There are 2 reasons for doubt",
+        "There is one reason for doubt, named first", "There are 2 reasons for doubt, named first",
     )  # fmt: skip
     reals["sources"] = []
     assert "Reals of val have no source" in say(metrics, 2)[1]

@@ -51,6 +51,15 @@ def test_one_source_is_held_against_nothing():
     )
 
 
+def test_one_source_beside_rows_without_one_may_be_worse():
+    (text,) = say(draw_class(0.1, [draw_share(0.3, 200, "phone", (0.2, 0.4))]))
+    assert text == (
+        "One source of reals is named, phone: 0.300 [0.250, 0.350] of its 200 reals are called "
+        "fake, more often than all 1,200 reals (0.100). Of reals from other sources val tells "
+        "nothing."
+    )
+
+
 def test_without_sources_it_says_that_nothing_is_known_of_them():
     generator = draw_share(0.5, name="warp", shared=(0.4, 0.6))
     fakes = draw_class(0.9, generators=[generator, draw_share(0.95, name="gan")])

@@ -27,6 +27,7 @@ from stage2_ensemble.summary import run as summary
 
 def print_summary(monkeypatch, capsys, width: int) -> str:
     monkeypatch.setenv("COLUMNS", str(width))
+    capsys.readouterr()  # what making the world has said
     summary.run()
     return capsys.readouterr().out
 
