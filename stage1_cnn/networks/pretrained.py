@@ -60,8 +60,10 @@ def create_pretrained(settings: MemberSettings, arguments: dict[str, Any]) -> nn
             raise WeightsError(settings, error) from error
     heads = _find_heads(network)
     _check_missing(settings, network, missing, tuple(f"{name}." for name in heads))
+    # timm takes none for another number of classes; some files of its own it reads without a word.
+    is_new = network.pretrained_cfg["num_classes"] != arguments["num_classes"]
     for name, head in heads.items():
-        if f"{name}.weight" in missing:
+        if is_new or f"{name}.weight" in missing:
             for parameter in head.parameters():
                 nn.init.zeros_(parameter)
     return network
@@ -149,7 +151,8 @@ def _collect_missing() -> Iterator[list[str]]:
     """
     missing: list[str] = []
     logger = logging.getLogger("timm.models._builder")
-    level, shown = logger.level, logger.getEffectiveLevel()
+    level, disabled = logger.level, logger.manager.disable
+    shown = max(logger.getEffectiveLevel(), disabled + 1)
 
     def listen(record: logging.LogRecord) -> bool:
         if found := re.match(r"Missing keys \((.*)\) discovered", record.getMessage()):
@@ -158,9 +161,11 @@ def _collect_missing() -> Iterator[list[str]]:
 
     logger.addFilter(listen)
     logger.setLevel(logging.INFO)
+    logging.disable(logging.NOTSET)  # whoever silenced all would silence this, too
     try:
         yield missing
     finally:
+        logging.disable(disabled)
         logger.removeFilter(listen)
         logger.setLevel(level)
 

@@ -1,5 +1,7 @@
+import logging
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from small_task import make_settings
+from timm.models.vision_transformer import VisionTransformer
 
 from features.settings.learning import Network
 from features.settings.training import Weights
@@ -183,6 +186,33 @@ def test_a_new_head_on_pretrained_features_says_nothing_yet(tmp_path, model):
     assert torch.equal(log_odds, torch.zeros(3))
     drawn = build_network(settings.model_copy(update={"pretrained": False})).eval()
     assert embed(drawn, torch.rand(3, 3, 160, 160))[1].abs().min() > 0
+
+
+@pytest.fixture
+def silence() -> Iterator[None]:
+    """As of a program that wants to hear nothing."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def test_what_is_logged_changes_no_network(tmp_path, silence):
+    """timm says in its log alone what was missing in a file."""
+    test_a_new_head_on_pretrained_features_says_nothing_yet(tmp_path, "test_efficientnet")
+    tiny = timm.create_model("test_resnet").state_dict()
+    test_weights_of_another_network_are_refused(tmp_path, tiny, "other names")
+    assert logging.root.manager.disable == logging.CRITICAL
+
+
+def test_a_new_head_says_nothing_where_a_network_reads_its_file_by_itself(tmp_path, monkeypatch):
+    """As the original weights of ViTs, which timm reads without a word about what they lack."""
+    read: list[str] = []
+    monkeypatch.setattr(VisionTransformer, "load_pretrained", lambda self, path: read.append(path))
+    (tmp_path / "own.npz").touch()
+    root = Weights(root=str(tmp_path))
+    network = build_network(make(model="test_vit", pretrained="own.npz", weights=root)).eval()
+    assert read == [str(tmp_path / "own.npz")]
+    assert not embed(network, torch.rand(2, 3, 32, 32))[1].any()
 
 
 @pytest.mark.real
