@@ -61,7 +61,8 @@ def create_pretrained(settings: MemberSettings, arguments: dict[str, Any]) -> nn
     heads = _find_heads(network)
     _check_missing(settings, network, missing, tuple(f"{name}." for name in heads))
     # timm takes none for another number of classes; some files of its own it reads without a word.
-    is_new = network.pretrained_cfg["num_classes"] != arguments["num_classes"]
+    known: Any = network.pretrained_cfg
+    is_new = known["num_classes"] != arguments["num_classes"]
     for name, head in heads.items():
         if is_new or f"{name}.weight" in missing:
             for parameter in head.parameters():
