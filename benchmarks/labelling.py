@@ -41,7 +41,8 @@ from features.settings.learning import Augment, Ema, Loss, Network, Optimizer, S
 from features.settings.scoring import Scoring
 from features.settings.training import Kind, MemberSettings, Weights
 from serving import Ensemble
-from serving.bundle.networks import TorchNetwork, write_network
+from serving.bundle.networks import write_network
+from serving.bundle.opening import TorchNetwork
 from serving.format.facts import FORM, BundleFacts, MemberFacts, PixelFacts, Sight
 from serving.format.files import FACTS, SECOND_STAGE, seal_bundle
 from serving.reading.shown import RowSquares

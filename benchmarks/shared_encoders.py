@@ -1,11 +1,12 @@
-"""Seconds a picture of a bundle's networks: folds of a frozen encoder as one, or each alone.
+"""Seconds a picture of a bundle's networks: members of a frozen encoder as one, or each alone.
 
 Run: python -m benchmarks.shared_encoders [--quick] [--project FOLDER]
 
-shared   one file: the encoder once, a head for each fold
-apart    a file for each fold, as networks that learn have
+shared   one file: the encoder once, a head for each member
+apart    a file for each member, as networks that learn have
 
-Of an untrained ViT-tiny with four heads at 224 pixels; or of all networks of a finished project,
+Of an untrained ViT-tiny at 224 pixels, whose last layer and an inner one are read with two heads
+each; or of all networks of a finished project,
 which is only read. On one thread, batches of 16 squares of noise, as labelling asks. The sides take
 turns; the ratio is the median over the rounds of seconds apart / shared.
 """
@@ -18,7 +19,6 @@ from collections.abc import Sequence
 from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -30,21 +30,24 @@ from features.core.members import Correction, MemberId
 from features.settings.scoring import Scoring
 from features.settings.sections import load_params
 from serving.bundle import run
-from serving.bundle.networks import TorchNetwork, write_network
+from serving.bundle.networks import write_network
+from serving.bundle.opening import TorchNetwork, open_network, open_networks
 from serving.bundle.settings import BundleParams
-from serving.format.facts import Sight
+from serving.format.facts import MemberFacts, Sight
 from serving.reading.shown import RowSquares
 from serving.scoring.networks import BundledNetwork
 from serving.scoring.scorer import TOGETHER
-from serving.scoring.shared_heads import SharedHeads
 from serving.scoring.views import Squares
 from stage1_cnn.networks.frozen_network import FrozenNetwork, set_head
+from stage1_cnn.networks.joined_network import JoinedNetwork
 from stage1_cnn.networks.member import Member
 from stage1_cnn.networks.network import build_network
 from stage1_cnn.scoring.engines import build_torch_engine
 from stage2_ensemble.fitted.bundle import read_ensemble
 
-MODEL, FOLDS = "vit_tiny_patch16_224", 4
+MODEL, FOLDS = "vit_tiny_patch16_224", 2
+LAYERS = {"last": None, "inner": 5}
+"""By backbone."""
 Networks = list[TorchNetwork]
 
 
@@ -52,50 +55,53 @@ Networks = list[TorchNetwork]
 class Side:
     """Networks that are loaded, and what their files take."""
 
-    networks: Sequence[BundledNetwork]
+    networks: Sequence[tuple[BundledNetwork, list[MemberFacts]]]
+    """With the members that they are."""
     size: int
 
-    def ask(self, squares: dict[Sight, Squares]) -> tuple[float, np.ndarray]:
-        """Seconds a square of each, and all log-odds, in the order of folds."""
+    def ask(self, squares: dict[Sight, Squares]) -> tuple[float, dict[str, bytes]]:
+        """Seconds a square of each, and log-odds by member."""
         start = time.perf_counter()
-        found = [own.score(squares[own.facts.sees]).log_odds for own in self.networks]
-        return (time.perf_counter() - start) / TOGETHER, np.hstack(found)
+        found = [own.score(squares[own.facts.sees]).log_odds for own, _ in self.networks]
+        seconds = (time.perf_counter() - start) / TOGETHER
+        pairs = zip(self.networks, found, strict=True)
+        said = {f.name: own[:, f.head].tobytes() for (_, facts), own in pairs for f in facts}
+        return seconds, said
 
 
 def make_networks() -> tuple[Networks, Networks]:
     """Shared and apart, of random weights."""
-    settings = choose_untrained(MODEL, "frozen")
-    sees = Sight(mode="square", side=SIZE)
-    members = tuple(
-        Member(MemberId("vit", fold, "", "", Correction()), settings, 2, 1, 1, 1, 1)
+    whole = choose_untrained(MODEL, "frozen")
+    members = [
+        Member(
+            MemberId(name, fold, "", "", Correction()),
+            whole.model_copy(update={"layer": layer}), 2, 1, 1, 1, 1,
+        )
+        for name, layer in LAYERS.items()
         for fold in range(FOLDS)
-    )
+    ]  # fmt: skip
 
-    def open_one(fold: int) -> FrozenNetwork:
+    def open_one(number: int, member: Member) -> FrozenNetwork:
         torch.manual_seed(0)
-        network = build_network(settings)
+        network = build_network(member.settings)
         assert isinstance(network, FrozenNetwork)
-        set_head(network, torch.randn(network.head.in_features), float(fold))
+        set_head(network, torch.randn(network.head.in_features), float(number))
         return network
 
-    def wrap(own: tuple[Member, ...], network: FrozenNetwork) -> TorchNetwork:
-        engine = build_torch_engine(network, settings, torch.device("cpu"))
-        return TorchNetwork(own, engine, Scoring(), sees)
+    def wrap(own: Sequence[Member], network: torch.nn.Module) -> TorchNetwork:
+        engine = build_torch_engine(network, whole, torch.device("cpu"))
+        return TorchNetwork(tuple(own), engine, Scoring(), Sight(mode="square", side=SIZE))
 
-    apart = [wrap((member,), open_one(member.id.fold)) for member in members]
-    network: torch.nn.Module = open_one(0)
-    network.head = SharedHeads(open_one(fold).head for fold in range(FOLDS))
-    assert isinstance(network, FrozenNetwork)
-    return [wrap(members, network)], apart
+    networks = list(map(open_one, range(len(members)), members))
+    apart = [wrap([own], network) for own, network in zip(members, networks, strict=True)]
+    return [wrap(members, JoinedNetwork(networks))], apart
 
 
 def open_project(project: Path) -> tuple[Networks, Networks]:
     """Shared and apart, of a finished project."""
     with chdir(project):
-        asked = load_params(BundleParams), read_ensemble(run.STACKERS)
-        shared = run.open_networks(*asked)
-        with patch.object(run, "share_encoders", lambda members: [(own,) for own in members]):
-            return shared, run.open_networks(*asked)
+        members = run.read_project_members(load_params(BundleParams), read_ensemble(run.STACKERS))
+        return open_networks(members), [open_network((own,)) for own in members]
 
 
 def write_side(networks: Networks, squares: dict[Sight, Squares], folder: Path) -> Side:
@@ -105,7 +111,8 @@ def write_side(networks: Networks, squares: dict[Sight, Squares], folder: Path) 
     for network in networks:
         count = len(squares[network.sees])
         rows = RowSquares(squares[network.sees], np.arange(count), np.ones(count, np.int64))
-        loaded.append(BundledNetwork(folder, write_network(network, rows, folder)[0]))
+        facts = write_network(network, rows, folder)
+        loaded.append((BundledNetwork(folder, facts[0]), facts))
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return Side(loaded, size)
 
@@ -128,8 +135,8 @@ def main() -> None:
             write_side(networks, squares, Path(folder) / name)
             for name, networks in (("shared", shared), ("apart", apart))
         ]
-        warm = [side.ask(squares)[1] for side in sides]
-        same = np.array_equal(*warm)
+        first, second = (side.ask(squares)[1] for side in sides)
+        same = first == second
         count = 3 if options.quick else 7
         rounds = [[side.ask(squares)[0] for side in sides] for _ in range(count)]
     table = Table("", "files, MB", "seconds a picture")

@@ -10,7 +10,7 @@ class Budget(Section):
 
     parameters: PositiveInt | None = 200_000_000
     """Over all members, that is backbones × active folds; a frozen encoder counts once, whatever
-    the number of folds. null: no limit."""
+    the number of folds and of backbones that read it. null: no limit."""
 
 
 class BudgetFolds(StageParams):

@@ -1,5 +1,6 @@
 """What the graph of a frozen encoder computes for one picture; torch counts its own networks."""
 
+from collections.abc import Collection
 from math import prod
 
 import numpy as np
@@ -12,16 +13,14 @@ SECOND = {"QLinearConv": 3}
 """Where the second factor stands among the inputs, if not at 1."""
 
 
-def count_operations(encoder: GraphEncoder, side: int) -> int:
-    """Multiplications and additions of the convolutions and matrix products behind its output.
+def count_operations(encoder: GraphEncoder, side: int, outputs: Collection[str]) -> int:
+    """Multiplications and additions of the convolutions and matrix products behind `outputs`.
 
     Lengths are those of a black picture of `side` pixels that the graph is shown.
     """
     model = onnx.load_from_string(encoder.content.cpu().numpy().tobytes())
     weights = {weight.name: tuple(weight.dims) for weight in model.graph.initializer}
-    counted = [
-        node for node in _list_behind(model.graph, encoder.graph.output) if _is_product(node)
-    ]
+    counted = [node for node in _list_behind(model.graph, outputs) if _is_product(node)]
     names = {name for node in counted for name in _name_factors(node)} - weights.keys()
     measured, pictures = _measure(model, sorted(names), encoder, side)
     lengths = weights | measured
@@ -47,9 +46,9 @@ def _count(
     return 2 * prod(product) * first[0 if turned else -1]
 
 
-def _list_behind(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
-    """The nodes that `output` depends on."""
-    found, wanted = [], {output}
+def _list_behind(graph: onnx.GraphProto, outputs: Collection[str]) -> list[onnx.NodeProto]:
+    """The nodes that `outputs` depend on."""
+    found, wanted = [], set(outputs)
     for node in reversed(graph.node):  # which are in order
         if wanted & set(node.output):
             found.append(node)

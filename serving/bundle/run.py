@@ -3,7 +3,6 @@
 import logging
 import platform
 import shutil
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
@@ -20,7 +19,8 @@ from features.videos.addresses import name_file, parse_address
 from serving.bundle.checking import CheckedRows, read_checked, read_row_files
 from serving.bundle.detector import write_detector
 from serving.bundle.neighbours import bundle_neighbours, choose_neighbour_rows
-from serving.bundle.networks import TorchNetwork, open_network, share_encoders, write_network
+from serving.bundle.networks import write_network
+from serving.bundle.opening import ProjectMember, TorchNetwork, open_networks
 from serving.bundle.rates import read_rates
 from serving.bundle.settings import BundleParams
 from serving.cascade.finding import find_cascade
@@ -36,7 +36,7 @@ from serving.reading.reader import PictureReader, open_reader
 from serving.scoring.needs import find_needs
 from serving.scoring.scorer import Scorer
 from serving.verify.samples import check_samples
-from stage1_cnn.networks.member import Member, read_member
+from stage1_cnn.networks.member import read_member
 from stage2_ensemble.columns.columns import read_dumps
 from stage2_ensemble.decisions.conformal import FAKE, REAL
 from stage2_ensemble.fitted.bundle import MANIFEST as SECOND_MANIFEST
@@ -66,7 +66,7 @@ def run(params: BundleParams, out: Path, samples: int, neighbours: int = 0) -> N
     second_stage = read_ensemble(STACKERS)
     check_members(second_stage, params.names, params.folds.active)
     _check_shipped(second_stage, list(params.outside))
-    networks = open_networks(params, second_stage)
+    networks = open_networks(read_project_members(params, second_stage))
     root, fold = Path(params.data.root), second_stage.folds[0]
     train, val = (read_manifest(MANIFEST, role) for role in ("train", "val"))
     shown_rows = choose_neighbour_rows(train, fold, neighbours)
@@ -80,7 +80,8 @@ def run(params: BundleParams, out: Path, samples: int, neighbours: int = 0) -> N
             own = write_network(network, checked.find_squares(network.sees), folder)
             by_file[own[0].file] = network
             written += own
-        written.sort(key=lambda facts: second_stage.folds.index(facts.fold))
+        order = [(fold, name) for fold in second_stage.folds for name in second_stage.backbones]
+        written.sort(key=lambda facts: order.index((facts.fold, facts.backbone)))
         _copy_second_stage(folder)
         scorer = Scorer(second_stage, written, pixels, lambda facts: by_file[facts.file])
         reader = open_reader(pixels, folder)
@@ -154,36 +155,26 @@ def _check_shipped(second_stage: SecondStage, outside: Sequence[str]) -> None:
         raise BundleError("the ensemble", problems, "gate.ship names another candidate.")
 
 
-def open_networks(params: BundleParams, second_stage: SecondStage) -> list[TorchNetwork]:
+def read_project_members(params: BundleParams, second_stage: SecondStage) -> list[ProjectMember]:
     """In the order of the backbones, then by fold.
 
     Raises `StaleArtifactError` for members that were trained again since the second stage was
-    fitted, and `BundleError` for two networks of one name: backbone `a-0`, and fold 0 of `a`.
+    fitted.
     """
-    networks = []
+    members = []
     for place, backbone in enumerate(second_stage.backbones):
         if backbone in params.outside:
             continue
-        folder, scoring = MEMBERS / backbone, params.dump.resolve_backbone(backbone)
-        members = [
-            _read_fitted(folder, backbone, fold, second_stage.digests[fold][place])
-            for fold in second_stage.folds
-        ]
-        for own in share_encoders(members):
-            networks.append(open_network(own, folder, scoring, params.images.size))
-    names = Counter(network.name for network in networks)
-    if doubled := [f"two networks are called {name}" for name in names if names[name] > 1]:
-        raise BundleError("the ensemble", doubled, "Rename the frozen backbone.")
-    return networks
-
-
-def _read_fitted(folder: Path, backbone: str, fold: int, digest: str) -> Member:
-    """The member of a fold, whose scores the second stage was fitted on."""
-    member = read_member(folder / str(fold), backbone, fold)
-    if member.id.digest != digest:
-        found = (f"member {digest[:8]}", member.id.digest[:8])
-        raise StaleArtifactError("the ensemble", *found, "stack")
-    return member
+        scoring = params.dump.resolve_backbone(backbone)
+        for fold in second_stage.folds:
+            folder = MEMBERS / backbone / str(fold)
+            member = read_member(folder, backbone, fold)
+            digest = second_stage.digests[fold][place]
+            if member.id.digest != digest:
+                found = (f"member {digest[:8]}", member.id.digest[:8])
+                raise StaleArtifactError("the ensemble", *found, "stack")
+            members.append(ProjectMember(member, folder, scoring, params.images.size))
+    return members
 
 
 def _copy_second_stage(folder: Path) -> None:

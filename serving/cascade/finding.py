@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from serving.cascade.rows import CascadeRows
-from serving.format.cascade import CascadeFacts, CascadeRule, CascadeStep
-from serving.format.facts import MemberFacts, RateFacts, list_networks
+from serving.format.cascade import JOINED, CascadeFacts, CascadeRule, CascadeStep
+from serving.format.facts import MemberFacts, RateFacts
 from serving.scoring.needs import find_needs
 from stage2_ensemble.columns.columns import Floats
 from stage2_ensemble.decisions.calibration import Calibration, choose_calibration, cross_calibrate
@@ -34,6 +34,8 @@ STOPPED = tuple(np.round(np.arange(0.2, 1.01, 0.05), 2).tolist())
 """Shares of rows that the margins which are tried stop: below a fifth nothing worth it is saved."""
 RESAMPLES = 400
 METRICS = ("auc", "balanced_accuracy")
+Unit = tuple[str, ...]
+"""Backbones that are one network."""
 
 
 def find_cascade(
@@ -44,37 +46,52 @@ def find_cascade(
 ) -> CascadeFacts:
     """All rules worth a choice, and the steps that they ask; on `val` they are measured alone."""
     needed = find_needs(second_stage, second_stage.shipped).backbones
-    networks = list_networks(members)
-    operations = {
-        name: sum(facts.operations for facts in networks if facts.backbone == name)
-        for name in needed
-    }
-    if len(needed) < 2:
-        return CascadeFacts(reason=f"{second_stage.shipped} asks {needed[0]} alone")
+    costs = _count_costs([facts for facts in members if facts.backbone in needed])
+    if len(costs) < 2:
+        reason = f"{second_stage.shipped} asks {' and '.join(needed)} alone"
+        more = ", which are one network" if len(needed) > 1 else ""
+        return CascadeFacts(reason=reason + more)
     groups = index_groups(rows.shipped.labels, rows.shipped.groups)
     if not groups.reliable:
         reason = f"{groups.least} groups of a class: a promise needs {LEAST_GROUPS}"
         return CascadeFacts(reason=reason)
-    order = tuple(sorted(needed, key=lambda name: (operations[name], name)))
+    units = sorted(costs, key=lambda unit: (costs[unit], unit))
     threshold = second_stage.rules.scorers[second_stage.shipped].threshold.value
     judge = _Judge(rows.shipped, threshold, groups)
     steps, rules = [], []
-    for count in range(1, len(order)):
-        first = order[:count]
+    for count in range(1, len(units)):
+        first = _list_backbones(units[:count])
         mean = np.mean([rows.backbones[name] for name in first], axis=0)
         own = rows.shipped.with_log_odds(mean)
         calibration = choose_calibration(own)
         steps.append(CascadeStep(backbones=first, calibration=calibration.to_json()))
         held_out = cross_calibrate(own, calibration.calibrator.name).log_odds
-        asked = sum(operations[name] for name in first) / sum(operations.values())
+        asked = sum(costs[unit] for unit in units[:count]) / sum(costs.values())
         rules += [*judge.try_margins(count - 1, held_out, asked)]
     return CascadeFacts(
         rows=len(rows.shipped),
-        order=order,
-        operations=operations,
+        order=_list_backbones(units),
+        operations={JOINED.join(unit): costs[unit] for unit in units},
         steps=tuple(steps),
         rules=tuple(_measure_on_val(rule, steps, val, threshold) for rule in keep_best(rules)),
     )
+
+
+def _count_costs(members: Sequence[MemberFacts]) -> dict[Unit, int]:
+    """Operations of all members, by backbones that lie in the same files: to ask one is to ask
+    all, at one cost."""
+    files: dict[str, list[str]] = {}
+    for facts in members:
+        files.setdefault(facts.backbone, []).append(facts.file)
+    units: dict[frozenset[str], list[str]] = {}
+    for name, own in files.items():
+        units.setdefault(frozenset(own), []).append(name)
+    networks = {facts.file: facts.operations for facts in members}
+    return {tuple(unit): sum(networks[file] for file in own) for own, unit in units.items()}
+
+
+def _list_backbones(units: Sequence[Unit]) -> tuple[str, ...]:
+    return tuple(name for unit in units for name in unit)
 
 
 def _measure_on_val(

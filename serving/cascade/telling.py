@@ -9,7 +9,7 @@ def describe_cascade(cascade: CascadeFacts) -> list[str]:
     """The order of networks, then a line for each rule; or why there is none."""
     if cascade.reason:
         return [f"none: {cascade.reason}"]
-    costs = ", ".join(f"{name} {cascade.operations[name] / 1e6:,.1f} M" for name in cascade.order)
+    costs = ", ".join(f"{name} {cost / 1e6:,.1f} M" for name, cost in cascade.operations.items())
     lines = [f"multiplications for a picture: {costs}"]
     useful = [rule for rule in cascade.rules if rule.saving >= LEAST_SAVING]
     if not useful:

@@ -17,6 +17,8 @@ from serving.format.facts import RateFacts
 CASCADE = "cascade.json"
 LEAST_SAVING = 1.2
 """A rule that saves less is not worth a loss that nobody sees."""
+JOINED = "+"
+"""Between the names of backbones that are one network."""
 
 
 class CascadeStep(Section):
@@ -69,9 +71,11 @@ class CascadeFacts(Section):
     rows: int = 0
     """Of train, that no network learned from: those that the second stage's rules stand on."""
     order: tuple[str, ...] = ()
-    """Backbones that what ships asks, from the cheapest to the dearest."""
+    """Backbones that what ships asks, from the cheapest to the dearest; those that are one network
+    stand side by side, and no step parts them."""
     operations: dict[str, int] = Field(default_factory=dict)
-    """Multiplications of each for one picture, over its networks and views."""
+    """Multiplications for one picture, over networks and views, by backbone or by all that are one
+    network, joined by `JOINED`."""
     steps: tuple[CascadeStep, ...] = ()
     rules: tuple[CascadeRule, ...] = ()
     """By growing saving; none that another one betters in saving and promise."""

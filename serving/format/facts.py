@@ -11,7 +11,7 @@ from features.settings.images import Faces, Images, Limits, Mode
 from features.settings.scoring import Tta
 from features.settings.sections import Section
 
-FORM = 3
+FORM = 4
 """Counts up when a bundle changes in a way that older code cannot read."""
 
 
@@ -75,7 +75,7 @@ class MemberFacts(Section):
     kind: Literal["onnx", "torch"]
     """`torch`: ONNX could not hold it, so it is here as safetensors, and needs torch and timm."""
     file: str
-    """Relative to the bundle; folds of a frozen encoder share one."""
+    """Relative to the bundle; all members with the same frozen encoder share one."""
     head: int = 0
     """Which column of the file's log-odds is its own."""
     reason: str = ""
@@ -89,10 +89,15 @@ class MemberFacts(Section):
     """Of the squares that its network takes; they are resized within the graph."""
     tta: Tta
     """Views of each square whose scores are averaged: `serving.scoring.views`."""
+    start: int = 0
+    """Where its embedding begins in the embeddings of its file; members that read the same of an
+    encoder have one in common."""
     width: int
-    """Length of its embeddings."""
+    """Length of its embedding."""
     parameters: int
-    """Of its network; folds that share a file have all but those of their heads in common."""
+    """Of its network, but for a frozen encoder."""
+    encoder_parameters: int = 0
+    """Of its frozen encoder, which is in its file once, whoever shares it."""
     frozen: bool = False
     """Its encoder is the one of `pretrained`, as it was: its head alone was learned."""
     operations: int
@@ -111,14 +116,27 @@ class MemberFacts(Section):
         """`<backbone>-<fold>`."""
         return f"{self.backbone}-{self.fold}"
 
+    @property
+    def span(self) -> slice:
+        """Its columns of the embeddings of its file."""
+        return slice(self.start, self.start + self.width)
+
     def identify(self, train_digest: str) -> MemberId:
         """As dumps name it."""
         return MemberId(self.backbone, self.fold, self.digest, train_digest, self.correction)
 
 
+def group_by_file(members: Iterable[MemberFacts]) -> dict[str, list[MemberFacts]]:
+    """By file those that share it, in their order."""
+    groups: dict[str, list[MemberFacts]] = {}
+    for facts in members:
+        groups.setdefault(facts.file, []).append(facts)
+    return groups
+
+
 def list_networks(members: Iterable[MemberFacts]) -> tuple[MemberFacts, ...]:
     """One member of each file, in their order."""
-    return tuple({facts.file: facts for facts in members}.values())
+    return tuple(group[0] for group in group_by_file(members).values())
 
 
 class Sample(Section):
@@ -161,7 +179,7 @@ class ValRates(Section):
 class BundleFacts(Section):
     """The whole of `bundle.json`."""
 
-    form: Literal[3]
+    form: Literal[4]
     shipped: str
     """The candidate whose labels are given."""
     pixels: PixelFacts

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.errors import BundleError
-from serving.format.facts import MemberFacts, PixelFacts, Sight, list_networks
+from serving.format.facts import MemberFacts, PixelFacts, Sight, group_by_file, list_networks
 from serving.format.files import SECOND_STAGE, Bundle
 from serving.reading.shown import RowSquares, ShownRows
 from serving.scoring.early import EarlyAnswers, EarlyStop, open_early_stop
@@ -146,20 +146,29 @@ class Scorer:
 
     def _ask(self, members: Sequence[MemberFacts], rows: ShownRows) -> dict[str, ScoredRows]:
         """Each network once, whatever the number of members that share it."""
-        found = {
-            own.file: self._ask_network(own, rows.by_sight[own.sees])
-            for own in list_networks(members)
-        }
-        return {facts.name: found[facts.file][facts.head] for facts in members}
+        found: dict[str, ScoredRows] = {}
+        for group in group_by_file(members).values():
+            found |= self._ask_network(group, rows.by_sight[group[0].sees])
+        return {facts.name: found[facts.name] for facts in members}
 
-    def _ask_network(self, facts: MemberFacts, rows: RowSquares) -> list[ScoredRows]:
-        """By head; all have the same embeddings."""
-        log_odds, embeddings = self.score_squares(facts, rows.pixels).take(rows.places)
-        if facts.sees.mode == "crop":
-            merged = [merge_squares(rows.counts, head, embeddings) for head in log_odds.T]
-            return [replace(own, embeddings=merged[0].embeddings) for own in merged]
-        halved = halve(embeddings)
-        return [ScoredRows(head, halved) for head in log_odds.T]
+    def _ask_network(
+        self, members: Sequence[MemberFacts], rows: RowSquares
+    ) -> dict[str, ScoredRows]:
+        """By name of the members of one file; those that read the same have one array of
+        embeddings in common."""
+        log_odds, embeddings = self.score_squares(members[0], rows.pixels).take(rows.places)
+        by_start: dict[int, npt.NDArray[np.float16]] = {}
+        found = {}
+        for facts in members:
+            single = log_odds[:, facts.head]
+            own = embeddings[:, facts.span] if facts.start not in by_start else embeddings[:, :0]
+            if facts.sees.mode == "crop":
+                scored = merge_squares(rows.counts, single, own)
+            else:
+                scored = ScoredRows(single, halve(own))
+            by_start.setdefault(facts.start, scored.embeddings)
+            found[facts.name] = replace(scored, embeddings=by_start[facts.start])
+        return found
 
     def _correct(self, name: str, found: ScoredRows) -> Floats:
         return self._facts[name].correction.apply(found.logits)

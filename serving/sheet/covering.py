@@ -18,11 +18,12 @@ from features.core.manifest import Ids
 from features.runtime.memory import count_workers
 from features.videos.addresses import Box
 from serving.ensemble.ensemble import Ensemble
-from serving.format.facts import MemberFacts, list_networks
+from serving.format.facts import Sight, group_by_file
 from serving.reading.canvases import Canvas, Canvases
 from serving.reading.shown import RowSquares, ShownRows
 from serving.scoring.scorer import TOGETHER, EnsembleScores
 from serving.sheet.frames import PictureFrame, frame_part
+from stage1_cnn.graphs.sessions import Single
 from stage2_ensemble.columns.columns import Floats
 
 GRID = 8
@@ -110,16 +111,19 @@ def _read_scores(ensemble: Ensemble, scores: list[EnsembleScores]) -> dict[str, 
 
 def _find_loudest(ensemble: Ensemble, canvases: Canvases) -> dict[str, PictureFrame]:
     """By backbone that sees several squares, the one of the highest mean over its folds."""
-    by_backbone: dict[str, list[MemberFacts]] = {}
-    for facts in list_networks(ensemble.scorer.needed):
-        if len(canvases[facts.sees].corners) > 1:
-            by_backbone.setdefault(facts.backbone, []).append(facts)
-    found = {}
-    for backbone, members in by_backbone.items():
+    scores: dict[str, list[Single]] = {}
+    sights: dict[str, Sight] = {}
+    for members in group_by_file(ensemble.scorer.needed).values():
         canvas = canvases[members[0].sees]
-        squares = canvas.cut()
-        scores = [ensemble.scorer.score_squares(m, squares).log_odds for m in members]
-        top, left = canvas.corners[np.hstack(scores).mean(axis=1).argmax()].tolist()
+        if len(canvas.corners) > 1:
+            log_odds = ensemble.scorer.score_squares(members[0], canvas.cut()).log_odds
+            for facts in members:
+                scores.setdefault(facts.backbone, []).append(log_odds[:, facts.head])
+                sights[facts.backbone] = facts.sees
+    found = {}
+    for backbone, sight in sights.items():
+        canvas = canvases[sight]
+        top, left = canvas.corners[np.mean(scores[backbone], axis=0).argmax()].tolist()
         square = Box(left, top, canvas.side, canvas.side)
         found[backbone] = frame_part(square, *canvas.pixels.shape[:2])
     return found

@@ -1,5 +1,6 @@
 """How many parameters the networks have, counted without making them."""
 
+from collections.abc import Iterable
 from copy import deepcopy
 
 from features.settings.training import MemberSettings, TrainParams
@@ -21,24 +22,31 @@ def count_parameters(settings: MemberSettings) -> ParameterCount:
     return count_weights(network)
 
 
-def count_folds(settings: MemberSettings, folds: int) -> ParameterCount:
-    """Those of all members of a backbone: folds have an encoder that is frozen in common.
+def count_members(backbones: Iterable[MemberSettings], folds: int) -> ParameterCount:
+    """Those of all members, `folds` of each backbone: an encoder that is frozen counts once,
+    whatever the number of folds and of backbones that read it.
 
     Raises as `count_parameters`.
     """
-    stored, learned = count_parameters(settings)
-    shared = 0
-    network = build_on_meta(settle_network(settings))
-    if isinstance(network, FrozenNetwork):
-        shared = stored - sum(parameter.numel() for parameter in network.head.parameters())
-    return ParameterCount(shared + folds * (stored - shared), folds * learned)
+    stored = learned = 0
+    encoders: dict[object, int] = {}
+    for settings in map(settle_network, backbones):
+        own = count_parameters(settings)
+        shared = 0
+        network = build_on_meta(settings)
+        if isinstance(network, FrozenNetwork):
+            shared = own.stored - sum(weight.numel() for weight in network.head.parameters())
+            place = (settings.pretrained, settings.weights.root)
+            encoders[settings.model, *place, settings.network.input, shared] = shared
+        stored += folds * (own.stored - shared)
+        learned += folds * own.learned
+    return ParameterCount(stored + sum(encoders.values()), learned)
 
 
 def describe_budget(params: TrainParams, folds: int, limit: int | None) -> str:
     """One line about all `backbones`, each with `folds` members, against `limit` parameters."""
-    counts = [count_folds(params.resolve_backbone(name), folds) for name in params.backbones]
-    stored, learned = map(sum, zip(*counts, strict=True))
-    what = f"{_plural(len(counts), 'network')} × {_plural(folds, 'fold')}"
+    stored, learned = count_members(map(params.resolve_backbone, params.backbones), folds)
+    what = f"{_plural(len(params.backbones), 'network')} × {_plural(folds, 'fold')}"
     text = f"parameters: {what}, {_count(learned)} learned, {_count(stored)} stored"
     if limit is None:
         return f"{text}, no limit (budget.parameters)"

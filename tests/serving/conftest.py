@@ -2,15 +2,23 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from frozen_project import make_frozen_project
 from made_once import make_once
 from parts_project import make_parts_project, stand_in
 from tiny_project import make_bundle, make_project
 
+from features.settings.sections import load_params
 from serving import Ensemble
+from serving.bundle.opening import ProjectMember
+from serving.bundle.run import STACKERS, read_project_members
+from serving.bundle.settings import BundleParams
+from stage2_ensemble.fitted.bundle import read_ensemble
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +61,22 @@ def parts_bundle(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def parts_ensemble(parts_bundle: Path) -> Ensemble:
     with stand_in():
         return Ensemble.load(parts_bundle)
+
+
+@pytest.fixture(scope="session")
+def frozen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of frozen encoders, each of which several backbones read."""
+    torch.set_num_threads(1)
+    return make_once(tmp_path_factory, "frozen encoders", make_frozen_project)
+
+
+@pytest.fixture
+def members(frozen: Path) -> dict[str, ProjectMember]:
+    """Those of `frozen`, by name."""
+    with chdir(frozen):
+        second_stage = read_ensemble(STACKERS)
+        found = read_project_members(load_params(BundleParams), second_stage)
+    return {own.member.id.name: replace(own, folder=frozen / own.folder) for own in found}
 
 
 @pytest.fixture

@@ -136,7 +136,7 @@ def test_members_that_were_trained_again_are_refused(copy: Path) -> None:
         second_stage = module.read_ensemble(module.STACKERS)
         stale = replace(second_stage, digests={0: ("0" * 64, "1" * 64)})
         with pytest.raises(StaleArtifactError, match="stack"):
-            module.open_networks(params, stale)
+            module.read_project_members(params, stale)
 
 
 def test_an_ensemble_that_looks_at_files_cannot_be_bundled(

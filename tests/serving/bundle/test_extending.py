@@ -11,10 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from features.settings.training import Graph, Weights
 from serving.bundle.counting import count_operations
 from serving.bundle.extending import extend_graph
-from serving.scoring.shared_heads import SharedHeads
 from stage1_cnn.graphs.sessions import open_session, score_pixels
 from stage1_cnn.networks.frozen_network import set_head
 from stage1_cnn.networks.graph_encoder import GraphEncoder, load_encoder
+from stage1_cnn.networks.joined_network import JoinedNetwork
 from stage1_cnn.networks.network import build_network, settle_network
 from stage1_cnn.networks.normalise import resize_pixels
 from stage1_cnn.scoring.engines import build_torch_engine
@@ -46,7 +46,7 @@ def test_scores_are_those_of_the_member(tmp_path, output, pooling, layout, dtype
     settings = settle_network(settings)
     network = build_network(settings)
     set_head(network, torch.linspace(-0.01, 0.02, settings.width), 0.5)
-    extend_graph(network, 32, 48, tmp_path / "whole.onnx")
+    extend_graph(JoinedNetwork([network]), 32, 48, tmp_path / "whole.onnx")
     found = score_pixels(open_session(tmp_path / "whole.onnx", threads=1), PIXELS)
     engine = build_torch_engine(network, settings, torch.device("cpu"))
     wanted = engine(resize_pixels(torch.from_numpy(PIXELS), 32))
@@ -56,25 +56,32 @@ def test_scores_are_those_of_the_member(tmp_path, output, pooling, layout, dtype
         np.testing.assert_allclose(got, expected.numpy(), **tolerance)
 
 
-def test_each_head_of_a_graph_says_what_it_says_alone(tmp_path):
-    """To the bit."""
-    write_graph(tmp_path / "quarters.onnx")
-    settings = make_settings(
-        kind="frozen", model="quarters.onnx", weights=Weights(root=str(tmp_path)),
-        graph=Graph(output="embeds"),
-    )  # fmt: skip
-    settings = settle_network(settings)
-    networks = [build_network(settings) for _ in range(3)]
-    wanted = []
-    for place, network in enumerate(networks):
+@pytest.mark.parametrize("opset", [14, 20])
+def test_each_head_of_a_graph_says_what_it_says_alone(tmp_path, opset):
+    """To the bit, whatever it reads: several outputs, and one of them pooled in several ways."""
+    write_graph(tmp_path / "quarters.onnx", opset=opset)
+    readings = [
+        ("embeds", None), ("tokens", "mean"), ("tokens", "token"), ("maps", "max"), ("embeds", None)
+    ]  # fmt: skip
+    networks, wanted = [], []
+    for place, (output, pooling) in enumerate(readings):
+        settings = make_settings(
+            kind="frozen", model="quarters.onnx", weights=Weights(root=str(tmp_path)),
+            graph=Graph(output=output), pooling=pooling,
+        )  # fmt: skip
+        settings = settle_network(settings)
+        network = build_network(settings)
         set_head(network, torch.linspace(-0.1, 0.3, settings.width).roll(place), place - 0.7)
-        extend_graph(network, 32, 48, tmp_path / "one.onnx")
+        extend_graph(JoinedNetwork([network]), 32, 48, tmp_path / "one.onnx")
         wanted.append(score_pixels(open_session(tmp_path / "one.onnx", threads=1), PIXELS))
-    networks[0].head = SharedHeads(network.head for network in networks)
-    extend_graph(networks[0], 32, 48, tmp_path / "all.onnx")
+        networks.append(network)
+    joined = JoinedNetwork(networks)
+    extend_graph(joined, 32, 48, tmp_path / "all.onnx")
     log_odds, embeddings = score_pixels(open_session(tmp_path / "all.onnx", threads=1), PIXELS)
     np.testing.assert_array_equal(log_odds, np.stack([own for own, _ in wanted], axis=1))
-    np.testing.assert_array_equal(embeddings, wanted[0][1])
+    assert embeddings.shape[1] == WIDTH + 3 + 3 + 3
+    for span, (_, alone) in zip(joined.spans, wanted, strict=True):
+        np.testing.assert_array_equal(embeddings[:, span], alone)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +95,7 @@ def test_a_graph_without_batches_of_any_size_is_refused(tmp_path, changes, said)
     )  # fmt: skip
     network = build_network(settle_network(settings))
     with pytest.raises(ValueError, match=said):
-        extend_graph(network, 32, 48, tmp_path / "whole.onnx")
+        extend_graph(JoinedNetwork([network]), 32, 48, tmp_path / "whole.onnx")
 
 
 def open_encoder(folder, output, **changes):
@@ -103,9 +110,11 @@ def open_encoder(folder, output, **changes):
 def test_the_work_of_a_graph_is_counted(tmp_path):
     """A cascade begins with what costs least, and torch sees nothing of a graph."""
     product = 2 * WIDTH * 12
-    assert count_operations(open_encoder(tmp_path, "embeds"), 32) == product
-    assert count_operations(open_encoder(tmp_path, "embeds", batch=4), 32) == product
-    assert count_operations(open_encoder(tmp_path, "tokens"), 32) == 0  # without the last layer
+    assert count_operations(open_encoder(tmp_path, "embeds"), 32, ["embeds"]) == product
+    assert count_operations(open_encoder(tmp_path, "embeds", batch=4), 32, ["embeds"]) == product
+    tokens = open_encoder(tmp_path, "tokens")
+    assert count_operations(tokens, 32, ["tokens"]) == 0  # without the last layer
+    assert count_operations(tokens, 32, ["tokens", "embeds"]) == product
 
 
 def test_convolutions_are_counted_place_by_place(tmp_path):
@@ -122,4 +131,4 @@ def test_convolutions_are_counted_place_by_place(tmp_path):
     encoder.content = torch.frombuffer(bytearray(model.SerializeToString()), dtype=torch.uint8)
     with FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, 3, 32, 32))
-    assert count_operations(encoder, 32) == counter.get_total_flops()
+    assert count_operations(encoder, 32, ["y"]) == counter.get_total_flops()

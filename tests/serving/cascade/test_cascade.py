@@ -16,7 +16,7 @@ from serving.cascade.finding import find_cascade, keep_best
 from serving.cascade.rows import CascadeRows
 from serving.cascade.telling import describe_cascade
 from serving.format.cascade import CASCADE, CascadeFacts, CascadeRule, CascadeStep, read_cascade
-from serving.format.facts import RateFacts
+from serving.format.facts import MemberFacts, RateFacts
 from serving.format.files import seal_bundle
 from serving.label.run import LabelTask, run
 from serving.scoring.early import EarlyStop
@@ -100,6 +100,55 @@ def test_folds_that_share_a_network_cost_it_once(ensemble, second_stage):
     )
     assert shared == once
     assert twice == {name: 2 * cost for name, cost in once.items()}
+
+
+def write_cascade(folder: Path, facts: CascadeFacts) -> Path:
+    write_json(folder / CASCADE, facts.model_dump(mode="json"))
+    (folder / "MANIFEST.json").unlink()
+    seal_bundle(folder)
+    return folder
+
+
+def share_file(ensemble: Ensemble, cost: int = 1) -> list[MemberFacts]:
+    """`third` is one network with `small`, and `noise` another one, of 10 operations."""
+    noise, small = sorted(ensemble.facts.members, key=lambda member: member.backbone)
+    small = small.model_copy(update={"operations": cost})
+    third = small.model_copy(update={"backbone": "third", "head": 1})
+    return [small, noise.model_copy(update={"operations": 10}), third]
+
+
+@pytest.mark.parametrize(
+    ("cost", "order", "first"),
+    [
+        (9, ("small", "third", "noise"), ("small", "third")),
+        (11, ("noise", "small", "third"), ("noise",)),
+    ],
+)
+def test_backbones_that_are_one_network_cost_it_once_and_are_never_parted(
+    ensemble, second_stage, cost, order, first
+):
+    three = replace(second_stage, backbones=("small", "noise", "third"))
+    rows = make_rows(cheap_knows=1.0)
+    rows = CascadeRows(rows.shipped, {**rows.backbones, "third": rows.backbones["small"]})
+    found = find_cascade(rows, three, share_file(ensemble, cost))
+    assert found.order == order
+    assert found.operations == {"small+third": cost, "noise": 10}
+    assert [step.backbones for step in found.steps] == [first]
+    whole = found.rules[-1]
+    assert (whole.stopped, whole.saving) == (1.0, pytest.approx((cost + 10) / min(cost, 10)))
+    assert "small+third 0.0 M" in describe_cascade(found)[0]
+
+
+def test_a_single_network_has_no_cascade_whatever_the_number_of_its_backbones(
+    copied, ensemble, second_stage
+):
+    one = {"file": "members/noise+small.onnx"}
+    members = [own.model_copy(update=one) for own in ensemble.facts.members]
+    facts = find_cascade(make_rows(1.0), second_stage, members)
+    assert facts.rules == ()
+    assert facts.reason.endswith("alone, which are one network")
+    with pytest.raises(BundleError, match="asks noise and small alone, which are one network"):
+        Ensemble.load(write_cascade(copied(), facts), max_loss=0.1)
 
 
 def test_each_rule_is_measured_on_val(ensemble, second_stage):
@@ -206,11 +255,7 @@ def give_rule(folder: Path, ensemble: Ensemble, margin: float, **val: RateFacts)
     first, second = ensemble.scorer.needs.backbones
     step = CascadeStep(backbones=(first,), calibration=UNCALIBRATED.to_json())
     rule = make_rule(1.5, 0.001).model_copy(update={"margin": margin, **val})
-    facts = CascadeFacts(order=(first, second), steps=(step,), rules=(rule,))
-    write_json(folder / CASCADE, facts.model_dump(mode="json"))
-    (folder / "MANIFEST.json").unlink()
-    seal_bundle(folder)
-    return folder
+    return write_cascade(folder, CascadeFacts(order=(first, second), steps=(step,), rules=(rule,)))
 
 
 def test_labels_say_which_networks_were_asked(copied, ensemble, pictures, tmp_path):

@@ -71,8 +71,8 @@ def test_a_manifest_that_leads_outside_is_refused(tmp_path: Path, name: str) -> 
 def test_a_bundle_of_a_newer_form_says_so(copied: Callable[[], Path]) -> None:
     folder = copied()
     facts = json.loads((folder / FACTS).read_text())
-    (folder / FACTS).write_text(json.dumps(facts | {"form": 4}))
+    (folder / FACTS).write_text(json.dumps(facts | {"form": 5}))
     (folder / MANIFEST).unlink()
     seal_bundle(folder)
-    with pytest.raises(BundleError, match="form 4, and this version of forgerystack reads form 3"):
+    with pytest.raises(BundleError, match="form 5, and this version of forgerystack reads form 4"):
         Ensemble.load(folder)

@@ -3,14 +3,16 @@ from types import SimpleNamespace
 import pytest
 import timm
 import torch
+from graph_files import MIXING, WIDTH, write_graph
 from pydantic import ValidationError
 from small_task import make_settings
 
 from features.errors import ConfigError
 from features.runtime.budget import BudgetParams
 from features.settings.learning import Network
+from features.settings.training import Graph, Weights
 from stage1_cnn.networks.network import build_network, check_image_size
-from stage1_cnn.runtime.budget import count_folds, count_parameters, describe_budget
+from stage1_cnn.runtime.budget import count_members, count_parameters, describe_budget
 
 LARGE = ["resnet50", "convnext_tiny", "tf_efficientnet_b4", "vit_small_patch16_224"]
 
@@ -85,11 +87,48 @@ def test_heads_of_frozen_networks_are_no_zero_millions():
 
 def test_a_frozen_encoder_counts_once_and_heads_fold_by_fold():
     frozen, learns = (make(kind=kind, model="test_resnet") for kind in ("frozen", "trained"))
-    one, four = (count_folds(frozen, folds) for folds in (1, 4))
+    one, four = (count_members([frozen], folds) for folds in (1, 4))
     assert one == count_parameters(frozen)
     assert four.learned == 4 * one.learned
     assert four.stored - one.stored == 3 * (2 * one.learned)  # logits of two classes
-    assert count_folds(learns, 4) == tuple(4 * own for own in count_parameters(learns))
+    assert count_members([learns], 4) == tuple(4 * own for own in count_parameters(learns))
+
+
+def test_an_encoder_that_several_backbones_read_counts_once():
+    frozen = {"kind": "frozen", "pretrained": "resnet.safetensors"}
+    last, inner = make(**frozen), make(**frozen, layer=1)
+    both, alone = (
+        count_members([last, inner], 2),
+        [count_members([own], 2) for own in (last, inner)],
+    )
+    assert both.learned == sum(own.learned for own in alone)
+    heads = 2 * 2 * count_parameters(inner).learned
+    assert both.stored == alone[0].stored + heads
+    others = [
+        make(**frozen | {"pretrained": "other.safetensors"}),
+        make(**frozen, model="test_vit"),
+        make(**frozen, network=Network(input="srm")),
+        make(model="test_resnet", pretrained="resnet.safetensors"),
+    ]
+    for other in others:
+        sums = [count_members([own], 2).stored for own in (last, other)]
+        assert count_members([last, other], 2).stored == sum(sums)
+
+
+def test_an_encoder_whose_size_follows_its_side_counts_for_each_side():
+    """Position embeddings."""
+    sizes = [make(kind="frozen", model="test_vit", image_size=side) for side in (64, 128)]
+    alone = [count_members([own], 1).stored for own in sizes]
+    assert count_members(sizes, 1).stored == sum(alone)
+
+
+def test_outputs_of_one_onnx_file_count_it_once(tmp_path):
+    write_graph(tmp_path / "quarters.onnx")
+    given = {"kind": "frozen", "model": "quarters.onnx", "weights": Weights(root=str(tmp_path))}
+    embeds = make(**given, graph=Graph(output="embeds"))
+    maps = make(**given, graph=Graph(output="maps"), pooling="mean")
+    assert count_members([embeds], 3).stored == MIXING.size + 3 * 2 * (WIDTH + 1)
+    assert count_members([embeds, maps], 3).stored == MIXING.size + 3 * 2 * (WIDTH + 1 + 3 + 1)
 
 
 def test_a_network_that_cannot_be_built_is_named():
