@@ -28,7 +28,8 @@ on fresh rows where nothing is gated; how often something shipped that was worse
 of the worlds in which LightGBM is truly better, by more than the gate's margin, those in which
 something shipped; and the regret, the AUC that is lost against the better of both.
 
-Worlds that a file of `--out` holds are not run again.
+Worlds that a file of `--out` holds are not run again: those of `many`, which take a core over a
+minute each, lie in `benchmarks/study/many.csv`.
 
 Of a project its manifest, dumps and forensics are read as `stage2_ensemble.stack` reads them, and
 nothing is written; `stack` (its repeats, too), `gate` and `seed` are its own. Told are the gain out
