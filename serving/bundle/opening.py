@@ -15,6 +15,7 @@ from torch import nn
 from features.core.files import digest_json
 from features.errors import BundleError
 from features.settings.scoring import Scoring
+from serving.format.cascade import JOINED
 from serving.format.facts import Sight
 from serving.scoring.networks import NetworkScores
 from serving.scoring.views import Squares
@@ -70,8 +71,8 @@ class TorchNetwork:
         if len(self.members) == 1:
             return self.members[0].id.name
         backbones = list(dict.fromkeys(member.id.backbone for member in self.members))
-        whole = "+".join(backbones)
-        return whole if len(whole) <= LONGEST else f"{backbones[0]}+{len(backbones) - 1}"
+        whole = JOINED.join(backbones)
+        return whole if len(whole) <= LONGEST else f"{backbones[0]}{JOINED}{len(backbones) - 1}"
 
     def score(self, squares: Squares) -> NetworkScores:
         """As a dump's batch."""
