@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import timm
 import torch
 from dump_task import make_project
@@ -10,6 +11,7 @@ from safetensors.torch import save_file
 from features.settings.sections import load_params
 from features.settings.training import TrainParams
 from stage1_cnn.runtime.runs import RunLimits
+from stage1_cnn.scoring.engines import TorchEngine
 from stage1_cnn.train.run import run
 
 BACKBONE = "net"
@@ -34,6 +36,19 @@ dump: {tta: none}
 def save_weights(path: Path, model: str = "test_resnet", seed: int = 0) -> None:
     torch.manual_seed(seed)
     save_file(timm.create_model(model).state_dict(), path)
+
+
+def count_pictures(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list that grows by how many pictures each batch shows a network from now on."""
+    seen: list[int] = []
+    real = TorchEngine.__call__
+
+    def count(engine, pixels):
+        seen.append(len(pixels))
+        return real(engine, pixels)
+
+    monkeypatch.setattr(TorchEngine, "__call__", count)
+    return seen
 
 
 def make_frozen_project(folder: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from dump_task import make_project, read_files
 from filelock import FileLock
-from frozen_task import PARAMS, save_weights
+from frozen_task import PARAMS, count_pictures, save_weights
 from graph_files import write_graph
 
 from features.errors import Stopped
@@ -23,7 +23,6 @@ from stage1_cnn.networks.frozen_network import find_reading
 from stage1_cnn.networks.network import settle_network
 from stage1_cnn.runtime.runs import RunLimits
 from stage1_cnn.scoring import filling, rows
-from stage1_cnn.scoring.engines import TorchEngine
 from stage1_cnn.train.run import run as run_train
 
 RESNET = {"kind": "frozen", "model": "test_resnet", "pretrained": "resnet.safetensors"}
@@ -78,15 +77,7 @@ def project(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many pictures went through an encoder, by batch."""
-    found: list[int] = []
-    real = TorchEngine.__call__
-
-    def count(engine, pixels):
-        found.append(len(pixels))
-        return real(engine, pixels)
-
-    monkeypatch.setattr(TorchEngine, "__call__", count)
-    return found
+    return count_pictures(monkeypatch)
 
 
 def train(backbone: str) -> Path:

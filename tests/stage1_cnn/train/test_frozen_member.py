@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from dump_task import MEMBER, dump
-from frozen_task import fit_member_of, make_frozen_project
+from frozen_task import count_pictures, fit_member_of, make_frozen_project
 from graph_files import write_graph
 
 from features.artifacts.dumps import read_dump
@@ -20,7 +20,7 @@ from features.settings.images import Images
 from stage1_cnn.frozen import cache
 from stage1_cnn.networks.member import load_network, read_member
 from stage1_cnn.scoring import filling, rows
-from stage1_cnn.scoring.engines import TorchEngine, build_torch_engine
+from stage1_cnn.scoring.engines import build_torch_engine
 
 MEMBERS = Path("artifacts/members/net")
 
@@ -45,15 +45,7 @@ def project(place, monkeypatch):
 @pytest.fixture
 def pictures(monkeypatch):
     """How many pictures went through the network."""
-    seen = []
-    real = TorchEngine.__call__
-
-    def count(engine, pixels):
-        seen.append(len(pixels))
-        return real(engine, pixels)
-
-    monkeypatch.setattr(TorchEngine, "__call__", count)
-    return seen
+    return count_pictures(monkeypatch)
 
 
 def read(out, role="val", fold=0):
