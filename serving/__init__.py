@@ -6,14 +6,12 @@ ensemble = Ensemble.load("ensemble")
 ensemble.label(["holiday.jpg"])
 """
 
-import os
 from typing import TYPE_CHECKING
+
+import features  # noqa: F401 (says how threads wait, before numpy and LightGBM load)
 
 if TYPE_CHECKING:
     from serving.ensemble.ensemble import Ensemble as Ensemble
-
-# As in `stage2_ensemble`, before LightGBM loads OpenMP.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def __getattr__(name: str) -> object:

@@ -18,6 +18,8 @@ from project_copy import Project, copy_project
 # Two processes that want both cores each slow one another down many times over.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+# Threads of LightGBM that wait actively cost it a hundredfold on small tables beside other work.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Where there is a GPU too: tests say what a CPU gives, and two processes want two cards.
 os.environ["FORGERYSTACK_DEVICE"] = "cpu"
 # Without bytecode files every program that a test starts compiles torch anew: 8 s instead of 2.

@@ -1,6 +1,5 @@
 """Worlds that were stacked, evaluated and labelled once, and copies of them to work in."""
 
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,9 +9,6 @@ from pathlib import Path
 import pytest
 from made_once import make_once
 from synthetic_world import Plan, World, build_world, run_stages
-
-# On a busy machine threads that wait actively cost LightGBM a hundredfold on such small tables.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 PLANS = {"one fold": Plan(active=(0,)), "three folds": Plan(active=(0, 1, 2), calibration=60)}
 OTHERS = {
