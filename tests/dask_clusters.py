@@ -29,8 +29,8 @@ def list_done(cluster: Any, name: str) -> list[str]:
 
 
 class Killer:
-    """Within, a worker of the cluster that opens here is killed, so many seconds after it has begun
-    with a task of this name: so often.
+    """Within, a worker of the cluster that opens here is killed that does a task of this name, so
+    many seconds after it was seen doing one: so often.
     """
 
     def __init__(self, name: str, times: int = 1, after: float = 0.0) -> None:
@@ -52,9 +52,9 @@ class Killer:
             pid = self._find_busy()
             if pid is None or pid in self.killed or self._over.wait(self._after):
                 time.sleep(0.002)
-                continue
-            os.kill(pid, signal.SIGKILL)
-            self.killed.append(pid)
+            elif pid == self._find_busy():  # it may have ended meanwhile
+                os.kill(pid, signal.SIGKILL)
+                self.killed.append(pid)
 
     def _find_busy(self) -> int | None:
         for cluster in list(SpecCluster._instances):
