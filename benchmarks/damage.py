@@ -24,7 +24,7 @@ from PIL import Image
 from rich.console import Console
 
 from benchmarks.gpu.sides import HeldTrainer, Ours, build_loader, choose_settings, measure_turn
-from benchmarks.images import make_images
+from benchmarks.pictures.jpegs import make_images
 from features.caching.shard_files import ShardFiles
 from features.pixels.store import RawStore
 from features.runtime.memory import count_workers

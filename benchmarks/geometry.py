@@ -27,7 +27,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.gpu.sides import HeldTrainer, Ours, build_loader, choose_settings, wait
-from benchmarks.images import NETWORK, SOURCE, make_images
+from benchmarks.pictures.jpegs import SOURCE, make_images
+from benchmarks.pictures.native import NETWORK
 from features.core.files import digest_file
 from features.core.manifest import READABLE, Manifest
 from features.crops.crop_store import lay_grid, open_member_store

@@ -16,16 +16,14 @@ import mmap
 import shutil
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import joblib
 import numpy as np
-import pandas as pd
 import torch
 from PIL import Image
 from rich.console import Console
@@ -33,22 +31,14 @@ from rich.table import Table
 from torchvision import transforms
 from torchvision.io import decode_jpeg
 
-from benchmarks.gpu.sides import (
-    HeldTrainer,
-    Ours,
-    SameStep,
-    build_loader,
-    choose_settings,
-    measure_turn,
-)
+from benchmarks.pictures.jpegs import MEAN, SIZE, SOURCE, STD, make_images
+from benchmarks.pictures.native import NativePictures, compare_forms
+from benchmarks.pictures.rates import measure
 from features.caching import shard_files
 from features.caching.shard_files import ShardFiles, place_items
 from features.core.files import digest_bytes
 from features.core.manifest import Ids
-from features.crops.crop_store import CropStore
-from features.crops.picture_cache import PictureCache
-from features.crops.picture_store import FilePictures, RawPictures
-from features.crops.places import cut_square, draw_corners
+from features.pixels import cache as image_cache
 from features.pixels.cache import ImageCache
 from features.pixels.decoding import Pixels
 from features.pixels.store import FileStore, RawStore
@@ -57,44 +47,21 @@ from features.settings.learning import Augment
 from stage1_cnn.augment.augmenter import Augmenter
 from stage1_cnn.networks.normalise import Normaliser
 
-SOURCE, SIZE, BATCH = 512, 256, 64
-SQUARE, LEARNT, NETWORK = 224, 32, "mobilenetv3_small_050"
-"""Pixels of a square that is drawn, those of a batch, and the network that learns from them."""
-SHARD = 1 << 24
-"""Bytes of one of many shards: 85 squares."""
+BATCH, SHARD = 64, 1 << 24
+"""Squares of a batch, and bytes of one of many shards: 85 squares."""
 NATIVE = 64
 """Pictures that squares are drawn from: to encode one losslessly takes 0.2 s."""
-PHOTOS = ("astronaut", "coffee", "chelsea", "rocket")
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-def make_images(root: Path, count: int) -> list[str]:
-    """Writes JPEGs of grainy crops of photographs; returns their names."""
-    from skimage import data
-
-    rng = np.random.default_rng(0)
-    photos = [Image.fromarray(getattr(data, name)()) for name in PHOTOS]
-    names = [f"{i:05d}.jpg" for i in range(count)]
-    for i, name in enumerate(names):
-        photo = photos[i % len(photos)]
-        side = int(rng.integers(min(photo.size) // 2, min(photo.size)))
-        x, y = (int(rng.integers(0, length - side + 1)) for length in photo.size)
-        crop = photo.crop((x, y, x + side, y + side)).resize((SOURCE, SOURCE))
-        grain = rng.normal(0, 5, (SOURCE, SOURCE, 1))
-        pixels = np.clip(np.asarray(crop) + grain, 0, 255).astype(np.uint8)
-        subsampling = 2 * (i % 2)
-        Image.fromarray(pixels).save(root / name, quality=90, subsampling=subsampling)
-    return names
 
 
 @contextmanager
-def shard_bytes(count: int) -> Iterator[None]:
-    """Within, a shard has at most so many bytes."""
-    kept, shard_files.SHARD_BYTES = shard_files.SHARD_BYTES, count
+def hold(module: ModuleType, name: str, value: int) -> Iterator[None]:
+    """Within, a number of a module is another one."""
+    kept = getattr(module, name)
+    setattr(module, name, value)
     try:
         yield
     finally:
-        shard_files.SHARD_BYTES = kept
+        setattr(module, name, kept)
 
 
 class OneFile:
@@ -147,7 +114,7 @@ class Sides:
         """
         self.fills += 1
         images = Images(size=SIZE, store="raw", store_dir=str(self.root / f"store{self.fills}"))
-        with ImageCache(images) as cache, joblib.parallel_config(backend="loky"):
+        with ImageCache(images) as cache, hold(image_cache, "MANY", 1):
             facts = cache.scan(self.root, self.names, NO_LIMITS, pixels=True, title="fill")
         places = cache.place_pixels(facts["slot"].to_numpy(np.int64))
         return RawStore(cache.pixels, places, SIZE)
@@ -159,7 +126,7 @@ class Sides:
     def split_store(self) -> RawStore:
         """The squares in shards of `SHARD` bytes."""
         files = ShardFiles(self.root, "many")
-        with shard_bytes(SHARD):
+        with hold(shard_files, "SHARD_BYTES", SHARD):
             places = place_items(np.arange(len(self.names)), SIZE**2 * 3, together=1)
             for place, square in zip(places.tolist(), self.one_file.pixels, strict=True):
                 with files.locate(place).open() as file:
@@ -167,9 +134,10 @@ class Sides:
         return RawStore(files, places, SIZE)
 
     def clean(self) -> None:
-        """Removes the stores that were filled, outside of any timing; an open one stays mapped."""
+        """Removes the stores that were filled for their time, outside of any."""
         for folder in self.root.glob("store*"):
-            shutil.rmtree(folder)
+            if folder.name != "store1":
+                shutil.rmtree(folder)
 
     def decode_bare(self) -> None:
         """The floor, all cores: torchvision's decode_jpeg of files in memory, nothing else."""
@@ -191,7 +159,7 @@ class Sides:
 
     def gather_of_many(self) -> None:
         """Ours: the same out of many shards."""
-        with shard_bytes(SHARD):
+        with hold(shard_files, "SHARD_BYTES", SHARD):
             self.draw_batches(self.many.gather)
 
     def decode_pil(self) -> None:
@@ -222,78 +190,6 @@ class Sides:
             torch.stack(batch)
 
 
-class NativePictures:
-    """The same pictures in their own shape, in three forms."""
-
-    def __init__(self, root: Path, names: list[str]) -> None:
-        self.root, self.rng = root, np.random.default_rng(0)
-        contents = [(root / name).read_bytes() for name in names]
-        sha256s = [digest_bytes(content) for content in contents]
-        self.sizes = np.full((len(names), 2), SOURCE, np.int32)
-        images = Images(size=SIZE, store="raw", store_dir=str(root / "native"))
-        table = pd.DataFrame({"path": names, "sha256": sha256s})
-        needed = np.full(len(names), SOURCE**2 * 3)
-        with PictureCache(images, None) as cache:
-            assert not cache.fill(root, table, needed, "fill")
-            places, _ = cache.find_places(table["sha256"], needed)
-        self.raw = RawPictures(cache.pictures, places, self.sizes)
-        how = (images, None, None, ThreadPoolExecutor(1))
-        self.original = FilePictures(root, names, sha256s, self.sizes, *how)
-        self.webp = [encode_webp(content) for content in contents]
-        self.bytes = {
-            "raw": SOURCE**2 * 3,
-            "original": statistics.mean(map(len, contents)),
-            "webp": statistics.mean(map(len, self.webp)),
-        }
-
-    def cut(self, form: str) -> None:
-        """A square of each picture, in batches."""
-        rows = self.rng.permutation(len(self.sizes))
-        for start in range(0, len(rows), BATCH):
-            own = rows[start : start + BATCH]
-            corners = draw_corners(self.sizes[own], SQUARE, self.rng.random((len(own), 2)))
-            squares = np.empty((len(own), SQUARE, SQUARE, 3), np.uint8)
-            if form == "webp":
-                for i, row in enumerate(own):
-                    with Image.open(io.BytesIO(self.webp[row])) as image:
-                        cut_square(np.asarray(image), corners[i], squares[i])
-            else:
-                getattr(self, form).cut(own, corners, squares)
-
-    def measure_learning(self, rounds: int, steps: int) -> tuple[float, float, float]:
-        """Images/s that a small network learns from the cache, those of a batch at hand, and the
-        median of their ratios."""
-        settings = choose_settings(NETWORK, SQUARE, LEARNT)
-        labels = (np.arange(len(self.sizes)) % 5 > 0).astype(np.int8)
-        device = torch.device("cpu")
-        loader = build_loader(CropStore(self.raw, SQUARE), labels, settings, device)
-        trainer = HeldTrainer(loader)
-        sides = (Ours(trainer, loader), SameStep(trainer, loader))
-        rates = []
-        for _ in range(rounds):
-            seconds = [measure_turn(side, steps, device) for side in (*sides, *sides[::-1])]
-            ours, peer = seconds[0] + seconds[3], seconds[1] + seconds[2]
-            rates.append((2 * steps * LEARNT / ours, 2 * steps * LEARNT / peer))
-        mine, others = zip(*rates, strict=True)
-        ratio = statistics.median(a / b for a, b in rates)
-        return statistics.median(mine), statistics.median(others), ratio
-
-
-def encode_webp(content: bytes) -> bytes:
-    """Lossless, at Pillow's own effort."""
-    buffer = io.BytesIO()
-    with Image.open(io.BytesIO(content)) as image:
-        image.save(buffer, "WEBP", lossless=True)
-    return buffer.getvalue()
-
-
-def measure(run: Callable[[], object], images: int) -> float:
-    """Images a second."""
-    start = time.perf_counter()
-    run()
-    return images / (time.perf_counter() - start)
-
-
 def compare(
     sides: Sides, rounds: int, ours: str, peer: str, repeats: int, peer_repeats: int
 ) -> tuple[float, ...]:
@@ -305,30 +201,6 @@ def compare(
         rates.append((mine, measure(getattr(sides, peer), n * peer_repeats)))
     ratio = statistics.median(a / b for a, b in rates)
     return statistics.median(a for a, _ in rates), statistics.median(b for _, b in rates), ratio
-
-
-def compare_forms(native: NativePictures, rounds: int, table: Table) -> dict[str, float]:
-    """Ratios of squares a second out of each form of the cache, and of learning from it."""
-    rates = [
-        {form: measure(partial(native.cut, form), len(native.sizes)) for form in native.bytes}
-        for _ in range(rounds)
-    ]
-    ratios = {}
-    for mine, other in (("raw", "original"), ("original", "webp")):
-        name = f"native_{mine}_vs_{other}"
-        ratios[name] = statistics.median(own[mine] / own[other] for own in rates)
-        medians = [statistics.median(own[form] for own in rates) for form in (mine, other)]
-        texts = (f"{form}, {native.bytes[form] / 1e3:,.0f} kB" for form in (mine, other))
-        table.add_row(
-            f"squares of {' against '.join(texts)}", *(f"{rate:,.0f}" for rate in medians),
-            f"{ratios[name]:.2f}",
-        )  # fmt: skip
-    torch.set_num_threads(joblib.cpu_count())
-    mine, other, ratio = native.measure_learning(rounds, steps=8)
-    ratios["native_batches_vs_resident"] = ratio
-    title = f"learn {NETWORK} from native squares against a batch at hand"
-    table.add_row(title, f"{mine:,.0f}", f"{other:,.0f}", f"{ratio:.2f}")
-    return ratios
 
 
 def main() -> None:

@@ -37,34 +37,16 @@ and note, which hold two batches each, want 6 GB of shared memory.
 
 import argparse
 import gc
-import itertools
 import math
-import shutil
 import statistics
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
-import joblib
-import numpy as np
-import timm
 import torch
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
-from timm.data import create_dataset, create_loader, resolve_data_config
-from timm.loss import LabelSmoothingCrossEntropy
-from timm.optim import create_optimizer_v2
-from timm.utils import ModelEmaV2, ModelEmaV3, NativeScaler
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
-from torchvision import transforms
 
 from benchmarks.gpu.sides import (
-    RATE,
     SEED,
     HeldTrainer,
     Ours,
@@ -74,17 +56,13 @@ from benchmarks.gpu.sides import (
     choose_settings,
     measure_turn,
 )
-from benchmarks.images import MEAN, SOURCE, STD, make_images
-from features.core.files import digest_file
-from features.pixels.cache import ImageCache
-from features.pixels.store import FileStore, RawStore
-from features.settings.images import NO_LIMITS, Images
+from benchmarks.peers.labelled_files import QUEUED, WORKERS, Files
+from benchmarks.peers.note import Note
+from benchmarks.peers.timm_script import Timm
+from benchmarks.pictures.jpegs import SOURCE
 from features.settings.training import MemberSettings
 from stage1_cnn.networks.devices import describe_device, pick_device, prepare_device
 
-WORKERS = joblib.cpu_count()
-QUEUED = 2 * WORKERS
-"""Batches that a DataLoader's workers are ahead by: its default, two each."""
 TITLES = {
     "limit": "limit: forward, backward, AdamW, EMA; batch at hand",
     "same step": "same step: our Trainer's, batch at hand",
@@ -98,166 +76,6 @@ CLOSE = ("limit", "same step", "ours")
 """Sides that differ by little: they have a second turn in each round, in reverse."""
 RATIOS = {"resident": "limit", "timm": "timm", "note": "note"}
 Rates = dict[str, list[float]]
-
-
-class Files:
-    """JPEGs in a folder for each class, their labels, and our two stores of them."""
-
-    def __init__(self, root: Path, count: int, size: int) -> None:
-        self.root, self.size, self.fills = root / "images", size, 0
-        self.labels = (np.random.default_rng(0).random(count) < 0.81).astype(np.int8)
-        self.names = []
-        for kind in ("fake", "real"):  # timm numbers folders in this order; a loss does not mind
-            (self.root / kind).mkdir(parents=True)
-        for name, label in zip(make_images(self.root, count), self.labels, strict=True):
-            self.names.append(f"{'fake' if label else 'real'}/{name}")
-            (self.root / name).rename(self.root / self.names[-1])
-        self.stores = root / "stores"
-        self.store, _ = self.fill()
-
-    def fill(self) -> tuple[RawStore, float]:
-        """Ours, all cores: read, check, decode, resize, hash, write, record; and images/s."""
-        self.fills += 1
-        images = Images(size=self.size, store="raw", store_dir=str(self.stores / str(self.fills)))
-        start = time.perf_counter()
-        with ImageCache(images) as cache:
-            facts = cache.scan(self.root, self.names, NO_LIMITS, pixels=True, title="fill")
-        rate = len(self.names) / (time.perf_counter() - start)
-        places = cache.place_pixels(facts["slot"].to_numpy(np.int64))
-        return RawStore(cache.pixels, places, self.size), rate
-
-    def measure_fill(self) -> float:
-        """Images/s; the store is removed."""
-        _, rate = self.fill()
-        shutil.rmtree(self.stores / str(self.fills))
-        return rate
-
-    def open_files(self) -> FileStore:
-        """Decodes at each use."""
-        sha256s = [digest_file(self.root / name) for name in self.names]
-        return FileStore(self.root, self.names, sha256s, Images(size=self.size, store="none"))
-
-
-class Timm:
-    """timm's recipe, by timm's parts."""
-
-    ahead = QUEUED
-
-    def __init__(
-        self, files: Files, settings: MemberSettings, count: int, device: torch.device
-    ) -> None:
-        size, batch = settings.image_size, settings.schedule.batch_size
-        self.batch_size = batch
-        self.device, self.on_cuda = device, device.type == "cuda"
-        self.network = timm.create_model(settings.model, num_classes=2)
-        self.network.to(device=device, memory_format=torch.channels_last).train()
-        self.optimizer = create_optimizer_v2(self.network, "adamw", lr=RATE, weight_decay=2e-5)
-        self.scaler = NativeScaler() if self.on_cuda else None
-        self.ema, self.steps = ModelEmaV3(self.network, decay=0.9998), 0
-        self.measure_loss = LabelSmoothingCrossEntropy(0.1)
-        data = resolve_data_config({"input_size": (3, size, size)}, model=self.network)
-        dataset = create_dataset("", root=str(files.root), is_training=True, batch_size=batch)
-        samples = itertools.cycle(dataset.reader.samples)  # so that a turn is an epoch
-        dataset.reader.samples = list(itertools.islice(samples, count * batch))
-        self.loader = create_loader(
-            dataset,
-            input_size=data["input_size"],
-            batch_size=batch,
-            is_training=True,
-            interpolation="random",
-            mean=data["mean"],
-            std=data["std"],
-            num_workers=WORKERS,
-            device=device,
-            use_prefetcher=self.on_cuda,
-            pin_memory=self.on_cuda,
-        )
-
-    def start(self, count: int) -> Iterator[Any]:
-        """See `Side`."""
-        return iter(self.loader)
-
-    def step(self, batch: Any) -> object:
-        """See `Side`."""
-        images, labels = batch
-        images = images.to(self.device).contiguous(memory_format=torch.channels_last)
-        labels = labels.to(self.device)
-        with torch.autocast("cuda", torch.float16) if self.on_cuda else nullcontext():
-            loss = self.measure_loss(self.network(images), labels)
-        if self.scaler is not None:
-            self.scaler(loss, self.optimizer)
-        else:
-            loss.backward()
-            self.optimizer.step()
-        read = loss.item()
-        self.steps += 1
-        self.optimizer.zero_grad()
-        self.ema.update(self.network, step=self.steps)
-        return read
-
-
-class NoteDataset(Dataset[tuple[Tensor, int]]):
-    """The note's: an image at a time."""
-
-    def __init__(self, files: Files) -> None:
-        self.root, self.names, self.labels = files.root, files.names, files.labels.tolist()
-        self.chain = transforms.Compose(
-            [
-                transforms.Resize((files.size, files.size)),
-                transforms.RandomHorizontalFlip(),
-                transforms.RandomVerticalFlip(),
-                transforms.ToTensor(),
-                transforms.Normalize(MEAN, STD),
-            ]
-        )
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, row: int) -> tuple[Tensor, int]:
-        image = Image.open(self.root / self.names[row]).convert("RGB")
-        return self.chain(image), self.labels[row]
-
-
-class Note:
-    """The note's loop."""
-
-    ahead = QUEUED
-
-    def __init__(
-        self, files: Files, settings: MemberSettings, count: int, device: torch.device
-    ) -> None:
-        batch = self.batch_size = settings.schedule.batch_size
-        self.device = device
-        self.network = timm.create_model(settings.model, num_classes=2).to(device).train()
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=RATE)
-        self.ema = ModelEmaV2(self.network, decay=0.9)
-        self.measure_loss = nn.CrossEntropyLoss()
-        weights = (len(files.labels) / np.bincount(files.labels))[files.labels]
-        self.loader = DataLoader(
-            NoteDataset(files),
-            batch_size=batch,
-            sampler=WeightedRandomSampler(torch.from_numpy(weights), count * batch),
-            num_workers=WORKERS,
-            pin_memory=device.type == "cuda",
-            persistent_workers=True,
-        )
-
-    def start(self, count: int) -> Iterator[Any]:
-        """See `Side`."""
-        return iter(self.loader)
-
-    def step(self, batch: Any) -> object:
-        """See `Side`."""
-        images, labels = (tensor.to(self.device, non_blocking=True) for tensor in batch)
-        logits = self.network(images)
-        loss = self.measure_loss(logits, labels)
-        read = loss.item(), (logits.argmax(1) == labels).float().mean().item()
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        self.ema.update(self.network)
-        return read
 
 
 def build_sides(

@@ -1,0 +1,1 @@
+"""How others train, on the same files."""

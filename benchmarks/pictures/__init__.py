@@ -1,0 +1,1 @@
+"""Pictures that several benchmarks make, and what they measure of them."""
