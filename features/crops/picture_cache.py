@@ -23,6 +23,7 @@ from features.core.manifest import Ids
 from features.core.trusted import ANYWHERE
 from features.errors import ImageProblem
 from features.pixels.decoding import Change, Pixels, decode_unsquared
+from features.pixels.kernels import load_torch_kernels
 from features.pixels.reading import read_content
 from features.runtime.progress import show_progress
 from features.settings.images import Images
@@ -91,9 +92,10 @@ class PictureCache(ShardedFolder):
         """Decodes pictures, rows of a manifest's table, each of `sizes` bytes; returns problems."""
         (last,) = self._index.execute("SELECT MAX(place + bytes) FROM parts").fetchone()
         blocks = split_blocks(wanted, sizes, last or 0)
+        is_much = len(wanted) >= MANY
         tasks = (
             delayed(write_block)(
-                root, block, self.pictures.locate(block.place), self.images, self.longest
+                root, block, self.pictures.locate(block.place), self.images, self.longest, is_much
             )
             for block in blocks
         )
@@ -105,7 +107,7 @@ class PictureCache(ShardedFolder):
                 self._record(done)
                 meter.advance(len(done.block.paths))
 
-            run_tasks(tasks, len(wanted) >= MANY, record, self.commit)
+            run_tasks(tasks, is_much, record, self.commit)
         return problems
 
     def _record(self, done: WrittenBlock) -> None:
@@ -136,9 +138,17 @@ def split_blocks(wanted: pd.DataFrame, sizes: Ids, place: int) -> Iterator[Pictu
 
 
 def write_block(
-    root: Path, block: PictureBlock, spot: Spot, images: Images, longest: int | None
+    root: Path,
+    block: PictureBlock,
+    spot: Spot,
+    images: Images,
+    longest: int | None,
+    is_one_of_many: bool = False,
 ) -> WrittenBlock:
-    """Decodes the pictures of a block, and writes them where it belongs."""
+    """Decodes the pictures of a block, and writes them where it belongs. `is_one_of_many`: what
+    decodes fastest is worth loading."""
+    if is_one_of_many:
+        load_torch_kernels()
     checksum, problems = 0, {}
     with spot.open() as file:
         for i, (name, sha256, size) in enumerate(

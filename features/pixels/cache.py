@@ -139,10 +139,11 @@ class ImageCache(ShardedFolder):
         (last,) = self._index.execute("SELECT MAX(block) FROM parts").fetchone()
         first = 0 if last is None else last + BLOCK
         parts = [missing[i : i + BLOCK] for i in range(0, len(missing), BLOCK)]
+        is_much = len(missing) >= MANY
         tasks = (
             delayed(scan_block)(
                 root, [paths[p] for p in part], start, limits, self.images,
-                *self._locate(start, pixels), trusted,
+                *self._locate(start, pixels), trusted, is_much,
             )
             for start, part in zip(itertools.count(first, BLOCK), parts, strict=False)
         )  # fmt: skip
@@ -157,7 +158,7 @@ class ImageCache(ShardedFolder):
                 problems.update((p, scan.problem) for p, scan in bad if scan.problem)
                 meter.advance(len(part))
 
-            run_tasks(tasks, len(missing) >= MANY, record, self.commit)
+            run_tasks(tasks, is_much, record, self.commit)
         return problems
 
     def _locate(self, slot: int, pixels: bool) -> tuple[Spot, Spot | None]:

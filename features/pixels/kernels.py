@@ -76,7 +76,12 @@ def find_kernels() -> Kernels:
 
 @functools.cache
 def load_torch_kernels() -> Kernels | None:
-    """torch's and torchvision's, twice as fast in all; `None` where torch is not installed."""
+    """torch's and torchvision's, twice as fast in all; `None` where torch is not installed.
+
+    A process of joblib's that will have much work loads them before its first task ends: later they
+    would look like a leak, for which joblib ends it, and whatever it begins in its place decodes
+    plainly, loads them, and is ended.
+    """
     try:
         import torch
         from torch.nn.functional import interpolate

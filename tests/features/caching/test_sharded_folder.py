@@ -22,6 +22,7 @@ from features.crops.crop_store import open_member_store
 from features.crops.picture_cache import PictureCache
 from features.errors import IntegrityError
 from features.pixels import cache as image_cache
+from features.pixels import scanning
 from features.pixels import store as square_store
 from features.pixels.cache import ImageCache
 from features.pixels.store import ImageStore
@@ -177,6 +178,21 @@ def test_a_run_that_was_killed_keeps_what_was_finished(
     count_decoded.clear()
     np.testing.assert_array_equal(kept.open().gather(ROWS), kept.open(store="none").gather(ROWS))
     assert sorted(count_decoded) == ["train/train10.png", "train/train11.png"]
+
+
+def test_processes_load_what_decodes_fastest_before_their_first_task_ends(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+    for module in (scanning, picture_cache):
+        monkeypatch.setattr(module, "load_torch_kernels", lambda: loaded.append(True))
+    with joblib.parallel_config(backend="sequential"):
+        kept.open()
+        assert not loaded  # for so few the loading takes longer
+        for module in (image_cache, picture_cache):
+            monkeypatch.setattr(module, "MANY", COUNT)
+        kept.open(store_dir=str(kept.root / "other"))
+    assert len(loaded) == COUNT // 2  # blocks: each may be a process's first
 
 
 def test_a_commit_flushes_no_shard_but_those_that_were_written(
