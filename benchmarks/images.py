@@ -54,14 +54,14 @@ NATIVE = 64
 
 
 @contextmanager
-def hold(module: ModuleType, name: str, value: int) -> Iterator[None]:
-    """Within, a number of a module is another one."""
-    kept = getattr(module, name)
-    setattr(module, name, value)
+def hold(module: ModuleType, **values: object) -> Iterator[None]:
+    """Within, names of a module mean something else."""
+    kept = {name: getattr(module, name) for name in values}
+    vars(module).update(values)
     try:
         yield
     finally:
-        setattr(module, name, kept)
+        vars(module).update(kept)
 
 
 class OneFile:
@@ -114,7 +114,8 @@ class Sides:
         """
         self.fills += 1
         images = Images(size=SIZE, store="raw", store_dir=str(self.root / f"store{self.fills}"))
-        with ImageCache(images) as cache, hold(image_cache, "MANY", 1):
+        large = hold(image_cache, MANY=1, estimate_bytes=lambda *_: 1e12)
+        with ImageCache(images) as cache, large:
             facts = cache.scan(self.root, self.names, NO_LIMITS, pixels=True, title="fill")
         places = cache.place_pixels(facts["slot"].to_numpy(np.int64))
         return RawStore(cache.pixels, places, SIZE)
@@ -126,7 +127,7 @@ class Sides:
     def split_store(self) -> RawStore:
         """The squares in shards of `SHARD` bytes."""
         files = ShardFiles(self.root, "many")
-        with hold(shard_files, "SHARD_BYTES", SHARD):
+        with hold(shard_files, SHARD_BYTES=SHARD):
             places = place_items(np.arange(len(self.names)), SIZE**2 * 3, together=1)
             for place, square in zip(places.tolist(), self.one_file.pixels, strict=True):
                 with files.locate(place).open() as file:
@@ -159,7 +160,7 @@ class Sides:
 
     def gather_of_many(self) -> None:
         """Ours: the same out of many shards."""
-        with hold(shard_files, "SHARD_BYTES", SHARD):
+        with hold(shard_files, SHARD_BYTES=SHARD):
             self.draw_batches(self.many.gather)
 
     def decode_pil(self) -> None:

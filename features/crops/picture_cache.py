@@ -23,8 +23,9 @@ from features.core.manifest import Ids
 from features.core.trusted import ANYWHERE
 from features.errors import ImageProblem
 from features.pixels.decoding import Change, Pixels, decode_unsquared
-from features.pixels.kernels import load_torch_kernels
+from features.pixels.kernels import settle_kernels
 from features.pixels.reading import read_content
+from features.runtime.memory import count_workers
 from features.runtime.progress import show_progress
 from features.settings.images import Images
 
@@ -34,6 +35,8 @@ BLOCK, BLOCK_BYTES = 64, 1 << 25
 """Pictures of a block at most, and bytes after which it is full. It is named by its place."""
 MANY = 10_000
 """Pictures from which on processes decode them: `features.pixels.cache`."""
+PIXELS_OF_BYTE = 9
+"""Decoded bytes of one of a JPEG, about."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS pictures (
     sha256 TEXT PRIMARY KEY, place INTEGER, bytes INTEGER, block INTEGER);
@@ -93,9 +96,15 @@ class PictureCache(ShardedFolder):
         (last,) = self._index.execute("SELECT MAX(place + bytes) FROM parts").fetchone()
         blocks = split_blocks(wanted, sizes, last or 0)
         is_much = len(wanted) >= MANY
+        worker_bytes = sizes.sum() / PIXELS_OF_BYTE / count_workers() if is_much else None
         tasks = (
             delayed(write_block)(
-                root, block, self.pictures.locate(block.place), self.images, self.longest, is_much
+                root,
+                block,
+                self.pictures.locate(block.place),
+                self.images,
+                self.longest,
+                worker_bytes,
             )
             for block in blocks
         )
@@ -143,12 +152,12 @@ def write_block(
     spot: Spot,
     images: Images,
     longest: int | None,
-    is_one_of_many: bool = False,
+    worker_bytes: float | None = None,
 ) -> WrittenBlock:
-    """Decodes the pictures of a block, and writes them where it belongs. `is_one_of_many`: what
-    decodes fastest is worth loading."""
-    if is_one_of_many:
-        load_torch_kernels()
+    """Decodes the pictures of a block, and writes them where it belongs. `worker_bytes`: of all
+    files that a process of joblib's will decode (`settle_kernels`)."""
+    if worker_bytes is not None:
+        settle_kernels(worker_bytes)
     checksum, problems = 0, {}
     with spot.open() as file:
         for i, (name, sha256, size) in enumerate(

@@ -7,8 +7,8 @@ folds are no part of any key.
 """
 
 import itertools
-import logging
 import os
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -27,6 +27,7 @@ from features.pixels.facts import Scan
 from features.pixels.reading import order_reads, read_state
 from features.pixels.scanning import ScannedBlock, scan_block
 from features.pixels.thumbnails import STORED_SIDE
+from features.runtime.memory import count_workers
 from features.runtime.progress import show_progress
 from features.settings.images import Images, Limits
 
@@ -38,7 +39,8 @@ FORM = 4
 MANY = 10_000
 """Files from which on processes read them. Threads start at once and scale too, since decoders let
 go of the interpreter lock, but on two cores already processes are 1.2 times as fast."""
-_log = logging.getLogger("forgerystack")
+SOME, USUAL = 100, 100_000
+"""Files that tell how large all are, and bytes of one whose size nothing tells."""
 FACTS = [field.name for field in fields(Scan) if field.name != "problem"]
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS files (
@@ -140,10 +142,11 @@ class ImageCache(ShardedFolder):
         first = 0 if last is None else last + BLOCK
         parts = [missing[i : i + BLOCK] for i in range(0, len(missing), BLOCK)]
         is_much = len(missing) >= MANY
+        worker_bytes = estimate_bytes(root, paths, missing) / count_workers() if is_much else None
         tasks = (
             delayed(scan_block)(
                 root, [paths[p] for p in part], start, limits, self.images,
-                *self._locate(start, pixels), trusted, is_much,
+                *self._locate(start, pixels), trusted, worker_bytes,
             )
             for start, part in zip(itertools.count(first, BLOCK), parts, strict=False)
         )  # fmt: skip
@@ -211,6 +214,13 @@ class ImageCache(ShardedFolder):
                 rows.append({"problem": problem, **(blank if problem else facts)})
             parts.append(pd.DataFrame(rows))
         return pd.concat(parts[min(1, len(parts) - 1) :], ignore_index=True)
+
+
+def estimate_bytes(root: Path, paths: Sequence[str], missing: Ids) -> float:
+    """Of the files at these positions, by some of them."""
+    some = missing[:: max(1, len(missing) // SOME)]
+    sizes = [read_state(place)[0] for place in _list_places(root, [paths[p] for p in some])]
+    return len(missing) * statistics.mean(USUAL if size is None else max(size, 0) for size in sizes)
 
 
 def _list_places(root: Path, paths: Sequence[str]) -> list[str]:

@@ -22,6 +22,8 @@ DecodeJpeg = Callable[[bytearray], Pixels]
 Resize = Callable[[Pixels, int, int], Pixels]
 LOADING_SECONDS = 4.0
 """Of CPU time, that torch and torchvision take to load."""
+WORTH = 100_000_000
+"""Bytes of JPEGs that plain kernels take as long for as torch's and loading them do."""
 _END = b"\xff\xd9"
 _SCAN = 0xDA
 _BARE = (0x00, 0x01, *range(0xD0, 0xD8))
@@ -47,11 +49,13 @@ class _Trial:
     def __init__(self, plain: Kernels) -> None:
         self._plain = plain
         self._seconds = 0.0
+        self.is_held = False
+        """It stays with plain ones."""
         self.kernels = Kernels(self._decode_jpeg, self._resize)
 
     @property
     def is_over(self) -> bool:
-        return self._seconds > LOADING_SECONDS
+        return self._seconds > LOADING_SECONDS and not self.is_held
 
     def _decode_jpeg(self, content: bytearray) -> Pixels:
         start = time.thread_time()
@@ -74,14 +78,22 @@ def find_kernels() -> Kernels:
     return _TRIAL.kernels
 
 
+def settle_kernels(file_bytes: float) -> None:
+    """For all of this process, before its first task ends; for one of joblib's, that will decode so
+    many bytes of files.
+
+    What it loads later joblib takes for a leak, and ends it: whatever it begins in its place would
+    decode plainly, load torch, and be ended, again and again.
+    """
+    if file_bytes >= WORTH:
+        load_torch_kernels()
+    else:
+        _TRIAL.is_held = True
+
+
 @functools.cache
 def load_torch_kernels() -> Kernels | None:
-    """torch's and torchvision's, twice as fast in all; `None` where torch is not installed.
-
-    A process of joblib's that will have much work loads them before its first task ends: later they
-    would look like a leak, for which joblib ends it, and whatever it begins in its place decodes
-    plainly, loads them, and is ended.
-    """
+    """torch's and torchvision's, twice as fast in all; `None` where torch is not installed."""
     try:
         import torch
         from torch.nn.functional import interpolate

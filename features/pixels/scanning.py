@@ -15,7 +15,7 @@ from features.core.files import digest_bytes
 from features.errors import ImageProblem
 from features.pixels.decoding import Pixels, decode_picture, make_square
 from features.pixels.facts import Scan, describe_image
-from features.pixels.kernels import load_torch_kernels
+from features.pixels.kernels import settle_kernels
 from features.pixels.reading import (
     digest_part,
     hash_file,
@@ -133,12 +133,13 @@ def scan_block(
     thumbnails_spot: Spot,
     pixels_spot: Spot | None,
     trusted: tuple[str, ...] = (),
-    is_one_of_many: bool = False,
+    worker_bytes: float | None = None,
 ) -> ScannedBlock:
     """Reads and decodes a block of files, whose first slot is `start`; writes thumbnails and pixels
-    where they belong. `is_one_of_many`: what decodes fastest is worth loading."""
-    if is_one_of_many:
-        load_torch_kernels()
+    where they belong. `worker_bytes`: of all files that a process of joblib's will
+    decode (`settle_kernels`)."""
+    if worker_bytes is not None:
+        settle_kernels(worker_bytes)
     blank = np.zeros((images.size, images.size, 3), np.uint8)
     grey = np.zeros((len(paths), SIDE, SIDE), np.uint8)
     scans, checksum = [], 0

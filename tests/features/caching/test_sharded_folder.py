@@ -180,19 +180,24 @@ def test_a_run_that_was_killed_keeps_what_was_finished(
     assert sorted(count_decoded) == ["train/train10.png", "train/train11.png"]
 
 
-def test_processes_load_what_decodes_fastest_before_their_first_task_ends(
+def test_processes_settle_what_decodes_before_their_first_task_ends(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loaded = []
+    told: list[float] = []
     for module in (scanning, picture_cache):
-        monkeypatch.setattr(module, "load_torch_kernels", lambda: loaded.append(True))
+        monkeypatch.setattr(module, "settle_kernels", told.append)
     with joblib.parallel_config(backend="sequential"):
         kept.open()
-        assert not loaded  # for so few the loading takes longer
+        assert not told  # threads of this process
         for module in (image_cache, picture_cache):
             monkeypatch.setattr(module, "MANY", COUNT)
+            monkeypatch.setattr(module, "count_workers", lambda: 3)
         kept.open(store_dir=str(kept.root / "other"))
-    assert len(loaded) == COUNT // 2  # blocks: each may be a process's first
+    assert len(told) == COUNT // 2  # blocks: each may be the first of a process
+    files = sum(path.stat().st_size for path in (kept.root / "train").iterdir())
+    pixels = COUNT * SIDE**2 * 3
+    wanted = files if kept.mode == "square" else pixels / picture_cache.PIXELS_OF_BYTE
+    assert told == pytest.approx([wanted / 3] * len(told))
 
 
 def test_a_commit_flushes_no_shard_but_those_that_were_written(

@@ -11,6 +11,7 @@ from made_data import draw_noise, encode
 from PIL import Image
 
 from features.errors import ImageProblem
+from features.pixels import kernels as decoders
 from features.pixels.decoding import decode_picture
 from features.pixels.kernels import PLAIN, Kernels, load_torch_kernels
 from features.settings.images import NO_LIMITS, Images
@@ -110,6 +111,22 @@ def test_torch_is_loaded_for_large_work_alone(tmp_path: Path) -> None:
         assert "torch" in sys.modules
     """
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.jpg")], check=True)
+
+
+@pytest.mark.parametrize(("file_bytes", "is_loaded"), [(1e9, True), (1e6, False)])
+def test_a_process_among_several_loads_torch_at_once_or_never(
+    monkeypatch: pytest.MonkeyPatch, file_bytes: float, is_loaded: bool
+) -> None:
+    """What it loads later joblib takes for a leak, and ends the process."""
+    loaded: list[bool] = []
+    trial = decoders._Trial(PLAIN)
+    monkeypatch.setattr(decoders, "_TRIAL", trial)
+    monkeypatch.setattr(decoders, "load_torch_kernels", lambda: loaded.append(True))
+    monkeypatch.setattr(decoders, "LOADING_SECONDS", 0.0)
+    decoders.settle_kernels(file_bytes)
+    trial.kernels.resize(np.zeros((64, 64, 3), np.uint8), 32, 32)
+    assert bool(loaded) == is_loaded
+    assert trial.is_over == is_loaded
 
 
 def test_a_jpeg_is_what_pillow_makes_of_it() -> None:
