@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from features.core.manifest import Role
 from features.forensics.columns import COLUMNS, count_together, measure_images
+from features.pixels.kernels import settle_kernels
 from features.pixels.store import ImageStore
 
 ROWS = 256
@@ -43,9 +44,17 @@ def measure_store(store: ImageStore) -> npt.NDArray[np.float32]:
 
 
 def measure_range(
-    rows: RowRange, store: ImageStore, readable: npt.NDArray[np.bool_]
+    rows: RowRange,
+    store: ImageStore,
+    readable: npt.NDArray[np.bool_],
+    worker_bytes: float | None = None,
 ) -> tuple[RowRange, npt.NDArray[np.float32]]:
-    """`rows`, and their features `(n, c)`; `store` holds the readable ones, others are NaN."""
+    """`rows`, and their features `(n, c)`; `store` holds the readable ones, others are NaN.
+
+    `worker_bytes`: of all files that a process of joblib's will decode (`settle_kernels`).
+    """
+    if worker_bytes is not None:
+        settle_kernels(worker_bytes)
     values = np.full((len(rows), len(COLUMNS)), np.nan, np.float32)
     values[readable] = measure_store(store)
     if not np.isfinite(values[readable]).all():

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +17,9 @@ from features.errors import Stopped, WorkerKilledError
 from features.forensics.columns import COLUMNS
 from features.forensics.measuring import RowRange, measure_range, split_ranges
 from features.forensics.settings import ForensicParams
-from features.pixels.store import ImageStore, open_store
+from features.pixels.store import FileStore, ImageStore, open_store
 from features.runtime.locks import hold
+from features.runtime.memory import count_workers
 from features.runtime.progress import show_progress
 from features.runtime.run_folder import RunFolder, describe_run
 
@@ -48,16 +49,17 @@ def measure_missing(
     """Computes the rows that are not there, and keeps them. Raises `Stopped` on Ctrl-C."""
     missing = [r for role, b in blocks.items() for r in split_ranges(role, b.list_missing())]
     readable = {role: manifest.readable for role, manifest in manifests.items()}
-    pixels = sum(len(rows) * stores[rows.role].size ** 2 for rows in missing)
+    is_much = sum(len(rows) * stores[rows.role].size ** 2 for rows in missing) >= MANY
+    worker_bytes = _count_decoded(missing, manifests, stores) / count_workers() if is_much else None
 
     def build_task(rows: RowRange) -> object:
         inside = readable[rows.role][rows.start : rows.stop]
         row_ids = rows.start + np.flatnonzero(inside)
-        return delayed(measure_range)(rows, stores[rows.role].select(row_ids), inside)
+        return delayed(measure_range)(rows, stores[rows.role].select(row_ids), inside, worker_bytes)
 
     work = Parallel(
         n_jobs=-1,
-        prefer="processes" if pixels >= MANY else "threads",
+        prefer="processes" if is_much else "threads",
         return_as="generator_unordered",
         batch_size=1,
     )(build_task(rows) for rows in missing)
@@ -77,6 +79,18 @@ def measure_missing(
     finally:
         for kept in blocks.values():
             kept.save()
+
+
+def _count_decoded(
+    missing: Sequence[RowRange],
+    manifests: Mapping[Role, Manifest],
+    stores: Mapping[Role, ImageStore],
+) -> float:
+    """Bytes of the files of these rows that are decoded at each use."""
+    decoded = [role for role, store in stores.items() if isinstance(store, FileStore)]
+    sizes = {role: manifests[role].read("bytes").to_numpy(np.float64) for role in decoded}
+    parts = [sizes[r.role][r.start : r.stop] for r in missing if r.role in sizes]
+    return float(sum(part.sum() for part in parts))
 
 
 def write_nothing(manifests: Mapping[Role, Manifest], out: Path) -> None:

@@ -108,6 +108,25 @@ def test_decoding_at_each_use_gives_the_same_bytes(params: ForensicParams, whole
     assert read_all() == whole
 
 
+@pytest.mark.parametrize("store", ["none", "raw"])
+def test_processes_know_beforehand_how_much_they_will_decode(
+    params: ForensicParams, monkeypatch: pytest.MonkeyPatch, store: str
+) -> None:
+    told: list[float] = []
+    monkeypatch.setattr(measuring, "settle_kernels", told.append)
+    monkeypatch.setattr(forensics, "count_workers", lambda: 2)
+    images = params.images.model_copy(update={"store": store, "store_dir": "elsewhere"})
+    params = params.model_copy(update={"images": images})
+    forensics.run(params, RESUME)
+    assert not told  # threads of this process
+    monkeypatch.setattr(forensics, "MANY", 1)
+    with joblib.parallel_config(backend="sequential"):
+        forensics.run(params, RESUME)
+    manifests = [read_manifest(forensics.MANIFEST, role) for role in ROLES]
+    files = sum(int(rows.read("bytes").sum()) for rows in manifests)
+    assert set(told) == {files / 2 if store == "none" else 0.0}
+
+
 @pytest.mark.fault(
     "another number of threads",
     "the same bytes from forensic features and LightGBM",
