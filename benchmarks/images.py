@@ -16,11 +16,10 @@ import mmap
 import shutil
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from unittest.mock import patch
 
 import joblib
 import numpy as np
@@ -51,17 +50,6 @@ BATCH, SHARD = 64, 1 << 24
 """Squares of a batch, and bytes of one of many shards: 85 squares."""
 NATIVE = 64
 """Pictures that squares are drawn from: to encode one losslessly takes 0.2 s."""
-
-
-@contextmanager
-def hold(module: ModuleType, **values: object) -> Iterator[None]:
-    """Within, names of a module mean something else."""
-    kept = {name: getattr(module, name) for name in values}
-    vars(module).update(values)
-    try:
-        yield
-    finally:
-        vars(module).update(kept)
 
 
 class OneFile:
@@ -114,7 +102,7 @@ class Sides:
         """
         self.fills += 1
         images = Images(size=SIZE, store="raw", store_dir=str(self.root / f"store{self.fills}"))
-        large = hold(image_cache, MANY=1, estimate_bytes=lambda *_: 1e12)
+        large = patch.multiple(image_cache, MANY=1, estimate_bytes=lambda *_: 1e12)
         with ImageCache(images) as cache, large:
             facts = cache.scan(self.root, self.names, NO_LIMITS, pixels=True, title="fill")
         places = cache.place_pixels(facts["slot"].to_numpy(np.int64))
@@ -127,7 +115,7 @@ class Sides:
     def split_store(self) -> RawStore:
         """The squares in shards of `SHARD` bytes."""
         files = ShardFiles(self.root, "many")
-        with hold(shard_files, SHARD_BYTES=SHARD):
+        with patch.multiple(shard_files, SHARD_BYTES=SHARD):
             places = place_items(np.arange(len(self.names)), SIZE**2 * 3, together=1)
             for place, square in zip(places.tolist(), self.one_file.pixels, strict=True):
                 with files.locate(place).open() as file:
@@ -160,7 +148,7 @@ class Sides:
 
     def gather_of_many(self) -> None:
         """Ours: the same out of many shards."""
-        with hold(shard_files, SHARD_BYTES=SHARD):
+        with patch.multiple(shard_files, SHARD_BYTES=SHARD):
             self.draw_batches(self.many.gather)
 
     def decode_pil(self) -> None:

@@ -13,7 +13,7 @@ from features.artifacts.perturbed import CLEAN
 from features.settings.stacking import Stack
 from stage2_ensemble.columns.columns import Floats, FoldColumns, MemberColumns
 from stage2_ensemble.columns.tiers import TierColumns
-from stage2_ensemble.models.best_simple import split_inner
+from stage2_ensemble.models.best_simple import UNPICKED, split_inner
 from stage2_ensemble.models.candidates import SIMPLE, fit_candidates, list_fittable
 
 BEST_SIMPLE = "best simple"
@@ -58,7 +58,7 @@ def judge_candidates(
         tier: {name: [np.zeros(len(own[tier])) for own in shown] for name in (*names, BEST_SIMPLE)}
         for tier in shown[0]
     }
-    picks = dict.fromkeys(SIMPLE, 0)
+    picks = dict.fromkeys((name for name in SIMPLE if name not in UNPICKED), 0)
     for repeat in range(settings.repeats):
         cut_seed = seed + 1000 * repeat
         inner_folds = split_inner(folds, settings.inner_folds, cut_seed)

@@ -27,8 +27,12 @@ from stage2_ensemble.columns.columns import (
     count_inner_folds,
 )
 from stage2_ensemble.decisions.calibrators import Platt
-from stage2_ensemble.models.combiners import COMBINERS, Combiner, Mean
+from stage2_ensemble.models.combiners import COMBINERS, BestSingle, Combiner, Mean
 
+UNPICKED = frozenset({BestSingle.name})
+"""Measured beside the others, and never chosen: where one network alone is the best, greedy
+selection comes to the same, and on few rows one more to choose from costs more than it brings
+(ADR 29)."""
 Array = npt.NDArray[Any]
 Combiners = Mapping[str, Combiner]
 Fitted = Mapping[tuple[int, ...], Combiners]
@@ -198,6 +202,7 @@ def _choose(rows: _Rows, scores: Mapping[str, Floats], fitted: Combiners) -> Bes
     aucs = {
         name: np.mean(list(map(find_auc, labels, rows.split(values))))
         for name, values in scores.items()
+        if name not in UNPICKED
     }
     name = max(aucs, key=lambda name: float(aucs[name]))
     line = Platt().fit(scores[name], rows.labels, rows.weights)
