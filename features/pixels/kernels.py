@@ -79,8 +79,7 @@ def find_kernels() -> Kernels:
 
 
 def settle_kernels(file_bytes: float) -> None:
-    """For all of this process, before its first task ends; for one of joblib's, that will decode so
-    many bytes of files.
+    """Decides in the first task of a process of joblib's, which will decode so many bytes of files.
 
     What it loads later joblib takes for a leak, and ends it: whatever it begins in its place would
     decode plainly, load torch, and be ended, again and again.

@@ -136,8 +136,8 @@ def scan_block(
     worker_bytes: float | None = None,
 ) -> ScannedBlock:
     """Reads and decodes a block of files, whose first slot is `start`; writes thumbnails and pixels
-    where they belong. `worker_bytes`: of all files that a process of joblib's will
-    decode (`settle_kernels`)."""
+    where they belong. `worker_bytes`: of all files that a process of joblib's will decode
+    (`settle_kernels`)."""
     if worker_bytes is not None:
         settle_kernels(worker_bytes)
     blank = np.zeros((images.size, images.size, 3), np.uint8)
