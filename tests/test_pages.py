@@ -1,11 +1,15 @@
 """Every command of the README and the guide could run; test_page_commands.py executes most."""
 
 import re
+import subprocess
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import yaml
 from page_commands import PAGES, ROOT, find_problem, read_blocks
+
+from stage2_ensemble.results.form import BackboneFigures, OutsideFigures, ValMetrics
 
 BLOCKS = [block for page in PAGES for block in read_blocks(page)]
 COMMANDS = [(block.page, command) for block in BLOCKS for command in block.commands]
@@ -58,6 +62,22 @@ def test_links_between_pages_lead_somewhere():
         for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_table_of_experiments_has_settings_and_two_figures():
+    text = subprocess.run(
+        ["make", "-n", "experiments"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    dropped = re.compile(re.search(r"--drop '(.+)'", text)[1])
+    names = ("Experiment", "val.stack.auc", "val.mean.auc", "seed", "decision.threshold")
+    names += ("backbones.a.optimizer.lr", "backbones.a.model", "outside.b.scores")
+    assert not [name for name in names if dropped.search(name)]
+    measured = [f"backbones.a.{name}" for name in get_type_hints(BackboneFigures)]
+    both = {"kind", "learned_from"}  # as it is declared
+    measured += [f"outside.b.{name}" for name in set(get_type_hints(OutsideFigures)) - both]
+    parts = set(get_type_hints(ValMetrics)) - {"backbones", "outside"}
+    measured += ["val.lightgbm.auc", "backbones.a.all_folds.auc", *(f"{part}.x" for part in parts)]
+    assert [name for name in measured if not dropped.search(name)] == []
 
 
 def test_the_table_of_experiments_knows_all_settings_that_change_a_result():
