@@ -31,7 +31,7 @@ from torchvision import transforms
 from torchvision.io import decode_jpeg
 
 from benchmarks.pictures.jpegs import MEAN, SIZE, SOURCE, STD, make_images
-from benchmarks.pictures.native import NativePictures, compare_forms
+from benchmarks.pictures.native import BATCH, NativePictures, compare_forms
 from benchmarks.pictures.rates import measure
 from features.caching import shard_files
 from features.caching.shard_files import ShardFiles, place_items
@@ -46,8 +46,8 @@ from features.settings.learning import Augment
 from stage1_cnn.augment.augmenter import Augmenter
 from stage1_cnn.networks.normalise import Normaliser
 
-BATCH, SHARD = 64, 1 << 24
-"""Squares of a batch, and bytes of one of many shards: 85 squares."""
+SHARD = 1 << 24
+"""Bytes of one of many shards: 85 squares."""
 NATIVE = 64
 """Pictures that squares are drawn from: to encode one losslessly takes 0.2 s."""
 
