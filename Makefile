@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Only relative paths here: $(CURDIR) breaks on a space.
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo setup test test-faults test-scale fault-page fuzz lint format bench gpu-check experiments carry lock audit clean clean-all
+.PHONY: help demo setup test test-faults test-scale fault-page fuzz lint format bench gpu-check experiments carry wheel lock audit clean clean-all
 
 # Stage commands say `python -m …`, so the venv comes first in PATH.
 IN_VENV := PATH="$$(pwd)/.venv/bin:$$PATH"
@@ -95,6 +95,13 @@ carry: ## OUT=file packs what the next session needs; IN=file unpacks it there (
 		>&2; exit 2; }
 	@sh setup.sh
 	@$(IN_VENV) python -m features.carry $(CARRIED)
+
+wheel: ## Pack the program into dist/, for pip on machines that only label.
+	@sh setup.sh
+	@rm -rf build
+	@$(IN_VENV) python -m pip wheel --quiet --no-deps --no-build-isolation --no-index -w dist .
+	@rm -rf build
+	@ls dist/*.whl
 
 lock: ## Make requirements.lock again, with the newest versions that pyproject.toml admits.
 	@sh setup.sh
