@@ -74,11 +74,9 @@ gpu-check: ## Check on a GPU that all is right there, and how fast.
 	@$(IN_VENV) python -m benchmarks.gpu_check
 
 # DVC shows a column for each of some 400 metrics; here are what ships, the mean, and settings.
-# metrics.json, too, has parts `backbones` and `outside`.
 SETTINGS := seed|data|split|folds|images|sampling|loss|optimizer|schedule|ema|augment|network|backbones|dump|outside|stack|gate|decision|label|perturb|report
 SHOWN := Experiment|val\.(stack|mean)\.auc
-MEASURED := (backbones|outside)\.[^.]+\.(spread|all_folds|rows|scored|clipped|train|val|difference)
-DROPPED := ^(?!($(SHOWN))$$|($(SETTINGS))(\.|$$))|^$(MEASURED)(\.|$$)
+DROPPED := ^(?!($(SHOWN))$$|($(SETTINGS))(\.|$$))
 
 experiments: ## List the experiments since the last commit: AUC on val, and settings that differ.
 	@$(IN_VENV) dvc exp show --only-changed --md --drop '$(DROPPED)'

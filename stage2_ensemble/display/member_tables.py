@@ -77,7 +77,7 @@ def build_tiers(metrics: ValMetrics) -> TextTable | None:
 
 def build_outside(metrics: ValMetrics) -> TextTable | None:
     """What is declared of detectors from outside, and AUCs on train and val; `None` without any."""
-    outside = metrics.get("outside")
+    outside = metrics.get("outside_figures")
     if not outside:
         return None
     columns = (

@@ -198,10 +198,10 @@ def _measure(
     if corrected := measure_corrected(ensemble, scores, val):
         metrics["corrected"] = corrected
     if outside:
-        metrics["outside"] = _measure_outside(outside, ensemble.folds, val)
+        metrics["outside_figures"] = _measure_outside(outside, ensemble.folds, val)
     if frozen := count_learned(columns[0]):
         metrics["frozen"] = frozen
-    metrics["backbones"] = judge_backbones(ensemble, columns, val, outside)
+    metrics["backbone_figures"] = judge_backbones(ensemble, columns, val, outside)
     reasons, plots = give_reasons(ensemble, columns, uncalibrated[ensemble.shipped], val)
     plots |= build_plots(scores, ensemble.shipped, val) | tabulate_shipped(shipped)
     evaluation = tabulate_evaluation(ensemble, uncalibrated, val, null.scores)
@@ -224,7 +224,7 @@ def count_learned(columns: MemberColumns) -> dict[str, int]:
 def _measure_outside(
     names: Sequence[str], folds: Sequence[int], val: Manifest
 ) -> dict[str, OutsideFigures]:
-    """`outside` of `metrics.json`."""
+    """`outside_figures` of `metrics.json`."""
     train, facts = read_manifest(MANIFEST, "train"), read_summary(FOLDER)
     found = {}
     for name, place in locate_outside(names).items():

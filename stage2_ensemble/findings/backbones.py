@@ -24,7 +24,7 @@ def judge_backbones(
     val: Manifest,
     outside: Collection[str] = (),
 ) -> dict[str, BackboneFigures]:
-    """`backbones` of `metrics.json`; `columns`: one per active fold, on all of `val`.
+    """`backbone_figures` of `metrics.json`; `columns`: one per active fold, on all of `val`.
 
     AUCs are of the headline rows. There are none with one active fold, nor of detectors from
     `outside`, whose scores are the same in each.

@@ -25,7 +25,7 @@ def measure_outside(
     val: Manifest,
     folds: Sequence[int],
 ) -> OutsideFigures:
-    """One entry of `outside` in `metrics.json`; `facts`: of `read_summary`.
+    """One entry of `outside_figures` in `metrics.json`; `facts`: of `read_summary`.
 
     AUCs on the rows that it has scored: of train those of `folds`, which the second stage learns
     from, of val the headline rows.

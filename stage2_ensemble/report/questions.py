@@ -96,7 +96,7 @@ def _say_worth(metrics: ValMetrics, verdicts: Sequence[Verdict], gate_choice: st
     ]
     for sentence in describe_choice(verdicts, gate_choice, shipped):
         reasons.append(f"{sentence[0].upper()}{sentence[1:]}.")
-    if loud := describe_loud(metrics["backbones"], shipped):
+    if loud := describe_loud(metrics["backbone_figures"], shipped):
         reasons.append(loud)
     if spare := list_spare(metrics["without"]):
         reasons.append(f"No loss is shown without, one at a time: {', '.join(spare)}.")
@@ -131,7 +131,7 @@ def _list_doubts(metrics: ValMetrics) -> Iterator[str]:
         yield f"It does worse on changed pictures, most clearly under {describe_variant(worst)}."
     if broken := describe_broken(metrics["promises"]):
         yield broken
-    yield from list_optimistic(metrics.get("outside", {}))
+    yield from list_optimistic(metrics.get("outside_figures", {}))
     if not val["stack"]["reliable"]:
         yield f"Val is of {FEW_GROUPS}: {NOT_RELIABLE}."
 

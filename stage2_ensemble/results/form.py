@@ -210,9 +210,9 @@ class ValMetrics(TypedDict):
     promises: dict[str, Promise]
     blocks: dict[str, dict[str, BlockFigures]]
     without: dict[str, LeftOutOnVal]
-    backbones: dict[str, BackboneFigures]
+    backbone_figures: dict[str, BackboneFigures]
     robustness: Robustness
-    outside: NotRequired[dict[str, OutsideFigures]]
+    outside_figures: NotRequired[dict[str, OutsideFigures]]
     frozen: NotRequired[dict[str, int]]
     """By name of a backbone with a frozen encoder the parameters of its head: what was learned."""
     units: NotRequired[UnitScores | CountedUnits]
@@ -260,7 +260,7 @@ def title_member(name: str, metrics: ValMetrics) -> str:
     and that it is declared.
     """
     backbone = name.rpartition("-")[0]
-    if backbone in metrics.get("outside", {}):
+    if backbone in metrics.get("outside_figures", {}):
         return title_backbone(backbone, metrics)
     return f"{name} ({FROZEN})" if backbone in metrics.get("frozen", {}) else name
 
@@ -269,14 +269,14 @@ def title_backbone(name: str, metrics: ValMetrics) -> str:
     """Its name; also that its encoder is frozen, or that it is from outside, so declared."""
     if name in metrics.get("frozen", {}):
         return f"{name} ({FROZEN})"
-    return f"{name} ({DECLARED})" if name in metrics.get("outside", {}) else name
+    return f"{name} ({DECLARED})" if name in metrics.get("outside_figures", {}) else name
 
 
 def list_all_folds(metrics: ValMetrics) -> dict[str, Auc]:
     """By title the mean of each backbone's members; none where one fold is active."""
     return {
         f"{title_backbone(name, metrics)}, all folds": figures["all_folds"]
-        for name, figures in metrics["backbones"].items()
+        for name, figures in metrics["backbone_figures"].items()
         if "all_folds" in figures
     }
 

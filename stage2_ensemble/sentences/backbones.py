@@ -47,7 +47,7 @@ def list_reasons(metrics: ValMetrics, costs: Mapping[str, Cost]) -> list[str]:
         if name in metrics["blocks"]:
             ships = " (ships)" if name == shipped else ""
             lines.append(f"{name}{ships}: {describe_contributions(metrics['blocks'][name])}")
-    if loud := describe_loud(metrics["backbones"], shipped):
+    if loud := describe_loud(metrics["backbone_figures"], shipped):
         lines.append(loud)
     for backbone, values in metrics["without"].items():
         lines.append(describe_left_out(backbone, values, costs[backbone], shipped))

@@ -17,9 +17,9 @@ UNCHECKED = (
 
 def list_outside(metrics: ValMetrics) -> Iterator[str]:
     """Each detector: what is declared, how many rows it has scored, how well, and what of it."""
-    for name, values in metrics.get("outside", {}).items():
+    for name, values in metrics.get("outside_figures", {}).items():
         yield describe_detector(name, values)
-    yield from list_optimistic(metrics.get("outside", {}))
+    yield from list_optimistic(metrics.get("outside_figures", {}))
 
 
 def describe_detector(name: str, values: OutsideFigures) -> str:

@@ -73,7 +73,7 @@ def _print_val(console: Console, metrics: ValMetrics) -> None:
     console.print(render_table(build_scorers(metrics)))
     if outside := build_outside(metrics):
         console.print(render_table(outside))
-    for doubt in list_optimistic(metrics.get("outside", {})):
+    for doubt in list_optimistic(metrics.get("outside_figures", {})):
         console.print(doubt, highlight=False)
     console.print(render_table(build_shipped(metrics)))
     for caution in list_cautions(metrics["val"]["stack"], metrics["rows"]["val"]["reals"]):

@@ -90,7 +90,7 @@ def test_a_detector_is_measured_on_the_rows_of_val_that_it_scored(inside):
 
 def test_better_on_train_than_on_val_is_said(inside):
     metrics = read_metrics(evaluate.OUT / "metrics.json")
-    figures = metrics["outside"]
+    figures = metrics["outside_figures"]
     assert figures["cheat"]["difference"]["auc_low"] > 0.2
     assert figures["honest"]["difference"]["auc_low"] < 0
     doubts = [line for line in list_log_lines(metrics, read_costs()) if "learned from rows" in line]

@@ -72,7 +72,7 @@ def measure(world, ensemble, name, raw) -> dict:
 def test_metrics_have_exactly_the_fixed_form(done):
     metrics = read_metrics(done)
     checks = {"calibration", "threshold", "prior", "promises"}
-    reasons = {"blocks", "without", "backbones"}
+    reasons = {"blocks", "without", "backbone_figures"}
     places = {"val", "rows", "generators", "domains", "called_fake", "robustness"}
     assert set(metrics) == places | checks | reasons
     assert metrics["rows"] == {"val": {"reals": 120, "fakes": 180}}
@@ -496,7 +496,7 @@ def test_three_folds_beat_each_of_them(finished):
 
 
 def test_a_backbone_of_several_folds_is_measured_as_a_whole_and_its_spread_on_train(done):
-    found = read_metrics(done)["backbones"]
+    found = read_metrics(done)["backbone_figures"]
     _, columns = read_val(done)
     members = (BACKBONES, done.plan.active)
     train = [own for own, _ in read_train_columns(evaluate.DUMPS, done.train, *members)]

@@ -82,7 +82,7 @@ def test_lightgbm_is_worth_it_only_if_it_ships(metrics):
 
 def test_a_mean_that_is_one_backbones_opinion_is_said_to_be(metrics):
     assert "opinion" not in say(metrics, 1)[1]
-    metrics["backbones"]["net-a"]["spread"] *= 10
+    metrics["backbone_figures"]["net-a"]["spread"] *= 10
     assert "The plain mean is mostly the opinion of net-a (" in say(metrics, 1)[1]
 
 

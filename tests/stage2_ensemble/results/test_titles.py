@@ -4,7 +4,7 @@ import pytest
 
 from stage2_ensemble.results.form import title_backbone, title_member
 
-METRICS = {"frozen": {"clip": 513}, "outside": {"theirs": {}}}
+METRICS = {"frozen": {"clip": 513}, "outside_figures": {"theirs": {}}}
 
 
 @pytest.mark.parametrize(

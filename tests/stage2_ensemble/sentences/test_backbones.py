@@ -67,7 +67,7 @@ def test_blocks_are_told_from_large_to_small_and_tiny_ones_not():
 def test_what_ships_comes_first_and_then_the_gated_ones():
     blocks = {name: weigh(a=1.0) for name in ("mean", "greedy", "lightgbm", "random_forest")}
     metrics = {"val": {"shipped": "greedy"}, "blocks": blocks, "without": {"x": draw_values()}}
-    metrics["backbones"] = {"x": {"spread": 1.0}, "y": {"spread": 3.1}}
+    metrics["backbone_figures"] = {"x": {"spread": 1.0}, "y": {"spread": 3.1}}
     starts = [line.split(":")[0] for line in list_reasons(metrics, {"x": UNKNOWN})]
     loud = "The plain mean is mostly the opinion of y (3.1)"
     assert starts == ["greedy (ships)", "lightgbm", "random_forest", loud, "without x"]

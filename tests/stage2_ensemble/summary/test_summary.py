@@ -48,7 +48,7 @@ def draw_metrics(*members: str, shipped: str = "rank_mean") -> dict:
     val["differences"] = {name: gain for name in ("mean", "best_single") if name != shipped}
     rows = {"val": {"reals": 100, "fakes": 200}}
     metrics = {"val": val, "rows": rows, "generators": {}, "domains": {"seen": draw_part()}}
-    metrics |= {"blocks": {}, "without": {}, "backbones": {}}
+    metrics |= {"blocks": {}, "without": {}, "backbone_figures": {}}
     return metrics | {"called_fake": draw_called_fake()}
 
 
@@ -158,7 +158,7 @@ def test_a_backbone_of_several_folds_is_a_line_after_its_members():
     text = render(metrics, 80)
     assert "all folds" not in text
     auc = {"auc": 0.99, "auc_low": 0.98, "auc_high": 0.995}
-    metrics["backbones"] = {"net": {"spread": 2.5, "all_folds": auc}}
+    metrics["backbone_figures"] = {"net": {"spread": 2.5, "all_folds": auc}}
     names = [line.split()[0] for line in render(metrics, 80).splitlines() if "0.9" in line]
     assert names == ["net-0", "net-1", "net,", *CANDIDATES]
     line = find_line(render(metrics, 80), "net, all folds")
