@@ -9,6 +9,7 @@ import pytest
 import yaml
 from page_commands import PAGES, ROOT, find_problem, read_blocks
 
+from features.inputs.settings import check_all_params
 from stage2_ensemble.results.form import ValMetrics
 
 BLOCKS = [block for page in PAGES for block in read_blocks(page)]
@@ -59,9 +60,34 @@ def test_blocks_comments_and_marks_are_read(tmp_path):
 
 def test_links_between_pages_lead_somewhere():
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+        for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
             if "://" not in target:
-                assert (page.parent / target).exists(), f"{page.name}: {target}"
+                name, _, anchor = target.partition("#")
+                there = (page.parent / name) if name else page
+                assert there.exists(), f"{page.name}: {target}"
+                assert not anchor or anchor in list_anchors(there), f"{page.name}: {target}"
+
+
+def list_anchors(page):
+    """As the headings of a page are linked to: small letters, digits and hyphens."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_settings_of_the_guide_go_into_the_file_as_it_is():
+    """Whoever copies a block over what `params.yaml` says there can run it."""
+    shipped, found = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8")), 0
+    for page in PAGES:
+        for text in re.findall(r"```yaml\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+            changed = yaml.safe_load(text)
+            if "services" in changed:  # of Docker Compose
+                continue
+            values = shipped | changed
+            for name in changed.keys() - {"backbones", "outside"}:
+                values[name] = shipped[name] | changed[name]
+            check_all_params(values, page.name)
+            found += 1
+    assert found > 15
 
 
 def test_the_table_of_experiments_has_settings_and_two_figures():

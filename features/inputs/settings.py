@@ -7,7 +7,7 @@ from pydantic import model_validator
 
 from features.runtime.budget import Budget
 from features.runtime.cluster import DaskCluster, Scans
-from features.settings.compare import CompareParams
+from features.settings.compare import Compare
 from features.settings.data import Data, PrepareParams
 from features.settings.demo import DemoSection
 from features.settings.images import ImagesSection
@@ -17,13 +17,14 @@ from features.settings.report import Report
 from features.settings.scoring import DumpParams
 from features.settings.sections import Place, validate_params
 from features.settings.stacking import Decision, Gate, Label, Stack
-from features.settings.training import Backbone, BackboneName
+from features.settings.training import Backbone, BackboneName, TrainParams
 
 
-class AllParams(CompareParams, PrepareParams, DumpParams, extra="forbid"):
+class AllParams(TrainParams, PrepareParams, DumpParams, extra="forbid"):
     """Every section that any stage reads, checked at once before any work.
 
-    All must stand in the file, because DVC tracks them.
+    All must stand in the file, because DVC tracks them. No stage reads `compare`, so here its form
+    alone counts: whether it fits the networks is for who compares.
     """
 
     data: Data  # type: ignore[assignment]  # the whole section, not the root alone
@@ -37,6 +38,7 @@ class AllParams(CompareParams, PrepareParams, DumpParams, extra="forbid"):
     decision: Decision
     label: Label
     report: Report
+    compare: Compare = Compare()
     budget: Budget = Budget()
     scans: Scans = Scans()
     dask: DaskCluster = DaskCluster()
