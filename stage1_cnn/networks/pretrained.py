@@ -36,8 +36,8 @@ class WeightsError(PipelineError):
         lines = str(reason).splitlines()
         super().__init__(
             f"pretrained weights of {settings.model} ({settings.pretrained}) cannot be loaded: "
-            f"{lines[0] if lines else type(reason).__name__}. Without a network, name a file: "
-            "backbones.NAME.pretrained, relative to weights.root"
+            f"{lines[0] if lines else type(reason).__name__}. Without a network, put a file "
+            f"{settings.model}.safetensors into weights.root, or name one: backbones.NAME.pretrained"
         )
 
 
@@ -73,14 +73,17 @@ def create_pretrained(settings: MemberSettings, arguments: dict[str, Any]) -> nn
 def locate_weights(settings: MemberSettings) -> dict[str, Any]:
     """Where timm takes the weights from, in the words of its `pretrained_cfg`.
 
-    What is in the hub's cache is taken as it is, without asking the hub for a newer version.
-    Raises `WeightsError` for a file that is not there, and for a host that does not answer.
+    A file `<model>.safetensors` in `weights.root` comes before timm's own. What is in the hub's
+    cache is taken as it is, without asking the hub for a newer version. Raises `WeightsError` for a
+    file that is not there, and for a host that does not answer.
     """
     place = settings.pretrained
     if is_hub_name(place):
         return _locate_on_hub(settings, str(place).partition(":")[2])
     if place is not True:
         return _locate_file(settings, Path(settings.weights.root) / str(place))
+    if (kept := _name_kept(settings, Path(settings.weights.root))).is_file():
+        return _locate_file(settings, kept)
     config: Any = timm.get_pretrained_cfg(settings.model)
     if config is not None and config.hf_hub_id:
         return _locate_on_hub(settings, config.hf_hub_id)
@@ -89,9 +92,13 @@ def locate_weights(settings: MemberSettings) -> dict[str, Any]:
     return {}
 
 
+def _name_kept(settings: MemberSettings, folder: Path) -> Path:
+    return folder / f"{settings.model}.safetensors"
+
+
 def _locate_file(settings: MemberSettings, path: Path) -> dict[str, Any]:
     if path.is_dir():
-        path = path / f"{settings.model}.safetensors"
+        path = _name_kept(settings, path)
     if not path.is_file():
         raise WeightsError(settings, f"there is no file {path}")
     # The original ViT weights are numpy archives, which timm converts by the network's own method.

@@ -72,6 +72,12 @@ def test_weights_come_from_a_file_or_a_folder(tmp_path, tiny, place):
     assert_loaded(build_network(settings), tiny)
 
 
+def test_a_kept_file_takes_the_place_of_a_download(offline, tiny):
+    save_file(tiny, offline / "test_resnet.safetensors")
+    settings = make(pretrained=True, weights=Weights(root=str(offline)))
+    assert_loaded(build_network(settings), tiny)
+
+
 def test_missing_file_is_named(tmp_path):
     settings = make(pretrained="gone.safetensors", weights=Weights(root=str(tmp_path)))
     with pytest.raises(WeightsError, match=r"gone\.safetensors"):
@@ -115,7 +121,7 @@ def test_no_network_gives_a_clear_error_at_once(offline, monkeypatch, model, pla
         socket, "create_connection", lambda _, timeout: connect(("127.0.0.1", 9), timeout)
     )
     start = time.monotonic()
-    with pytest.raises(WeightsError, match=r"name a file: backbones\.NAME\.pretrained") as caught:
+    with pytest.raises(WeightsError, match=r"\.safetensors into weights\.root, or name one") as caught:
         build_network(make(model=model, pretrained=place))
     assert time.monotonic() - start < 2  # timm's own retries alone take 46 s
     reason = "HF_HUB_OFFLINE is set" if hub_offline and "legacy" not in model else "be reached"
