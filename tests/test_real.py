@@ -19,11 +19,14 @@ pytestmark = [
 ]
 
 
-def test_faces_preset_small(tmp_path):
-    project = copy_project(tmp_path / "faces", "faces")
+def test_the_preset_for_own_pictures_on_real_ones(tmp_path):
+    project = copy_project(tmp_path / "faces", "own")
     params = project.read_params()
     params["data"]["root"], params["weights"]["root"] = str(FACES), str(WEIGHTS)
-    params["backbones"] = {"lite0": {**params["backbones"]["lite0"], "image_size": 96}}
+    for role in ("train", "val"):
+        params["data"][role] = {"labels": f"{role}set_label.txt", "images": f"{role}set"}
+    for backbone in params["backbones"].values():
+        backbone["image_size"] = 96
     params["images"]["size"] = 96
     params["schedule"] = {"epochs": 4, "warmup_epochs": 0.5, "batch_size": 16}
     params["perturb"] |= {"rows": 40, "jpeg": [75], "blur": [0.01], "noise": [], "rescale": [0.5]}
@@ -31,10 +34,10 @@ def test_faces_preset_small(tmp_path):
     params["report"] = {"rows": 24}
     project.write_params(params)
     ran = project.repro()
-    assert "train@lite0-1" in ran
+    assert "train@noise-0" in ran
     metrics = project.read_metrics()
     assert metrics["rows"]["val"] == {"reals": 150, "fakes": 50}
-    assert set(metrics["val"]["members"]) == {"lite0-0", "lite0-1"}
+    assert set(metrics["val"]["members"]) == {"picture-0", "noise-0"}
     assert metrics["val"]["mean"]["auc"] > 0.6
     assert pd.read_csv(project.folder / "artifacts/labels.csv").empty
     assert project.repro() == ["inputs"]
