@@ -1,4 +1,4 @@
-"""`presets/own.yaml` as the README and the guide say: a folder of pictures, and the lines marked."""
+"""`presets/own.yaml` as the guide says: a folder of pictures, and the lines that are marked."""
 
 from pathlib import Path
 

@@ -38,23 +38,35 @@ HELD = 64 << 20
 class Ensemble:
     """Labels pictures as the stage `label` of its project does; many threads may use it."""
 
-    def __init__(self, bundle: Bundle, threads: int = 1, max_loss: float | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        threads: int = 1,
+        max_loss: float | None = None,
+        prior: float | None = None,
+    ) -> None:
         self.bundle = bundle
-        self.scorer = open_scorer(bundle, threads, max_loss)
+        self.scorer = open_scorer(bundle, threads, max_loss, prior)
         self.reader = open_reader(bundle.facts.pixels, bundle.folder)
 
     @classmethod
     def load(
-        cls, folder: str | PathLike[str], threads: int = 1, max_loss: float | None = None
+        cls,
+        folder: str | PathLike[str],
+        threads: int = 1,
+        max_loss: float | None = None,
+        prior: float | None = None,
     ) -> Self:
         """A bundle that `forgerystack bundle` made; the sha256 of each file is checked.
 
         `threads`: as many does one question to a network take. Several pictures are shared out to
         all cores anyway, so more than 1 helps where single pictures are asked for. `max_loss`: of
         AUC and of balanced accuracy, within which pictures that cheap networks are certain of are
-        not shown to expensive ones. Raises `BundleError`.
+        not shown to expensive ones. `prior`: share of fakes that probabilities assume, in place of
+        the bundle's; labels stay. Raises `BundleError`, and `ConfigError` where another share would
+        have another threshold.
         """
-        return cls(open_bundle(Path(folder)), threads, max_loss)
+        return cls(open_bundle(Path(folder)), threads, max_loss, prior)
 
     @property
     def facts(self) -> BundleFacts:

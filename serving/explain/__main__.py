@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from features.runtime.cli import run_stage
+from serving.format.options import AssumedShare
 
 
 def main(
@@ -21,11 +22,12 @@ def main(
     out: Annotated[Path, typer.Option("--out", "-o", help="HTML file of the sheet.")] = Path(
         "sheet.html"
     ),
+    prior: AssumedShare = None,
 ) -> None:
     """Write a page of evidence about one picture: score, stability, maps, marks of origin."""
     from serving.explain.run import run
 
-    run(picture, bundle, out)
+    run(picture, bundle, out, prior)
 
 
 if __name__ == "__main__":

@@ -15,14 +15,14 @@ from serving.sheet.words import format_probability
 _log = logging.getLogger("forgerystack")
 
 
-def run(picture: Path, bundle: Path, out: Path) -> None:
+def run(picture: Path, bundle: Path, out: Path, prior: float | None = None) -> None:
     """Raises `PictureError`, `BundleError`, and `ConfigError`."""
     check_file_name(out)
     try:
         content = read_file(picture)
     except ImageProblem as problem:
         raise PictureError(str(picture), [str(problem)]) from None
-    facts = gather_facts(Ensemble.load(bundle), content, picture.name)
+    facts = gather_facts(Ensemble.load(bundle, prior=prior), content, picture.name)
     write_text(out, render_sheet(facts))
     found = [mark.kind for mark in facts.marks if mark.state != "not found"]
     _log.info(

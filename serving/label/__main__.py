@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from features.runtime.cli import run_stage
+from serving.format.options import AssumedShare
 
 
 def main(
@@ -36,6 +37,7 @@ def main(
         typer.Option(min=0, help="Faster: slow networks see only what fast ones are unsure of. How "
                      "much AUC and balanced accuracy that may cost at most, such as 0.005."),
     ] = None,
+    prior: AssumedShare = None,
     submission: Annotated[
         Path | None,
         typer.Option(help="A CSV whose img_name column says which pictures, in which order: "
@@ -48,7 +50,7 @@ def main(
     """
     from serving.label.run import LabelTask, run
 
-    run(LabelTask(tuple(paths or ()), bundle, out, list_file, members, submission, max_loss))
+    run(LabelTask(tuple(paths or ()), bundle, out, list_file, members, submission, max_loss, prior))
 
 
 if __name__ == "__main__":

@@ -45,10 +45,11 @@ class LabelTask:
     members: bool = False
     submission: Path | None = None
     max_loss: float | None = None
+    prior: float | None = None
 
 
 def run(task: LabelTask) -> None:
-    """Raises `PictureError`, `BundleError`, `LockedError`, and `Stopped`."""
+    """Raises `PictureError`, `BundleError`, `ConfigError`, `LockedError`, and `Stopped`."""
     if task.out:
         check_file_name(task.out)
     sources = open_sources([p for p in task.paths if p != STDIN], _read_lists(task))
@@ -58,7 +59,7 @@ def run(task: LabelTask) -> None:
     # are packed, which takes a twentieth of the time of scoring them.
     names = [name for source in sources for name in source.list_names()]
     _check_names(task, names, template)
-    ensemble = Ensemble.load(task.bundle, max_loss=task.max_loss)
+    ensemble = Ensemble.load(task.bundle, max_loss=task.max_loss, prior=task.prior)
     pictures = _choose(sources, template)
     total = len(names if template is None else template)
     if task.out is None:
@@ -68,6 +69,7 @@ def run(task: LabelTask) -> None:
     members = [facts.name for facts in ensemble.facts.members] if task.members else []
     kept = task.out.with_name(f".{task.out.name}.rows")
     key = {"bundle": ensemble.bundle.digest, "members": task.members, "max_loss": task.max_loss}
+    key["prior"] = task.prior
     with hold(task.out, LOCKS), RowsFile(kept, key) as rows:
         _label(ensemble, rows, pictures, total, task.members)
         if template is not None:

@@ -233,15 +233,21 @@ def _name_forensics() -> tuple[str, ...]:
     return tuple(f"forensic:{name}" for name in COLUMNS)
 
 
-def open_scorer(bundle: Bundle, threads: int = 1, max_loss: float | None = None) -> Scorer:
+def open_scorer(
+    bundle: Bundle, threads: int = 1, max_loss: float | None = None, prior: float | None = None
+) -> Scorer:
     """That of a bundle; `threads`: as many does one question to one network take.
 
     `max_loss`: of AUC and balanced accuracy, so that expensive networks see what they must alone.
+    `prior`: share of fakes that probabilities assume, in place of the bundle's.
 
     Raises `BundleError` where this version measures other forensic columns than what ships was
-    fitted with, and where a member needs torch that is not there.
+    fitted with, and where a member needs torch that is not there; `ConfigError` where another
+    `prior` would have another threshold.
     """
     second_stage = read_ensemble(bundle.folder / SECOND_STAGE)
+    if prior is not None:
+        second_stage = second_stage.at_share(prior)
     members = bundle.facts.members
     early = None if max_loss is None else open_early_stop(bundle.folder, second_stage, max_loss)
 

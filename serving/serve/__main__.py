@@ -12,12 +12,14 @@ import typer
 
 from features.errors import ConfigError
 from features.runtime.cli import run_stage
+from serving.format.options import AssumedShare
 
 
 def main(
     bundle: Annotated[Path, typer.Option("--bundle", "-b", help="Folder of the bundle.")] = Path(
         "ensemble"
     ),
+    prior: AssumedShare = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; all but this machine's own needs a key.")
     ] = "127.0.0.1",
@@ -59,7 +61,7 @@ def main(
     limits = ServiceLimits(
         queue, max_pictures, max_file_mb << 20, max_body_mb << 20, max_pixels, max_seconds
     )
-    run(ServeTask(bundle, host, port, workers, api_key_file, limits))
+    run(ServeTask(bundle, host, port, workers, api_key_file, limits, prior))
 
 
 if __name__ == "__main__":

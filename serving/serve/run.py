@@ -31,6 +31,7 @@ class ServeTask:
     workers: int | None
     api_key_file: Path | None
     limits: ServiceLimits
+    prior: float | None = None
 
 
 def run(task: ServeTask) -> None:
@@ -40,7 +41,7 @@ def run(task: ServeTask) -> None:
         advice = f"Others reach it there: name a key with --api-key-file, or in {VARIABLE}."
         raise ConfigError("--host", [f"{task.host} without an API key"], advice)
     read_bundle_sums(task.bundle)  # its files are checked while the service starts
-    service = Service(task.bundle, task.limits, task.workers or count_workers())
+    service = Service(task.bundle, task.limits, task.workers or count_workers(), task.prior)
     server = DrainingServer(build_app(service, key), service)
     with _listen(task) as listener:
         host, port = listener.getsockname()[:2]

@@ -37,12 +37,14 @@ _log = logging.getLogger("forgerystack")
 class Service:
     """Answers about pictures from `start` on; `stop` lets go of all."""
 
-    def __init__(self, bundle: Path, limits: ServiceLimits, workers: int) -> None:
+    def __init__(
+        self, bundle: Path, limits: ServiceLimits, workers: int, prior: float | None = None
+    ) -> None:
         self.limits = limits
         self.admission = Admission(limits)
         self.metrics = Metrics()
         self.failure: Exception | None = None
-        self._bundle, self._workers = bundle, workers
+        self._bundle, self._workers, self._prior = bundle, workers, prior
         self._status: Literal["starting", "ready"] = "starting"
         self._is_draining = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -86,7 +88,7 @@ class Service:
 
     async def _start(self) -> None:
         try:
-            self._ensemble = await asyncio.to_thread(Ensemble.load, self._bundle)
+            self._ensemble = await asyncio.to_thread(Ensemble.load, self._bundle, prior=self._prior)
             facts = self._ensemble.facts
             most = min(self.limits.pixels, facts.pixels.limits.max_pixels)
             limits = facts.pixels.limits.model_copy(update={"max_pixels": most})
@@ -145,6 +147,7 @@ class Service:
                     upload.name,
                     str(self._bundle),
                     self.limits.file_bytes,
+                    self._prior,
                 )
             except (WorkerLostError, PictureError) as error:
                 raise Refusal(422, f"no evidence: {error}") from None

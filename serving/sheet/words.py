@@ -17,7 +17,7 @@ PRIORS = (0.01, 0.1, 0.5)
 """Shares of fakes that a reader may think of; the bundle's own stands beside."""
 SOURCES = {
     "train": "as in the pictures that were learned from",
-    "given": "as was chosen for this bundle",
+    "given": "as was asked for",
     "estimate": "as was estimated when the bundle was made",
 }
 SAME = 0.995

@@ -36,8 +36,9 @@ class WeightsError(PipelineError):
         lines = str(reason).splitlines()
         super().__init__(
             f"pretrained weights of {settings.model} ({settings.pretrained}) cannot be loaded: "
-            f"{lines[0] if lines else type(reason).__name__}. Without a network, put a file "
-            f"{settings.model}.safetensors into weights.root, or name one: backbones.NAME.pretrained"
+            f"{lines[0] if lines else type(reason).__name__}. Without a network, put "
+            f"{settings.model}.safetensors into weights.root, or name a file: "
+            "backbones.NAME.pretrained"
         )
 
 

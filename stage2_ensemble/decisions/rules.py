@@ -9,13 +9,14 @@ no scorer learned from.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
 
+from features.errors import ConfigError
 from features.settings.stacking import Decision, Label
 from stage2_ensemble.columns.columns import Floats
 from stage2_ensemble.decisions.calibration import Calibration, choose_calibration, cross_calibrate
@@ -69,6 +70,24 @@ class DecisionRules:
     def find_threshold(self, name: str) -> float:
         """Of log-odds that `read` gives: a row is called fake at or above it."""
         return float(self.prior.apply(np.asarray(self.scorers[name].threshold.value)))
+
+    def at_share(self, name: str, share: float) -> Self:
+        """The same labels of the scorer `name`, with probabilities where a share of rows is fake.
+
+        Raises `ConfigError` where another share would have another threshold.
+        """
+        threshold = self.scorers[name].threshold
+        if self.band is None and threshold.prior is not None:
+            problem = (
+                f"the threshold ({threshold.policy}) was chosen for a share of fakes of "
+                f"{threshold.prior:.3g}"
+            )
+            advice = (
+                "Set label.prior in the project's params.yaml, then dvc repro and bundle again."
+            )
+            raise ConfigError("prior", [problem], advice)
+        prior = Prior(share, self.prior.train, "given", f"a share of {share:g} was asked for")
+        return replace(self, prior=prior)
 
 
 def fit_rules(

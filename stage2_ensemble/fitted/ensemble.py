@@ -5,8 +5,8 @@ ensemble.score(ensemble.shipped, columns)        # (n,) log-odds
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
 
 import numpy as np
 
@@ -62,6 +62,14 @@ class SecondStage:
     def choose_rules(self, is_unit: bool) -> DecisionRules:
         """Those that read rows, or units; of units the same where train has none."""
         return self.unit_rules if is_unit and self.unit_rules is not None else self.rules
+
+    def at_share(self, share: float) -> Self:
+        """The same labels, with probabilities where a share of rows, and of units, is fake.
+
+        Raises `ConfigError` where another share would have other thresholds.
+        """
+        units = self.unit_rules and self.unit_rules.at_share(self.shipped, share)
+        return replace(self, rules=self.rules.at_share(self.shipped, share), unit_rules=units)
 
     def score(self, name: str, columns: Sequence[MemberColumns]) -> Floats:
         """`(n,)` scores of one candidate as they come: the mean of its log-odds over the folds.

@@ -32,6 +32,17 @@ def test_every_picture_is_labelled_as_its_project_labels_it(
     assert rows[0].members == {}
 
 
+def test_another_share_of_fakes_moves_probabilities_and_no_label(
+    bundle: Path, ensemble: Ensemble, pictures: list[Path]
+) -> None:
+    rare = Ensemble.load(bundle, prior=0.01)
+    before, after = ensemble.label(pictures), rare.label(pictures)
+    assert [row.label for row in after] == [row.label for row in before]
+    moved = np.array([row.log_odds for row in after]) - [row.log_odds for row in before]
+    own = ensemble.scorer.second_stage.rules.prior.value
+    np.testing.assert_allclose(moved, np.log(0.01 / 0.99) - np.log(own / (1 - own)), atol=1e-9)
+
+
 def test_a_picture_may_be_a_path_a_files_content_pixels_or_pillows(
     ensemble: Ensemble, pictures: list[Path]
 ) -> None:

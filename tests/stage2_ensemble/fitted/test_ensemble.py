@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from synthetic_world import draw_columns, hold_out, make_rules
 
-from features.errors import AlignmentError, StaleArtifactError
+from features.errors import AlignmentError, ConfigError, StaleArtifactError
 from stage2_ensemble.fitted.ensemble import SecondStage, check_members, check_same_rows
 from stage2_ensemble.models.candidates import Pooled
 from stage2_ensemble.models.combiners import Mean
@@ -90,3 +90,14 @@ def test_columns_of_other_rows_are_refused():
     for other in (columns.take(np.arange(9)), columns.take(np.arange(10)[::-1])):
         with pytest.raises(AlignmentError, match="rows of folds"):
             check_same_rows([columns, other])
+
+
+def test_another_share_is_refused_where_the_threshold_was_chosen_for_one():
+    """Of accuracy the best threshold moves with the share of fakes, so labels would be wrong."""
+    assert ENSEMBLE.at_share(0.01).rules.prior.value == 0.01
+    rule = ENSEMBLE.rules.scorers["mean"]
+    threshold = replace(rule.threshold, policy="accuracy", prior=0.8)
+    scorers = {"mean": replace(rule, threshold=threshold)}
+    chosen = replace(ENSEMBLE, rules=replace(ENSEMBLE.rules, scorers=scorers))
+    with pytest.raises(ConfigError, match=r"accuracy.* share of fakes of 0\.8"):
+        chosen.at_share(0.01)
