@@ -87,8 +87,8 @@ class Backbone(Overrides):
     """Of a frozen network: a block or stage below the last one, counted from 0, as timm's
     `forward_intermediates` counts them."""
     pretrained: bool | str = False
-    """`true` (timm's own weights; `<model>.safetensors` in `weights.root` comes before them), a file
-    or a folder below `weights.root`, or `hf-hub:NAME`."""
+    """`true` (timm's own weights, unless `weights.root` has `<model>.safetensors`), a file or a
+    folder below `weights.root`, or `hf-hub:NAME`."""
     image_size: Annotated[int, Field(ge=16)] | Literal["own"] | None = None
     """Side in pixels that the network sees; `images.size` is the default, and the most but for
     `images.mode` crop. `own`: what timm names for this network and its weights, or the graph."""
