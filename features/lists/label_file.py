@@ -53,6 +53,12 @@ class _Layout:
     unknown: dict[str, int] = field(default_factory=dict)
     """Targets that are of no class, with their number."""
 
+    @property
+    def places(self) -> list[int]:
+        """Of all columns, -1 for those that are not read."""
+        numbers, texts = self.numbers.values(), self.texts.values()
+        return [self.name, self.target, self.address, *numbers, *texts]
+
 
 def read_labels(
     data: Data,
@@ -93,7 +99,8 @@ def read_listed_rows(
     problems, advice = Problems(), ""
     folder = "" if packed else files.images or ""
     layout = _find_columns(table, data, PurePosixPath(folder), labelled, hold_out, path)
-    blocks = [_read_block(b, layout, problems) for b in table.iterate_blocks(problems)]
+    read = {table.header[place] for place in layout.places if place >= 0}
+    blocks = [_read_block(b, layout, problems) for b in table.iterate_blocks(problems, read)]
     rows, repeated = _drop_repeated(join_blocks(blocks), problems)
     if layout.unknown:
         advice = _advise_classes(layout, data)
@@ -123,20 +130,6 @@ def list_group_keys(data: Data) -> list[str]:
     if any(labels is not None and labels.endswith(".json") for labels in lists):
         keys.append(ORIGINAL)
     return [*keys, "unit"] if data.columns.unit else keys
-
-
-def check_hold_out(rows: pd.DataFrame, hold_out: Mapping[str, Sequence[str]]) -> None:
-    """Raises `ManifestError` with each value to hold out that no row has."""
-    problems = []
-    for column, values in hold_out.items():
-        known = pd.Series(rows[f"hold:{column}"].unique()).sort_values()
-        shown = ", ".join(repr(value) for value in known.head(SHOWN))
-        listed = f"{shown}{' …' if len(known) > SHOWN else ''} ({len(known)} values)"
-        for value in values:
-            if not (known == value).any():
-                problems.append(f"split.hold_out.{column}: no row has {value!r}; known: {listed}")
-    if problems:
-        raise ManifestError("train", problems)
 
 
 def _find_columns(
@@ -248,7 +241,7 @@ def _suggest_classes(table: Table, data: Data) -> list[str]:
     target = target if target in table.header else choose_column(table.header, TARGETS)
     place = table.header.index(target)
     seen: set[str] = set()
-    for block in table.iterate_blocks(Problems()):
+    for block in table.iterate_blocks(Problems(), [target]):
         seen.update(block.columns[place])
         if len(seen) > SHOWN:
             return []

@@ -1,11 +1,12 @@
 """A list as a table of text, whatever file it comes in: text, Parquet, or metadata in JSON."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -19,6 +20,7 @@ from features.lists.csv_blocks import (
     check_file,
     open_text,
 )
+from features.lists.file_names import is_utf8
 
 ORIGINAL = "original"
 """Field of DFDC's metadata: the video that a fake was made from."""
@@ -59,21 +61,36 @@ def _read_parquet(path: Path) -> Table:
     except (pa.ArrowException, OSError) as error:
         raise ManifestError(str(path), [f"no whole Parquet file: {error}"]) from error
 
-    def iterate(problems: Problems) -> Iterator[RecordBlock]:
+    header = file.schema_arrow.names
+
+    def iterate(problems: Problems, read: Collection[str]) -> Iterator[RecordBlock]:
         problems.noun = "row"
-        start = 1
+        start, wanted = 1, [name for name in header if name in read]
         try:
-            for batch in file.iter_batches(BLOCK):
-                texts = [pc.fill_null(pc.cast(c, pa.large_string()), "") for c in batch.columns]
-                columns = [list(map(str.strip, column.to_pylist())) for column in texts]
-                yield RecordBlock(columns, list(range(start, start + len(batch))))
+            for batch in file.iter_batches(BLOCK, columns=wanted):
+                before, blank = problems.count, [""] * len(batch)
+                texts = {name: _read_texts(batch, name, start, problems) for name in wanted}
+                if problems.count > before:
+                    break
+                lines = list(range(start, start + len(batch)))
+                yield RecordBlock([texts.get(name, blank) for name in header], lines)
                 start += len(batch)
         except (pa.ArrowException, OSError) as error:
-            problems.add(start, f"cannot be read as text: {error}")
+            problems.add(start, f"cannot be read: {error}")
         if start == 1:
-            yield RecordBlock([[] for _ in file.schema_arrow.names], [])
+            yield RecordBlock([[] for _ in header], [])
 
-    return Table(file.schema_arrow.names, iterate, ["read as Parquet"])
+    return Table(header, iterate, ["read as Parquet"])
+
+
+def _read_texts(batch: pa.RecordBatch, name: str, start: int, problems: Problems) -> list[str]:
+    """Cells of a column; none where they cannot be texts, which is a problem."""
+    try:
+        texts = pc.fill_null(pc.cast(batch.column(name), pa.large_string()), "").to_pylist()
+    except (pa.ArrowException, ValueError) as error:  # ValueError: text that is no UTF-8
+        problems.add(start, f"column {name!r} cannot be read as text: {error}")
+        return []
+    return [*map(str.strip, texts)]
 
 
 def _read_metadata(path: Path, wanted: Sequence[str]) -> Table:
@@ -90,7 +107,7 @@ def _read_metadata(path: Path, wanted: Sequence[str]) -> Table:
         problem = f"{odd[0]!r} has no fields"
         advice = 'The form that is read: {"a.png": {"label": "FAKE", "original": "b.png"}}'
         raise ManifestError(str(path), [problem], advice, count=len(odd))
-    fields = list(dict.fromkeys(key for facts in entries.values() for key in facts))
+    fields = [*filter(is_utf8, dict.fromkeys(key for of in entries.values() for key in of))]
     name, *targets = wanted
     sources = {name: "", **{key: key for key in fields}, ORIGINAL: ORIGINAL}
     if targets and targets[0] not in fields and "label" in fields:
@@ -98,15 +115,30 @@ def _read_metadata(path: Path, wanted: Sequence[str]) -> Table:
     columns = {header: [_read_field(n, f, key) for n, f in entries.items()]
                for header, key in sources.items()}  # fmt: skip
 
-    def iterate(problems: Problems) -> Iterator[RecordBlock]:
+    def iterate(problems: Problems, read: Collection[str]) -> Iterator[RecordBlock]:
         problems.noun = "entry"
+        places = [place for place, header in enumerate(columns) if header in read]
         for start in range(0, max(len(entries), 1), BLOCK):
             stop = min(start + BLOCK, len(entries))
-            block = [cells[start:stop] for cells in columns.values()]
-            yield RecordBlock(block, list(range(start + 1, stop + 1)))
+            cells = [column[start:stop] for column in columns.values()]
+            block = RecordBlock(cells, list(range(start + 1, stop + 1)))
+            _drop_odd(block, places, problems)
+            yield block
 
     notes = ["read as metadata in JSON; a picture stays together with its original"]
     return Table(list(columns), iterate, notes, words=WORDS)
+
+
+def _drop_odd(block: RecordBlock, places: Sequence[int], problems: Problems) -> None:
+    """Entries with half a character in a column at `places`, as `\\ud800` is, are problems."""
+    odd: dict[int, str] = {}
+    for cells in (block.columns[place] for place in places):
+        if not is_utf8("".join(cells)):
+            odd |= {i: cell for i, cell in enumerate(cells) if not is_utf8(cell)}
+    for i, cell in odd.items():
+        problems.add(block.lines[i], f"{cell!r} is no valid text: it has half a character")
+    if odd:
+        block.keep(~np.isin(np.arange(len(block.lines)), list(odd)))
 
 
 def _read_field(name: str, facts: Mapping[str, Any], key: str) -> str:

@@ -98,7 +98,7 @@ def _read_text(
     with open_table(path, [settings.name, settings.score]) as table:
         places = _find_columns(table.header, settings, detector, path)
         notes += table.notes
-        for block in table.iterate_blocks(problems):
+        for block in table.iterate_blocks(problems, [table.header[place] for place in places]):
             name, score, *more = (block.columns[place] for place in places)
             values = [_parse_column(column, block.lines, problems) for column in (score, *more)]
             embeddings = np.stack(values[1:], axis=1) if more else np.empty((len(name), 0))
