@@ -18,7 +18,7 @@ from features.lists.advice import TARGETS, choose_column, suggest_classes, sugge
 from features.lists.csv_blocks import Problems, RecordBlock, Table, join_blocks
 from features.lists.file_names import TEXT, read_names
 from features.lists.pictures import FoundPictures, PackedPictures, find_pictures
-from features.lists.tables import ORIGINAL, open_table
+from features.lists.tables import ORIGINAL, open_table, read_number
 from features.lists.targets import TargetLabels
 from features.settings.data import Data, RoleFiles
 from features.settings.sections import suggest_name
@@ -265,7 +265,7 @@ def _read_weights(
 def _parse_weight(text: str) -> float:
     """0 for what is no positive number."""
     try:
-        weight = float(text)
+        weight = read_number(text)
     except ValueError:
         return 0.0
     return weight if 0 < weight < math.inf else 0.0

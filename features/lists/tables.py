@@ -26,11 +26,21 @@ ORIGINAL = "original"
 """Field of DFDC's metadata: the video that a fake was made from."""
 WORDS = {"real": 0, "fake": 1}
 """What that metadata calls its classes."""
+EMPTY = {"", "nan", "na", "n/a", "#n/a", "<na>", "null", "none"}
+"""Cells, in any case, that hold nothing: what R, pandas and spreadsheets write for it."""
 _ARCHIVES = {
     b"PK\x03\x04": ("an Excel workbook or a zip archive", "Save its table as CSV (UTF-8)."),
     b"\xd0\xcf\x11\xe0": ("an old Excel workbook", "Save its table as CSV (UTF-8)."),
     b"\x1f\x8b": ("compressed", "Unpack it with gunzip."),
 }
+
+
+def read_number(text: str) -> float:
+    """A cell as a number, with a point or, as where semicolons separate columns, a comma.
+
+    Raises `ValueError`.
+    """
+    return float(text.replace(",", "."))
 
 
 @contextmanager

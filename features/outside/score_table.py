@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from features.errors import ManifestError
 from features.lists.advice import NAMES, choose_column
 from features.lists.csv_blocks import BLOCK, Problems, check_file
-from features.lists.tables import open_table
+from features.lists.tables import EMPTY, open_table, read_number
 from features.settings.members import OutsideScores
 from features.settings.sections import suggest_name
 
@@ -24,8 +24,6 @@ SCORES = (
     *("fake_prob", "fake_probability", "logit", "logits", "output", "fake", "y_score"),
 )
 """What columns of scores are called elsewhere, in the order of preference."""
-EMPTY = {"", "nan", "na", "n/a", "null", "none"}
-"""Cells, in any case, that hold no score."""
 LARGEST = float(np.finfo(np.float16).max)
 """Value of an embedding."""
 Floats = npt.NDArray[np.float64]
@@ -180,7 +178,7 @@ def _parse(text: str, line: int, problems: Problems) -> float:
     if text.casefold() in EMPTY:
         return math.nan
     try:
-        return float(text.replace(",", "."))  # where columns are separated by semicolons
+        return read_number(text)
     except ValueError:
         problems.add(line, f"{text!r} is no number")
         return math.nan
