@@ -1,12 +1,15 @@
 """A list as a table of text, whatever file it comes in: text, Parquet, or metadata in JSON."""
 
 import json
+import math
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -41,6 +44,42 @@ def read_number(text: str) -> float:
     Raises `ValueError`.
     """
     return float(text.replace(",", "."))
+
+
+def read_weights(
+    block: RecordBlock, place: int, problems: Problems, rows: int
+) -> npt.NDArray[np.float64]:
+    """`(rows,)`: 1 where no column is read; what is no positive number is a problem."""
+    if place < 0:
+        return np.ones(rows)
+    texts = block.columns[place]
+    weights = np.fromiter(map(_parse_weight, texts), np.float64, len(texts))
+    for i in np.flatnonzero(weights == 0):
+        problems.add(block.lines[i], f"weight {texts[i]!r} is no positive number")
+    return weights
+
+
+def _parse_weight(text: str) -> float:
+    """0 for what is no positive number."""
+    try:
+        weight = read_number(text)
+    except ValueError:
+        return 0.0
+    return weight if 0 < weight < math.inf else 0.0
+
+
+def blank_empty(cells: Sequence[str], counts: Counter[str]) -> Sequence[str]:
+    """`cells`, empty where they hold nothing; adds to `counts` the words that said so."""
+    words = {cell for cell in {*cells} if cell and cell.casefold() in EMPTY}
+    if not words:
+        return cells
+    counts.update(cell for cell in cells if cell in words)
+    return ["" if cell in words else cell for cell in cells]
+
+
+def tell_empty(column: str, counts: Mapping[str, int]) -> list[str]:
+    """One line for each word in a column: `'NA' in column 'clip' read as empty: 40`."""
+    return [f"{word!r} in column {column!r} read as empty: {n:,}" for word, n in counts.items()]
 
 
 @contextmanager
@@ -136,6 +175,10 @@ def _read_metadata(path: Path, wanted: Sequence[str]) -> Table:
             yield block
 
     notes = ["read as metadata in JSON; a picture stays together with its original"]
+    known = [str(of[ORIGINAL]) for of in entries.values() if of.get(ORIGINAL) is not None]
+    counts: Counter[str] = Counter()
+    blank_empty([*map(str.strip, known)], counts)
+    notes += tell_empty(ORIGINAL, counts)
     return Table(list(columns), iterate, notes, words=WORDS)
 
 
@@ -153,6 +196,5 @@ def _drop_odd(block: RecordBlock, places: Sequence[int], problems: Problems) -> 
 
 def _read_field(name: str, facts: Mapping[str, Any], key: str) -> str:
     value = facts.get(key) if key else name
-    if value is None:
-        return name if key == ORIGINAL else ""
-    return str(value).strip()
+    text = "" if value is None else str(value).strip()
+    return name if key == ORIGINAL and text.casefold() in EMPTY else text
