@@ -92,18 +92,19 @@ def read_folders(
     """
     assert files.images is not None
     folder, skipped = Path(data.root) / files.images, Skipped(find_trusted(data.trusted))
-    found = _ClassFolders()
+    found, problems, advice = _ClassFolders(), list[str](), ""
     if role == "test":
         names = [name for name, _ in walk_files(folder, "", skipped)]
-        problems = [] if names else ["there is no file to label"]
+        if not names:
+            problems, advice = ["there is no file to label"], "Without any, set data.test to null."
     else:
-        problems = _check_columns(data, role, hold_out)
         found = _find_class_folders(folder, data.classes, skipped, problems)
         names = _list_classes(folder, data.classes, role, found, skipped, problems)
+        if problems:
+            advice = "Class folders are named by data.classes.real_folders and fake_folders."
+        problems = [*_check_columns(data, role, hold_out), *problems]
     problems += [f"{n!r}: no valid UTF-8, rename it" for n in names if not is_utf8(n)]
     if problems:
-        advice = "Class folders are named by data.classes.real_folders and fake_folders."
-        advice = advice if role != "test" else "Without any, set data.test to null."
         raise ManifestError(str(folder), problems, advice)
     names.sort()
     rows = _build_rows(names, found.labels, data, files, role, hold_out)
@@ -111,11 +112,11 @@ def read_folders(
 
 
 def _check_columns(data: Data, role: Role, hold_out: Sequence[str]) -> list[str]:
-    problems = []
+    problems, why = [], f"no columns, because data.{role}.labels is null"
     if data.group_columns:
-        problems.append(f"data.group_columns: no columns, because data.{role}.labels is null")
+        problems.append(f"data.group_columns: {why}: set it to []")
     if data.columns.unit:
-        problems.append(f"data.columns.unit: no columns, because data.{role}.labels is null")
+        problems.append(f"data.columns.unit: {why}: set it to null")
     for column in hold_out:
         if column not in (GENERATOR, SOURCE, data.columns.generator, data.columns.source):
             known = f"{GENERATOR} and {SOURCE} are known"

@@ -5,7 +5,7 @@ A block is all that is ever held as Python strings, so a file may have ten milli
 
 import csv
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, compress, repeat
@@ -87,8 +87,9 @@ class Table:
     """The columns of a list, as text."""
 
     header: list[str]
-    iterate_blocks: Callable[[Problems], Iterator[RecordBlock]]
-    """The rows, in at least one block; cells without spaces around them."""
+    iterate_blocks: Callable[[Problems, Collection[str]], Iterator[RecordBlock]]
+    """The rows, in at least one block, for whoever reads the columns of these names: cells of
+    others may be empty. There are no spaces around them."""
     notes: list[str]
     """How it was read, where that is not as it stands."""
     where: str = "line 1"
@@ -141,7 +142,7 @@ def _read_text(file: TextIO, wanted: Sequence[str], path: Path) -> Table:
     if names != header:
         notes.append("invisible characters left out of the header")
 
-    def iterate(problems: Problems) -> Iterator[RecordBlock]:
+    def iterate(problems: Problems, read: Collection[str]) -> Iterator[RecordBlock]:
         return iterate_records(records, len(names), problems)
 
     where = f"line {before if commented else before + 1}"

@@ -1,7 +1,7 @@
 """Label files into rows: checked line by line, all problems of a file reported together."""
 
 import logging
-import math
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -18,7 +18,7 @@ from features.lists.advice import TARGETS, choose_column, suggest_classes, sugge
 from features.lists.csv_blocks import Problems, RecordBlock, Table, join_blocks
 from features.lists.file_names import TEXT, read_names
 from features.lists.pictures import FoundPictures, PackedPictures, find_pictures
-from features.lists.tables import ORIGINAL, open_table
+from features.lists.tables import ORIGINAL, blank_empty, open_table, read_weights, tell_empty
 from features.lists.targets import TargetLabels
 from features.settings.data import Data, RoleFiles
 from features.settings.sections import suggest_name
@@ -52,6 +52,14 @@ class _Layout:
     """The place of addresses, where names are no paths."""
     unknown: dict[str, int] = field(default_factory=dict)
     """Targets that are of no class, with their number."""
+    empty: dict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """By place, words that were read as empty cells."""
+
+    @property
+    def places(self) -> list[int]:
+        """Of all columns, -1 for those that are not read."""
+        numbers, texts = self.numbers.values(), self.texts.values()
+        return [self.name, self.target, self.address, *numbers, *texts]
 
 
 def read_labels(
@@ -93,7 +101,8 @@ def read_listed_rows(
     problems, advice = Problems(), ""
     folder = "" if packed else files.images or ""
     layout = _find_columns(table, data, PurePosixPath(folder), labelled, hold_out, path)
-    blocks = [_read_block(b, layout, problems) for b in table.iterate_blocks(problems)]
+    read = {table.header[place] for place in layout.places if place >= 0}
+    blocks = [_read_block(b, layout, problems) for b in table.iterate_blocks(problems, read)]
     rows, repeated = _drop_repeated(join_blocks(blocks), problems)
     if layout.unknown:
         advice = _advise_classes(layout, data)
@@ -108,7 +117,9 @@ def read_listed_rows(
         raise ManifestError(str(path), problems.list_texts(), advice, count=problems.count)
     if labelled and not len(rows):
         raise ManifestError(str(path), ["there is no row below the header"])
-    notes = [*table.notes, *layout.targets.list_notes(), *found.notes]
+    notes = [*table.notes, *layout.targets.list_notes()]
+    notes += [n for at, words in layout.empty.items() for n in tell_empty(table.header[at], words)]
+    notes += found.notes
     return ListedRows(rows.assign(path=found.paths), repeated, notes)
 
 
@@ -123,20 +134,6 @@ def list_group_keys(data: Data) -> list[str]:
     if any(labels is not None and labels.endswith(".json") for labels in lists):
         keys.append(ORIGINAL)
     return [*keys, "unit"] if data.columns.unit else keys
-
-
-def check_hold_out(rows: pd.DataFrame, hold_out: Mapping[str, Sequence[str]]) -> None:
-    """Raises `ManifestError` with each value to hold out that no row has."""
-    problems = []
-    for column, values in hold_out.items():
-        known = pd.Series(rows[f"hold:{column}"].unique()).sort_values()
-        shown = ", ".join(repr(value) for value in known.head(SHOWN))
-        listed = f"{shown}{' …' if len(known) > SHOWN else ''} ({len(known)} values)"
-        for value in values:
-            if not (known == value).any():
-                problems.append(f"split.hold_out.{column}: no row has {value!r}; known: {listed}")
-    if problems:
-        raise ManifestError("train", problems)
 
 
 def _find_columns(
@@ -217,10 +214,13 @@ def _read_block(block: RecordBlock, layout: _Layout, problems: Problems) -> dict
         labels = _read_targets(block, layout, problems)
     columns = {"img_name": names, "path": paths, "label": labels}
     for column, place in layout.numbers.items():
-        columns[column] = _read_weights(block, place, problems, len(names))
+        columns[column] = read_weights(block, place, problems, len(names))
+    told: dict[int, Sequence[str]] = {-1: [""] * len(names)}
     for column, place in layout.texts.items():
-        texts = block.columns[place] if place >= 0 else [""] * len(names)
-        columns[column] = pa.array(texts, TEXT)
+        if place not in told:
+            told[place] = blank_empty(block.columns[place], layout.empty[place])
+        is_held = column.startswith("hold:")  # split.hold_out names values as they stand
+        columns[column] = pa.array(block.columns[place] if is_held else told[place], TEXT)
     return {"line": np.asarray(block.lines, np.int64), **columns}
 
 
@@ -248,34 +248,13 @@ def _suggest_classes(table: Table, data: Data) -> list[str]:
     target = target if target in table.header else choose_column(table.header, TARGETS)
     place = table.header.index(target)
     seen: set[str] = set()
-    for block in table.iterate_blocks(Problems()):
+    for block in table.iterate_blocks(Problems(), [target]):
         seen.update(block.columns[place])
         if len(seen) > SHOWN:
             return []
     targets = TargetLabels(data.classes, table.words)
     known = all(text in targets.exact or targets.find_label(text) >= 0 for text in seen)
     return [] if known and "real" not in target.casefold() else suggest_classes(seen, target)
-
-
-def _read_weights(
-    block: RecordBlock, place: int, problems: Problems, rows: int
-) -> npt.NDArray[np.float64]:
-    if place < 0:
-        return np.ones(rows)
-    texts = block.columns[place]
-    weights = np.fromiter(map(_parse_weight, texts), np.float64, len(texts))
-    for i in np.flatnonzero(weights == 0):
-        problems.add(block.lines[i], f"weight {texts[i]!r} is no positive number")
-    return weights
-
-
-def _parse_weight(text: str) -> float:
-    """0 for what is no positive number."""
-    try:
-        weight = float(text)
-    except ValueError:
-        return 0.0
-    return weight if 0 < weight < math.inf else 0.0
 
 
 def _drop_repeated(rows: pd.DataFrame, problems: Problems) -> tuple[pd.DataFrame, int]:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features.errors import PictureError
+from features.errors import SHOWN, PictureError
 from features.lists.csv_blocks import KEPT
 from features.lists.file_names import MAX_NAME_BYTES, ODD_NAME, TEXT, find_path_problem, is_utf8
 from features.lists.folders import LITTER
@@ -26,6 +26,10 @@ LONGEST = 1 << 20
 MOST_FIELDS = 1000
 """Names of fields that are remembered of a shard."""
 _LITTERED = "hidden files, and what systems leave in archives, are skipped"
+_ONE = (
+    ": leave all but one of each out (a mask is no row), give each its own .cls or .json, or name "
+    "the rows in a list (labels)"
+)
 _NUMBERED = "pictures are called by the numbers of their rows: no column has plain names, each once"
 
 
@@ -110,10 +114,16 @@ def _list_tar(file: BinaryIO, shard: str, wanted: Wanted, found: _Found) -> None
             stem, _, ending = name.rpartition(".")
             own = facts.setdefault(stem, {})
             _read_facts(file, packed, ending.lower(), wanted, own, found)
+    described: dict[str, dict[str, None]] = {}
     for name in found.names:
-        own = _find_facts(facts, name)
+        key = _find_key(facts, name)
+        own = facts.get(key, {})
+        described.setdefault(key, {})[name] = None
         for column, cells in found.columns.items():
             cells.append(own.get(column, ""))
+    if shared := [own for key, own in described.items() if key in facts and len(own) > 1]:
+        names = " and ".join(map(repr, [*shared[0]][:SHOWN]))
+        found.problems.append(f"keys with several pictures: {len(shared):,}, such as {names}{_ONE}")
 
 
 def _is_litter(name: str) -> bool:
@@ -121,14 +131,14 @@ def _is_litter(name: str) -> bool:
     return any(part in LITTER or (part[:1] == "." and part != "..") for part in parts)
 
 
-def _find_facts(facts: dict[str, dict[str, str]], name: str) -> dict[str, str]:
-    """Those of the same name but for the ending; else those of its key, which ends at the first
-    dot, as WebDataset has it."""
-    own = facts.get(name.rpartition(".")[0])
-    if own is None:
-        folder, slash, base = name.rpartition("/")
-        own = facts.get(folder + slash + base.partition(".")[0], {})
-    return own
+def _find_key(facts: dict[str, dict[str, str]], name: str) -> str:
+    """The name but for the ending where that has facts; else what ends at the first dot, as
+    WebDataset has it."""
+    stem = name.rpartition(".")[0]
+    if stem in facts:
+        return stem
+    folder, slash, base = name.rpartition("/")
+    return folder + slash + base.partition(".")[0]
 
 
 def _read_facts(

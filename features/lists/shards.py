@@ -1,6 +1,6 @@
 """The shards of a role as a list: one row for each picture in them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -146,7 +146,7 @@ def _build_table(packed: PackedPictures, name: str) -> Table:
     """Pictures in shards as rows of a list."""
     columns = [packed.names, *packed.columns.values()]
 
-    def iterate(problems: Problems) -> Iterator[RecordBlock]:
+    def iterate(problems: Problems, read: Collection[str]) -> Iterator[RecordBlock]:
         problems.name_line = partial(_name_row, packed)
         for start in range(0, len(packed.names), BLOCK):
             cells = [column.slice(start, BLOCK).to_pylist() for column in columns]

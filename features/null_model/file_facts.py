@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from features.core.manifest_columns import ColumnReader
+from features.videos.addresses import name_file
 
 Floats = npt.NDArray[np.float64]
 Codes = Mapping[str, "pd.Index[Any]"]
@@ -96,17 +97,26 @@ def build_file_facts(table: pd.DataFrame) -> pd.DataFrame:
 def describe_names(names: Sequence[str]) -> dict[str, list[float] | list[str]]:
     """The shape of the base names: `n` lengths, shares of kinds of characters, extensions.
 
-    Folders do not count: where they stand for the classes they are the label itself.
+    Folders do not count: where they stand for the classes they are the label itself. Nor does what
+    is taken of a file: frames and faces have the name of theirs.
     """
-    bases = [name.rpartition("/")[2] for name in names]
+    bases = [_name_base(name) for name in names]
     parts = [base.rpartition(".") if "." in base[1:] else (base, "", "") for base in bases]
     stems = [stem for stem, _, _ in parts]
     shares: dict[str, list[float] | list[str]] = {
-        kind: [1 - len(stem.translate(without)) / len(stem) for stem in stems]
-        for kind, without in _WITHOUT.items()
+        kind: [_share(stem, without) for stem in stems] for kind, without in _WITHOUT.items()
     }
     lengths = [float(len(stem)) for stem in stems]
     return {"length of the name": lengths, **shares, "extension": [end for _, _, end in parts]}
+
+
+def _name_base(name: str) -> str:
+    return name_file(name).replace("\\", "/").rstrip("/").rpartition("/")[2]
+
+
+def _share(stem: str, without: Mapping[int, int | None]) -> float:
+    """Of the characters of `stem`, those that it lacks `without` them; 0 where it has none."""
+    return (len(stem) - len(stem.translate(without))) / max(len(stem), 1)
 
 
 def learn_codes(blocks: Iterable[pd.DataFrame]) -> Codes:

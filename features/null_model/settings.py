@@ -1,11 +1,9 @@
 """What of `params.yaml` the null model depends on."""
 
-from pydantic import NonNegativeInt
-
-from features.settings.sections import StageParams
+from features.settings.sections import Seed, StageParams
 
 
 class NullParams(StageParams):
     """What `null_model` reads."""
 
-    seed: NonNegativeInt
+    seed: Seed

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from features.errors import ManifestError
 from features.lists.advice import NAMES, choose_column
 from features.lists.csv_blocks import BLOCK, Problems, check_file
-from features.lists.tables import open_table
+from features.lists.tables import EMPTY, open_table, read_number
 from features.settings.members import OutsideScores
 from features.settings.sections import suggest_name
 
@@ -24,8 +24,6 @@ SCORES = (
     *("fake_prob", "fake_probability", "logit", "logits", "output", "fake", "y_score"),
 )
 """What columns of scores are called elsewhere, in the order of preference."""
-EMPTY = {"", "nan", "na", "n/a", "null", "none"}
-"""Cells, in any case, that hold no score."""
 LARGEST = float(np.finfo(np.float16).max)
 """Value of an embedding."""
 Floats = npt.NDArray[np.float64]
@@ -98,7 +96,7 @@ def _read_text(
     with open_table(path, [settings.name, settings.score]) as table:
         places = _find_columns(table.header, settings, detector, path)
         notes += table.notes
-        for block in table.iterate_blocks(problems):
+        for block in table.iterate_blocks(problems, [table.header[place] for place in places]):
             name, score, *more = (block.columns[place] for place in places)
             values = [_parse_column(column, block.lines, problems) for column in (score, *more)]
             embeddings = np.stack(values[1:], axis=1) if more else np.empty((len(name), 0))
@@ -180,7 +178,7 @@ def _parse(text: str, line: int, problems: Problems) -> float:
     if text.casefold() in EMPTY:
         return math.nan
     try:
-        return float(text.replace(",", "."))  # where columns are separated by semicolons
+        return read_number(text)
     except ValueError:
         problems.add(line, f"{text!r} is no number")
         return math.nan

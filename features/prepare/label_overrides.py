@@ -94,7 +94,7 @@ def _read_entries(path: Path, problems: Problems) -> list[Override]:
         if table.header != HEADER:
             problem = f"the header is {','.join(table.header)!r}, not {','.join(HEADER)!r}"
             raise ManifestError(str(path), [f"{table.where}: {problem}"])
-        for block in table.iterate_blocks(problems):
+        for block in table.iterate_blocks(problems, HEADER):
             for line, role, name, *labels, _ in zip(block.lines, *block.columns, strict=True):
                 found = _find_problems(role, dict(zip(HEADER[2:4], labels, strict=True)))
                 for problem in found:

@@ -1,7 +1,7 @@
 """Which row plays which role: val carved out, held out or blended, folds and calibration rows."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from features.core.manifest import (
     Role,
     count_classes,
 )
-from features.errors import ManifestError
+from features.errors import SHOWN, ManifestError
 from features.settings.data import PrepareParams
 from features.splits.folds import assign_folds, draw_calibration
 from features.splits.groups import build_groups, draw_whole_groups
@@ -32,6 +32,20 @@ def find_held(rows: pd.DataFrame, wanted: Mapping[str, tuple[str, ...]]) -> Mask
     for column, values in wanted.items():
         held |= train & rows[f"hold:{column}"].isin(values).to_numpy()
     return held
+
+
+def check_hold_out(rows: pd.DataFrame, hold_out: Mapping[str, Sequence[str]]) -> None:
+    """Raises `ManifestError` with each value to hold out that no row has."""
+    problems = []
+    for column, values in hold_out.items():
+        known = pd.Series(rows[f"hold:{column}"].unique()).sort_values()
+        shown = ", ".join(repr(value) for value in known.head(SHOWN))
+        listed = f"{shown}{' …' if len(known) > SHOWN else ''} ({len(known)} values)"
+        for value in values:
+            if not (known == value).any():
+                problems.append(f"split.hold_out.{column}: no row has {value!r}; known: {listed}")
+    if problems:
+        raise ManifestError("train", problems)
 
 
 def hold_out_domains(rows: pd.DataFrame, wanted: Mapping[str, tuple[str, ...]]) -> pd.DataFrame:

@@ -27,14 +27,14 @@ from features.core.trusted import find_trusted
 from features.errors import ManifestError, PictureError
 from features.lists.class_folders import read_role
 from features.lists.folders import split_by_list
-from features.lists.label_file import ListedRows, check_hold_out, list_group_keys
+from features.lists.label_file import ListedRows, list_group_keys
 from features.pixels.cache import ImageCache
 from features.pixels.facts import Scan
 from features.pixels.store import keep_pixels
 from features.pixels.thumbnails import Thumbnails
 from features.prepare.face_rows import count_missed, list_faces
 from features.prepare.label_overrides import count_overrides, override_labels
-from features.prepare.roles import find_held, settle_val, split_roles
+from features.prepare.roles import check_hold_out, find_held, settle_val, split_roles
 from features.prepare.same_pictures import (
     Mask,
     SamePictures,

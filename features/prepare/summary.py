@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from features.core.manifest import HELD_OUT, NO_FOLD, READABLE, ROLES, Role, count_classes
@@ -11,6 +12,10 @@ from features.settings.data import Folds, PrepareParams
 
 LISTED = 12
 """Rows of a table in the page; the JSON has all."""
+MANY, LARGE_GROUP = 200, 0.1
+"""Of a role of so many rows a group is noticed that holds more than this share."""
+MORE = 1.5
+"""So many times what `split.val_fraction` asks for is no longer that share."""
 FEW = 3
 """So many lost images of one class, and none of the other, are no chance worth keeping quiet."""
 
@@ -51,6 +56,7 @@ def _describe_role(rows: pd.DataFrame) -> dict[str, Any]:
         "reals": reals,
         "fakes": fakes,
         "groups": int(rows["group"].nunique()),
+        "largest group": int(np.bincount(rows["group"]).max(initial=0)),
         "units": int(rows["unit"][rows["unit"] != ""].nunique()),
         "formats": _count_by_class(rows["format"], rows["label"]),
         "sizes": _count_by_class(sizes, rows["label"]),
@@ -219,6 +225,7 @@ def _list_notes(summary: Mapping[str, Any], params: PrepareParams) -> list[str]:
     lines += [f"- {r}: no face was found in {n:,} images: taken whole" for r, n in missed.items()]
     if params.data.final:
         lines.append("- data.final is true: the rows of val are in train, and none is held out")
+    lines += _list_uneven(summary, params)
     spared = summary["folds"]["calibration"]
     if len(params.folds.active) > 1 and params.folds.calibration and not spared["fakes"]:
         lines.append(
@@ -226,6 +233,29 @@ def _list_notes(summary: Mapping[str, Any], params: PrepareParams) -> list[str]:
             "wanted): thresholds come from out-of-fold scores of single stackers"
         )
     return lines or ["Nothing."]
+
+
+def _list_uneven(summary: Mapping[str, Any], params: PrepareParams) -> list[str]:
+    """What groups make of shares: they are never cut."""
+    lines = []
+    for role in ("train", "val"):
+        rows, largest = summary[role]["rows"], summary[role]["largest group"]
+        if rows >= MANY and largest > LARGE_GROUP * rows:
+            lines.append(
+                f"- {role}: one group holds {largest:,} of {rows:,} rows, which are never parted: "
+                "do data.group_columns, units, originals and same pictures link what they should?"
+            )
+    kept = summary["val"]["rows"] - summary["val"]["held out"]
+    total = summary["train"]["rows"] + kept
+    share = params.split.val_fraction * (1 - params.split.blend_from_val)
+    is_carved = params.data.val is None and not params.data.final
+    if is_carved and total >= MANY and kept > MORE * share * total:
+        lines.append(
+            f"- val: {kept:,} of {total:,} rows were carved out, where split.val_fraction "
+            f"({params.split.val_fraction:g}) asks for {round(share * total):,}: its "
+            f"largest group has {summary['val']['largest group']:,}"
+        )
+    return lines
 
 
 _NOTES = {

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from features.settings.images import Limits, PreparedImages
-from features.settings.sections import Place, Section, StageParams
+from features.settings.sections import Place, Section, Seed, StageParams
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -195,7 +195,7 @@ class Folds(Section):
 class PrepareParams(StageParams):
     """What `prepare` reads."""
 
-    seed: NonNegativeInt
+    seed: Seed
     data: Data
     split: Split
     folds: Folds

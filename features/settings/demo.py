@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from features.settings.sections import Place, Section, StageParams
+from features.settings.sections import Place, Section, Seed, StageParams
 
 
 class DemoSection(Section):
@@ -16,7 +16,7 @@ class DemoSection(Section):
     )
     test: int = Field(1200, ge=6, le=200_000, description="Images of the test set, without labels.")
     size: int = Field(96, ge=48, le=256, description="Width and height of every image, pixels.")
-    seed: int = Field(0, ge=0, le=2**32 - 1, description="Same seed and counts, same bytes.")
+    seed: Seed = Field(0, description="Same seed and counts, same bytes.")
 
 
 class DemoRoot(StageParams):

@@ -7,7 +7,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, field_validator, mode
 
 from features.settings.members import ActiveFolds
 from features.settings.scoring import DumpParams
-from features.settings.sections import Section, StageParams, suggest_name
+from features.settings.sections import Section, Seed, StageParams, suggest_name
 
 Share = Annotated[float, Field(gt=0, le=1)]
 TierName = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
@@ -115,7 +115,7 @@ class ChosenTiers(StageParams):
 class ChangedParams(DumpParams):
     """What stages read that show changed pictures to members."""
 
-    seed: NonNegativeInt
+    seed: Seed
     perturb: TierSection
     folds: ActiveFolds
     backbones: dict[str, object]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from features.errors import ConfigError
 
@@ -42,6 +42,8 @@ class StageParams(Section):
 Params = TypeVar("Params", bound=BaseModel)
 Place = Annotated[str, AfterValidator(os.path.expanduser)]
 """A file or a folder; `~` is the home folder."""
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+"""scikit-learn takes 32 bits at most, of the larger seeds of repeats and folds, too."""
 
 
 def read_yaml(path: Path = PARAMS_FILE) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import (
     Field,
     NonNegativeFloat,
-    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     field_validator,
@@ -16,7 +15,7 @@ from pydantic import (
 )
 
 from features.settings.members import MembersParams
-from features.settings.sections import Section
+from features.settings.sections import Section, Seed
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 RATES = ("fpr", "tpr")
@@ -172,7 +171,7 @@ class Gate(Section):
 class StackParams(MembersParams):
     """What `stack` reads."""
 
-    seed: NonNegativeInt
+    seed: Seed
     stack: Stack
     gate: Gate
     decision: Decision

@@ -18,7 +18,7 @@ from features.settings.learning import (
     Sampling,
     Schedule,
 )
-from features.settings.sections import Place, Section, StageParams, suggest_name
+from features.settings.sections import Place, Section, Seed, StageParams, suggest_name
 
 BackboneName = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]
 
@@ -134,7 +134,7 @@ class MemberSettings(TrainingSections):
 class TrainParams(TrainingSections, StageParams):
     """What `train` reads."""
 
-    seed: NonNegativeInt
+    seed: Seed
     data: DataRoot
     images: TrainedImages
     weights: Weights

@@ -55,7 +55,7 @@ def find_problems(root: Path, *args: Any, **options: Any) -> list[str]:
 
 
 def test_units_need_a_list(tmp_path: Path) -> None:
-    with pytest.raises(ManifestError, match=r"data\.columns\.unit: no columns"):
+    with pytest.raises(ManifestError, match=r"data\.columns\.unit: no columns.*: set it to null\Z"):
         read(make_files(tmp_path, FILES), columns={"unit": "clip"})
 
 
@@ -279,8 +279,19 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path, role: str) -> None:
 @pytest.mark.parametrize("role", ["train", "val"])
 def test_group_columns_need_a_list(tmp_path: Path, role: str) -> None:
     make_files(tmp_path, FILES)
-    (problem,) = find_problems(tmp_path, role, group_columns=["source"])
-    assert problem == f"data.group_columns: no columns, because data.{role}.labels is null"
+    with pytest.raises(ManifestError) as caught:
+        read(tmp_path, role, group_columns=["source"])
+    why = f"no columns, because data.{role}.labels is null: set it to []"
+    assert caught.value.problems == [f"data.group_columns: {why}"]
+    assert caught.value.advice == ""
+
+
+def test_advice_on_folders_stands_below_their_problems_alone(tmp_path: Path) -> None:
+    make_files(tmp_path, [*FILES, "other/a.png"])
+    with pytest.raises(ManifestError) as caught:
+        read(tmp_path, group_columns=["source"])
+    assert len(caught.value.problems) == 2
+    assert "data.classes.real_folders" in caught.value.advice
 
 
 @pytest.mark.parametrize(

@@ -274,6 +274,11 @@ def test_weights_of_losses_and_of_draws_come_from_columns_of_their_own(tmp_path:
     assert problem.startswith("line 3: weight 'none'")
 
 
+def test_weights_may_have_decimal_commas(tmp_path: Path) -> None:
+    text = "img_name;target;w\na.jpg;0;2,5\nb.jpg;1;0,5\n"
+    assert read(tmp_path, text, columns={"weight": "w"})[0]["weight"].tolist() == [2.5, 0.5]
+
+
 @pytest.mark.parametrize("weight", ["0", "-1", "nan", "inf", "", "heavy"])
 def test_a_weight_must_be_a_positive_number(tmp_path: Path, weight: str) -> None:
     text = f"img_name,target,w\na.jpg,0,2.5\nb.jpg,1,{weight}\n"

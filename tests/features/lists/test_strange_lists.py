@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -280,6 +282,75 @@ def test_a_parquet_table_is_read(tmp_path: Path) -> None:
     error = refuse(tmp_path, (tmp_path / "made.parquet").read_bytes())
     assert error.problems == ["row 2: target '7' is none of 0, 1 (data.classes)"]
     assert "no whole Parquet file" in refuse(tmp_path, content[:-20]).problems[0]
+
+
+@pytest.mark.parametrize("word", ["NA", "nan", "NaN", "NULL", "None", "n/a", "#N/A", "<NA>"])
+def test_words_for_nothing_are_no_group_unit_generator_or_source(tmp_path: Path, word: str) -> None:
+    cells = ",".join([word] * 4)
+    text = f"img_name,target,tile,clip,by,site\na.png,0,{cells}\nb.png,1,{cells}\nc.png,1,t,c,g,s\n"
+    options: dict[str, Any] = {
+        "group_columns": ["tile", "by"],
+        "columns": {"unit": "clip", "generator": "by", "source": "site"},
+    }
+    listed = read(tmp_path, text, ("a.png", "b.png", "c.png"), **options)
+    for column, value in (("group:tile", "t"), ("unit", "c"), ("generator", "g"), ("source", "s")):
+        assert listed.rows[column].tolist() == ["", "", value]
+    names = ("by", "clip", "site", "tile")
+    told = [f"{word!r} in column {name!r} read as empty: 2" for name in names]
+    assert sorted(listed.notes) == told
+
+
+def test_a_value_to_hold_out_is_that_of_the_list(tmp_path: Path) -> None:
+    make_pictures(tmp_path, *PICTURES)
+    (tmp_path / "list.csv").write_text("img_name,target,by\na.png,0,none\nb.png,1,gan\n")
+    data = Data.model_validate({"root": str(tmp_path), "columns": {"generator": "by"}})
+    files = RoleFiles(labels="list.csv", images="pictures")
+    rows = read_labels(data, files, True, ["by"]).rows
+    assert rows["hold:by"].tolist() == ["none", "gan"]
+    assert rows["generator"].tolist() == ["", "gan"]
+
+
+@pytest.mark.parametrize("nothing", [float("nan"), "NaN", "null", ""])
+def test_a_picture_without_an_original_is_its_own(tmp_path: Path, nothing: Any) -> None:
+    entries = METADATA | {"a.png": {"label": "REAL", "original": nothing}}
+    listed = read(tmp_path, json.dumps(entries), ("a.png", "b.png", "c.png"), "metadata.json")
+    assert listed.rows["original"].tolist() == ["a.png", "a.png", "gone.mp4"]
+    said = any("in column 'original' read as empty: 1" in note for note in listed.notes)
+    assert said == bool(nothing)
+
+
+def write_parquet(path: Path, **columns: Any) -> bytes:
+    pq.write_table(pa.table({"img_name": ["a.png", "b.png"], **columns}), path)
+    return path.read_bytes()
+
+
+def test_columns_of_a_table_that_nobody_reads_may_hold_anything(tmp_path: Path) -> None:
+    more = {"box": [[1, 2], [3, 4]], "code": [b"\xff\xfe", b"a"], "box.x": [{"y": 1}, None]}
+    content = write_parquet(tmp_path / "made.parquet", target=[0, 1], **more)
+    assert get_labels(read(tmp_path, content)) == WANTED
+    assert "no column 'id'" in refuse(tmp_path, content, columns={"name": "id"}).problems[0]
+
+
+def test_columns_of_a_table_that_cannot_be_text_are_all_named(tmp_path: Path) -> None:
+    columns = {"box": [[1, 2], [3, 4]], "code": [b"\xff\xfe", b"a"]}
+    content = write_parquet(tmp_path / "made.parquet", target=[0, 1], **columns)
+    problems = refuse(tmp_path, content, group_columns=["code", "box"]).problems
+    assert [problem.partition(" text: ")[0] for problem in problems] == [
+        "row 1: column 'box' cannot be read as",
+        "row 1: column 'code' cannot be read as",
+    ]
+
+
+@pytest.mark.parametrize("field", ["name", "label", "original", "photo"])
+def test_half_a_character_in_metadata_is_told_with_its_entry(tmp_path: Path, field: str) -> None:
+    facts = {"label": "FAKE", "original": "a.png", "photo": "p", "note": "\ud800"}
+    entries = {"a.png": {"label": "REAL", "photo": "p", "\udfff": 1}}
+    entries["\ud800.png" if field == "name" else "b.png"] = facts | {field: "\ud800.png"}
+    error = refuse(tmp_path, json.dumps(entries), name="a.json", group_columns=["photo"])
+    assert error.problems == ["entry 2: '\\ud800.png' is no valid text: it has half a character"]
+    del entries["b.png" if field != "name" else "\ud800.png"]
+    content = json.dumps(entries | {"b.png": facts})
+    assert get_labels(read(tmp_path, content, name="a.json")) == WANTED
 
 
 @pytest.mark.parametrize(

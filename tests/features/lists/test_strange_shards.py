@@ -117,6 +117,22 @@ def test_what_is_wrong_with_members_is_told(
     assert refuse(tmp_path).problems[0].startswith(problem)
 
 
+def test_several_pictures_of_one_label_are_refused_in_all_shards(tmp_path: Path) -> None:
+    one = {"a.png": b"a", "a.cls": b"1", "a.mask.png": b"m"}
+    write_tar(tmp_path / "shards/0.tar", one | {"b.png": b"b", "b.jpg": b"j", "b.cls": b"0"})
+    write_tar(tmp_path / "shards/1.tar", {f"c/{name}": content for name, content in one.items()})
+    first, second = refuse(tmp_path).problems
+    told = "keys with several pictures: 2, such as 'a.png' and 'a.mask.png': leave all but one"
+    assert first.startswith(f"shards/0.tar: {told}")
+    assert second.startswith("shards/1.tar: keys with several pictures: 1, such as 'c/a.png'")
+
+
+def test_pictures_of_one_key_that_have_labels_of_their_own_are_rows(tmp_path: Path) -> None:
+    members = {"a.png": b"a", "a.cls": b"0", "a.edited.png": b"e", "a.edited.cls": b"1"}
+    write_tar(tmp_path / "shards/0.tar", members)
+    assert read(tmp_path).rows["label"].tolist() == [1, 0]
+
+
 def test_fields_of_other_names_are_told_with_the_lines_that_read_them(tmp_path: Path) -> None:
     facts = json.dumps({"label": "REAL"}).encode()
     write_tar(tmp_path / "shards/0.tar", {"a.png": b"a", "a.json": facts})

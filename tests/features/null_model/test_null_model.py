@@ -228,11 +228,13 @@ def test_both_families_get_their_advice():
     assert advice.index("mostly by EXIF") < advice.index("networks never see names")
 
 
-def test_folders_of_the_classes_do_not_count():
+@pytest.mark.parametrize("separator", ["/", "\\"])
+def test_folders_of_the_classes_do_not_count(separator):
     def plant(labels, rng):
         numbers = rng.permutation(len(labels))
         folders = np.where(labels == 1, "fake/long folder name/2", "real")
-        return {"img_name": [f"{f}/{i:06d}.jpg" for f, i in zip(folders, numbers, strict=True)]}
+        names = [f"{f}/{i:06d}.jpg" for f, i in zip(folders, numbers, strict=True)]
+        return {"img_name": [name.replace("/", separator) for name in names]}
 
     facts = measure_null(*draw_manifests(plant), seed=0).facts
     assert facts["families"]["name"]["auc"] == 0.5
@@ -388,6 +390,11 @@ def test_many_rows_are_drawn_from_both_classes_alike(monkeypatch):
         (".hidden", 7, 0, 6 / 7, 3 / 7, 1 / 7, ""),
         ("no extension", 12, 0, 11 / 12, 2 / 12, 1 / 12, ""),
         ("übel.webp", 4, 0, 0.75, 0.5, 0, "webp"),
+        ("fake\\00\\ab12.jpg", 4, 0.5, 0.5, 1.0, 0.0, "jpg"),
+        ("ab12.mp4#t=1.24", 4, 0.5, 0.5, 1.0, 0.0, "mp4"),
+        ("ab12.png#xywh=10,20,30,40", 4, 0.5, 0.5, 1.0, 0.0, "png"),
+        ("ab12/", 4, 0.5, 0.5, 1.0, 0.0, ""),
+        ("/", 0, 0, 0, 0, 0, ""),
     ],
 )
 def test_shape_of_a_name(name, length, digits, letters, hexes, separators, extension):

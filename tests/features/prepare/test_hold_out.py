@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from features.errors import ManifestError
-from features.lists.label_file import check_hold_out, read_labels
+from features.lists.label_file import read_labels
+from features.prepare.roles import check_hold_out
 from features.settings.data import Data, RoleFiles
 
 FILES = RoleFiles(labels="list.txt", images="pictures")

@@ -66,6 +66,7 @@ def test_the_summary_counts_what_is_there(prepared: dict[Role, Manifest], tmp_pa
         "reals": 10,
         "fakes": 10,
         "groups": 20,
+        "largest group": 1,
         "units": 0,
         "unreadable": 0,
         "unreadable by class": {"reals": 0, "fakes": 0},

@@ -1,6 +1,7 @@
 """What `prepare` says of what it found."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,27 @@ def test_how_lists_were_read_stands_in_the_summary(data: Path, tmp_path: Path) -
     assert summary["read as"] == {"train": notes, "val": [], "test": []}
     page = (tmp_path / "out/summary.md").read_text()
     assert "## How lists and folders were read\n\n- train: targets '0.0' read as real: 10\n" in page
+
+
+def list_noticed(root: Path, name_group: Callable[[int], object], rows: int = 400) -> str:
+    """What `prepare` notices in a list of `rows`, groups as named, of which it carves out val."""
+    cells = [[f"{i}.png", i % 2, name_group(i)] for i in range(rows)]
+    write_table(root / "list.txt", ["img_name", "target", "tile"], cells)
+    files = {"train": {"labels": "list.txt", "images": None}, "val": None, "test": None}
+    params = prepare_params(root, data=files | {"group_columns": ["tile"]})
+    run(params, root / "out")
+    return (root / "out/summary.md").read_text().partition("## Noticed\n\n")[2]
+
+
+def test_one_group_that_holds_much_of_a_role_is_noticed(tmp_path: Path) -> None:
+    said = "- train: one group holds 60 of "
+    assert said in list_noticed(tmp_path, lambda i: i // 60 if i < 120 else f"pair {i // 2}")
+    assert list_noticed(tmp_path, lambda i: i // 20) == "Nothing.\n"
+    assert list_noticed(tmp_path, lambda i: "NA" if i < 120 else i // 2) == "Nothing.\n"
+    assert list_noticed(tmp_path, lambda i: i // 8, rows=40) == "Nothing.\n"
+
+
+def test_more_val_than_was_asked_for_is_noticed(tmp_path: Path) -> None:
+    said = list_noticed(tmp_path, lambda i: i // 100)
+    assert "- val: 100 of 400 rows were carved out, where split.val_fraction (0.1) asks" in said
+    assert "for 40: its largest group has 100\n" in said

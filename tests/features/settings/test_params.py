@@ -10,8 +10,16 @@ from made_data import SETTINGS
 
 from features.errors import ConfigError
 from features.inputs.settings import AllParams, check_all_params
+from features.null_model.settings import NullParams
 from features.settings.data import PrepareParams
-from features.settings.sections import apply_overrides, load_params, read_yaml, suggest_name
+from features.settings.sections import (
+    apply_overrides,
+    load_params,
+    read_yaml,
+    suggest_name,
+    validate_params,
+)
+from features.settings.stacking import StackParams
 from features.settings.training import TrainingSections, TrainParams
 
 
@@ -86,6 +94,7 @@ def test_an_unknown_key_names_the_nearest_known_one(override: str, problem: str)
         ("augment.hflip=2", "augment.hflip: must be less than or equal to 1, found 2"),
         ("loss.label_smoothing=1", "loss.label_smoothing: must be less than 1"),
         ("seed=null", "seed: must be a whole number, found null"),
+        ("seed=2147483648", "seed: must be less than or equal to 2147483647, found 2147483648"),
         ("data=null", "data: must be a section, such as {key: value}"),
         ("images.size=8", "images.size: must be greater than or equal to 16, found 8"),
         ("backbones={}", "backbones and outside are both empty: there is nobody to score pictures"),
@@ -425,3 +434,10 @@ ONNX = "backbones.small={kind: frozen, model: clip.onnx, graph: {output: embeds}
 def test_what_an_onnx_file_cannot_have_is_told(override: str, problem: str) -> None:
     check(ONNX)
     assert any(problem in found for found in find_problems(ONNX, override))
+
+
+@pytest.mark.parametrize("model", [PrepareParams, TrainParams, StackParams, NullParams])
+def test_every_stage_refuses_a_seed_that_its_libraries_do_not_take(model: Any) -> None:
+    values = yaml.safe_load(SETTINGS) | {"seed": 2**31}
+    with pytest.raises(ConfigError, match="seed: must be less than or equal to 2147483647"):
+        validate_params(model, values, "params.yaml")
