@@ -21,13 +21,14 @@ from features.lists.advice import write_list
 from features.lists.file_names import is_utf8
 from features.lists.folders import (
     Skipped,
+    find_elsewhere,
     is_entered,
-    is_folder,
     is_folder_link,
     scan_folder,
     walk_files,
 )
 from features.lists.label_file import ListedRows, list_group_keys, read_labels
+from features.lists.shard_files import find_beside
 from features.lists.shards import list_packed, read_packed
 from features.settings.data import ClassNames, Data, RoleFiles
 from features.settings.sections import suggest_name
@@ -91,7 +92,9 @@ def read_folders(
     problems.
     """
     assert files.images is not None
-    folder, skipped = Path(data.root) / files.images, Skipped(find_trusted(data.trusted))
+    elsewhere = find_elsewhere(data, role) if role != "test" else frozenset[str]()
+    folder = Path(data.root) / files.images
+    skipped = Skipped(find_trusted(data.trusted), elsewhere)
     found, problems, advice = _ClassFolders(), list[str](), ""
     if role == "test":
         names = [name for name, _ in walk_files(folder, "", skipped)]
@@ -130,8 +133,7 @@ def _find_class_folders(
     """Class folders in `folder`, or where it has none, those below its folders."""
     found = _ClassFolders()
     entries = sorted(scan_folder(folder, "", skipped), key=lambda e: e.name)
-    beside = [e.name for e in entries if not is_folder(e)]
-    if beside:
+    if beside := find_beside(entries, "", skipped):
         problems.append(f"{len(beside)} files beside the class folders, the first is {beside[0]!r}")
     for entry in entries:
         if is_folder_link(entry) and not is_entered(entry, skipped.trusted):
@@ -169,7 +171,6 @@ def _look_below(
     inside = [e.name for e in entries if is_entered(e, skipped.trusted)]
     links = [e.name for e in entries if is_folder_link(e)]
     skipped.links += [prefix + name for name in links if name not in inside]
-    beside = [e.name for e in entries if not is_folder(e)]
     known = len(found.labels)
     _sort_out(prefix, inside, classes, found, problems)
     if len(found.labels) == known and prefix.count("/") < DEEPEST:
@@ -178,9 +179,8 @@ def _look_below(
         if any(below):
             strange = [name for name, holds in zip(inside, below, strict=True) if not holds]
             found.strange += [prefix + name for name in strange]
-    if len(found.labels) > known and beside:
-        first = prefix + beside[0]
-        problems.append(f"{len(beside)} files beside class folders, the first is {first!r}")
+    if len(found.labels) > known and (beside := find_beside(entries, prefix, skipped)):
+        problems.append(f"{len(beside)} files beside class folders, the first is {beside[0]!r}")
     return len(found.labels) > known
 
 

@@ -22,8 +22,11 @@ class Skipped:
     """What was found and is no row; so are links to folders that lead into no `trusted` one."""
 
     trusted: tuple[str, ...] = ()
+    elsewhere: frozenset[str] = frozenset()
+    """Paths of folders that are of another role."""
     litter: list[str] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
+    beside: list[str] = field(default_factory=list)
 
     def list_notes(self) -> list[str]:
         """One line for each kind, for people."""
@@ -31,6 +34,7 @@ class Skipped:
         for names, text in (
             (self.litter, "skipped as hidden, or left there by a system"),
             (self.links, "links to folders, not followed without data.trusted"),
+            (self.beside, "files beside class folders, no pictures by their endings, left out"),
         ):
             if names:
                 notes.append(f"{text}: {len(names)}, such as {min(names)!r}")
@@ -88,9 +92,17 @@ def scan_folder(folder: Path, prefix: str, skipped: Skipped) -> list[os.DirEntry
     except OSError as error:
         problem = f"cannot be listed: {error.strerror}"
         raise ManifestError(str(place), [problem], "data.root or a folder below it?") from error
+    found = [e for e in found if prefix + e.name not in skipped.elsewhere]
     litter = [e.name for e in found if e.name[0] == "." or e.name.lower() in LITTER]
     skipped.litter += [prefix + name for name in litter]
     return [e for e in found if e.name not in litter] if litter else found
+
+
+def find_elsewhere(data: Data, role: str) -> frozenset[str]:
+    """Folders of images of other roles, relative to that of `role`, where they lie in it."""
+    own, others = getattr(data, role), (getattr(data, r) for r in {"train", "val", "test"} - {role})
+    places = [os.path.relpath(f.images, own.images) for f in others if f and f.images]
+    return frozenset(place for place in places if place.split(os.sep)[0] not in (".", ".."))
 
 
 def split_by_list(data: Data, role: str) -> list[Data]:

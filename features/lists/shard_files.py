@@ -1,9 +1,10 @@
-"""Which files are the shards of a role: those of a folder, or those that a pattern names.
+"""What files of a folder are by their endings: shards of a role, or pictures where none belong.
 
 find_shards(Path("data"), "shards/train-*.tar", ())   # {"shards/train-000.tar": <DirEntry>, …}
 """
 
 import os
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
@@ -43,3 +44,11 @@ def names_shards(images: str) -> bool:
 
 def _ends(name: str, endings: tuple[str, ...]) -> bool:
     return name.lower().endswith(endings)
+
+
+def find_beside(entries: Sequence[os.DirEntry[str]], prefix: str, skipped: Skipped) -> list[str]:
+    """Paths of what is no folder, and may be a picture: links, and whatever has such an ending."""
+    files = [entry for entry in entries if not is_folder(entry)]
+    taken = [e for e in files if e.is_symlink() or _ends(e.name, MEDIA_ENDINGS)]
+    skipped.beside += [prefix + entry.name for entry in files if entry not in taken]
+    return [prefix + entry.name for entry in taken]

@@ -189,12 +189,28 @@ def test_links_that_lead_to_one_another_are_files_that_cannot_be_read(tmp_path: 
     assert find_problems(tmp_path) == ["1 files beside the class folders, the first is 'loop'"]
 
 
+def test_texts_beside_class_folders_and_folders_of_other_roles_are_no_problem(
+    tmp_path: Path,
+) -> None:
+    more = ["real/texts/c.txt", "notes.txt", "labels.csv", "new/1.png", "val/real/2.png"]
+    make_files(tmp_path, [*FILES, *more])
+    roles = {"test": {"labels": None, "images": "pictures/new"}, "val": None}
+    values = {"root": str(tmp_path), "train": FOLDERS, **roles}
+    with pytest.raises(ManifestError, match="unknown folder 'val'"):
+        read_role(Data.model_validate(values), {}, "train")
+    values["val"] = {"labels": None, "images": "pictures/val"}
+    listed = read_role(Data.model_validate(values), {}, "train")
+    assert set(listed.rows["img_name"]) == {*FILES, "real/texts/c.txt"}  # which cannot be read
+    assert any(n.startswith("files beside class folders") and n.endswith(
+        "2, such as 'labels.csv'") for n in listed.notes)  # fmt: skip
+
+
 def test_all_problems_of_class_folders_are_told_together(tmp_path: Path) -> None:
     root = make_files(tmp_path, ["Fak/a.png", "others/b.png", "readme.txt", "z.png"]) / "pictures"
     (root / "real").mkdir()
     (root / "linked").symlink_to("others")
     assert find_problems(tmp_path) == [
-        "2 files beside the class folders, the first is 'readme.txt'",
+        "1 files beside the class folders, the first is 'z.png'",
         "'linked' is a link to the folder 'others': followed if data.trusted names that folder or "
         "one above it",
         "no folder 'fake'",
