@@ -16,7 +16,7 @@ from features.core.manifest import NO_LABEL
 from features.errors import SHOWN, ManifestError
 from features.lists.advice import TARGETS, choose_column, suggest_classes, suggest_columns
 from features.lists.csv_blocks import Problems, RecordBlock, Table, join_blocks
-from features.lists.file_names import TEXT, read_names
+from features.lists.file_names import TEXT, drop_listed_twice, read_names
 from features.lists.pictures import FoundPictures, PackedPictures, find_pictures
 from features.lists.tables import ORIGINAL, open_table
 from features.lists.targets import TargetLabels
@@ -94,7 +94,11 @@ def read_listed_rows(
     folder = "" if packed else files.images or ""
     layout = _find_columns(table, data, PurePosixPath(folder), labelled, hold_out, path)
     blocks = [_read_block(b, layout, problems) for b in table.iterate_blocks(problems)]
-    rows, repeated = _drop_repeated(join_blocks(blocks), problems)
+    rows = join_blocks(blocks)
+    names, paths = rows["img_name"], rows["path"]
+    if labelled and layout.address < 0:  # `./a.png` is `a.png`, but test answers both lines
+        names = paths.where(paths != "", names)
+    rows, repeated = drop_listed_twice(rows, link_repeated(names), problems)
     if layout.unknown:
         advice = _advise_classes(layout, data)
     if layout.address >= 0:
@@ -276,24 +280,3 @@ def _parse_weight(text: str) -> float:
     except ValueError:
         return 0.0
     return weight if 0 < weight < math.inf else 0.0
-
-
-def _drop_repeated(rows: pd.DataFrame, problems: Problems) -> tuple[pd.DataFrame, int]:
-    """`rows` without those whose name stands above, and how many these are."""
-    first, again = link_repeated(rows["img_name"]).T
-    if not len(again):
-        return rows, 0
-    one, other = (rows.iloc[i].reset_index(drop=True) for i in (first, again))
-    facts = [str(c) for c in rows.columns if c not in ("line", "img_name", "path", "label")]
-    differ = {c: (one[c] != other[c]).to_numpy(bool) for c in ("label", *facts)}
-    held = any(column.startswith("hold:") for column in facts)
-    others = f"weight, generator, source{', group or value to hold out' if held else ' or group'}"
-    wrong = np.logical_or.reduce(list(differ.values()))
-    lines = zip(other["line"][wrong], one["line"][wrong], strict=True)
-    named = zip(other["img_name"][wrong], differ["label"][wrong], strict=True)
-    for (line, above), (name, by_label) in zip(lines, named, strict=True):
-        what = "target" if by_label else others
-        problems.add(line, f"{name!r} has another {what} than in line {above}")
-    keep = np.ones(len(rows), bool)
-    keep[again] = False
-    return rows[keep].reset_index(drop=True), len(again)
