@@ -210,7 +210,8 @@ def _is_too_much(role: Role, bad: int, total: int, limit: float) -> bool:
 def group_rows(rows: pd.DataFrame, params: PrepareParams, same: SamePictures) -> pd.DataFrame:
     """`rows` with `group`: rows that share a picture, a unit or a value of a group column.
 
-    Units of test link nothing here: a new test list must not change the folds of train.
+    Neither pictures nor units of test link anything here: a new test list must not change the folds
+    of train.
     """
     keys = rows[list_group_keys(params.data)]
     keys = keys.assign(unit=rows["unit"].mask(rows["role"] == "test", ""))
