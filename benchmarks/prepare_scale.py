@@ -119,8 +119,8 @@ def run_prepare(root: Path, n: int) -> Figures:
         listed = rows[["role", "status", "label"]]
         rows = hold_out_domains(quarantine(rows, params, root), params.split.hold_out)
     with clock.time("groups"):
-        none = pd.DataFrame({"first": [], "second": []})
-        rows = group_rows(rows, params, SamePictures(none, np.arange(n), ()))
+        none = (pd.DataFrame({"first": [], "second": []}), np.empty((0, 2), np.int64))
+        rows = group_rows(rows, params, SamePictures(*none, np.arange(n), ()))
     with clock.time("folds"):
         parts = split_roles(rows, params)
         del rows

@@ -28,17 +28,16 @@ def describe_pictures(
     """How many files lie below `root`/`images`, or shards that it names, and sha256 of their names
     and of what they hold.
 
-    Wherever they were copied to, and whenever, they are the same. As in `prepare`, links to folders
-    are followed only into `trusted` ones, and what lies neither there nor below `root` is not
-    opened.
+    Wherever they were copied to, and whenever, they are the same. As names of a list may, links to
+    folders lead to others below `root` or into `trusted` ones; what lies elsewhere is not opened.
     """
+    allowed = (os.path.realpath(root), *trusted)
     shards = find_shards(root, images, trusted)
-    found = shards or dict(sorted(walk_files(root / images, "", Skipped(trusted))))
+    found = shards or dict(sorted(walk_files(root / images, "", Skipped(allowed))))
     names = compared = list(found)
     if len(names) > ALL:
         chosen = np.random.default_rng(0).choice(len(names), SAMPLED, replace=False)
         compared = [names[i] for i in np.sort(chosen)]
-    allowed = (os.path.realpath(root), *trusted)
     opened = [
         name for name in compared
         if not found[name].is_symlink() or leads_into(found[name].path, allowed)

@@ -4,9 +4,11 @@ import re
 from pathlib import PurePosixPath
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features.core.manifest import Ids
 from features.lists.csv_blocks import Problems, RecordBlock
 
 MAX_NAME_BYTES = 255
@@ -72,3 +74,33 @@ def is_utf8(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def drop_listed_twice(
+    rows: pd.DataFrame, twice: Ids, problems: Problems
+) -> tuple[pd.DataFrame, int]:
+    """`rows` without the second of each pair of `twice` `(m, 2)`, and how many these are.
+
+    Adds those that say something else than the first to `problems`.
+    """
+    first, again = twice.T
+    if not len(again):
+        return rows, 0
+    one, other = (rows.iloc[i].reset_index(drop=True) for i in (first, again))
+    facts = [str(c) for c in rows.columns if c not in ("line", "img_name", "path", "label")]
+    differ = {c: (one[c] != other[c]).to_numpy(bool) for c in ("label", *facts)}
+    held = any(column.startswith("hold:") for column in facts)
+    others = f"weight, generator, source{', group or value to hold out' if held else ' or group'}"
+    wrong = np.logical_or.reduce(list(differ.values()))
+    pairs = (other[wrong], one[wrong])
+    lines = zip(*(rows["line"] for rows in pairs), strict=True)
+    spelt = zip(*(rows["img_name"] for rows in pairs), strict=True)
+    for (line, above), (name, before), by_label in zip(
+        lines, spelt, differ["label"][wrong], strict=True
+    ):
+        what = "target" if by_label else others
+        named = "" if name == before else f"{before!r} "
+        problems.add(line, f"{name!r} has another {what} than {named}in line {above}")
+    keep = np.ones(len(rows), bool)
+    keep[again] = False
+    return rows[keep].reset_index(drop=True), len(again)

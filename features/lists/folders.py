@@ -44,26 +44,35 @@ class Skipped:
 def walk_files(
     folder: Path, prefix: str, skipped: Skipped
 ) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Files below `folder`/`prefix`, in any order, with their paths relative to `folder`."""
-    waiting = [prefix]
+    """Files below `folder`/`prefix`, in any order, with their paths relative to `folder`.
+
+    A folder that several links lead to is there below each of them, since a list may name its files
+    by any; but on one path it is once, so that the walk ends where folders link to one another.
+    """
+    waiting: list[tuple[str, tuple[str, ...]]] = [(prefix, ())]
     while waiting:
-        prefix = waiting.pop()
+        prefix, passed = waiting.pop()
         for entry in scan_folder(folder, prefix, skipped):
-            if is_entered(entry, skipped.trusted):
-                waiting.append(f"{prefix}{entry.name}/")
+            if is_entered(entry, skipped.trusted, passed):
+                own = (os.path.dirname(entry.path),) if entry.is_symlink() else ()
+                waiting.append((f"{prefix}{entry.name}/", (*passed, *own)))
             elif is_folder_link(entry):
                 skipped.links.append(prefix + entry.name)
             else:
                 yield prefix + entry.name, entry
 
 
-def is_entered(entry: os.DirEntry[str], trusted: Sequence[str]) -> bool:
-    """Whether this is a folder, or a link to one in a trusted place that does not hold the link."""
+def is_entered(entry: os.DirEntry[str], trusted: Sequence[str], passed: Sequence[str] = ()) -> bool:
+    """Whether this is a folder, or a link to one in a trusted place that does not hold the link.
+
+    Nor may it hold any of the folders `passed`, of the links on the way.
+    """
     if entry.is_dir(follow_symlinks=False):
         return True
     if not trusted or not is_folder_link(entry):
         return False
-    is_circle = leads_into(os.path.dirname(entry.path), [os.path.realpath(entry.path)])
+    target = [os.path.realpath(entry.path)]
+    is_circle = any(leads_into(place, target) for place in (os.path.dirname(entry.path), *passed))
     return leads_into(entry.path, trusted) and not is_circle
 
 

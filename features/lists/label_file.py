@@ -16,7 +16,7 @@ from features.core.manifest import NO_LABEL
 from features.errors import SHOWN, ManifestError
 from features.lists.advice import TARGETS, choose_column, suggest_classes, suggest_columns
 from features.lists.csv_blocks import Problems, RecordBlock, Table, join_blocks
-from features.lists.file_names import TEXT, read_names
+from features.lists.file_names import TEXT, drop_listed_twice, read_names
 from features.lists.pictures import FoundPictures, PackedPictures, find_pictures
 from features.lists.tables import ORIGINAL, blank_empty, open_table, read_weights, tell_empty
 from features.lists.targets import TargetLabels
@@ -103,7 +103,11 @@ def read_listed_rows(
     layout = _find_columns(table, data, PurePosixPath(folder), labelled, hold_out, path)
     read = {table.header[place] for place in layout.places if place >= 0}
     blocks = [_read_block(b, layout, problems) for b in table.iterate_blocks(problems, read)]
-    rows, repeated = _drop_repeated(join_blocks(blocks), problems)
+    rows = join_blocks(blocks)
+    names, paths = rows["img_name"], rows["path"]
+    if labelled and layout.address < 0:  # `./a.png` is `a.png`, but test answers both lines
+        names = paths.where(paths != "", names)
+    rows, repeated = drop_listed_twice(rows, link_repeated(names), problems)
     if layout.unknown:
         advice = _advise_classes(layout, data)
     if layout.address >= 0:
@@ -255,24 +259,3 @@ def _suggest_classes(table: Table, data: Data) -> list[str]:
     targets = TargetLabels(data.classes, table.words)
     known = all(text in targets.exact or targets.find_label(text) >= 0 for text in seen)
     return [] if known and "real" not in target.casefold() else suggest_classes(seen, target)
-
-
-def _drop_repeated(rows: pd.DataFrame, problems: Problems) -> tuple[pd.DataFrame, int]:
-    """`rows` without those whose name stands above, and how many these are."""
-    first, again = link_repeated(rows["img_name"]).T
-    if not len(again):
-        return rows, 0
-    one, other = (rows.iloc[i].reset_index(drop=True) for i in (first, again))
-    facts = [str(c) for c in rows.columns if c not in ("line", "img_name", "path", "label")]
-    differ = {c: (one[c] != other[c]).to_numpy(bool) for c in ("label", *facts)}
-    held = any(column.startswith("hold:") for column in facts)
-    others = f"weight, generator, source{', group or value to hold out' if held else ' or group'}"
-    wrong = np.logical_or.reduce(list(differ.values()))
-    lines = zip(other["line"][wrong], one["line"][wrong], strict=True)
-    named = zip(other["img_name"][wrong], differ["label"][wrong], strict=True)
-    for (line, above), (name, by_label) in zip(lines, named, strict=True):
-        what = "target" if by_label else others
-        problems.add(line, f"{name!r} has another {what} than in line {above}")
-    keep = np.ones(len(rows), bool)
-    keep[again] = False
-    return rows[keep].reset_index(drop=True), len(again)

@@ -129,11 +129,11 @@ def find_pictures(
     no picture, that may mean several, or, of rows that are `labelled`, means that of another row. A
     name that means nothing stays as it is: missing.
     """
-    place = Path(data.root) / images
+    root, place = Path(data.root), Path(data.root) / images
     if packed is None:
         prefix = str(PurePosixPath(images) / "-")[:-1]
-        names = _list_pictures(place, find_trusted(data.trusted))
-        return _find_meant(rows, names, prefix, place, labelled, problems)
+        names = _list_pictures(place, (os.path.realpath(root), *find_trusted(data.trusted)))
+        return _find_meant(rows, names, prefix, place, labelled, problems, root)
     found = _find_meant(rows, packed.names.to_pylist(), "", place, labelled, problems)
     paths = packed.find_addresses(found.paths)
     return replace(found, paths=paths, notes=[*packed.notes, *found.notes])
@@ -146,8 +146,13 @@ def _find_meant(
     place: Path,
     labelled: bool,
     problems: Problems,
+    root: Path | None = None,
 ) -> FoundPictures:
-    """The `pictures` of `rows`, by paths that begin with `prefix`."""
+    """The `pictures` of `rows`, by paths that begin with `prefix`.
+
+    What is a file below `root` is meant, though it is none of them: in a hidden folder, or behind a
+    link that is not followed.
+    """
     paths = rows["path"]
     there = pc.is_in(pa.array(paths, TEXT), pa.array([prefix + name for name in pictures], TEXT))
     wanted = np.flatnonzero(~there.to_numpy(zero_copy_only=False))
@@ -155,6 +160,9 @@ def _find_meant(
     notes = [f"names with \\ between folders, read as /: {back:,}"] if back else []
     if not pictures:  # nothing can be meant, and a list may have ten million lines
         wanted = np.flatnonzero(paths.eq("").to_numpy(bool))
+    if root is not None:
+        is_file = [path != "" and os.path.isfile(root / path) for path in paths.iloc[wanted]]
+        wanted = wanted[~np.array(is_file, bool)]
     if not len(wanted):
         return FoundPictures(paths, notes)
     claimed = set(paths.to_numpy()[~np.isin(np.arange(len(paths)), wanted)])
@@ -189,11 +197,11 @@ def _find_meant(
     return FoundPictures(paths, notes, _advise_on(strange, there_lies))
 
 
-def _list_pictures(folder: Path, trusted: tuple[str, ...]) -> list[str]:
-    """Files below `folder`, which may lack, and below its links into `trusted` folders."""
+def _list_pictures(folder: Path, allowed: tuple[str, ...]) -> list[str]:
+    """Files below `folder`, which may lack, and below its links into the places `allowed`."""
     if not folder.is_dir():
         return []
-    return [name for name, _ in walk_files(folder, "", Skipped(trusted)) if is_utf8(name)]
+    return [name for name, _ in walk_files(folder, "", Skipped(allowed)) if is_utf8(name)]
 
 
 def _describe_pictures(folder: Path, pictures: Sequence[str]) -> str:

@@ -16,8 +16,15 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 from features.core.manifest import Ids
-from features.pixels.thumbnails import BLOCK, STORED_SIDE, Hashes, Pixels, check_pixels
-from features.prepare.hamming import Words, count_differing, link_within, pack_words
+from features.pixels.thumbnails import (
+    BLOCK,
+    HASH_BITS,
+    STORED_SIDE,
+    Hashes,
+    Pixels,
+    check_pixels,
+)
+from features.prepare.hamming import Verify, Words, count_differing, link_within, pack_words
 from features.runtime.progress import track
 
 RADIUS = 15
@@ -31,6 +38,7 @@ FLAT = 3.0
 hashes are noise, and below 2.0 rounding to whole levels alone keeps copies under 0.98."""
 GIANT_SHARE, GIANT_ROWS = 0.005, 50
 """A component is giant above this share of all rows, and above this number of rows."""
+Mask = npt.NDArray[np.bool_]
 _PIXELS = STORED_SIDE**2
 _ROWS = 2**20  # contrasts compared at a time
 
@@ -78,6 +86,7 @@ def link_near(
     thumbnails: ThumbnailReader,
     title: str = "near-duplicates",
     scratch: Path | None = None,
+    later: Mask | None = None,
 ) -> NearLinks:
     """Links the near-duplicates among n pictures.
 
@@ -86,28 +95,86 @@ def link_near(
     order of rows nor chance. A giant one, which may be a chain of look-alikes, is searched again
     at smaller radii and reported. Of millions of pictures most lies on the disk, in the folder
     `scratch`: 100 bytes each. Raises `ValueError` on another shape or type.
+
+    `later` `(n,)` marks rows that must change nothing among the others: these are searched alone
+    first, and the links between them span what they are without any other row.
     """
+    n, late = len(hashes), np.zeros(len(hashes), bool) if later is None else later
     words = pack_words(hashes, scratch)
-    pictures = _Pictures(thumbnails, len(hashes), title)
-    links = link_within(words, pictures.find_sharp(), RADIUS, pictures.are_alike, title, scratch)
+    pictures = _Pictures(thumbnails, n, title)
+    sharp = pictures.find_sharp()
+    early = sharp[~late[sharp]]
+    found = _search(words, early, n - int(late.sum()), pictures.are_alike, title, scratch)
+    links, cuts = _span(words, found.links, late), found.list_cuts()
+    if late.any():
+        parts = np.arange(n)
+        parts[found.rows] = -1 - found.parts
+
+        def are_alike(first: Ids, second: Ids) -> Mask:
+            alike: Mask = parts[first] == parts[second]  # as the first search has found
+            unknown = late[first] | late[second]
+            alike[unknown] = pictures.are_alike(first[unknown], second[unknown])
+            return alike
+
+        more = _search(words, sharp, n, are_alike, f"{title}, later rows", scratch)
+        new = more.links[late[more.links].any(axis=1)]
+        links, cuts = (
+            _span(words, np.concatenate([links, new]), late),
+            (*cuts, *more.list_cuts(late)),
+        )
+    first, second = links.T
+    return NearLinks(
+        links,
+        count_differing(words, first, second),
+        pictures.correlate(first, second).astype(np.float32),
+        tuple(sorted(cuts, key=lambda cut: (-cut.rows, cut.first_row))),
+    )
+
+
+@dataclass(frozen=True)
+class _Components:
+    """What a search found, with giant components cut."""
+
+    links: Ids
+    """`(m, 2)`, more than span the components."""
+    rows: Ids
+    """`(k,)`, linked ones, ascending; the others are of the same length."""
+    whole: Ids
+    """Components before any cut."""
+    parts: Ids
+    used: Ids
+    """Radii, in bits."""
+
+    def list_cuts(self, among: Mask | None = None) -> tuple[Cut, ...]:
+        """What became of components that were searched again, if any of `among` `(n,)` is there."""
+        cuts = []
+        for component in np.unique(self.whole[self.used < RADIUS]):
+            of_it = np.flatnonzero(self.whole == component)
+            if among is not None and not among[self.rows[of_it]].any():
+                continue
+            largest = np.unique(self.parts[of_it], return_counts=True)[1].max()
+            first_row, radius = int(self.rows[of_it[0]]), int(self.used[of_it].min())
+            cuts.append(Cut(first_row, len(of_it), int(largest), radius))
+        return tuple(cuts)
+
+
+def _search(
+    words: Words, among: Ids, count: int, verify: Verify, title: str, scratch: Path | None
+) -> _Components:
+    """Components of the rows `among`; `count` rows say from which size on one is giant."""
+    links = link_within(words, among, RADIUS, verify, title, scratch)
     rows = np.unique(links)  # few of all: components are counted among these alone
     whole = parts = _label_rows(links, rows)
     used = np.full(len(rows), RADIUS)
     for radius in CUT_RADII:
-        giant = np.bincount(parts)[parts] > max(GIANT_SHARE * len(hashes), GIANT_ROWS)
+        giant = np.bincount(parts)[parts] > max(GIANT_SHARE * count, GIANT_ROWS)
         if not giant.any():
             break
         used[giant] = radius
-        again = link_within(words, rows[giant], radius, pictures.are_alike, title, scratch)
+        again = link_within(words, rows[giant], radius, verify, title, scratch)
         links = np.concatenate([links[~np.isin(links[:, 0], rows[giant])], again])
         parts = _label_rows(links, rows)
-    first, second = _span(words, links, rows)
-    return NearLinks(
-        np.stack([first, second], axis=1),
-        count_differing(words, first, second),
-        pictures.correlate(first, second).astype(np.float32),
-        _list_cuts(rows, whole, parts, used),
-    )
+    return _Components(links, rows, whole, parts, used)
 
 
 def _label_rows(links: Ids, rows: Ids) -> Ids:
@@ -117,26 +184,18 @@ def _label_rows(links: Ids, rows: Ids) -> Ids:
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 
 
-def _span(words: Words, links: Ids, rows: Ids) -> tuple[Ids, Ids]:
-    """The closest links that span the components: first rows, and second ones, which are higher."""
+def _span(words: Words, links: Ids, late: Mask) -> Ids:
+    """The closest links that span the components, those without a `late` row first of all; in each
+    the second row is higher."""
     first, second = np.sort(links, axis=1).T
     weights = count_differing(words, first, second) + 1.0  # no link has the weight 0
+    weights += HASH_BITS * late[links].any(axis=1)
+    rows = np.unique(links)
     places = tuple(np.searchsorted(rows, [first, second]))
     shape = (len(rows), len(rows))
     tree = minimum_spanning_tree(coo_array((weights, places), shape=shape)).tocoo()
     order = np.lexsort((tree.col, tree.row))
-    return rows[tree.row[order]], rows[tree.col[order]]
-
-
-def _list_cuts(rows: Ids, whole: Ids, parts: Ids, used: Ids) -> tuple[Cut, ...]:
-    """What became of the components `whole` that were searched again: `used` < `RADIUS`."""
-    cuts = []
-    for component in np.unique(whole[used < RADIUS]):
-        of_it = np.flatnonzero(whole == component)
-        largest = np.unique(parts[of_it], return_counts=True)[1].max()
-        first_row, radius = int(rows[of_it[0]]), int(used[of_it].min())
-        cuts.append(Cut(first_row, len(of_it), int(largest), radius))
-    return tuple(sorted(cuts, key=lambda cut: (-cut.rows, cut.first_row)))
+    return np.stack([rows[tree.row[order]], rows[tree.col[order]]], axis=1)
 
 
 class _Pictures:
@@ -160,7 +219,7 @@ class _Pictures:
         sharp = [np.flatnonzero(self._measure(block) >= FLAT) + block.start for block in blocks]
         return np.concatenate([np.empty(0, np.int64), *sharp])
 
-    def are_alike(self, first: Ids, second: Ids) -> npt.NDArray[np.bool_]:
+    def are_alike(self, first: Ids, second: Ids) -> Mask:
         """`(m,)` mask of pairs that correlate enough."""
         return self.correlate(first, second) >= CORRELATION
 

@@ -67,7 +67,8 @@ def split_roles(rows: pd.DataFrame, params: PrepareParams) -> dict[Role, pd.Data
     `rows` hold `role`, `group`, `unit`, `domain`, `label`, `override`, `corrected`, `confirmed`,
     `img_name`, `generator`. They are copied once: until all is decided, a role is a mask. Folds are
     dealt out by corrected labels, and train gets them. Val is drawn by those of the lists and keeps
-    them: it has the same rows with and without overrides.
+    them: it has the same rows with and without overrides. Test rows of a unit, or of one file that
+    the list spells in two ways, share a group.
     """
     train, val, test = ((rows["role"] == role).to_numpy(bool) for role in ROLES)
     if params.data.val is None and not params.data.final:
@@ -87,7 +88,7 @@ def split_roles(rows: pd.DataFrame, params: PrepareParams) -> dict[Role, pd.Data
     return {
         "train": learned.assign(domain=""),
         "val": kept.assign(domain=_name_domains(kept, learned["generator"])),
-        "test": rows[test].assign(domain="", group=build_groups(rows[["unit"]][test])),
+        "test": rows[test].assign(domain="", group=build_groups(rows[["unit", "path"]][test])),
     }
 
 

@@ -122,12 +122,13 @@ def _read_lists(params: PrepareParams, role: Role) -> ListedRows:
         raise ManifestError(f"lists of {role}", problems)
     rows = pd.concat([listed.rows for listed in lists.values()], ignore_index=True)
     place = np.repeat(list(lists), [len(listed.rows) for listed in lists.values()])
-    twice = [
-        f"{rows['img_name'][again]!r} stands in {place[first]} and in {place[again]}"
-        for first, again in link_repeated(rows["img_name"])
-    ]
+    twice: dict[int, str] = {}
+    for key in ("img_name",) if role == "test" else ("img_name", "path"):
+        for first, again in link_repeated(rows[key]).tolist():
+            told = f"{rows[key][again]!r} stands in {place[first]} and in {place[again]}"
+            twice.setdefault(again, told)
     if twice:
-        raise ManifestError(f"lists of {role}", twice)
+        raise ManifestError(f"lists of {role}", list(twice.values()))
     notes = [f"{name}: {note}" for name, listed in lists.items() for note in listed.notes]
     return ListedRows(rows, sum(listed.repeated for listed in lists.values()), notes)
 
@@ -209,7 +210,8 @@ def _is_too_much(role: Role, bad: int, total: int, limit: float) -> bool:
 def group_rows(rows: pd.DataFrame, params: PrepareParams, same: SamePictures) -> pd.DataFrame:
     """`rows` with `group`: rows that share a picture, a unit or a value of a group column.
 
-    Units of test link nothing here: a new test list must not change the folds of train.
+    Neither pictures nor units of test link anything here: a new test list must not change the folds
+    of train.
     """
     keys = rows[list_group_keys(params.data)]
     keys = keys.assign(unit=rows["unit"].mask(rows["role"] == "test", ""))

@@ -24,21 +24,18 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class SamePictures:
-    """Links between rows of all roles.
+    """Links between rows of all roles, and what train and val are by themselves.
 
     `pairs`: columns `first`, `second` (positions), `kind`, `distance` (bits of 256), `correlation`.
-    `pictures` `(n,)`: rows that show the same picture, directly or by others, share a number.
+    `links` `(m, 2)`: positions in train and val. `pictures` `(n,)`: rows that show one picture,
+    directly or by others of these, share a number. A test list changes neither.
     `cuts`: components that were too large to be one picture.
     """
 
     pairs: pd.DataFrame
+    links: Ids
     pictures: Ids
     cuts: tuple[Cut, ...]
-
-    @property
-    def links(self) -> Ids:
-        """`(m, 2)` positions."""
-        return self.pairs[["first", "second"]].to_numpy(np.int64).reshape(-1, 2)
 
 
 def find_same_pictures(
@@ -46,15 +43,17 @@ def find_same_pictures(
 ) -> SamePictures:
     """Links of readable `rows`: by `sha256`, and by `hash` and any `thumbnails` (by position).
 
+    Rows of test stand behind all others, and are linked when these are.
     `scratch`: a folder for what memory does not hold.
     """
     readable = np.flatnonzero((rows["status"] == READABLE).to_numpy())
     exact = link_repeated(rows["sha256"])  # what cannot be read has none
     first = np.setdiff1d(readable, exact[:, 1])  # one row for each content
+    is_test = (rows["role"] == "test").to_numpy(bool)
     near = NO_LINKS
     if thumbnails is not None:
         hashes = np.frombuffer(b"".join(rows["hash"].to_numpy()[first]), np.uint8).reshape(-1, 32)
-        near = link_near(hashes, _Subset(thumbnails, first), scratch=scratch)
+        near = link_near(hashes, _Subset(thumbnails, first), scratch=scratch, later=is_test[first])
     labels = rows["corrected"].to_numpy()
     a, b = first[near.rows[:, 0]], first[near.rows[:, 1]]
     opposite = (labels[a] != labels[b]) & (labels[a] >= 0) & (labels[b] >= 0)
@@ -67,12 +66,20 @@ def find_same_pictures(
             "correlation": np.concatenate([np.ones(len(exact)), near.correlation]),
         }
     )
+    links = _stack_links(pairs)
+    links = links[~is_test[links].any(axis=1)]
     one, other = (rows[["role", "path"]].iloc[pairs[side]] for side in ("first", "second"))
     is_known = are_of_one_file(one, other)  # frames of one video are alike, and no finding
     pairs = pairs[~is_known].reset_index(drop=True)
-    links = pairs[["first", "second"]].to_numpy(np.int64)
-    pictures = build_groups(pd.DataFrame(index=range(len(rows))), links)
-    return SamePictures(pairs, pictures, near.cuts)
+    return SamePictures(pairs, links, _number_pictures(links, len(rows)), near.cuts)
+
+
+def _stack_links(pairs: pd.DataFrame) -> Ids:
+    return pairs[["first", "second"]].to_numpy(np.int64).reshape(-1, 2)
+
+
+def _number_pictures(links: Ids, n: int) -> Ids:
+    return build_groups(pd.DataFrame(index=range(n)), links)
 
 
 class _Subset:
@@ -117,10 +124,10 @@ def list_pairs(rows: pd.DataFrame, same: SamePictures, dropped: Mask) -> pd.Data
     """One line a link, for people: both names and roles, how alike, and what was done."""
     roles, names = rows["role"].to_numpy(), rows["path"].to_numpy()
     rank = rows["role"].map(ROLES.index).to_numpy()
-    a, b = same.links.T
+    a, b = _stack_links(same.pairs).T
     swap = rank[a] > rank[b]  # a held-out row lies among those of train
     a, b = np.where(swap, b, a), np.where(swap, a, b)
-    crossing = roles[a] != roles[b]
+    crossing = (roles[a] != roles[b]) | (roles[b] == "test")
     done = np.where(dropped[a] | dropped[b], "dropped from train", "grouped")
     done = np.where(crossing & ~(dropped[a] | dropped[b]), "reported", done)
     return pd.DataFrame(
@@ -157,7 +164,7 @@ def apply_policy(
 
 def count_pairs(listed: pd.DataFrame, same: SamePictures, dropped: Mask) -> dict[str, Any]:
     """Counts for the summary: links by kind and by roles, dropped rows, the largest picture."""
-    sizes = np.bincount(same.pictures)
+    sizes = np.bincount(_number_pictures(_stack_links(same.pairs), len(same.pictures)))
     counts = Counter(zip(listed["first_role"], listed["second_role"], listed["kind"], strict=True))
     return {
         "pairs": [

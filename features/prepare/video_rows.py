@@ -62,11 +62,15 @@ def list_frames(rows: pd.DataFrame, data: Data) -> pd.DataFrame:
 
 
 def are_of_one_file(first: pd.DataFrame, second: pd.DataFrame) -> Mask:
-    """`(m,)`: which pairs of rows, each with `role` and `path`, are frames of one video."""
+    """`(m,)`: which pairs of rows, each with `role` and `path`, are different parts of one file:
+    frames of a video, faces of a picture."""
     same: Mask = first["role"].to_numpy(object) == second["role"].to_numpy(object)
     places = np.flatnonzero(same)
     paths = (side["path"].iloc[places] for side in (first, second))
-    same[places] = [name_file(one) == name_file(other) for one, other in zip(*paths, strict=True)]
+    same[places] = [
+        one != other and name_file(one) == name_file(other)
+        for one, other in zip(*paths, strict=True)
+    ]
     return same
 
 

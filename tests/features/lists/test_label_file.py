@@ -182,6 +182,15 @@ def test_a_repeated_row_is_dropped_and_counted(tmp_path: Path) -> None:
     assert repeated == 2
 
 
+@pytest.mark.parametrize("again", ["./a.jpg", ".//a.jpg", ".\\a.jpg"])
+def test_a_file_in_another_spelling_is_a_repeated_row(tmp_path: Path, again: str) -> None:
+    rows, repeated = read(tmp_path, f"{GOOD}{again},0\n")
+    assert rows["img_name"].tolist() == ["a.jpg", "b.jpg"]
+    assert repeated == 1
+    (problem,) = find_problems(tmp_path, f"{GOOD}{again},1\n")
+    assert problem == f"line 4: {again!r} has another target than 'a.jpg' in line 2"
+
+
 @pytest.mark.fault("the same row under both labels", "error with both lines", "Label files")
 def test_conflicting_targets_name_both_lines(tmp_path: Path) -> None:
     (problem,) = find_problems(tmp_path, GOOD + "a.jpg,1\n")

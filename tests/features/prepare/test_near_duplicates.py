@@ -170,6 +170,9 @@ def test_components_are_those_of_all_pairs_in_any_order(
         found = link_near(hashes, thumbnails)
         order = rng.permutation(n)
         moved = link_near(hashes[order], thumbnails[order])
+        late = rng.random(n) < 0.3
+        apart = link_near(hashes, thumbnails, later=late)
+        alone = link_near(hashes[~late], thumbnails[~late])
     assert true[found.rows[:, 0], found.rows[:, 1]].all()
     expected = label_links(np.argwhere(np.triu(true, 1)), n)
     assert label_links(found.rows, n) == expected
@@ -177,6 +180,21 @@ def test_components_are_those_of_all_pairs_in_any_order(
     assert len(found.rows) == n - len(set(expected))  # a link that joins nothing is left out
     assert found.rows.tolist() == sorted(found.rows.tolist())
     assert (found.rows[:, 0] < found.rows[:, 1]).all()
+    assert true[apart.rows[:, 0], apart.rows[:, 1]].all()
+    assert label_links(apart.rows, n) == expected
+    among = apart.rows[~late[apart.rows].any(axis=1)]
+    assert among.tolist() == np.flatnonzero(~late)[alone.rows].tolist()
+
+
+def test_later_rows_make_no_component_of_the_others_giant() -> None:
+    hashes = np.tile(draw_chain(3, 12), (20, 1))
+    late = np.arange(60) % 3 == 1  # the middle of the chain, which 40 others lie at the ends of
+    found = link_near(hashes, draw_pictures(np.zeros(60, int)), later=late)
+    alone = link_near(hashes[~late], draw_pictures(np.zeros(40, int)))
+    among = found.rows[~late[found.rows].any(axis=1)]
+    assert among.tolist() == np.flatnonzero(~late)[alone.rows].tolist()
+    assert alone.cuts == ()
+    assert found.cuts == (Cut(first_row=0, rows=60, largest=20, radius=7),)
 
 
 def test_a_giant_chain_of_look_alikes_is_cut_and_reported() -> None:

@@ -175,6 +175,25 @@ def test_repeated_lines_are_counted_in_the_summary(data: Path, tmp_path: Path) -
     assert summary["repeated lines dropped"] == 3
 
 
+@pytest.mark.usefixtures("one_process")
+def test_a_file_in_two_spellings_is_one_row_of_train_and_two_of_test_in_a_group(
+    data: Path, tmp_path: Path
+) -> None:
+    add_lines(data, "train", *(f"./train{i:02d}.png,{i % 2}" for i in range(20)))
+    list_test = data / "testset_nolabel.txt"
+    list_test.write_text(list_test.read_text() + "./test01.png\n")
+    params = prepare_params(data, data={"val": None}, split={"val_fraction": 0.3})
+    run(params, tmp_path / "out")
+    train, val, test = (read_manifest(tmp_path / "out", role).table for role in ROLES)
+    assert len({*train["path"], *val["path"]}) == len(train) + len(val) == 20
+    assert test["img_name"].tolist() == [*(f"test{i:02d}.png" for i in range(4)), "./test01.png"]
+    assert test["group"].tolist() == [0, 1, 2, 3, 1]
+    told = pd.read_csv(tmp_path / "out" / "duplicates.csv")
+    columns = ["first_role", "first", "second_role", "second", "kind"]
+    name = "testset/test01.png"
+    assert told[columns].values.tolist() == [["test", name, "test", name, "exact"]]
+
+
 @pytest.mark.fault("names like `007`, `NA`, `1e5`", "stay text up to the labels", "Label files")
 @pytest.mark.usefixtures("one_process")
 def test_names_like_numbers_reach_the_manifest_as_text(data: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from skimage import data as photos
 from features.core.manifest import read_manifest
 from features.errors import ManifestError
 from features.prepare.run import run
+from features.prepare.same_pictures import find_leaks, find_same_pictures
 
 Row = tuple[str, int, Image.Image, dict[str, Any]]
 
@@ -100,6 +101,42 @@ def test_a_picture_of_test_is_reported_and_stays_in_train(leaky: Path) -> None:
     assert told[["first", "second", "action"]].values.tolist() == [
         ["trainset/tested.jpg", "testset/x0.jpg", "reported"]
     ]
+
+
+def blend(one: int, other: int, share: float) -> Image.Image:
+    """A picture with some of another in it."""
+    base, added = (np.asarray(cut_photo(i)).astype(float) for i in (one, other))
+    return Image.fromarray(np.clip(base + share * (added - 128), 0, 255).astype(np.uint8))
+
+
+def test_a_test_list_changes_nothing_that_is_learnt(tmp_path: Path) -> None:
+    """Though its pictures lie between others that are too far apart to be the same one."""
+    lone, chain, twins = ({s: blend(i, 30, s) for s in (-0.06, 0.0, 0.06)} for i in (72, 75, 64))
+    train = [
+        *fill("t", 0, 20),
+        ("leak.jpg", 1, lone[-0.06], {}),
+        *((f"chain{i}.jpg", i, chain[s], {}) for i, s in enumerate((-0.06, 0.06))),
+        *((f"twin{i}.jpg", 0, twins[0.0], {"quality": 75 - 20 * i}) for i in range(2)),
+    ]
+    val = [*fill("v", 40, 8), ("shown.jpg", 1, lone[0.06], {})]
+    between = [("lone.jpg", 0, lone[0.0], {}), ("chain.jpg", 0, chain[0.0], {})]
+    test = [*between, ("twin.jpg", 0, twins[0.0], {}), ("new.jpg", 0, cut_photo(36), {})]
+    root = write(tmp_path / "data", {"train": train, "val": val, "test": test})
+    told = {}
+    for name, more in (("with", {}), ("without", {"test": None})):
+        run(prepare_params(root, data=more, images={"size": 64}), tmp_path / name)
+        told[name] = pd.read_csv(tmp_path / name / "duplicates.csv")
+    for role in ("train", "val"):
+        with_test, without = (tmp_path / n / f"{role}.parquet" for n in ("with", "without"))
+        assert with_test.read_bytes() == without.read_bytes()
+    is_test = told["with"]["second_role"] == "test"
+    assert told["with"][~is_test].values.tolist() == told["without"].values.tolist()
+    assert set(told["with"]["action"][is_test]) == {"reported"}
+    pairs = told["with"].loc[is_test, ["first", "second"]].map(lambda path: Path(path).stem)
+    assert {*pairs.itertuples(index=False, name=None)} >= {
+        ("leak", "lone"), ("shown", "lone"), ("chain0", "chain"), ("chain1", "chain"),
+        ("twin0", "twin"),
+    }  # fmt: skip
 
 
 def test_the_policy_report_drops_nothing(leaky: Path) -> None:
@@ -193,3 +230,24 @@ def test_pictures_of_one_colour_are_the_same_only_as_files(tmp_path: Path) -> No
         ["trainset/p0.jpg", "trainset/q.jpg", "exact"]
     ]
     assert found["group"].nunique() == len(found) - 1
+
+
+def test_a_video_joins_what_its_frames_show_and_is_no_finding_itself() -> None:
+    """Each is eight bits from the next one: at most fifteen make two of them the same picture."""
+    paths = ["a.png", "b.mp4#t=0", "b.mp4#t=1", "c.png", "d.png"]
+    shown = np.random.default_rng(0).integers(0, 256, (2, 32, 32), dtype=np.uint8)
+    bits = np.arange(256) < 8 * np.arange(5)[:, None]
+    rows = pd.DataFrame(
+        {
+            "role": ["train", "train", "train", "val", "train"],
+            "path": paths,
+            "status": "ok",
+            "sha256": paths,
+            "hash": [content.tobytes() for content in np.packbits(bits, axis=1)],
+            "corrected": 1,
+            "domain": "",
+        }
+    )
+    same = find_same_pictures(rows, shown[[0, 0, 0, 0, 1]])
+    assert find_leaks(rows, same.pictures).tolist() == [True, True, True, False, False]
+    assert same.pairs[["first", "second"]].values.tolist() == [[0, 1], [2, 3]]

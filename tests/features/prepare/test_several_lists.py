@@ -82,6 +82,17 @@ def test_a_name_stands_in_one_list_alone(params, tmp_path: Path) -> None:
         run(params, tmp_path / "out")
 
 
+def test_a_file_stands_in_one_list_alone_however_it_is_spelt(params, tmp_path: Path) -> None:
+    files = {"labels": "shard_*/labels.csv", "images": "shard_0/images"}
+    for shard, names in enumerate((["0a.png", "0b.png"], ["0c.png", "./0a.png"])):
+        place = Path(params.data.root, f"shard_{shard}/labels.csv")
+        write_table(place, ["image_name", "label"], [(name, i) for i, name in enumerate(names)])
+    data = params.data.model_copy(update={"train": RoleFiles(**files)})
+    problem = "'shard_0/images/0a.png' stands in shard_0/labels.csv and in shard_1/labels.csv"
+    with pytest.raises(ManifestError, match=problem):
+        run(params.model_copy(update={"data": data}), tmp_path / "out")
+
+
 def test_lists_that_are_not_there_or_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
     data = Data(root=str(tmp_path), **DATA)
     with pytest.raises(ManifestError, match=r"data\.train\.labels: no list is called shard_\*"):
