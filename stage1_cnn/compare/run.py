@@ -62,6 +62,7 @@ def build_executor(
     variants = [params.resolve_variant(name) for name in params.compare.variants]
 
     def execute(run: Run) -> Scores:
+        interruption.stop_at_once()
         judged.check_unknown_to(run.rows, train)
         settings = settle_network(run.settings)
         store = stores.open(settings.images.mode, settings.image_size)

@@ -52,7 +52,8 @@ def embed_train(
 ) -> EmbeddedTrain:
     """Computes what is not there yet, for those of `others`, too, that read the same encoder.
 
-    `others`: as `params.yaml` has them. Raises `Stopped`, with all that was computed kept.
+    `others`: as `params.yaml` has them. Raises `Stopped`, with all that was computed kept; signals
+    are noted only, until somebody calls `stop_at_once` again.
     """
     network = build_network(settings)
     assert isinstance(network, FrozenNetwork)
@@ -60,6 +61,7 @@ def embed_train(
     encoding = Encoding(settings, encoder, Scoring(), images)
     companions = choose_companions(settings, others)
     look = open_shared_look(encoding, network, sessions.processes, companions)
+    sessions.interruption.note_signals()
     embedded = embed_rows(look, train, store, sessions.interruption)
     return EmbeddedTrain(network, encoder, embedded)
 

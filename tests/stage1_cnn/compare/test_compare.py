@@ -1,18 +1,22 @@
 """The command: where it reads and writes, how it stops, and one comparison of real trainings."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 from compared_runs import SETTINGS, make_unseen
-from frozen_task import make_frozen_project
+from frozen_task import count_pictures, make_frozen_project
 
 from features.core.manifest import write_manifest
 from features.errors import Stopped
 from stage1_cnn.compare import run as compare
 from stage1_cnn.compare.__main__ import main
+from stage1_cnn.scoring import rows
+from stage1_cnn.scoring.engines import TorchEngine
 
 FILES = {"compare.csv", "compare.md", "compare.png", "runs"}
 
@@ -120,6 +124,29 @@ def test_heads_of_a_frozen_encoder_are_compared(tmp_path, monkeypatch):
     notes = Path("out/compare.md").read_text()
     assert "inner folds by which the head's prior is chosen" in notes
     assert "not pretrained" not in notes
+
+
+def test_a_signal_in_a_later_run_loses_no_embedding(tmp_path, monkeypatch):
+    make_frozen_project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(rows, "CPU_BATCH", 16)
+    variants = {"plain": {"sampling": {"mode": "natural"}}, "small": {"image_size": 24}}
+    asked = ["compare.seeds=1", f"compare.variants={json.dumps(variants)}"]
+    seen = count_pictures(monkeypatch)
+    score = TorchEngine.__call__
+
+    def score_and_signal(engine, pixels):
+        if engine.side == 24 and seen[-1] == len(pixels) == 16:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return score(engine, pixels)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TorchEngine, "__call__", score_and_signal)
+        with pytest.raises(Stopped, match="1 runs left: all-small-0"):
+            main(Path("out"), overrides=asked)
+    seen.clear()
+    main(Path("out"), overrides=asked)
+    assert 0 < sum(seen) < 90
 
 
 def test_heads_and_pairs_are_variants(project, task):
