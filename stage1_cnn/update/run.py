@@ -73,7 +73,8 @@ def run(
             interruption.stop_at_once()
             settings = settle_network(params.resolve_backbone(backbone))
             shown = (settings.images.mode, settings.image_size)
-            store = open_member_store(train, Path(params.data.root), params.images, *shown)
+            with processes.meet_after():
+                store = open_member_store(train, Path(params.data.root), params.images, *shown)
             embedded = embed_train(settings, store, train, params.images, sessions, others)
             interruption.stop_at_once()
             gains = judge_heads(settings, train, is_new, embedded.rows, params.seed, sessions)
