@@ -5,6 +5,7 @@ import os
 import signal
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -12,7 +13,7 @@ from compared_runs import SETTINGS, make_unseen
 from frozen_task import count_pictures, make_frozen_project
 
 from features.core.manifest import write_manifest
-from features.errors import Stopped
+from features.errors import Stopped, TrainingError
 from stage1_cnn.compare import run as compare
 from stage1_cnn.compare.__main__ import main
 from stage1_cnn.scoring import rows
@@ -97,6 +98,44 @@ def test_interrupted_it_stops_and_keeps_what_was_finished(project, calls, monkey
     with pytest.raises(Stopped, match="6 runs left"):
         main(project / "out")
     assert len(list((project / "out" / "runs").glob("*.json"))) == 2
+
+
+@pytest.mark.fault(
+    "a run of a comparison that diverges",
+    "the others are made; tables say what they lack, then an error that lists it",
+    "Numbers and memory",
+)
+def test_a_variant_that_diverges_is_told_and_all_others_are_compared(project, capsys):
+    rates = {"natural": {}, "wild": {"optimizer": {"name": "sgd", "lr": 1e20}}}
+    variants = f"compare.variants={json.dumps(rates)}"
+    small = ["compare.rows=[40]", "backbones.resnet.schedule.epochs=6", "ema.decay=null", variants]
+    with pytest.raises(TrainingError, match="2 of 4 runs: 2 problems") as caught:
+        main(project / "out", overrides=small)
+    assert [text.partition(":")[0] for text in caught.value.problems] == ["40-wild-0", "40-wild-1"]
+    table = pd.read_csv(project / "out" / "compare.csv").set_index("entry")
+    assert table[["seeds", "diverged"]].to_numpy().tolist() == [[2, 0], [0, 2]]
+    assert table["auc"].isna().tolist() == [False, True]
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "40 wild 0 of 2 - - -" in shown
+    assert "40 rows: wild diverged with every seed (2)" in shown
+    with pytest.raises(Stopped, match="2 runs left"):
+        main(project / "out", max_minutes=0, overrides=small)
+    assert "Seeds that diverged are left out" in (project / "out" / "compare.md").read_text()
+
+
+def test_a_run_with_a_score_that_is_no_number_is_left_out(project, monkeypatch):
+    def judge_unseen(trained, task, rows, processes):
+        scores = make_unseen(0.8, len(rows))
+        if task.settings.optimizer.lr < 1e-3:
+            scores.log_odds[7] = np.nan
+        return {"raw": make_unseen(0.7, len(rows)), "ema": scores}
+
+    monkeypatch.setattr(compare, "train_member", lambda *_: None)
+    monkeypatch.setattr(compare, "judge_unseen", judge_unseen)
+    with pytest.raises(TrainingError, match=r"log-odds by the ema weights: .* rows 7 \(1 rows\)"):
+        main(project / "out", overrides=["compare.rows=[40]"])
+    table = pd.read_csv(project / "out" / "compare.csv").set_index("entry")
+    assert table["seeds"].to_dict() == {"natural": 2, "natural + EMA": 2, "slow": 0}
 
 
 def test_real_networks_are_compared_and_not_trained_twice(project, monkeypatch):
