@@ -81,12 +81,12 @@ class PictureError(_ProblemsError):
 
 
 class TrainingError(_ProblemsError):
-    """Members could not be trained, or not kept; others were."""
+    """Members, or runs of a comparison, could not be trained, or not kept; others were."""
 
-    def __init__(self, failures: Sequence[str], count: int) -> None:
-        """`count` is that of all members that were to be trained."""
+    def __init__(self, failures: Sequence[str], count: int, noun: str = "members") -> None:
+        """`count` is that of all that were to be trained."""
         super().__init__(
-            f"{len(failures)} of {count} members", failures, "The same command tries them again."
+            f"{len(failures)} of {count} {noun}", failures, "The same command tries them again."
         )
 
 

@@ -62,8 +62,17 @@ class Interruption:
             raise Stopped(f"({signal.Signals(number).name})")
 
     def stop_at_once(self) -> None:
-        """From now on a signal raises `Stopped` wherever it comes: there is nothing to save."""
+        """From now on a signal raises `Stopped` wherever it comes: there is nothing to save.
+
+        So does one that was noted before.
+        """
         self._at_once = True
+        if self._signal is not None:
+            raise Stopped(f"({signal.Signals(self._signal).name})")
+
+    def note_signals(self) -> None:
+        """From now on signals are noted only, as at first: there is something to save."""
+        self._at_once = False
 
     @property
     def seconds_left(self) -> float | None:

@@ -3,12 +3,13 @@
 Each finished run is a JSON of its own with a key of all that it depends on: settings, rows, train
 manifest, pixels, seed; beside it lie its log-odds of the judged rows, float32. The code is no part
 of it: after an update, name another folder. They lie with the results, not in `resume_dir`: tables
-are made of them, so they stay when all are done.
+are made of them, so they stay when all are done. A run that diverged leaves a JSON that says so.
 """
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from features.core.files import (
     write_sealed,
 )
 from features.core.manifest import LearnRows, Manifest, count_classes
-from features.errors import ConfigError, IntegrityError, MissingArtifactError
+from features.errors import ConfigError, IntegrityError, MissingArtifactError, NotFiniteError
 from features.settings.compare import CompareParams
 from features.settings.training import MemberSettings
 from stage1_cnn.compare.judged_rows import JudgedRows
@@ -37,6 +38,7 @@ Scores = Mapping[str, UnseenScores]
 """By weights: `raw`, `ema`."""
 FORM = {"key": str, "seconds": float, "scores": dict, "log_odds": str}
 ARRAY = ".npy"
+DIVERGED = ".diverged.json"
 _log = logging.getLogger("forgerystack")
 
 
@@ -195,26 +197,50 @@ def read_finished(plan: Sequence[Run], folder: Path) -> dict[str, Finished]:
     return found
 
 
+def read_diverged(
+    plan: Sequence[Run], folder: Path, finished: Container[str] = ()
+) -> dict[str, str]:
+    """Why runs of `plan` diverged, by name; but for those that are `finished` by now."""
+    found = {}
+    for run in plan:
+        path = _find_file(folder, run).with_suffix(DIVERGED)
+        with suppress(MissingArtifactError, IntegrityError):
+            facts = read_sealed(path, "compare", {"key": str, "reason": str})
+            if facts["key"] == run.key and run.name not in finished:
+                found[run.name] = facts["reason"]
+    return found
+
+
 def make_runs(
     plan: Sequence[Run], folder: Path, execute: Callable[[Run], Scores], clock: Clock
 ) -> list[Run]:
     """Makes the runs that are not finished, each written as soon as it ends.
 
-    Returns those that are left because they would not fit into the time.
+    One that diverges stops no other, and is tried again by the next call, after all others. Returns
+    those that are left because they would not fit into the time.
     """
     finished = read_finished(plan, folder)
     for run in plan:
         if run.name in finished:
             clock.add(run, finished[run.name].seconds)
+    diverged = read_diverged(plan, folder, finished)
     waiting = [run for run in plan if run.name not in finished]
+    waiting.sort(key=lambda run: run.name in diverged)
     _log.info("compare: %d runs, %d of them to make", len(plan), len(waiting))
     for place, run in enumerate(waiting):
         if not clock.allows(run):
             return waiting[place:]
         start = time.perf_counter()
-        scores = execute(run)
+        path = _find_file(folder, run)
+        try:
+            scores = execute(run)
+        except NotFiniteError as error:
+            _log.warning("compare: %s diverged and is left out: %s", run.name, error)
+            write_sealed(path.with_suffix(DIVERGED), {"key": run.key, "reason": str(error)})
+            continue
         seconds = time.perf_counter() - start
-        _write_run(_find_file(folder, run), run, scores, seconds)
+        _write_run(path, run, scores, seconds)
+        path.with_suffix(DIVERGED).unlink(missing_ok=True)
         clock.add(run, seconds)
         rest = waiting[place + 1 :]
         _log.info(

@@ -9,6 +9,7 @@ balanced.over_rows.describe_difference()
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
@@ -77,6 +78,8 @@ class PairedDifference:
     estimate: SeedMean
     p_holm: float | None = None
     """p of the paired t test, corrected for all differences of this measure."""
+    diverged: int = 0
+    """Seeds that the entry has no weights of: it may not be called better for that."""
 
     @property
     def seeds_needed(self) -> int | None:
@@ -85,11 +88,15 @@ class PairedDifference:
 
     @property
     def verdict(self) -> str:
-        """`better`, `worse` or `cannot tell with S seeds`."""
+        """`better`, `worse`, `cannot tell with S seeds` or `cannot tell: D seeds diverged`."""
         if self.p_holm is None or self.p_holm > 1 - LEVEL:
             seeds = self.estimate.seeds
             return f"cannot tell with {seeds} seed{'s' if seeds > 1 else ''}"
-        return "better" if self.estimate.mean > 0 else "worse"
+        if self.estimate.mean < 0:
+            return "worse"
+        if self.diverged:
+            return f"cannot tell: {self.diverged} seed{'s' if self.diverged > 1 else ''} diverged"
+        return "better"
 
 
 @dataclass(frozen=True)
@@ -107,11 +114,13 @@ class Entry:
     over_rows: AucEstimate | None = None
     """Its mean AUC minus that of the baseline, as other rows would move it; over seeds that both
     have."""
+    diverged: int = 0
+    """Seeds that are left out, since their trainings diverged; without any other, means are NaN."""
 
 
 def estimate_mean(values: Sequence[float]) -> SeedMean:
-    """Mean of one value a seed, with Student's 95 % interval."""
-    seeds, mean = len(values), float(np.mean(values))
+    """Mean of one value a seed, with Student's 95 % interval; NaN without any."""
+    seeds, mean = len(values), float(np.mean(values)) if values else float("nan")
     if seeds < 2:
         return SeedMean(mean, seeds)
     sd = float(np.std(values, ddof=1))
@@ -156,15 +165,20 @@ def bound_sd(seeds: int) -> tuple[float, float]:
 
 
 def summarise_runs(
-    runs: Sequence[RunScores], variants: Sequence[str], judged: RowFacts | None = None
+    runs: Sequence[RunScores],
+    variants: Sequence[str],
+    judged: RowFacts | None = None,
+    diverged: Iterable[tuple[int, str]] = (),
 ) -> list[Entry]:
     """One entry for each (rows, variant, weights) with a run, in this order.
+
+    `diverged`: rows and variant of each run that did. A variant all of whose runs did has an entry.
 
     The baseline of all entries of the same rows is the last weights of the first of `variants`.
     `judged`: the rows whose log-odds the runs hold; without them nothing is said over rows.
     """
-    entries = []
-    for rows in sorted({run.rows for run in runs}):
+    entries, lost = [], Counter(diverged)
+    for rows in sorted({run.rows for run in runs} | {rows for rows, _ in lost}):
         baseline: _BySeed = {}
         for variant in variants:
             for weights, suffix in SUFFIX.items():
@@ -173,13 +187,18 @@ def summarise_runs(
                     for run in sorted(runs, key=lambda run: run.seed)
                     if (run.rows, run.variant) == (rows, variant) and weights in run.scores
                 }
-                if (variant, weights) == (variants[0], "raw"):
-                    entries += [_build_entry(rows, variant, own, {}, judged)] if own else []
-                    baseline = own
-                elif own:
+                count = lost[rows, variant]
+                if own or (weights == "raw" and count):
                     entry = _build_entry(rows, variant + suffix, own, baseline, judged)
-                    entries.append(entry)
+                    entries.append(_mark_diverged(entry, count))
+                if (variant, weights) == (variants[0], "raw"):
+                    baseline = own
     return _correct_entries(entries)
+
+
+def _mark_diverged(entry: Entry, count: int) -> Entry:
+    differences = {m: replace(d, diverged=count) for m, d in entry.differences.items()}
+    return replace(entry, diverged=count, differences=differences)
 
 
 def measure_own_limit(runs: Iterable[RunScores]) -> float | None:

@@ -72,7 +72,7 @@ def build_grids(entries: Sequence[Entry], baseline: str) -> list[Grid]:
     seeds and over rows."""
     headers = ("rows", "entry", "seeds", *(TITLES[m] for m in SHOWN))
     means = [
-        (f"{e.rows:,}", e.name, str(e.seeds), *(format_mean(e.means[m]) for m in SHOWN))
+        (f"{e.rows:,}", e.name, _count_seeds(e), *(format_mean(e.means[m]) for m in SHOWN))
         for e in entries
     ]
     grids = [Grid("Mean over seeds ± 95 %", headers, means)]
@@ -85,15 +85,23 @@ def build_grids(entries: Sequence[Entry], baseline: str) -> list[Grid]:
     if over_rows:
         texts = ("rows", "entry", "Δ AUC", "other rows")
         rows = [
-            (f"{e.rows:,}", e.name, found.describe_difference(), _judge_over_rows(found))
+            (f"{e.rows:,}", e.name, found.describe_difference(), _judge_over_rows(e, found))
             for e, found in over_rows
         ]
         grids.append(Grid(f"Against {baseline}, paired by row; 95 % over rows", texts, rows))
     return grids
 
 
-def _judge_over_rows(found: AucEstimate) -> str:
-    return OTHER_ROWS[find_side(found.low, found.high)]
+def _count_seeds(entry: Entry) -> str:
+    """`3`, or `2 of 3` where others diverged."""
+    if not entry.diverged:
+        return str(entry.seeds)
+    return f"{entry.seeds} of {entry.seeds + entry.diverged}"
+
+
+def _judge_over_rows(entry: Entry, found: AucEstimate) -> str:
+    side = find_side(found.low, found.high)
+    return OTHER_ROWS["around" if side == "above" and entry.diverged else side]
 
 
 def _list_differences(entry: Entry) -> list[str]:
@@ -105,7 +113,9 @@ def _list_differences(entry: Entry) -> list[str]:
 
 
 def format_mean(value: SeedMean, sign: str = "") -> str:
-    """`0.9560 ± 0.0120`; without an interval from one seed."""
+    """`0.9560 ± 0.0120`; without an interval from one seed, a dash from none."""
+    if not value.seeds:
+        return NO_VALUE
     return format_margin(value.mean, value.half, sign)
 
 
@@ -117,8 +127,12 @@ def format_seeds(seeds: int | None) -> str:
 
 
 def list_verdicts(entries: Sequence[Entry], baseline: str) -> list[str]:
-    """One sentence for each entry that is compared."""
+    """One sentence for each entry that is compared, and for those that cannot be."""
     return [
+        f"{entry.rows:,} rows: {entry.name} diverged with every seed ({entry.diverged})"
+        for entry in entries
+        if not entry.seeds
+    ] + [
         f"{entry.rows:,} rows: {entry.name} against {baseline}: "
         + "; ".join(f"{TITLES[m]} {_describe_verdict(d)}" for m, d in entry.differences.items())
         for entry in entries
@@ -150,6 +164,12 @@ def list_notes(entries: Sequence[Entry], judges: Judges, kinds: Collection[Kind]
             f"Paired by row: how other rows like those of {name}, group by group, would move the "
             "mean difference over seeds; the same trainings, and each interval by itself. Rely on "
             "a gain that both tables show."
+        )
+    lacking = [f"{e.name} ({e.rows:,} rows)" for e in entries if e.diverged]
+    if lacking:
+        notes.append(
+            f"Seeds that diverged are left out of all figures of {', '.join(lacking)}, and flatter "
+            "them: none of these is called better."
         )
     if "frozen" in kinds:
         notes.append(
@@ -216,6 +236,7 @@ def build_csv(entries: Sequence[Entry]) -> pd.DataFrame:
 
 def _flatten_entry(entry: Entry) -> dict[str, Any]:
     row: dict[str, Any] = {"rows": entry.rows, "entry": entry.name, "seeds": entry.seeds}
+    row["diverged"] = entry.diverged
     for measure in MEASURES:
         row |= _flatten_mean(measure, entry.means[measure])
     for measure in TESTED:

@@ -161,7 +161,8 @@ def run(
             held.enter_context(hold(out, limits.resume_dir))
         else:
             _log.setLevel(logging.WARNING)
-        task = open_task(params, backbone, fold, member_dir)
+        with processes.meet_after():  # each machine may decode into a store of its own
+            task = open_task(params, backbone, fold, member_dir)
         with Interruption(limits.max_minutes) as interruption:
             parts = build_parts(task, params, processes, interruption)
             _log.info(

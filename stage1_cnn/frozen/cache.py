@@ -8,8 +8,9 @@ embedded = embed_rows(look, train, store, interruption)
 """
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from filelock import FileLock, Timeout
 from features.artifacts.row_blocks import Arrays, RowBlocks
 from features.core.files import digest_json, write_sealed
 from features.core.manifest import Manifest
-from features.errors import ConfigError
+from features.errors import ConfigError, Stopped
 from features.pixels.store import ImageStore
 from features.runtime.interruption import Interruption
 from stage1_cnn.frozen.embedded import Embedded, Singles, Squares, list_all_squares
@@ -35,7 +36,7 @@ from stage1_cnn.frozen.known import (
     open_blocks,
 )
 from stage1_cnn.frozen.shared_look import SharedBlocks, SharedLook, covers
-from stage1_cnn.networks.devices import fixed_algorithms, tell_memory
+from stage1_cnn.networks.devices import fixed_algorithms, read_later, tell_memory
 from stage1_cnn.scoring.engines import Engine
 from stage1_cnn.scoring.feeding import Loaded, feed, gather_pixels
 from stage1_cnn.scoring.filling import ScoreTask, fill_blocks
@@ -43,6 +44,8 @@ from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.scoring.rows import find_batch_size
 
 FOLDER = "embeddings"
+WAIT_SECONDS = 1.0
+"""That the first process waits for another one before it looks whether to stop."""
 _log = logging.getLogger("forgerystack")
 
 
@@ -72,8 +75,9 @@ def embed_rows(
     place = _find_place(look, 0, manifest, count)
     copied, opened = 0, dict[int, RowBlocks]()
     with ExitStack() as held:
+        _wait_for_lock(held, place, processes, interruption)
         if processes.is_first:
-            first, copied = _open_blocks(held, place, names)
+            first, copied = _open_blocks(place, names)
             others = _open_companions(held, look, manifest, first.list_missing(), names)
             opened = {0: first, **others}
         engine, chosen = look.join(processes.broadcast(list(opened)))
@@ -106,23 +110,42 @@ def _find_place(look: SharedLook, number: int, manifest: Manifest, count: int) -
     return EmbeddingPlace(folder, key, look.widths[number])
 
 
-def _open_blocks(
-    held: ExitStack, place: EmbeddingPlace, names: Names, may_wait: bool = True
-) -> tuple[RowBlocks, int]:
-    """What is there of the embeddings, with what other lists held, which is counted.
+def _wait_for_lock(
+    held: ExitStack, place: EmbeddingPlace, processes: Processes, interruption: Interruption
+) -> None:
+    """Until nobody else fills the place, and nobody will while `held` is. Raises `Stopped`.
 
-    Nobody else fills them while `held` is. Raises `Timeout` where somebody does, unless it waits.
+    The first process has the lock; all ask each other every second, so none is taken for lost.
     """
+    told = False
+    while True:
+        has = processes.is_first and _lock(held, place, WAIT_SECONDS)
+        reason = None if has else interruption.find_reason()
+        done, stopping = processes.any(has, reason is not None)
+        if done:
+            return
+        if stopping:
+            cause = reason or "another process was"
+            raise Stopped(f"while another process worked in {place.folder} ({cause})")
+        if not told:
+            _log.info("embeddings: waiting for another process that works in %s", place.folder)
+        told = True
+
+
+def _lock(held: ExitStack, place: EmbeddingPlace, seconds: float) -> bool:
+    """Whether nobody else fills the place within so many seconds, nor while `held` is."""
     place.folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(place.folder / LOCK)
     try:
-        lock.acquire(timeout=1 if may_wait else 0)
+        lock.acquire(timeout=seconds)
     except Timeout:
-        if not may_wait:
-            raise
-        _log.info("embeddings: waiting for another process that works in %s", place.folder)
-        lock.acquire()
+        return False
     held.callback(lock.release)
+    return True
+
+
+def _open_blocks(place: EmbeddingPlace, names: Names) -> tuple[RowBlocks, int]:
+    """What is there of the embeddings, with what other lists held, which is counted; under lock."""
     write_sealed(place.folder / KEY, {"key": place.key})
     blocks = open_blocks(place.folder, len(names), place.width)
     return blocks, copy_known(blocks, names, list_relatives(*place))
@@ -139,8 +162,10 @@ def _open_companions(
     found = dict[int, RowBlocks]()
     for number in range(1, len(look.encodings)) if missing else ():
         place = _find_place(look, number, manifest, len(names))
-        with suppress(Timeout), ExitStack() as own:
-            blocks, _ = _open_blocks(own, place, names, may_wait=False)
+        with ExitStack() as own:
+            if not _lock(own, place, 0):
+                continue
+            blocks, _ = _open_blocks(place, names)
             if covers(blocks.list_missing(), missing):
                 found[number] = blocks
                 held.enter_context(own.pop_all())
@@ -156,7 +181,7 @@ def _embed_squares(
     processes: Processes,
 ) -> Iterator[Singles]:
     """Embeddings `(b, width)` of the squares at `places`, batch by batch, all of each on every
-    process."""
+    process; a batch is read back only when the next one is on its way."""
     size = find_batch_size(engine) * processes.world
     batches = [places[i : i + size] for i in range(0, len(places), size)]
 
@@ -166,13 +191,22 @@ def _embed_squares(
         pixels = gather_pixels(store, squares.shown[own], engine.device, corners)
         return Loaded((pixels,), len(batches[number]))
 
+    def start(pixels: torch.Tensor) -> Callable[[], Singles]:
+        if not len(pixels):
+            return lambda: np.empty((0, width), np.float32)
+        whole = engine(_fill_up(pixels, size // processes.world))[1]
+        read = read_later(whole[: len(pixels)])
+        return lambda: read()[0].numpy()
+
+    coming: deque[tuple[Callable[[], Singles], int]] = deque()
     with tell_memory(engine.device), fixed_algorithms():
         for (pixels,), total in feed(load, 0, len(batches), engine.device):
-            part = np.empty((0, width), np.float32)
-            if len(pixels):
-                whole = engine(_fill_up(pixels, size // processes.world))[1]
-                part = whole[: len(pixels)].cpu().numpy()
-            yield processes.gather(part, total)
+            coming.append((start(pixels), total))
+            if len(coming) > 1:
+                read, rows = coming.popleft()
+                yield processes.gather(read(), rows)
+        for read, rows in coming:
+            yield processes.gather(read(), rows)
 
 
 def _fill_up(pixels: torch.Tensor, size: int) -> torch.Tensor:

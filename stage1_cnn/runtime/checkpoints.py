@@ -1,7 +1,7 @@
 """Saved states of a training that may be cut off.
 
 A run's folder (`features.runtime.run_folder`) holds the two latest ones, `<step>-<sha256>.pt`. A
-state that is damaged does not count.
+state that is damaged is removed: it would push out good ones of earlier steps.
 """
 
 import io
@@ -36,6 +36,7 @@ class Checkpoints:
                 except (pickle.UnpicklingError, RuntimeError, EOFError):
                     pass  # no state of ours, whatever its name says
             _log.warning("%s is damaged and passed over", path)
+            path.unlink()
         return None
 
     def save(self, step: int, state: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ order. With one process they cost nothing.
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -18,7 +18,12 @@ from torch import Tensor
 
 from features.errors import LostProcessError, Stopped
 from stage1_cnn.networks.devices import pick_device, prepare_device
-from stage1_cnn.scoring.roll_call import is_of_connection, open_roll_call, read_timeout
+from stage1_cnn.scoring.roll_call import (
+    RollCall,
+    is_of_connection,
+    open_roll_call,
+    read_timeout,
+)
 
 Value = TypeVar("Value")
 
@@ -41,11 +46,19 @@ class Processes:
     world: int = 1
     _host: Any = field(default=None, repr=False)
     """Group for values in the host's memory: asking the others must not wait for the device."""
+    _calls: RollCall | None = field(default=None, repr=False)
 
     @property
     def is_first(self) -> bool:
         """Whether this is the one that writes files and logs."""
         return self.rank == 0
+
+    def meet_after(self) -> AbstractContextManager[None]:
+        """For what each process does by itself, however long it takes some: all meet at its end.
+
+        Between other questions a process may take but `FORGERYSTACK_PROCESS_TIMEOUT`.
+        """
+        return nullcontext() if self._calls is None else self._calls.meet_after(read_timeout())
 
     def add(self, values: Tensor) -> Tensor:
         """The sum over all processes of a tensor on the device, the same on each."""
@@ -120,7 +133,7 @@ def join_processes() -> Iterator[Processes]:
     )
     host = dist.new_group(backend="gloo", timeout=timeout)
     try:
-        yield Processes(device, calls.rank, world, host)
+        yield Processes(device, calls.rank, world, host, calls)
     except Stopped:
         dist.destroy_process_group()
         raise

@@ -47,18 +47,16 @@ class Curve:
     def __call__(self, last: nn.Module, ema: nn.Module | None) -> Figures:
         """`raw_auc`, `raw_log_loss`, and with an average `ema_auc`, `ema_log_loss`.
 
-        They are of raw log-odds, as in `fold_metrics`: `None` where a class has no row, left out
-        where a log-odds is no number.
+        They are of raw log-odds, as in `fold_metrics`: `None` where a class has no row, or a
+        log-odds is no number.
         """
         found: Figures = {}
         for name, network in (("raw", last), ("ema", ema)):
             if network is None:
                 continue
             self.engine.network.load_state_dict(merge_low_rank(network))
-            log_odds = self._score()
-            if np.isfinite(log_odds).all():
-                figures = measure_figures(self._labels, log_odds, self._groups)
-                found |= {f"{name}_{figure}": figures[figure] for figure in KEPT}
+            figures = measure_figures(self._labels, self._score(), self._groups)
+            found |= {f"{name}_{figure}": figures[figure] for figure in KEPT}
         return found
 
     def _score(self) -> Floats:

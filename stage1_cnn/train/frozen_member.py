@@ -15,7 +15,7 @@ from features.settings.images import Images
 from features.settings.scoring import Scoring
 from features.settings.training import MemberSettings
 from stage1_cnn.frozen.cache import embed_rows
-from stage1_cnn.frozen.embedded import Embedded, Head, Singles
+from stage1_cnn.frozen.embedded import Embedded, Singles
 from stage1_cnn.frozen.encoding import Encoding, digest_weights, identify_encoder
 from stage1_cnn.frozen.head import FittedHead, fit_head
 from stage1_cnn.frozen.shared_look import choose_companions, open_shared_look
@@ -25,7 +25,7 @@ from stage1_cnn.runtime.session import Sessions
 from stage1_cnn.sampling.loader import list_candidates
 from stage1_cnn.sampling.samplers import weigh_draws
 from stage1_cnn.sampling.training_task import TrainingTask
-from stage1_cnn.train.fold_metrics import UnseenScores, describe_figures, measure_figures
+from stage1_cnn.train.fold_metrics import UnseenScores, check_kept_scores, judge_log_odds
 from stage1_cnn.train.loop import Trained
 from stage1_cnn.tuning.learned import count_frozen
 
@@ -52,7 +52,8 @@ def embed_train(
 ) -> EmbeddedTrain:
     """Computes what is not there yet, for those of `others`, too, that read the same encoder.
 
-    `others`: as `params.yaml` has them. Raises `Stopped`, with all that was computed kept.
+    `others`: as `params.yaml` has them. Raises `Stopped`, with all that was computed kept; signals
+    are noted only, until somebody calls `stop_at_once` again.
     """
     network = build_network(settings)
     assert isinstance(network, FrozenNetwork)
@@ -60,6 +61,7 @@ def embed_train(
     encoding = Encoding(settings, encoder, Scoring(), images)
     companions = choose_companions(settings, others)
     look = open_shared_look(encoding, network, sessions.processes, companions)
+    sessions.interruption.note_signals()
     embedded = embed_rows(look, train, store, sessions.interruption)
     return EmbeddedTrain(network, encoder, embedded)
 
@@ -93,7 +95,8 @@ def fit_member(
 ) -> tuple[Trained, dict[str, UnseenScores]]:
     """The encoder under a head that knows `task.rows`, and what it says of the rows `unseen`.
 
-    `others`: as of `embed_train`. Raises `Stopped`, with the embeddings that were computed kept.
+    `others`: as of `embed_train`. Raises `Stopped`, with the embeddings that were computed kept,
+    and as `fit_rows`, `check_kept_scores`.
     """
     start, settings, train = time.perf_counter(), task.settings, task.train
     embedded = embed_train(settings, task.store, train, images, sessions, others)
@@ -101,8 +104,10 @@ def fit_member(
     head = fit_rows(settings, train, task.rows, embedded.rows, task.seed).head
     network = embedded.network
     set_head(network, torch.from_numpy(head.weight), head.bias)
-    judged = _judge(embedded.rows, head, train, unseen)
-    _log.info("fold left out: %s", describe_figures(judged.figures))
+    log_odds = head.score(embedded.rows.average(unseen)).astype(np.float64)
+    title = "fold left out"
+    judged = {"raw": judge_log_odds(title, train, unseen, log_odds, sessions.processes)}
+    check_kept_scores(judged, unseen)
     state = {name: value.cpu() for name, value in network.state_dict().items()}
     count = len(task.rows.row_ids)
     trained = Trained(
@@ -114,7 +119,7 @@ def fit_member(
         total=count,
         encoder=embedded.encoder,
     )
-    return trained, {"raw": judged}
+    return trained, judged
 
 
 def _average_finite(embedded: Embedded, row_ids: Ids, settings: MemberSettings) -> Singles:
@@ -124,9 +129,3 @@ def _average_finite(embedded: Embedded, row_ids: Ids, settings: MemberSettings) 
     if not finite.all():
         raise NotFiniteError(f"embeddings by {settings.model}", row_ids[~finite])
     return found
-
-
-def _judge(embedded: Embedded, head: Head, train: Manifest, rows: Ids) -> UnseenScores:
-    log_odds = head.score(embedded.average(rows)).astype(np.float64)
-    figures = measure_figures(train.labels[rows], log_odds, train.groups[rows])
-    return UnseenScores(log_odds, figures)

@@ -78,7 +78,8 @@ def run(params: TrainParams, backbone: str, fold: int, out: Path, limits: RunLim
             held.enter_context(hold(out, limits.resume_dir))
         else:
             _log.setLevel(logging.WARNING)
-        task = prepare_task(params, backbone, fold)
+        with processes.meet_after():  # each machine may decode into a store of its own
+            task = prepare_task(params, backbone, fold)
         _log.info(
             "train %s-%d: %s, %d rows, on %s%s",
             backbone, fold, describe_model(params.backbones[backbone].model, task.settings.model),

@@ -70,11 +70,14 @@ def run(
         sessions = Sessions(processes, interruption)
         others = [params.resolve_backbone(name) for name in params.backbones]
         for backbone in _choose_frozen(params, backbones):
+            interruption.stop_at_once()
             settings = settle_network(params.resolve_backbone(backbone))
             shown = (settings.images.mode, settings.image_size)
-            store = open_member_store(train, Path(params.data.root), params.images, *shown)
+            with processes.meet_after():
+                store = open_member_store(train, Path(params.data.root), params.images, *shown)
             embedded = embed_train(settings, store, train, params.images, sessions, others)
-            gains = judge_heads(settings, train, is_new, embedded.rows, params.seed)
+            interruption.stop_at_once()
+            gains = judge_heads(settings, train, is_new, embedded.rows, params.seed, sessions)
             entries += [UpdateEntry(backbone, weighing, found) for weighing, found in gains.items()]
     write_text(out / "update.csv", _build_table(entries).to_csv(index=False))
     _print(entries, domain, *count_classes(train.labels[is_new]))
@@ -82,19 +85,25 @@ def run(
 
 
 def judge_heads(
-    settings: MemberSettings, train: Manifest, is_new: Mask, embedded: Embedded, seed: int
+    settings: MemberSettings,
+    train: Manifest,
+    is_new: Mask,
+    embedded: Embedded,
+    seed: int,
+    sessions: Sessions,
 ) -> dict[str, Mapping[str, DomainGain]]:
     """Of each way to weigh the rows, what heads that know the new ones are against heads that know
     none of them and weigh as `sampling` says.
 
     On folds alone whose heads may learn from some of the new rows. Raises `ConfigError` where there
-    is none.
+    is none, `Stopped`.
     """
     judged: list[Ids] = []
     before: list[Floats] = []
     weighings = _list_weighings(settings, train, is_new)
     after: dict[str, list[Floats]] = {weighing: [] for weighing in weighings}
     for fold in sorted(set(train.folds[train.folds >= 0].tolist())):
+        sessions.check_time(f"before the heads of fold {fold}")
         rows = choose_rows(train, fold, settings.sampling, seed)
         known = is_new[rows.row_ids]
         if not known.any():

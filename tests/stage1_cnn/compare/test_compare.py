@@ -1,18 +1,23 @@
 """The command: where it reads and writes, how it stops, and one comparison of real trainings."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 from compared_runs import SETTINGS, make_unseen
-from frozen_task import make_frozen_project
+from frozen_task import count_pictures, make_frozen_project
 
 from features.core.manifest import write_manifest
-from features.errors import Stopped
+from features.errors import Stopped, TrainingError
 from stage1_cnn.compare import run as compare
 from stage1_cnn.compare.__main__ import main
+from stage1_cnn.scoring import rows
+from stage1_cnn.scoring.engines import TorchEngine
 
 FILES = {"compare.csv", "compare.md", "compare.png", "runs"}
 
@@ -95,6 +100,44 @@ def test_interrupted_it_stops_and_keeps_what_was_finished(project, calls, monkey
     assert len(list((project / "out" / "runs").glob("*.json"))) == 2
 
 
+@pytest.mark.fault(
+    "a run of a comparison that diverges",
+    "the others are made; tables say what they lack, then an error that lists it",
+    "Numbers and memory",
+)
+def test_a_variant_that_diverges_is_told_and_all_others_are_compared(project, capsys):
+    rates = {"natural": {}, "wild": {"optimizer": {"name": "sgd", "lr": 1e20}}}
+    variants = f"compare.variants={json.dumps(rates)}"
+    small = ["compare.rows=[40]", "backbones.resnet.schedule.epochs=6", "ema.decay=null", variants]
+    with pytest.raises(TrainingError, match="2 of 4 runs: 2 problems") as caught:
+        main(project / "out", overrides=small)
+    assert [text.partition(":")[0] for text in caught.value.problems] == ["40-wild-0", "40-wild-1"]
+    table = pd.read_csv(project / "out" / "compare.csv").set_index("entry")
+    assert table[["seeds", "diverged"]].to_numpy().tolist() == [[2, 0], [0, 2]]
+    assert table["auc"].isna().tolist() == [False, True]
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "40 wild 0 of 2 - - -" in shown
+    assert "40 rows: wild diverged with every seed (2)" in shown
+    with pytest.raises(Stopped, match="2 runs left"):
+        main(project / "out", max_minutes=0, overrides=small)
+    assert "Seeds that diverged are left out" in (project / "out" / "compare.md").read_text()
+
+
+def test_a_run_with_a_score_that_is_no_number_is_left_out(project, monkeypatch):
+    def judge_unseen(trained, task, rows, processes):
+        scores = make_unseen(0.8, len(rows))
+        if task.settings.optimizer.lr < 1e-3:
+            scores.log_odds[7] = np.nan
+        return {"raw": make_unseen(0.7, len(rows)), "ema": scores}
+
+    monkeypatch.setattr(compare, "train_member", lambda *_: None)
+    monkeypatch.setattr(compare, "judge_unseen", judge_unseen)
+    with pytest.raises(TrainingError, match=r"log-odds by the ema weights: .* rows 7 \(1 rows\)"):
+        main(project / "out", overrides=["compare.rows=[40]"])
+    table = pd.read_csv(project / "out" / "compare.csv").set_index("entry")
+    assert table["seeds"].to_dict() == {"natural": 2, "natural + EMA": 2, "slow": 0}
+
+
 def test_real_networks_are_compared_and_not_trained_twice(project, monkeypatch):
     overrides = ["compare.rows=[null]", "backbones.resnet.schedule.epochs=2"]
     main(project / "out", overrides=overrides)
@@ -120,6 +163,29 @@ def test_heads_of_a_frozen_encoder_are_compared(tmp_path, monkeypatch):
     notes = Path("out/compare.md").read_text()
     assert "inner folds by which the head's prior is chosen" in notes
     assert "not pretrained" not in notes
+
+
+def test_a_signal_in_a_later_run_loses_no_embedding(tmp_path, monkeypatch):
+    make_frozen_project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(rows, "CPU_BATCH", 16)
+    variants = {"plain": {"sampling": {"mode": "natural"}}, "small": {"image_size": 24}}
+    asked = ["compare.seeds=1", f"compare.variants={json.dumps(variants)}"]
+    seen = count_pictures(monkeypatch)
+    score = TorchEngine.__call__
+
+    def score_and_signal(engine, pixels):
+        if engine.side == 24 and seen[-1] == len(pixels) == 16:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return score(engine, pixels)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TorchEngine, "__call__", score_and_signal)
+        with pytest.raises(Stopped, match="1 runs left: all-small-0"):
+            main(Path("out"), overrides=asked)
+    seen.clear()
+    main(Path("out"), overrides=asked)
+    assert 0 < sum(seen) < 90
 
 
 def test_heads_and_pairs_are_variants(project, task):

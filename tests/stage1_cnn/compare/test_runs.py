@@ -8,12 +8,18 @@ from compared_runs import SETTINGS, make_unseen
 from small_task import make_table
 
 from features.core.manifest import count_classes, write_manifest
-from features.errors import ConfigError
+from features.errors import ConfigError, NotFiniteError
 from features.settings.compare import CompareParams
 from features.settings.sections import apply_overrides, validate_params
 from features.settings.training import Overrides, TrainingSections
 from stage1_cnn.compare.judged_rows import choose_judged
-from stage1_cnn.compare.runs import Clock, make_runs, plan_runs, read_finished
+from stage1_cnn.compare.runs import (
+    Clock,
+    make_runs,
+    plan_runs,
+    read_diverged,
+    read_finished,
+)
 
 
 def make_params(*overrides):
@@ -322,6 +328,38 @@ def test_runs_stop_before_one_that_would_not_fit(train, tmp_path):
     assert [run.name for run in left] == ["40-natural-1", "40-slow-1"]
     files = sorted((tmp_path / "runs").glob("*.json"))
     assert [json.loads(file.read_text())["variant"] for file in files] == ["natural", "slow"]
+
+
+class Diverging(Fake):
+    """One whose runs of a variant diverge."""
+
+    def __call__(self, run):
+        scores = super().__call__(run)
+        if run.variant == "natural":
+            raise NotFiniteError("loss of 11 steps in a row", [5, 78])
+        return scores
+
+
+def test_a_run_that_diverges_stops_no_other_and_is_tried_again_after_all_others(train, tmp_path):
+    params, fake = make_params("compare.rows=[40]"), Diverging()
+    assert make(params, train, tmp_path, fake) == []
+    assert fake.names == ["40-natural-0", "40-slow-0", "40-natural-1", "40-slow-1"]
+    assert list(read_finished(plan(params, train), tmp_path)) == ["40-slow-0", "40-slow-1"]
+    diverged = read_diverged(plan(params, train), tmp_path)
+    assert list(diverged) == ["40-natural-0", "40-natural-1"]
+    assert all("loss of 11 steps in a row" in reason for reason in diverged.values())
+
+    more = make_params("compare.rows=[40]", "compare.seeds=3")
+    again = Fake()
+    make(more, train, tmp_path, again)
+    assert again.names == ["40-natural-2", "40-slow-2", "40-natural-0", "40-natural-1"]
+    assert not read_diverged(plan(more, train), tmp_path)
+
+
+def test_a_run_that_diverged_under_other_settings_counts_for_nothing(train, tmp_path):
+    make(make_params("compare.rows=[40]"), train, tmp_path, Diverging())
+    other = make_params("compare.rows=[40]", "compare.variants.natural.optimizer.lr=1e-5")
+    assert not read_diverged(plan(other, train), tmp_path)
 
 
 def test_no_time_makes_nothing(train, tmp_path):

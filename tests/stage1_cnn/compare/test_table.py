@@ -120,6 +120,27 @@ def test_a_single_variant_has_no_second_table():
     assert (len(grids), verdicts, len(notes)) == (1, [], 2)
 
 
+def test_a_variant_that_diverges_with_some_seeds_is_not_called_better_for_it():
+    values = {("natural", "raw"): [*BASE, 0.8], ("balanced", "raw"): GOOD}
+    found = summarise_runs(make_runs(values), VARIANTS, diverged=[(100, "balanced")])
+    over = AucEstimate(0.05, 0.011, 0.09)
+    entries = [replace(e, over_rows=over) if e.name == "balanced" else e for e in found]
+    (means, _, over_rows), (verdict,), notes = make_parts(entries)
+    assert [cells[1:3] for cells in means.rows] == [("natural", "5"), ("balanced", "4 of 5")]
+    assert "AUC cannot tell: 1 seed diverged (p 0.0" in verdict
+    assert over_rows.rows[0][3] == "cannot tell"
+    assert "left out of all figures of balanced (100 rows)" in " ".join(notes)
+    table = build_csv(entries).set_index("entry")
+    assert table["diverged"].to_dict() == {"natural": 0, "balanced": 1}
+    assert table.loc["balanced", "delta_auc_verdict"] == "cannot tell: 1 seed diverged"
+
+
+def test_a_variant_that_diverges_and_is_worse_is_called_worse():
+    values = {("natural", "raw"): GOOD, ("balanced", "raw"): BASE}
+    entries = summarise_runs(make_runs(values), VARIANTS, diverged=[(100, "balanced")])
+    assert "AUC worse (p 0.0" in list_verdicts(entries, "natural")[0]
+
+
 def test_markdown_holds_the_same_cells():
     parts = make_parts(make_entries())
     text = format_markdown(*parts)

@@ -56,6 +56,18 @@ def test_a_damaged_state_is_passed_over_for_the_one_before(states, damage, caplo
     assert states.load() is None
 
 
+@pytest.mark.fault("a power cut")
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_a_damaged_state_pushes_out_no_good_one_of_an_earlier_step(states, damaged):
+    for path in list_files(states)[-damaged:]:
+        path.write_bytes(cut(path.read_bytes()))
+    states.load()
+    for step in (30, 40, 50):
+        states.save(step, make_state(step))
+    assert [int(path.stem.partition("-")[0]) for path in list_files(states)] == [40, 50]
+    check(states.load(), 50)
+
+
 @pytest.mark.fault(
     "SIGKILL while a state is saved",
     "goes on from the one before; what was left is swept",

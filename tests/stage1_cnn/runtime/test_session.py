@@ -110,6 +110,15 @@ def test_after_the_last_step_a_signal_stops_at_once():
         os.kill(os.getpid(), signal.SIGTERM)  # once is enough
 
 
+def test_a_signal_that_was_noted_stops_what_has_nothing_to_save():
+    with Interruption() as watched:
+        watched.stop_at_once()
+        watched.note_signals()
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(Stopped, match="SIGINT"):
+            watched.stop_at_once()
+
+
 @pytest.mark.fault("what started it is killed")
 def test_an_orphan_of_dvc_stops_and_one_of_a_shell_goes_on(clock, monkeypatch):
     shell = Interruption()

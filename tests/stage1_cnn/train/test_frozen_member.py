@@ -1,7 +1,12 @@
 """Members with a frozen encoder, from settings to dumps."""
 
 import json
+import os
 import shutil
+import signal
+import threading
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from dump_task import MEMBER, dump
+from filelock import FileLock
 from frozen_task import count_pictures, fit_member_of, make_frozen_project
 from graph_files import write_graph
 
@@ -17,10 +23,14 @@ from features.core.manifest import ROLES, read_manifest
 from features.errors import Stopped
 from features.pixels.store import open_store
 from features.settings.images import Images
+from features.settings.sections import load_params
+from features.settings.training import TrainParams
 from stage1_cnn.frozen import cache
 from stage1_cnn.networks.member import load_network, read_member
+from stage1_cnn.runtime.runs import RunLimits
 from stage1_cnn.scoring import filling, rows
 from stage1_cnn.scoring.engines import build_torch_engine
+from stage1_cnn.train.run import run
 
 MEMBERS = Path("artifacts/members/net")
 
@@ -126,6 +136,25 @@ def test_a_kill_loses_no_saved_embedding(pictures, monkeypatch):
     fit_member_of(0)
     assert sum(pictures) - before < 60
     assert (MEMBERS / "0" / "weights.safetensors").read_bytes() == whole
+
+
+def test_who_waits_for_anothers_embeddings_can_be_stopped(tmp_path, caplog):
+    caplog.set_level("INFO", logger="forgerystack")
+    with ExitStack() as held:
+        for folder in Path("store/embeddings").iterdir():
+            held.enter_context(FileLock(folder / "lock"))
+        timer = threading.Timer(2, os.kill, (os.getpid(), signal.SIGINT))
+        held.callback(timer.cancel)
+        timer.start()
+        start = time.monotonic()
+        with pytest.raises(Stopped, match=r"while another process worked in .* .SIGINT."):
+            fit_member_of(0, out=tmp_path / "member")
+        limits = RunLimits(Path("resume"), max_minutes=1e-6)
+        with pytest.raises(Stopped, match=r"while another process worked in .* .--max-minutes"):
+            run(load_params(TrainParams), "net", 0, tmp_path / "member", limits)
+        assert time.monotonic() - start < 60
+    assert "waiting for another process" in caplog.text
+    fit_member_of(0, out=tmp_path / "member")
 
 
 def test_damaged_embeddings_are_made_again(caplog):

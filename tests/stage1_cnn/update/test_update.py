@@ -1,5 +1,7 @@
 """What pictures of a new generator give a frozen encoder's head, and what they cost."""
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +9,17 @@ import pandas as pd
 import pytest
 from frozen_task import fit_member_of, make_frozen_project
 from small_task import make_settings, make_table
+from small_trainings import ALONE
 
 from features.core.manifest import NO_FOLD, Manifest, read_manifest, write_manifest
-from features.errors import ConfigError
+from features.errors import ConfigError, Stopped
+from features.runtime.interruption import Interruption
 from features.settings.sections import load_params
 from features.settings.training import TrainParams
 from stage1_cnn.frozen.embedded import Embedded, Squares
+from stage1_cnn.runtime.session import Sessions
 from stage1_cnn.scoring.engines import TorchEngine
+from stage1_cnn.update import run as update
 from stage1_cnn.update.gain import tell_gain
 from stage1_cnn.update.run import Domain, judge_heads, run
 
@@ -42,7 +48,8 @@ def judge(train, shows: float, noise_axes: int = 8):
     ids = np.arange(n)
     embedded = Embedded(Squares(ids, ids, None, None), embeddings)
     is_new = Domain("generator", "new").find(train)
-    return judge_heads(make_settings(), train, is_new, embedded, seed=0)
+    sessions = Sessions(ALONE, Interruption())
+    return judge_heads(make_settings(), train, is_new, embedded, 0, sessions)
 
 
 def test_what_is_gained_and_what_it_costs_is_told(train):
@@ -107,6 +114,26 @@ def test_the_command_writes_all_figures(project, capsys):
     assert set(table["backbone"]) == {"net"}
     assert table["difference"].to_numpy() == pytest.approx(table["after"] - table["before"])
     assert "generator new: " in capsys.readouterr().out
+
+
+def test_fits_are_stopped_by_a_signal_and_by_the_time(project, monkeypatch):
+    new = Domain("generator", "new")
+    run(load(), new, None, Path("out"))  # embeddings are there
+    with pytest.raises(Stopped, match=r"before the heads of fold 0 .--max-minutes"):
+        run(load(), new, None, Path("late"), max_minutes=1e-6)
+    fits: list[int] = []
+    fit = update.fit_rows
+
+    def signal_and_fit(*given):
+        fits.append(os.kill(os.getpid(), signal.SIGTERM))
+        return fit(*given)
+
+    monkeypatch.setattr(update, "fit_rows", signal_and_fit)
+    with pytest.raises(Stopped, match="SIGTERM"):
+        run(load(), new, None, Path("cut"))
+    assert not fits
+    assert not Path("late").exists()
+    assert not Path("cut").exists()
 
 
 def test_what_is_not_there_is_told(project):
