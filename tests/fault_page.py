@@ -41,7 +41,6 @@ TAIL = """
 
 | fault | why |
 |---|---|
-| one of several processes hangs | the others give up after the 10 minutes that torch waits: too long for a test, and no setting of this project |
 | a loader's worker that hangs | threads load; a read that never returns (a dead network disk) stops the system's own call, which nobody can end from within |
 | too little shared memory | threads share the pixels; NCCL, which does use it, needs several GPUs |
 """  # noqa: E501

@@ -1,10 +1,9 @@
 """One of two processes that train together on one device: `benchmarks.gpu.processes` starts both.
 
-python -m benchmarks.gpu.pair gloo|nccl RENDEZVOUS OUT, with `RANK` and `WORLD_SIZE` as `torchrun`
-sets them. The first writes the weights to OUT.
+python -m benchmarks.gpu.pair gloo|nccl OUT, in an environment as `torchrun` makes it. The first
+writes the weights to OUT.
 """
 
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -31,23 +30,20 @@ def start_pair(task: Task, processes: Processes) -> tuple[Trainer, BatchLoader]:
     return task.start(processes, model=model, ema=Ema(decay=0.9), optimizer=Optimizer(lr=1e-3))
 
 
-def choose_way(way: str, place: str) -> None:
-    """`join_processes` goes that way, and meets the other at the file `place`."""
+def choose_way(way: str) -> None:
+    """`join_processes` goes that way, whatever the device."""
     begin = dist.init_process_group
 
     def begin_so(backend: str, **options: Any) -> None:
-        if way != "nccl":
-            options.pop("device_id", None)
-        rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        begin(way, init_method=f"file://{place}", rank=rank, world_size=world, **options)
+        begin(way, **options)
 
     dist.init_process_group = begin_so
 
 
-def main(way: str, place: str, out: str) -> None:
+def main(way: str, out: str) -> None:
     """Train, and let the first write."""
     torch.set_num_threads(1)
-    choose_way(way, place)
+    choose_way(way)
     with tempfile.TemporaryDirectory() as folder, join_processes() as processes:
         trainer, loader = start_pair(Task(Path(folder)), processes)
         advance(trainer, loader, 0, STEPS)

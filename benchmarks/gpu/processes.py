@@ -5,6 +5,7 @@ memory, and by NCCL from 2.30 on, which refused that before.
 """
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -80,7 +81,7 @@ def run_pair(device: torch.device, way: str, folder: Path) -> dict[str, Tensor]:
 
     Raises `RuntimeError` where one of them fails, or they take too long.
     """
-    out, place = folder / f"{way}.pt", folder / f"{way}.rendezvous"
+    out = folder / f"{way}.pt"
     # Without an index in its name the device is that of the local rank: here one for both.
     environment = {
         **os.environ,
@@ -88,8 +89,10 @@ def run_pair(device: torch.device, way: str, folder: Path) -> dict[str, Tensor]:
         "FORGERYSTACK_DEVICE": device.type,
         "WORLD_SIZE": "2",
         "LOCAL_RANK": str(device.index or 0),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(find_free_port()),
     }
-    command = [sys.executable, "-m", "benchmarks.gpu.pair", way, str(place), str(out)]
+    command = [sys.executable, "-m", "benchmarks.gpu.pair", way, str(out)]
     started = [
         subprocess.Popen(command, cwd=ROOT, env=environment | {"RANK": str(rank)})
         for rank in range(2)
@@ -102,6 +105,14 @@ def run_pair(device: torch.device, way: str, folder: Path) -> dict[str, Tensor]:
             process.wait()
     found: dict[str, Tensor] = torch.load(out)
     return found
+
+
+def find_free_port() -> int:
+    """One that nobody listens on at the moment."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
 
 
 def wait_for(started: list[subprocess.Popen[bytes]], stop: float) -> None:

@@ -29,7 +29,10 @@ def run_program(code: str, tmp_path: Path, name: str = "numbers", seconds: float
     return lines
 
 
-@pytest.mark.parametrize("group", ["numbers", pytest.param("training", marks=pytest.mark.scale)])
+LONG = [pytest.param(group, marks=pytest.mark.scale) for group in ("training", "processes")]
+
+
+@pytest.mark.parametrize("group", ["numbers", *LONG])
 def test_each_check_is_a_line_and_none_fails_on_a_cpu(tmp_path, group):
     done = run_check("--device", "cpu", "--quick", "--group", group, "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
