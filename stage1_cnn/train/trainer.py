@@ -111,7 +111,7 @@ class Trainer:
         if self._forward is None or self.step == self.frozen_steps:
             self._wrap()
         images, targets, weights = self.prepare(batch)
-        row_weights = self.loss.row_weights(targets, weights, self.processes.add)
+        row_weights = self.loss.row_weights(targets, weights, self.batch_size, self.processes.add)
         self._before.take()
         self.optimizer.zero_grad()
         loss, by_row = self._descend(images, targets, row_weights)
