@@ -235,9 +235,9 @@ def _count_draws(loader: BatchLoader, steps: int) -> DrawCounter:
 
 def _describe_bad_steps(trainer: Trainer, progress: Progress) -> NotFiniteError:
     parts = trainer.processes.collect(trainer.bad_rows.tolist())
-    count = progress.skipped_in_row
+    bad, count = [row for part in parts for row in part], progress.skipped_in_row
     what = f"loss of {count} steps in a row, {trainer.step - count + 1} to {trainer.step}"
-    return NotFiniteError(what, [row for part in parts for row in part])
+    return NotFiniteError(what, None if len(bad) == trainer.batch_size else bad)
 
 
 def _log_epoch(row: Row, trainer: Trainer, epochs: int, pace: EpochPace) -> None:

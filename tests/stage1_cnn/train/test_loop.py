@@ -149,9 +149,25 @@ def test_raw_and_averaged_weights_are_judged_on_the_fold_left_out(task, trained)
 
 
 @pytest.mark.fault("a loss that is no number")
-def test_a_loss_that_is_no_number_stops_and_names_rows(task):
-    with pytest.raises(NotFiniteError, match=r"loss of 11 steps in a row, 2 to 12: .* rows \d+"):
+def test_a_loss_that_is_no_number_stops_and_names_rows(task, monkeypatch):
+    manifest, _ = task
+    bad, prepare = int(manifest.rows_to_learn(0).row_ids[40]), Trainer.prepare
+
+    def spoil(trainer, batch):
+        images, *rest = prepare(trainer, batch)
+        images[batch.row_ids == bad] = torch.nan
+        return images, *rest
+
+    monkeypatch.setattr(Trainer, "prepare", spoil)
+    schedule = Schedule(epochs=2, warmup_epochs=0.5, batch_size=16, max_skipped=0)
+    with pytest.raises(NotFiniteError, match=rf"loss of 1 steps .* rows {bad} \(1 rows\)"):
+        train(task, model="test_convnext", schedule=schedule)
+
+
+def test_where_no_row_has_a_loss_the_weights_are_blamed(task):
+    with pytest.raises(NotFiniteError, match=r"loss of 11 steps in a row, 2 to 12: .* weights") as e:
         train(task, optimizer=Optimizer(name="sgd", lr=1e20))
+    assert "rows" not in str(e.value)
 
 
 def test_seconds_are_those_of_the_images_of_this_run(task, tmp_path):
