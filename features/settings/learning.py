@@ -156,7 +156,8 @@ class Schedule(Section):
     batch_size: Annotated[int, Field(ge=2)] = 64
     """Images of one step of the optimiser, over all processes."""
     accumulate: PositiveInt = 1
-    """Parts that a batch is computed in, one after the other, where it does not fit into memory."""
+    """Parts that a batch is computed in, one after the other, where it does not fit into memory.
+    The same step, but for batch norm, which sees one part at a time."""
     decay: Literal["cosine", "linear", "constant"] = "cosine"
     """How the learning rate falls to zero after the warm-up, or that it stays."""
     soup: PositiveInt = 1

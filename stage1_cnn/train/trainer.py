@@ -180,6 +180,12 @@ class Trainer:
             self.ema.update(self.network, step=self.step)
 
     @property
+    def learns_statistics(self) -> bool:
+        """Whether batch norm goes by the rows that are computed at once."""
+        learns = self.settings.optimizer.tune in LEARNS_STATISTICS
+        return learns and any(isinstance(m, _BatchNorm) for m in self.network.modules())
+
+    @property
     def learning_rate(self) -> float:
         """The rate of the latest step, before any scale of a layer."""
         return max(float(group["lr"]) / group["lr_scale"] for group in self.optimizer.param_groups)

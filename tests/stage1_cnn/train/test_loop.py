@@ -165,7 +165,9 @@ def test_a_loss_that_is_no_number_stops_and_names_rows(task, monkeypatch):
 
 
 def test_where_no_row_has_a_loss_the_weights_are_blamed(task):
-    with pytest.raises(NotFiniteError, match=r"loss of 11 steps in a row, 2 to 12: .* weights") as e:
+    with pytest.raises(
+        NotFiniteError, match=r"loss of 11 steps in a row, 2 to 12: .* weights"
+    ) as e:
         train(task, optimizer=Optimizer(name="sgd", lr=1e20))
     assert "rows" not in str(e.value)
 
@@ -366,6 +368,29 @@ def test_too_little_memory_on_the_device_says_what_to_do(task, monkeypatch, when
     monkeypatch.setattr(Trainer, when, run_out)
     with pytest.raises(DeviceMemoryError, match=r"schedule\.accumulate=2"):
         train(task)
+
+
+@pytest.mark.parametrize(
+    ("changes", "first"),
+    [
+        ({"model": "test_convnext"}, "Compute each batch in parts, with the same result: schedule"),
+        (
+            {},
+            "With the same result: network.checkpointing=true. Or compute each batch in parts, of",
+        ),
+        ({"optimizer": Optimizer(tune="head")}, "Compute each batch in parts, with the same"),
+        ({"network": Network(checkpointing=True)}, "Compute each batch in parts, of which batch"),
+    ],
+    ids=["layer-norm", "batch-norm", "fixed-statistics", "checkpointing"],
+)
+def test_what_changes_no_result_is_advised_first(task, monkeypatch, changes, first):
+    def run_out(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(Trainer, "advance", run_out)
+    with pytest.raises(DeviceMemoryError) as caught:
+        train(task, **changes)
+    assert first in str(caught.value)
 
 
 @pytest.mark.parametrize(
