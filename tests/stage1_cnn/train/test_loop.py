@@ -1,5 +1,6 @@
 import copy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from features.core.manifest import LearnRows
 from features.errors import ConfigError, DeviceMemoryError, NotFiniteError
 from features.runtime.interruption import Interruption
 from features.settings.learning import Augment, Ema, Loss, Network, Optimizer, Sampling, Schedule
+from features.settings.training import Weights
 from stage1_cnn.losses.cross_entropy import CrossEntropy
 from stage1_cnn.networks.network import build_network, embed
 from stage1_cnn.runtime.checkpoints import Checkpoints
@@ -23,6 +25,7 @@ from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.scoring.rows import score_rows
 from stage1_cnn.train.fold_metrics import judge_unseen
 from stage1_cnn.train.loop import train_network
+from stage1_cnn.train.run import describe_training
 from stage1_cnn.train.trainer import Trainer
 
 
@@ -170,6 +173,18 @@ def test_where_no_row_has_a_loss_the_weights_are_blamed(task):
     ) as e:
         train(task, optimizer=Optimizer(name="sgd", lr=1e20))
     assert "rows" not in str(e.value)
+
+
+def test_a_training_does_not_go_on_from_that_of_other_weights_of_the_same_name(task, tmp_path):
+    manifest, store = task
+    settings = make_settings(pretrained="w.pth", weights=Weights(root=str(tmp_path)))
+    own = TrainingTask(settings, store, manifest, manifest.rows_to_learn(0), 0)
+    params, found = SimpleNamespace(images=SimpleNamespace(pixel_settings={})), []
+    for content in ("one", "two", "one"):
+        (tmp_path / "w.pth").write_text(content)
+        found.append(describe_training(own, params, tmp_path / "out"))
+    assert found[0] != found[1]
+    assert found[0] == found[2]
 
 
 def test_seconds_are_those_of_the_images_of_this_run(task, tmp_path):
