@@ -20,6 +20,7 @@ from torch import nn
 
 from features.core.files import digest_file
 from features.errors import PipelineError
+from features.inputs.weights import name_weights_file
 from features.settings.training import MemberSettings, is_hub_name
 from stage1_cnn.networks.model_names import resolve_model_name
 
@@ -82,7 +83,8 @@ def locate_weights(settings: MemberSettings) -> dict[str, Any]:
     place = settings.pretrained
     if is_hub_name(place):
         return _locate_on_hub(settings, str(place).partition(":")[2])
-    if (path := _name_file(settings)).is_file():
+    path = _name_file(settings)
+    if path is not None and path.is_file():
         # The original ViT weights are numpy archives, which timm converts by the network's method.
         return {"file": str(path), "custom_load": path.suffix == ".npz"}
     if place is not True:
@@ -100,22 +102,13 @@ def digest_own_file(settings: MemberSettings) -> str | None:
 
     `None` where they come from elsewhere, or there is no such file.
     """
-    place, path = settings.pretrained, _name_file(settings)
-    if settings.graph is None and (place is False or is_hub_name(place)):
-        return None
-    return digest_file(path) if path.is_file() else None
+    path = _name_file(settings)
+    return None if path is None or not path.is_file() else digest_file(path)
 
 
-def _name_file(settings: MemberSettings) -> Path:
-    """Where such a file would lie: in a folder it has the network's name."""
-    place = Path(settings.weights.root)
-    if settings.graph is not None:
-        return place / settings.model
-    if settings.pretrained is not True:
-        place = place / str(settings.pretrained)
-    if not place.is_dir():
-        return place
-    return place / f"{resolve_model_name(settings.model)}.safetensors"
+def _name_file(settings: MemberSettings) -> Path | None:
+    model = settings.model if settings.graph else resolve_model_name(settings.model)
+    return name_weights_file(settings, model)
 
 
 def _locate_on_hub(settings: MemberSettings, name: str) -> dict[str, Any]:
