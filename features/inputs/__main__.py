@@ -1,4 +1,4 @@
-"""Checks all of `params.yaml`, and notes what label files, pictures and overrides are there now.
+"""Checks all of `params.yaml`, and notes what label files, pictures and weights are there now.
 
 Runs at every `dvc repro`: these are named by params and may be absent, so they cannot be
 dependencies of a DVC stage themselves.

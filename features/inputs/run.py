@@ -129,7 +129,8 @@ def note_weights(params: AllParams, folder: Path) -> bool:
                 after[name] = before.get(name, {})
     for name in after.keys() & before.keys():
         if after[name] != before[name]:
-            _log.info("inputs: backbones.%s has other pretrained weights: it is trained again", name)
+            what = "has other pretrained weights: it is trained again"
+            _log.info("inputs: backbones.%s %s", name, what)
     for name in before.keys() - after.keys():
         (folder / f"{name}.json").unlink()
     folder.mkdir(parents=True, exist_ok=True)  # DVC wants it where there is no backbone, too
