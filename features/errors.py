@@ -138,11 +138,12 @@ class IntegrityError(PipelineError):
 class NotFiniteError(PipelineError):
     """A loss or a score is no longer a number."""
 
-    def __init__(self, what: str, row_ids: Iterable[int]) -> None:
-        super().__init__(
-            f"{what}: not a finite number; rows {list_ids(row_ids)}. "
-            "Lower optimizer.lr, or raise schedule.warmup_epochs"
-        )
+    def __init__(self, what: str, row_ids: Iterable[int] | None) -> None:
+        """`None`: of all rows, so that none of them is the reason."""
+        found = "a finite number for no row, so the weights are gone, whatever pictures came last"
+        if row_ids is not None:
+            found = f"not a finite number; rows {list_ids(row_ids)}"
+        super().__init__(f"{what}: {found}. Lower optimizer.lr, or raise schedule.warmup_epochs")
 
 
 class WorkerKilledError(PipelineError):

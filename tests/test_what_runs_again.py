@@ -5,9 +5,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import timm
+import torch
 from browser import open_page
 from PIL import Image
 from project_copy import Project
+from safetensors.torch import save_file
 
 pytestmark = pytest.mark.slow
 
@@ -19,6 +22,21 @@ def test_changing_one_backbone_runs_it_and_what_follows(project):
     assert "train@efficientnet-0" not in (ran := project.repro("evaluate"))
     assert {"inputs", "train@resnet-0", "dump@resnet-0", "stack", "evaluate"} <= set(ran)
     assert not {"demo", "prepare", "dump@efficientnet-0"} & set(ran)
+
+
+def test_other_weights_in_a_file_of_the_same_name_train_its_backbone_alone(project):
+    params = project.read_params()
+    params["backbones"]["resnet"]["pretrained"] = "start.safetensors"
+    project.write_params(params)
+    model = params["backbones"]["resnet"]["model"]
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        start = timm.create_model(model).state_dict()
+        save_file(start, project.folder / "start.safetensors")
+        ran = project.repro("dump@resnet-0", "train@efficientnet-0")
+        assert {"train@resnet-0", "dump@resnet-0"} <= set(ran)
+        assert "train@efficientnet-0" not in ran
+        assert project.repro("dump@resnet-0") == ["inputs"]
 
 
 def test_a_removed_backbone_is_gone_from_every_result(project):

@@ -1,11 +1,11 @@
-"""Checks all of `params.yaml`, and notes what label files, pictures and overrides are there now.
+"""Checks all of `params.yaml`, and notes what label files, pictures and weights are there now.
 
 Runs at every `dvc repro`: these are named by params and may be absent, so they cannot be
 dependencies of a DVC stage themselves.
 
 Reads: params.yaml, data/demo, label files and class folders below data.root, data.label_overrides,
-    tables of scores
-Writes: artifacts/inputs.json, artifacts/outside_inputs.json
+    tables of scores, pretrained weights
+Writes: artifacts/inputs.json, artifacts/outside_inputs.json, artifacts/weights
 Params: –
 """
 

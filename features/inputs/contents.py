@@ -29,11 +29,11 @@ class KnownContents:
         self.asked: dict[str, Entry] = {}
         """Of all that was asked for and could be read."""
 
-    def digest(self, paths: Sequence[str]) -> list[str]:
+    def digest(self, paths: Sequence[str], noun: str = "pictures") -> list[str]:
         """sha256 of each; empty for what is no file, or cannot be read."""
         stale = [path for path in paths if not self._recall(path)]
         with (
-            show_progress("read what pictures hold", len(stale), "pictures") as meter,
+            show_progress(f"read what {noun} hold", len(stale), noun) as meter,
             ThreadPoolExecutor() as threads,
         ):
             for start in range(0, len(stale), CHUNK):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from features.inputs.contents import KnownContents, keep_contents
 from features.inputs.pictures import describe_pictures, find_change
 from features.inputs.settings import AllParams, check_all_params
 from features.inputs.unused import PLACES, set_unused_aside
+from features.inputs.weights import name_weights_file
 from features.lists.folders import split_by_list
 from features.lists.shard_files import find_shards, names_shards
 from features.settings.data import Data, RoleFiles
@@ -21,6 +23,8 @@ from features.settings.members import Outside
 OUT = Path("artifacts/inputs.json")
 OUTSIDE = "outside_inputs.json"
 """Beside `OUT`: apart from it, so that other scores read no picture again."""
+WEIGHTS = "weights"
+"""Beside `OUT`: a folder, with a file for each backbone, so that others are not trained again."""
 WATCHED = Path("data/demo")
 """What stage `demo` makes: a dependency of stages, so DVC itself notices what changes there."""
 _log = logging.getLogger("forgerystack")
@@ -106,6 +110,35 @@ def describe_outside(outside: Outside) -> dict[str, Any]:
     return {name: _describe_file(Path(detector.scores)) for name, detector in outside.items()}
 
 
+def note_weights(params: AllParams, folder: Path) -> bool:
+    """Writes the sha256 of each backbone's file of pretrained weights; whether any is another now.
+
+    One that `params.yaml` names and that is not there counts as it did before: who was given
+    results need not have it.
+    """
+    before = {path.stem: _read_earlier(path) for path in sorted(folder.glob("*.json"))}
+    resolved = {name: params.resolve_backbone(name) for name in params.backbones}
+    after = {}
+    with keep_contents(Path(params.images.store_dir) / "weights.json") as contents:
+        for name, settings in resolved.items():
+            model = re.sub(r"^(hf[-_]hub:)?timm/", "", settings.model)
+            path = name_weights_file(settings, model)
+            digest = contents.digest([str(path)], "weights")[0] if path is not None else ""
+            after[name] = {"sha256": digest} if digest else {}
+            if path is not None and not digest and settings.pretrained is not True:
+                after[name] = before.get(name, {})
+    for name in after.keys() & before.keys():
+        if after[name] != before[name]:
+            what = "has other pretrained weights: it is trained again"
+            _log.info("inputs: backbones.%s %s", name, what)
+    for name in before.keys() - after.keys():
+        (folder / f"{name}.json").unlink()
+    folder.mkdir(parents=True, exist_ok=True)  # DVC wants it where there is no backbone, too
+    for name, facts in after.items():
+        write_json(folder / f"{name}.json", facts)
+    return after != before
+
+
 def _describe_file(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": digest_file(path)}
 
@@ -134,6 +167,7 @@ def run(values: Mapping[str, Any], out: Path = OUT) -> AllParams:
     tell_changes(_read_earlier(out), facts)
     write_json(out, facts)
     write_json(out.with_name(OUTSIDE), outside)
+    note_weights(params, out.with_name(WEIGHTS))
     if not params.backbones:  # no stage makes these then, and DVC wants what others depend on
         for place in PLACES:
             (out.parent / place.name).mkdir(exist_ok=True)

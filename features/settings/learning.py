@@ -75,8 +75,9 @@ class Loss(Section):
     kind: LossName = "cross_entropy"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     class_weight: Literal["none", "balanced", "effective"] | PositiveFloat = "none"
-    """`balanced`: both classes weigh the same in train; `effective`: by the effective number of
-    images; a number: what a real counts, a fake being 1. The shift of the log-odds is undone."""
+    """`balanced`: both classes weigh the same in train, with their rows' own weights; `effective`:
+    by the effective number of images; a number: what a real counts, a fake being 1. The shift of
+    the log-odds is undone."""
     effective_beta: Share = 0.9999
     """For `effective`: 1 - 1/(images after which further ones add little)."""
     gamma: NonNegativeFloat = 2.0
@@ -155,7 +156,8 @@ class Schedule(Section):
     batch_size: Annotated[int, Field(ge=2)] = 64
     """Images of one step of the optimiser, over all processes."""
     accumulate: PositiveInt = 1
-    """Parts that a batch is computed in, one after the other, where it does not fit into memory."""
+    """Parts that a batch is computed in, one after the other, where it does not fit into memory.
+    The same step, but for batch norm, which sees one part at a time."""
     decay: Literal["cosine", "linear", "constant"] = "cosine"
     """How the learning rate falls to zero after the warm-up, or that it stays."""
     soup: PositiveInt = 1

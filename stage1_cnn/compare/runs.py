@@ -1,9 +1,10 @@
 """The runs of a comparison: which there are, which are done, and one after the other.
 
-Each finished run is a JSON of its own with a key of all that it depends on: settings, rows, train
-manifest, pixels, seed; beside it lie its log-odds of the judged rows, float32. The code is no part
-of it: after an update, name another folder. They lie with the results, not in `resume_dir`: tables
-are made of them, so they stay when all are done. A run that diverged leaves a JSON that says so.
+Each finished run is a JSON of its own with a key of all that it depends on: settings, files of
+pretrained weights, rows, train manifest, pixels, seed; beside it lie its log-odds of the judged
+rows, float32. The code is no part of it: after an update, name another folder. They lie with the
+results, not in `resume_dir`: tables are made of them, so they stay when all are done. A run that
+diverged leaves a JSON that says so.
 """
 
 import logging
@@ -31,6 +32,7 @@ from features.settings.compare import CompareParams
 from features.settings.training import MemberSettings
 from stage1_cnn.compare.judged_rows import JudgedRows
 from stage1_cnn.compare.statistics import RunScores
+from stage1_cnn.networks.pretrained import digest_own_file
 from stage1_cnn.sampling.loader import limit_rows, order_rows
 from stage1_cnn.train.fold_metrics import UnseenScores
 
@@ -116,6 +118,7 @@ def plan_runs(params: CompareParams, train: Manifest, judged: JudgedRows) -> lis
     compare = params.compare
     subsets = _take_subsets(params, train, judged)
     variants = {name: params.resolve_variant(name) for name in compare.variants}
+    pretrained = {name: digest_own_file(settings) for name, settings in variants.items()}
     images = params.images.model_dump(mode="json", include={"size", "equalize"})
 
     def plan(size: str, rows: LearnRows, name: str, seed: int) -> Run:
@@ -123,6 +126,7 @@ def plan_runs(params: CompareParams, train: Manifest, judged: JudgedRows) -> lis
         key = {
             # Without what has no part in a comparison.
             "settings": settings.model_dump(mode="json", exclude={"schedule": {"curve_rows"}}),
+            "pretrained": pretrained[name],
             "images": images,
             "train": rows.manifest_digest,
             "fold": rows.fold,

@@ -1,7 +1,7 @@
 """The losses by the name that `loss.kind` gives them.
 
-loss = build_loss(settings.loss, ClassTotals(images=(200, 800), masses=(500.0, 500.0)))
-value = (loss.measure(logits, labels) * loss.row_weights(labels, weights)).sum()
+loss = build_loss(settings.loss, ClassTotals((200, 800), weights=(200.0, 800.0), masses=(0.5, 0.5)))
+value = (loss.measure(logits, labels) * loss.row_weights(labels, weights, len(labels))).sum()
 """
 
 from features.settings.learning import Loss

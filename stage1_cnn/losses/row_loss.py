@@ -1,8 +1,8 @@
 """What every loss over the two classes has: a value a row, a weight a row, and a way back.
 
-A batch's loss is the sum of `loss.measure(...) * loss.row_weights(...)`. Row weights add up to 1
-over the whole batch, so slices of a batch, on one device after the other or on several at once, add
-up to it.
+A batch's loss is the sum of `loss.measure(...) * loss.row_weights(...)`. Row weights are shares of
+what the whole batch is expected to weigh, so slices of a batch, on one device after the other or on
+several at once, add up to it.
 """
 
 from abc import ABC, abstractmethod
@@ -29,30 +29,41 @@ class RowLoss(ABC):
     @cached_property
     def class_weights(self) -> tuple[float, float]:
         """What a real and a fake count."""
-        return compute_class_weights(self.settings, self.totals.images)
+        return compute_class_weights(self.settings, self.totals)
+
+    @cached_property
+    def weighed(self) -> tuple[float, float]:
+        """What reals and fakes weigh in a draw, on average and after all weights."""
+        real, fake = (m * w for m, w in zip(self.totals.masses, self.class_weights, strict=True))
+        return float(real), float(fake)
 
     @property
     def prevalence(self) -> float:
         """The fraction of fakes that the loss sees, after draws and all weights."""
-        real, fake = (m * w for m, w in zip(self.totals.masses, self.class_weights, strict=True))
-        return float(fake / (real + fake))
+        return self.weighed[1] / sum(self.weighed)
 
     @abstractmethod
     def measure(self, logits: Tensor, targets: Tensor) -> Tensor:
         """`(b,)` losses of `(b, 2)` logits; `targets` are classes `(b,)` or fractions `(b, 2)`."""
 
     def row_weights(
-        self, targets: Tensor, weights: Tensor, add: Callable[[Tensor], Tensor] = lambda t: t
+        self,
+        targets: Tensor,
+        weights: Tensor,
+        batch: int,
+        add: Callable[[Tensor], Tensor] = lambda t: t,
     ) -> Tensor:
-        """`(b,)` how much each row counts; adds up to 1 over the whole batch.
+        """`(b,)` how much each row counts; over many batches they add up to 1 a batch.
 
-        `weights` `(b,)` are those of the manifest. `add` sums a tensor over the processes that have
-        slices of the batch.
+        `weights` `(b,)` are those of the manifest, `batch` the rows of the whole batch. What is
+        divided by is the same for all: by its own sum, a batch with many rows of a heavy class
+        would give each of them less, and the class less than `prevalence` says. `add` sums a tensor
+        over the processes that have slices of the batch.
         """
         fractions = split_classes(targets, weights)
         real, fake = self.class_weights  # no tensor of them: making one waits for the device
         counted = weights * (real * fractions[:, 0] + fake * fractions[:, 1])
-        return counted / add(counted.sum())
+        return counted / (batch * sum(self.weighed))
 
     def compute_correction(self) -> Correction:
         """From the log-odds that minimise the loss to those at the prevalence of the train rows.

@@ -18,8 +18,11 @@ from huggingface_hub import constants, try_to_load_from_cache
 from safetensors import SafetensorError
 from torch import nn
 
+from features.core.files import digest_file
 from features.errors import PipelineError
+from features.inputs.weights import name_weights_file
 from features.settings.training import MemberSettings, is_hub_name
+from stage1_cnn.networks.model_names import resolve_model_name
 
 # Seconds that a host has to answer. huggingface_hub alone tries for 46 s without a network.
 PATIENCE = 1.0
@@ -81,10 +84,12 @@ def locate_weights(settings: MemberSettings) -> dict[str, Any]:
     place = settings.pretrained
     if is_hub_name(place):
         return _locate_on_hub(settings, str(place).partition(":")[2])
+    path = _name_file(settings)
+    if path is not None and path.is_file():
+        # The original ViT weights are numpy archives, which timm converts by the network's method.
+        return {"file": str(path), "custom_load": path.suffix == ".npz"}
     if place is not True:
-        return _locate_file(settings, Path(settings.weights.root) / str(place))
-    if (kept := _name_kept(settings, Path(settings.weights.root))).is_file():
-        return _locate_file(settings, kept)
+        raise WeightsError(settings, f"there is no file {path}")
     config: Any = timm.get_pretrained_cfg(settings.model)
     if config is not None and config.hf_hub_id:
         return _locate_on_hub(settings, config.hf_hub_id)
@@ -93,17 +98,18 @@ def locate_weights(settings: MemberSettings) -> dict[str, Any]:
     return {}
 
 
-def _name_kept(settings: MemberSettings, folder: Path) -> Path:
-    return folder / f"{settings.model}.safetensors"
+def digest_own_file(settings: MemberSettings) -> str | None:
+    """sha256 of the file below `weights.root` that pretrained weights, or a graph, are read from.
+
+    `None` where they come from elsewhere, or there is no such file.
+    """
+    path = _name_file(settings)
+    return None if path is None or not path.is_file() else digest_file(path)
 
 
-def _locate_file(settings: MemberSettings, path: Path) -> dict[str, Any]:
-    if path.is_dir():
-        path = _name_kept(settings, path)
-    if not path.is_file():
-        raise WeightsError(settings, f"there is no file {path}")
-    # The original ViT weights are numpy archives, which timm converts by the network's own method.
-    return {"file": str(path), "custom_load": path.suffix == ".npz"}
+def _name_file(settings: MemberSettings) -> Path | None:
+    model = settings.model if settings.graph else resolve_model_name(settings.model)
+    return name_weights_file(settings, model)
 
 
 def _locate_on_hub(settings: MemberSettings, name: str) -> dict[str, Any]:

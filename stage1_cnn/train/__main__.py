@@ -1,6 +1,7 @@
 """Trains one member: backbone NAME on all train rows but those of one fold.
 
-Reads: artifacts/manifest/train.parquet, images below data.root, pretrained weights
+Reads: artifacts/manifest/train.parquet, artifacts/weights/<backbone>.json,
+    images below data.root, pretrained weights
 Writes: artifacts/members/<backbone>/<fold>/weights.safetensors,
     artifacts/members/<backbone>/<fold>/member.json,
     artifacts/members/<backbone>/<fold>/history.csv,

@@ -17,6 +17,7 @@ from features.errors import NotFiniteError
 from features.pixels.store import ImageStore
 from features.runtime.interruption import Interruption
 from features.runtime.progress import Meter, show_progress, track
+from features.settings.training import MemberSettings
 from stage1_cnn.networks.devices import tell_memory
 from stage1_cnn.runtime.input_wait import InputWait, advise_batch, advise_input
 from stage1_cnn.runtime.session import Session
@@ -137,10 +138,10 @@ def train_network(
     session = session or Session(processes, Interruption())
     loader = BatchLoader(task, processes)
     progress = Progress()
-    parts = 2 * task.settings.schedule.accumulate
-    advice = f"Compute each batch in parts, with the same result: schedule.accumulate={parts}"
-    with tell_memory(processes.device, advice):
+    with tell_memory(processes.device, advise_less(task.settings, True)):
         trainer = Trainer(loader)
+    advice = advise_less(task.settings, trainer.learns_statistics)
+    with tell_memory(processes.device, advice):
         if start not in (None, task.seed):
             torch.manual_seed(task.seed + (processes.rank << 32))
         if state := session.restore():
@@ -160,6 +161,21 @@ def train_network(
         images=(trainer.total - first) * loader.batch_size,
         total=trainer.total * loader.batch_size,
     )
+
+
+def advise_less(settings: MemberSettings, learns_statistics: bool) -> str:
+    """How a step takes less memory; of two ways the one first that changes no result.
+
+    `learns_statistics`: as of `Trainer`.
+    """
+    parts = f"schedule.accumulate={2 * settings.schedule.accumulate}"
+    if not learns_statistics and not settings.loss.sees_embeddings:
+        return f"Compute each batch in parts, with the same result: {parts}"
+    seen = "batch norm" if learns_statistics else "loss.alignment and loss.uniformity"
+    apart = f"ompute each batch in parts, of which {seen} sees one at a time: {parts}"
+    if settings.network.checkpointing:
+        return f"C{apart}"
+    return f"With the same result: network.checkpointing=true. Or c{apart}"
 
 
 def _copy_state(network: nn.Module) -> dict[str, Tensor]:
@@ -235,9 +251,9 @@ def _count_draws(loader: BatchLoader, steps: int) -> DrawCounter:
 
 def _describe_bad_steps(trainer: Trainer, progress: Progress) -> NotFiniteError:
     parts = trainer.processes.collect(trainer.bad_rows.tolist())
-    count = progress.skipped_in_row
+    bad, count = [row for part in parts for row in part], progress.skipped_in_row
     what = f"loss of {count} steps in a row, {trainer.step - count + 1} to {trainer.step}"
-    return NotFiniteError(what, [row for part in parts for row in part])
+    return NotFiniteError(what, None if len(bad) == trainer.batch_size else bad)
 
 
 def _log_epoch(row: Row, trainer: Trainer, epochs: int, pace: EpochPace) -> None:

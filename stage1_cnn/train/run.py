@@ -21,6 +21,7 @@ from stage1_cnn.networks.devices import describe_device
 from stage1_cnn.networks.member import Member, write_member
 from stage1_cnn.networks.model_names import describe_model
 from stage1_cnn.networks.network import check_image_size, settle_network
+from stage1_cnn.networks.pretrained import digest_own_file
 from stage1_cnn.runtime.runs import COMPUTING, RunLimits
 from stage1_cnn.runtime.session import Sessions
 from stage1_cnn.sampling.loader import choose_rows, list_candidates
@@ -135,6 +136,7 @@ def describe_training(task: TrainingTask, params: TrainParams, out: Path) -> dic
         COMPUTING,
         images=params.images.pixel_settings,
         settings=task.settings.model_dump(mode="json"),
+        pretrained=digest_own_file(task.settings),
         train={"manifest": rows.manifest_digest, "fold": rows.fold, "rows": row_digest},
         seed=task.seed,
     )

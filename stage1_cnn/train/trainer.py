@@ -111,7 +111,7 @@ class Trainer:
         if self._forward is None or self.step == self.frozen_steps:
             self._wrap()
         images, targets, weights = self.prepare(batch)
-        row_weights = self.loss.row_weights(targets, weights, self.processes.add)
+        row_weights = self.loss.row_weights(targets, weights, self.batch_size, self.processes.add)
         self._before.take()
         self.optimizer.zero_grad()
         loss, by_row = self._descend(images, targets, row_weights)
@@ -178,6 +178,12 @@ class Trainer:
         self.scaler.update()
         if self.ema is not None:
             self.ema.update(self.network, step=self.step)
+
+    @property
+    def learns_statistics(self) -> bool:
+        """Whether batch norm goes by the rows that are computed at once."""
+        learns = self.settings.optimizer.tune in LEARNS_STATISTICS
+        return learns and any(isinstance(m, _BatchNorm) for m in self.network.modules())
 
     @property
     def learning_rate(self) -> float:

@@ -9,14 +9,14 @@ import torch
 from features.core.files import read_json
 from features.errors import ConfigError, MissingArtifactError, StaleArtifactError
 from features.inputs.run import OUT as INPUTS
-from features.inputs.run import look_at_inputs
+from features.inputs.run import WEIGHTS, look_at_inputs, note_weights
 from features.inputs.settings import AllParams
 from features.settings.sections import suggest_name
 from features.settings.training import TrainParams
 from stage1_cnn.networks.network import settle_network
 from stage1_cnn.runtime.budget import count_parameters
 from stage1_cnn.train.run import MANIFEST
-from stage1_cnn.train_all.dvc_stages import list_changes, restore
+from stage1_cnn.train_all.dvc_stages import commit, list_changes, restore
 from stage1_cnn.train_all.process import Name
 
 TRAIN = MANIFEST / "train.parquet"
@@ -97,6 +97,8 @@ def check_manifest(params: AllParams, changes: Mapping[str, Sequence[str]]) -> N
 
 def find_waiting(params: AllParams, names: Sequence[Name]) -> list[Name]:
     """Those that are to be trained; what DVC has in its cache is laid out instead."""
+    if TRAIN.is_file() and note_weights(params, INPUTS.with_name(WEIGHTS)):
+        commit("inputs")  # it always runs, but nobody runs it here
     changes = list_changes([name.stage for name in names])
     check_manifest(params, changes)
     waiting = sort_by_work(params, [name for name in names if name.stage in changes])

@@ -41,7 +41,7 @@ CHANCES = (
 ALONE = {name: {"hflip": 0.0, name: 1.0} for name in CHANCES}
 ALONE["crop"] = {"hflip": 0.0, "crop_min_area": 0.3}
 ALONE["all"] = dict.fromkeys(CHANCES, 0.5) | {"crop_min_area": 0.5}
-TOTALS = ClassTotals(images=(20, 80), masses=(0.2, 0.8))
+TOTALS = ClassTotals((20, 80), weights=(20.0, 80.0), masses=(0.2, 0.8))
 COPIES = ("_to_copy", "copy_")
 READS = ("_local_scalar_dense", "nonzero", "masked_select")
 
@@ -169,7 +169,7 @@ def test_losses_wait_for_nothing(kind):
 
     def measure():
         assert loss.measure(logits, labels).device == CUDA
-        assert loss.row_weights(labels, weights).device == CUDA
+        assert loss.row_weights(labels, weights, len(labels)).device == CUDA
 
     assert not count_calls(measure).waits
 

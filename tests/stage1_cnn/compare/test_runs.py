@@ -88,6 +88,15 @@ def test_a_learning_curve_makes_no_finished_run_count_less(train):
     assert not set(runs) & set(others)
 
 
+def test_another_file_of_weights_of_the_same_name_makes_its_runs_again(train, tmp_path):
+    root, weights = f"weights.root={tmp_path}", "compare.variants.slow.pretrained=w.safetensors"
+    found = []
+    for content in ("one", "two"):
+        (tmp_path / "w.safetensors").write_text(content)
+        found.append({run.name: run.key for run in plan(make_params(root, weights), train)})
+    assert {run.split("-")[1] for run in found[0] if found[0][run] != found[1][run]} == {"slow"}
+
+
 def test_a_variant_may_override_every_section_that_a_backbone_may():
     assert set(Overrides.model_fields) == set(TrainingSections.model_fields)
 

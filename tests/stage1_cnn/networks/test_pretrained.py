@@ -1,3 +1,4 @@
+import hashlib
 import logging
 import socket
 import time
@@ -13,10 +14,10 @@ from small_task import make_settings
 from timm.models.vision_transformer import VisionTransformer
 
 from features.settings.learning import Network
-from features.settings.training import Weights
+from features.settings.training import Graph, Weights
 from stage1_cnn.networks import pretrained
 from stage1_cnn.networks.network import build_network, embed
-from stage1_cnn.networks.pretrained import WeightsError
+from stage1_cnn.networks.pretrained import WeightsError, digest_own_file
 
 REAL_WEIGHTS = Path(__file__).parents[4] / "shared" / "weights"
 CLOSED = "http://127.0.0.1:9"
@@ -76,6 +77,32 @@ def test_a_kept_file_takes_the_place_of_a_download(offline, tiny):
     save_file(tiny, offline / "test_resnet.safetensors")
     settings = make(pretrained=True, weights=Weights(root=str(offline)))
     assert_loaded(build_network(settings), tiny)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"pretrained": "own.pth"}, "own.pth"),
+        ({"pretrained": "folder"}, "folder/test_resnet.safetensors"),
+        ({"pretrained": True}, "test_resnet.safetensors"),
+        ({"pretrained": True, "model": "timm/test_resnet"}, "test_resnet.safetensors"),
+        ({"model": "clip.onnx", "graph": Graph(output="e")}, "clip.onnx"),
+        ({"pretrained": False}, None),
+        ({"pretrained": "hf-hub:somebody/something"}, None),
+    ],
+)
+def test_another_file_of_the_same_name_has_another_digest(tmp_path, changes, name):
+    settings, root = make(**changes, weights=Weights(root=str(tmp_path))), tmp_path
+    (root / "folder").mkdir()
+    assert digest_own_file(settings) is None
+    found = []
+    for content in (b"one", b"two"):
+        for some in ("own.pth", "folder/test_resnet.safetensors", "test_resnet.safetensors"):
+            (root / some).write_bytes(b"another" if some != name else content)
+        (root / "clip.onnx").write_bytes(content)
+        found.append(digest_own_file(settings))
+    digests = [hashlib.sha256(content).hexdigest() for content in (b"one", b"two")]
+    assert found == (digests if name else [None, None])
 
 
 def test_missing_file_is_named(tmp_path):

@@ -13,8 +13,8 @@ from scipy.stats import norm
 from small_task import make_settings
 
 from features.core.members import Correction
-from features.settings.learning import Augment, Loss, Sampling
-from stage1_cnn.sampling.samplers import Candidates, weigh_draws
+from features.settings.learning import Augment, Loss, Sampling, Schedule
+from stage1_cnn.sampling.samplers import Candidates, build_batches, weigh_draws
 from stage1_cnn.train.correction import build_member_loss, compute_correction
 
 KINDS = np.linspace(-2, 2, 41)
@@ -35,7 +35,7 @@ def minimise(settings, candidates, weights):
     drawn = [mass[candidates.labels == c].sum() for c in (0, 1)]
     weighed = torch.tensor((density * np.array(drawn)[:, None]).ravel())
     targets = torch.arange(2).repeat_interleave(len(KINDS))
-    counted = loss.row_weights(targets, weighed)
+    counted = loss.row_weights(targets, weighed, 1)
     odds = torch.zeros(len(KINDS), dtype=torch.float64, requires_grad=True)
     solver = torch.optim.LBFGS([odds], max_iter=2000, tolerance_grad=1e-14, tolerance_change=1e-16,
                                history_size=50, line_search_fn="strong_wolfe")  # fmt: skip
@@ -77,7 +77,8 @@ SAMPLINGS = {
 @pytest.mark.parametrize("sampling", SAMPLINGS.values(), ids=SAMPLINGS)
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 def test_corrected_minimisers_are_the_log_odds_of_train(loss, sampling, prevalence):
-    settings = make_settings(loss=loss, sampling=sampling)
+    schedule = Schedule(batch_size=ROWS)  # none lacks a class
+    settings = make_settings(loss=loss, sampling=sampling, schedule=schedule)
     candidates, weights = make_candidates(prevalence), np.ones(ROWS)
     raw, density = minimise(settings, candidates, weights)
     correction = compute_correction(settings, candidates, weights)
@@ -97,6 +98,51 @@ def test_weights_by_class_are_undone_in_draws_and_loss_alike(prevalence):
     expected = np.log(density[1] / density[0]) + logit(prevalence)
     assert not correction.approximate
     np.testing.assert_allclose(correction.apply(raw), expected, atol=2e-3)
+
+
+UNEVEN = {
+    "natural": Sampling(mode="natural"),
+    "weighted": Sampling(mode="weighted"),
+    "rare": Sampling(real_per_fake=0.01),
+}
+
+
+@pytest.mark.parametrize("sampling", UNEVEN.values(), ids=UNEVEN)
+@pytest.mark.parametrize(
+    ("loss", "off"),
+    [
+        (Loss(class_weight="balanced"), 0.002),
+        (Loss(kind="focal", class_weight=7.0), 0.002),
+        (Loss(kind="class_mean"), 0.02),  # it is chance how many batches lack a class
+    ],
+    ids=["balanced", "heavy_reals", "class_mean"],
+)
+def test_classes_weigh_in_batches_what_the_correction_says(loss, off, sampling):
+    """With 2 % reals, so that some batches of 32 have none and others three."""
+    labels, size = make_candidates(0.98).labels, 32
+    weights = np.where(labels == 1, 1.5, 0.5)
+    candidates = Candidates(labels, draw_weights=np.where(labels == 1, 1.0, 1.5))
+    settings = make_settings(loss=loss, sampling=sampling, schedule=Schedule(batch_size=size))
+    built = build_member_loss(settings, candidates, weights)
+    batches, sums = build_batches(candidates, sampling, size, seed=0), np.zeros(2)
+    for step in range(2000):
+        rows = batches.batch(step)
+        targets = torch.from_numpy(labels[rows].astype(np.int64))
+        counted = built.row_weights(targets, torch.from_numpy(weights[rows]), size).numpy()
+        sums += np.bincount(labels[rows], counted, minlength=2)
+    assert sums.sum() / 2000 == pytest.approx(1, abs=0.005)
+    assert sums[1] / sums.sum() == pytest.approx(built.prevalence, abs=off)
+
+
+@pytest.mark.parametrize(("size", "approximate"), [(32, True), (1500, False)])
+def test_class_mean_is_approximate_where_batches_lack_a_class(size, approximate):
+    settings = make_settings(
+        loss=Loss(kind="class_mean"),
+        sampling=Sampling(mode="natural"),
+        schedule=Schedule(batch_size=size),
+    )
+    correction = compute_correction(settings, make_candidates(0.98), np.ones(ROWS))
+    assert correction.approximate is approximate
 
 
 @pytest.mark.parametrize("chance", [0.2, 0.5])

@@ -1,5 +1,6 @@
 import copy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from features.core.manifest import LearnRows
 from features.errors import ConfigError, DeviceMemoryError, NotFiniteError
 from features.runtime.interruption import Interruption
 from features.settings.learning import Augment, Ema, Loss, Network, Optimizer, Sampling, Schedule
+from features.settings.training import Weights
 from stage1_cnn.losses.cross_entropy import CrossEntropy
 from stage1_cnn.networks.network import build_network, embed
 from stage1_cnn.runtime.checkpoints import Checkpoints
@@ -23,6 +25,7 @@ from stage1_cnn.scoring.processes import Processes
 from stage1_cnn.scoring.rows import score_rows
 from stage1_cnn.train.fold_metrics import judge_unseen
 from stage1_cnn.train.loop import train_network
+from stage1_cnn.train.run import describe_training
 from stage1_cnn.train.trainer import Trainer
 
 
@@ -149,9 +152,39 @@ def test_raw_and_averaged_weights_are_judged_on_the_fold_left_out(task, trained)
 
 
 @pytest.mark.fault("a loss that is no number")
-def test_a_loss_that_is_no_number_stops_and_names_rows(task):
-    with pytest.raises(NotFiniteError, match=r"loss of 11 steps in a row, 2 to 12: .* rows \d+"):
+def test_a_loss_that_is_no_number_stops_and_names_rows(task, monkeypatch):
+    manifest, _ = task
+    bad, prepare = int(manifest.rows_to_learn(0).row_ids[40]), Trainer.prepare
+
+    def spoil(trainer, batch):
+        images, *rest = prepare(trainer, batch)
+        images[batch.row_ids == bad] = torch.nan
+        return images, *rest
+
+    monkeypatch.setattr(Trainer, "prepare", spoil)
+    schedule = Schedule(epochs=2, warmup_epochs=0.5, batch_size=16, max_skipped=0)
+    with pytest.raises(NotFiniteError, match=rf"loss of 1 steps .* rows {bad} \(1 rows\)"):
+        train(task, model="test_convnext", schedule=schedule)
+
+
+def test_where_no_row_has_a_loss_the_weights_are_blamed(task):
+    with pytest.raises(
+        NotFiniteError, match=r"loss of 11 steps in a row, 2 to 12: .* weights"
+    ) as e:
         train(task, optimizer=Optimizer(name="sgd", lr=1e20))
+    assert "rows" not in str(e.value)
+
+
+def test_a_training_does_not_go_on_from_that_of_other_weights_of_the_same_name(task, tmp_path):
+    manifest, store = task
+    settings = make_settings(pretrained="w.pth", weights=Weights(root=str(tmp_path)))
+    own = TrainingTask(settings, store, manifest, manifest.rows_to_learn(0), 0)
+    params, found = SimpleNamespace(images=SimpleNamespace(pixel_settings={})), []
+    for content in ("one", "two", "one"):
+        (tmp_path / "w.pth").write_text(content)
+        found.append(describe_training(own, params, tmp_path / "out"))
+    assert found[0] != found[1]
+    assert found[0] == found[2]
 
 
 def test_seconds_are_those_of_the_images_of_this_run(task, tmp_path):
@@ -350,6 +383,29 @@ def test_too_little_memory_on_the_device_says_what_to_do(task, monkeypatch, when
     monkeypatch.setattr(Trainer, when, run_out)
     with pytest.raises(DeviceMemoryError, match=r"schedule\.accumulate=2"):
         train(task)
+
+
+@pytest.mark.parametrize(
+    ("changes", "first"),
+    [
+        ({"model": "test_convnext"}, "Compute each batch in parts, with the same result: schedule"),
+        (
+            {},
+            "With the same result: network.checkpointing=true. Or compute each batch in parts, of",
+        ),
+        ({"optimizer": Optimizer(tune="head")}, "Compute each batch in parts, with the same"),
+        ({"network": Network(checkpointing=True)}, "Compute each batch in parts, of which batch"),
+    ],
+    ids=["layer-norm", "batch-norm", "fixed-statistics", "checkpointing"],
+)
+def test_what_changes_no_result_is_advised_first(task, monkeypatch, changes, first):
+    def run_out(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(Trainer, "advance", run_out)
+    with pytest.raises(DeviceMemoryError) as caught:
+        train(task, **changes)
+    assert first in str(caught.value)
 
 
 @pytest.mark.parametrize(

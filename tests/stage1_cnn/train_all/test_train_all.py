@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 from project_copy import ROOT, Project
+from safetensors.torch import save_file
 
 from features.errors import ConfigError, DvcError, StaleArtifactError, TrainingError
 from features.inputs.settings import AllParams, check_all_params
@@ -325,6 +328,22 @@ def test_one_that_fails_stops_no_other_and_only_what_changed_is_trained(inside, 
         "restored from DVC's cache: short-0", "up to date: short-0, long-0",
     ]  # fmt: skip
     assert " | " not in capfd.readouterr().out
+
+
+@pytest.mark.slow
+def test_other_weights_in_a_file_of_the_same_name_are_noticed(inside, capfd):
+    params = inside.read_params()
+    params["backbones"] = {
+        "new": {**params["backbones"]["short"], "pretrained": "start.safetensors"}
+    }
+    inside.write_params(params)
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        save_file(timm.create_model("test_resnet").state_dict(), "start.safetensors")
+        main("cpu")
+        assert "new-0 | " in capfd.readouterr().out
+        main("cpu")
+        assert "new-0 | " not in capfd.readouterr().out
 
 
 @pytest.mark.slow
