@@ -79,14 +79,17 @@ def count_groups(labels: Labels, codes: Ids) -> tuple[Ids, Ids]:
 def draw_whole_groups(
     labels: Labels, groups: Ids, names: Names, wanted: tuple[int, int], seed: int, why: str
 ) -> npt.NDArray[np.bool_]:
-    """`(n,)` mask of whole groups, in hashed order, until `wanted` (reals, fakes) are reached.
+    """`(n,)` mask of whole groups, in random order, until `wanted` (reals, fakes) are reached.
 
-    A group that would bring only rows of a class that is already complete is passed over.
+    The order is by a hash of one row of each group: by the least hash of all its rows large groups
+    would come first. A group that would bring only rows of a class that is already complete is
+    passed over.
     """
     codes, _ = factorize_groups(groups)
     sizes = count_groups(labels, codes)
-    hashes = np.full(len(sizes[0]), np.iinfo(np.uint64).max, np.uint64)
-    np.minimum.at(hashes, codes, hash_names(names, seed, why))
+    is_lead = _find_leads(codes, names)
+    hashes = np.empty(len(sizes[0]), np.uint64)
+    hashes[codes[is_lead]] = hash_names(names, seed, why, is_lead)
     order = np.argsort(hashes, kind="stable")
     chosen = np.zeros(len(order), bool)
     for held, enough in zip(sizes, wanted, strict=True):
@@ -94,3 +97,15 @@ def draw_whole_groups(
         before = np.cumsum(held[order]) - held[order]
         chosen[order] |= (before < enough) & (held[order] > 0)
     return np.asarray(chosen[codes])
+
+
+def _find_leads(codes: Ids, names: Names) -> npt.NDArray[np.bool_]:
+    """`(n,)`: a row of each group, always the same one of its names, wherever they stand."""
+    sizes = np.bincount(codes)
+    is_lead = np.asarray(sizes[codes] == 1)
+    several = np.flatnonzero(~is_lead)
+    hashes = hash_names(names, 0, "lead", ~is_lead)
+    least = np.full(len(sizes), np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(least, codes[several], hashes)
+    is_lead[several] = hashes == least[codes[several]]
+    return is_lead

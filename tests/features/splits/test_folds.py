@@ -230,9 +230,14 @@ def test_whole_groups_are_drawn_until_enough_of_each_class(
         assert (drawn & (labels == 1)).sum() == wanted[1]
 
 
-def draw_one_by_one(labels: Any, groups: Any, hashes: Any, wanted: tuple[int, int]) -> set[int]:
-    """What `draw_whole_groups` says of itself, group by group."""
-    order = sorted(set(groups), key=lambda g: hashes[groups == g].min())
+def draw_one_by_one(
+    labels: Any, groups: Any, hashes: tuple[Any, Any], wanted: tuple[int, int]
+) -> set[int]:
+    """What `draw_whole_groups` says of itself, group by group; `hashes`: that choose a row of each
+    group, and that order groups by it.
+    """
+    leads = {g: min(np.flatnonzero(groups == g), key=lambda i: hashes[0][i]) for g in set(groups)}
+    order = sorted(leads, key=lambda g: hashes[1][leads[g]])
     have, chosen = [0, 0], set()
     for group in order:
         held = [int(((groups == group) & (labels == label)).sum()) for label in (0, 1)]
@@ -250,7 +255,7 @@ def test_groups_are_drawn_as_if_one_by_one(
     labels, groups = np.array(rows[0], np.int8), np.array(rows[1])
     names = name_rows(len(labels))
     drawn = draw_whole_groups(labels, groups, names, (reals, fakes), seed, "val")
-    hashes = hash_names(names, seed, "val")
+    hashes = (hash_names(names, 0, "lead"), hash_names(names, seed, "val"))
     assert set(groups[drawn]) == draw_one_by_one(labels, groups, hashes, (reals, fakes))
     assert are_whole(drawn, groups)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from features.splits.groups import build_groups, factorize_groups
+from features.splits.groups import build_groups, draw_whole_groups, factorize_groups
 
 
 @pytest.mark.parametrize(
@@ -71,3 +71,20 @@ def test_groups_are_numbered_in_the_order_of_their_first_rows(groups: list[int])
     known = list(dict.fromkeys(groups))
     assert codes.tolist() == [known.index(group) for group in groups]
     assert first.tolist() == [groups.index(group) for group in known]
+
+
+def test_large_groups_come_no_sooner_than_small_ones() -> None:
+    sizes = np.repeat([1, 20], 60)
+    groups = np.repeat(np.arange(120), sizes)
+    labels = np.zeros(len(groups), np.int8)
+    names = pd.Series([f"{i}.png" for i in range(len(groups))])
+    first = []
+    for seed in range(200):
+        drawn = draw_whole_groups(labels, groups, names, (1, 0), seed, "val")
+        assert np.unique(groups[drawn]).size == 1
+        first.append(drawn.sum() > 1)
+    assert 0.35 < np.mean(first) < 0.65  # by chance once in 10,000 outside
+    again = np.random.default_rng(0).permutation(len(groups))
+    moved = draw_whole_groups(labels[again], groups[again], names[again], (1, 0), 7, "val")
+    same = draw_whole_groups(labels, groups, names, (1, 0), 7, "val")
+    assert set(names[again][moved]) == set(names[same])
