@@ -3,6 +3,8 @@
 import base64
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -114,6 +116,7 @@ def test_names_come_back_as_they_were_sent_and_in_every_encoding(
         ({"json": {"pictures": [{"content": "?"}]}}, 422, "it is no base64"),
         ({"json": {"pictures": [{"content": 7}]}}, 422, "pictures.0.content"),
         ({"json": {"pictures": [{"content": "", "path": "/etc"}]}}, 422, "pictures.0.path"),
+        ({"json": {"pictures": [], "x" * 90_000: 1}}, 422, "x: Extra inputs"),
         ({"json": []}, 422, "object"),
         ({"files": [("file", b"x")]}, 422, "files of a form are named pictures"),
         ({"data": {"pictures": "x"}, "files": name_files(b"x")}, 422, "Too many fields"),
@@ -141,6 +144,35 @@ def test_a_body_that_is_none_is_refused(client: TestClient, body, code: int, wor
     answer = client.post("/score", **body)
     assert answer.status_code == code, answer.text
     assert words in answer.json()["detail"]
+
+
+def test_small_json_takes_little_memory() -> None:
+    """In a process of its own: what memory was taken at most is that of a process."""
+    code = """
+import resource, sys
+from serving.service.bodies import _parse_json
+from serving.service.limits import Refusal
+def measure(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before = measure()
+for item in (b"0", b"{}", b'{"content":""}', b"[[]]", b'{"a":0,"b":0}'):
+    body = b'{"pictures":[' + b",".join([item] * (4_000_000 // (len(item) + 1))) + b"]}"
+    try:
+        sys.exit(f"{len(_parse_json([body], 64))} pictures were taken")
+    except Refusal as refusal:
+        assert refusal.status_code == 413, refusal
+assert measure() < before + 64, measure() - before
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_names_may_have_as_many_commas_as_characters(
+    client: TestClient, pictures: list[Path]
+) -> None:
+    sent = [encode(path.read_bytes(), "," * 255) for path in pictures[:3]]
+    assert client.post("/score", json={"pictures": sent}).status_code == 200
+    one_more = [encode(b"", "," * 255), encode(b"", "," * 256)]
+    assert client.post("/score", json={"pictures": one_more}).status_code == 422
 
 
 def test_every_code_is_told_beforehand(client: TestClient) -> None:
