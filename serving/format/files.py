@@ -53,6 +53,15 @@ def open_bundle(folder: Path) -> Bundle:
     return Bundle(folder, _read_facts(folder), digest_file(folder / MANIFEST))
 
 
+def check_digest(folder: Path, digest: str) -> None:
+    """That what was just read of `folder` is of the bundle of this digest.
+
+    Raises `BundleError` where another one took its place.
+    """
+    if not (folder / MANIFEST).is_file() or digest_file(folder / MANIFEST) != digest:
+        raise BundleError(str(folder), ["it is another bundle than the one that is served"])
+
+
 def find_strays(folder: Path) -> list[str]:
     """Files in the folder that its manifest does not name."""
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}

@@ -43,7 +43,7 @@ def main(
     ] = 50_000_000,
     max_seconds: Annotated[
         float,
-        typer.Option(min=0.1, help="For a request to arrive, and for its answer; a third of it "
+        typer.Option(min=0.1, max=3600, help="For a request to arrive, and for its answer; a third of it "
                      "to decode one picture."),
     ] = 30.0,
 ) -> None:  # fmt: skip

@@ -5,9 +5,7 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
@@ -16,6 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 from live_service import hold_workers, wait_until
 from PIL import Image
+from service_client import SMALL, ask_aside, name_files, open_client, read_metric
 
 from serving.scoring.scorer import Scorer
 from serving.service.app import build_app
@@ -23,30 +22,12 @@ from serving.service.limits import Admission, Refusal, ServiceLimits
 from serving.service.service import Service
 
 KEY = "k" * 32
-SMALL = ServiceLimits(
-    requests=1, pictures=3, file_bytes=50_000, body_bytes=120_000, pixels=40_000, seconds=20
-)
-
-
-@contextmanager
-def open_client(
-    bundle: Path, limits: ServiceLimits = SMALL, key: str | None = None
-) -> Iterator[TestClient]:
-    service = Service(bundle, limits, workers=1)
-    with TestClient(build_app(service, key), base_url="http://127.0.0.1") as client:
-        wait_until(lambda: service.status == "ready" or service.failure)
-        assert service.failure is None
-        yield client
 
 
 @pytest.fixture(scope="module")
 def client(bundle: Path) -> Iterator[TestClient]:
     with open_client(bundle) as client:
         yield client
-
-
-def name_files(*contents: bytes) -> list[tuple[str, tuple[str, bytes]]]:
-    return [("pictures", (f"{place}.jpg", content)) for place, content in enumerate(contents)]
 
 
 def encode(content: bytes, name: str = "") -> dict[str, str]:
@@ -222,19 +203,6 @@ def test_bodies_that_are_refused_hold_nothing() -> None:
     assert (admission.requests, admission.bytes) == (0, 0)
 
 
-def ask_aside(client: TestClient, content: bytes, answers: list) -> threading.Thread:
-    thread = threading.Thread(
-        target=lambda: answers.append(client.post("/score", files=name_files(content)))
-    )
-    thread.start()
-    return thread
-
-
-def read_metric(client: TestClient, name: str) -> float:
-    lines = client.get("/metrics").text.splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
-
-
 def test_a_full_queue_says_when_to_come_back(client: TestClient, pictures: list[Path]) -> None:
     content, answers = pictures[0].read_bytes(), []
     with hold_workers(os.getpid()):
@@ -245,38 +213,6 @@ def test_a_full_queue_says_when_to_come_back(client: TestClient, pictures: list[
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
     assert answers[0].status_code == 200
     assert read_metric(client, "forgerystack_queue_bytes") == 0
-
-
-# --- workers that end
-
-
-def test_a_worker_that_is_killed_costs_its_picture_and_no_other(
-    client: TestClient, pictures: list[Path]
-) -> None:
-    content, answers = pictures[0].read_bytes(), []
-    deaths = read_metric(client, 'forgerystack_worker_deaths_total{reason="died"}')
-    with hold_workers(os.getpid()) as workers:
-        thread = ask_aside(client, content, answers)
-        wait_until(lambda: read_metric(client, "forgerystack_queue_requests"))
-        for worker in workers:
-            os.kill(worker, 9)
-        thread.join()
-    [lost] = answers[0].json()["pictures"]
-    assert lost["status"] == "unreadable: the process that looked at it died"
-    assert lost["score"] is None
-    [found] = client.post("/score", files=name_files(content)).json()["pictures"]
-    assert found["status"] == "ok"
-    assert read_metric(client, 'forgerystack_worker_deaths_total{reason="died"}') == deaths + 1
-
-
-def test_a_picture_that_takes_too_long_is_given_up(bundle: Path, pictures: list[Path]) -> None:
-    content = pictures[0].read_bytes()
-    with open_client(bundle, ServiceLimits(seconds=9)) as client:
-        with hold_workers(os.getpid()):
-            [given_up] = client.post("/score", files=name_files(content)).json()["pictures"]
-        [found] = client.post("/score", files=name_files(content)).json()["pictures"]
-    assert given_up["status"] == "unreadable: it took longer than 3 s"
-    assert found["status"] == "ok"
 
 
 def test_an_error_of_the_service_is_said_without_what_it_was(
