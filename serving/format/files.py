@@ -64,8 +64,19 @@ def check_digest(folder: Path, digest: str) -> None:
 
 def find_strays(folder: Path) -> list[str]:
     """Files in the folder that its manifest does not name."""
-    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    names = {path.relative_to(folder).as_posix() for path in list_shown_files(folder)}
     return sorted(names - read_bundle_sums(folder).keys() - {MANIFEST})
+
+
+def list_shown_files(folder: Path) -> list[Path]:
+    """All but hidden ones, and those in hidden folders: hubs and systems put theirs beside what is
+    fetched, and nothing reads them."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
 
 
 def seal_bundle(folder: Path) -> None:
