@@ -50,9 +50,9 @@ def prepare_slowly(log: Path) -> None:
 
 
 def use_pool(
-    use: Any, count: int = 1, seconds: float = 20, prepare: Any = int
+    use: Any, count: int = 1, seconds: float = 20, prepare: Any = partial(measure, b"")
 ) -> tuple[Any, list[str]]:
-    """What `use` of a pool returns, and the losses."""
+    """What `use` of a pool returns, and the losses; to `prepare` imports this module at least."""
     losses: list[str] = []
 
     async def run() -> Any:
