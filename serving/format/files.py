@@ -53,7 +53,7 @@ def open_bundle(folder: Path) -> Bundle:
     return Bundle(folder, _read_facts(folder), digest_file(folder / MANIFEST))
 
 
-def check_digest(folder: Path, digest: str) -> None:
+def check_same_bundle(folder: Path, digest: str) -> None:
     """That what was just read of `folder` is of the bundle of this digest.
 
     Raises `BundleError` where another one took its place.

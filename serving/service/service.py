@@ -26,7 +26,7 @@ from serving.service.metrics import Metrics
 from serving.workers.decoding import (
     DecodingPlan,
     decode_upload,
-    draw_sample,
+    encode_black_square,
     prepare_decoding,
 )
 from serving.workers.explaining import ExplainingPlan, explain_upload, prepare_explaining
@@ -139,7 +139,7 @@ class Service:
         the first who asks waits for neither, and what memory scoring takes is taken now, not under
         load. Raises `PictureError` where no picture can be read in time."""
         await self._decoders.start()
-        read = await self._decode(Upload("", draw_sample(self._pixels)))
+        read = await self._decode(Upload("", encode_black_square(self._pixels)))
         if read.problem:
             advice = "Allow for more time: --max-seconds"
             raise PictureError("a picture of the service's own", [read.problem], advice)

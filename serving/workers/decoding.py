@@ -13,7 +13,7 @@ from features.faces.centerface import LONGEST
 from features.faces.crops import MOST
 from features.settings.sections import Section
 from serving.format.facts import PixelFacts, Sight
-from serving.format.files import check_digest
+from serving.format.files import check_same_bundle
 from serving.reading.pictures import GivenPicture
 from serving.reading.reader import PictureReader, ReadPicture, open_reader
 from serving.workers.bounding import bound_worker, estimate_decoding
@@ -43,12 +43,12 @@ def prepare_decoding(plan: str) -> None:
 
     Raises `PictureError` where that cannot be read, and `BundleError`.
     """
-    read = decode_upload(draw_sample(DecodingPlan.model_validate_json(plan).pixels), plan)
+    read = decode_upload(encode_black_square(DecodingPlan.model_validate_json(plan).pixels), plan)
     if read.problem:
         raise PictureError("a picture of the service's own", [read.problem])
 
 
-def draw_sample(pixels: PixelFacts) -> bytes:
+def encode_black_square(pixels: PixelFacts) -> bytes:
     """A PNG as large as networks see it, where limits allow that."""
     side = min(pixels.size, math.isqrt(pixels.limits.max_pixels))
     buffer = io.BytesIO()
@@ -62,7 +62,7 @@ def _open_reader(text: str) -> tuple[PictureReader, tuple[Sight, ...]]:
     plan = DecodingPlan.model_validate_json(text)
     reader = open_reader(plan.pixels, plan.bundle)
     if plan.pixels.faces:
-        check_digest(plan.bundle, plan.digest)
+        check_same_bundle(plan.bundle, plan.digest)
     reader.find_parts(np.zeros((LONGEST, LONGEST, 3), np.uint8))
     squares = sum(sight.most * sight.side**2 * 3 for sight in plan.sights)
     rows = 1 + MOST if plan.pixels.faces else 1

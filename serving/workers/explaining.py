@@ -4,7 +4,7 @@ import functools
 from typing import NamedTuple
 
 from serving.ensemble.ensemble import Ensemble
-from serving.format.files import check_digest
+from serving.format.files import check_same_bundle
 from serving.sheet.page import build_sheet
 from serving.workers.bounding import bound_worker, estimate_decoding
 
@@ -36,6 +36,6 @@ def prepare_explaining(plan: ExplainingPlan) -> Ensemble:
     """
     ensemble = Ensemble.load(plan.bundle, prior=plan.prior)
     ensemble.warm_up()
-    check_digest(ensemble.bundle.folder, plan.digest)
+    check_same_bundle(ensemble.bundle.folder, plan.digest)
     bound_worker(HELD * estimate_decoding(ensemble.facts.pixels.limits, plan.file_bytes))
     return ensemble
