@@ -53,10 +53,30 @@ def open_bundle(folder: Path) -> Bundle:
     return Bundle(folder, _read_facts(folder), digest_file(folder / MANIFEST))
 
 
+def check_same_bundle(folder: Path, digest: str) -> None:
+    """That what was just read of `folder` is of the bundle of this digest.
+
+    Raises `BundleError` where another one took its place.
+    """
+    if not (folder / MANIFEST).is_file() or digest_file(folder / MANIFEST) != digest:
+        raise BundleError(str(folder), ["it is another bundle than the one that is served"])
+
+
 def find_strays(folder: Path) -> list[str]:
     """Files in the folder that its manifest does not name."""
-    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    names = {path.relative_to(folder).as_posix() for path in list_shown_files(folder)}
     return sorted(names - read_bundle_sums(folder).keys() - {MANIFEST})
+
+
+def list_shown_files(folder: Path) -> list[Path]:
+    """All but hidden ones, and those in hidden folders: hubs and systems put theirs beside what is
+    fetched, and nothing reads them."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
 
 
 def seal_bundle(folder: Path) -> None:

@@ -14,7 +14,7 @@ from features.runtime.progress import show_progress
 from features.runtime.terminal import get_form, write_document
 from serving.ensemble.ensemble import Ensemble
 from serving.ensemble.rows import LabelledPicture
-from serving.format.folders import LOCKS, check_file_name
+from serving.format.folders import check_file_name, open_locks
 from serving.label.rows_file import RowsFile
 from serving.label.tables import (
     ASKED,
@@ -70,7 +70,7 @@ def run(task: LabelTask) -> None:
     kept = task.out.with_name(f".{task.out.name}.rows")
     key = {"bundle": ensemble.bundle.digest, "members": task.members, "max_loss": task.max_loss}
     key["prior"] = task.prior
-    with hold(task.out, LOCKS), RowsFile(kept, key) as rows:
+    with hold(task.out, open_locks()), RowsFile(kept, key) as rows:
         _label(ensemble, rows, pictures, total, task.members)
         if template is not None:
             write_submission(task.out, rows.read(), template)

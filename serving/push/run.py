@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from features.errors import BundleError
-from serving.format.files import CARD, open_bundle
+from serving.format.files import CARD, list_shown_files, open_bundle
 from serving.verify.run import run as verify
 
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -20,7 +20,7 @@ def run(repo: str, folder: Path, public: bool, dry_run: bool) -> None:
     if not NAME.fullmatch(repo):
         raise BundleError(repo, ["the name of a repository is owner/name"])
     verify(folder)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = list_shown_files(folder)
     for path in files:
         _log.info("%12s  %s", f"{path.stat().st_size:,}", path.relative_to(folder).as_posix())
     size = sum(path.stat().st_size for path in files)
@@ -40,7 +40,8 @@ def run(repo: str, folder: Path, public: bool, dry_run: bool) -> None:
 
 
 def send_folder(repo: str, folder: Path, public: bool) -> str:
-    """Makes the repository if it is not there, and sends all files in one commit; its address."""
+    """Makes the repository if it is not there, and sends all files in place of those of an older
+    bundle; its address."""
     try:
         from huggingface_hub import HfApi
         from huggingface_hub.errors import HfHubHTTPError
@@ -51,7 +52,11 @@ def send_folder(repo: str, folder: Path, public: bool) -> str:
     try:
         api.create_repo(repo, private=not public, exist_ok=True)
         sent = api.upload_folder(
-            repo_id=repo, folder_path=folder, commit_message="Bundle of forgerystack"
+            repo_id=repo,
+            folder_path=folder,
+            commit_message="Bundle of forgerystack",
+            ignore_patterns=[".*", "*/.*"],
+            delete_patterns=["*"],  # but for .gitattributes, which the hub keeps
         )
     except (HfHubHTTPError, OSError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]

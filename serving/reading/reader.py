@@ -14,7 +14,7 @@ from features.pixels.decoding import Pixels, decode_into
 from features.pixels.kernels import PLAIN
 from features.videos.addresses import cut_box
 from serving.format.facts import PixelFacts, Sight
-from serving.format.folders import LOCKS
+from serving.format.folders import open_locks
 from serving.reading.canvases import Canvases, draw_canvases
 from serving.reading.pictures import GivenPicture
 from serving.reading.shown import NO_ROWS, ShownRows, join_rows, show_row
@@ -48,7 +48,7 @@ class PictureReader:
     def __init__(self, facts: PixelFacts, detector: Detector | None = None) -> None:
         """`detector`: finds the faces that are rows; without it each picture is one."""
         self.facts = facts
-        self._images = facts.build_images(str(LOCKS))
+        self._images = facts.build_images(str(open_locks()))
         self._detector = detector
 
     def read(self, picture: GivenPicture, sights: Collection[Sight]) -> ReadPicture:

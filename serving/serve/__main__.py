@@ -43,8 +43,8 @@ def main(
     ] = 50_000_000,
     max_seconds: Annotated[
         float,
-        typer.Option(min=0.1, help="For a request to arrive, and for its answer; a third of it "
-                     "to decode one picture."),
+        typer.Option(min=0.1, max=3600, help="For a request to arrive, and for its answer; a third "
+                     "of it to decode one picture."),
     ] = 30.0,
 ) -> None:  # fmt: skip
     """Serve a bundle over HTTP: scores, evidence, a page to try it on, metrics.

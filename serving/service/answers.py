@@ -4,7 +4,7 @@ import base64
 import binascii
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 
 from serving.ensemble.rows import LabelledPicture
 
@@ -39,7 +39,7 @@ class EncodedPictures(BaseModel):
     """A request in JSON."""
 
     model_config = ConfigDict(extra="forbid")
-    pictures: list[EncodedPicture]
+    pictures: Annotated[list[EncodedPicture], FailFast()]
 
 
 class PictureAnswer(BaseModel):

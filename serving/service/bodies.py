@@ -15,6 +15,8 @@ from serving.service.answers import NAME_LENGTH, EncodedPictures, Upload
 from serving.service.limits import Holding, Refusal, ServiceLimits
 
 FIELD = "pictures"
+_COMMAS = NAME_LENGTH + 2
+"""That JSON of a picture has at most: those of its name, and two between values."""
 
 
 class _MemoryParser(MultiPartParser):
@@ -45,7 +47,7 @@ async def read_uploads(
     if kind == "multipart/form-data":
         uploads = await _parse_form(request, chunks, most)
     else:
-        uploads = await asyncio.to_thread(_parse_json, chunks)
+        uploads = await asyncio.to_thread(_parse_json, chunks, most)
     _check_uploads(uploads, limits, most)
     return [
         Upload(upload.name or str(place), upload.content) for place, upload in enumerate(uploads)
@@ -120,12 +122,17 @@ def _clean_name(name: str) -> str:
     return name[:NAME_LENGTH].encode("utf-8", "replace").decode()
 
 
-def _parse_json(chunks: Iterable[bytes]) -> list[Upload]:
+def _parse_json(chunks: Iterable[bytes], most: int) -> list[Upload]:
+    """Commas are counted before anything is made of them: each value of a list takes fifty times
+    its bytes in memory."""
+    body = b"".join(chunks)
+    if body.count(b",") > most * _COMMAS:
+        raise Refusal(413, f"more values than {most} pictures have: at most {most} in a request")
     try:
-        encoded = EncodedPictures.model_validate_json(b"".join(chunks))
+        encoded = EncodedPictures.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
+        place = ".".join(map(str, first["loc"]))[:NAME_LENGTH]
         raise Refusal(422, f"{place}: {first['msg']}" if place else first["msg"]) from None
     return [Upload(picture.name, picture.content) for picture in encoded.pictures]
 

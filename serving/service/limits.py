@@ -35,6 +35,11 @@ class ServiceLimits:
         """For one picture: so a request outlives one that does not end."""
         return self.seconds / 3
 
+    @property
+    def explaining_seconds(self) -> float:
+        """For the evidence on one picture: so a request outlives that as well."""
+        return 0.9 * self.seconds
+
 
 class Refusal(HTTPException):
     """A request that is not answered, and why."""

@@ -2,17 +2,13 @@
 
 import asyncio
 import functools
-import io
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from PIL import Image
-
-from features.errors import ImageProblem, PictureError
+from features.errors import BundleError, ImageProblem, PictureError
 from serving.ensemble.ensemble import Ensemble
 from serving.ensemble.rows import label_read
 from serving.format.facts import list_networks
@@ -27,9 +23,14 @@ from serving.service.answers import (
 from serving.service.batching import MOST, Batcher
 from serving.service.limits import Admission, Refusal, ServiceLimits
 from serving.service.metrics import Metrics
-from serving.workers.decoding import DecodingPlan, decode_upload
-from serving.workers.explaining import explain_upload
-from serving.workers.pools import WorkerLostError, WorkerPool
+from serving.workers.decoding import (
+    DecodingPlan,
+    decode_upload,
+    encode_black_square,
+    prepare_decoding,
+)
+from serving.workers.explaining import ExplainingPlan, explain_upload, prepare_explaining
+from serving.workers.pools import WorkerLostError, WorkerPool, WorkerStartError
 
 _log = logging.getLogger("forgerystack")
 
@@ -48,6 +49,9 @@ class Service:
         self._status: Literal["starting", "ready"] = "starting"
         self._is_draining = False
         self._tasks: list[asyncio.Task[None]] = []
+        self._pools: list[WorkerPool] = []
+        # While networks score so many, others are decoded; more would only lie in memory.
+        self._decoded = asyncio.Semaphore(2 * workers * MOST)
         self.metrics.watch(
             "queue_requests", "Requests that wait or are answered.", lambda: self.admission.requests
         )
@@ -69,8 +73,6 @@ class Service:
 
     def start(self) -> None:
         """Loads the bundle while others are told to wait; `failure` holds what goes wrong."""
-        self._decoders = WorkerPool(self._workers, self.limits.decoding_seconds, self._note_loss)
-        self._explainer = WorkerPool(1, self.limits.seconds, self._note_loss)
         self._tasks.append(asyncio.create_task(self._start()))
 
     async def stop(self) -> None:
@@ -78,7 +80,7 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for pool in (self._decoders, self._explainer):
+        for pool in self._pools:
             await asyncio.to_thread(pool.stop)
 
     def check_ready(self) -> None:
@@ -89,15 +91,7 @@ class Service:
     async def _start(self) -> None:
         try:
             self._ensemble = await asyncio.to_thread(Ensemble.load, self._bundle, prior=self._prior)
-            facts = self._ensemble.facts
-            most = min(self.limits.pixels, facts.pixels.limits.max_pixels)
-            limits = facts.pixels.limits.model_copy(update={"max_pixels": most})
-            self._plan = DecodingPlan(
-                bundle=self._bundle,
-                pixels=facts.pixels.model_copy(update={"limits": limits}),
-                sights=tuple(self._ensemble.scorer.list_sights()),
-                file_bytes=self.limits.file_bytes,
-            ).model_dump_json()
+            self._open_pools()
             label = functools.partial(label_read, self._ensemble.scorer)
             self._batcher = Batcher(label, self._workers, self.metrics.batches.observe)
             self._tasks.append(asyncio.create_task(self._batcher.run()))
@@ -107,18 +101,49 @@ class Service:
             return
         self._status = "ready"
         networks = len(list_networks(self._ensemble.scorer.needed))
-        _log.info("serve: ready: %s asks %s networks", facts.shipped, networks)
+        _log.info("serve: ready: %s asks %s networks", self._ensemble.facts.shipped, networks)
+
+    def _open_pools(self) -> None:
+        """Processes know which bundle is in memory here: its folder may get another one."""
+        digest, pixels = self._ensemble.bundle.digest, self._ensemble.facts.pixels
+        most = min(self.limits.pixels, pixels.limits.max_pixels)
+        limits = pixels.limits.model_copy(update={"max_pixels": most})
+        self._pixels = pixels.model_copy(update={"limits": limits})
+        self._plan = DecodingPlan(
+            bundle=self._bundle,
+            pixels=self._pixels,
+            sights=tuple(self._ensemble.scorer.list_sights()),
+            digest=digest,
+            file_bytes=self.limits.file_bytes,
+        ).model_dump_json()
+        self._evidence = ExplainingPlan(
+            str(self._bundle), digest, self.limits.file_bytes, self._prior
+        )
+        self._decoders = WorkerPool(
+            self._workers,
+            self.limits.decoding_seconds,
+            self._note_loss,
+            functools.partial(prepare_decoding, self._plan),
+        )
+        self._pools.append(self._decoders)
+        self._explainer = WorkerPool(
+            1,
+            self.limits.explaining_seconds,
+            self._note_loss,
+            functools.partial(prepare_explaining, self._evidence),
+        )
+        self._pools.append(self._explainer)
 
     async def _warm_up(self) -> None:
-        """Starts every process, and scores as many pictures at once as it ever does: the first who
-        asks waits for neither, and what memory scoring takes is taken now, not under load."""
-        side = self._ensemble.facts.pixels.size
-        square = np.zeros((side, side, 3), np.uint8)
-        buffer = io.BytesIO()
-        Image.fromarray(square).save(buffer, "PNG")
-        upload = Upload("", buffer.getvalue())
-        read = await asyncio.gather(*(self._decode(upload) for _ in range(self._workers)))
-        await asyncio.gather(*(self._batcher.label(read[0]) for _ in range(self._workers * MOST)))
+        """Starts every process that decodes, and scores as many pictures at once as it ever does:
+        the first who asks waits for neither, and what memory scoring takes is taken now, not under
+        load. Raises `PictureError` where no picture can be read in time."""
+        await self._decoders.start()
+        read = await self._decode(Upload("", encode_black_square(self._pixels)))
+        if read.problem:
+            advice = "Allow for more time: --max-seconds"
+            raise PictureError("a picture of the service's own", [read.problem], advice)
+        await asyncio.gather(*(self._batcher.label(read) for _ in range(self._workers * MOST)))
 
     def _note_loss(self, reason: str) -> None:
         self.metrics.losses.labels(reason).inc()
@@ -136,37 +161,48 @@ class Service:
     async def explain(self, upload: Upload) -> str:
         """The evidence sheet of a picture, as HTML. Raises `Refusal`, also for one that cannot be
         read."""
-        async with self._limit_time():
+        async with self._limit_time() as timeout:
             read = await self._decode(upload)  # there a broken file costs least
             if read.problem:
                 raise Refusal(422, f"unreadable: {read.problem}")
+            await self._load_explainer(timeout)
             try:
                 return await self._explainer.run(
-                    explain_upload,
-                    upload.content,
-                    upload.name,
-                    str(self._bundle),
-                    self.limits.file_bytes,
-                    self._prior,
+                    explain_upload, upload.content, upload.name, self._evidence
                 )
             except (WorkerLostError, PictureError) as error:
                 raise Refusal(422, f"no evidence: {error}") from None
 
+    async def _load_explainer(self, timeout: asyncio.Timeout) -> None:
+        """In nobody's time."""
+        time, when = asyncio.get_running_loop().time, timeout.when()
+        assert when is not None
+        start = time()
+        timeout.reschedule(None)
+        await self._explainer.start()
+        timeout.reschedule(when + time() - start)
+
     @asynccontextmanager
-    async def _limit_time(self) -> AsyncIterator[None]:
-        """Raises `Refusal` where an answer takes too long."""
+    async def _limit_time(self) -> AsyncIterator[asyncio.Timeout]:
+        """Raises `Refusal` where an answer takes too long, or no process can be had for it."""
         try:
-            async with asyncio.timeout(self.limits.seconds):
-                yield
+            async with asyncio.timeout(self.limits.seconds) as timeout:
+                yield timeout
         except TimeoutError:
             reason = f"the answer took longer than {self.limits.seconds:g} s"
             raise Refusal(503, reason, retry_after=5) from None
+        except WorkerStartError as error:
+            raise Refusal(503, str(error), retry_after=5) from None
+        except BundleError as error:
+            reason = f"{error.problems[0]}: start the service anew"
+            raise Refusal(503, reason, retry_after=60) from None
 
     async def _score_upload(self, upload: Upload) -> PictureAnswer:
-        read = await self._decode(upload)
-        if read.problem:
-            return describe_unreadable(upload.name, read.problem)
-        return describe_picture(await self._batcher.label(read))
+        async with self._decoded:
+            read = await self._decode(upload)
+            if read.problem:
+                return describe_unreadable(upload.name, read.problem)
+            return describe_picture(await self._batcher.label(read))
 
     async def _decode(self, upload: Upload) -> ReadPicture:
         """What networks see of a picture; one that cannot be read has a problem."""

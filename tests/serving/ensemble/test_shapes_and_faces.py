@@ -199,7 +199,11 @@ def test_a_worker_reads_what_the_library_reads(
     monkeypatch.setattr(decoding, "bound_worker", lambda memory: None)
     sights = tuple(parts_ensemble.scorer.list_sights())
     plan = decoding.DecodingPlan(
-        bundle=parts_bundle, pixels=parts_ensemble.facts.pixels, sights=sights, file_bytes=1 << 20
+        bundle=parts_bundle,
+        pixels=parts_ensemble.facts.pixels,
+        sights=sights,
+        digest=parts_ensemble.bundle.digest,
+        file_bytes=1 << 20,
     ).model_dump_json()
     read = decoding.decode_upload(parts_pictures[4].read_bytes(), plan)
     wanted = parts_ensemble.reader.read(name_picture(parts_pictures[4], 0), sights)

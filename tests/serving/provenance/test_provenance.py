@@ -2,6 +2,7 @@
 
 import io
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -73,6 +74,15 @@ def test_cameras_and_generators_are_found_in_exif(kind):
     }
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-be", "utf-16-le", "utf-16"])
+@pytest.mark.parametrize("text", ["a cat, Steps: 20", "кошка на окне", "一只猫坐在窗边看着"])
+def test_comments_of_exif_are_read_in_either_order_of_bytes(encoding, text):
+    comment = b"UNICODE\0" + text.encode(encoding)
+    exif = build_exif({}, {ExifTags.Base.UserComment: comment})
+    mark = find(save("JPEG", exif=exif), generators.KIND)
+    assert mark.values == (("UserComment", text),)
+
+
 @pytest.mark.parametrize(
     "form",
     [
@@ -92,6 +102,25 @@ def test_the_source_type_is_found_in_a_packed_text_of_a_png():
     packet = XMP.format(f'Iptc4xmpExt:DigitalSourceType="{TRAINED}"/>')
     texts.add_itxt("XML:com.adobe.xmp", packet, zip=True)
     assert find(save("PNG", pnginfo=texts), source_type.KIND).values == (("says", SAID),)
+
+
+@pytest.mark.parametrize(
+    "piece", [b"<x:xmpmeta ", b"</x:xmpmeta>", b"<x:xmpmeta></x:xmpmeta>", b"DigitalSourceType ="]
+)
+def test_time_for_packets_grows_with_the_file_alone(piece):
+    start = time.process_time()
+    packet = XMP.format(f'Iptc4xmpExt:DigitalSourceType="{TRAINED}"/>').encode()
+    content = packet + piece * (2_000_000 // len(piece))
+    assert source_type.find_source_type(content).values == (("says", SAID),)
+    assert time.process_time() - start < 5
+
+
+def test_a_start_far_before_hides_no_packet_and_few_values_are_told():
+    inner = XMP.format(f'Iptc4xmpExt:DigitalSourceType="{TRAINED}"/>')
+    content = b"<x:xmpmeta " + b" " * 300_000 + inner.encode()
+    assert source_type.find_source_type(content).values == (("says", SAID),)
+    many = "".join(f" DigitalSourceType='{place}'" for place in range(9000))
+    assert len(source_type.find_source_type(XMP.format(many).encode()).values) == 16
 
 
 def test_a_signed_manifest_is_validated():

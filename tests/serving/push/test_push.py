@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, hf_api
 
 from features.errors import BundleError
 from serving.push import run as module
@@ -46,3 +47,31 @@ def test_what_passes_is_sent(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_repository_has_an_owner(bundle: Path) -> None:
     with pytest.raises(BundleError, match="owner/name"):
         run("forgeries", bundle, public=False, dry_run=True)
+
+
+def test_hidden_files_stay_here_and_those_of_an_older_bundle_go_there(
+    copied: Callable[[], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = copied()
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    (folder / ".cache").mkdir()
+    for hidden in (".gitattributes", ".cache/fetched", "members/.DS_Store"):
+        (folder / hidden).write_text("x")
+    there = [".gitattributes", "members/older-0.onnx", "bundle.json"]
+    operations: list = []
+
+    def keep(*_, **given) -> str:
+        operations.extend(given["operations"])
+        return "https://hub"
+
+    for name in ("create_repo", "_validate_yaml", "preupload_lfs_files"):
+        monkeypatch.setattr(HfApi, name, lambda *_, **__: None)
+    monkeypatch.setattr(hf_api, "is_xet_available", lambda: False)
+    monkeypatch.setattr(HfApi, "list_repo_files", lambda *_, **__: there)
+    monkeypatch.setattr(HfApi, "create_commit", keep)
+    run("someone/forgeries", folder, public=False, dry_run=False)
+    added = {own.path_in_repo for own in operations if isinstance(own, CommitOperationAdd)}
+    removed = {own.path_in_repo for own in operations if isinstance(own, CommitOperationDelete)}
+    assert added == names
+    assert "members/older-0.onnx" in removed
+    assert ".gitattributes" not in removed

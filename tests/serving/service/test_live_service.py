@@ -105,6 +105,14 @@ def test_where_others_reach_it_it_needs_a_key(bundle: Path) -> None:
     assert "--api-key-file" in done.stderr
 
 
+@pytest.mark.parametrize("seconds", ["inf", "nan", "1e300", "0"])
+def test_seconds_without_a_bound_are_refused(bundle: Path, seconds: str) -> None:
+    done = run_command("--bundle", str(bundle), "--port", "0", "--max-seconds", seconds)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "--max-seconds" in done.stderr
+
+
 def test_what_is_no_bundle_or_no_free_port_is_said(
     bundle: Path, tmp_path: Path, live: Live
 ) -> None:

@@ -3,9 +3,9 @@
 import base64
 import json
 import os
-import threading
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
@@ -14,6 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 from live_service import hold_workers, wait_until
 from PIL import Image
+from service_client import SMALL, ask_aside, name_files, open_client, read_metric
 
 from serving.scoring.scorer import Scorer
 from serving.service.app import build_app
@@ -21,30 +22,12 @@ from serving.service.limits import Admission, Refusal, ServiceLimits
 from serving.service.service import Service
 
 KEY = "k" * 32
-SMALL = ServiceLimits(
-    requests=1, pictures=3, file_bytes=50_000, body_bytes=120_000, pixels=40_000, seconds=20
-)
-
-
-@contextmanager
-def open_client(
-    bundle: Path, limits: ServiceLimits = SMALL, key: str | None = None
-) -> Iterator[TestClient]:
-    service = Service(bundle, limits, workers=1)
-    with TestClient(build_app(service, key), base_url="http://127.0.0.1") as client:
-        wait_until(lambda: service.status == "ready" or service.failure)
-        assert service.failure is None
-        yield client
 
 
 @pytest.fixture(scope="module")
 def client(bundle: Path) -> Iterator[TestClient]:
     with open_client(bundle) as client:
         yield client
-
-
-def name_files(*contents: bytes) -> list[tuple[str, tuple[str, bytes]]]:
-    return [("pictures", (f"{place}.jpg", content)) for place, content in enumerate(contents)]
 
 
 def encode(content: bytes, name: str = "") -> dict[str, str]:
@@ -114,6 +97,7 @@ def test_names_come_back_as_they_were_sent_and_in_every_encoding(
         ({"json": {"pictures": [{"content": "?"}]}}, 422, "it is no base64"),
         ({"json": {"pictures": [{"content": 7}]}}, 422, "pictures.0.content"),
         ({"json": {"pictures": [{"content": "", "path": "/etc"}]}}, 422, "pictures.0.path"),
+        ({"json": {"pictures": [], "x" * 90_000: 1}}, 422, "x: Extra inputs"),
         ({"json": []}, 422, "object"),
         ({"files": [("file", b"x")]}, 422, "files of a form are named pictures"),
         ({"data": {"pictures": "x"}, "files": name_files(b"x")}, 422, "Too many fields"),
@@ -141,6 +125,35 @@ def test_a_body_that_is_none_is_refused(client: TestClient, body, code: int, wor
     answer = client.post("/score", **body)
     assert answer.status_code == code, answer.text
     assert words in answer.json()["detail"]
+
+
+def test_small_json_takes_little_memory() -> None:
+    """In a process of its own: what memory was taken at most is that of a process."""
+    code = """
+import resource, sys
+from serving.service.bodies import _parse_json
+from serving.service.limits import Refusal
+def measure(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before = measure()
+for item in (b"0", b"{}", b'{"content":""}', b"[[]]", b'{"a":0,"b":0}'):
+    body = b'{"pictures":[' + b",".join([item] * (4_000_000 // (len(item) + 1))) + b"]}"
+    try:
+        sys.exit(f"{len(_parse_json([body], 64))} pictures were taken")
+    except Refusal as refusal:
+        assert refusal.status_code == 413, refusal
+assert measure() < before + 64, measure() - before
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_names_may_have_as_many_commas_as_characters(
+    client: TestClient, pictures: list[Path]
+) -> None:
+    sent = [encode(path.read_bytes(), "," * 255) for path in pictures[:3]]
+    assert client.post("/score", json={"pictures": sent}).status_code == 200
+    one_more = [encode(b"", "," * 255), encode(b"", "," * 256)]
+    assert client.post("/score", json={"pictures": one_more}).status_code == 422
 
 
 def test_every_code_is_told_beforehand(client: TestClient) -> None:
@@ -190,19 +203,6 @@ def test_bodies_that_are_refused_hold_nothing() -> None:
     assert (admission.requests, admission.bytes) == (0, 0)
 
 
-def ask_aside(client: TestClient, content: bytes, answers: list) -> threading.Thread:
-    thread = threading.Thread(
-        target=lambda: answers.append(client.post("/score", files=name_files(content)))
-    )
-    thread.start()
-    return thread
-
-
-def read_metric(client: TestClient, name: str) -> float:
-    lines = client.get("/metrics").text.splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
-
-
 def test_a_full_queue_says_when_to_come_back(client: TestClient, pictures: list[Path]) -> None:
     content, answers = pictures[0].read_bytes(), []
     with hold_workers(os.getpid()):
@@ -213,38 +213,6 @@ def test_a_full_queue_says_when_to_come_back(client: TestClient, pictures: list[
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
     assert answers[0].status_code == 200
     assert read_metric(client, "forgerystack_queue_bytes") == 0
-
-
-# --- workers that end
-
-
-def test_a_worker_that_is_killed_costs_its_picture_and_no_other(
-    client: TestClient, pictures: list[Path]
-) -> None:
-    content, answers = pictures[0].read_bytes(), []
-    deaths = read_metric(client, 'forgerystack_worker_deaths_total{reason="died"}')
-    with hold_workers(os.getpid()) as workers:
-        thread = ask_aside(client, content, answers)
-        wait_until(lambda: read_metric(client, "forgerystack_queue_requests"))
-        for worker in workers:
-            os.kill(worker, 9)
-        thread.join()
-    [lost] = answers[0].json()["pictures"]
-    assert lost["status"] == "unreadable: the process that looked at it died"
-    assert lost["score"] is None
-    [found] = client.post("/score", files=name_files(content)).json()["pictures"]
-    assert found["status"] == "ok"
-    assert read_metric(client, 'forgerystack_worker_deaths_total{reason="died"}') == deaths + 1
-
-
-def test_a_picture_that_takes_too_long_is_given_up(bundle: Path, pictures: list[Path]) -> None:
-    content = pictures[0].read_bytes()
-    with open_client(bundle, ServiceLimits(seconds=9)) as client:
-        with hold_workers(os.getpid()):
-            [given_up] = client.post("/score", files=name_files(content)).json()["pictures"]
-        [found] = client.post("/score", files=name_files(content)).json()["pictures"]
-    assert given_up["status"] == "unreadable: it took longer than 3 s"
-    assert found["status"] == "ok"
 
 
 def test_an_error_of_the_service_is_said_without_what_it_was(

@@ -39,6 +39,17 @@ def test_a_file_too_many_is_named(copied: Callable[[], Path]) -> None:
         run(folder)
 
 
+def test_hidden_files_that_hubs_and_systems_add_are_no_part_of_it(
+    copied: Callable[[], Path],
+) -> None:
+    folder = copied()
+    (folder / ".gitattributes").write_text("*.onnx filter=lfs")
+    (folder / ".cache/huggingface/download").mkdir(parents=True)
+    (folder / ".cache/huggingface/download/bundle.json.metadata").write_text("x")
+    (folder / "members/.DS_Store").write_text("x")
+    run(folder)
+
+
 def test_samples_that_score_otherwise_are_named(copied: Callable[[], Path]) -> None:
     folder = copied()
     facts = json.loads((folder / FACTS).read_text())
