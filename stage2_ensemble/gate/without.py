@@ -22,9 +22,13 @@ from features.errors import ConfigError
 from features.runtime.progress import show_progress
 from features.settings.stacking import Stack
 from stage2_ensemble.columns.columns import Floats, FoldColumns
-from stage2_ensemble.gate.differences import draw_differences, subtract_aucs
+from stage2_ensemble.gate.differences import (
+    count_least_groups,
+    draw_differences,
+    subtract_aucs,
+)
 from stage2_ensemble.gate.out_of_fold import BEST_SIMPLE, judge_candidates
-from stage2_ensemble.measures.resampling import find_percentiles, index_groups
+from stage2_ensemble.measures.resampling import find_percentiles
 from stage2_ensemble.models.best_simple import pick_simple
 from stage2_ensemble.models.candidates import GATED, Model, fit_candidate, list_fittable
 
@@ -105,7 +109,7 @@ def compare_without(
     The mean over the folds, resampled as at the gate.
     """
     difference = subtract_aucs(folds, first, second)
-    least = min(index_groups(c.labels, c.groups).least for c in folds)
+    least = count_least_groups(folds)
     if least < 2:
         return AucEstimate(difference)
     drawn = draw_differences(folds, first, second, seed)

@@ -350,7 +350,7 @@ def test_settings_that_the_other_half_finds_worse_are_not_written(favour, capsys
     ],
 )
 def test_what_is_said_of_an_interval(low, high, groups, said):
-    verdict = Verdict("lightgbm", 0.0, -0.1, 0.1, -0.1, "too few rows to tell")
+    verdict = Verdict("lightgbm", 0.0, -0.1, 0.1, -0.1, "too few rows to tell", groups)
     judged = results.Judgement(50, 60, groups, Gain(0.002, low, high), verdict)
     best = results.Attempt(3, "lightgbm", False, {}, 0.9, 0.01, 3, False, 1.0)
     texts = results.describe_findings(best, 9, judged)
