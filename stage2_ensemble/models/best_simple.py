@@ -153,10 +153,30 @@ def fit_start(folds: Sequence[FoldColumns], settings: Stack, seed: int) -> Start
 def _cut_rows(
     folds: Sequence[FoldColumns], settings: Stack, seed: int
 ) -> tuple[_Rows, InnerFolds | None]:
-    """The rows and the inner fold `(n,)` of each; `None` where they are too few to be cut."""
-    count = count_inner_folds(folds, settings.inner_folds)
-    inner_folds = np.concatenate(split_inner(folds, count, seed)) if count > 1 else None
-    return _Rows.gather(folds), inner_folds
+    """The rows and the inner fold `(n,)` of each; `None` where they are too few to be cut.
+
+    Few groups that hold both classes may come into one inner fold: then there are fewer of them.
+    """
+    rows = _Rows.gather(folds)
+    for count in range(count_inner_folds(folds, settings.inner_folds), 1, -1):
+        inner_folds = np.concatenate(split_inner(folds, count, seed))
+        if _is_fittable_without(rows, inner_folds):
+            return rows, inner_folds
+    return rows, None
+
+
+def _is_fittable_without(rows: _Rows, inner_folds: InnerFolds) -> bool:
+    """Both classes are left without any two inner folds, and in each fold without any one.
+
+    Combiners are fitted on the former, chosen on the latter; without both of two nothing is left.
+    """
+    count = int(inner_folds.max()) + 1
+    held = np.zeros((int(rows.folds.max()) + 1, count, 2), np.int64)
+    np.add.at(held, (rows.folds, inner_folds, rows.labels), 1)
+    left = held.sum(axis=1, keepdims=True) - held
+    pooled = held.sum(axis=0)
+    pairs = [pooled.sum(axis=0) - pooled[i] - pooled[j] for i, j in combinations(range(count), 2)]
+    return bool((left > 0).all() and (count == 2 or np.all(pairs)))
 
 
 def _fit_without(
