@@ -283,6 +283,19 @@ def test_one_network_alone_is_not_picked(monkeypatch):
     assert "best_single" in pick()
 
 
+def test_what_is_never_picked_is_fitted_on_all_rows_alone(folds, monkeypatch):
+    rows = []
+    fit = COMBINERS["best_single"].fit
+
+    def watch(self, logits, labels, weights):
+        rows.append(len(logits))
+        return fit(self, logits, labels, weights)
+
+    monkeypatch.setattr(COMBINERS["best_single"], "fit", watch)
+    assert "best_single" in fit_start(folds, SETTINGS, 0).combiners
+    assert rows == [sum(map(len, folds))]
+
+
 def test_of_equals_the_simplest_is_picked():
     columns = draw_columns()
     same = replace(columns, logits=np.repeat(columns.logits[:, :1], 3, axis=1))
