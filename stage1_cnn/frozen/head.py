@@ -84,23 +84,29 @@ def _measure_spread(embeddings: Singles, weights: Floats) -> tuple[Singles, Sing
 def _measure_losses(
     rows: Singles, labels: Labels, weights: Floats, groups: Ids, seed: int
 ) -> Floats:
-    """Mean weighted log loss over the inner folds, for each of `STRENGTHS`."""
+    """Mean weighted log loss over the inner folds, for each of `STRENGTHS`.
+
+    Empty where the groups cannot be cut, or a cut leaves one class alone to learn from.
+    """
     most = min(len(np.unique(groups[labels == label])) for label in (0, 1))
     count = min(most, max(INNER, -(-INNER * len(labels) // SEARCHED)))
     if count < 2:
         return np.empty(0)
     parts = split_evenly(labels, groups, count, seed)
     chosen = np.flatnonzero(parts < INNER)
+    others = [chosen[parts[chosen] != part] for part in range(min(count, INNER))]
+    if any(len(np.unique(labels[rest])) < 2 for rest in others):
+        return np.empty(0)
 
     def leave_out(part: int) -> Floats:
-        others, own = chosen[parts[chosen] != part], chosen[parts[chosen] == part]
+        rest, own = others[part], chosen[parts[chosen] == part]
         signs = np.where(labels[own] == 1, 1.0, -1.0)
-        path = _fit_path(rows[others], labels[others], weights[others], STRENGTHS, 1e-4)
+        path = _fit_path(rows[rest], labels[rest], weights[rest], STRENGTHS, 1e-4)
         losses = [np.logaddexp(0, -signs * (rows[own] @ w + b)) for w, b in path]
         return np.average(losses, axis=1, weights=weights[own])
 
     with ThreadPoolExecutor(2) as pool:
-        return np.mean(list(pool.map(leave_out, range(min(count, INNER)))), axis=0)
+        return np.mean(list(pool.map(leave_out, range(len(others)))), axis=0)
 
 
 def _fit_path(

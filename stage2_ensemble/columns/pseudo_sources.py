@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from features.core.manifest import Ids
 from features.settings.stacking import Stack
 from stage2_ensemble.columns.columns import Floats, FoldColumns, check_fittable
-from stage2_ensemble.columns.projection import Projection, apply_all
+from stage2_ensemble.columns.projection import Projection, apply_all, mark_known
 
 
 def cluster_reals(
@@ -26,7 +27,7 @@ def cluster_reals(
     variance, fold by fold: embeddings of two folds have nothing in common. Clusters of other folds
     get the numbers of those of the first one that are most like them in the columns that mean the
     same in every fold, so that a cluster is left out of all folds at once. As they are where a fold
-    has fewer reals than clusters.
+    has fewer reals than clusters, or no embeddings.
     """
     for columns in folds:
         check_fittable(columns)
@@ -37,7 +38,10 @@ def cluster_reals(
     found, first = [], None
     for columns in folds:
         reals = columns.take(columns.labels == 0)
-        numbers = _cluster(reals, count, settings, seed)
+        components = _gather_components(reals, settings, seed)
+        if not components.shape[1]:
+            return list(folds)
+        numbers = _cluster(components, count, seed)
         centres = _measure_centres(reals, numbers, count)
         if first is None:
             first = centres
@@ -48,15 +52,23 @@ def cluster_reals(
     return found
 
 
-def _cluster(reals: FoldColumns, count: int, settings: Stack, seed: int) -> Ids:
+def _gather_components(reals: FoldColumns, settings: Stack, seed: int) -> npt.NDArray[np.float32]:
+    """`(n, c)` of all backbones; a row that one has no embedding of lies in the middle there."""
+    axes = [Projection.fit(e, settings.pca_components, seed) for e in reals.embeddings]
+    scaled = [np.empty((len(reals), 0), np.float32)]
+    for part in apply_all(axes, reals.embeddings):
+        if part.shape[1]:  # else nobody has embeddings of a detector from outside
+            spread = float(np.sqrt(part[mark_known(part)].var(axis=0).sum()))
+            scaled.append(np.nan_to_num(part / max(spread, 1e-12)))
+    return np.concatenate(scaled, axis=1)
+
+
+def _cluster(components: npt.NDArray[np.float32], count: int, seed: int) -> Ids:
     """`(n,)` numbers of clusters."""
     from sklearn.cluster import KMeans  # late: scoring does without
 
-    axes = [Projection.fit(e, settings.pca_components, seed) for e in reals.embeddings]
-    parts = apply_all(axes, reals.embeddings)
-    scaled = [part / max(float(np.sqrt(part.var(axis=0).sum())), 1e-12) for part in parts]
     model = KMeans(count, n_init=4, random_state=seed)
-    return np.asarray(model.fit_predict(np.concatenate(scaled, axis=1)))
+    return np.asarray(model.fit_predict(components))
 
 
 def _measure_centres(reals: FoldColumns, numbers: Ids, count: int) -> Floats:

@@ -13,7 +13,13 @@ import numpy as np
 from features.core.auc import find_auc
 from features.runtime.progress import track
 from stage2_ensemble.columns.columns import Floats, FoldColumns, Mask
-from stage2_ensemble.measures.resampling import CHUNK, draw_counts, index_groups, rank_rows
+from stage2_ensemble.measures.resampling import (
+    CHUNK,
+    draw_counts,
+    find_percentiles,
+    index_groups,
+    rank_rows,
+)
 
 RESAMPLES = 2000
 
@@ -42,7 +48,8 @@ def compare_fold_aucs(
 ) -> Gain:
     """AUC within each fold of `ours` minus that of `theirs`, the mean over folds.
 
-    On rows of `masks` alone, where given. `level`: the risk on either side of the interval.
+    On rows of `masks` alone, where given. `level`: the risk on either side of the interval, which
+    is wider the fewer groups there are: `find_percentiles`.
     """
     if masks is not None:
         folds = [
@@ -54,8 +61,19 @@ def compare_fold_aucs(
             for side in (ours, theirs)
         )
     drawn = draw_differences(folds, ours, theirs, seed)
-    low, high = (float(q) for q in np.nanquantile(drawn, [level, 1 - level]))
-    return Gain(subtract_aucs(folds, ours, theirs), low, high)
+    bounds = find_percentiles(drawn[~np.isnan(drawn)], count_least_groups(folds), level)
+    return Gain(subtract_aucs(folds, ours, theirs), *bounds)
+
+
+def count_least_groups(folds: Sequence[FoldColumns], masks: Sequence[Mask] | None = None) -> int:
+    """Groups of the class that has fewer of them, in the fold that has fewest.
+
+    Among rows of `masks` alone, where given.
+    """
+    pairs = [(columns.labels, columns.groups) for columns in folds]
+    if masks is not None:
+        pairs = [(own[0][mask], own[1][mask]) for own, mask in zip(pairs, masks, strict=True)]
+    return min(index_groups(*own).least for own in pairs)
 
 
 def subtract_aucs(

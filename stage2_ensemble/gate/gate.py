@@ -19,9 +19,10 @@ from features.errors import ConfigError
 from features.settings.stacking import Gate, Stack
 from stage2_ensemble.columns.columns import FoldColumns
 from stage2_ensemble.columns.tuning_half import mark_untuned
-from stage2_ensemble.gate.differences import compare_fold_aucs
+from stage2_ensemble.gate.differences import compare_fold_aucs, count_least_groups
 from stage2_ensemble.gate.out_of_fold import BEST_SIMPLE, Judged
 from stage2_ensemble.gate.unseen import Unseen, UnseenGain, leave_domains_out
+from stage2_ensemble.measures.resampling import LEAST_GROUPS
 from stage2_ensemble.models.candidates import GATED, list_fittable
 from stage2_ensemble.models.combiners import Mean
 
@@ -50,6 +51,8 @@ class Verdict:
     """As `low`, against the plain mean of the backbones."""
     outcome: str
     """`WON`, `LOST`, `UNDECIDED` or one of `WORSE`."""
+    groups: int
+    """Of the class that has fewer of them, in the fold that has fewest."""
     unseen: tuple[UnseenGain, ...] = ()
     """The same difference on domains that neither side learned from, of what has won on the rows
     of all domains; none where fewer than two are known."""
@@ -104,6 +107,7 @@ def hold_gate(
     level = RISK / max(len(names), 1)
     untuned = gate.rows == "untuned"
     masks = mark_untuned(folds) if untuned else [np.ones(len(c), bool) for c in folds]
+    groups = count_least_groups(folds, masks)
     verdicts = []
     for name in [name for name in names if name in judged.scores]:
         gain, over_mean = (
@@ -116,7 +120,7 @@ def hold_gate(
         elif min(gain.high, over_mean.high) <= gate.margin:
             outcome = LOST
         bounds = (gain.low, gain.high, over_mean.low)
-        verdicts.append(Verdict(name, gain.difference, *bounds, outcome))
+        verdicts.append(Verdict(name, gain.difference, *bounds, outcome, groups))
     winners = [verdict.name for verdict in verdicts if verdict.ships]
     if not winners:
         return verdicts
@@ -136,6 +140,12 @@ def describe_choice(verdicts: Sequence[Verdict], gate_choice: str, shipped: str)
     if shipped != gate_choice:
         sentences.append(
             f"the gate chose {gate_choice}; {shipped} ships because gate.ship names it"
+        )
+    groups = min((verdict.groups for verdict in verdicts), default=LEAST_GROUPS)
+    if groups < LEAST_GROUPS:
+        sentences.append(
+            "the gate's intervals are not to be relied on, as a fold has but "
+            f"{groups} groups of a class"
         )
     for verdict in verdicts:
         if verdict.ships:

@@ -31,6 +31,7 @@ Kind = Literal[
 LEAST = 2
 """Domains of a kind: with one alone, nothing would be left to learn from."""
 FEW = "names fewer than two"
+NO_CLUSTERS = "gate.pseudo_sources finds no clusters: too few reals, or no embeddings"
 GONE = "without some of them a fold has rows of one class alone to learn from"
 MIXED = "their groups hold rows of others, too, so that none is left that nobody learned from"
 """Why domains of a kind could not be left out."""
@@ -113,6 +114,8 @@ def leave_domains_out(
         folds = cluster_reals(folds, pseudo_sources, settings, seed)
         sources = _list_domains(folds, "sources", 0)
         of_reals = ("clusters of reals", "generators and clusters of reals")
+        if len(sources) < LEAST:
+            unknown["sources of reals"] += f", and {NO_CLUSTERS}"
     turns = _list_turns(of_reals, generators, sources, settings.inner_folds)
     gains: dict[str, list[UnseenGain]] = {name: [] for name in names}
     for kind, own in turns.items():

@@ -22,11 +22,15 @@ from features.errors import ConfigError
 from features.runtime.progress import show_progress
 from features.settings.stacking import Stack
 from stage2_ensemble.columns.columns import Floats, FoldColumns
-from stage2_ensemble.gate.differences import draw_differences, subtract_aucs
+from stage2_ensemble.gate.differences import (
+    count_least_groups,
+    draw_differences,
+    subtract_aucs,
+)
 from stage2_ensemble.gate.out_of_fold import BEST_SIMPLE, judge_candidates
-from stage2_ensemble.measures.resampling import find_percentiles, index_groups
+from stage2_ensemble.measures.resampling import find_percentiles
 from stage2_ensemble.models.best_simple import pick_simple
-from stage2_ensemble.models.candidates import GATED, Model, fit_candidate
+from stage2_ensemble.models.candidates import GATED, Model, fit_candidate, list_fittable
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,8 @@ def leave_backbones_out(
 ) -> dict[str, Without]:
     """By backbone; of one alone nothing would be left.
 
-    Where `stack.columns` leaves a LightGBM model no column without a backbone, the best simple
-    combiner takes its place.
+    Where `stack.columns` leaves a LightGBM model no column without a backbone, or `lightgbm_pca` no
+    embeddings of its own, the best simple combiner takes its place.
     """
     backbones = folds[0].backbones
     if len(backbones) < 2:
@@ -67,8 +71,9 @@ def leave_backbones_out(
         whole = judge(folds, kind)
         for backbone in backbones:
             rest = [columns.without(backbone) for columns in folds]
+            left = kind if kind in list_fittable(rest, settings) else BEST_SIMPLE
             try:
-                left, scores = kind, judge(rest, kind)
+                scores = judge(rest, left)
             except ConfigError:
                 left, scores = BEST_SIMPLE, judge(rest, BEST_SIMPLE)
             name = pick_simple(rest, settings, seed).name if left == BEST_SIMPLE else left
@@ -104,7 +109,7 @@ def compare_without(
     The mean over the folds, resampled as at the gate.
     """
     difference = subtract_aucs(folds, first, second)
-    least = min(index_groups(c.labels, c.groups).least for c in folds)
+    least = count_least_groups(folds)
     if least < 2:
         return AucEstimate(difference)
     drawn = draw_differences(folds, first, second, seed)

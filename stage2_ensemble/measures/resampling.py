@@ -266,9 +266,14 @@ def _lower_ece(value: float, low: float, high: float, noise: float) -> float:
     return 0.0 if value <= noise else max(0.0, min(low, 2 * value - high))
 
 
-def find_percentiles(values: Floats, least: int) -> tuple[float, float]:
-    """The middle 95 % of resampled values, moved outwards for `least` groups, at least 2."""
+def find_percentiles(
+    values: Floats, least: int, risk: float = (1 - LEVEL) / 2
+) -> tuple[float, float]:
+    """The middle of resampled values, moved outwards for `least` groups, at least 2.
+
+    `risk`: the share that is left out on either side where groups are many.
+    """
     spread = np.sqrt(least / (least - 1))
-    share = float(ndtr(spread * stdtrit(least - 1, (1 - LEVEL) / 2)))
+    share = float(ndtr(spread * stdtrit(least - 1, risk)))
     low, high = np.quantile(values, [share, 1 - share])
     return float(low), float(high)

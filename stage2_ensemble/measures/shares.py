@@ -43,7 +43,7 @@ def estimate_share(
     if not len(hits):
         return Share(None)
     worth = np.ones(len(hits)) if weights is None else weights / weights.mean()
-    value = float(hits @ worth / worth.sum())
+    value = _measure_share(hits, worth)
     numbers = np.unique(groups, return_inverse=True)[1]
     count = int(numbers.max()) + 1
     if count < 2:
@@ -55,6 +55,19 @@ def estimate_share(
     else:
         rows = float(np.clip(value * (1 - value) / variance, 1, _count_worth(worth)))
     return Share(value, *_find_wilson(value, rows, float(stdtrit(count - 1, (1 + level) / 2))))
+
+
+def _measure_share(hits: npt.NDArray[np.bool_], worth: Floats) -> float:
+    """1 where all rows that weigh anything are hits, 0 where none is, else between them.
+
+    Sums of weights are rounded, so their ratio may lie beside 1 where it is 1.
+    """
+    known = hits[worth > 0]
+    if known.all():
+        return 1.0
+    if not known.any():
+        return 0.0
+    return float(np.clip(hits @ worth / worth.sum(), np.nextafter(0, 1), np.nextafter(1, 0)))
 
 
 def _count_worth(weights: Floats) -> float:

@@ -5,7 +5,7 @@ start.best.score(columns)                        # (n,) log-odds of new rows
 start.crossed[0]                                 # (n,) of the rows of fold 0, cross-fitted
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Self
@@ -126,13 +126,13 @@ def pick_simple(folds: Sequence[FoldColumns], settings: Stack, seed: int) -> Bes
     if inner_folds is None:
         return BestSimple(Mean())
     fitted = _fit_without(rows, inner_folds, 1)
-    return _choose(rows, _score_left_out(rows, inner_folds, fitted), _fit_all(rows))
+    return _choose(rows, _score_left_out(rows, inner_folds, fitted), _fit_each(rows, UNPICKED))
 
 
 def fit_start(folds: Sequence[FoldColumns], settings: Stack, seed: int) -> Start:
     """`pick_simple`, and the same within the rows; takes three times as long."""
     rows, inner_folds = _cut_rows(folds, settings, seed)
-    combiners = _fit_all(rows)
+    combiners = _fit_each(rows)
     if inner_folds is None:
         best = BestSimple(Mean())
         return Start(best, combiners, {columns.fold: best.score(columns) for columns in folds})
@@ -153,24 +153,45 @@ def fit_start(folds: Sequence[FoldColumns], settings: Stack, seed: int) -> Start
 def _cut_rows(
     folds: Sequence[FoldColumns], settings: Stack, seed: int
 ) -> tuple[_Rows, InnerFolds | None]:
-    """The rows and the inner fold `(n,)` of each; `None` where they are too few to be cut."""
-    count = count_inner_folds(folds, settings.inner_folds)
-    inner_folds = np.concatenate(split_inner(folds, count, seed)) if count > 1 else None
-    return _Rows.gather(folds), inner_folds
+    """The rows and the inner fold `(n,)` of each; `None` where they are too few to be cut.
+
+    Few groups that hold both classes may come into one inner fold: then there are fewer of them.
+    """
+    rows = _Rows.gather(folds)
+    for count in range(count_inner_folds(folds, settings.inner_folds), 1, -1):
+        inner_folds = np.concatenate(split_inner(folds, count, seed))
+        if _is_fittable_without(rows, inner_folds):
+            return rows, inner_folds
+    return rows, None
+
+
+def _is_fittable_without(rows: _Rows, inner_folds: InnerFolds) -> bool:
+    """Both classes are left without any two inner folds, and in each fold without any one.
+
+    Combiners are fitted on the former, chosen on the latter; without both of two nothing is left.
+    """
+    count = int(inner_folds.max()) + 1
+    held = np.zeros((int(rows.folds.max()) + 1, count, 2), np.int64)
+    np.add.at(held, (rows.folds, inner_folds, rows.labels), 1)
+    left = held.sum(axis=1, keepdims=True) - held
+    pooled = held.sum(axis=0)
+    pairs = [pooled.sum(axis=0) - pooled[i] - pooled[j] for i, j in combinations(range(count), 2)]
+    return bool((left > 0).all() and (count == 2 or np.all(pairs)))
 
 
 def _fit_without(
     rows: _Rows, inner_folds: InnerFolds, size: int
 ) -> dict[tuple[int, ...], Combiners]:
-    """The combiners of all rows but those of every `size` inner folds."""
+    """Those that may be chosen, by all rows but those of every `size` inner folds."""
     every = combinations(range(int(inner_folds.max()) + 1), size)
-    return {left: _fit_all(rows.take(~np.isin(inner_folds, left))) for left in every}
+    return {left: _fit_each(rows.take(~np.isin(inner_folds, left)), UNPICKED) for left in every}
 
 
-def _fit_all(rows: _Rows) -> dict[str, Combiner]:
-    """Every simple combiner, by name."""
+def _fit_each(rows: _Rows, but: Collection[str] = ()) -> dict[str, Combiner]:
+    """The simple combiners, by name."""
     learned = (rows.logits, rows.labels, rows.weights)
-    return {name: combiner().fit(*learned) for name, combiner in COMBINERS.items()}
+    kinds = {name: kind for name, kind in COMBINERS.items() if name not in but}
+    return {name: kind().fit(*learned) for name, kind in kinds.items()}
 
 
 def _score_left_out(
@@ -202,7 +223,6 @@ def _choose(rows: _Rows, scores: Mapping[str, Floats], fitted: Combiners) -> Bes
     aucs = {
         name: np.mean(list(map(find_auc, labels, rows.split(values))))
         for name, values in scores.items()
-        if name not in UNPICKED
     }
     name = max(aucs, key=lambda name: float(aucs[name]))
     line = Platt().fit(scores[name], rows.labels, rows.weights)

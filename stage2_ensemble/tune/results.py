@@ -1,7 +1,7 @@
 """What tuning found, and what the rows that it never looked at say about it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from stage2_ensemble.columns.tuning_half import mark_untuned
 from stage2_ensemble.gate.differences import Gain, compare_fold_aucs
 from stage2_ensemble.gate.gate import RISK, Verdict, hold_gate
 from stage2_ensemble.gate.out_of_fold import judge_candidates
-from stage2_ensemble.measures.resampling import LEAST_GROUPS, index_groups
+from stage2_ensemble.measures.resampling import LEAST_GROUPS
 from stage2_ensemble.tune.search import AUCS, PRESENT, SETTINGS, VALUES, TuningTask, list_done
 
 SHOWN = 8
@@ -124,10 +124,8 @@ def judge_tuned(
     gain = compare_fold_aucs(folds, *pair, RISK / 2, task.seed, masks)
     strict = gate.model_copy(update={"rows": "untuned"})
     (verdict,) = hold_gate(folds, own, tuned, strict, task.seed)
-    rows = [replace(c, embeddings=()).take(mask) for c, mask in zip(folds, masks, strict=True)]
-    labels = np.concatenate([columns.labels for columns in rows])
-    groups = min(index_groups(columns.labels, columns.groups).least for columns in rows)
-    return Judgement(*count_classes(labels), groups, gain, verdict)
+    labels = np.concatenate([c.labels[mask] for c, mask in zip(folds, masks, strict=True)])
+    return Judgement(*count_classes(labels), verdict.groups, gain, verdict)
 
 
 def describe_findings(best: Attempt, trials: int, judged: Judgement | None) -> list[str]:

@@ -66,7 +66,8 @@ class TuningTask:
     def splits(self) -> list[list[Mask]]:
         """Held-out rows, one mask `(n,)` of every fold for each split: the same for all trials.
 
-        Those that lack a class are left out; raises `ManifestError` if none is left.
+        Those that lack a class, or leave none of it to learn from, are left out; raises
+        `ManifestError` if none is left.
         """
         count = count_inner_folds(self.folds, self.settings.inner_folds)
         splits = []
@@ -75,7 +76,8 @@ class TuningTask:
             splits += [[own == held_out for own in numbers] for held_out in range(count)]
         told = [masks for masks in splits if all(map(_has_both, self.folds, masks))]
         if not told:
-            raise ManifestError("half to tune on", ["no split of it holds out reals and fakes"])
+            problem = "no split of it has reals and fakes on either side"
+            raise ManifestError("half to tune on", [problem])
         return told
 
     @property
@@ -94,7 +96,8 @@ class TuningTask:
 
 
 def _has_both(columns: FoldColumns, mask: Mask) -> bool:
-    return len(np.unique(columns.labels[mask])) == 2
+    """Among the rows held out, and among the others."""
+    return all(len(np.unique(columns.labels[side])) == 2 for side in (mask, ~mask))
 
 
 def choose_candidates(
@@ -116,10 +119,13 @@ def choose_candidates(
 def build_space(task: TuningTask) -> dict[str, BaseDistribution]:
     """What may be tried, by the name of the setting, and `candidate`."""
     space: dict[str, BaseDistribution] = {}
+    width = max((rows.shape[1] for c in task.folds for rows in c.embeddings), default=0)
     for name, (low, high) in RANGES.items():
         present = getattr(task.settings, name)
         if name == "pca_components":  # no embedding has more
-            high = min(high, max(e.shape[1] for c in task.folds for e in c.embeddings))
+            if not width:
+                continue
+            high = min(high, width)
         low, high = min(low, high, present), max(high, present)
         if isinstance(present, int):
             space[name] = IntDistribution(int(low), int(high), log=True)

@@ -95,5 +95,11 @@ def test_too_few_groups_to_choose_and_a_class_without_rows():
     rows, labels = draw(40)
     groups = np.where(labels == 1, 0, np.arange(40) + 1)  # all fakes are one group
     assert fit(rows, labels, groups=groups).strength == ALONE
+    rows, labels = draw(120)
+    reals, fakes = (np.flatnonzero(labels == label) for label in (0, 1))
+    groups = np.full(120, 2)  # of two parts one is this group of fakes, the other all else
+    groups[reals] = np.arange(len(reals)) >= 5
+    groups[fakes[:15]] = np.arange(15) >= 10
+    assert fit(rows, labels, groups=groups).strength == ALONE
     with pytest.raises(ManifestError, match="one class alone"):
         fit(rows, np.zeros(40, np.int8))

@@ -89,6 +89,23 @@ def test_too_few_reals_or_no_embeddings_leave_the_folds_as_they_are():
         assert [c.sources for c in found] == [None, None]
 
 
+def test_a_row_that_some_backbones_have_no_embedding_of_is_placed_by_the_others():
+    columns, kinds = draw_kinds(0)
+    gaps = np.random.default_rng(0).random(len(columns)) < 0.2
+    last = np.where(gaps[:, None], np.nan, columns.embeddings[2]).astype(np.float16)
+    none = np.empty((len(columns), 0), np.float16)
+    outside = replace(columns, embeddings=(columns.embeddings[0], none, last))
+    match(cluster_reals([outside], 3, SETTINGS, 0)[0], kinds)
+
+
+def test_detectors_without_embeddings_leave_the_folds_as_they_are():
+    columns = draw_columns()
+    none = np.empty((len(columns), 0), np.float16)
+    unknown = np.full((len(columns), 4), np.nan, np.float16)
+    bare = replace(columns, embeddings=(none, unknown, none))
+    assert [c.sources for c in cluster_reals([bare], 4, SETTINGS, 0)] == [None]
+
+
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore:Number of distinct clusters")
 def test_pictures_that_are_all_alike_are_one_cluster():

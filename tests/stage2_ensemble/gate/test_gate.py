@@ -92,6 +92,34 @@ def test_of_a_hundred_worlds_of_noise_five_at_most_ship():
     assert len(shipped) <= 5, shipped
 
 
+def draw_equals(groups: int, rows: int, seed: int):
+    """Two scorers that are equally good, on so many groups of either class, of `rows` rows each."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat([0, 1], groups * rows).astype(np.int8)
+    own = np.repeat(np.arange(2 * groups), rows)
+    columns = replace(draw_columns(0, groups * rows, groups * rows), labels=labels, groups=own)
+    shape = (2, 2 * groups)
+    ours, theirs = (
+        labels + 0.5 * rng.normal(size=shape)[:, own] + 0.8 * rng.normal(size=(2, len(labels)))
+    )
+    return [replace(columns, embeddings=())], [ours], [theirs]
+
+
+def test_few_groups_fool_the_gate_no_more_often_than_its_risk(monkeypatch):
+    """Plain percentiles of five groups took an equal for the better one 38 times in 500."""
+    monkeypatch.setattr(differences, "RESAMPLES", 300)
+    worlds = (draw_equals(5, 10, seed) for seed in range(500))
+    fooled = sum(differences.compare_fold_aucs(*world, RISK / 2, 0).low > 0 for world in worlds)
+    assert fooled <= 1.5 * RISK / 2 * 500
+
+
+def test_of_many_groups_the_interval_is_that_of_percentiles():
+    world = draw_equals(800, 1, 0)
+    gain = differences.compare_fold_aucs(*world, RISK / 2, 0)
+    plain = np.quantile(differences.draw_differences(*world, 0), [RISK / 2, 1 - RISK / 2])
+    np.testing.assert_allclose([gain.low, gain.high], plain, atol=2e-4)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_labels_that_mean_nothing_ship_nothing(seed):
     (verdict,) = hold([draw_noise(reals=60, fakes=90, seed=seed)], seed=seed)
@@ -464,7 +492,7 @@ def test_settings_of_the_gate_reach_what_is_left_out(monkeypatch):
 
 
 def give(name: str, low: float, outcome: str = WON, *gains: UnseenGain) -> Verdict:
-    return Verdict(name, low + 0.01, low, low + 0.02, low, outcome, gains)
+    return Verdict(name, low + 0.01, low, low + 0.02, low, outcome, 20, gains)
 
 
 OTHERWISE = [LOST, UNDECIDED, *WORSE.values()]
@@ -491,14 +519,14 @@ def test_outcomes_are_told_apart():
 
 @pytest.mark.parametrize("gains", [(), (give_gain(-1 / 3), give_gain(0.1, "sources of reals"))])
 def test_a_verdict_comes_back_from_json(gains):
-    verdict = Verdict("lightgbm", 1 / 3, -0.1, 2 / 3, -0.2, UNDECIDED, gains)
+    verdict = Verdict("lightgbm", 1 / 3, -0.1, 2 / 3, -0.2, UNDECIDED, 20, gains)
     read = json.loads(json.dumps(verdict.to_json()))
     assert read == verdict.to_json()  # nothing in it that JSON turns into something else
     assert Verdict.from_json(read) == verdict
 
 
 def test_a_verdict_is_said_in_one_line():
-    verdict = Verdict("lightgbm", 0.0031, -0.0002, 0.0064, 0.001, UNDECIDED)
+    verdict = Verdict("lightgbm", 0.0031, -0.0002, 0.0064, 0.001, UNDECIDED, 20)
     assert verdict.describe() == "lightgbm: +0.0031 [-0.0002, +0.0064]: too few rows to tell"
     gains = (
         UnseenGain("generators", 3, 0.001, -0.002, 0.004, "gan", -0.01),
@@ -551,6 +579,18 @@ def test_domains_that_could_not_be_left_out_are_said_to_be_unknown():
     ]
     assert describe_choice([give(NAME, 0.1, WON)], NAME, NAME) == []
     assert describe_choice([replace(verdict, outcome=LOST)], "mean", "mean") == []
+
+
+@pytest.mark.parametrize("rows", ["all", "untuned"])
+def test_a_verdict_by_few_groups_comes_with_a_caution(rows):
+    columns = draw_halved()
+    by_few = replace(columns, groups=columns.groups % 10 + 20 * columns.labels, extras=None)
+    own = columns.logits[:, 0]
+    groups = {"all": 10, "untuned": 5}[rows]
+    (said,) = describe_choice([judge(by_few, own, rows)], "mean", "mean")
+    assert said.startswith("the gate's intervals are not to be relied on")
+    assert said.endswith(f"as a fold has but {groups} groups of a class")
+    assert describe_choice([judge(columns, own, rows)], "mean", "mean") == []
 
 
 # --- settings that half of the rows chose

@@ -415,6 +415,17 @@ def test_named_sources_need_no_clusters(ledger, clustered):
     assert clustered == []
 
 
+def test_without_embeddings_clusters_are_said_to_be_missing(ledger):
+    columns = name_rows(draw_columns(), 2)
+    none = np.empty((len(columns), 0), np.float16)
+    bare = replace(columns, embeddings=(none,) * 3)
+    assert leave([bare], pseudo_sources=4).keys() == {GENERATORS}
+    assert list_unknown([bare], pseudo_sources=4) == {
+        SOURCES: "data.columns.source names fewer than two, and gate.pseudo_sources finds no "
+        "clusters: too few reals, or no embeddings"
+    }
+
+
 # --- how it is said
 
 

@@ -15,6 +15,7 @@ from stage2_ensemble.gate import without
 from stage2_ensemble.gate.differences import draw_differences, measure_fold_aucs
 from stage2_ensemble.gate.out_of_fold import BEST_SIMPLE, Judged
 from stage2_ensemble.gate.without import compare_without, leave_backbones_out
+from stage2_ensemble.models import candidates
 from stage2_ensemble.models.candidates import SIMPLE, fit_candidate
 
 SETTINGS = Stack(
@@ -141,6 +142,25 @@ def test_where_no_column_is_left_a_simple_one_ships(folds):
     assert found["strong"].name in SIMPLE
     assert found["strong"].shipped.high < 0
     assert found["weak"].name == "lightgbm"
+
+
+def freeze_others(columns):
+    return replace(columns, encoders=("", "e" * 64, "f" * 64))
+
+
+def forget_other_embeddings(columns):
+    none = np.empty((len(columns), 0), np.float16)
+    return replace(columns, embeddings=(columns.embeddings[0], none, none))
+
+
+@pytest.mark.parametrize("change", [freeze_others, forget_other_embeddings])
+def test_without_the_only_trained_network_a_simple_one_ships(folds, change, monkeypatch):
+    monkeypatch.setattr(candidates, "LEAST_ROWS", 50)
+    settings = SETTINGS.model_copy(update={"candidates": ("lightgbm_pca",), "max_rounds": 2})
+    found = leave_backbones_out([change(folds[0])], "lightgbm_pca", settings, 0)
+    assert found["strong"].name in SIMPLE
+    assert found["strong"].simple.high < 0
+    assert found["weak"].name == "lightgbm_pca"
 
 
 def test_nothing_is_judged_on_rows_that_are_held_out(folds):

@@ -32,6 +32,32 @@ def test_weights_count():
     assert heavy == estimate_share(np.arange(400) < 40, np.arange(400))
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_where_all_rows_are_hits_their_weights_do_not_blur_it(seed):
+    """The ratio of two rounded sums is 1.0000000000000002 as often as not."""
+    weights = np.random.default_rng(seed).uniform(0.5, 2, size=300)
+    groups = np.arange(300) % 30
+    every = estimate_share(np.ones(300, bool), groups, weights)
+    assert (every.value, every.high) == (1.0, pytest.approx(1))
+    plain = estimate_share(np.ones(300, bool), groups)
+    assert every.low == pytest.approx(plain.low, abs=0.01)
+    none = estimate_share(np.zeros(300, bool), groups, weights)
+    assert (none.value, none.low, none.high) == (0.0, 0.0, pytest.approx(1 - every.low))
+
+
+def test_rows_that_weigh_nothing_do_not_count_as_misses():
+    weights = np.repeat([1.0, 0.0], [40, 20])
+    share = estimate_share(np.arange(60) < 40, np.arange(60) // 2, weights)
+    assert (share.value, share.high) == (1.0, pytest.approx(1))
+
+
+def test_one_light_miss_among_heavy_hits_leaves_a_share_below_one():
+    weights = np.full(60, 1e20)
+    weights[0] = 1.0
+    share = estimate_share(np.arange(60) > 0, np.arange(60) // 2, weights)
+    assert share.low < share.value < 1.0
+
+
 def test_what_cannot_be_said():
     assert estimate_share(np.empty(0, bool), np.empty(0, np.int64)) == Share(None)
     assert estimate_share(np.ones(5, bool), np.zeros(5, np.int64)) == Share(1.0)

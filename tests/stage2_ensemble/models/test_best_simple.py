@@ -22,7 +22,7 @@ from stage2_ensemble.models.best_simple import (
     split_inner,
 )
 from stage2_ensemble.models.candidates import SIMPLE, fit_candidate
-from stage2_ensemble.models.combiners import COMBINERS
+from stage2_ensemble.models.combiners import COMBINERS, Mean
 
 SETTINGS = Stack(inner_folds=3, candidates=())
 FIT = 2.0**-20
@@ -283,6 +283,19 @@ def test_one_network_alone_is_not_picked(monkeypatch):
     assert "best_single" in pick()
 
 
+def test_what_is_never_picked_is_fitted_on_all_rows_alone(folds, monkeypatch):
+    rows = []
+    fit = COMBINERS["best_single"].fit
+
+    def watch(self, logits, labels, weights):
+        rows.append(len(logits))
+        return fit(self, logits, labels, weights)
+
+    monkeypatch.setattr(COMBINERS["best_single"], "fit", watch)
+    assert "best_single" in fit_start(folds, SETTINGS, 0).combiners
+    assert rows == [sum(map(len, folds))]
+
+
 def test_of_equals_the_simplest_is_picked():
     columns = draw_columns()
     same = replace(columns, logits=np.repeat(columns.logits[:, :1], 3, axis=1))
@@ -313,6 +326,27 @@ def test_rows_too_few_to_be_cut_choose_the_mean_as_it_is(fit):
         for c, crossed in fit_start(few, SETTINGS, 0).crossed.items():
             np.testing.assert_array_equal(crossed, few[c].logits.mean(axis=1))
     assert fit([count_two_groups(columns)], SETTINGS, 0).scale != 1.0  # cut in two
+
+
+def draw_mixed(seed: int) -> FoldColumns:
+    """Few groups, and the reals in two or three of them, beside fakes."""
+    columns, rng = draw_columns(reals=30, fakes=30), np.random.default_rng(seed)
+    count = int(rng.integers(3, 7))
+    groups = rng.choice(count, size=60, p=rng.dirichlet(np.ones(count)))
+    few = rng.choice(count, int(rng.integers(2, 4)), replace=False)
+    own = np.where(columns.labels == 0, few[rng.integers(len(few), size=60)], groups)
+    return replace(columns, groups=own)
+
+
+@pytest.mark.parametrize(("seed", "parts"), [(1, 2), (11, 1), (1029, 1)])
+def test_groups_of_both_classes_are_cut_into_parts_that_leave_both(seed, parts):
+    """Into three or two parts these come so that two of them, or one, hold all reals or fakes."""
+    columns = draw_mixed(seed)
+    start = fit_start([columns], SETTINGS, 0)
+    assert np.isfinite(start.crossed[0]).all()
+    best = start.best.to_json()
+    assert (best == BestSimple(Mean()).to_json()) == (parts == 1)
+    assert pick_simple([columns], SETTINGS, 0).to_json() == best
 
 
 def test_it_looks_at_log_odds_alone(folds):

@@ -9,9 +9,9 @@ from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.gate.gate import Verdict
 from stage2_ensemble.report.questions import answer_questions
 
-LOST = Verdict("lightgbm", -0.01, -0.02, 0.003, -0.02, "lost")
+LOST = Verdict("lightgbm", -0.01, -0.02, 0.003, -0.02, "lost", 20)
 UNKNOWN = {"sources of reals": "data.columns.source names fewer than two"}
-WON = Verdict("lightgbm", 0.02, 0.01, 0.03, 0.01, "won", unknown=UNKNOWN)
+WON = Verdict("lightgbm", 0.02, 0.01, 0.03, 0.01, "won", 20, unknown=UNKNOWN)
 
 
 @pytest.fixture

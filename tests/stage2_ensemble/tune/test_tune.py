@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from synthetic_world import draw_columns
 
-from features.errors import ConfigError, IntegrityError, LockedError, Stopped
+from features.errors import ConfigError, IntegrityError, LockedError, ManifestError, Stopped
 from features.runtime.cli import run_stage
 from features.runtime.locks import hold
 from features.settings.sections import load_params
@@ -72,6 +72,26 @@ def quick(monkeypatch):
 
 
 # --- the search
+
+
+def test_splits_that_leave_one_class_to_learn_from_are_left_out():
+    """Two groups hold the reals, and lie in one half; a third of fakes alone is the other."""
+    columns = draw_columns(reals=50, fakes=70)
+    groups = np.empty(120, np.int64)
+    groups[columns.labels == 0] = np.repeat([0, 1], [5, 45])
+    groups[columns.labels == 1] = np.repeat([0, 1, 2], [10, 5, 55])
+    task = TuningTask([replace(columns, groups=groups)], PRESENT, ("lightgbm",), 0)
+    with pytest.raises(ManifestError, match="no split of it has reals and fakes on either side"):
+        task.splits  # noqa: B018
+
+
+def test_detectors_without_embeddings_are_tuned_by_what_they_have(quick, tmp_path):
+    columns = draw_halved()
+    none = np.empty((len(columns), 0), np.float16)
+    for embeddings in ((none,) * 3, ()):
+        task = make_task([replace(columns, embeddings=embeddings)])
+        assert "pca_components" not in build_space(task)
+    assert {values["pca_components"] for _, _, values, *_ in make(task, tmp_path, 3)} == {3}
 
 
 def test_the_present_settings_come_first(quick, tmp_path):
@@ -350,7 +370,7 @@ def test_settings_that_the_other_half_finds_worse_are_not_written(favour, capsys
     ],
 )
 def test_what_is_said_of_an_interval(low, high, groups, said):
-    verdict = Verdict("lightgbm", 0.0, -0.1, 0.1, -0.1, "too few rows to tell")
+    verdict = Verdict("lightgbm", 0.0, -0.1, 0.1, -0.1, "too few rows to tell", groups)
     judged = results.Judgement(50, 60, groups, Gain(0.002, low, high), verdict)
     best = results.Attempt(3, "lightgbm", False, {}, 0.9, 0.01, 3, False, 1.0)
     texts = results.describe_findings(best, 9, judged)
