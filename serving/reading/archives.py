@@ -7,9 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from features.errors import ImageProblem
 from features.shards.names import COMPRESSED_ENDINGS, PICTURE_ENDINGS, TAR
 from features.shards.tar import iterate_members, report_tar
-from serving.reading.pictures import GivenPicture, check_content
+from serving.reading.pictures import (
+    GivenPicture,
+    check_content,
+    check_size,
+    refuse_picture,
+    report_short_memory,
+)
 from serving.reading.texts import spell_name
 
 TAR_ENDINGS = (TAR, *COMPRESSED_ENDINGS)
@@ -32,9 +39,13 @@ class TarSource:
         """The content of one picture at a time is in memory."""
         with self._open() as archive:
             for member in _list_pictures(archive):
-                file = archive.extractfile(member)
-                content = file.read() if file else None
-                yield GivenPicture(self._name(member), partial(check_content, content))
+                name = self._name(member)
+                try:
+                    content = _read_member(archive, member)
+                except ImageProblem as problem:
+                    yield refuse_picture(name, problem)
+                else:
+                    yield GivenPicture(name, partial(check_content, content), held=len(content))
 
     def _name(self, member: tarfile.TarInfo) -> str:
         return self.prefix + spell_name(member.name)
@@ -50,3 +61,11 @@ def _list_pictures(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         name = member.name.rpartition("/")[2]
         if member.isfile() and name[:1] != "." and name.lower().endswith(PICTURE_ENDINGS):
             yield member
+
+
+def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """Raises `ImageProblem` for what is too large."""
+    check_size(member.size)
+    with report_short_memory(member.size):
+        file = archive.extractfile(member)
+        return file.read() if file else b""

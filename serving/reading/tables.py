@@ -26,4 +26,5 @@ class ParquetSource:
         """A few rows are in memory at a time."""
         with open_image_table(self.path) as table:
             for name, content in table.iterate_rows(with_content=True):
-                yield GivenPicture(self.prefix + name, partial(check_content, content))
+                load = partial(check_content, content)
+                yield GivenPicture(self.prefix + name, load, held=len(content or b""))
