@@ -1,5 +1,6 @@
 """What `python -m serving.label` does."""
 
+import itertools
 import logging
 import sys
 from collections import Counter
@@ -123,14 +124,15 @@ def _label(
 ) -> None:
     """Labels what `rows` lack. Raises `Stopped`, with all that was labelled kept."""
     missing = rows.skip_known(pictures)
+    first = list(itertools.islice(missing, 1))  # those before it are known
     done = rows.count
     if done:
         _log.info("label: goes on after %s of %s pictures", f"{done:,}", f"{total:,}")
     with Interruption() as interruption, show_progress("label", total, "pictures", done) as meter:
-        for row in ensemble.stream(missing, members):
+        for row in ensemble.stream(itertools.chain(first, missing), members):
             rows.add(row)
-            meter.advance()
-            done += 1
+            meter.advance(rows.count - done)
+            done = rows.count
             if done < total and (reason := interruption.find_reason()):
                 rows.sync()
                 raise Stopped(f"after {done:,} of {total:,} pictures ({reason})")

@@ -16,6 +16,7 @@ from serving.reading.pictures import (
     check_size,
     refuse_picture,
     report_short_memory,
+    tell_file,
 )
 from serving.reading.texts import spell_name
 
@@ -37,6 +38,7 @@ class TarSource:
 
     def open(self) -> Iterator[GivenPicture]:
         """The content of one picture at a time is in memory."""
+        state = tell_file(self.path)
         with self._open() as archive:
             for member in _list_pictures(archive):
                 name = self._name(member)
@@ -45,7 +47,8 @@ class TarSource:
                 except ImageProblem as problem:
                     yield refuse_picture(name, problem)
                 else:
-                    yield GivenPicture(name, partial(check_content, content), held=len(content))
+                    load, held = partial(check_content, content), len(content)
+                    yield GivenPicture(name, load, held=held, state=state)
 
     def _name(self, member: tarfile.TarInfo) -> str:
         return self.prefix + spell_name(member.name)

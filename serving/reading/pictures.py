@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from features.core.files import digest_bytes
 from features.errors import ImageProblem
 from serving.reading.given_images import paint_image
 from serving.reading.texts import spell_name
@@ -35,6 +36,18 @@ class GivenPicture(NamedTuple):
     """It has frames, which are scored as one unit."""
     held: int = 0
     """Bytes of it that are in memory before it is loaded."""
+    state: str = ""
+    """As `tell_file`; empty where it is in no file, or that is missing."""
+
+
+def tell_file(path: str | PathLike[str]) -> str:
+    """What tells a file from others and from what it was: its place, its size and its time."""
+    try:
+        state = os.stat(path)
+        facts = f"{os.path.realpath(path)}\0{state.st_size}\0{state.st_mtime_ns}"
+    except (OSError, ValueError):
+        return ""
+    return digest_bytes(os.fsencode(facts))[:16]
 
 
 def read_file(path: str | PathLike[str]) -> bytearray:
@@ -68,7 +81,7 @@ def check_content(content: bytes | bytearray | None) -> bytearray:
 def check_size(size: int) -> None:
     """Raises `ImageProblem` for a file of more bytes than a picture has."""
     if size > LARGEST_FILE:
-        raise ImageProblem(f"a file of {size / 1e9:.1f} GB, above {LARGEST_FILE / 1e9:.1f} GB")
+        raise ImageProblem(f"a file of {size / 2**30:.1f} GiB, above {LARGEST_FILE >> 30} GiB")
 
 
 @contextmanager

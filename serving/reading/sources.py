@@ -15,7 +15,7 @@ from features.lists.folders import Skipped, walk_files
 from features.shards.names import PARQUET
 from features.videos.frames import is_video
 from serving.reading.archives import TAR_ENDINGS, TarSource
-from serving.reading.pictures import GivenPicture, read_file
+from serving.reading.pictures import GivenPicture, read_file, tell_file
 from serving.reading.tables import ParquetSource
 from serving.reading.texts import spell_name
 from serving.reading.videos import VideoSource
@@ -46,7 +46,7 @@ class FileSource:
 
     def open(self) -> Iterator[GivenPicture]:
         """One picture."""
-        yield GivenPicture(self.name, partial(read_file, self.path))
+        yield GivenPicture(self.name, partial(read_file, self.path), state=tell_file(self.path))
 
 
 def open_sources(paths: Sequence[str], listed: Sequence[str] = ()) -> list[Source]:

@@ -133,7 +133,7 @@ def test_a_file_of_more_bytes_than_a_picture_has_is_not_read(
         archive.addfile(header, io.BytesIO(content.getvalue()))
     (row,) = ensemble.label([path])
     rows = list(ensemble.stream(TarSource(tmp_path / "a.tar", "").open()))
-    assert row.status == "a file of 3.2 GB, above 1.1 GB"
+    assert row.status == "a file of 3.0 GiB, above 1 GiB"
     assert [own.status for own in rows] == [row.status, "ok"]
 
 
