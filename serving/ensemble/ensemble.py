@@ -46,6 +46,7 @@ class Ensemble:
         prior: float | None = None,
     ) -> None:
         self.bundle = bundle
+        self._asked = threads, max_loss, prior
         self.scorer = open_scorer(bundle, threads, max_loss, prior)
         self.reader = open_reader(bundle.facts.pixels, bundle.folder)
 
@@ -67,6 +68,10 @@ class Ensemble:
         have another threshold.
         """
         return cls(open_bundle(Path(folder)), threads, max_loss, prior)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Another process loads the bundle itself, from the same folder."""
+        return type(self).load, (self.bundle.folder.absolute(), *self._asked)
 
     @property
     def facts(self) -> BundleFacts:
