@@ -165,8 +165,10 @@ def is_heard() -> bool:
 def _note_silence(stream: Any) -> None:
     """Nobody reads a stream any more: what it still holds goes nowhere when the program ends."""
     _speech.is_heard = _speech.is_heard and stream is sys.stderr
-    with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), stream.fileno())
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def shows_bars() -> bool:
