@@ -47,6 +47,7 @@ class _Speech:
     """How this program speaks at present."""
 
     form: Form = "text"
+    is_heard: bool = True
 
 
 _speech = _Speech()
@@ -64,6 +65,13 @@ class _TextHandler(logging.StreamHandler[Any]):
         self.stream = sys.stderr if aside else sys.stdout
         super().emit(record)
 
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Work ends well though nobody listens any more."""
+        if isinstance(sys.exc_info()[1], BrokenPipeError):
+            _note_silence(self.stream)
+        else:
+            super().handleError(record)
+
 
 class _JsonHandler(logging.Handler):
     """One object a line: `stage`, `event`, `message`, and the record's facts."""
@@ -77,9 +85,7 @@ class _JsonHandler(logging.Handler):
         event = getattr(record, "event", usual)
         message = record.getMessage().removeprefix(f"{self._stage}: ")
         fields = {"stage": self._stage, "event": event, "message": message}
-        # Work ends well though nobody listens any more.
-        with suppress(BrokenPipeError):
-            write_document(fields | getattr(record, "facts", {}), self._stream)
+        write_document(fields | getattr(record, "facts", {}), self._stream)
 
 
 class _Lines:
@@ -125,7 +131,7 @@ def speak(stage: str, form: Form, says_document: bool = False) -> Iterator[None]
     handler = _JsonHandler(stage, out) if as_json else _TextHandler()
     logging.getLogger("timm").setLevel(logging.WARNING)  # three lines for each network it loads
     with _use(handler, level), redirect_stdout(sys.stderr if as_json else out):
-        before, _speech.form = _speech.form, form
+        before, _speech.form, _speech.is_heard = _speech.form, form, True
         try:
             yield
         finally:
@@ -151,6 +157,20 @@ def get_form() -> Form:
     return _speech.form
 
 
+def is_heard() -> bool:
+    """Whether whoever this program speaks to still reads: `head` ends after ten lines."""
+    return _speech.is_heard
+
+
+def _note_silence(stream: Any) -> None:
+    """Nobody reads a stream any more: what it still holds goes nowhere when the program ends."""
+    _speech.is_heard = _speech.is_heard and stream is sys.stderr
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
 def shows_bars() -> bool:
     """Whether a person watches a terminal that can move its cursor."""
     if get_form() != "text" or any(name in os.environ for name in NOTEBOOKS):
@@ -173,7 +193,13 @@ def build_console() -> Console:
 
 
 def write_document(value: Any, stream: TextIO | None = None) -> None:
-    """One line of JSON on stdout (`stream`), in one go: several processes may write."""
+    """One line of JSON on stdout (`stream`), in one go: several processes may write.
+
+    It goes nowhere where nobody reads any more, as `is_heard` says.
+    """
     out = stream or sys.__stdout__ or sys.stdout
-    out.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
-    out.flush()
+    try:
+        out.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+        out.flush()
+    except BrokenPipeError:
+        _note_silence(out)

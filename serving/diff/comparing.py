@@ -149,7 +149,7 @@ def _measure_errors(targets: Labels, called: npt.NDArray[np.str_], groups: Ids) 
 def read_targets(path: Path) -> dict[str, int]:
     """By name 0 or 1, from the columns `img_name` and `target` of a CSV.
 
-    Raises `PictureError` with all lines that are none.
+    Raises `PictureError` with all lines that are none, or contradict one before.
     """
     reader = csv.DictReader(io.StringIO(read_given_text(path)))
     try:
@@ -158,13 +158,16 @@ def read_targets(path: Path) -> dict[str, int]:
         raise PictureError(str(path), [f"no CSV: {error}"]) from None
     if not {"img_name", "target"} <= set(reader.fieldnames or ()):
         raise PictureError(str(path), ["its first line does not name img_name and target"])
-    problems, found = [], {}
+    problems: list[str] = []
+    found: dict[str, int] = {}
     for number, row in enumerate(rows, 2):
         target = TARGETS.get((row["target"] or "").strip())
         if target is None:
             problems.append(f"line {number}: target {row['target']!r} is none of 0, 1, real, fake")
-        else:
-            found[row["img_name"]] = target
+        elif found.setdefault(row["img_name"], target) != target:
+            problems.append(
+                f"line {number}: {row['img_name']!r} is real in one line, fake in another"
+            )
     if problems:
         raise PictureError(str(path), problems)
     return found

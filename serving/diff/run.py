@@ -10,6 +10,7 @@ from features.runtime.terminal import build_console, get_form, write_document
 from serving.diff.comparing import BundleDifference, JudgedPair, Pair, compare_pairs, read_targets
 from serving.ensemble.ensemble import Ensemble
 from serving.reading.sources import Source, list_pictures, open_sources
+from serving.reading.texts import show_name
 from stage2_ensemble.display.layout import Column, Row, TextTable, render_table
 from stage2_ensemble.measures.shares import Share
 
@@ -21,11 +22,14 @@ def run(first: Path, second: Path, paths: tuple[str, ...], labels: Path | None, 
     """
     targets = None if labels is None else read_targets(labels)
     sources = open_sources(paths)
-    total = sum(len(source.list_names()) for source in sources)
-    if not total:
+    names = [name for source in sources for name in source.list_names()]
+    if not names:
         raise PictureError("pictures", [f"there are none in {', '.join(paths)}"])
+    if targets is not None and targets.keys().isdisjoint(names):
+        problem = f"none of its names is that of a picture, such as {show_name(names[0])}"
+        raise PictureError(str(labels), [problem])
     both = (Ensemble.load(first), Ensemble.load(second))
-    pairs = track(_label_twice(*both, sources), "diff", total, unit="pictures")
+    pairs = track(_label_twice(*both, sources), "diff", len(names), unit="pictures")
     found = compare_pairs(pairs, targets, shown)
     if get_form() == "json":
         write_document(found.to_json())
@@ -49,7 +53,12 @@ def build_tables(found: BundleDifference) -> list[TextTable]:
     tables = [TextTable(title, columns, tuple(flips), "" if flips else "There are none.")]
     if found.largest:
         rows = tuple(
-            Row((pair.first.name, *(f"{row.score:.4f}" for row in (pair.first, pair.second))))
+            Row(
+                (
+                    show_name(pair.first.name),
+                    *(f"{row.score:.4f}" for row in (pair.first, pair.second)),
+                )
+            )
             for pair in found.largest
         )
         columns = (Column("picture", folds=True), Column("A", "right"), Column("B", "right"))

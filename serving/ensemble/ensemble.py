@@ -8,7 +8,6 @@ True
 (1, 2)
 """
 
-import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,13 +25,14 @@ from features.runtime.memory import count_workers
 from serving.ensemble.rows import LabelledPicture, label_read
 from serving.format.facts import BundleFacts
 from serving.format.files import Bundle, open_bundle
-from serving.reading.pictures import AnyPicture, GivenPicture, name_picture
+from serving.reading.pictures import AnyPicture, GivenPicture, is_one_picture, name_picture
 from serving.reading.reader import ReadPicture, open_reader
 from serving.reading.shown import ShownRows, join_rows, show_row
 from serving.scoring.scorer import TOGETHER, EnsembleScores, open_scorer
 
 HELD = 64 << 20
-"""Bytes of squares from which on a thread scores what it has read of its pictures."""
+"""Bytes of squares from which on a thread scores what it has read of its pictures; and of pictures
+that are in memory before they are read, from which on no more of them wait for one thread."""
 
 
 class Ensemble:
@@ -46,6 +46,7 @@ class Ensemble:
         prior: float | None = None,
     ) -> None:
         self.bundle = bundle
+        self._asked = threads, max_loss, prior
         self.scorer = open_scorer(bundle, threads, max_loss, prior)
         self.reader = open_reader(bundle.facts.pixels, bundle.folder)
 
@@ -68,6 +69,10 @@ class Ensemble:
         """
         return cls(open_bundle(Path(folder)), threads, max_loss, prior)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Another process loads the bundle itself, from the same folder."""
+        return type(self).load, (self.bundle.folder.absolute(), *self._asked)
+
     @property
     def facts(self) -> BundleFacts:
         """What the bundle says of itself."""
@@ -78,7 +83,8 @@ class Ensemble:
     ) -> list[LabelledPicture]:
         """A row for each picture, in their order.
 
-        `with_members`: with the log-odds of each member, for which all of them must run.
+        `with_members`: with the log-odds of each member, for which all of them must run. Raises
+        `TypeError` for what is no picture, and for a single one.
         """
         return list(self.stream(_name_all(pictures), with_members))
 
@@ -104,18 +110,20 @@ class Ensemble:
         `workers` threads, one a core where memory suffices, each decode and score some.
         """
         workers = workers or count_workers()
-        coming: deque[Future[list[LabelledPicture]]] = deque()
+        most = HELD * (1 + workers)
+        coming: deque[tuple[Future[list[LabelledPicture]], int]] = deque()
         with ThreadPoolExecutor(workers) as pool:
             try:
                 for batch in _cut(pictures):
-                    coming.append(pool.submit(self.label_batch, batch, with_members))
-                    if len(coming) > 2 * workers:
-                        yield from coming.popleft().result()
+                    job = pool.submit(self.label_batch, batch, with_members)
+                    coming.append((job, sum(picture.held for picture in batch)))
+                    while len(coming) > 2 * workers or sum(held for _, held in coming) > most:
+                        yield from coming.popleft()[0].result()
                 while coming:
-                    yield from coming.popleft().result()
+                    yield from coming.popleft()[0].result()
             finally:
-                for future in coming:
-                    future.cancel()
+                for job, _ in coming:
+                    job.cancel()
 
     def label_batch(
         self, pictures: Sequence[GivenPicture], with_members: bool = False
@@ -149,11 +157,18 @@ class Ensemble:
 
 
 def _name_all(pictures: Iterable[AnyPicture]) -> Iterator[GivenPicture]:
-    for position, picture in enumerate(pictures):
-        yield name_picture(picture, position)
+    if is_one_picture(pictures):
+        raise TypeError(f"one {type(pictures).__name__}, not several pictures: write [picture]")
+    return (name_picture(picture, position) for position, picture in enumerate(pictures))
 
 
 def _cut(pictures: Iterable[GivenPicture]) -> Iterator[list[GivenPicture]]:
-    rest = iter(pictures)
-    while batch := list(itertools.islice(rest, TOGETHER)):
+    """Batches, of fewer pictures where these hold much memory already."""
+    batch: list[GivenPicture] = []
+    for picture in pictures:
+        batch.append(picture)
+        if len(batch) == TOGETHER or sum(own.held for own in batch) > HELD:
+            yield batch
+            batch = []
+    if batch:
         yield batch

@@ -8,6 +8,7 @@ from features.errors import ImageProblem, PictureError
 from serving.ensemble.ensemble import Ensemble
 from serving.format.folders import check_file_name
 from serving.reading.pictures import read_file
+from serving.reading.sources import refuse_input
 from serving.sheet.facts import gather_facts
 from serving.sheet.page import render_sheet
 from serving.sheet.words import format_probability
@@ -18,6 +19,7 @@ _log = logging.getLogger("forgerystack")
 def run(picture: Path, bundle: Path, out: Path, prior: float | None = None) -> None:
     """Raises `PictureError`, `BundleError`, and `ConfigError`."""
     check_file_name(out)
+    refuse_input(out, [picture])
     try:
         content = read_file(picture)
     except ImageProblem as problem:

@@ -1,5 +1,6 @@
 """What `python -m serving.label` does."""
 
+import itertools
 import logging
 import sys
 from collections import Counter
@@ -11,7 +12,7 @@ from features.errors import PictureError, Stopped
 from features.runtime.interruption import Interruption
 from features.runtime.locks import hold
 from features.runtime.progress import show_progress
-from features.runtime.terminal import get_form, write_document
+from features.runtime.terminal import get_form, is_heard, write_document
 from serving.ensemble.ensemble import Ensemble
 from serving.ensemble.rows import LabelledPicture
 from serving.format.folders import check_file_name, open_locks
@@ -26,8 +27,8 @@ from serving.label.tables import (
     write_submission,
 )
 from serving.reading.pictures import GivenPicture
-from serving.reading.sources import Source, list_pictures, open_sources
-from serving.reading.texts import read_given_paths, split_paths
+from serving.reading.sources import Source, list_pictures, open_sources, refuse_input
+from serving.reading.texts import read_given_paths, show_name, split_paths
 
 STDIN = "-"
 NO_FACE = "no face was found, so the whole was looked at"
@@ -52,7 +53,9 @@ def run(task: LabelTask) -> None:
     """Raises `PictureError`, `BundleError`, `ConfigError`, `LockedError`, and `Stopped`."""
     if task.out:
         check_file_name(task.out)
-    sources = open_sources([p for p in task.paths if p != STDIN], _read_lists(task))
+        refuse_input(task.out, [task.list_file] if task.list_file else [])
+    given = [path for path in task.paths if path != STDIN]
+    sources = open_sources(given, _read_lists(task), task.out)
     template = read_template(task.submission) if task.submission else None
     # An archive is read once for its names alone: a template is checked, and how much is to come is
     # known, before the first picture is looked at. That skips contents, or unpacks them where they
@@ -65,6 +68,8 @@ def run(task: LabelTask) -> None:
     if task.out is None:
         for row in ensemble.stream(pictures, task.members):
             _say_row(row)
+            if not is_heard():
+                break
         return
     members = [facts.name for facts in ensemble.facts.members] if task.members else []
     kept = task.out.with_name(f".{task.out.name}.rows")
@@ -107,7 +112,7 @@ def _check_names(task: LabelTask, names: Sequence[str], template: Sequence[str] 
     problems = [f"{name}: no such picture" for name in template if name not in counts]
     problems += [f"{name}: {counts[name]} pictures" for name in template if counts[name] > 1]
     if problems:
-        raise PictureError(str(task.submission), problems)
+        raise PictureError(str(task.submission), [show_name(problem) for problem in problems])
 
 
 def _choose(sources: Sequence[Source], template: Sequence[str] | None) -> Iterator[GivenPicture]:
@@ -123,14 +128,15 @@ def _label(
 ) -> None:
     """Labels what `rows` lack. Raises `Stopped`, with all that was labelled kept."""
     missing = rows.skip_known(pictures)
+    first = list(itertools.islice(missing, 1))  # those before it are known
     done = rows.count
     if done:
         _log.info("label: goes on after %s of %s pictures", f"{done:,}", f"{total:,}")
     with Interruption() as interruption, show_progress("label", total, "pictures", done) as meter:
-        for row in ensemble.stream(missing, members):
+        for row in ensemble.stream(itertools.chain(first, missing), members):
             rows.add(row)
-            meter.advance()
-            done += 1
+            meter.advance(rows.count - done)
+            done = rows.count
             if done < total and (reason := interruption.find_reason()):
                 rows.sync()
                 raise Stopped(f"after {done:,} of {total:,} pictures ({reason})")
@@ -142,7 +148,11 @@ def _say_row(row: LabelledPicture) -> None:
     else:
         known = f"{row.label:<6} {row.score:.4f}" if row.is_readable else "-      -     "
         note = row.status if not row.is_readable else NO_FACE if row.faces == 0 else ""
-        _log.info("%s  %s%s", known, row.name, f": {note}" if note else "")
+        parts = [row.name, *([note] if note else [])]
+        if row.members and row.is_readable:
+            odds = (f"{name} {value:+.2f}" for name, value in row.members.items())
+            parts.append(", ".join(odds))
+        _log.info("%s  %s", known, show_name(": ".join(parts)))
 
 
 def _tell(rows: Iterator[LabelledPicture], out: Path) -> None:

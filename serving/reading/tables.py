@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from features.shards.tables import open_image_table
-from serving.reading.pictures import GivenPicture, check_content
+from serving.reading.pictures import GivenPicture, check_content, tell_file
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class ParquetSource:
 
     def open(self) -> Iterator[GivenPicture]:
         """A few rows are in memory at a time."""
+        state = tell_file(self.path)
         with open_image_table(self.path) as table:
             for name, content in table.iterate_rows(with_content=True):
-                yield GivenPicture(self.prefix + name, partial(check_content, content))
+                load, held = partial(check_content, content), len(content or b"")
+                yield GivenPicture(self.prefix + name, load, held=held, state=state)

@@ -23,8 +23,11 @@ def read_given_paths(path: Path) -> list[str]:
 
 
 def split_paths(content: bytes) -> list[str]:
-    """Those of a list, one a line, whatever bytes and other breaks are in them."""
+    """Those of a list, one a line, whatever bytes and other breaks are in them; or each with a NUL
+    after it, as `find -print0` says them."""
     text = content.decode("utf-8-sig", errors="surrogateescape")
+    if "\0" in text:
+        return [path for path in text.split("\0") if path]
     lines = (line.removesuffix("\r") for line in text.split("\n"))
     return [line for line in lines if line.strip()]
 
@@ -43,3 +46,8 @@ def spell_name(name: str) -> str:
     Systems let names be any bytes, and Python has a stand-in for each that no encoding takes.
     """
     return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def show_name(text: str) -> str:
+    """In one line of a terminal, whose cursor nothing moves: control characters as `\\x1b`."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

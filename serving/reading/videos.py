@@ -11,7 +11,7 @@ import numpy.typing as npt
 from features.errors import ImageProblem
 from features.settings.images import Limits
 from features.videos.frames import import_av, list_times, read_frames
-from serving.reading.pictures import GivenPicture
+from serving.reading.pictures import GivenPicture, tell_file
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,14 @@ class VideoSource:
     name: str
 
     def list_names(self) -> list[str]:
-        """Its own."""
+        """Its own. Raises `PictureError` where PyAV is missing."""
+        import_av()
         return [self.name]
 
     def open(self) -> Iterator[GivenPicture]:
-        """One unit. Raises `PictureError` where PyAV is missing."""
-        import_av()
-        yield GivenPicture(self.name, partial(Path, self.path), is_unit=True)
+        """One unit."""
+        load, state = partial(Path, self.path), tell_file(self.path)
+        yield GivenPicture(self.name, load, is_unit=True, state=state)
 
 
 def read_video(path: Path, limits: Limits) -> Iterator[npt.NDArray[np.uint8]]:

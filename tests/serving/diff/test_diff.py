@@ -106,6 +106,22 @@ def test_wrong_labels_are_all_named(tmp_path: Path) -> None:
         read_targets(path)
 
 
+def test_a_picture_that_is_real_in_one_line_and_fake_in_another_is_named(tmp_path: Path) -> None:
+    (path := tmp_path / "l.csv").write_text("img_name,target\na,1\nb,0\na,fake\nb,1\n")
+    with pytest.raises(PictureError, match="1 problem") as error:
+        read_targets(path)
+    assert "line 5: 'b' is real in one line, fake in another" in str(error.value)
+
+
+def test_labels_of_no_picture_are_refused_before_anything_is_scored(
+    bundle: Path, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path := tmp_path / "l.csv").write_text("img_name,target\na,1\n")
+    monkeypatch.setattr(module.Ensemble, "load", lambda _: pytest.fail("a bundle was loaded"))
+    with pytest.raises(PictureError, match="none of its names"):
+        run(bundle, bundle, tuple(map(str, pictures[:2])), path, shown=1)
+
+
 def test_labels_of_other_pictures_are_refused() -> None:
     with pytest.raises(PictureError, match="none of its names"):
         compare_pairs(make_pairs([1], [1]), {"other": 1}, shown=1)

@@ -1,6 +1,7 @@
 """The library: the labels of the project, from paths, bytes, arrays and images, in many threads."""
 
 import doctest
+import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -114,6 +115,17 @@ def test_eight_threads_may_ask_at_once(bundle: Path, pictures: list[Path]) -> No
         found = list(pool.map(lambda _: ensemble.label(pictures), range(16)))
     for rows in found:
         np.testing.assert_allclose([row.score for row in rows], alone, atol=1e-9)
+
+
+def test_another_process_may_be_given_an_ensemble(
+    bundle: Path, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bundle.parent)
+    ensemble = Ensemble.load(bundle.name, prior=0.01)
+    content, wanted = pickle.dumps(ensemble), ensemble.label(pictures[:3])
+    monkeypatch.chdir(tmp_path)
+    assert len(content) < 1000
+    assert pickle.loads(content).label(pictures[:3]) == wanted
 
 
 def test_the_examples_of_the_docstring_hold(

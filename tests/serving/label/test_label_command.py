@@ -202,13 +202,76 @@ def test_a_run_that_was_cut_off_goes_on_where_it_was(
     with open(tmp_path / ".out.csv.rows", "ab") as file:
         file.write(b'{"name": "half a row')  # as a kill leaves it
     monkeypatch.undo()
+    scored = note_scored(monkeypatch)
+    assert label(bundle, tmp_path / "out.csv", folder) == whole
+    assert scored == [row["img_name"] for row in whole[10:]]
+
+
+def note_scored(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the pictures whose rows come, as they do."""
     scored: list[str] = []
     add = RowsFile.add
     monkeypatch.setattr(
         RowsFile, "add", lambda self, row: (scored.append(row.name), add(self, row))[1]
     )
-    assert label(bundle, tmp_path / "out.csv", folder) == whole
-    assert scored == [row["img_name"] for row in whole[10:]]
+    return scored
+
+
+def cut_off(
+    monkeypatch: pytest.MonkeyPatch, after: int, bundle: Path, out: Path, *paths: Path
+) -> None:
+    """A run that is stopped once so many pictures were scored."""
+    with monkeypatch.context() as changed:
+        reasons = iter([None] * (after - 1) + ["SIGINT"])
+        changed.setattr(Interruption, "find_reason", lambda _: next(reasons))
+        with pytest.raises(Stopped):
+            label(bundle, out, *paths)
+
+
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+def test_rows_of_other_pictures_of_the_same_names_are_not_kept(
+    bundle: Path,
+    pictures: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    places, out = [tmp_path / "A", tmp_path / "B"], tmp_path / "out.csv"
+    for place, chosen in zip(places, (pictures[:6], pictures[6:12]), strict=True):
+        place.mkdir()
+        for i, path in enumerate(chosen):
+            (place / f"{i}.jpg").write_bytes(path.read_bytes())
+            os.utime(place / f"{i}.jpg", (0, 0))
+    if kind == "archive":
+        for place in places:
+            with tarfile.open(place.with_suffix(".tar"), "w") as archive:
+                for path in sorted(place.iterdir()):
+                    archive.add(path, path.name)
+        places = [place.with_suffix(".tar") for place in places]
+    cut_off(monkeypatch, 5, bundle, out, places[0])
+    assert label(bundle, out, places[1]) == label(bundle, tmp_path / "fresh.csv", places[1])
+
+
+def test_what_was_mended_or_could_not_be_read_is_looked_at_again_and_nothing_else(
+    bundle: Path, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder := tmp_path / "in").mkdir()
+    for i, path in enumerate(pictures[:8]):
+        (folder / f"{i}.jpg").write_bytes(path.read_bytes())
+    (folder / "2.jpg").write_bytes(b"no picture")
+    (folder / "4.jpg").unlink()
+    (folder / "4.jpg").symlink_to(tmp_path / "later.jpg")
+    out = tmp_path / "out.csv"
+    cut_off(monkeypatch, 7, bundle, out, folder)
+    (folder / "1.jpg").write_bytes(pictures[9].read_bytes())
+    (tmp_path / "later.jpg").write_bytes(pictures[4].read_bytes())
+    scored = note_scored(monkeypatch)
+    cut_off(monkeypatch, 1, bundle, out, folder)
+    (folder / "2.jpg").write_bytes(pictures[2].read_bytes())
+    rows = label(bundle, out, folder)
+    assert scored == ["1.jpg", "2.jpg", "4.jpg", "7.jpg"]
+    assert {row["status"] for row in rows} == {"ok"}
+    assert rows == label(bundle, tmp_path / "fresh.csv", folder)
 
 
 def test_rows_of_another_bundle_or_of_other_files_are_not_kept(
