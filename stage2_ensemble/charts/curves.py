@@ -55,6 +55,8 @@ def draw_roc(metrics: ValMetrics, tables: Mapping[str, pd.DataFrame]) -> "Figure
     axes.plot(inside["fpr"], inside["fpr"], color=GREY, linewidth=0.8)
     _draw_lines(axes, inside, "fpr", val["shipped"])
     fpr, tpr = (metrics["promises"][name]["realised"] for name in ("fpr", "tpr"))
+    assert fpr is not None
+    assert tpr is not None
     axes.plot(max(fpr, least), tpr, "o", color="black", markersize=7, label="its threshold")
     axes.set(xscale="log", xlim=(least, 1), ylim=(0, 1.02))
     axes.set(xlabel="share of reals called fake", ylabel="share of fakes found")

@@ -112,7 +112,8 @@ class Promise(TypedDict):
     promised: float
     promised_low: Figure
     promised_high: Figure
-    realised: float
+    realised: Figure
+    """`None` of a calibration line where scores part the classes without a fault."""
     realised_low: Figure
     realised_high: Figure
     verdict: str

@@ -24,6 +24,7 @@ from stage2_ensemble.results.scores import (
     UnitCounts,
     UnitScores,
     list_combiners,
+    read_interval,
 )
 from stage2_ensemble.sentences.intervals import (
     FEW_GROUPS,
@@ -87,9 +88,9 @@ def describe_told_apart(null: NullModelAuc) -> str:
 
 def describe_rates(promises: Mapping[str, Promise]) -> str:
     """Both rates at the threshold, as val shows them, of a hundred."""
+    found = [read_interval(promises[name], "realised") for name in ("fpr", "tpr")]
     reals, fakes = (
-        format_of_hundred(entry["realised"], entry["realised_low"], entry["realised_high"])
-        for entry in (promises["fpr"], promises["tpr"])
+        format_of_hundred(value, low, high) for value, low, high in found if value is not None
     )
     return f"Of 100 reals it calls {reals} fake; of 100 fakes it finds {fakes}"
 
