@@ -149,11 +149,39 @@ def test_new_generators_without_known_ones_are_not_said_to_be_known(metrics):
     found = {"auc": 0.9, "auc_low": 0.8, "auc_high": 0.95}
     metrics["domains"]["unseen"] = found | {"against": "50 unseen fakes against 60 seen reals"}
     answer, text = say(metrics, 2)
-    assert answer.short == "Val shows no reason for doubt"
+    assert answer.tone == "open"
+    assert answer.short == (
+        "Val cannot tell: its unseen generators cannot be compared with seen ones"
+    )
     assert "All generators of val are in train" not in text
     assert "how much worse it does on new ones is not known" in text
     assert "AUC 0.900 [0.800, 0.950] on 50 unseen fakes against 60 seen reals." in answer.reasons
     assert "0 seen fakes" not in text
+
+
+def test_other_data_are_trusted_only_where_a_gap_was_measured_and_none_is_shown(metrics):
+    keep_all(metrics)
+    found = {"auc": 0.9, "auc_low": 0.8, "auc_high": 0.95, "against": "60 fakes against 60 reals"}
+    gap = {"auc": 0.01, "auc_low": -0.05, "auc_high": 0.07, "against": "a minus b"}
+    metrics["domains"] = {"seen": found, "unseen": dict(found), "gap": gap}
+    answer, _ = say(metrics, 2)
+    assert (answer.short, answer.tone) == ("Val shows no reason for doubt", "good")
+    gap |= {"auc_low": None, "auc_high": None}
+    assert say(metrics, 2)[0].tone == "open"
+
+
+@pytest.mark.parametrize("domain", ["unseen", "held_out"])
+def test_chance_on_new_generators_is_a_doubt_with_and_without_a_gap(metrics, domain):
+    keep_all(metrics)
+    found = {"auc": 0.53, "auc_low": 0.48, "auc_high": 0.58, "against": "300 new fakes"}
+    metrics["domains"] = {domain: found}
+    said = "On 300 new fakes it is not shown to be better than chance: AUC 0.530 [0.480, 0.580]."
+    answer, text = say(metrics, 2)
+    assert answer.tone == "bad"
+    assert answer.reasons[0] == said
+    assert text.count("0.530 [0.480, 0.580]") == 1
+    found["auc_low"] = 0.51
+    assert say(metrics, 2)[0].tone == "open"
 
 
 def test_a_clear_loss_is_a_doubt_though_another_one_that_may_be_chance_is_larger(metrics):
