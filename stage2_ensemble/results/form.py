@@ -227,6 +227,8 @@ class OutOfFold(TypedDict):
     read_on: str
     calibration: CalibrationChoice
     threshold: ThresholdChoice
+    prior: PriorEstimate
+    """The share of fakes that labels assume."""
     without: dict[str, LeftOut]
 
 

@@ -256,6 +256,7 @@ def test_without_val_nothing_is_claimed_of_it():
                 "fpr": {"value": 0.1},
                 "tpr": {"value": 0.9},
             },
+            "prior": {"value": 0.3, "reason": "label.prior is 0.3"},
             "read_on": "out-of-fold",
             "without": {},
         },
@@ -264,3 +265,4 @@ def test_without_val_nothing_is_claimed_of_it():
     (answer,) = answer_questions(metrics, [], "mean")
     assert "no held-out val" in answer.short
     assert "no earlier run is known" in " ".join(answer.reasons)
+    assert "share of fakes: probabilities assume 0.300 (label.prior is 0.3)" in answer.reasons
