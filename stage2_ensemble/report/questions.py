@@ -84,7 +84,7 @@ def _say_how_good(metrics: ValMetrics) -> Answer:
         f"The null model has {describe_null_model(val['null_model'])}: sizes, formats, names."
     )
     tone: Tone = "plain" if stack["reliable"] else "open"
-    return Answer("How good is it?", describe_rates(metrics["promises"]), tone, tuple(reasons))
+    return Answer("How good is it?", describe_rates(metrics["answers"]), tone, tuple(reasons))
 
 
 def _say_worth(metrics: ValMetrics, verdicts: Sequence[Verdict], gate_choice: str) -> Answer:

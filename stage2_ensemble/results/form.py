@@ -4,6 +4,7 @@ from typing import Any, Literal, NotRequired, final
 
 from typing_extensions import TypedDict, TypeIs
 
+from stage2_ensemble.results.answers import Answers
 from stage2_ensemble.results.robustness import Robustness
 from stage2_ensemble.results.scores import (
     Auc,
@@ -209,6 +210,7 @@ class ValMetrics(TypedDict):
     threshold: ThresholdCheck
     prior: PriorCheck
     promises: dict[str, Promise]
+    answers: Answers
     blocks: dict[str, dict[str, BlockFigures]]
     without: dict[str, LeftOutOnVal]
     backbone_figures: dict[str, BackboneFigures]

@@ -204,7 +204,7 @@ class Domains(TypedDict):
 
 
 class CalledFake(TypedDict):
-    """The share of some rows of one class that what ships calls fake at its threshold."""
+    """The share of some rows of one class that what ships calls fake."""
 
     called_fake: float
     called_fake_low: Figure

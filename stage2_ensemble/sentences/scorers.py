@@ -7,9 +7,9 @@ from features.core.number_text import format_of_hundred
 from stage2_ensemble.findings.scorers import PAIRED
 from stage2_ensemble.measures.metrics import RATES, name_false_positives
 from stage2_ensemble.models.candidates import GATED
+from stage2_ensemble.results.answers import Answers, AnswerShare
 from stage2_ensemble.results.form import (
     CorrectedCounts,
-    Promise,
     ValMetrics,
     list_all_folds,
     title_member,
@@ -24,7 +24,6 @@ from stage2_ensemble.results.scores import (
     UnitCounts,
     UnitScores,
     list_combiners,
-    read_interval,
 )
 from stage2_ensemble.sentences.intervals import (
     FEW_GROUPS,
@@ -86,13 +85,24 @@ def describe_told_apart(null: NullModelAuc) -> str:
     )
 
 
-def describe_rates(promises: Mapping[str, Promise]) -> str:
-    """Both rates at the threshold, as val shows them, of a hundred."""
-    found = [read_interval(promises[name], "realised") for name in ("fpr", "tpr")]
-    reals, fakes = (
-        format_of_hundred(value, low, high) for value, low, high in found if value is not None
-    )
-    return f"Of 100 reals it calls {reals} fake; of 100 fakes it finds {fakes}"
+def describe_rates(answers: Answers) -> str:
+    """What labels say of a hundred of each class, as val shows it."""
+    reals, fakes = answers["reals"], answers["fakes"]
+    called, found = (_count(shares["fake"]) for shares in (reals, fakes))
+    left = [
+        f" and leaves {_count(shares['review'])} to review" if "review" in shares else ""
+        for shares in (reals, fakes)
+    ]
+    return f"Of 100 reals it calls {called} fake{left[0]}; of 100 fakes it finds {found}{left[1]}"
+
+
+def _count(share: AnswerShare) -> str:
+    return format_of_hundred(share["value"], share["low"], share["high"])
+
+
+def name_decider(answers: Answers) -> str:
+    """What labels follow."""
+    return "review band" if "review" in answers else "threshold"
 
 
 def describe_gain_on_val(shipped: str, other: str, gain: Auc) -> str:

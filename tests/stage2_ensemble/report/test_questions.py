@@ -33,9 +33,9 @@ def say(metrics, place, verdict=LOST, gate_choice=None):
 
 
 def test_rates_are_counts_of_a_hundred_with_intervals(metrics):
-    for name, values in {"fpr": (0.0667, 0.0364, 0.119), "tpr": (0.995, 0.982, 1.0)}.items():
-        entry = metrics["promises"][name]
-        entry |= dict(zip(("realised", "realised_low", "realised_high"), values, strict=True))
+    for name, values in {"reals": (0.0667, 0.0364, 0.119), "fakes": (0.995, 0.982, 1.0)}.items():
+        entry = metrics["answers"][name]["fake"]
+        entry |= dict(zip(("value", "low", "high"), values, strict=True))
     answer, _ = say(metrics, 0)
     assert "Of 100 reals it calls 6.7 [3.6, 11.9] fake" in answer.short
     assert "of 100 fakes it finds 99.5 [98.2, 100.0]" in answer.short
