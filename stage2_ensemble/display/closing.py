@@ -55,7 +55,9 @@ def _name_rows(metrics: Metrics) -> str:
 def _list_val(metrics: ValMetrics) -> Iterator[tuple[str, str]]:
     val = metrics["val"]
     yield "ships", f"{val['shipped']}, AUC {format_interval(val['stack'])}"
-    simple = (("mean", val["mean"]), ("best single", val["best_single"]))
+    simple = [("mean", val["mean"]), ("best single", val["best_single"])]
+    if len(metrics["backbone_figures"]) == 1:
+        simple.pop()  # it is the mean
     yield "beside it", ", ".join(f"{name} {format_interval(values)}" for name, values in simple)
     if metrics["robustness"]["robust"]:
         yield "robust", describe_short_robust(metrics["robustness"])

@@ -32,6 +32,7 @@ from stage2_ensemble.sentences.other_data import (
 from stage2_ensemble.sentences.outside import list_optimistic
 from stage2_ensemble.sentences.rules import describe_broken
 from stage2_ensemble.sentences.scorers import (
+    count_folds,
     describe_gain_on_val,
     describe_null_model,
     describe_rates,
@@ -90,8 +91,10 @@ def _say_how_good(metrics: ValMetrics) -> Answer:
 def _say_worth(metrics: ValMetrics, verdicts: Sequence[Verdict], gate_choice: str) -> Answer:
     val = metrics["val"]
     shipped = val["shipped"]
+    folds = count_folds(val["members"])
     reasons = [
-        describe_gain_on_val(shipped, other, gain) for other, gain in val["differences"].items()
+        describe_gain_on_val(shipped, other, gain, folds)
+        for other, gain in val["differences"].items()
     ]
     reasons += [
         f"Out of fold, AUC against the best simple combiner, {v.describe()}." for v in verdicts

@@ -32,7 +32,13 @@ def draw_metrics(shipped: str = "random_forest", gain: tuple = (0.0125, -0.0301,
     answers = {name: {"fake": share} for name, share in shares.items()}
     lowest = {"worst": "hard", "worst_auc": 0.712, "worst_auc_low": 0.68, "worst_auc_high": 0.744}
     robust = {"stack": {**draw_auc(0.8123, 0.79, 0.834), **lowest}}
-    found = {"val": val, "rows": rows, "answers": answers, "domains": {"seen": {}}}
+    found = {
+        "val": val,
+        "rows": rows,
+        "answers": answers,
+        "backbone_figures": {"a": {}, "b": {}},
+        "domains": {"seen": {}},
+    }
     return found | {"robustness": {"robust": robust}}
 
 
@@ -78,6 +84,13 @@ def test_the_answer_fits_a_screen_and_says_what_is_promised():
 def test_it_says_whether_the_stack_is_worth_it(metrics, answer):
     (line,) = [line for line in show(metrics) if "worth it?" in line]
     assert line.endswith(answer)
+
+
+def test_the_mean_of_one_backbone_is_not_held_against_itself():
+    metrics = draw_metrics()
+    metrics["backbone_figures"].pop("b")
+    (beside,) = [line for line in show(metrics) if line.startswith(" beside it")]
+    assert beside.split("   ")[1] == "mean 0.975 [0.950, 0.990]"
 
 
 def test_with_a_review_band_its_rates_stand_in_place_of_the_thresholds():

@@ -60,6 +60,18 @@ def test_differences_are_told_only_where_the_interval_is_above_zero(metrics):
         assert words in say(metrics, 1)[1]
 
 
+def test_several_folds_of_a_backbone_are_not_called_one_member(metrics):
+    metrics["val"]["shipped"] = "greedy"
+    set_gain(metrics, "best_single", 0.01, 0.03)
+    for name, values in list(metrics["val"]["members"].items()):
+        metrics["val"]["members"] |= {
+            f"{name.rpartition('-')[0]}-{fold}": values for fold in (0, 1)
+        }
+    answer, text = say(metrics, 1)
+    assert "is better than the best single backbone (mean of its 2 folds)" in text
+    assert answer.short.startswith("Several backbones are; ")
+
+
 def test_a_model_that_was_not_tried_is_not_said_to_have_failed(metrics):
     metrics["val"]["shipped"] = "greedy"
     (answer,) = answer_questions(metrics, [], "greedy")[1:2]
