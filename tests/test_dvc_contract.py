@@ -31,6 +31,7 @@ AUCS = ("features/core/auc.py", "features/core/number_text.py")
 OF_CORE = (*AUCS, "features/core/members.py")
 MANIFEST = ("features/core/manifest.py", "features/core/manifest_columns.py")
 SUMS, TRUSTED = "features/core/sums.py", "features/core/trusted.py"
+LINE = "stage2_ensemble/measures/calibration_line.py"
 TAR = "features/shards/tar.py"
 JOINED = "stage1_cnn/networks/joined_network.py"
 OF_CHANGED = {
@@ -55,10 +56,10 @@ ROOM_MATES = {
     },
     "perturb": OF_CHANGED,
     "tiers": {*OF_CHANGED, "stage1_cnn/perturb/__main__.py", "stage1_cnn/perturb/run.py"},
-    "stack": {TRUSTED},
+    "stack": {TRUSTED, LINE},
     "evaluate": {TRUSTED, "features/artifacts/gradcam.py", "features/artifacts/row_blocks.py"},
     "gallery": {
-        TRUSTED,
+        *(TRUSTED, LINE),
         *("features/artifacts/gradcam.py", "features/artifacts/null_model.py"),
         "features/artifacts/row_blocks.py",
         *("stage2_ensemble/findings/backbones.py", "stage2_ensemble/findings/called_fake.py"),
@@ -70,7 +71,7 @@ ROOM_MATES = {
         *("stage2_ensemble/findings/scorers.py", "stage2_ensemble/results/metrics_file.py"),
     },
     "explain": {*AUCS, SUMS, TAR, JOINED},
-    "label": {TRUSTED},
+    "label": {TRUSTED, LINE},
     "report": {
         *("features/artifacts/null_model.py", "features/artifacts/row_blocks.py", TAR),
         *("features/pixels/cache.py", "features/pixels/facts.py", "features/pixels/scanning.py"),

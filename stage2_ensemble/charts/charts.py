@@ -67,7 +67,7 @@ _VAL: tuple[_Plan[ValMetrics], ...] = (
           lambda m, _: describe_roc(m), _has("roc")),
     _Plan("scores", "Scores of both classes", curves.draw_histogram,
           lambda m, _: describe_histogram(m), _has("score_histogram")),
-    _Plan("confusion_matrix", "Answers at the threshold", curves.draw_confusion,
+    _Plan("confusion_matrix", "Answers to reals and fakes", curves.draw_confusion,
           lambda _, t: describe_confusion(t), _has("confusion")),
     _Plan("parts_auc", "By generator and domain", dots.draw_subgroups,
           lambda m, _: dots.describe_subgroups(m), lambda m, _: bool(dots.cut_subgroups(m))),

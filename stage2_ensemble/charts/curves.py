@@ -19,6 +19,7 @@ from stage2_ensemble.charts.style import (
     draw_legend,
 )
 from stage2_ensemble.results.form import ValMetrics
+from stage2_ensemble.sentences.scorers import name_decider
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,8 +55,10 @@ def draw_roc(metrics: ValMetrics, tables: Mapping[str, pd.DataFrame]) -> "Figure
     axes = figure.subplots()
     axes.plot(inside["fpr"], inside["fpr"], color=GREY, linewidth=0.8)
     _draw_lines(axes, inside, "fpr", val["shipped"])
-    fpr, tpr = (metrics["promises"][name]["realised"] for name in ("fpr", "tpr"))
-    axes.plot(max(fpr, least), tpr, "o", color="black", markersize=7, label="its threshold")
+    answers = metrics["answers"]
+    fpr, tpr = (found["fake"]["value"] for found in (answers["reals"], answers["fakes"]))
+    name = f"its {name_decider(answers)}"
+    axes.plot(max(fpr, least), tpr, "o", color="black", markersize=7, label=name)
     axes.set(xscale="log", xlim=(least, 1), ylim=(0, 1.02))
     axes.set(xlabel="share of reals called fake", ylabel="share of fakes found")
     axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
@@ -105,7 +108,7 @@ def draw_reliability(metrics: ValMetrics, tables: Mapping[str, pd.DataFrame]) ->
 
 
 def draw_histogram(metrics: ValMetrics, tables: Mapping[str, pd.DataFrame]) -> "Figure":
-    """Log-odds of what ships, by class, with its threshold."""
+    """Log-odds of what ships, by class, with its threshold or review band."""
     table = tables["score_histogram"]
     figure = build_figure()
     axes = figure.subplots()
@@ -114,8 +117,12 @@ def draw_histogram(metrics: ValMetrics, tables: Mapping[str, pd.DataFrame]) -> "
         shares = table[name] / max(table[name].sum(), 1)
         axes.stairs(shares, edges, color=colour, fill=True, alpha=0.3)
         axes.stairs(shares, edges, color=colour, hatch=hatch, linewidth=1.4, label=f"{name}s")
-    axes.axvline(metrics["threshold"]["read"], color="black", linestyle="--", linewidth=1.2,
-                 label="threshold")  # fmt: skip
+    review = metrics["answers"].get("review")
+    if review:
+        axes.axvspan(review["low"], review["high"], color=PURPLE, alpha=0.2, label="left to review")
+    else:
+        axes.axvline(metrics["threshold"]["read"], color="black", linestyle="--", linewidth=1.2,
+                     label="threshold")  # fmt: skip
     axes.set(xlabel="log-odds of fake", ylabel="share of the class", xlim=(edges[0], edges[-1]))
     draw_legend(figure, *axes.get_legend_handles_labels(), columns=3)
     return figure

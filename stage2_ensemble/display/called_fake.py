@@ -35,7 +35,8 @@ def build_called_fake(metrics: ValMetrics) -> TextTable | None:
     if not any(metrics["called_fake"][kind][column] for kind, column in LISTS):
         return None
     rows = (*_list_class(metrics, "reals"), *_list_class(metrics, "fakes"))
-    title = f"what ships ({metrics['val']['shipped']}): called fake at its threshold"
+    where = "by its review band" if "review" in metrics["answers"] else "at its threshold"
+    title = f"what ships ({metrics['val']['shipped']}): called fake {where}"
     return TextTable(title, COLUMNS, rows, NOTE)
 
 

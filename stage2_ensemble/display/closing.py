@@ -7,12 +7,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from features.core.number_text import format_figure
+from features.core.number_text import format_figure, format_percent
 from features.runtime.terminal import build_console
+from stage2_ensemble.results.answers import Answers
 from stage2_ensemble.results.form import FinalMetrics, Metrics, ValMetrics, has_val
 from stage2_ensemble.sentences.intervals import NOT_RELIABLE, format_interval
 from stage2_ensemble.sentences.other_data import describe_gap, describe_short_robust
-from stage2_ensemble.sentences.scorers import describe_null_model, describe_worth
+from stage2_ensemble.sentences.scorers import describe_null_model, describe_worth, name_decider
 from stage2_ensemble.sentences.without_val import describe_earlier
 
 BESIDE = {"mean": "mean", "best_single": "best single"}
@@ -52,18 +53,30 @@ def _name_rows(metrics: Metrics) -> str:
 
 
 def _list_val(metrics: ValMetrics) -> Iterator[tuple[str, str]]:
-    val, promises = metrics["val"], metrics["promises"]
+    val = metrics["val"]
     yield "ships", f"{val['shipped']}, AUC {format_interval(val['stack'])}"
-    simple = (("mean", val["mean"]), ("best single", val["best_single"]))
+    simple = [("mean", val["mean"]), ("best single", val["best_single"])]
+    if len(metrics["backbone_figures"]) == 1:
+        simple.pop()  # it is the mean
     yield "beside it", ", ".join(f"{name} {format_interval(values)}" for name, values in simple)
     if metrics["robustness"]["robust"]:
         yield "robust", describe_short_robust(metrics["robustness"])
     yield "null model", describe_null_model(val["null_model"])
-    rates = (f"{k.upper()} {format_interval(promises[k], 'realised')}" for k in ("fpr", "tpr"))
-    yield "threshold", ", ".join(rates)
+    yield name_decider(metrics["answers"]), _describe_answers(metrics["answers"])
     yield "worth it?", describe_worth(val)
     if gap := metrics["domains"].get("gap"):
         yield "unseen", describe_gap(gap)
+
+
+def _describe_answers(answers: Answers) -> str:
+    pairs = ("FPR", answers["reals"]), ("TPR", answers["fakes"])
+    rates = [f"{name} {format_figure(**found['fake'])}" for name, found in pairs]
+    if "review" in answers:
+        reals, fakes = (
+            format_percent(found["review"]["value"]) for _, found in pairs if "review" in found
+        )
+        rates.append(f"to review {reals} of reals, {fakes} of fakes")
+    return ", ".join(rates)
 
 
 def _list_last(metrics: FinalMetrics) -> Iterator[tuple[str, str]]:

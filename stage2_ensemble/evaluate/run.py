@@ -23,6 +23,7 @@ from features.settings.members import MembersParams
 from stage2_ensemble.charts.charts import build_charts, write_pngs
 from stage2_ensemble.columns.columns import Floats, MemberColumns, read_held_out
 from stage2_ensemble.columns.extras import read_extras
+from stage2_ensemble.decisions.conformal import FAKE
 from stage2_ensemble.explanations.reasons import (
     find_reasons,
     measure_without,
@@ -79,12 +80,16 @@ _log = logging.getLogger("forgerystack")
 
 
 def measure_val(
-    ensemble: SecondStage, scores: dict[str, Floats], val: Manifest, null: NullFindings
+    ensemble: SecondStage,
+    scores: dict[str, Floats],
+    val: Manifest,
+    null: NullFindings,
+    evaluation: pd.DataFrame,
 ) -> dict[str, Any]:
     """The fixed form of `metrics.json`, but for what `check_rules` and `give_reasons` add.
 
-    `scores`: as `SecondStage.read_all` gives them. `val` and `rows` are about the headline rows,
-    `generators`, `domains` and `called_fake` about all of val.
+    `scores`: as `SecondStage.read_all` gives them; `evaluation`: with the answers. `val` and `rows`
+    are about the headline rows, `generators`, `domains` and `called_fake` about all of val.
     """
     rows = find_headline_rows(val)
     labels, groups = val.labels[rows], val.groups[rows]
@@ -97,14 +102,13 @@ def measure_val(
     }
     reals, fakes = count_classes(labels)
     shipped = scores[ensemble.shipped]
+    called = np.asarray(evaluation["decision"] == FAKE, bool)
     return {
         "val": found,
         "rows": {"val": {"reals": reals, "fakes": fakes}},
         "generators": measure_generators(shipped, null.scores, val),
         "domains": measure_domains(shipped, null.scores, val),
-        "called_fake": measure_called_fake(
-            shipped >= ensemble.rules.find_threshold(ensemble.shipped), val
-        ),
+        "called_fake": measure_called_fake(called, val),
     }
 
 
@@ -191,7 +195,8 @@ def _measure(
     uncalibrated = drop_repeated(ensemble.score_all(columns), outside, ensemble.folds)
     scores = ensemble.rules.read_all(uncalibrated)
     shipped = _read_headline(ensemble, uncalibrated[ensemble.shipped], val)
-    metrics = measure_val(ensemble, scores, val, null)
+    evaluation = tabulate_evaluation(ensemble, uncalibrated, val, null.scores)
+    metrics = measure_val(ensemble, scores, val, null, evaluation)
     metrics |= check_rules(ensemble, shipped, metrics["val"]["stack"])
     if val.has_units:
         metrics["units"] = measure_units(ensemble, uncalibrated, val)
@@ -204,7 +209,6 @@ def _measure(
     metrics["backbone_figures"] = judge_backbones(ensemble, columns, val, outside)
     reasons, plots = give_reasons(ensemble, columns, uncalibrated[ensemble.shipped], val)
     plots |= build_plots(scores, ensemble.shipped, val) | tabulate_shipped(shipped)
-    evaluation = tabulate_evaluation(ensemble, uncalibrated, val, null.scores)
     plots |= tabulate_rows(evaluation, ensemble.rules.band is not None)
     changed, table = read_robustness(PERTURBED, ensemble, val, extras.names)
     metrics["promises"] |= changed.promises

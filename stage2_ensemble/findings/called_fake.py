@@ -1,4 +1,4 @@
-"""Which rows what ships calls fake at its threshold: by source and by generator, worst first.
+"""Which rows what ships calls fake, as labels say it: by source and by generator, worst first.
 
 Of reals that is the false positive rate, of fakes the true positive rate; on all rows of val. Each
 share has two intervals: its own at 95 %, and a wider one with the risk of 5 % shared among all

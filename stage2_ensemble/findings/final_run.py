@@ -21,6 +21,7 @@ from stage2_ensemble.results.form import (
     EarlierRun,
     FinalMetrics,
     LeftOut,
+    PriorEstimate,
     ThresholdChoice,
     has_val,
 )
@@ -64,6 +65,7 @@ def describe_last(ensemble: SecondStage, earlier: EarlierRun | None) -> FinalMet
             "read_on": ensemble.rule_rows,
             "calibration": cast(CalibrationChoice, {name: calibration[name] for name in kept}),
             "threshold": cast(ThresholdChoice, rule.threshold.to_json()),
+            "prior": cast(PriorEstimate, ensemble.rules.prior.to_json()),
             "without": {
                 backbone: LeftOut(
                     name=less.name,

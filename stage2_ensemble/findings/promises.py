@@ -9,17 +9,15 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy.special import betaincinv, expit, logit, stdtrit
-from sklearn.linear_model import LogisticRegression
+from scipy.special import betaincinv, logit
 
 from features.core.auc import LEVEL
-from features.core.manifest import Ids
-from stage2_ensemble.columns.columns import Floats, Labels
 from stage2_ensemble.decisions.conformal import FAKE, REAL, REVIEW, Band, count_allowed
 from stage2_ensemble.decisions.prior_shift import Prior
 from stage2_ensemble.decisions.scored_rows import ValRows
 from stage2_ensemble.decisions.threshold import Threshold
-from stage2_ensemble.measures.reliability import find_bins, measure_ece
+from stage2_ensemble.measures.calibration_line import PROMISED, judge_line
+from stage2_ensemble.measures.reliability import find_bins, measure_ece, simulate_ece
 from stage2_ensemble.measures.resampling import find_bounds, index_groups, measure_resamples
 from stage2_ensemble.measures.shares import Share, estimate_share
 
@@ -43,7 +41,7 @@ def check_promises(
     rows assume (estimated without their labels, if at all). `fpr`, `tpr` and the band are about
     log-odds as they are; `prior`, `intercept`, `slope` and `ece` about log-odds at `prior`, and
     `ece_own_shares` about log-odds at val's own shares: what is wrong beside the prior. Intervals
-    count groups; those of shares are `estimate_share`'s, those of lines cluster-robust, those of
+    count groups; those of shares are `estimate_share`'s, those of lines `judge_line`'s, those of
     calibration errors from `draws` bootstrap samples.
     """
     entries = {
@@ -94,38 +92,13 @@ def _check_rates(val: ValRows, threshold: Threshold) -> dict[str, PromiseValues]
 
 
 def _check_line(val: ValRows, prior: Prior) -> dict[str, PromiseValues]:
-    odds = prior.apply(val.log_odds)
-    line, errors = fit_calibration_line(val.labels, odds, val.groups)
-    count = len(np.unique(val.groups))
-    quantile = float(stdtrit(max(count - 1, 1), (1 + LEVEL) / 2))
     entries = {}
-    for place, (name, promised) in enumerate((("intercept", 0.0), ("slope", 1.0))):
-        value, half = float(line[place]), float(quantile * errors[place])
-        found = Share(value, value - half, value + half) if count > 1 else Share(value)
-        entries[name] = _compare(f"calibration {name}", Share(promised), found)
+    for name, part in judge_line(val.labels, prior.apply(val.log_odds), val.groups).items():
+        found = Share(part.value, part.low, part.high)
+        verdict = KEPT if part.holds else DIFFERS
+        title = f"calibration {name}"
+        entries[name] = _build_entry(title, Share(PROMISED[name]), found, verdict)
     return entries
-
-
-def fit_calibration_line(labels: Labels, log_odds: Floats, groups: Ids) -> tuple[Floats, Floats]:
-    """Logistic regression of `(n,)` labels on log-odds: (intercept, slope) and their errors.
-
-    Slope 1 and intercept 0 where probabilities hold (Cox, Biometrika 45, 1958). Standard errors
-    are robust to dependence within groups (Liang and Zeger, Biometrika 73, 1986).
-    """
-    middle, scale = log_odds.mean(), float(log_odds.std()) or 1.0
-    standard = (log_odds - middle) / scale
-    model = LogisticRegression(C=1e6, solver="newton-cholesky", tol=1e-8)
-    model.fit(standard[:, None], labels)
-    slope = model.coef_[0, 0] / scale
-    intercept = model.intercept_[0] - slope * middle
-    design = np.column_stack([np.ones(len(labels)), log_odds])
-    chance = expit(slope * log_odds + intercept)
-    inverse = np.linalg.pinv((design * (chance * (1 - chance))[:, None]).T @ design)
-    numbers = np.unique(groups, return_inverse=True)[1]
-    pulls = [np.bincount(numbers, column * (labels - chance)) for column in design.T]
-    sums = np.stack(pulls, axis=1) @ inverse
-    errors = np.sqrt((sums**2).sum(axis=0) * len(sums) / max(len(sums) - 1, 1))
-    return np.array([intercept, slope]), errors
 
 
 def _check_errors(val: ValRows, prior: Prior, draws: int, seed: int) -> dict[str, PromiseValues]:
@@ -142,13 +115,20 @@ def _check_errors(val: ValRows, prior: Prior, draws: int, seed: int) -> dict[str
 
 
 def _check_error(text: str, val: ValRows, draws: int, seed: int) -> PromiseValues:
-    """`by_chance` is how large an ECE chance alone makes on these rows, 39 times of 40."""
+    """`by_chance` is how large an ECE chance alone makes on these rows, 39 times of 40: the larger
+    of resampled residuals, which depend within groups, and of labels drawn from the probabilities,
+    which tell of errors too rare to be among these rows.
+    """
     groups = index_groups(val.labels, val.groups)
-    value = measure_ece(val.labels, val.log_odds, find_bins(val.log_odds))
+    bins = find_bins(val.log_odds)
+    value = measure_ece(val.labels, val.log_odds, bins)
     drawn = measure_resamples(val.labels, val.log_odds, groups, 0.0, draws, seed)
-    found = Share(value, *find_bounds("ece", value, drawn, groups.least))
-    limit = float(np.quantile(drawn.noise, (1 + LEVEL) / 2))
-    verdict = KEPT if value <= limit else MISSED
+    low, high = find_bounds("ece", value, drawn, groups.least)
+    noises = drawn.noise, simulate_ece(val.log_odds, bins, draws, seed)
+    limit = max(float(np.quantile(noise, (1 + LEVEL) / 2)) for noise in noises)
+    is_kept = value <= limit
+    found = Share(value, 0.0 if is_kept and low is not None else low, high)
+    verdict = KEPT if is_kept else MISSED
     return _build_entry(text, Share(0.0), found, verdict) | {"by_chance": limit}
 
 

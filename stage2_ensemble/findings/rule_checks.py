@@ -7,16 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from features.core.manifest import Ids
 from stage2_ensemble.columns.columns import Floats, Labels
+from stage2_ensemble.decisions.conformal import FAKE, REAL, REVIEW
 from stage2_ensemble.decisions.prior_shift import estimate_prior
+from stage2_ensemble.decisions.rules import DecisionRules, answer_calibrated
 from stage2_ensemble.decisions.scored_rows import RowScores, ValRows
 from stage2_ensemble.findings.promises import check_promises
 from stage2_ensemble.findings.scorers import measure_with_intervals
 from stage2_ensemble.fitted.ensemble import SecondStage
 from stage2_ensemble.measures.reliability import tabulate_reliability
+from stage2_ensemble.measures.shares import estimate_share
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def read_shipped(
 def check_rules(
     ensemble: SecondStage, rows: ShippedRows, figures: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """`calibration`, `threshold`, `prior` and `promises` of `metrics.json`.
+    """`calibration`, `threshold`, `prior`, `promises` and `answers` of `metrics.json`.
 
     `figures`: the metrics of the same rows as they are read.
     """
@@ -77,7 +81,24 @@ def check_rules(
             "estimated_on_val": estimate.to_json(),
         },
         "promises": check_promises(val, rule.threshold, rules.prior, rules.band),
+        "answers": measure_answers(rules, ensemble.shipped, val),
     }
+
+
+def measure_answers(rules: DecisionRules, shipped: str, val: ValRows) -> dict[str, Any]:
+    """`answers` of `metrics.json`: what labels say of `val`, whose log-odds are calibrated."""
+    given = answer_calibrated(rules, shipped, val.log_odds)["label"].to_numpy()
+    names = (REAL, FAKE, *((REVIEW,) if rules.band else ()))
+    found: dict[str, Any] = {}
+    for label, kind in enumerate((REAL, FAKE)):
+        rows = val.labels == label
+        found[f"{kind}s"] = {
+            name: estimate_share(given[rows] == name, val.groups[rows]).to_json() for name in names
+        }
+    if rules.band:
+        edges = np.array(sorted((rules.band.fake_from, rules.band.real_until)))
+        found["review"] = dict(zip(("low", "high"), rules.prior.apply(edges).tolist(), strict=True))
+    return found
 
 
 def _take_ece(figures: Mapping[str, Any]) -> dict[str, float | None]:

@@ -53,6 +53,16 @@ def measure_ece(
     return float(np.abs(residuals).sum() / worth.sum())
 
 
+def simulate_ece(log_odds: Floats, bins: Ids, draws: int, seed: int = 0) -> Floats:
+    """`(draws,)` ECEs of independent labels drawn from `(n,)` log-odds, which are right so."""
+    rng, chance = np.random.default_rng(seed), expit(log_odds)
+    expected = np.bincount(bins, chance, minlength=BINS)
+    fakes = (
+        np.bincount(bins[rng.random(len(chance)) < chance], minlength=BINS) for _ in range(draws)
+    )
+    return np.array([np.abs(found - expected).sum() / len(chance) for found in fakes])
+
+
 def tabulate_reliability(
     labels: Labels, log_odds: Floats, weights: Floats | None = None
 ) -> Reliability:

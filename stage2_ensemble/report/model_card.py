@@ -41,9 +41,10 @@ def build_card(
     outside: Mapping[str, OutsideScores],
     source: str,
     mode: Mode,
+    size: int,
 ) -> str:
     """The card as Markdown. `summary`: of `prepare`; `backbones` and `outside`: of `params.yaml`,
-    as is `mode`, that of backbones that name none.
+    as are `mode` and `size`, those of backbones that name none.
 
     Names that come with the data are shown as they are and mark nothing up.
     """
@@ -57,23 +58,27 @@ def build_card(
     shipped = name_shipped(metrics)
     name = f"forgerystack on {Path(source).name}"
     learned = metrics.get("frozen", {}) if has_val(metrics) else {}
+    prior = metrics["prior"]["assumed"] if has_val(metrics) else metrics["out_of_fold"]["prior"]
     return environment.get_template(NAME).render(
         head=Markdown(build_head(metrics, list(backbones), name, Path(source).name)),
         name=name,
         shipped=shipped,
         parts=describe_parts(len(backbones), len(outside)),
         networks=[
-            describe_network(key, values, mode, learned.get(key))
+            describe_network(key, values, mode, size, learned.get(key))
             for key, values in backbones.items()
         ],
         detectors=[describe_declared(key, values) for key, values in outside.items()],
         unchecked=UNCHECKED,
         answers=answers,
-        data={role: summary[role] for role in ("train", "val")},
+        has_val=has_val(metrics),
+        data={
+            role: summary[role] for role in ("train", "val") if role == "train" or has_val(metrics)
+        },
         generators=describe_generators(summary),
         tables=tables,
         worst=list(list_called_fake(metrics["called_fake"])) if has_val(metrics) else [],
-        prior=f"{metrics['prior']['assumed']['value']:.3g}" if has_val(metrics) else "train's",
+        prior=f"{prior['value']:.3g}",
     )
 
 
@@ -135,10 +140,10 @@ def _build_result(
 
 
 def describe_network(
-    name: str, settings: Mapping[str, Any], mode: Mode, learned: int | None
+    name: str, settings: Mapping[str, Any], mode: Mode, size: int, learned: int | None
 ) -> dict[str, Any]:
-    """A backbone as `params.yaml` has it; `mode`: unless it has its own, `learned`: parameters of
-    the head of a frozen one.
+    """A backbone as `params.yaml` has it; `mode` and `size`: unless it has its own, `learned`:
+    parameters of the head of a frozen one.
     """
     pretrained = settings.get("pretrained")
     is_frozen = settings.get("kind") == "frozen"
@@ -152,7 +157,7 @@ def describe_network(
         "name": name,
         "model": str(settings["model"]),
         "sees": SEEN[(settings.get("images") or {}).get("mode", mode)],
-        "size": settings.get("image_size") or "images.size",
+        "size": settings.get("image_size") or size,
         "start": start,
     }
 

@@ -11,7 +11,7 @@ from features.core.manifest import SEEN
 from stage2_ensemble.gate.gate import Verdict, describe_choice
 from stage2_ensemble.models.candidates import GATED
 from stage2_ensemble.results.form import Metrics, ValMetrics, has_val
-from stage2_ensemble.results.scores import list_domains
+from stage2_ensemble.results.scores import Comparison, list_domains
 from stage2_ensemble.sentences.backbones import describe_loud, list_spare
 from stage2_ensemble.sentences.called_fake import NO_SOURCES, describe_worst, is_any_worse
 from stage2_ensemble.sentences.intervals import (
@@ -23,6 +23,7 @@ from stage2_ensemble.sentences.intervals import (
 from stage2_ensemble.sentences.other_data import (
     NO_GAP,
     NO_UNSEEN,
+    describe_chance,
     describe_variant,
     explain_gap,
     explain_robust,
@@ -31,6 +32,7 @@ from stage2_ensemble.sentences.other_data import (
 from stage2_ensemble.sentences.outside import list_optimistic
 from stage2_ensemble.sentences.rules import describe_broken
 from stage2_ensemble.sentences.scorers import (
+    count_folds,
     describe_gain_on_val,
     describe_null_model,
     describe_rates,
@@ -40,6 +42,7 @@ from stage2_ensemble.sentences.scorers import (
 from stage2_ensemble.sentences.without_val import list_last
 
 Tone = Literal["good", "mixed", "bad", "open", "plain"]
+CHANCE = 0.5
 MARKED = 0.01
 """A loss of AUC under a perturbation is a reason for doubt where its whole interval is larger."""
 
@@ -82,14 +85,16 @@ def _say_how_good(metrics: ValMetrics) -> Answer:
         f"The null model has {describe_null_model(val['null_model'])}: sizes, formats, names."
     )
     tone: Tone = "plain" if stack["reliable"] else "open"
-    return Answer("How good is it?", describe_rates(metrics["promises"]), tone, tuple(reasons))
+    return Answer("How good is it?", describe_rates(metrics["answers"]), tone, tuple(reasons))
 
 
 def _say_worth(metrics: ValMetrics, verdicts: Sequence[Verdict], gate_choice: str) -> Answer:
     val = metrics["val"]
     shipped = val["shipped"]
+    folds = count_folds(val["members"])
     reasons = [
-        describe_gain_on_val(shipped, other, gain) for other, gain in val["differences"].items()
+        describe_gain_on_val(shipped, other, gain, folds)
+        for other, gain in val["differences"].items()
     ]
     reasons += [
         f"Out of fold, AUC against the best simple combiner, {v.describe()}." for v in verdicts
@@ -114,6 +119,10 @@ def _say_trust(metrics: ValMetrics) -> Answer:
         return Answer(question, f"There {some} for doubt{first}", "bad", (*doubts, *known))
     if not _has_unseen(metrics):
         return Answer(question, "Val cannot tell: it has no unseen generators", "open", (*known,))
+    gap = metrics["domains"].get("gap")
+    if not gap or judge_difference(gap) == "unknown":
+        short = "Val cannot tell: its unseen generators cannot be compared with seen ones"
+        return Answer(question, short, "open", (*known,))
     return Answer(question, "Val shows no reason for doubt", "good", (*known,))
 
 
@@ -124,6 +133,7 @@ def _list_doubts(metrics: ValMetrics) -> Iterator[str]:
     gap = metrics["domains"].get("gap")
     if gap and judge_difference(gap) == "above":
         yield f"{explain_gap(gap)}."
+    yield from map(describe_chance, _list_chance(metrics))
     reals = metrics["called_fake"]["reals"]
     if is_any_worse("reals", "sources", reals):
         yield describe_worst("reals", "sources", reals)
@@ -143,8 +153,9 @@ def _list_comforts(metrics: ValMetrics) -> Iterator[str]:
         yield f"{explain_gap(gap)}."
     if not gap:
         yield NO_GAP if _has_unseen(metrics) else NO_UNSEEN
+    doubted = _list_chance(metrics)
     for found in list_domains(domains).values() if _has_unseen(metrics) else ():
-        if found["auc"] is not None:
+        if found["auc"] is not None and found not in doubted:
             yield f"AUC {format_interval(found)} on {found['against']}."
     reals = metrics["called_fake"]["reals"]
     if not reals["sources"]:
@@ -154,6 +165,12 @@ def _list_comforts(metrics: ValMetrics) -> Iterator[str]:
     worst = find_worst(metrics["robustness"])
     if worst and not find_worst(metrics["robustness"], MARKED):
         yield f"Of changed pictures it does worst under {describe_variant(worst)}."
+
+
+def _list_chance(metrics: ValMetrics) -> list[Comparison]:
+    """Rows that are not seen, on which an AUC of chance is not ruled out."""
+    others = [v for name, v in list_domains(metrics["domains"]).items() if name != SEEN]
+    return [v for v in others if v["auc_low"] is not None and v["auc_low"] <= CHANCE]
 
 
 def _has_unseen(metrics: ValMetrics) -> bool:

@@ -77,7 +77,7 @@ def run(params: ReportParams, out: Path = OUT) -> None:
     members = (params.backbones, params.outside)
     known = (metrics, answers, tables, summary, *members)
     # In the bundle: it goes where the models go.
-    card = build_card(*known, params.data.root, params.images.mode)
+    card = build_card(*known, params.data.root, params.images.mode, params.images.size)
     write_text(out / "stackers" / "MODEL_CARD.md", card)
     _log.info("report: %s, %.1f MB", out / "report.html", len(text.encode()) / 1e6)
     print_closing(metrics, out / "report.html", LABELS)

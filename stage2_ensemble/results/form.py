@@ -4,6 +4,7 @@ from typing import Any, Literal, NotRequired, final
 
 from typing_extensions import TypedDict, TypeIs
 
+from stage2_ensemble.results.answers import Answers
 from stage2_ensemble.results.robustness import Robustness
 from stage2_ensemble.results.scores import (
     Auc,
@@ -112,7 +113,8 @@ class Promise(TypedDict):
     promised: float
     promised_low: Figure
     promised_high: Figure
-    realised: float
+    realised: Figure
+    """`None` of a calibration line where scores part the classes without a fault."""
     realised_low: Figure
     realised_high: Figure
     verdict: str
@@ -208,6 +210,7 @@ class ValMetrics(TypedDict):
     threshold: ThresholdCheck
     prior: PriorCheck
     promises: dict[str, Promise]
+    answers: Answers
     blocks: dict[str, dict[str, BlockFigures]]
     without: dict[str, LeftOutOnVal]
     backbone_figures: dict[str, BackboneFigures]
@@ -226,6 +229,8 @@ class OutOfFold(TypedDict):
     read_on: str
     calibration: CalibrationChoice
     threshold: ThresholdChoice
+    prior: PriorEstimate
+    """The share of fakes that labels assume."""
     without: dict[str, LeftOut]
 
 

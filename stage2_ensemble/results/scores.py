@@ -129,7 +129,8 @@ class Scorers(TypedDict):
     """What ships: the combiner whose labels are written."""
     shipped: str
     differences: dict[str, ScoreDifference]
-    """What ships minus `mean` and minus `best_single`; nothing for itself."""
+    """What ships minus `mean` and minus `best_single`; nothing for itself, and of one backbone not
+    the second, which is the mean then."""
 
 
 class UnitCounts(ClassCounts):
@@ -204,7 +205,7 @@ class Domains(TypedDict):
 
 
 class CalledFake(TypedDict):
-    """The share of some rows of one class that what ships calls fake at its threshold."""
+    """The share of some rows of one class that what ships calls fake."""
 
     called_fake: float
     called_fake_low: Figure

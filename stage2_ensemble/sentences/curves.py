@@ -8,15 +8,18 @@ from collections.abc import Mapping
 import pandas as pd
 
 from features.core.number_text import format_figure, format_percent
+from stage2_ensemble.decisions.conformal import REVIEW
 from stage2_ensemble.results.form import ValMetrics
 from stage2_ensemble.results.scores import read_interval
-from stage2_ensemble.sentences.scorers import describe_rates
+from stage2_ensemble.sentences.scorers import describe_rates, name_decider
 
 
 def describe_roc(metrics: ValMetrics) -> str:
-    """What is found at the threshold, and with 1 % of reals called fake."""
+    """What is found where labels are decided, and with 1 % of reals called fake."""
     stack = metrics["val"]["stack"]
-    text = f"{describe_rates(metrics['promises'])}: {metrics['val']['shipped']} at its threshold."
+    answers = metrics["answers"]
+    where = f"by its {name_decider(answers)}" if "review" in answers else "at its threshold"
+    text = f"{describe_rates(answers)}: {metrics['val']['shipped']} {where}."
     at_one = stack["tpr_at_fpr_1e-2"]
     if at_one is None:
         return text + " Val has too few reals to say what it finds at 1 %."
@@ -50,12 +53,20 @@ def describe_reliability(metrics: ValMetrics) -> str:
 
 
 def describe_histogram(metrics: ValMetrics) -> str:
-    """Where the threshold stands and what chose it."""
-    threshold = metrics["threshold"]
+    """Where the threshold or the review band stands and what chose it."""
+    threshold, review = metrics["threshold"], metrics["answers"].get("review")
+    tail = (
+        "The less both classes overlap, the better. Rows beyond the ends are counted at the ends."
+    )
+    if review:
+        return (
+            f"Right of {format_figure(review['high'])} log-odds a row is called fake, left of "
+            f"{format_figure(review['low'])} real, and between them it is left to review (the "
+            f"band was chosen on rows of train). {tail}"
+        )
     return (
         f"Right of {format_figure(threshold['read'])} log-odds a row is called fake "
-        f"(chosen by {threshold['policy']} on rows of train). The less both classes overlap, "
-        "the better. Rows beyond the ends are counted at the ends."
+        f"(chosen by {threshold['policy']} on rows of train). {tail}"
     )
 
 
@@ -66,9 +77,10 @@ def describe_confusion(tables: Mapping[str, pd.DataFrame]) -> str:
         f"of {table.loc[label].sum():,} {label}s "
         + " and ".join(
             f"{table.loc[label, answer]:,} are "
-            + ("left to review" if answer == "review" else f"called {answer}")
+            + ("left to review" if answer == REVIEW else f"called {answer}")
             for answer in table.columns
         )
         for label in table.index
     ]
-    return f"At the threshold, {'; '.join(parts)}."
+    where = "By the review band" if REVIEW in table.columns else "At the threshold"
+    return f"{where}, {'; '.join(parts)}."

@@ -62,6 +62,14 @@ def explain_gap(gap: Gap) -> str:
     return f"{describe_gap(gap)}: {said}, {INTERVALS[side]} ({gap['against']})"
 
 
+def describe_chance(found: Comparison) -> str:
+    """That an AUC is not shown to be better than chance."""
+    return (
+        f"On {found['against']} it is not shown to be better than chance: "
+        f"AUC {format_interval(found)}."
+    )
+
+
 def find_worst(robustness: Robustness, least: float | None = None) -> VariantMetrics | None:
     """The variant under which what ships loses most, if any was measured; of those under which it
     loses more than `least` by its whole interval, if that is given.

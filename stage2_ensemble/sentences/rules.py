@@ -6,6 +6,7 @@ from features.core.number_text import format_figure
 from stage2_ensemble.findings.promises import BY_CHANCE, KEPT
 from stage2_ensemble.results.form import Promise, ValMetrics
 from stage2_ensemble.sentences.intervals import format_interval
+from stage2_ensemble.sentences.scorers import describe_rates
 
 
 def describe_promised(entry: Promise) -> str:
@@ -30,7 +31,7 @@ def describe_broken(promises: Mapping[str, Promise]) -> str:
 
 
 def list_rules(metrics: ValMetrics) -> list[str]:
-    """Calibration, share of fakes and threshold, a line each."""
+    """Calibration, share of fakes, threshold and what labels follow in its place, a line each."""
     calibration, threshold = metrics["calibration"], metrics["threshold"]
     prior = metrics["prior"]
     before, after = (
@@ -46,6 +47,14 @@ def list_rules(metrics: ValMetrics) -> list[str]:
     note = f"; {threshold['note']}" if threshold["note"] else ""
     if threshold["tiers"]:
         note = f" in the worst of clean, {', '.join(threshold['tiers'])}{note}"
+    review = metrics["answers"].get("review")
+    band = []
+    if review:
+        low, high = (format_figure(review[end]) for end in ("low", "high"))
+        band = [
+            f"review: labels follow the band, not the threshold; log-odds from {low} to {high} are "
+            f"left to review. {describe_rates(metrics['answers'])}"
+        ]
     return [
         f"calibration: {calibration['name']}, chosen on {calibration['chosen_on']} rows "
         f"({calibration['reason']}); ECE {before} before, {after} after",
@@ -53,4 +62,5 @@ def list_rules(metrics: ValMetrics) -> list[str]:
         f"probabilities assume {format_figure(assumed['value'])} "
         f"({assumed['reason']}); {estimated}",
         f"threshold: log-odds {place} by {threshold['policy']}{note}",
+        *band,
     ]

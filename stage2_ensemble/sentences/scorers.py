@@ -1,15 +1,15 @@
 """How good what ships is, what it gains over simpler choices, and what to doubt in its figures."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from features.core.number_text import format_of_hundred
 from stage2_ensemble.findings.scorers import PAIRED
 from stage2_ensemble.measures.metrics import RATES, name_false_positives
 from stage2_ensemble.models.candidates import GATED
+from stage2_ensemble.results.answers import Answers, AnswerShare
 from stage2_ensemble.results.form import (
     CorrectedCounts,
-    Promise,
     ValMetrics,
     list_all_folds,
     title_member,
@@ -44,7 +44,6 @@ METRIC_TITLES = {
     "log_loss": "log loss",
     "ece": "ECE",
 }
-SIMPLE_NAMES = {"mean": "plain mean of the members", "best_single": "best single member"}
 LEAST_FALSE_POSITIVES = 10
 """A TPR that stands on fewer moves with each. Of 100 true TPRs behind which stood one, simulated
 intervals held 67 to 74; behind four, 79 to 90; behind twelve, 95."""
@@ -85,18 +84,43 @@ def describe_told_apart(null: NullModelAuc) -> str:
     )
 
 
-def describe_rates(promises: Mapping[str, Promise]) -> str:
-    """Both rates at the threshold, as val shows them, of a hundred."""
-    reals, fakes = (
-        format_of_hundred(entry["realised"], entry["realised_low"], entry["realised_high"])
-        for entry in (promises["fpr"], promises["tpr"])
-    )
-    return f"Of 100 reals it calls {reals} fake; of 100 fakes it finds {fakes}"
+def describe_rates(answers: Answers) -> str:
+    """What labels say of a hundred of each class, as val shows it."""
+    reals, fakes = answers["reals"], answers["fakes"]
+    called, found = (_count(shares["fake"]) for shares in (reals, fakes))
+    left = [
+        f" and leaves {_count(shares['review'])} to review" if "review" in shares else ""
+        for shares in (reals, fakes)
+    ]
+    return f"Of 100 reals it calls {called} fake{left[0]}; of 100 fakes it finds {found}{left[1]}"
 
 
-def describe_gain_on_val(shipped: str, other: str, gain: Auc) -> str:
+def _count(share: AnswerShare) -> str:
+    return format_of_hundred(share["value"], share["low"], share["high"])
+
+
+def name_decider(answers: Answers) -> str:
+    """What labels follow."""
+    return "review band" if "review" in answers else "threshold"
+
+
+def name_simple(name: str, folds: int) -> str:
+    """`mean` or `best_single` in words; a backbone of several active folds is a mean itself."""
+    if name == "mean":
+        return "plain mean of the members"
+    if folds == 1:
+        return "best single member"
+    return f"best single backbone (mean of its {folds} folds)"
+
+
+def count_folds(members: Iterable[str]) -> int:
+    """Active folds of members `<backbone>-<fold>`."""
+    return len({name.rpartition("-")[2] for name in members})
+
+
+def describe_gain_on_val(shipped: str, other: str, gain: Auc, folds: int) -> str:
     """What ships against a simpler choice, on val."""
-    side, simple = judge_difference(gain), SIMPLE_NAMES[other]
+    side, simple = judge_difference(gain), name_simple(other, folds)
     said = {
         "above": f"{shipped} is better than the {simple}",
         "below": f"{shipped} is worse than the {simple}",
@@ -113,7 +137,7 @@ def describe_worth(val: HeadlineScorers) -> str:
 
 
 def describe_short_worth(val: HeadlineScorers, gate_choice: str, is_judged: bool) -> str:
-    """In a few words: did LightGBM pass the gate, and are several networks better than one?
+    """In a few words: did LightGBM pass the gate, and are several backbones better than one?
 
     `is_judged`: there was a LightGBM model to be judged.
     """
@@ -128,7 +152,7 @@ def describe_short_worth(val: HeadlineScorers, gate_choice: str, is_judged: bool
     if not is_judged:
         short = f"no LightGBM model was tried, and {shipped} ships"
     if "best_single" in gains and judge_difference(gains["best_single"]) == "above":
-        return f"Several members are; {short}"
+        return f"Several backbones are; {short}"
     return f"Not shown: {short}"
 
 

@@ -27,6 +27,8 @@ def list_last(metrics: FinalMetrics) -> list[str]:
         f"calibration: {calibration['name']}, chosen on {found['read_on']} rows "
         f"({calibration['reason']}); ECE there {format_figure(calibration['ece_before'])} before, "
         f"{format_figure(calibration['ece_after'])} after",
+        f"share of fakes: probabilities assume {format_figure(found['prior']['value'])} "
+        f"({found['prior']['reason']})",
         f"threshold: log-odds {format_figure(threshold['value'])} by {threshold['policy']}; "
         f"{rates} there",
         *(

@@ -70,7 +70,7 @@ def test_words_hold_the_figures_of_metrics_json(run):
         f"AUC {format_figure(stack['auc'], stack['auc_low'], stack['auc_high'])}"
         in (charts["scorers_auc"])
     )
-    assert describe_rates(metrics["promises"]) in charts["roc_log"]
+    assert describe_rates(metrics["answers"]) in charts["roc_log"]
     counts = tables["confusion"].set_index("label")
     assert counts.to_numpy().sum() == sum(metrics["rows"]["val"].values())
     assert f"{counts.loc['fake', 'fake']} are called fake" in charts["confusion_matrix"]

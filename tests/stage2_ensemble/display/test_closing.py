@@ -14,8 +14,8 @@ def draw_auc(auc: float, low: float | None = None, high: float | None = None) ->
     return {"auc": auc, "auc_low": low, "auc_high": high}
 
 
-def draw_promise(value: float, low: float, high: float) -> dict:
-    return {"realised": value, "realised_low": low, "realised_high": high}
+def draw_share(value: float, low: float, high: float) -> dict:
+    return {"value": value, "low": low, "high": high}
 
 
 def draw_metrics(shipped: str = "random_forest", gain: tuple = (0.0125, -0.0301, 0.0551)) -> dict:
@@ -28,10 +28,17 @@ def draw_metrics(shipped: str = "random_forest", gain: tuple = (0.0125, -0.0301,
         "differences": {} if shipped == "mean" else {"mean": draw_auc(*gain)},
     }
     rows = {"val": {"reals": 12_000, "fakes": 48_000}}
-    rates = {"fpr": draw_promise(0.0312, 0.021, 0.045), "tpr": draw_promise(0.93, 0.91, 0.945)}
+    shares = {"reals": draw_share(0.0312, 0.021, 0.045), "fakes": draw_share(0.93, 0.91, 0.945)}
+    answers = {name: {"fake": share} for name, share in shares.items()}
     lowest = {"worst": "hard", "worst_auc": 0.712, "worst_auc_low": 0.68, "worst_auc_high": 0.744}
     robust = {"stack": {**draw_auc(0.8123, 0.79, 0.834), **lowest}}
-    found = {"val": val, "rows": rows, "promises": rates, "domains": {"seen": {}}}
+    found = {
+        "val": val,
+        "rows": rows,
+        "answers": answers,
+        "backbone_figures": {"a": {}, "b": {}},
+        "domains": {"seen": {}},
+    }
     return found | {"robustness": {"robust": robust}}
 
 
@@ -77,6 +84,24 @@ def test_the_answer_fits_a_screen_and_says_what_is_promised():
 def test_it_says_whether_the_stack_is_worth_it(metrics, answer):
     (line,) = [line for line in show(metrics) if "worth it?" in line]
     assert line.endswith(answer)
+
+
+def test_the_mean_of_one_backbone_is_not_held_against_itself():
+    metrics = draw_metrics()
+    metrics["backbone_figures"].pop("b")
+    (beside,) = [line for line in show(metrics) if line.startswith(" beside it")]
+    assert beside.split("   ")[1] == "mean 0.975 [0.950, 0.990]"
+
+
+def test_with_a_review_band_its_rates_stand_in_place_of_the_thresholds():
+    metrics = draw_metrics()
+    for name, left in {"reals": 0.2, "fakes": 0.314}.items():
+        metrics["answers"][name]["review"] = draw_share(left, left - 0.1, left + 0.1)
+    metrics["answers"]["review"] = {"low": -1.0, "high": 1.5}
+    text = " ".join(" ".join(show(metrics)).split())
+    rates = "FPR 0.031 [0.021, 0.045], TPR 0.930 [0.910, 0.945]"
+    assert f"review band {rates}, to review 20 % of reals, 31 % of fakes" in text
+    assert "threshold" not in text
 
 
 def test_few_groups_are_doubted_and_what_is_not_there_is_left_out():

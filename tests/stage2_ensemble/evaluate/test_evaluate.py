@@ -4,6 +4,7 @@ import logging
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,8 +26,10 @@ from features.errors import MissingArtifactError, StaleArtifactError
 from features.runtime.costs import Measured, record_seconds
 from features.settings.members import MembersParams
 from features.settings.sections import load_params
+from stage2_ensemble.charts.charts import build_charts
 from stage2_ensemble.columns.columns import read_held_out, read_train_columns
 from stage2_ensemble.columns.extras import read_extras
+from stage2_ensemble.display.tables import list_tables
 from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.explanations.contributions import explain_model
 from stage2_ensemble.findings.scorers import compare_figures, measure_with_intervals
@@ -34,7 +37,9 @@ from stage2_ensemble.fitted.bundle import read_ensemble
 from stage2_ensemble.fitted.ensemble import average_scores
 from stage2_ensemble.measures.reliability import find_bins, measure_ece
 from stage2_ensemble.models.candidates import CANDIDATES, GATED, SIMPLE
-from stage2_ensemble.sentences.scorers import METRIC_TITLES
+from stage2_ensemble.report.model_card import build_card
+from stage2_ensemble.report.questions import answer_questions
+from stage2_ensemble.sentences.scorers import METRIC_TITLES, describe_rates
 
 NAMES = (
     *("auc", "ap", "accuracy", "balanced_accuracy"),
@@ -47,6 +52,7 @@ METRICS = {name + end for name in NAMES for end in ENDS} | {
 PAIRED = ("auc", "ap", "tpr_at_fpr_1e-2", "accuracy", "balanced_accuracy", "log_loss")
 THERE = (*SIMPLE, "lightgbm")
 """Candidates of the made-up worlds."""
+ROLES = ("train", "val")
 BOUNDS = ("auc", "auc_low", "auc_high")
 
 
@@ -71,7 +77,7 @@ def measure(world, ensemble, name, raw) -> dict:
 
 def test_metrics_have_exactly_the_fixed_form(done):
     metrics = read_metrics(done)
-    checks = {"calibration", "threshold", "prior", "promises"}
+    checks = {"calibration", "threshold", "prior", "promises", "answers"}
     reasons = {"blocks", "without", "backbone_figures"}
     places = {"val", "rows", "generators", "domains", "called_fake", "robustness"}
     assert set(metrics) == places | checks | reasons
@@ -366,6 +372,38 @@ def test_policy_band_and_share_of_params_are_promised_and_told(enter, caplog):
     labels = pd.read_csv(world.root / "artifacts/labels.csv")["label"]
     assert labels[3] == "review"  # it cannot be read
     assert set(labels) <= {"real", "fake", "review"}
+    check_that_figures_are_those_of_the_band(metrics, text)
+
+
+def check_that_figures_are_those_of_the_band(metrics, log):
+    rows = pd.read_parquet("artifacts/evaluation.parquet")
+    answers, called = metrics["answers"], metrics["called_fake"]
+    for label, kind in enumerate(("reals", "fakes")):
+        decisions = rows["decision"][rows["label"] == label]
+        for answer in ("real", "fake", "review"):
+            share = answers[kind][answer]
+            assert share["value"] == pytest.approx((decisions == answer).mean())
+        assert called[kind]["all"]["called_fake"] == answers[kind]["fake"]["value"]
+    review, scores = answers["review"], rows["score:stack"]
+    between = (scores > review["low"]) & (scores < review["high"])
+    assert set(rows["decision"][between]) == {"review"}
+    rates = describe_rates(answers)
+    assert rates.count("to review") == 2
+    card = build_card(
+        metrics,
+        answer_questions(metrics, [], metrics["val"]["shipped"]),
+        list_tables(metrics),
+        {role: {"reals": 1, "fakes": 1, "groups": 1, "generators": {}} for role in ROLES},
+        *({}, {}, "data", "square", 64),
+    ).replace("\\", "")
+    plots = {path.stem: pd.read_csv(path) for path in Path("artifacts/plots").glob("*.csv")}
+    captions = {chart.name: chart.text for chart in build_charts(metrics, plots)}
+    for text in (log, card, captions["roc_log"]):
+        assert rates in text
+    assert "called fake by its review band" in card
+    assert "by its review band" in captions["roc_log"]
+    assert captions["confusion_matrix"].startswith("By the review band, of ")
+    assert "between them it is left to review" in captions["scores"]
 
 
 # --- reasons

@@ -15,6 +15,7 @@ from features.settings.members import MembersParams
 from features.settings.sections import load_params
 from stage2_ensemble.evaluate import run as evaluate
 from stage2_ensemble.findings.final_run import NO_EARLIER, NO_VAL, quote_earlier
+from stage2_ensemble.fitted.bundle import read_ensemble
 from stage2_ensemble.label import run as label
 from stage2_ensemble.summary import run as summary
 
@@ -69,6 +70,7 @@ def test_metrics_say_that_there_is_no_val_and_quote_the_earlier_run(last, name, 
     assert metrics["shipped"] in found["auc"]
     assert found["read_on"] == ("calibration" if last.plan.calibration else "out-of-fold")
     assert found["threshold"]["tpr"]["value"] > 0.5
+    assert found["prior"] == read_ensemble(evaluate.STACKERS).rules.prior.to_json()
     plots = list((before.root / "artifacts/plots").glob("*.csv"))
     assert {path.stem for path in plots} >= {"roc", "reliability_after", "shap_blocks", "without"}
     for path in plots:

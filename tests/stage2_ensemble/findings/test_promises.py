@@ -5,15 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.special import logit
+from scipy.special import expit, logit
 from simulated_scores import as_val, draw_choice, draw_odds
-from sklearn.linear_model import LogisticRegression
 
 from features.settings.stacking import Decision
 from stage2_ensemble.decisions.conformal import fit_band
 from stage2_ensemble.decisions.prior_shift import estimate_prior, keep_train, use_given
 from stage2_ensemble.decisions.threshold import choose_threshold
-from stage2_ensemble.findings.promises import check_promises, fit_calibration_line
+from stage2_ensemble.findings.promises import check_promises
 from stage2_ensemble.sentences.rules import describe_promise, describe_promised
 
 TRAIN = 0.81
@@ -147,19 +146,45 @@ def test_entries_are_json():
     assert json.loads(json.dumps(found)) == found
 
 
-def test_the_line_is_a_logistic_regression_and_its_errors_are_right():
-    val = draw_val(3000, TRAIN, 0)
-    line, _ = fit_calibration_line(val.labels, val.log_odds, val.groups)
-    peer = LogisticRegression(C=np.inf, tol=1e-8).fit(val.log_odds[:, None], val.labels)
-    assert line == pytest.approx([peer.intercept_[0], peer.coef_[0, 0]], abs=1e-3)
-    drawn = [fit_calibration_line(v.labels, v.log_odds, v.groups) for v in
-             (draw_val(1000, TRAIN, seed) for seed in range(150))]  # fmt: skip
-    spread = np.std([line for line, _ in drawn], axis=0)
-    assert np.mean([error for _, error in drawn], axis=0) == pytest.approx(spread, rel=0.15)
+def draw_strong(n: int, seed: int, slope: float = 1.0):
+    """Rows of a detector that hardly errs, whose labels are drawn from `slope` of its log-odds."""
+    rng = np.random.default_rng(seed)
+    odds = rng.normal(size=n) * 1.5 + np.where(rng.random(n) < 0.5, 8.0, -8.0)
+    return as_val((rng.random(n) < expit(slope * odds)).astype(np.int8), odds)
 
 
-def test_separable_rows_have_a_line():
-    labels = np.repeat([0, 1], 50).astype(np.int8)
-    line, errors = fit_calibration_line(labels, np.where(labels == 1, 3.0, -3.0), np.arange(100))
-    assert np.isfinite(line).all()
-    assert np.isfinite(errors).all()
+@pytest.mark.parametrize("n", [400, 1200])
+def test_true_probabilities_of_a_detector_that_hardly_errs_are_kept(n):
+    names = ("intercept", "slope", "ece", "ece_own_shares")
+    broken = []
+    for seed in range(40):
+        found = check(draw_strong(n, seed), keep_train(0.5), review=None)
+        broken += [name for name in names if found[name]["verdict"] in BROKEN]
+        for name in names:
+            low, promised = (found[name][key] for key in ("realised_low", "promised"))
+            if low is not None and found[name]["verdict"] == "kept":
+                assert low <= promised <= found[name]["realised_high"]
+    assert all(broken.count(name) <= 0.08 * 40 for name in names), broken
+
+
+def test_too_sure_a_detector_that_hardly_errs_is_found_out():
+    for seed in range(5):
+        found = check(draw_strong(1200, seed, slope=0.5), keep_train(0.5), review=None)
+        assert found["slope"]["verdict"] in BROKEN
+        assert found["slope"]["realised_high"] < 1
+
+
+def test_a_detector_that_errs_on_no_row_has_no_line_and_breaks_none():
+    labels = np.repeat([0, 1], 300).astype(np.int8)
+    val = as_val(labels, np.where(labels == 1, 9.0, -9.0))
+    found = check(val, keep_train(0.5), review=None)
+    for name in ("intercept", "slope"):
+        assert found[name]["verdict"] == "kept"
+        assert describe_promise(found[name]).endswith("realised –: kept")
+
+
+def test_too_unsure_a_detector_that_errs_on_no_row_is_found_out():
+    labels = np.repeat([0, 1], 300).astype(np.int8)
+    found = check(as_val(labels, np.where(labels == 1, 2.0, -2.0)), keep_train(0.5), review=None)
+    assert found["slope"]["verdict"] in BROKEN
+    assert found["ece"]["verdict"] in BROKEN

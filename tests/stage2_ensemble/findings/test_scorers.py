@@ -1,5 +1,7 @@
 """Metrics with their intervals, and differences."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from features.core.auc import compare_aucs, measure_auc
 from stage2_ensemble.findings.scorers import (
     PAIRED,
     compare_figures,
+    measure_scorers,
     measure_with_intervals,
 )
 from stage2_ensemble.sentences.scorers import METRIC_TITLES
@@ -86,3 +89,16 @@ def test_a_difference_of_what_cannot_be_measured_is_none():
     found = compare_figures(labels, groups, figures, figures)
     assert (found["tpr_at_fpr_1e-2"], found["tpr_at_fpr_1e-2_low"]) == (None, None)
     assert (found["ap"], found["ap_low"], found["ap_high"]) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("backbones", "compared"), [(["a"], {"mean"}), (["a", "b"], {"mean", "best_single"})]
+)
+def test_one_backbone_is_not_compared_with_its_own_mean(backbones, compared):
+    labels, scores, groups = draw_rows(60, 40)
+    models = dict.fromkeys(("mean", "best_single", "lightgbm"))
+    ensemble = SimpleNamespace(backbones=backbones, models=models, shipped="lightgbm")
+    rules = SimpleNamespace(find_threshold=lambda name: 0.0)
+    by_name = dict.fromkeys((*models, "a-0"), scores)
+    found = measure_scorers(ensemble, rules, by_name, labels, groups)
+    assert set(found["differences"]) == compared

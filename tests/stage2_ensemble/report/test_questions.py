@@ -33,9 +33,9 @@ def say(metrics, place, verdict=LOST, gate_choice=None):
 
 
 def test_rates_are_counts_of_a_hundred_with_intervals(metrics):
-    for name, values in {"fpr": (0.0667, 0.0364, 0.119), "tpr": (0.995, 0.982, 1.0)}.items():
-        entry = metrics["promises"][name]
-        entry |= dict(zip(("realised", "realised_low", "realised_high"), values, strict=True))
+    for name, values in {"reals": (0.0667, 0.0364, 0.119), "fakes": (0.995, 0.982, 1.0)}.items():
+        entry = metrics["answers"][name]["fake"]
+        entry |= dict(zip(("value", "low", "high"), values, strict=True))
     answer, _ = say(metrics, 0)
     assert "Of 100 reals it calls 6.7 [3.6, 11.9] fake" in answer.short
     assert "of 100 fakes it finds 99.5 [98.2, 100.0]" in answer.short
@@ -58,6 +58,18 @@ def test_differences_are_told_only_where_the_interval_is_above_zero(metrics):
     ):
         set_gain(metrics, "best_single", low, high)
         assert words in say(metrics, 1)[1]
+
+
+def test_several_folds_of_a_backbone_are_not_called_one_member(metrics):
+    metrics["val"]["shipped"] = "greedy"
+    set_gain(metrics, "best_single", 0.01, 0.03)
+    for name, values in list(metrics["val"]["members"].items()):
+        metrics["val"]["members"] |= {
+            f"{name.rpartition('-')[0]}-{fold}": values for fold in (0, 1)
+        }
+    answer, text = say(metrics, 1)
+    assert "is better than the best single backbone (mean of its 2 folds)" in text
+    assert answer.short.startswith("Several backbones are; ")
 
 
 def test_a_model_that_was_not_tried_is_not_said_to_have_failed(metrics):
@@ -149,11 +161,39 @@ def test_new_generators_without_known_ones_are_not_said_to_be_known(metrics):
     found = {"auc": 0.9, "auc_low": 0.8, "auc_high": 0.95}
     metrics["domains"]["unseen"] = found | {"against": "50 unseen fakes against 60 seen reals"}
     answer, text = say(metrics, 2)
-    assert answer.short == "Val shows no reason for doubt"
+    assert answer.tone == "open"
+    assert answer.short == (
+        "Val cannot tell: its unseen generators cannot be compared with seen ones"
+    )
     assert "All generators of val are in train" not in text
     assert "how much worse it does on new ones is not known" in text
     assert "AUC 0.900 [0.800, 0.950] on 50 unseen fakes against 60 seen reals." in answer.reasons
     assert "0 seen fakes" not in text
+
+
+def test_other_data_are_trusted_only_where_a_gap_was_measured_and_none_is_shown(metrics):
+    keep_all(metrics)
+    found = {"auc": 0.9, "auc_low": 0.8, "auc_high": 0.95, "against": "60 fakes against 60 reals"}
+    gap = {"auc": 0.01, "auc_low": -0.05, "auc_high": 0.07, "against": "a minus b"}
+    metrics["domains"] = {"seen": found, "unseen": dict(found), "gap": gap}
+    answer, _ = say(metrics, 2)
+    assert (answer.short, answer.tone) == ("Val shows no reason for doubt", "good")
+    gap |= {"auc_low": None, "auc_high": None}
+    assert say(metrics, 2)[0].tone == "open"
+
+
+@pytest.mark.parametrize("domain", ["unseen", "held_out"])
+def test_chance_on_new_generators_is_a_doubt_with_and_without_a_gap(metrics, domain):
+    keep_all(metrics)
+    found = {"auc": 0.53, "auc_low": 0.48, "auc_high": 0.58, "against": "300 new fakes"}
+    metrics["domains"] = {domain: found}
+    said = "On 300 new fakes it is not shown to be better than chance: AUC 0.530 [0.480, 0.580]."
+    answer, text = say(metrics, 2)
+    assert answer.tone == "bad"
+    assert answer.reasons[0] == said
+    assert text.count("0.530 [0.480, 0.580]") == 1
+    found["auc_low"] = 0.51
+    assert say(metrics, 2)[0].tone == "open"
 
 
 def test_a_clear_loss_is_a_doubt_though_another_one_that_may_be_chance_is_larger(metrics):
@@ -228,6 +268,7 @@ def test_without_val_nothing_is_claimed_of_it():
                 "fpr": {"value": 0.1},
                 "tpr": {"value": 0.9},
             },
+            "prior": {"value": 0.3, "reason": "label.prior is 0.3"},
             "read_on": "out-of-fold",
             "without": {},
         },
@@ -236,3 +277,4 @@ def test_without_val_nothing_is_claimed_of_it():
     (answer,) = answer_questions(metrics, [], "mean")
     assert "no held-out val" in answer.short
     assert "no earlier run is known" in " ".join(answer.reasons)
+    assert "share of fakes: probabilities assume 0.300 (label.prior is 0.3)" in answer.reasons

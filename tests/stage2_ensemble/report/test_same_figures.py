@@ -38,7 +38,7 @@ def test_an_estimate_says_the_same_wherever_it_stands(finished, monkeypatch, cap
         "closing table": closing[1],
         "answers": " ".join(reason for answer in answers for reason in answer.reasons),
         "tables": " ".join(cell for table in tables for row in table.rows for cell in row.cells),
-        "card": build_card(metrics, answers, tables, facts, {}, {}, "data", "square").replace(
+        "card": build_card(metrics, answers, tables, facts, {}, {}, "data", "square", 64).replace(
             "\\", ""
         ),
         "figures": " ".join(chart.text for chart in build_charts(metrics, {})),

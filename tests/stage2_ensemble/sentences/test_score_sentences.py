@@ -33,7 +33,17 @@ def test_cautions_tell_that_groups_are_few():
 )
 def test_a_gain_is_one_where_its_interval_is_above_zero(low, high, words):
     gain = {"auc": 0.02, "auc_low": low, "auc_high": high}
-    assert words in describe_gain_on_val("greedy", "mean", gain)
+    assert words in describe_gain_on_val("greedy", "mean", gain, 5)
+
+
+@pytest.mark.parametrize(
+    ("folds", "name"),
+    [(1, "best single member"), (3, "best single backbone (mean of its 3 folds)")],
+)
+def test_a_backbone_of_several_folds_is_not_called_a_member(folds, name):
+    gain = {"auc": 0.02, "auc_low": 0.01, "auc_high": 0.03}
+    said = describe_gain_on_val("greedy", "best_single", gain, folds)
+    assert said.startswith(f"On val greedy is better than the {name}: AUC +0.0200")
 
 
 def test_units_that_nothing_was_measured_on_are_counted():

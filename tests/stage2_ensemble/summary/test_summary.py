@@ -48,7 +48,7 @@ def draw_metrics(*members: str, shipped: str = "rank_mean") -> dict:
     val["differences"] = {name: gain for name in ("mean", "best_single") if name != shipped}
     rows = {"val": {"reals": 100, "fakes": 200}}
     metrics = {"val": val, "rows": rows, "generators": {}, "domains": {"seen": draw_part()}}
-    metrics |= {"blocks": {}, "without": {}, "backbone_figures": {}}
+    metrics |= {"blocks": {}, "without": {}, "backbone_figures": {}, "answers": {}}
     return metrics | {"called_fake": draw_called_fake()}
 
 
