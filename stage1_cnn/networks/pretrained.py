@@ -37,11 +37,11 @@ class WeightsError(PipelineError):
 
     def __init__(self, settings: MemberSettings, reason: object) -> None:
         lines = str(reason).splitlines()
+        put = f"put {settings.model}.safetensors into weights.root, or "
         super().__init__(
             f"pretrained weights of {settings.model} ({settings.pretrained}) cannot be loaded: "
-            f"{lines[0] if lines else type(reason).__name__}. Without a network, put "
-            f"{settings.model}.safetensors into weights.root, or name a file: "
-            "backbones.NAME.pretrained"
+            f"{lines[0] if lines else type(reason).__name__}. Without a network, "
+            f"{put if settings.pretrained is True else ''}name a file: backbones.NAME.pretrained"
         )
 
 

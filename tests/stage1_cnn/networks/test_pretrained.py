@@ -148,13 +148,13 @@ def test_no_network_gives_a_clear_error_at_once(offline, monkeypatch, model, pla
         socket, "create_connection", lambda _, timeout: connect(("127.0.0.1", 9), timeout)
     )
     start = time.monotonic()
-    with pytest.raises(
-        WeightsError, match=r"\.safetensors into weights\.root, or name one"
-    ) as caught:
+    with pytest.raises(WeightsError, match=r"name a file: backbones") as caught:
         build_network(make(model=model, pretrained=place))
     assert time.monotonic() - start < 2  # timm's own retries alone take 46 s
     reason = "HF_HUB_OFFLINE is set" if hub_offline and "legacy" not in model else "be reached"
     assert reason in str(caught.value)
+    told = f"put {model}.safetensors into weights.root" in str(caught.value)
+    assert told == (place is True)
 
 
 @pytest.mark.fault("no network where weights are to be downloaded")

@@ -129,7 +129,9 @@ def test_with_val_its_figures_are_of_val(metrics):
 def test_who_has_a_bundle_alone_is_told_how_to_use_it(metrics):
     use = build(metrics).partition("## How to use it")[2]
     bundle, _, project = use.partition("In the project's folder")
-    assert "forgerystack verify .\nforgerystack label PICTURES --bundle . -o ../labels.csv" in bundle
+    assert (
+        "forgerystack verify .\nforgerystack label PICTURES --bundle . -o ../labels.csv" in bundle
+    )
     assert 'Ensemble.load(".")' in bundle
     assert "dvc" not in bundle
     assert "dvc repro label" in project
