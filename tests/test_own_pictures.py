@@ -95,7 +95,7 @@ def test_a_folder_and_the_lines_that_are_marked_are_enough(tmp_path, lay, lines,
     changed = yaml.safe_load(lines)
     params["data"] |= changed | {"root": str(root)}
     project.write_params(params)
-    project.repro("prepare")
+    project.run("python", "-m", "features.prepare")
     tables = [
         pd.read_parquet(project.folder / f"artifacts/manifest/{role}.parquet")
         for role in ("train", "val", "test")

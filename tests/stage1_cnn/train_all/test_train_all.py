@@ -330,7 +330,7 @@ def test_one_that_fails_stops_no_other_and_only_what_changed_is_trained(inside, 
     assert " | " not in capfd.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.scale
 def test_other_weights_in_a_file_of_the_same_name_are_noticed(inside, capfd):
     params = inside.read_params()
     params["backbones"] = {
