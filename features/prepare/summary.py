@@ -12,8 +12,9 @@ from features.settings.data import Folds, PrepareParams
 
 LISTED = 12
 """Rows of a table in the page; the JSON has all."""
-MANY, LARGE_GROUP = 200, 0.1
-"""Of a role of so many rows a group is noticed that holds more than this share."""
+MANY, LARGE_GROUP, UNLIKE = 200, 0.1, 5
+"""Of a role of so many rows a group is noticed that holds more than this share, and so many times
+the rows of a usual one."""
 MORE = 1.5
 """So many times what `split.val_fraction` asks for is no longer that share."""
 FEW = 3
@@ -52,11 +53,14 @@ def _describe_role(rows: pd.DataFrame) -> dict[str, Any]:
     sizes = rows["width"].astype(str) + " x " + rows["height"].astype(str)
     notes = rows["notes"][rows["notes"] != ""].str.split(";").explode()
     named = rows["source"] != ""
+    counts = np.bincount(rows["group"])
+    counts = counts[counts > 0]
     return {
         "reals": reals,
         "fakes": fakes,
-        "groups": int(rows["group"].nunique()),
-        "largest group": int(np.bincount(rows["group"]).max(initial=0)),
+        "groups": len(counts),
+        "largest group": int(counts.max(initial=0)),
+        "usual group": int(np.median(counts)) if len(counts) else 0,
         "units": int(rows["unit"][rows["unit"] != ""].nunique()),
         "formats": _count_by_class(rows["format"], rows["label"]),
         "sizes": _count_by_class(sizes, rows["label"]),
@@ -240,7 +244,8 @@ def _list_uneven(summary: Mapping[str, Any], params: PrepareParams) -> list[str]
     lines = []
     for role in ("train", "val"):
         rows, largest = summary[role]["rows"], summary[role]["largest group"]
-        if rows >= MANY and largest > LARGE_GROUP * rows:
+        is_unlike = summary[role]["groups"] < 3 or largest > UNLIKE * summary[role]["usual group"]
+        if rows >= MANY and largest > LARGE_GROUP * rows and is_unlike:
             lines.append(
                 f"- {role}: one group holds {largest:,} of {rows:,} rows, which are never parted: "
                 "do data.group_columns, units, originals and same pictures link what they should?"

@@ -67,6 +67,7 @@ def test_the_summary_counts_what_is_there(prepared: dict[Role, Manifest], tmp_pa
         "fakes": 10,
         "groups": 20,
         "largest group": 1,
+        "usual group": 1,
         "units": 0,
         "unreadable": 0,
         "unreadable by class": {"reals": 0, "fakes": 0},

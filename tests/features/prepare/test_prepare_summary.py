@@ -67,6 +67,8 @@ def test_one_group_that_holds_much_of_a_role_is_noticed(tmp_path: Path) -> None:
     said = "- train: one group holds 60 of "
     assert said in list_noticed(tmp_path, lambda i: i // 60 if i < 120 else f"pair {i // 2}")
     assert list_noticed(tmp_path, lambda i: i // 20) == "Nothing.\n"
+    alike = list_noticed(tmp_path, lambda i: i // 50)  # eight of all, none unlike the others
+    assert "one group holds" not in alike
     assert list_noticed(tmp_path, lambda i: "NA" if i < 120 else i // 2) == "Nothing.\n"
     assert list_noticed(tmp_path, lambda i: i // 8, rows=40) == "Nothing.\n"
 
