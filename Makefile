@@ -32,7 +32,7 @@ test-faults: ## Kill, fill up and damage every stage, again and again (20 minute
 	@sh setup.sh
 	$(IN_VENV) python -m pytest -m faults -n 2 --durations=20
 
-test-scale: ## Whole pipelines again; clones, machines, experiments (10 minutes).
+test-scale: ## Whole pipelines again; clones, machines, experiments (15 minutes).
 	@sh setup.sh
 	$(IN_VENV) python -m pytest -m scale -n 2 --durations=20
 

@@ -24,6 +24,7 @@ def test_changing_one_backbone_runs_it_and_what_follows(project):
     assert not {"demo", "prepare", "dump@efficientnet-0"} & set(ran)
 
 
+@pytest.mark.scale
 def test_other_weights_in_a_file_of_the_same_name_train_its_backbone_alone(project):
     params = project.read_params()
     params["backbones"]["resnet"]["pretrained"] = "start.safetensors"
@@ -39,6 +40,7 @@ def test_other_weights_in_a_file_of_the_same_name_train_its_backbone_alone(proje
         assert project.repro("dump@resnet-0") == ["inputs"]
 
 
+@pytest.mark.scale
 def test_a_removed_backbone_is_gone_from_every_result(project):
     params = project.read_params()
     del params["backbones"]["resnet"]
@@ -61,6 +63,7 @@ def digest_stackers(project: Project) -> dict[str, str]:
     return {k: v for k, v in files if "/stackers/" in k and not k.endswith(".md")}
 
 
+@pytest.mark.scale
 def test_ten_new_test_images_and_a_mended_val_label_retrain_nothing(project):
     data = project.folder / "data" / "demo"
     rng = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from dump_task import make_project
 from frozen_task import make_frozen_project
 from programs import HERE, ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.scale
 TIMEOUT = 3
 
 
@@ -49,11 +49,7 @@ def finish(started):
 
 
 @pytest.mark.parametrize(
-    ("stage", "make"),
-    [
-        ("train", make_frozen_project),
-        pytest.param("dump", make_project, marks=pytest.mark.scale),
-    ],
+    ("stage", "make"), [("train", make_frozen_project), ("dump", make_project)]
 )
 def test_the_others_wait_for_a_machine_that_decodes(tmp_path, stage, make):
     make(tmp_path)
@@ -67,7 +63,6 @@ def test_the_others_wait_for_a_machine_that_decodes(tmp_path, stage, make):
     "the others end with an error that names it, and the same command goes on",
     "Disks, signals, kills",
 )
-@pytest.mark.scale
 def test_a_machine_that_dies_while_it_decodes_is_named(tmp_path):
     make_project(tmp_path)
     start_time = time.monotonic()

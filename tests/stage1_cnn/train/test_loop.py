@@ -458,7 +458,9 @@ def test_the_head_computes_in_float32_while_it_learns(task, monkeypatch, precisi
     assert torch.equal(seen[0][:, 1] - seen[0][:, 0], log_odds)
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize(
+    "precision", [pytest.param("bfloat16", marks=pytest.mark.scale), "float16"]
+)
 def test_half_precision_learns_and_resumes(task, precision):
     manifest, _ = task
     network = Network(precision=precision)

@@ -23,7 +23,7 @@ def read_columns(world):
     return read_train_columns(stack.DUMPS, world.train, names, world.plan.active, extras)
 
 
-@pytest.mark.parametrize("plan", ["one fold", "three folds"])
+@pytest.mark.parametrize("plan", ["one fold", pytest.param("three folds", marks=pytest.mark.scale)])
 def test_rows_are_those_of_the_fold_and_calibration_rows_as_the_dumps_have_them(enter, plan):
     world = enter(plan)
     write_perturbed_train(world)

@@ -62,6 +62,7 @@ def choose(world: World) -> dict[str, bytes]:
     return read_written("gallery/*")
 
 
+@pytest.mark.scale
 def test_no_stage_reads_all_columns_at_once(world, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted, shown = read_written(*WRITTEN), choose(world)
     store_rows(monkeypatch)

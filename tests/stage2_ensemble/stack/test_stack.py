@@ -284,7 +284,7 @@ def test_an_ensemble_of_other_members_is_stale(enter):
 # --- thresholds by tiers
 
 
-@pytest.mark.parametrize("plan", ["one fold", "three folds"])
+@pytest.mark.parametrize("plan", ["one fold", pytest.param("three folds", marks=pytest.mark.scale)])
 def test_a_threshold_by_tiers_keeps_its_promise_on_damaged_val(enter, plan):
     """The web's damage takes half of the members' signal, and so lifts reals."""
     world = enter(plan)
