@@ -196,7 +196,7 @@ def decode_pixels(
         check_deep_colours(image)
     if not is_turned:
         orientation = read_orientation(image)
-    pixels, lying = _make_canvas(image.size, 1 if is_turned else orientation or 1)
+    pixels, lying = make_canvas(image.size, 1 if is_turned else orientation or 1)
     notes = paint_rgb(image, lying)
     return Decoded(pixels, [*notes, *_note_turn(orientation)])
 
@@ -225,7 +225,7 @@ def _turn(pixels: Pixels, orientation: int) -> Pixels:
     return pixels
 
 
-def _make_canvas(size: tuple[int, int], orientation: int) -> tuple[Pixels, Pixels]:
+def make_canvas(size: tuple[int, int], orientation: int) -> tuple[Pixels, Pixels]:
     """An empty upright picture for a file of `size`, and a view of it that lies as the file."""
     width, height = size
     shape = (width, height, 3) if orientation >= 5 else (height, width, 3)

@@ -73,8 +73,8 @@ def run(task: LabelTask) -> None:
         return
     members = [facts.name for facts in ensemble.facts.members] if task.members else []
     kept = task.out.with_name(f".{task.out.name}.rows")
-    key = {"bundle": ensemble.bundle.digest, "members": task.members, "max_loss": task.max_loss}
-    key["prior"] = task.prior
+    options = {"members": task.members, "max_loss": task.max_loss, "prior": task.prior}
+    key = {"bundle": ensemble.bundle.digest, **options}
     with hold(task.out, open_locks()), RowsFile(kept, key) as rows:
         _label(ensemble, rows, pictures, total, task.members)
         if template is not None:
